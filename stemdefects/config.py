@@ -1,0 +1,129 @@
+"""Configs: where the YAML files are, and how they become validated dataclasses.
+
+Hydra composes; the dataclasses in `schema.py` say what exists. Every mistake becomes a `UserError` that names the
+key, the value and the choices. Nothing here imports JAX.
+"""
+
+import dataclasses
+import difflib
+import typing
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stemdefects import schema
+from stemdefects.errors import UserError
+
+GROUPS = {
+    "material": schema.MaterialConfig,
+    "simulation": schema.SimulationConfig,
+    "labels": schema.LabelsConfig,
+    "model": schema.ModelConfig,
+    "training": schema.TrainingConfig,
+    "inference": schema.InferenceConfig,
+    "analysis": schema.AnalysisConfig,
+    "logging": schema.LoggingConfig,
+}
+
+
+def config_dir() -> Path:
+    """Folder of the YAML files: `configs/` of a checkout, else the copy inside the installed package."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "configs"
+    return checkout if (checkout / "train.yaml").exists() else package / "configs"
+
+
+def group_names(group: str) -> list[str]:
+    """Names of the config files of `group`, sorted."""
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def load_group(group: str, name: str) -> Any:
+    """One config file as a validated dataclass, for use as a library (no Hydra).
+
+    Raises UserError when there is no such file, listing those that exist.
+    """
+    path = config_dir() / group / f"{name}.yaml"
+    if not path.exists():
+        raise UserError(f"{group}={name}: no such config; there are: {', '.join(group_names(group))}")
+    return to_object(_with_base(path), GROUPS[group])
+
+
+def _with_base(path: Path) -> DictConfig:
+    """A group file merged onto the files of its own `defaults` list, as Hydra does within a group."""
+    cfg = OmegaConf.load(path)
+    merged = OmegaConf.create({})
+    placed = False
+    for entry in cfg.pop("defaults", []):
+        if entry == "_self_":
+            merged, placed = OmegaConf.merge(merged, cfg), True
+        else:
+            merged = OmegaConf.merge(merged, _with_base(path.parent / f"{entry}.yaml"))
+    return merged if placed else OmegaConf.merge(merged, cfg)
+
+
+def to_object(cfg: Any, cls: type) -> Any:
+    """Merge `cfg` (mapping or DictConfig) into dataclass `cls`; returns an instance of `cls`.
+
+    Raises UserError on an unknown key, a wrong type or a missing value.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
+    _check_mapping(plain, cls, "")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"config {error.full_key or ''}: {reason}") from None
+
+
+def to_plain(obj: Any) -> dict:
+    """A dataclass instance as plain dicts and lists, ready for YAML, JSON or W&B."""
+    return OmegaConf.to_container(OmegaConf.structured(obj), resolve=True)
+
+
+def to_yaml(obj: Any) -> str:
+    """A dataclass instance as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.structured(obj))
+
+
+def check_key(key: str, cls: type) -> None:
+    """Check that the dotted `key` exists in dataclass `cls`.
+
+    Raises UserError with the nearest names and the whole list of what exists at that level.
+    """
+    where, current = "", cls
+    for name in key.split("."):
+        fields = {f.name: f.type for f in dataclasses.fields(current)}
+        if name not in fields:
+            raise UserError(_unknown(name, where, list(fields)))
+        where = f"{where}.{name}" if where else name
+        current = fields[name]
+        if isinstance(current, str):
+            current = typing.get_type_hints(schema).get(current, current)
+        if not dataclasses.is_dataclass(current):
+            return  # a value, or a free mapping below which anything may stand
+
+
+def _unknown(name: str, where: str, existing: list[str]) -> str:
+    near = difflib.get_close_matches(name, existing, 1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    place = f"'{where}'" if where else "the config"
+    return f"config key '{name}' does not exist in {place}.{hint} It has: {', '.join(sorted(existing))}"
+
+
+def _check_mapping(values: Any, cls: type, where: str) -> None:
+    if not isinstance(values, dict):
+        return
+    fields = {f.name: f.type for f in dataclasses.fields(cls)}
+    for name, value in values.items():
+        if name not in fields:
+            raise UserError(_unknown(str(name), where, list(fields)))
+        if dataclasses.is_dataclass(fields[name]):
+            if not isinstance(value, dict):
+                raise UserError(
+                    f"config {where + '.' if where else ''}{name}: {value!r} is not a group; "
+                    f"set one of its keys: {', '.join(f.name for f in dataclasses.fields(fields[name]))}"
+                )
+            _check_mapping(value, fields[name], f"{where}.{name}" if where else name)

@@ -1,0 +1,1 @@
+"""Files: movies in, defect tables and run folders out."""

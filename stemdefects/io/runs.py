@@ -1,0 +1,123 @@
+"""Run folders: `runs/<id>/` holds everything about one run (layout in docs/architecture.md).
+
+An id is `<date>_<time>_<letters>`, e.g. `2026-03-01_14-05-09_kqzt`: sortable, and never something YAML reads as a
+number. W&B uses the same id.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+import random
+import re
+import string
+import time
+from pathlib import Path
+from typing import Any
+
+from stemdefects.errors import UserError
+
+_ID = re.compile(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z]{4}$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run folder; attributes name the places inside it."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def model_dir(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def defects_path(self) -> Path:
+        return self.path / "defects.h5"
+
+    @property
+    def analysis_dir(self) -> Path:
+        return self.path / "analysis"
+
+    def write_config(self, cfg: Any, stage: str) -> Path:
+        """Write the validated config: `config.yaml` by the stage that opened the run, `config_<stage>.yaml` by later
+        ones (a repeated stage replaces its own file)."""
+        from stemdefects import config
+
+        path = self.path / "config.yaml"
+        if path.exists() and not path.read_text().startswith(f"# {stage}\n"):
+            path = self.path / f"config_{stage}.yaml"
+        write_atomically(path, f"# {stage}\n{config.to_yaml(cfg)}")
+        return path
+
+    def read_summary(self) -> dict:
+        """The figures in `summary.json`; empty when there is none yet."""
+        path = self.path / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def write_summary(self, figures: dict) -> None:
+        """Merge `figures` (plain numbers, strings, lists, dicts) into `summary.json`."""
+        write_atomically(self.path / "summary.json", json.dumps(self.read_summary() | figures, indent=2, default=float))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that a reader or a kill never sees half a file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def create(runs_dir: str | Path) -> Run:
+    """Make a new, empty run folder under `runs_dir` (made when missing)."""
+    root = Path(runs_dir).resolve()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            letters = "".join(random.SystemRandom().choices(string.ascii_lowercase, k=4))
+            path = root / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{letters}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return Run(path)
+    except OSError as error:
+        raise UserError(
+            f"runs_dir={root}: cannot make a run folder there ({error.strerror}); set runs_dir=<writable folder>"
+        ) from None
+
+
+def list_ids(runs_dir: str | Path) -> list[str]:
+    """Ids of the runs under `runs_dir`, oldest first."""
+    root = Path(runs_dir)
+    if not root.is_dir():
+        return []
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and _ID.match(path.name))
+
+
+def resolve(runs_dir: str | Path, name: str) -> Run:
+    """The run called `name`: an exact id, a unique prefix of one, or `latest` (the newest).
+
+    Raises UserError with the nearest ids when there is none, or with all candidates when the prefix is ambiguous.
+    """
+    root, name = Path(runs_dir).resolve(), str(name)
+    ids = list_ids(root)
+    if not ids:
+        raise UserError(f"run={name}: there are no runs in {root}; make one with `python train.py`, or set runs_dir=")
+    if name == "latest":
+        return Run(root / max(ids, key=lambda i: (i[:19], (root / i).stat().st_ctime_ns)))
+    if name in ids:
+        return Run(root / name)
+    matches = [i for i in ids if name and i.startswith(name)]
+    if len(matches) == 1:
+        return Run(root / matches[0])
+    if matches:
+        raise UserError(f"run={name}: {len(matches)} runs begin so: {', '.join(matches[-5:])}; give more of the id")
+    near = difflib.get_close_matches(name, ids, 3, cutoff=0.3) or ids[-3:]
+    raise UserError(f"run={name}: no such run in {root}; nearest: {', '.join(near)} (or run=latest)")
