@@ -1,0 +1,79 @@
+"""Tracking: metrics.csv always, W&B offline readable without an account or a network."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stemdefects.errors import UserError
+from stemdefects.io import runs, tracking
+from stemdefects.schema import LoggingConfig
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+
+
+def logging_config(mode):
+    return LoggingConfig(name=mode, mode=mode)
+
+
+def test_metrics_csv_grows_columns_and_rewinds(tmp_path):
+    run = runs.create(tmp_path)
+    with tracking.start(logging_config("disabled"), run, "train", {}) as tracker:
+        tracker.log({"loss": 2.0}, step=1)
+        tracker.log({"loss": 1.0, "f1": 0.5}, step=2)
+        tracker.log({"loss": 0.5}, step=3)
+    with tracking.start(logging_config("disabled"), run, "train", {}) as tracker:  # resumed from step 2
+        tracker.rewind(2)
+        tracker.log({"loss": 0.25}, step=3)
+    table = pd.read_csv(run.path / "metrics.csv")
+    assert list(table.columns) == ["stage", "step", "loss", "f1"]
+    assert list(table.step) == [1, 2, 3]
+    assert list(table.loss) == [2.0, 1.0, 0.25]
+    assert not (run.path / "wandb").exists()
+
+
+def test_offline_run_reads_back(tmp_path, capsys):
+    run = runs.create(tmp_path)
+    start = time.perf_counter()
+    with tracking.start(logging_config("offline"), run, "train", {"seed": 7}) as tracker:
+        tracker.log({"loss": 2.0}, step=1)
+        tracker.image("frame", np.zeros((8, 8)), step=1)
+        tracker.table("found", pd.DataFrame({"kind": ["V_S"], "count": [3]}))
+        tracker.artifact("metrics", "table", run.path / "metrics.csv")
+        tracker.summary({"f1": 0.9})
+    assert time.perf_counter() - start < 60, "offline never waits for a network"
+    out = capsys.readouterr().out
+    assert "wandb sync" in out
+    [file] = (run.path / "wandb").glob("offline-run-*/*.wandb")
+    assert run.id in file.name
+    records = subprocess.run(
+        [Path(sys.executable).parent / "wandb", "leet", "inspect", "--json", str(file)],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    text = "\n".join(records)
+    kinds = {json.loads(line)["type"] for line in records}
+    assert {"run", "history", "artifact", "summary"} <= kinds
+    assert run.id in text and '"train/loss":2' in text and '"seed":7' in text and '"train/f1":0.9' in text
+    assert json.loads((run.path / "summary.json").read_text()) == {"f1": 0.9}
+
+
+def test_online_without_an_account_is_refused(tmp_path):
+    with pytest.raises(UserError, match="wandb login"):
+        with tracking.start(logging_config("online"), runs.create(tmp_path), "train", {}):
+            pass
+
+
+def test_unknown_mode(tmp_path):
+    with pytest.raises(UserError, match="offline, online, disabled"):
+        with tracking.start(logging_config("onlin"), runs.create(tmp_path), "train", {}):
+            pass

@@ -1,0 +1,110 @@
+"""Configs: composed by Hydra, checked by the schema, with errors that name what exists."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stemdefects import config, schema
+from stemdefects.entry import prepare_arguments
+from stemdefects.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_script(script, *arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("group", config.GROUPS)
+def test_every_config_file_loads_and_begins_with_its_command(group):
+    names = config.group_names(group)
+    assert names, f"configs/{group} is empty"
+    for name in names:
+        text = (config.config_dir() / group / f"{name}.yaml").read_text()
+        assert text.startswith("# python "), f"{group}/{name}.yaml must begin with the command that uses it"
+        loaded = config.load_group(group, name)
+        assert loaded.name == name
+
+
+@pytest.mark.parametrize("root", ["train", "infer", "analyze", "simulate"])
+def test_roots_compose_into_their_schema(root):
+    from hydra import compose, initialize_config_dir
+
+    cls = {
+        "train": schema.TrainRoot,
+        "infer": schema.InferRoot,
+        "analyze": schema.AnalyzeRoot,
+        "simulate": schema.SimulateRoot,
+    }[root]
+    with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        obj = config.to_object(compose(root), cls)
+    assert isinstance(obj, cls)
+    # to plain and back loses nothing
+    assert config.to_plain(config.to_object(config.to_plain(obj), cls)) == config.to_plain(obj)
+
+
+def test_unknown_group_option_lists_what_exists():
+    with pytest.raises(UserError, match="unet_small"):
+        config.load_group("model", "unet_smal")
+
+
+@pytest.mark.parametrize("override", ["training.learning_rat=1e-3", "+training.learning_rat=1", "++lrr=1", "+lrr=1"])
+def test_unknown_key_is_refused_with_the_list(override):
+    result = run_script("train.py", override)
+    assert result.returncode == 2
+    assert "does not exist" in result.stderr and "Traceback" not in result.stderr
+    expected = "learning_rate" if "training" in override else "training"
+    assert expected in result.stderr
+
+
+def test_wrong_type_is_refused_fast_without_jax():
+    start = time.perf_counter()
+    result = run_script("train.py", "training.learning_rate=fast")
+    elapsed = time.perf_counter() - start
+    assert result.returncode == 2
+    assert "learning_rate" in result.stderr and "fast" in result.stderr and "Traceback" not in result.stderr
+    assert elapsed < 10, "about a second on an idle machine"
+
+
+def test_wrong_choice_is_readable():
+    result = run_script("train.py", "model=unet_smal")
+    assert result.returncode != 0
+    assert "unet_small" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "infer.py", "analyze.py", "simulate.py"])
+def test_help_answers_without_jax(script):
+    code = (
+        "import sys, runpy; sys.argv = [sys.argv[1], '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert 'jax' not in sys.modules and 'wandb' not in sys.modules, 'imported for --help'"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / script)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert script in result.stdout
+
+
+def test_ids_and_paths_stay_text():
+    arguments = ["run=1e5", "input=my file (1),b.dm3", "inference.calibration=metadata"]
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    prepared = prepare_arguments(arguments, schema.InferRoot, {})
+    values = [o.value() for o in OverridesParser.create().parse_overrides(prepared)]
+    assert values == ["1e5", "my file (1),b.dm3", "metadata"]
+    prepared = prepare_arguments(["run=12_34", "input=it's.tif"], schema.InferRoot, {})
+    assert [o.value() for o in OverridesParser.create().parse_overrides(prepared)] == ["12_34", "it's.tif"]
+
+
+def test_a_path_alone_says_how_to_give_it(tmp_path):
+    file = tmp_path / "movie.tif"
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match="input="):
+        prepare_arguments([str(file)], schema.InferRoot, {})
