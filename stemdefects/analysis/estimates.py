@@ -1,0 +1,78 @@
+"""One number with its interval, method and warnings: what every part of the analysis hands on."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A quantity that was (or could not be) computed.
+
+    `value` is None when it could not; `warning` then says why. `low`/`high` bound the 95% interval, None when
+    no interval can be given. `n` counts what the interval rests on (tracks, steps, frames, as `n_of` says).
+    """
+
+    quantity: str
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    method: str
+    subject: str = ""
+    n: int = 0
+    n_of: str = "tracks"
+    warning: str = ""
+    headline: bool = False
+
+    def row(self) -> dict:
+        """The estimate as one row of a CSV table."""
+        return asdict(self) | {"level": LEVEL}
+
+    def sentence(self) -> str:
+        """The number in plain words, with interval, method and warning."""
+        what = f"{self.quantity} of {self.subject}" if self.subject else self.quantity
+        if self.value is None:
+            return f"{what}: not computed. {self.warning}".strip()
+        text = f"{what} = {number(self.value)} {self.unit}".rstrip()
+        if self.low is not None and self.high is not None:
+            text += f", 95% interval {number(self.low)} to {number(self.high)}"
+        else:
+            text += ", no interval"
+        text += f" ({self.method}; {self.n} {self.n_of})."
+        return f"{text} {self.warning}".strip()
+
+
+def estimate(quantity, value, low, high, unit, method, **rest) -> Estimate:
+    """An `Estimate` in which no NaN or infinity survives: such a value becomes 'not computed' with a reason."""
+    bad = value is None or not np.isfinite(value)
+    if bad:
+        rest["warning"] = rest.get("warning") or "The data do not determine it."
+        return Estimate(quantity, None, None, None, unit, method, **rest)
+    low, high = (float(v) if v is not None and np.isfinite(v) else None for v in (low, high))
+    if low is None or high is None:
+        low = high = None
+    return Estimate(quantity, float(value), low, high, unit, method, **rest)
+
+
+def number(value: float) -> str:
+    """Three significant digits, readable: 0.000512 -> '5.12e-04', 12.345 -> '12.3'."""
+    if value is None:
+        return "not computed"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if 1e-2 <= size < 1e4:
+        digits = max(0, 2 - int(np.floor(np.log10(size))))
+        return f"{value:.{digits}f}"
+    return f"{value:.2e}"
+
+
+def table(estimates: list[Estimate]):
+    """The estimates as a pandas DataFrame, one row each, in the order given."""
+    import pandas as pd
+
+    columns = list(Estimate.__dataclass_fields__) + ["level"]
+    return pd.DataFrame([e.row() for e in estimates], columns=columns)
