@@ -1,0 +1,212 @@
+"""A movie of frames, read lazily, whatever file it comes from.
+
+`read(path)` opens a file, a folder or a glob; `Movie(array, pixel_size_nm=...)` wraps an array. A frame is read when
+it is used, so that memory does not grow with the length of the movie.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemdefects.errors import UserError
+
+MAX_FRAME_PIXELS = 2**27  # 11,585 px square: a header that promises more is damaged, or no frame of a movie
+
+# Why a frame was skipped; the number goes to column `quality` of table `/frames`.
+QUALITY = {
+    0: "ok", 1: "unreadable", 2: "other size than the first", 3: "not finite", 4: "constant", 5: "saturated",
+    6: "not an intensity image",
+}  # fmt: skip
+UNREADABLE, OTHER_SIZE, NOT_FINITE, CONSTANT, SATURATED, NOT_INTENSITY = range(1, 7)
+
+
+class FrameError(UserError):
+    """One frame cannot be used. `quality` is the number in `QUALITY`; the movie goes on without it."""
+
+    def __init__(self, quality: int, message: str):
+        super().__init__(message)
+        self.quality = quality
+
+
+class LazyFrames:
+    """A sequence of frames behind a function.
+
+    `get(i)` returns frame i as a 2-D array; `shape` is (n_frames, height, width) with the size of the first frame.
+    """
+
+    def __init__(self, get: Callable[[int], np.ndarray], shape: tuple, dtype: Any, close: Callable | None = None):
+        self._get, self.shape, self.dtype, self._close = get, tuple(int(n) for n in shape), np.dtype(dtype), close
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, slice):
+            return np.stack([self._get(i) for i in range(*index.indices(len(self)))])
+        index = int(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        return self._get(index % len(self))
+
+    def close(self) -> None:
+        if self._close:
+            self._close()
+
+
+class Movie:
+    """Frames with their calibration. A single image is a movie of one frame.
+
+    Args:
+        frames: (n, height, width), or (height, width) for one image; any array-like indexed by frame (NumPy, h5py,
+            dask, `LazyFrames`).
+        pixel_size_nm: sampling as the file states it, nm per pixel; None: unknown.
+        frame_time_s: time from one frame to the next; None: unknown.
+        dose_e_per_px: incident electrons per pixel and frame; None: unknown.
+        source: file name or what the frames are.
+        metadata: everything else the file says.
+
+    Raises:
+        UserError: when the array is not a stack of images.
+    """
+
+    def __init__(
+        self,
+        frames: Any,
+        pixel_size_nm: float | None = None,
+        frame_time_s: float | None = None,
+        dose_e_per_px: float | None = None,
+        source: str = "array",
+        metadata: Mapping[str, Any] | None = None,
+    ):
+        if not hasattr(frames, "ndim"):
+            frames = np.asarray(frames)
+        self.source, self.metadata = str(source), dict(metadata or {})
+        if frames.ndim == 2:
+            frames = frames[None]
+        if frames.ndim != 3:
+            shape = " x ".join(map(str, frames.shape))
+            raise UserError(f"{source}: data of shape {shape} is neither an image nor a movie of images")
+        n, height, width = frames.shape
+        if n < 1 or min(height, width) < 1:
+            raise UserError(f"{source}: holds no pixels (shape {n} x {height} x {width})")
+        if height * width > MAX_FRAME_PIXELS:
+            raise UserError(f"{source}: a frame of {height} x {width} px is too large, or the header is damaged")
+        self.frames = frames
+        self.pixel_size_nm = _positive("pixel_size_nm", pixel_size_nm, source)
+        self.frame_time_s = _positive("frame_time_s", frame_time_s, source)
+        self.dose_e_per_px = _positive("dose_e_per_px", dose_e_per_px, source)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width)."""
+        return tuple(int(n) for n in self.frames.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.frame(index)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.frame(i) for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        n, height, width = self.shape
+        size = "unknown sampling" if self.pixel_size_nm is None else f"{self.pixel_size_nm:.5g} nm/px"
+        time = "" if self.frame_time_s is None else f", {self.frame_time_s:.4g} s/frame"
+        return f"Movie({Path(self.source).name}: {n} frame{'s' * (n > 1)} of {height} x {width} px, {size}{time})"
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index` as (height, width) float32, checked by `check_frame`.
+
+        Raises FrameError when the frame cannot be read or used, IndexError when there is none.
+        """
+        try:
+            raw = np.asarray(self.frames[index])
+        except (FrameError, IndexError, KeyboardInterrupt):
+            raise
+        except MemoryError:
+            raise FrameError(UNREADABLE, f"{self.source}, frame {index}: does not fit into memory") from None
+        except Exception as error:  # readers of damaged files raise anything
+            reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+            raise FrameError(UNREADABLE, f"{self.source}, frame {index}: cannot be read ({reason})") from None
+        if raw.ndim == 2 and raw.shape != self.shape[1:]:
+            got, first = (f"{h} x {w}" for h, w in (raw.shape, self.shape[1:]))
+            raise FrameError(OTHER_SIZE, f"{self.source}, frame {index}: {got} px where the first has {first}")
+        return check_frame(raw, f"{self.source}, frame {index}")
+
+    def close(self) -> None:
+        """Close the file; frames can no longer be read."""
+        if hasattr(self.frames, "close"):
+            self.frames.close()
+
+    def __enter__(self) -> "Movie":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def check_frame(raw: np.ndarray, where: str, max_nan_fraction: float = 1e-3, saturated: float = 0.2) -> np.ndarray:
+    """`raw` as (height, width) float32, or a FrameError that says why it cannot be used.
+
+    Up to `max_nan_fraction` of dead (not finite) pixels are replaced by the frame's median. A frame is saturated when
+    more than the fraction `saturated` of its pixels has the largest value while others differ.
+    """
+    if raw.ndim == 3 and raw.shape[-1] in (3, 4) and raw.dtype.kind in "uif":
+        # grey stored as RGB is an intensity; a colour map is not
+        if (raw[..., 0] == raw[..., 1]).all() and (raw[..., 0] == raw[..., 2]).all():
+            raw = raw[..., 0]
+    if raw.ndim != 2 or raw.dtype.kind not in "buif":
+        what = "complex" if raw.dtype.kind == "c" else "colour" if raw.dtype.names or raw.ndim == 3 else str(raw.dtype)
+        raise FrameError(NOT_INTENSITY, f"{where}: {what} data is no HAADF intensity; export the grey-scale image")
+    image = np.ascontiguousarray(raw, np.float32)
+    finite = np.isfinite(image)
+    if not finite.all():
+        bad = 1 - finite.mean()
+        if bad > max_nan_fraction:
+            raise FrameError(NOT_FINITE, f"{where}: {bad:.1%} of the pixels are NaN or infinite")
+        image = np.where(finite, image, np.median(image[finite]))
+    low, high = float(image.min()), float(image.max())
+    if not high > low:
+        raise FrameError(CONSTANT, f"{where}: all pixels are {low:g}")
+    if high - low < 1e-30 or high > 1e30 or low < -1e30:
+        raise FrameError(NOT_FINITE, f"{where}: values from {low:g} to {high:g} are no intensities")
+    top = float((image == high).mean())
+    if top > saturated and image.size >= 256:
+        raise FrameError(SATURATED, f"{where}: {top:.0%} of the pixels have the largest value ({high:g})")
+    return image
+
+
+def read(path: str | Path, signal: str | None = None) -> Movie:
+    """Open a movie or image file, a folder of images, or a glob of files.
+
+    Args:
+        path: HDF5 (.h5, .hdf5), TIFF, NPY, NPZ, PNG or other picture, or a vendor file (dm3, dm4, emd, ser, emi,
+            mrc, hspy, ...). A folder or glob is one movie of its files in name order.
+        signal: which data set or signal of the file (its name, or a part of it) when it holds several.
+
+    Raises:
+        UserError: file missing, damaged, of unknown type, or without an image.
+    """
+    from stemdefects.io.readers import open_movie
+
+    return open_movie(path, signal)
+
+
+def _positive(name: str, value: Any, source: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (np.isfinite(number) and number > 0):
+        raise UserError(f"{source}: {name}={value!r} is not a positive number")
+    return number
