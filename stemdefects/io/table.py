@@ -3,12 +3,23 @@
 One row per defective column and frame. Positions are column centres in the original frame:
 `y_px`/`x_px` in pixels (0 is the centre of the first pixel), `y_nm`/`x_nm` the same times the pixel size.
 Simulated truth uses the same columns (`track` is then the defect's identity, `score` is 1).
+A second table has one row per movie frame, and a third array small pictures of the defects.
 """
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from stemdefects.errors import UserError
+
 SCHEMA_VERSION = 1
 KIND_BYTES = 24
+NOTE_BYTES = 120
+PATCH_PX = 32
 
 DEFECT_DTYPE = np.dtype(
     [
@@ -29,6 +40,26 @@ DEFECT_DTYPE = np.dtype(
     ]
 )
 
+FRAME_DTYPE = np.dtype(
+    [
+        ("frame", "i4"),
+        ("time_s", "f8"),
+        ("n_defects", "i4"),
+        ("drift_y_px", "f4"),  # how far the specimen has moved since the first good frame
+        ("drift_x_px", "f4"),
+        ("a1_y_px", "f4"),  # lattice vectors of this frame
+        ("a1_x_px", "f4"),
+        ("a2_y_px", "f4"),
+        ("a2_x_px", "f4"),
+        ("fraction_lattice", "f4"),  # of the frame's area
+        ("fraction_hole", "f4"),
+        ("fraction_amorphous", "f4"),
+        ("fraction_1T", "f4"),
+        ("quality", "i1"),  # 0: used; else why it was skipped, see stemdefects.io.movie.QUALITY
+        ("note", f"S{NOTE_BYTES}"),
+    ]
+)
+
 UNITS = {
     "frame": "1", "time_s": "s", "y_px": "px", "x_px": "px", "y_nm": "nm", "x_nm": "nm", "sigma_nm": "nm",
     "score": "1", "kind": "", "kind_prob": "1", "cluster": "1", "track": "1", "complex": "1", "orientation": "1",
@@ -45,4 +76,199 @@ def empty(n_rows: int = 0) -> np.ndarray:
         rows[name] = -1
     for name in ("time_s", "sigma_nm", "y_nm", "x_nm"):
         rows[name] = np.nan
+    return rows
+
+
+def empty_frames(n_rows: int = 0) -> np.ndarray:
+    """`n_rows` rows of `FRAME_DTYPE`; what is measured is NaN, `frame` counts from 0."""
+    rows = np.zeros(n_rows, FRAME_DTYPE)
+    for name in FRAME_DTYPE.names:
+        if FRAME_DTYPE[name].kind == "f":
+            rows[name] = np.nan
+    rows["frame"] = np.arange(n_rows)
+    return rows
+
+
+@dataclasses.dataclass
+class DefectTable:
+    """Detections of one movie.
+
+    rows: (n,) of `DEFECT_DTYPE`; frames: (n_frames,) of `FRAME_DTYPE`, possibly empty; patches: (n, 32, 32) normalised
+    intensities around each row, or None; attrs: schema_version, units, pixel_size_nm, frame_time_s, calibration,
+    source, source_sha256, model_id, material, config, ... (plain values; dicts and lists are kept as JSON).
+    """
+
+    rows: np.ndarray
+    frames: np.ndarray = dataclasses.field(default_factory=empty_frames)
+    patches: np.ndarray | None = None
+    attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {kind}" for kind, n in self.counts().items())
+        return f"DefectTable({len(self)} detections in {self.n_frames} frames: {counts or 'none'})"
+
+    @property
+    def n_frames(self) -> int:
+        if len(self.frames):
+            return len(self.frames)
+        return int(self.rows["frame"].max()) + 1 if len(self.rows) else 0
+
+    @property
+    def pixel_size_nm(self) -> float | None:
+        value = self.attrs.get("pixel_size_nm")
+        return None if value is None else float(value)
+
+    @property
+    def frame_time_s(self) -> float | None:
+        value = self.attrs.get("frame_time_s")
+        return None if value is None else float(value)
+
+    def counts(self) -> dict[str, int]:
+        """Detections per kind, most frequent first."""
+        kinds, numbers = np.unique(self.rows["kind"], return_counts=True)
+        order = np.argsort(-numbers, kind="stable")
+        return {kinds[i].decode(): int(numbers[i]) for i in order}
+
+    def to_pandas(self):
+        """The rows as a pandas DataFrame, `kind` as text."""
+        return _dataframe(self.rows)
+
+    def frames_to_pandas(self):
+        """One row per movie frame as a pandas DataFrame."""
+        return _dataframe(self.frames)
+
+    def write(self, path: str | Path) -> Path:
+        """Write everything to HDF5 `path`; an old file is replaced in one step, never seen half written."""
+        path = Path(path)
+        writer = TableWriter(path, self.attrs, patches=self.patches is not None)
+        try:
+            writer.append(self.rows, self.frames, self.patches)
+            writer.finish()
+        finally:
+            writer.discard()
+        return path
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write the rows to CSV `path`: the same columns as in HDF5."""
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.to_pandas().to_csv(partial, index=False)
+        partial.replace(path)
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path, patches: bool = True) -> "DefectTable":
+        """Read a table written by `write`. Without `patches` they stay in the file.
+
+        Raises UserError when the file is missing, damaged or no defect table.
+        """
+        import h5py
+
+        path = Path(path)
+        if not path.exists():
+            raise UserError(f"{path}: no such defect table")
+        try:
+            with h5py.File(path, "r") as file:
+                if "defects" not in file:
+                    raise UserError(f"{path}: holds no table /defects; a defect table is written by infer.py")
+                attrs = {key: _decode(value) for key, value in file.attrs.items()}
+                if attrs.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
+                    raise UserError(f"{path}: written by a newer version of this software; update it to read this file")
+                rows = _conform(file["defects"][()], empty, path)
+                frames = _conform(file["frames"][()], empty_frames, path) if "frames" in file else empty_frames()
+                pictures = file["patches"][()] if patches and "patches" in file else None
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UserError(f"{path}: cannot be read as a defect table ({str(error).splitlines()[0][:120]})") from None
+        return cls(rows, frames, pictures, attrs)
+
+
+class TableWriter:
+    """Writes a table to HDF5 block by block, beside its final name; `finish` puts it in place in one step.
+
+    Memory does not grow with the number of rows. The same blocks in the same order give the same bytes. (Whoever needs
+    to survive a kill keeps its blocks elsewhere: `inference/spool.py`.)
+    """
+
+    def __init__(self, path: str | Path, attrs: dict[str, Any], patches: bool = True):
+        import h5py
+
+        self.path = Path(path)
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._file = h5py.File(self._partial, "w")
+        chunked = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+        self._file.create_dataset("defects", (0,), DEFECT_DTYPE, maxshape=(None,), **chunked | {"chunks": (4096,)})
+        self._file.create_dataset("frames", (0,), FRAME_DTYPE, maxshape=(None,), **chunked | {"chunks": (1024,)})
+        if patches:
+            size = (PATCH_PX, PATCH_PX)
+            self._file.create_dataset(
+                "patches", (0, *size), "f2", maxshape=(None, *size), **chunked | {"chunks": (64, *size)}
+            )
+        fixed = {"schema_version": SCHEMA_VERSION, "units": UNITS}
+        for key, value in ({**attrs} | fixed).items():
+            if value is not None:
+                self._file.attrs[key] = _encode(value)
+
+    def append(self, rows: np.ndarray, frames: np.ndarray, patches: np.ndarray | None) -> None:
+        """Add a block: rows (n,), frames (m,), patches (n, 32, 32) or None when the table has none."""
+        blocks = {"defects": rows, "frames": frames, "patches": patches}
+        if ("patches" in self._file) != (patches is not None) or (patches is not None and len(patches) != len(rows)):
+            raise ValueError("each block needs one patch per row, or none in the whole table")
+        for name, block in blocks.items():
+            if block is not None and len(block):
+                data = self._file[name]
+                start = len(data)
+                data.resize(start + len(block), axis=0)
+                data[start:] = block
+
+    def finish(self) -> Path:
+        """Close the file and move it to its name."""
+        self._file.close()
+        self._partial.replace(self.path)
+        return self.path
+
+    def discard(self) -> None:
+        """Drop what is not finished; does nothing after `finish`."""
+        if self._file:
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def _dataframe(rows: np.ndarray):
+    import pandas as pd
+
+    columns = {}
+    for name in rows.dtype.names:
+        column = rows[name]
+        columns[name] = [v.decode(errors="replace") for v in column] if column.dtype.kind == "S" else column
+    return pd.DataFrame(columns)
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, default=float)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _conform(found: np.ndarray, make: Any, path: Path) -> np.ndarray:
+    """Rows with exactly our columns: extra ones are left out, missing ones keep their 'unknown' value."""
+    rows = make(len(found))
+    known = [name for name in rows.dtype.names if found.dtype.names and name in found.dtype.names]
+    if "frame" not in known:
+        raise UserError(f"{path}: its table has no column 'frame'")
+    for name in known:
+        rows[name] = found[name]
     return rows
