@@ -11,19 +11,216 @@ from typing import Any
 from omegaconf import MISSING
 
 
+def _range(low: float, high: float):
+    return field(default_factory=lambda: [low, high])
+
+
+@dataclass
+class SiteConfig:
+    """A sublattice: fractional position in the cell and the name of its ideal state."""
+
+    position: list[float] = MISSING
+    ideal: str = MISSING
+
+
+@dataclass
+class SpeciesConfig:
+    """HAADF signal of one atom relative to the reference species, at each of the material's voltages."""
+
+    intensity: list[float] = MISSING
+    spread: float = 0.0  # relative half-range drawn per image
+
+
+@dataclass
+class StateConfig:
+    """What a column can be."""
+
+    site: str = MISSING
+    atoms: dict[str, int] = field(default_factory=dict)  # species: number; none: vacant
+    spread: float = 0.0  # relative half-range of its signal beyond that of its species
+    relax_nm: float = 0.0  # first neighbours move this far, away from it when positive
+
+
+@dataclass
+class KindConfig:
+    """A defect kind: the state it stands for and how common it is in training images."""
+
+    state: str = MISSING
+    density: list[float] = _range(0.0, 0.0)  # fraction of the site's columns, range
+
+
+@dataclass
+class ComplexConfig:
+    """Neighbouring defects that have a name together."""
+
+    center: str = MISSING  # state of the centre column
+    neighbours: list[str] = MISSING  # states of bonded columns
+    probability: list[float] = _range(0.0, 0.0)  # of a centre having it, range
+
+
+@dataclass
+class PolymorphConfig:
+    """The 1T phase: of each column of `site` one half goes to the inverted position; `state` is what is left."""
+
+    site: str = MISSING
+    state: str = MISSING
+
+
 @dataclass
 class MaterialConfig:
     """A crystal: lattice, sites, column states, defect kinds. See docs/materials.md."""
 
     name: str = MISSING
-    # filled in by crystal/
+    a_nm: float = MISSING
+    lattice_vectors_a: list[list[float]] = MISSING  # rows a1, a2 as (y, x), in units of a_nm
+    sites: dict[str, SiteConfig] = MISSING
+    voltages_kv: list[float] = MISSING
+    haadf_cross_section_nm2: list[float] = MISSING  # of one atom of the reference species, at each voltage
+    species: dict[str, SpeciesConfig] = MISSING
+    states: dict[str, StateConfig] = MISSING
+    kinds: dict[str, KindConfig] = MISSING
+    complexes: dict[str, ComplexConfig] = field(default_factory=dict)
+    phase_1T: PolymorphConfig | None = None
+
+
+@dataclass
+class ViewConfig:
+    """What the image shows of the crystal. Two numbers are a range drawn per image (equal: fixed)."""
+
+    size_px: list[int] = field(default_factory=lambda: [256, 256])  # height, width; training sets its own
+    pixel_size_nm: list[float] = _range(0.027, 0.033)
+    voltage_kv: list[float] = _range(60.0, 100.0)
+    rotation_deg: list[float] = _range(0.0, 360.0)
+    strain: list[float] = _range(-0.01, 0.01)  # of each axis
+    shear: list[float] = _range(-0.01, 0.01)
+    displacement_nm: list[float] = _range(0.0, 0.006)  # static, rms per axis
+
+
+@dataclass
+class DefectsConfig:
+    """How many defects and how they gather; kinds and complexes not named here are as the material says."""
+
+    density: dict[str, list[float]] = field(default_factory=dict)  # kind: fraction of the site's columns, range
+    density_scale: float = 1.0  # multiplies every density
+    complexes: dict[str, list[float]] = field(default_factory=dict)  # complex: probability per centre, range
+    clustering: list[float] = _range(0.0, 1.0)  # rms of the logarithm of the local density
+    clustering_length_nm: list[float] = _range(0.6, 2.0)
+    line_probability: float = 0.15  # of an image with lines of vacancies
+    line_kind: str | None = None  # default: the material's first kind
+    line_length_sites: list[float] = _range(3.0, 10.0)
+    relaxation: list[float] = _range(0.0, 1.5)  # multiplies the material's relax_nm
+
+
+@dataclass
+class RegionsConfig:
+    """Extended structures: probability of an image with them, and the fraction of its area."""
+
+    hole_probability: float = 0.15
+    hole_fraction: list[float] = _range(0.03, 0.3)
+    amorphous_probability: float = 0.15
+    amorphous_fraction: list[float] = _range(0.03, 0.3)
+    phase_1T_probability: float = 0.05  # only for materials that have it
+    phase_1T_fraction: list[float] = _range(0.05, 0.3)
+    twin_probability: float = 0.05  # mirror-twin boundary; only for materials that have phase_1T
+    length_nm: list[float] = _range(0.8, 2.5)  # correlation length of their outlines
+    patch_signal: list[float] = _range(0.3, 1.5)  # added in amorphous patches, of the perfect crystal's mean
+    patch_disorder_nm: list[float] = _range(0.04, 0.12)  # rms displacement of columns there
+    roughness: float = 0.15  # ragged edges: rms of the outline's noise from column to column
+
+
+@dataclass
+class ProbeConfig:
+    """The electron probe. Aberrations have random azimuths."""
+
+    semi_angle_mrad: list[float] = _range(25.0, 32.0)
+    C10_nm: list[float] = _range(-3.0, 3.0)
+    C12_nm: list[float] = _range(0.0, 1.5)
+    C21_nm: list[float] = _range(0.0, 30.0)
+    C23_nm: list[float] = _range(0.0, 40.0)
+    C30_um: list[float] = _range(-0.6, 0.6)
+    source_fwhm_nm: list[float] = _range(0.05, 0.12)
+    thermal_nm: float = 0.009  # rms width per axis of a column itself: thermal motion
+
+
+@dataclass
+class ScanConfig:
+    """Distortions of the scan, in pixels."""
+
+    row_jitter_px: list[float] = _range(0.0, 0.6)  # rms, along the fast axis, new in every row
+    slow_jitter_px: list[float] = _range(0.0, 0.8)  # rms, correlated over slow_jitter_rows
+    slow_jitter_rows: list[float] = _range(8.0, 60.0)
+    row_jitter_y_px: list[float] = _range(0.0, 0.2)  # rms, along the slow axis
+    drift_px: list[float] = _range(0.0, 4.0)  # during one frame, any direction
+    flyback_px: list[float] = _range(0.0, 1.5)
+    flyback_length_px: list[float] = _range(4.0, 20.0)
+
+
+@dataclass
+class DetectorConfig:
+    """Dose, background and detector."""
+
+    dose_e_per_px: list[float] = _range(100.0, 4000.0)  # incident, log-uniform
+    signal_scale: list[float] = _range(0.7, 1.4)  # collection angles: multiplies the cross-section
+    background: list[float] = _range(0.0, 0.3)  # of the mean of the perfect crystal
+    blotches: list[float] = _range(0.0, 0.15)  # rms, of that mean
+    blotch_length_nm: list[float] = _range(0.7, 3.0)
+    poisson: bool = True
+    pulse_spread: list[float] = _range(0.0, 0.5)  # relative rms height of one electron's pulse
+    afterglow_px: list[float] = _range(0.0, 0.8)  # decay length along the fast axis
+    line_gain: list[float] = _range(0.0, 0.02)  # rms from row to row
+    read_noise_e: list[float] = _range(0.0, 0.5)  # rms per pixel, in detected electrons
+    gain: list[float] = _range(1.0, 1.0)  # counts per detected electron
+    offset: list[float] = _range(0.0, 0.0)  # counts
+    integer: bool = False  # round to whole counts
+    saturation: float | None = None  # counts are clipped to 0..saturation; null: no limit
+
+
+@dataclass
+class ClipConfig:
+    """How the frames of a training clip differ."""
+
+    drift_px: list[float] = _range(0.0, 0.3)  # rms step from frame to frame that alignment leaves
+    hop_probability: list[float] = _range(0.0, 0.1)  # of a mobile vacancy, per frame
+
+
+@dataclass
+class MovieConfig:
+    """Movies by kinetic Monte Carlo. Rates are per second unless they say otherwise."""
+
+    n_frames: int = 40
+    frame_time_s: float = 2.25
+    drift_px_per_frame: list[float] = field(default_factory=lambda: [0.1, 0.05])  # y, x
+    drift_wander_px: float = 0.1  # rms random step per frame
+    drift_step_px: float = 0.0  # rms size of sudden steps
+    drift_step_probability: float = 0.0  # per frame
+    mobile_kind: str | None = None  # kind that hops; default: the material's first kind
+    hop_rate_per_s: float = 0.005  # of one mobile defect to one free neighbour site
+    pair_factor: float = 1.0  # hop rate out of a site with another vacancy next to it, relative; < 1: they pair
+    line_factor: float = 1.0  # the same for vacancies in line; < 1: lines grow
+    n_complexes: int = 6
+    complex_center: str | None = None  # kind of the immobile centre; default: of the material's first complex
+    attach_rate_per_s: float = 0.02  # a centre catches a vacancy onto one given neighbour
+    detach_rate_per_s: float = 0.04
+    switch_rate_per_s: float = 0.05  # of a complex into one given other orientation
+    damage_rate_per_e: float = 0.0  # new V_S per mobile-sublattice atom and incident electron per nm2
+    hole_rate_per_s: float = 0.0  # columns lost per edge column of a hole or vacancy cluster
+    exchange_rate_per_s: float = 0.0  # of a centre with a neighbour on its own sublattice
+    block_frames: int = 8  # frames rendered and written at once
 
 
 @dataclass
 class SimulationConfig:
-    """Images and movies of the material. See configs/simulation/."""
+    """Images and movies of the material. See configs/simulation/ and docs/simulation.md."""
 
     name: str = MISSING
+    view: ViewConfig = field(default_factory=ViewConfig)
+    defects: DefectsConfig = field(default_factory=DefectsConfig)
+    regions: RegionsConfig = field(default_factory=RegionsConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
+    scan: ScanConfig = field(default_factory=ScanConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    movie: MovieConfig = field(default_factory=MovieConfig)
 
 
 @dataclass
@@ -31,6 +228,9 @@ class LabelsConfig:
     """Where training targets come from."""
 
     name: str = MISSING
+    heat_sigma_px: float = 2.0  # width of the heat map's Gaussians
+    prior: dict[str, float] = field(default_factory=dict)  # kind -> fraction of its sites in a realistic sample
+    other_prior: float = 3e-4  # the same for kinds not named there
 
 
 @dataclass
@@ -38,6 +238,40 @@ class ModelConfig:
     """The network."""
 
     name: str = MISSING
+    filters: list[int] = field(default_factory=lambda: [32, 64, 128])  # channels per level, finest first
+    depths: list[int] = field(default_factory=lambda: [1, 1, 1])  # residual blocks per level
+    stem: int = 4  # image pixels per cell of the finest level
+    stride: int = 2  # image pixels per output cell
+    norm: str = "none"  # none | group
+    frames: int = 1  # aligned neighbouring frames the network sees; it answers for the middle one
+    pixel_size_nm: float = 0.03  # images are resampled to this
+
+
+@dataclass
+class LossConfig:
+    """Weights of the parts of the loss."""
+
+    presence: float = 4.0
+    state: float = 1.0
+    offset: float = 0.5
+    sigma: float = 0.05
+    region: float = 0.2
+    balance: float = 0.5  # states weigh frequency ** -balance; the posterior is corrected for it afterwards
+
+
+@dataclass
+class ValidationConfig:
+    """Detection scores on fixed sets of the run's own simulation, at fixed doses."""
+
+    every: int = 500  # steps; the last step always counts
+    doses_e_per_px: dict[str, float] = field(
+        default_factory=lambda: {"low_dose": 130.0, "typical": 400.0, "high_dose": 2500.0}
+    )
+    images: int = 16  # per dose
+    size_px: int = 256
+    radius_nm: float = 0.09  # a detection this close to the true column is right
+    seed: int = 1_000_003
+    pictures: int = 2  # images with detections drawn, worst first
 
 
 @dataclass
@@ -45,6 +279,26 @@ class TrainingConfig:
     """The optimisation."""
 
     name: str = MISSING
+    steps: int = 4000
+    batch_size: int = 8  # over all devices
+    size_px: int = 192  # side of the training images
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    final_rate: float = 0.02  # of learning_rate, at the last step
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    ema: float = 0.998  # decay of the averaged weights, which are the ones validated and kept
+    precision: str = "auto"  # auto (bfloat16 on a GPU) | float32 | bfloat16
+    log_every: int = 20  # steps
+    checkpoint_minutes: float = 2.0  # time between checkpoints; every validation also saves one
+    patience: int | None = None  # validations without a better score before training stops; null: never
+    ensemble: int = 1  # members trained at once
+    loss: LossConfig = field(default_factory=LossConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    distributed: bool = False  # join other processes by jax.distributed
+    coordinator: str | None = None  # host:port of process 0; null: from SLURM's variables
+    process_count: int | None = None
+    process_id: int | None = None
 
 
 @dataclass
@@ -55,10 +309,96 @@ class InferenceConfig:
 
 
 @dataclass
+class TableConfig:
+    """How a defect table without our own attributes is read."""
+
+    columns: dict[str, list[str]] = field(default_factory=dict)  # our column -> names it may have in a CSV
+    pixel_size_nm: float | None = None  # null: from the table, else from `known`
+    pixel_size_relative_sigma: float | None = None
+    frame_time_s: float | None = None
+    dose_e_per_nm2_per_frame: float | None = None
+    min_score: float = 0.5
+    known: dict[str, Any] = field(default_factory=dict)  # file name -> what a table without metadata is known to be
+
+
+@dataclass
+class DriftConfig:
+    """Drift correction."""
+
+    method: str = "auto"  # auto | table | bragg | points | none
+    max_step_nm: float = 2.0  # largest step between neighbouring frames
+    radius_nm: float = 0.06  # two sightings of a resting defect lie this close
+    min_points: int = 4  # fewer matched points in a frame: the step is filled in and flagged
+
+
+@dataclass
+class LinkingConfig:
+    """From detections to tracks."""
+
+    gate_nm: float | None = None  # null: gate_lattice times the lattice constant
+    gate_lattice: float = 1.5
+    memory: int = 3  # frames a defect may be missed and still be the same
+    kind_cost: float = 0.4  # added to (distance / gate)^2 when the kinds differ; links cost less than 1
+    gap_cost: float = 0.1  # added for every missed frame
+    same_site_only: bool = True  # a defect of one sublattice never becomes one of another
+    min_length: int = 3  # detections in a track used for figures of motion
+
+
+@dataclass
+class ClusteringConfig:
+    """Unsupervised classes of the image patches."""
+
+    name: str = "default"
+    features: str = "threefold"  # threefold | zernike | raw
+    n_pca: int = 12
+    classes: int | None = None  # null: chosen by BIC and stability
+    max_classes: int = 8
+    covariance: str = "full"
+    max_patches: int = 4000
+    n_resamples: int = 5
+    outlier_quantile: float = 0.01
+    method: str = "mixture"  # mixture | hdbscan
+
+
+@dataclass
+class DiffusionConfig:
+    """Diffusion constants."""
+
+    method: str = "cve"  # the headline: cve | msd | sites | hops
+    kinds: list[str] | None = None  # null: every kind that has tracks
+    n_bootstrap: int = 1000
+    max_lag: int = 20
+    gate_scan_lattice: list[float] = field(default_factory=lambda: [0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5])
+
+
+@dataclass
+class TransitionsConfig:
+    """Switching between states of a defect."""
+
+    states: str = "auto"  # auto | complexes | kind | cluster
+    centre: str = "Mo_W"  # the resting part of the complex
+    confusion: str = "auto"  # auto (the model's, else joint) | joint | none
+    n_gibbs: int = 400
+    n_burn: int = 100
+    prior: float = 1.0  # Dirichlet weight per row, spread over the states
+    tie_orientations: bool = False
+    n_windows: int = 4
+    max_states: int = 8
+
+
+@dataclass
 class AnalysisConfig:
     """From a defect table to tracks, classes, diffusion, transitions."""
 
     name: str = MISSING
+    table: TableConfig = field(default_factory=TableConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    linking: LinkingConfig = field(default_factory=LinkingConfig)
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
+    truth_radius_nm: float = 0.09  # a detection this close to a true defect of its kind is right
+    slider_frames: int = 40  # frames shown in the page
 
 
 @dataclass

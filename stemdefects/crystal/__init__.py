@@ -1,0 +1,1 @@
+"""Materials and lattice geometry (numpy only; nothing here imports JAX)."""

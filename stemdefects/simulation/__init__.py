@@ -1,0 +1,1 @@
+"""Images and movies of a material with exact truth. Image formation is JAX; `movies` writes files."""

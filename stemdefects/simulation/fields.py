@@ -1,0 +1,42 @@
+"""Smooth random fields: blotches, outlines of holes and patches, clustering."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CONTROL = 24  # control points per axis
+
+
+def upsampling(n_px: int) -> np.ndarray:
+    """(n_px, CONTROL) cubic B-spline weights that spread control points over `n_px` pixels."""
+    place = (np.arange(n_px) + 0.5) / n_px * CONTROL - 0.5
+    distance = np.abs(place[:, None] - np.arange(CONTROL)[None, :])
+    near = (4 - 6 * distance**2 + 3 * distance**3) / 6
+    far = np.clip(2 - distance, 0, None) ** 3 / 6
+    weights = np.where(distance < 1, near, far)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def control_points(key, length):
+    """(CONTROL, CONTROL) Gaussian field of mean 0 and variance 1 with correlation length `length` (in fields)."""
+    frequency = jnp.fft.fftfreq(CONTROL) * CONTROL  # cycles per field
+    damping = jnp.exp(-0.5 * (np.pi * jnp.asarray(length) * frequency) ** 2)
+    filtered = jnp.fft.fft2(jax.random.normal(key, (CONTROL, CONTROL))) * damping[:, None] * damping[None, :]
+    field = jnp.fft.ifft2(filtered).real
+    return (field - field.mean()) / (field.std() + 1e-6)
+
+
+def sample(points, y, x):
+    """Field values at fractional places (0..1 across the field), bilinear between control points, clamped outside."""
+    y = jnp.clip(y * CONTROL - 0.5, 0.0, CONTROL - 1.001)
+    x = jnp.clip(x * CONTROL - 0.5, 0.0, CONTROL - 1.001)
+    row, column = y.astype(jnp.int32), x.astype(jnp.int32)
+    fy, fx = y - row, x - column
+    top = points[row, column] * (1 - fx) + points[row, column + 1] * fx
+    bottom = points[row + 1, column] * (1 - fx) + points[row + 1, column + 1] * fx
+    return top * (1 - fy) + bottom * fy
+
+
+def threshold(fraction):
+    """Level above which a field of mean 0 and variance 1 has `fraction` of its area."""
+    return -jax.scipy.special.ndtri(jnp.clip(fraction, 1e-4, 1 - 1e-4))
