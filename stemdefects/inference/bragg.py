@@ -231,7 +231,7 @@ def _refine(
     if n_used > 2 and np.sqrt((errors**2).mean()) > 0.1 * g_px:
         return None
     vectors = lattice @ np.linalg.inv(matrix).T  # rows a1, a2 in px
-    vectors = _canonical(vectors, lattice)
+    vectors = equivalent_cells(vectors, lattice)[0]
     # sampling is the scale at which the cell has the material's area
     pixel_size = float(np.sqrt(abs(np.linalg.det(lattice) / np.linalg.det(vectors))))
     deformation = np.linalg.solve(lattice, vectors * pixel_size)  # row vectors: r' = r F
@@ -279,25 +279,18 @@ def rotation(angle: float) -> np.ndarray:
     return np.array([[c, -s], [s, c]])
 
 
-def _canonical(vectors: np.ndarray, lattice: np.ndarray) -> np.ndarray:
-    """Of the equivalent cells (those of the same shape and handedness) the one nearest to the material's axes."""
-    choices = []
-    small = range(-2, 3)
+def equivalent_cells(vectors: np.ndarray, lattice: np.ndarray) -> list[np.ndarray]:
+    """Cells of the lattice `vectors` with the shape and handedness of `lattice`, the most alike in direction first."""
     target = lattice / np.sqrt(abs(np.linalg.det(lattice)))
-    for h in small:
-        for k in small:
-            for m in small:
-                for n in small:
-                    if h * n - k * m == 1:
-                        choices.append(((h, k), (m, n)))
     metric = target @ target.T
-    best, best_cost = vectors, np.inf
+    small = range(-2, 3)
+    choices = [((h, k), (m, n)) for h in small for k in small for m in small for n in small if abs(h * n - k * m) == 1]
+    sign = np.sign(np.linalg.det(lattice))
+    found = []
     for choice in np.array(choices):
         cell = choice @ vectors
-        cell_unit = cell / np.sqrt(abs(np.linalg.det(cell)))
-        if np.abs(cell_unit @ cell_unit.T - metric).max() > 0.25 * metric.max():
-            continue
-        cost = ((cell_unit - target) ** 2).sum()
-        if cost < best_cost:
-            best, best_cost = cell, cost
-    return best
+        determinant = np.linalg.det(cell)
+        unit = cell / np.sqrt(abs(determinant))
+        if determinant * sign > 0 and np.abs(unit @ unit.T - metric).max() <= 0.25 * metric.max():
+            found.append((float(((unit - target) ** 2).sum()), len(found), cell))
+    return [cell for _, _, cell in sorted(found)] or [vectors]

@@ -55,6 +55,8 @@ FRAME_DTYPE = np.dtype(
         ("fraction_hole", "f4"),
         ("fraction_amorphous", "f4"),
         ("fraction_1T", "f4"),
+        ("n_sites", "i4"),  # lattice sites in the frame; 0: no lattice found
+        ("n_missed", "i4"),  # of these, sites where no column was found although its neighbours were
         ("quality", "i1"),  # 0: used; else why it was skipped, see stemdefects.io.movie.QUALITY
         ("note", f"S{NOTE_BYTES}"),
     ]

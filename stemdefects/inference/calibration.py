@@ -1,0 +1,138 @@
+"""What one pixel of a movie measures: the user's word, the lattice in the frames, or the file's metadata."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from stemdefects.errors import UserError
+from stemdefects.inference.bragg import FrameLattice, fit_lattice
+from stemdefects.io.movie import FrameError, Movie
+
+N_FRAMES = 8  # taken together for the lattice of a movie
+PLAUSIBLE_NM = (0.002, 0.09)  # sampling at which columns of a crystal can be told apart
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Sampling of a movie and where it comes from.
+
+    pixel_size_nm: what positions are stated with; sampling_nm: what the network is shown, from the lattice where there
+    is one (the network knows the crystal in pixels, not in nanometres); origin: `user`, `lattice` or `metadata`; stated_nm: what the file says; lattice_nm and
+    lattice_sigma: what the Bragg peaks say and their relative standard error; disagreement: stated / lattice - 1;
+    vectors_px: lattice vectors (rows, y and x) in pixels; strain: largest principal strain of the frames' lattice
+    (scan distortion included); message: one line for people.
+    """
+
+    pixel_size_nm: float
+    sampling_nm: float
+    origin: str
+    stated_nm: float | None
+    lattice_nm: float | None
+    lattice_sigma: float | None
+    disagreement: float | None
+    vectors_px: list[list[float]] | None
+    angle_rad: float | None
+    strain: float | None
+    message: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def sample_frames(movie: Movie, number: int = N_FRAMES) -> np.ndarray:
+    """Up to `number` usable frames spread over the movie, (n, H, W) float32; more are tried when some are bad."""
+    n = len(movie)
+    order = np.unique(np.linspace(0, n - 1, min(n, number)).astype(int)).tolist()
+    order += [i for i in np.unique(np.linspace(0, n - 1, min(n, 4 * number)).astype(int)).tolist() if i not in order]
+    frames, reason = [], None
+    for i in order:
+        if len(frames) == number:
+            break
+        try:
+            frames.append(movie.frame(i))
+        except FrameError as error:
+            reason = reason or error
+    if not frames:
+        raise UserError(f"no usable frame among {len(order)} tried; the first: {reason}")
+    return np.stack(frames)
+
+
+def calibrate(
+    frames: np.ndarray,
+    lattice_nm: np.ndarray,
+    stated_nm: float | None = None,
+    user_nm: float | None = None,
+    method: str = "lattice",
+    tolerance: float = 0.03,
+    max_strain: float = 0.15,
+    source: str = "movie",
+) -> Calibration:
+    """Sampling of `frames` (n, H, W) that show a crystal with vectors `lattice_nm`.
+
+    user_nm: the user's value, which always wins; method `lattice`: the Bragg peaks, where they are clear, else the
+    stated value; `metadata`: the stated value. A disagreement above `tolerance` is part of the message. A lattice with
+    a principal strain above `max_strain` is not believed.
+
+    Raises UserError for an unknown method, and when no sampling can be found.
+    """
+    if method not in ("lattice", "metadata"):
+        raise UserError(f"inference.calibration={method}: there are: lattice, metadata")
+    hint = user_nm or stated_nm
+    plausible = hint is not None and PLAUSIBLE_NM[0] / 2 < hint < 2 * PLAUSIBLE_NM[1]
+    found = fit_lattice(frames, lattice_nm, hint if plausible else None)
+    if found is not None and np.abs(np.linalg.eigvalsh(found.strain)).max() > max_strain:
+        found = None
+    value, origin = _choose(found, stated_nm, user_nm, method)
+    if value is None:
+        raise UserError(
+            f"{source}: the file states no pixel size and no lattice is seen in it; "
+            "give inference.pixel_size_nm=<nm per pixel>"
+        )
+    if not PLAUSIBLE_NM[0] < value < PLAUSIBLE_NM[1]:
+        raise UserError(
+            f"{source}: {value:.4g} nm per pixel ({origin}) resolves no atoms; "
+            "give an atomic-resolution image, or inference.pixel_size_nm=<nm per pixel>"
+        )
+    against = user_nm or stated_nm
+    disagreement = None if found is None or against is None else against / found.pixel_size_nm - 1
+    message = _message(value, origin, found, against, "the user's" if user_nm else "the stated", tolerance)
+    strain = None if found is None else float(np.abs(np.linalg.eigvalsh(found.strain)).max())
+    return Calibration(
+        float(value),
+        float(value if found is None else found.pixel_size_nm),
+        origin,
+        stated_nm,
+        found and found.pixel_size_nm,
+        found and found.sigma,
+        disagreement,
+        found and found.vectors_px.tolist(),
+        found and found.angle_rad,
+        strain,
+        message,
+    )
+
+
+def _choose(
+    found: FrameLattice | None, stated: float | None, user: float | None, method: str
+) -> tuple[float | None, str]:
+    if user is not None:
+        return user, "user"
+    if method == "lattice" and found is not None:
+        return found.pixel_size_nm, "lattice"
+    if stated is not None:
+        return stated, "metadata"
+    return (found.pixel_size_nm, "lattice") if found is not None else (None, "")
+
+
+def _message(
+    value: float, origin: str, found: FrameLattice | None, against: float | None, whose: str, tolerance: float
+) -> str:
+    text = f"{value:.5f} nm/px from the {origin}"
+    if found is None:
+        return f"{text}; no clear lattice in the frames to check it against"
+    if against is None:
+        return f"{text} (+-{found.sigma:.1%}); nothing stated to compare with"
+    off = against / found.pixel_size_nm - 1
+    verdict = "agrees with" if abs(off) <= max(tolerance, 2 * found.sigma) else "DISAGREES with"
+    return f"{text}; {whose} {against:.5f} {verdict} the lattice's {found.pixel_size_nm:.5f} ({off:+.1%})"

@@ -1,0 +1,137 @@
+"""From the columns of a frame to rows of the defect table: kinds, scores, complexes, patches."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from stemdefects.crystal import lattice as geometry
+from stemdefects.crystal.material import Material
+from stemdefects.inference.engine import Columns, FrameOutput
+from stemdefects.inference.sites import NOWHERE, SiteView, view
+from stemdefects.io import table
+
+REGIONS = ("lattice", "hole", "amorphous", "1T")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a column is called a defect.
+
+    thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS` in which
+    nothing is called; patch_nm: side of the square field of a patch.
+    """
+
+    thresholds: dict[str, float] = field(default_factory=dict)
+    exclude_regions: tuple[str, ...] = ("hole", "amorphous")
+    patch_nm: float = 0.96
+
+
+@dataclass(frozen=True)
+class FrameDefects:
+    """Rows (n,) of the defect table without frame, time and nm; patches (n, 32, 32); the lattice the columns form."""
+
+    rows: np.ndarray
+    patches: np.ndarray
+    sites: SiteView | None
+    columns: Columns
+
+
+def bond_table(material: Material) -> list[np.ndarray]:
+    """Per sublattice (n_bonds, 3) int: cell step and sublattice of each bonded column, in the order of orientations."""
+    small = geometry.disc(material, 3 * material.a_nm)
+    tables = []
+    for g in range(material.n_sites):
+        inner = np.flatnonzero((small.site == g) & (small.cell == 0).all(1))[0]
+        bonds = small.bonds[inner]
+        bonds = bonds[bonds >= 0]
+        tables.append(np.concatenate([small.cell[bonds] - small.cell[inner], small.site[bonds, None]], axis=1))
+    return tables
+
+
+def find_defects(
+    output: FrameOutput, material: Material, rules: Rules, vectors_px: np.ndarray | None, patch_px: float
+) -> FrameDefects:
+    """Defective columns of one frame.
+
+    vectors_px: (2, 2) lattice vectors expected in the frame (rows, y and x), None: unknown, then there are no sites and
+    no orientations; patch_px: side of a patch in pixels of the model's image.
+    """
+    columns, sites = output.columns, None
+    if vectors_px is not None and len(columns.site):
+        basis = np.array([s.position for s in material.sites])
+        position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
+        sites = view(position, columns.site, columns.presence, vectors_px, basis, vectors_px)
+        if sites is not None and sites.duplicate.any():
+            keep = ~sites.duplicate
+            columns = columns.take(keep)
+            sites = view(position[keep], columns.site, columns.presence, sites.vectors_px, basis, sites.vectors_px)
+    defect, kind, kind_prob = classify(columns, material)
+    threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
+    excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
+    called = np.flatnonzero((kind_prob >= threshold[kind]) & ~excluded)
+    rows = table.empty(len(called))
+    rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]
+    rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
+    rows["score"], rows["kind_prob"] = defect[called], kind_prob[called]
+    names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
+    rows["kind"] = names[kind[called]]
+    if sites is not None and len(called):
+        states = np.array([k.state for k in material.kinds])[kind[called]]
+        number, orientation = complexes(sites.cell[called], columns.site[called], states, material)
+        rows["complex"], rows["orientation"] = number, orientation
+    centres = np.stack([columns.y_px[called], columns.x_px[called]], 1) * output.scale
+    return FrameDefects(rows, cut_patches(output.image, centres, patch_px), sites, columns)
+
+
+def classify(columns: Columns, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Posterior of any defect (n,), most probable kind (n,) and its posterior (n,)."""
+    kinds = np.array([k.state for k in material.kinds])
+    of_kinds = columns.state_prob[:, kinds] if len(columns.site) else np.zeros((0, len(kinds)))
+    kind = of_kinds.argmax(1) if len(of_kinds) else np.zeros(0, int)
+    return of_kinds.sum(1).clip(0, 1), kind, of_kinds[np.arange(len(kind)), kind]
+
+
+def complexes(
+    cell: np.ndarray, site: np.ndarray, state: np.ndarray, material: Material
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number and orientation of the complex of each defective column, -1 where it belongs to none.
+
+    cell: (n, 2) lattice cell (NOWHERE: not on the lattice), site and state (n,). A complex is a centre whose bonded
+    defects are exactly those the material lists. Orientation: which bond leads to the vacancy; where all bonded columns
+    but one are defective, the bond that is left.
+    """
+    number, orientation = np.full(len(cell), -1, np.int32), np.full(len(cell), -1, np.int8)
+    centres = {group.center for group in material.complexes}
+    where = {(*c, s): i for i, (c, s) in enumerate(zip(cell.tolist(), site.tolist(), strict=True)) if c[0] != NOWHERE}
+    bonds = bond_table(material) if centres & set(state.tolist()) else []
+    count = 0
+    for i in np.flatnonzero(np.isin(state, list(centres)) & (cell[:, 0] != NOWHERE)):
+        steps = bonds[site[i]]
+        around = [where.get((cell[i, 0] + a, cell[i, 1] + b, g)) for a, b, g in steps.tolist()]
+        members = [j for j in around if j is not None]
+        found = sorted(int(state[j]) for j in members)
+        if not any(g.center == state[i] and sorted(g.neighbours) == found for g in material.complexes):
+            continue
+        there = np.array([j is not None for j in around])
+        turn = -1
+        if there.sum() == 1:
+            turn = int(np.argmax(there))
+        elif there.sum() == len(there) - 1:
+            turn = int(np.argmin(there))
+        for j in (i, *members):
+            if number[j] < 0:  # a vacancy between two centres stays with the first
+                number[j], orientation[j] = count, turn
+        count += 1
+    return number, orientation
+
+
+def cut_patches(image: np.ndarray, centres_px: np.ndarray, side_px: float) -> np.ndarray:
+    """(n, 32, 32) float16 squares of side `side_px` around `centres_px` (n, 2); the edge value continues outside."""
+    n = table.PATCH_PX
+    if not len(centres_px):
+        return np.zeros((0, n, n), np.float16)
+    grid = (np.arange(n) - (n - 1) / 2) * side_px / n
+    y = centres_px[:, 0, None, None] + grid[None, :, None]
+    x = centres_px[:, 1, None, None] + grid[None, None, :]
+    return ndimage.map_coordinates(image, np.broadcast_arrays(y, x), order=1, mode="nearest").astype(np.float16)

@@ -1,0 +1,149 @@
+"""From raw frames to columns on the device: one compiled program per frame size."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial import cKDTree
+
+from stemdefects.inference import resample as sampling
+from stemdefects.models.normalization import normalize_frames
+
+MARGIN_PX = 2.0  # a tile also reports columns this far outside its part, so that none is lost between two
+
+
+class Columns(NamedTuple):
+    """Columns of one frame, on the host; n columns, S states. Pixels are those of the original frame."""
+
+    y_px: np.ndarray
+    x_px: np.ndarray
+    sigma_px: np.ndarray
+    site: np.ndarray
+    state_prob: np.ndarray  # (n, S)
+    presence: np.ndarray
+    region: np.ndarray  # (n,) most probable region at the column
+
+    def take(self, index: np.ndarray) -> "Columns":
+        return Columns(*(field[index] for field in self))
+
+
+class FrameOutput(NamedTuple):
+    """What the network says of one frame. image: (h, w) float32, normalised, at the model's sampling (first pixels
+    coincide, `scale` model px per frame px); region_fraction: (4,) of the area: lattice, hole, amorphous, 1T."""
+
+    columns: Columns
+    region_fraction: np.ndarray
+    image: np.ndarray
+    scale: float
+
+
+class Engine:
+    """A loaded model, compiled for frames of one size and sampling.
+
+    Args:
+        model: `models.artifact.LoadedModel`.
+        frame_shape: (H, W) of the frames.
+        pixel_size_nm: sampling of the frames, nm per px.
+        batch_size: frames per call; a smaller batch is filled up.
+        tile_px, overlap_px: larger frames are cut into tiles (model pixels).
+        presence: least probability of a column.
+        resample_tolerance: frames whose sampling is this close to the model's are left as they are; interpolation
+            would only correlate their noise.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        frame_shape: tuple[int, int],
+        pixel_size_nm: float,
+        batch_size: int = 4,
+        tile_px: int = 512,
+        overlap_px: int = 64,
+        presence: float = 0.5,
+        resample_tolerance: float = 0.08,
+    ):
+        self.model, self.frame_shape, self.batch_size = model, tuple(frame_shape), batch_size
+        scale = pixel_size_nm / model.pixel_size_nm
+        self.scale = 1.0 if abs(scale - 1) <= resample_tolerance else scale
+        shape = sampling.resampled_shape(self.frame_shape, self.scale)
+        self.grid = sampling.plan(shape, tile_px, overlap_px, model.divisor)
+        effective_nm = pixel_size_nm / self.scale
+        cells = np.prod(self.grid.tile) * effective_nm**2 / model.material.cell_area_nm2
+        self.max_peaks = int(1.25 * cells * model.material.n_sites) + 64
+        self._presence = presence
+        self._program = jax.jit(self._run)
+
+    def _run(self, params: Any, frames: jax.Array) -> tuple:
+        """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region counts (B, 4), normalised middle frames."""
+        grid, model = self.grid, self.model
+        batch, depth = frames.shape[:2]
+        flat = sampling.resample(frames.reshape(-1, *self.frame_shape), self.scale, grid.shape)
+        flat = normalize_frames(flat)
+        stacks = flat.reshape(batch, depth, *grid.shape)
+        tiles = sampling.cut(flat, grid).reshape(batch, depth, -1, *grid.tile)
+        tiles = jnp.moveaxis(tiles, 1, -1).reshape(-1, *grid.tile, depth)
+        outputs = model.apply_fn(params, tiles)
+        peaks = jax.vmap(lambda o: model.find_peaks(o, max_peaks=self.max_peaks, threshold=self._presence))(outputs)
+        peaks = jax.tree.map(lambda a: a.reshape(batch, -1, *a.shape[1:]), peaks)
+        start = jnp.asarray(grid.starts, jnp.float32)[None, :, :, None]
+        y, x = peaks.y_px + start[:, :, 0], peaks.x_px + start[:, :, 1]
+        top, bottom, left, right = (jnp.asarray(grid.owned[None, :, None, i], jnp.float32) for i in range(4))
+        own = (y >= top - MARGIN_PX) & (y < bottom + MARGIN_PX) & (x >= left - MARGIN_PX) & (x < right + MARGIN_PX)
+        h, w = grid.shape
+        inside = (y > -0.5) & (y < h - 0.5) & (x > -0.5) & (x < w - 0.5)
+        peaks = peaks._replace(y_px=y, x_px=x, valid=peaks.valid & own & inside)
+        region = jnp.argmax(outputs.region, -1)
+        weight = self._cell_weight(region.shape[1:])
+        counts = jax.nn.one_hot(region, outputs.region.shape[-1]).reshape(batch, -1, *region.shape[1:], 4)
+        counts = (counts * weight[None, ..., None]).sum((1, 2, 3))
+        return peaks, counts / counts.sum(-1, keepdims=True), stacks[:, depth // 2]
+
+    def _cell_weight(self, cells: tuple[int, int]) -> jax.Array:
+        """(n_tiles, h, w) 1 for output cells whose centre lies in the part its tile answers for."""
+        stride = self.grid.tile[0] // cells[0]
+        centres = [np.arange(n) * stride + (stride - 1) / 2 for n in cells]
+        masks = []
+        for (y0, x0), (top, bottom, left, right) in zip(self.grid.starts, self.grid.owned, strict=True):
+            y, x = centres[0] + y0, centres[1] + x0
+            masks.append(((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None])
+        return jnp.asarray(np.stack(masks), jnp.float32)
+
+    def submit(self, stacks: np.ndarray) -> Any:
+        """Start the network on (b, T, H, W) raw counts, b <= batch_size; returns at once, for `collect` to wait."""
+        missing = self.batch_size - len(stacks)
+        padded = np.concatenate([stacks, np.repeat(stacks[-1:], missing, 0)]) if missing else stacks
+        return len(stacks), self._program(self.model.params, jnp.asarray(padded, jnp.float32))
+
+    def collect(self, handle: Any) -> list[FrameOutput]:
+        """Wait for a submitted batch; one `FrameOutput` per frame."""
+        n, (peaks, fractions, images) = handle
+        peaks, fractions, images = jax.tree.map(np.asarray, (peaks, fractions, images))
+        return [
+            FrameOutput(self._columns(jax.tree.map(lambda a, i=i: a[i], peaks)), fractions[i], images[i], self.scale)
+            for i in range(n)
+        ]
+
+    def __call__(self, stacks: np.ndarray) -> list[FrameOutput]:
+        """`submit` and `collect` for any number of frames (n, T, H, W)."""
+        parts = range(0, len(stacks), self.batch_size)
+        return [f for i in parts for f in self.collect(self.submit(stacks[i : i + self.batch_size]))]
+
+    def _columns(self, peaks: Any) -> Columns:
+        use = peaks.valid
+        fields = [np.asarray(getattr(peaks, name)[use]) for name in Columns._fields]
+        columns = Columns(*fields)
+        if len(self.grid.starts) > 1:
+            columns = columns.take(_without_doubles(columns, 1.5 * MARGIN_PX))
+        return columns._replace(
+            y_px=columns.y_px / self.scale, x_px=columns.x_px / self.scale, sigma_px=columns.sigma_px / self.scale
+        )
+
+
+def _without_doubles(columns: Columns, radius: float) -> np.ndarray:
+    """Index of columns to keep where two tiles saw the same one: the surer of two of a sublattice within `radius`."""
+    position = np.stack([columns.y_px, columns.x_px], 1)
+    pairs = cKDTree(position).query_pairs(radius, output_type="ndarray")
+    pairs = pairs[columns.site[pairs[:, 0]] == columns.site[pairs[:, 1]]]
+    worse = np.where(columns.presence[pairs[:, 0]] < columns.presence[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    return np.setdiff1d(np.arange(len(position)), worse)

@@ -1,0 +1,196 @@
+"""The lattice-site view: which cell and sublattice each detected column belongs to, and which columns were missed.
+
+Columns are joined to their neighbours where the step between them is a lattice vector; walking along these steps
+numbers the cells. Slow distortions of the scan and strain do no harm, since only steps to neighbours are compared.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+from scipy.spatial import cKDTree
+
+from stemdefects.inference.bragg import equivalent_cells
+
+STEP_TOLERANCE = 0.22  # of a lattice vector, for a step between neighbours
+MIN_COLUMNS = 12
+NOWHERE = np.iinfo(np.int32).min
+
+
+@dataclass(frozen=True)
+class SiteView:
+    """Columns on lattice sites.
+
+    cell: (n, 2) int multiples of a1, a2 for each column, NOWHERE where it belongs to no site; vectors_px: (2, 2) rows
+    a1, a2 (y, x) fitted to the columns; origin_px: (2,) place of cell (0, 0); residual_px: rms distance of the columns
+    from the fitted lattice; duplicate: (n,) bool, another column was kept for the same site; n_sites: sites inside the
+    lattice; missed: (m, 3) cell and sublattice of sites without a column although their neighbours are there;
+    missed_px: (m, 2) where these should be.
+    """
+
+    cell: np.ndarray
+    vectors_px: np.ndarray
+    origin_px: np.ndarray
+    residual_px: float
+    duplicate: np.ndarray
+    n_sites: int
+    missed: np.ndarray
+    missed_px: np.ndarray
+
+    @property
+    def on_lattice(self) -> np.ndarray:
+        return self.cell[:, 0] != NOWHERE
+
+
+def view(
+    position_px: np.ndarray,
+    site: np.ndarray,
+    weight: np.ndarray,
+    vectors_px: np.ndarray,
+    basis: np.ndarray,
+    lattice_nm: np.ndarray,
+) -> SiteView | None:
+    """Number the cells of detected columns; None when they form no lattice.
+
+    position_px: (n, 2) y, x; site: (n,) sublattice; weight: (n,) how sure the column is (of two on one site the surer
+    one stays); vectors_px: (2, 2) approximate lattice vectors; basis: (n_sites, 2) fractional positions; lattice_nm:
+    the material's vectors, which decide among equivalent directions.
+    """
+    if len(position_px) < MIN_COLUMNS:
+        return None
+    vectors = _handed(position_px, site, vectors_px, basis, lattice_nm)
+    for _ in range(2):  # once more with the fitted vectors
+        cell = _walk(position_px - basis[site] @ vectors, vectors)
+        known = cell[:, 0] != NOWHERE
+        if known.sum() < MIN_COLUMNS:
+            return None
+        fitted = _fit(position_px[known], cell[known] + basis[site[known]])
+        if fitted is None:
+            return None
+        vectors, origin = fitted
+    residual = position_px[known] - (cell[known] + basis[site[known]]) @ vectors - origin
+    duplicate = _duplicates(cell, site, weight)
+    n_sites, missed, missed_px = _missed(cell, site, ~duplicate & known, position_px, vectors)
+    rms = float(np.sqrt((residual**2).sum(1).mean()))
+    return SiteView(cell, vectors, origin, rms, duplicate, n_sites, missed, missed_px)
+
+
+def _handed(
+    position: np.ndarray, site: np.ndarray, vectors: np.ndarray, basis: np.ndarray, lattice_nm: np.ndarray
+) -> np.ndarray:
+    """Of the equivalent cells that put the sublattices where they are seen, the nearest to the material's axes."""
+    choices = equivalent_cells(vectors, lattice_nm)
+    if len(choices) == 1 or len(basis) == 1:
+        return choices[0]
+    first = np.flatnonzero(site == 0)
+    votes = np.zeros(len(choices))
+    for other in range(1, len(basis)):
+        there = np.flatnonzero(site == other)
+        if not len(there) or not len(first):
+            continue
+        tree = cKDTree(position[there])
+        reach = STEP_TOLERANCE * np.sqrt(abs(np.linalg.det(vectors)))
+        for i, choice in enumerate(choices):
+            distance, _ = tree.query(position[first] + (basis[other] - basis[0]) @ choice, distance_upper_bound=reach)
+            votes[i] += np.isfinite(distance).sum()
+    return choices[int(np.flatnonzero(votes >= 0.9 * votes.max())[0])]
+
+
+def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(n, 2) cells of points that lie on one lattice, found along steps between neighbours."""
+    n = len(origins)
+    longest = max(np.linalg.norm(vectors, axis=1).max(), np.linalg.norm(vectors[0] - vectors[1]))
+    shortest = min(np.linalg.norm(vectors, axis=1).min(), np.linalg.norm(vectors[0] - vectors[1]))
+    pairs = cKDTree(origins).query_pairs(min(longest, 1.2 * shortest) * (1 + STEP_TOLERANCE), output_type="ndarray")
+    cell = np.full((n, 2), NOWHERE, np.int32)
+    if not len(pairs):
+        return cell
+    step = (origins[pairs[:, 1]] - origins[pairs[:, 0]]) @ np.linalg.inv(vectors)
+    whole = np.rint(step)
+    off = np.linalg.norm((step - whole) @ vectors, axis=1)
+    good = off < STEP_TOLERANCE * shortest
+    pairs, whole, off = pairs[good], whole[good].astype(np.int32), off[good]
+    # small misfits first: the tree then avoids doubtful steps
+    graph = sparse.coo_matrix((off + 1e-3, (pairs[:, 0], pairs[:, 1])), (n, n)).tocsr()
+    tree = csgraph.minimum_spanning_tree(graph)
+    _, label = csgraph.connected_components(tree, directed=False)
+    largest = np.argmax(np.bincount(label))
+    root = int(np.flatnonzero(label == largest)[0])
+    order, parent = csgraph.breadth_first_order(tree, root, directed=False)
+    step_of = sparse.coo_matrix((np.arange(1, len(pairs) + 1), (pairs[:, 0], pairs[:, 1])), (n, n)).tocsr()
+    child, above = order[1:], parent[order[1:]]
+    forward = np.asarray(step_of[above, child]).ravel().astype(int)
+    backward = np.asarray(step_of[child, above]).ravel().astype(int)
+    move = np.where((forward > 0)[:, None], whole[forward - 1], -whole[backward - 1])
+    # sum the steps along each path to the root by doubling the reach
+    total = np.zeros((n, 2), np.int64)
+    total[child] = move
+    up = np.arange(n)
+    up[child] = above
+    while True:
+        total_next = total + total[up]
+        total_next[root] = 0
+        up_next = up[up]
+        if (up_next == up).all():
+            break
+        total, up = total_next, up_next
+    cell[order] = total[order]
+    return cell
+
+
+def _fit(position: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Vectors and origin by least squares, columns far off left out in a second pass."""
+    keep = np.ones(len(position), bool)
+    for _ in range(2):
+        design = np.concatenate([index[keep], np.ones((keep.sum(), 1))], axis=1)
+        if np.linalg.matrix_rank(design) < 3:
+            return None
+        solved, *_ = np.linalg.lstsq(design, position[keep], rcond=None)
+        off = np.linalg.norm(index @ solved[:2] + solved[2] - position, axis=1)
+        keep = off <= max(3 * np.median(off), 1e-6)
+    return solved[:2], solved[2]
+
+
+def _duplicates(cell: np.ndarray, site: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    order = np.lexsort((-weight, site, cell[:, 1], cell[:, 0]))
+    key = np.stack([cell[order, 0], cell[order, 1], site[order]], 1)
+    again = np.zeros(len(cell), bool)
+    again[order[1:]] = (key[1:] == key[:-1]).all(1)
+    return again & (cell[:, 0] != NOWHERE)
+
+
+def _missed(
+    cell: np.ndarray, site: np.ndarray, use: np.ndarray, position: np.ndarray, vectors: np.ndarray
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Number of lattice sites, and those without a column among five or six neighbours of their own sublattice."""
+    low = cell[use].min(0) - 1
+    shape = tuple(cell[use].max(0) - low + 2)
+    steps = _shortest_steps(vectors)
+    n_sites, missed, places = 0, [], []
+    for g in np.unique(site[use]):
+        mine = use & (site == g)
+        index = tuple((cell[mine] - low).T)
+        there = np.zeros(shape, bool)
+        there[index] = True
+        y, x = np.zeros(shape), np.zeros(shape)
+        y[index], x[index] = position[mine].T
+        around, sum_y, sum_x = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        for step in steps:
+            shifted = np.roll(there, step, (0, 1))
+            around += shifted
+            sum_y += np.roll(y, step, (0, 1)) * shifted
+            sum_x += np.roll(x, step, (0, 1)) * shifted
+        gaps = np.argwhere(~there & (around >= len(steps) - 1))
+        n_sites += int(there.sum()) + len(gaps)
+        for gap in gaps:
+            missed.append((*(gap + low), g))
+            places.append((sum_y[tuple(gap)] / around[tuple(gap)], sum_x[tuple(gap)] / around[tuple(gap)]))
+    return n_sites, np.array(missed, np.int32).reshape(-1, 3), np.array(places, float).reshape(-1, 2)
+
+
+def _shortest_steps(vectors: np.ndarray) -> list[tuple[int, int]]:
+    """Cell steps to the nearest columns of the same sublattice: six on a hexagonal lattice, four on a square one."""
+    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+    length = np.linalg.norm(np.array(steps) @ vectors, axis=1)
+    return [s for s, d in zip(steps, length, strict=True) if d < 1.35 * length.min()]

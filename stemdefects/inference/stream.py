@@ -1,0 +1,252 @@
+"""A movie through the network, block by block: reading, computing and the rest overlap, memory stays bounded."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.errors import UserError
+from stemdefects.inference import calibration as calibrating
+from stemdefects.inference.bragg import fit_lattice
+from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, find_defects
+from stemdefects.inference.engine import Engine, FrameOutput
+from stemdefects.inference.spool import Block
+from stemdefects.io import table
+from stemdefects.io.movie import QUALITY, FrameError, Movie
+from stemdefects.schema import InferenceConfig
+
+READ_AHEAD = 2  # blocks
+
+
+@dataclass
+class Setup:
+    """All that stays the same over a movie. reference_px: lattice vectors of the movie with the sublattices told apart,
+    None where there is no lattice; indices: the frames used."""
+
+    model: Any
+    settings: InferenceConfig
+    calibration: calibrating.Calibration
+    engine: Engine
+    reference_px: np.ndarray | None
+    rules: Rules
+    indices: np.ndarray
+
+    @property
+    def n_blocks(self) -> int:
+        return -(-len(self.indices) // self.settings.block_frames)
+
+    def block(self, number: int) -> np.ndarray:
+        """Frame numbers of a block."""
+        return self.indices[number * self.settings.block_frames : (number + 1) * self.settings.block_frames]
+
+
+def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str, Any] | None = None) -> Setup:
+    """Calibrate `movie` and compile `model` for it.
+
+    known: `calibration` and `reference_px` of an interrupted inference, taken as they are.
+    Raises UserError for settings that make no sense and movies without a usable frame.
+    """
+    check(settings, model.material)
+    indices = selected(settings.frames, len(movie))
+    stated = settings.pixel_size_nm or movie.pixel_size_nm
+    lattice_nm = model.material.lattice_nm
+    if settings.lattice_constant_nm is not None:
+        lattice_nm = lattice_nm * (settings.lattice_constant_nm / model.material.a_nm)
+    reference = None
+    if known:
+        found = calibrating.Calibration(**known["calibration"])
+        reference = None if known["reference_px"] is None else np.array(known["reference_px"])
+    else:
+        samples = calibrating.sample_frames(movie)
+        found = calibrating.calibrate(
+            samples, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm, settings.calibration,
+            settings.calibration_tolerance, settings.max_strain, movie.source,
+        )  # fmt: skip
+    # the network sees the crystal at the size it was trained on, whatever a nanometre is
+    shown_nm = found.sampling_nm * model.material.a_nm / float(np.linalg.norm(lattice_nm[0]))
+    engine = Engine(
+        model, movie.shape[1:], shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
+        settings.presence, settings.resample_tolerance,
+    )  # fmt: skip
+    rules = Rules(
+        {**model.thresholds, **settings.thresholds}, tuple(settings.exclude_regions), settings.patch_nm
+    )  # fmt: skip
+    setup = Setup(model, settings, found, engine, reference, rules, indices)
+    if not known and found.vectors_px is not None:
+        setup.reference_px = _reference(setup, samples, lattice_nm)
+    return setup
+
+
+def check(settings: InferenceConfig, material: Any) -> None:
+    """Raise UserError for values that make no sense, naming the key."""
+    for key in ("pixel_size_nm", "frame_time_s", "lattice_constant_nm", "patch_nm"):
+        value = getattr(settings, key)
+        if value is not None and not value > 0:
+            raise UserError(f"inference.{key}={value}: must be positive")
+    for key in ("batch_size", "block_frames"):
+        if getattr(settings, key) < 1:
+            raise UserError(f"inference.{key}={getattr(settings, key)}: must be at least 1")
+    if settings.tile_px < 64 or not 0 <= settings.overlap_px <= settings.tile_px // 2:
+        raise UserError(f"inference.tile_px={settings.tile_px}: at least 64, and overlap_px at most half of it")
+    kinds = {*(k.name for k in material.kinds), "defect"}
+    for name in settings.thresholds:
+        if name not in kinds:
+            raise UserError(f"inference.thresholds.{name}: no such kind; there are: {', '.join(sorted(kinds))}")
+    for name in settings.exclude_regions:
+        if name not in REGIONS:
+            raise UserError(f"inference.exclude_regions: no region {name!r}; there are: {', '.join(REGIONS)}")
+
+
+def selected(frames: str | None, n_frames: int) -> np.ndarray:
+    """Frame numbers that `start:stop:step` (or one number) selects of `n_frames`."""
+    if frames is None:
+        return np.arange(n_frames)
+    text = str(frames).strip()
+    try:
+        parts = [int(p) if p.strip() else None for p in text.split(":")]
+        if len(parts) == 1:
+            indices = np.arange(n_frames)[[parts[0]]]
+        else:
+            indices = np.arange(n_frames)[slice(*parts)]
+    except (ValueError, TypeError, IndexError):
+        indices = np.zeros(0, int)
+    if not len(indices) or (np.diff(indices) <= 0).any():
+        raise UserError(f"inference.frames={text}: selects no frames of {n_frames}; write start:stop:step, e.g. 0:100")
+    return indices
+
+
+class Work(NamedTuple):
+    """A block as it is read: its number, its frames' numbers, and per frame a stack (T, H, W) or what is wrong."""
+
+    number: int
+    indices: np.ndarray
+    stacks: list[np.ndarray | FrameError]
+
+
+def blocks(
+    movie: Movie, setup: Setup, todo: Iterable[int], progress: Callable[[int, int], None] | None = None
+) -> Iterator[Block]:
+    """Results of the blocks `todo`, in order. `progress(frames, defects)` is called as they are finished."""
+    for work in _read_ahead(movie, setup, list(todo)):
+        good = [i for i, stack in enumerate(work.stacks) if isinstance(stack, np.ndarray)]
+        results: list[FrameDefects | None] = [None] * len(work.stacks)
+        fractions: list[np.ndarray | None] = [None] * len(work.stacks)
+        pending: list[tuple[list[int], Any]] = []
+        size = setup.engine.batch_size
+        batches = [good[i : i + size] for i in range(0, len(good), size)]
+        for batch in [*batches, None]:
+            if batch:  # the device works on this batch while the host finishes the one before
+                pending.append((batch, setup.engine.submit(np.stack([work.stacks[i] for i in batch]))))
+            if len(pending) > 1 or (batch is None and pending):
+                members, handle = pending.pop(0)
+                for i, output in zip(members, setup.engine.collect(handle), strict=True):
+                    results[i], fractions[i] = _finish(output, setup), output.region_fraction
+                if progress:
+                    progress(len(members), sum(len(results[i].rows) for i in members))
+        if progress:
+            progress(len(work.stacks) - len(good), 0)
+        yield _block(work, results, fractions, setup)
+
+
+def _finish(output: FrameOutput, setup: Setup) -> FrameDefects:
+    model_px_nm = setup.calibration.pixel_size_nm / output.scale
+    found = find_defects(
+        output, setup.model.material, setup.rules, setup.reference_px, setup.rules.patch_nm / model_px_nm
+    )
+    return found
+
+
+def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.ndarray | None], setup: Setup) -> Block:
+    frames = table.empty_frames(len(work.indices))
+    frames["frame"] = work.indices
+    time = setup.settings.frame_time_s
+    if time is not None:
+        frames["time_s"] = work.indices * time
+    pixel = setup.calibration.pixel_size_nm
+    all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
+    for i, found in enumerate(results):
+        row = frames[i : i + 1]
+        if found is None:
+            error = work.stacks[i]
+            row["quality"], row["note"] = error.quality, str(error).encode()[-table.NOTE_BYTES :]
+            continue
+        rows = found.rows.copy()
+        rows["frame"], rows["time_s"] = work.indices[i], frames["time_s"][i]
+        rows["y_nm"], rows["x_nm"] = rows["y_px"] * pixel, rows["x_px"] * pixel
+        rows["sigma_nm"] = rows["sigma_nm"] * pixel
+        row["n_defects"] = len(rows)
+        for name, value in zip(REGIONS, fractions[i], strict=True):
+            row[f"fraction_{name}"] = value
+        if found.sites is not None:
+            (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = found.sites.vectors_px
+            row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
+        else:
+            row["note"] = b"no lattice found"
+        all_rows.append(rows)
+        all_patches.append(found.patches)
+    return Block(work.number, np.concatenate(all_rows), frames, np.concatenate(all_patches))
+
+
+def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
+    """Blocks read by a thread of their own, `READ_AHEAD` ahead of their use."""
+    ready: queue.Queue = queue.Queue(maxsize=READ_AHEAD)
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            for number in todo:
+                indices = setup.block(number)
+                if not put(Work(number, indices, [_stack(movie, int(i), setup) for i in indices])):
+                    return
+            put(None)
+        except BaseException as error:  # to be raised where the blocks are used
+            put(error)
+
+    thread = threading.Thread(target=read, name="reader", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join(timeout=5)
+
+
+def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
+    try:
+        return movie.frame(index)[None]
+    except FrameError as error:
+        return error
+
+
+def _reference(setup: Setup, samples: np.ndarray, lattice_nm: np.ndarray) -> np.ndarray | None:
+    """Lattice vectors with the sublattices told apart, from the columns of the first sample that shows a lattice."""
+    guess = np.array(setup.calibration.vectors_px)
+    for sample in samples:
+        single = fit_lattice(sample, lattice_nm, setup.calibration.lattice_nm, search=1.15)
+        output = setup.engine(sample[None, None])[0]
+        start = guess if single is None else single.vectors_px
+        found = find_defects(output, setup.model.material, setup.rules, start, 1.0)
+        if found.sites is not None and found.sites.on_lattice.mean() > 0.3:
+            return found.sites.vectors_px
+    return None
+
+
+def quality_counts(frames: np.ndarray) -> dict[str, int]:
+    """Skipped frames by reason."""
+    values, counts = np.unique(frames["quality"], return_counts=True)
+    return {QUALITY[int(v)]: int(n) for v, n in zip(values, counts, strict=True) if v}
