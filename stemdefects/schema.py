@@ -302,10 +302,41 @@ class TrainingConfig:
 
 
 @dataclass
+class PicturesConfig:
+    """Pictures that inference makes."""
+
+    frames: bool = True  # annotated PNGs of the first, the middle and the last frame
+    contact_sheet: bool = True  # defects of every kind as small pictures
+    animation: bool = True  # annotated GIF of a movie
+    animation_frames: int = 60  # at most, spread over the movie
+    animation_fps: float = 8.0
+    max_width_px: int = 1200
+
+
+@dataclass
 class InferenceConfig:
     """From a movie file to a defect table."""
 
     name: str = MISSING
+    model: str | None = None  # model folder to use in a new run, instead of run=
+    signal: str | None = None  # data set or signal of a file that holds several, e.g. HAADF
+    pixel_size_nm: float | None = None  # null: what the file states, checked against the lattice
+    frame_time_s: float | None = None  # null: what the file states
+    calibration: str = "lattice"  # lattice | metadata: which counts where they disagree
+    calibration_tolerance: float = 0.03  # relative disagreement that is reported as such
+    lattice_constant_nm: float | None = None  # of the crystal shown; null: of the model's material
+    frames: str | None = None  # part of the movie, start:stop:step as in Python; null: all
+    batch_size: int = 4  # frames computed at once
+    block_frames: int = 32  # frames kept at once; what a kill costs at most
+    tile_px: int = 512  # larger frames are cut into tiles, model pixels
+    overlap_px: int = 64
+    presence: float = 0.5  # least probability of a column
+    thresholds: dict[str, float] = field(default_factory=dict)  # least posterior per kind; others: the model's own
+    exclude_regions: list[str] = field(default_factory=lambda: ["hole", "amorphous"])
+    patch_nm: float = 0.96  # side of the square patch around each defect
+    resample_tolerance: float = 0.08  # relative difference from the model's sampling that is left as it is
+    max_strain: float = 0.15  # a lattice more distorted than this is not believed
+    pictures: PicturesConfig = field(default_factory=PicturesConfig)
 
 
 @dataclass
