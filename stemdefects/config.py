@@ -59,6 +59,9 @@ def _with_base(path: Path) -> DictConfig:
     for entry in cfg.pop("defaults", []):
         if entry == "_self_":
             merged, placed = OmegaConf.merge(merged, cfg), True
+        elif OmegaConf.is_config(entry):  # `clustering: default`: a group inside the group
+            for key, choice in entry.items():
+                merged = OmegaConf.merge(merged, {key: _with_base(path.parent / key / f"{choice}.yaml")})
         else:
             merged = OmegaConf.merge(merged, _with_base(path.parent / f"{entry}.yaml"))
     return merged if placed else OmegaConf.merge(merged, cfg)

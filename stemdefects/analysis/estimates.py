@@ -36,7 +36,7 @@ class Estimate:
         what = f"{self.quantity} of {self.subject}" if self.subject else self.quantity
         if self.value is None:
             return f"{what}: not computed. {self.warning}".strip()
-        text = f"{what} = {number(self.value)} {self.unit}".rstrip()
+        text = f"{what} = {number(self.value)} {self.unit if self.unit != '1' else ''}".rstrip()
         if self.low is not None and self.high is not None:
             text += f", 95% interval {number(self.low)} to {number(self.high)}"
         else:

@@ -1,0 +1,218 @@
+"""Detections as the analysis takes them: sorted rows, a clock, a length unit, and where each came from."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemdefects.errors import UserError
+from stemdefects.io import table as defect_table
+from stemdefects.schema import TableConfig
+
+
+@dataclass
+class Detections:
+    """A defect table ready for analysis.
+
+    Attributes:
+        rows: structured array of `DEFECT_DTYPE`, sorted by frame.
+        n_frames: frames of the movie, also those without detections.
+        pixel_size_nm: None when unknown; lengths are then in pixels (`length_unit`).
+        pixel_size_relative_sigma: its relative standard uncertainty (0 when not stated).
+        times: (n_frames,) start of each frame in `time_unit`.
+        frames: per-frame table (DataFrame) or None.
+        patches: (n, 32, 32) image patches in the order of `rows`, or None.
+        attrs: the table's own attributes.
+        notes: what had to be assumed or left out, one sentence each.
+    """
+
+    rows: np.ndarray
+    n_frames: int
+    times: np.ndarray
+    pixel_size_nm: float | None = None
+    pixel_size_relative_sigma: float = 0.0
+    frame_time_s: float | None = None
+    source: str = ""
+    frames: Any = None
+    patches: np.ndarray | None = None
+    attrs: dict = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def length_unit(self) -> str:
+        return "px" if self.pixel_size_nm is None else "nm"
+
+    @property
+    def time_unit(self) -> str:
+        return "frame" if self.frame_time_s is None else "s"
+
+    @property
+    def scale(self) -> float:
+        """Length units per pixel."""
+        return 1.0 if self.pixel_size_nm is None else self.pixel_size_nm
+
+    @property
+    def yx(self) -> np.ndarray:
+        """(n, 2) positions in `length_unit`, in the original (drifting) frame."""
+        return np.column_stack([self.rows["y_px"], self.rows["x_px"]]).astype(float) * self.scale
+
+    @property
+    def kinds(self) -> np.ndarray:
+        """(n,) kind names as str."""
+        return np.char.decode(self.rows["kind"], "utf-8")
+
+    def select(self, keep: np.ndarray) -> "Detections":
+        """The detections where `keep` (n,) is true."""
+        patches = None if self.patches is None else self.patches[keep]
+        return replace(self, rows=self.rows[keep], patches=patches)
+
+
+def read(path: str | Path, cfg: TableConfig) -> Detections:
+    """Read a defect table: our HDF5, or any CSV with columns mapped by `cfg.columns`.
+
+    Raises UserError when the file is missing, unreadable, or has no columns for frame and position.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such defect table; give table=<file.csv or file.h5>, or run=<id>")
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        return _clean(_read_hdf5(path, cfg), cfg)
+    return _clean(_read_csv(path, cfg), cfg)
+
+
+def _read_hdf5(path: Path, cfg: TableConfig) -> Detections:
+    table = defect_table.DefectTable.read(path)
+    attrs = dict(table.attrs)
+    pixel_size = cfg.pixel_size_nm or _positive(attrs.get("pixel_size_nm"))
+    frame_time = cfg.frame_time_s or _positive(attrs.get("frame_time_s"))
+    frames = table.frames_to_pandas() if len(table.frames) else None
+    n_frames = max(len(table.frames), int(table.rows["frame"].max(initial=-1)) + 1)
+    patches = table.patches if table.patches is not None and len(table.patches) == len(table.rows) else None
+    return Detections(
+        table.rows, n_frames, _clock(n_frames, frame_time, table.rows), pixel_size,
+        cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), frame_time,
+        str(attrs.get("source", path)), frames, None if patches is None else np.asarray(patches), attrs,
+    )  # fmt: skip
+
+
+def _read_csv(path: Path, cfg: TableConfig) -> Detections:
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, comment="#")
+    except (ValueError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable CSV table ({str(error).splitlines()[0]})") from None
+    known = dict(cfg.known.get(path.name, {}))
+    names = {column: _first_present(frame.columns, cfg.columns.get(column, [column])) for column in _CSV_COLUMNS}
+    pixel_size = cfg.pixel_size_nm or _positive(known.get("pixel_size_nm"))
+    frame_time = cfg.frame_time_s or _positive(known.get("frame_time_s"))
+    notes = [f"Source: {known['reference']}."] if "reference" in known else []
+    notes += [f"{known['note'][0].upper()}{known['note'][1:]}."] if "note" in known else []
+    rows = defect_table.empty(len(frame))
+    rows["score"], rows["kind_prob"] = 1, 1
+    if names["frame"] is None:
+        raise UserError(
+            f"{path}: no frame column; it has {', '.join(frame.columns)}; set analysis.table.columns.frame=[name]"
+        )
+    for column, name in names.items():
+        if name is None:
+            continue
+        if column == "kind":
+            rows["kind"] = [str(v).encode()[: defect_table.KIND_BYTES] for v in frame[name]]
+            continue
+        values = pd.to_numeric(frame[name], errors="coerce").to_numpy(float)
+        if column in ("frame", "track", "complex", "orientation"):
+            values = np.where(np.isfinite(values), values, -1)
+        rows[column] = values
+    for axis in "yx":
+        if names[f"{axis}_px"] is None:
+            if names[f"{axis}_nm"] is None:
+                raise UserError(
+                    f"{path}: no column for {axis}; it has {', '.join(frame.columns)}; "
+                    f"set analysis.table.columns.{axis}_px=[name]"
+                )
+            pixel_size = pixel_size or 1.0  # positions in nm already: one pixel is one nm
+            rows[f"{axis}_px"] = rows[f"{axis}_nm"] / pixel_size
+    if "position_sigma_px" in known and names["sigma_nm"] is None and pixel_size:
+        rows["sigma_nm"] = known["position_sigma_px"] * pixel_size
+    if names["kind"] is None:
+        rows["kind"] = b"defect"
+    if frame_time is None and names["time_s"] is not None:
+        frame_time = _frame_time(rows)
+    n_frames = int(rows["frame"].max(initial=-1)) + 1
+    relative = cfg.pixel_size_relative_sigma or known.get("pixel_size_relative_sigma") or 0.0
+    return Detections(
+        rows, n_frames, _clock(n_frames, frame_time, rows), pixel_size, float(relative), frame_time, str(path),
+        attrs={"known": known}, notes=notes,
+    )  # fmt: skip
+
+
+_CSV_COLUMNS = tuple(name for name in defect_table.DEFECT_DTYPE.names if name != "cluster")
+
+
+def _first_present(columns, candidates) -> str | None:
+    lower = {str(c).strip().lower(): c for c in columns}
+    return next((lower[c.lower()] for c in candidates if c.lower() in lower), None)
+
+
+def _positive(value) -> float | None:
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) and value > 0 else None
+
+
+def _frame_time(rows: np.ndarray) -> float | None:
+    """Median time per frame from rows that carry both, None when times do not increase with frames."""
+    frames, first = np.unique(rows["frame"], return_index=True)
+    times = rows["time_s"][first]
+    if len(frames) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        return None
+    return float(np.median(np.diff(times) / np.diff(frames)))
+
+
+def _clock(n_frames: int, frame_time_s: float | None, rows: np.ndarray) -> np.ndarray:
+    return np.arange(n_frames, dtype=float) * (frame_time_s or 1.0)
+
+
+def _clean(found: Detections, cfg: TableConfig) -> Detections:
+    """Drop rows that cannot be used, and say so; sort by frame."""
+    rows, notes = found.rows, found.notes
+    good = np.isfinite(rows["y_px"]) & np.isfinite(rows["x_px"]) & (rows["frame"] >= 0)
+    if not good.all():
+        notes.append(f"{int((~good).sum())} rows without a frame or position were left out.")
+    weak = good & ~(rows["score"] >= cfg.min_score)
+    if weak.any():
+        notes.append(f"{int(weak.sum())} rows with a score below {cfg.min_score} were left out.")
+    keep = good & ~weak
+    key = np.stack([rows["frame"].astype(float), rows["y_px"], rows["x_px"]], 1)
+    _, first = np.unique(key, axis=0, return_index=True)
+    once = np.zeros(len(rows), bool)
+    once[first] = True
+    if (keep & ~once).any():
+        notes.append(f"{int((keep & ~once).sum())} duplicated rows (same frame and position) were left out.")
+    keep &= once
+    order = np.flatnonzero(keep)
+    order = order[np.argsort(rows["frame"][order], kind="stable")]
+    found = found.select(order)
+    found.rows = found.rows.copy()
+    times = found.rows["time_s"]
+    if np.isfinite(times).all() and len(times) and _frame_time(found.rows) is None and found.n_frames > 1:
+        if len(np.unique(found.rows["frame"])) > 1:
+            notes.append("Times do not increase with the frame number; frame numbers and the frame time are used.")
+    if found.pixel_size_nm is None:
+        notes.append(
+            "The pixel size is not known, so lengths are in pixels and D in px^2 per unit of time; "
+            "set analysis.table.pixel_size_nm."
+        )
+    else:
+        found.rows["y_nm"] = found.rows["y_px"] * found.pixel_size_nm
+        found.rows["x_nm"] = found.rows["x_px"] * found.pixel_size_nm
+    if found.frame_time_s is None:
+        notes.append("The frame time is not known, so times are in frames; set analysis.table.frame_time_s.")
+    found.rows["time_s"] = found.times[found.rows["frame"]] if found.frame_time_s else np.nan
+    if len(found.rows) == 0:
+        notes.append("The table holds no usable detection.")
+    return found

@@ -1,0 +1,77 @@
+"""Counts and densities of defects against time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemdefects.analysis import bootstrap
+from stemdefects.analysis.detections import Detections
+
+
+@dataclass
+class Counts:
+    """Defects per frame: `kinds` (K names), `counts` (n_frames, K), `area_nm2` (n_frames,) or None, `times`."""
+
+    kinds: list[str]
+    counts: np.ndarray
+    times: np.ndarray
+    area_nm2: np.ndarray | None
+    skipped: np.ndarray  # (n_frames,) bool: frames flagged as bad by inference
+
+
+def count(found: Detections, field_nm2: float | None = None) -> Counts:
+    """Detections of every kind in every frame; frames that inference skipped are marked, not counted as empty."""
+    kinds, index = np.unique(found.kinds, return_inverse=True)
+    table = np.zeros((found.n_frames, len(kinds)), int)
+    np.add.at(table, (found.rows["frame"], index), 1)
+    skipped = np.zeros(found.n_frames, bool)
+    area = None if field_nm2 is None else np.full(found.n_frames, float(field_nm2))
+    if found.frames is not None and "frame" in found.frames:
+        where = found.frames["frame"].to_numpy(int)
+        ok = (where >= 0) & (where < found.n_frames)
+        if "quality" in found.frames:
+            skipped[where[ok]] = found.frames["quality"].to_numpy()[ok] != 0
+        if area is not None and "fraction_lattice" in found.frames:
+            share = np.full(found.n_frames, np.nan)
+            share[where[ok]] = found.frames["fraction_lattice"].to_numpy(float)[ok]
+            area = area * np.where(np.isfinite(share) & (share > 0.05), share, np.nan)
+    return Counts([str(k) for k in kinds], table, found.times, area, skipped)
+
+
+@dataclass
+class Trend:
+    """Straight-line change of a count: `mean` and `slope` per time unit, with 95% intervals."""
+
+    mean: float
+    mean_low: float
+    mean_high: float
+    slope: float
+    slope_low: float
+    slope_high: float
+    n_frames: int
+
+
+def trend(times: np.ndarray, values: np.ndarray, n_bootstrap: int = 500, rng=None) -> Trend:
+    """Mean and slope of a series whose neighbours are alike; intervals from a moving-block bootstrap of the
+    residuals (blocks of n^(1/3) frames, at least the residuals' own memory)."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    ok = np.isfinite(values)
+    t, y = times[ok], np.asarray(values, float)[ok]
+    n = len(t)
+    if n < 3:
+        mean = float(y.mean()) if n else np.nan
+        return Trend(mean, np.nan, np.nan, np.nan, np.nan, np.nan, n)
+    centred = t - t.mean()
+    slope = (centred * y).sum() / (centred**2).sum()
+    residual = y - y.mean() - slope * centred
+    r1 = (residual[1:] * residual[:-1]).sum() / max((residual**2).sum(), 1e-12)
+    memory = (1 + r1) / max(1 - r1, 0.05) if r1 > 0 else 1.0
+    block = int(np.clip(max(round(n ** (1 / 3)), np.ceil(memory)), 1, max(n // 3, 1)))
+    starts = rng.integers(0, n - block + 1, (n_bootstrap, int(np.ceil(n / block))))
+    index = (starts[..., None] + np.arange(block)).reshape(n_bootstrap, -1)[:, :n]
+    noise = residual[index]
+    means = y.mean() + noise.mean(1)
+    slopes = slope + (noise * centred).sum(1) / (centred**2).sum()
+    low, high = bootstrap.t_interval(y.mean(), means, max(n // block, 3))
+    slope_low, slope_high = bootstrap.t_interval(slope, slopes, max(n // block, 3))
+    return Trend(float(y.mean()), max(low, 0.0), high, float(slope), slope_low, slope_high, n)

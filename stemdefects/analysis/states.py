@@ -1,0 +1,137 @@
+"""States of a defect over time: what the transition analysis counts.
+
+A `Chain` is a flat list of (track, frame, state). Several labels of one frame are not successive steps, and a pair
+of frames with a missed one between is not a step of one frame: both are kept apart here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemdefects.analysis.tracks import Tracks
+
+MISSING = -1
+
+
+@dataclass
+class Chain:
+    """Observed states, sorted by (track, frame).
+
+    Attributes:
+        names: state names.
+        track, frame: (n,) integers; at most one entry per track and frame.
+        state: (n,) index into `names`, or -1 when the state was seen but is undecided.
+        how: what the states are, in words.
+    """
+
+    names: list[str]
+    track: np.ndarray
+    frame: np.ndarray
+    state: np.ndarray
+    how: str
+
+    @property
+    def n_tracks(self) -> int:
+        return len(np.unique(self.track))
+
+    def steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs of decided states in neighbouring frames: (from, to, track, frame of the first)."""
+        first = np.flatnonzero((np.diff(self.track) == 0) & (np.diff(self.frame) == 1))
+        first = first[(self.state[first] >= 0) & (self.state[first + 1] >= 0)]
+        return self.state[first], self.state[first + 1], self.track[first], self.frame[first]
+
+    def padded(self) -> np.ndarray:
+        """(n_tracks, longest) states by frame since each track's first; -1 where missed, undecided or over."""
+        tracks, owner = np.unique(self.track, return_inverse=True)
+        if len(tracks) == 0:
+            return np.empty((0, 0), int)
+        start = np.full(len(tracks), np.iinfo(np.int64).max)
+        np.minimum.at(start, owner, self.frame)
+        place = self.frame - start[owner]
+        out = np.full((len(tracks), int(place.max()) + 1), MISSING)
+        out[owner, place] = self.state
+        return out
+
+    def window(self, first: int, last: int) -> "Chain":
+        """The part with first <= frame < last."""
+        ok = (self.frame >= first) & (self.frame < last)
+        return Chain(self.names, self.track[ok], self.frame[ok], self.state[ok], self.how)
+
+
+def from_labels(tracks: Tracks, labels: np.ndarray, max_states: int, how: str) -> Chain:
+    """States from one label (str) per table row; the `max_states` most frequent, the others undecided."""
+    of_entry = np.asarray(labels)[tracks.index]
+    names, counts = np.unique(of_entry[of_entry != ""], return_counts=True)
+    names = sorted(names[np.argsort(-counts, kind="stable")[:max_states]])
+    state = np.full(len(of_entry), MISSING)
+    for number, name in enumerate(names):
+        state[of_entry == name] = number
+    return Chain([str(n) for n in names], tracks.track, tracks.frame, state, how)
+
+
+def complex_labels(rows: np.ndarray, centre: str) -> np.ndarray:
+    """State of each `centre` defect from the vacancies joined to it.
+
+    Args:
+        rows: defect table rows; rows of one `complex` and frame are one complex.
+        centre: kind of the resting part, e.g. Mo_W.
+
+    Returns:
+        (n,) str: `Mo_W` alone, `Mo_W+V_S/0..2` by orientation (`Mo_W+V_S` when undecided), `Mo_W+2V_S` for two or
+        more vacancies; empty for other kinds.
+    """
+    kinds = np.char.decode(rows["kind"], "utf-8")
+    labels = np.full(len(rows), "", dtype="U48")
+    is_centre = kinds == centre
+    labels[is_centre] = centre
+    joined = np.flatnonzero(rows["complex"] >= 0)
+    order = joined[np.lexsort((rows["complex"][joined], rows["frame"][joined]))]
+    key = np.stack([rows["frame"][order], rows["complex"][order]], 1)
+    groups = np.split(order, np.flatnonzero((np.diff(key, axis=0) != 0).any(1)) + 1) if len(order) else []
+    for group in groups:
+        middle = group[is_centre[group]]
+        others = group[~is_centre[group]]
+        if len(middle) != 1 or len(others) == 0:
+            continue
+        if len(others) >= 2:
+            labels[middle] = f"{centre}+2{_common(kinds[others])}"
+            continue
+        orientation = max(rows["orientation"][others[0]], rows["orientation"][middle[0]])
+        suffix = f"/{orientation}" if orientation >= 0 else ""
+        labels[middle] = f"{centre}+{kinds[others[0]]}{suffix}"
+    return labels
+
+
+def _common(names: np.ndarray) -> str:
+    values, counts = np.unique(names, return_counts=True)
+    return str(values[np.argmax(counts)])
+
+
+def build(tracks: Tracks, rows: np.ndarray, mode: str, centre: str, max_states: int) -> Chain | None:
+    """The chain of states that `mode` asks for; `auto` takes complexes, else kinds, else clusters.
+
+    Returns None when there are fewer than two states to switch between.
+
+    Raises:
+        ValueError: unknown mode.
+    """
+    if mode not in ("auto", "complexes", "kind", "cluster"):
+        raise ValueError(f"unknown states: {mode}")
+    for candidate in ("complexes", "kind", "cluster") if mode == "auto" else (mode,):
+        if candidate == "complexes":
+            labels = complex_labels(rows, centre)
+            # an undecided orientation is a missing observation, not a state of its own
+            if any(name.endswith("/0") for name in labels):
+                labels[np.char.startswith(labels, f"{centre}+") & (np.char.find(labels, "/") < 0)
+                       & (np.char.find(labels, "+2") < 0)] = ""  # fmt: skip
+            keep = np.char.startswith(labels, centre)
+            on_centre = np.bincount(tracks.track, keep[tracks.index], tracks.n_tracks) > 0
+            chain = from_labels(tracks.select(on_centre), labels, max_states, f"{centre} and vacancies beside it")
+        elif candidate == "kind":
+            chain = from_labels(tracks, np.char.decode(rows["kind"], "utf-8"), max_states, "kind of the detection")
+        else:
+            labels = np.where(rows["cluster"] >= 0, np.char.add("class ", rows["cluster"].astype(str)), "")
+            chain = from_labels(tracks, labels, max_states, "class of the image patch")
+        if len(chain.names) >= 2 and len(chain.steps()[0]):
+            return chain
+    return None

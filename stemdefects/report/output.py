@@ -1,0 +1,173 @@
+"""Everything an analysis leaves on disk: tables, figures, the page, and what goes to the tracker."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stemdefects.analysis import estimates
+from stemdefects.analysis import truth as truths
+from stemdefects.io.table import DefectTable
+from stemdefects.report import figures, page, style
+
+
+def tables(result) -> dict:
+    """The CSV tables of an analysis by name, as DataFrames with units in their column names."""
+    import pandas as pd
+
+    unit, clock, found = result.found.length_unit, result.found.time_unit, result.found
+    out = {"estimates": estimates.table(result.estimates)}
+    t = result.tracks
+    kinds = result.track_kinds()
+    out["tracks"] = pd.DataFrame({
+        "track": found.rows["track"][t.index], "frame": t.frame, f"time_{clock}": t.time,
+        f"y_{unit}": t.yx[:, 0], f"x_{unit}": t.yx[:, 1], "kind": found.kinds[t.index],
+        "track_kind": kinds[t.track] if t.n_tracks else [],
+    })  # fmt: skip
+    events = result.events
+    out["events"] = pd.DataFrame({
+        "frame": events["frame"], "event": [e.decode() for e in events["event"]], "track": events["track"],
+        "other": events["other"], f"y_{unit}": events["y"], f"x_{unit}": events["x"],
+    })  # fmt: skip
+    out["drift"] = pd.DataFrame({
+        "frame": np.arange(found.n_frames), f"time_{clock}": found.times, f"drift_y_{unit}": result.drift.yx[:, 0],
+        f"drift_x_{unit}": result.drift.yx[:, 1], f"sigma_{unit}": result.drift.sigma,
+        "interpolated": result.drift.filled, "method": result.drift.method,
+    })  # fmt: skip
+    counts = pd.DataFrame(result.counts.counts, columns=[f"n_{k}" for k in result.counts.kinds])
+    counts.insert(0, f"time_{clock}", result.counts.times)
+    counts.insert(0, "frame", np.arange(len(counts)))
+    if result.counts.area_nm2 is not None:
+        counts["area_nm2"] = result.counts.area_nm2
+    out["counts"] = counts
+    diffusion = [e for e in result.estimates if e.quantity == "D"]
+    out["diffusion"] = pd.DataFrame([
+        {"kind": e.subject, "method": e.method, f"D_{_name(result.D_unit)}": e.value, f"low_{_name(result.D_unit)}": e.low,
+         f"high_{_name(result.D_unit)}": e.high, "n_tracks": e.n, "warning": e.warning} for e in diffusion
+    ])  # fmt: skip
+    out["gate_scan"] = pd.DataFrame(
+        [(kind, *row, "cve") for kind, rows in result.gate_scan.items() for row in rows],
+        columns=[
+            "kind",
+            f"gate_{unit}",
+            *[f"{c}_{_name(result.D_unit)}" for c in ("D", "low", "high")],
+            "n_tracks",
+            "method",
+        ],
+    )
+    out["transitions"] = pd.DataFrame([
+        {"from": m.names[i], "to": m.names[j], "probability_per_frame": m.P[i, j], "low": m.low[i, j],
+         "high": m.high[i, j], "n_steps": m.counts[i, j], "method": name}
+        for name, m in result.transitions.items() for i, j in np.ndindex(*m.P.shape)
+    ])  # fmt: skip
+    if result.classes is not None:
+        out["classes"] = pd.DataFrame({"class": np.arange(len(result.classes.counts)), "n_patches": result.classes.counts,
+                                       "method": result.classes.method})  # fmt: skip
+    if result.scores:
+        out["truth_scores"] = truths.table(result.scores)
+    if result.comparison:
+        out["truth_comparison"] = pd.DataFrame(result.comparison)
+    return {name: table for name, table in out.items() if len(table.columns)}
+
+
+def _name(unit: str) -> str:
+    return unit.replace("^2", "2").replace("/", "_per_")
+
+
+def write(result, folder: Path, title: str, config_yaml: str, tracker=None) -> Path:
+    """Write tables (CSV, HDF5), figures (PNG, SVG) and `report.html` into `folder`; log them; return the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = result.found
+    attrs = {k: v for k, v in found.attrs.items() if k != "known"}
+    attrs |= {
+        "pixel_size_nm": found.pixel_size_nm,
+        "frame_time_s": found.frame_time_s,
+        "source": found.source,
+        "linked": True,
+    }
+    whole = DefectTable(found.rows, patches=found.patches, attrs=attrs)
+    whole.write(folder / "defects.h5")
+    whole.write_csv(folder / "defects.csv")
+    frames = tables(result)
+    for name, table in frames.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    _write_hdf5(frames, folder / "analysis.h5")
+    pictures = {}
+    for name, draw in figures.FIGURES.items():
+        figure = draw(result)
+        if figure is not None:
+            pictures[name] = style.save(figure, folder / "figures", name)
+    path = page.write(folder / "report.html", result, pictures, title, config_yaml)
+    if tracker is not None:
+        for name, picture in pictures.items():
+            tracker.image(name, picture)
+        for name, table in frames.items():
+            tracker.table(name, table)
+        tracker.artifact("report", "report", path)
+    return path
+
+
+def _write_hdf5(frames: dict, path: Path) -> None:
+    """The same tables in one HDF5 file, a compound dataset each."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, table in frames.items():
+            kinds, columns = [], []
+            for column in table.columns:
+                values = table[column]
+                if values.dtype.kind in "biuf":
+                    columns.append(values.to_numpy())
+                else:
+                    try:
+                        columns.append(values.to_numpy(dtype=float, na_value=np.nan))
+                    except (TypeError, ValueError):
+                        columns.append(np.array([str(v).encode() if v is not None else b"" for v in values], dtype="S"))
+                    if columns[-1].dtype == "S0" or columns[-1].dtype.itemsize == 0:
+                        columns[-1] = columns[-1].astype("S1")
+                kinds.append((str(column), columns[-1].dtype))
+            data = np.empty(len(table), kinds)
+            for (column, _), values in zip(kinds, columns, strict=True):
+                data[column] = values
+            file.create_dataset(name, data=data)
+
+
+def summary(result) -> dict:
+    """The headline figures for summary.json: name -> value, with its interval beside it."""
+    out = {
+        "n_detections": len(result.found.rows), "n_frames": result.found.n_frames, "n_tracks": result.tracks.n_tracks,
+        "notes": result.notes,
+    }  # fmt: skip
+    for e in result.estimates:
+        if e.headline and e.value is not None:
+            name = " ".join(part for part in (e.quantity, e.subject) if part)
+            out[name] = {"value": e.value, "low": e.low, "high": e.high, "unit": e.unit, "method": e.method}
+    if result.scores:
+        out["truth"] = {s.kind: {"precision": s.precision, "recall": s.recall, "f1": s.f1, "n_true": s.n_true}
+                        for s in result.scores}  # fmt: skip
+    if result.comparison:
+        out["against_truth"] = result.comparison
+    return {"analysis": out}
+
+
+def text(result) -> str:
+    """What is printed: headline numbers, or found against true when the truth is known."""
+    lines = []
+    if result.scores:
+        lines.append(f"{'kind':<16}{'true':>7}{'found':>7}{'precision':>11}{'recall':>8}{'F1':>7}")
+        share = lambda v: "-" if v is None else f"{v:.3f}"  # noqa: E731
+        for s in result.scores:
+            lines.append(
+                f"{s.kind:<16}{s.n_true:>7}{s.n_found:>7}{share(s.precision):>11}{share(s.recall):>8}{share(s.f1):>7}"
+            )
+        lines.append("")
+    if result.comparison:
+        lines.append(f"{'quantity':<44}{'true':>10}{'found':>11}   95% interval")
+        for c in result.comparison:
+            interval = f"{estimates.number(c['low'])} to {estimates.number(c['high'])}" if c["low"] is not None else ""
+            lines.append(
+                f"{c['quantity']:<44}{estimates.number(c['true']):>10}{estimates.number(c['found']):>11}   {interval}"
+            )
+        lines.append("")
+    lines += [e.sentence() for e in result.estimates if e.headline]
+    lines += [f"note: {note}" for note in dict.fromkeys(result.notes)]
+    return "\n".join(lines)

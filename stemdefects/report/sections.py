@@ -1,0 +1,150 @@
+"""What each section of the page says: plain sentences, each number with interval, method and warning."""
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stemdefects.analysis.estimates import number
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section: `text(result)` gives HTML (empty: nothing to say), `figures` the names of its pictures."""
+
+    title: str
+    text: Callable
+    figures: tuple[str, ...] = ()
+    captions: dict[str, str] = field(default_factory=dict)
+
+
+def _sentences(result, wanted: Callable) -> str:
+    items = "".join(f"<li>{html.escape(e.sentence())}</li>" for e in result.estimates if wanted(e))
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{html.escape(h)}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _truth(result) -> str:
+    if result.truth is None:
+        return ""
+    share = lambda v: "none" if v is None else f"{v:.3f}"  # noqa: E731
+    text = (
+        f"<p>The source is a simulation, so the truth is known. A detection is right when it lies within "
+        f"{result.cfg.truth_radius_nm:g} nm of a true defect of its kind (best one-to-one matching, frame by frame).</p>"
+    )
+    text += _table(
+        ["kind", "true", "found", "precision", "recall", "F1", "position error (px, per axis)"],
+        [[html.escape(s.kind), s.n_true, s.n_found, share(s.precision), share(s.recall), share(s.f1),
+          "none" if not np.isfinite(s.rms_error_px) else f"{s.rms_error_px:.2f}"] for s in result.scores],
+    )  # fmt: skip
+    if result.comparison:
+        rows = []
+        for c in result.comparison:
+            verdict = {True: '<span class="good">yes</span>', False: '<span class="bad">no</span>', None: ""}[
+                c["inside"]
+            ]
+            interval = f"{number(c['low'])} to {number(c['high'])}" if c["low"] is not None else ""
+            rows.append([html.escape(c["quantity"]), number(c["true"]), number(c["found"]), interval, verdict])
+        text += _table(["quantity", "true", "found", "95% interval", "truth inside"], rows)
+    return text
+
+
+def _counts(result) -> str:
+    return _sentences(result, lambda e: e.quantity in ("count per frame", "change of the count", "density"))
+
+
+def _drift(result) -> str:
+    d = result.drift
+    if d.method == "none":
+        return ""
+    how = {
+        "points": "from the detections' own pattern: each frame registered with the recent ones, then all together",
+        "table": "as stored with the detections",
+        "bragg": "from the lattice's Bragg phases for the fraction of a lattice vector, and from the point pattern for the rest",
+    }[d.method]
+    step = np.hypot(*np.diff(d.yx, axis=0).T)
+    text = f"The field moved {np.hypot(*d.yx[-1]):.2f} {result.found.length_unit} from first to last frame, " \
+           f"{np.median(step):.3f} {result.found.length_unit} in a typical step, {how}."  # fmt: skip
+    if np.isfinite(d.sigma).any():
+        text += f" Its error is about {np.nanmedian(d.sigma):.3f} {result.found.length_unit} per frame."
+    return f"<p>{html.escape(text)} {html.escape(d.note)}</p>"
+
+
+def _tracks(result) -> str:
+    t = result.tracks
+    if t.n_tracks == 0:
+        return ""
+    lengths = t.lengths
+    events = {name: int((result.events["event"] == name.encode()).sum()) for name in ("birth", "death", "gap", "merge")}
+    return (
+        f"<p>{t.n_tracks} tracks, {int((lengths >= result.cfg.linking.min_length).sum())} of them with "
+        f"{result.cfg.linking.min_length} detections or more, median length {np.median(lengths):.0f}, longest {lengths.max()}. "
+        f"Linked within {result.gate:.3f} {result.found.length_unit} and over at most {result.cfg.linking.memory} missed frames. "
+        f"{events['birth']} births, {events['death']} deaths, {events['gap']} gaps bridged, "
+        f"{events['merge']} tracks that ended beside another one.</p>"
+    )
+
+
+def _classes(result) -> str:
+    c = result.classes
+    if c is None:
+        return ""
+    text = (
+        f"<p>{len(c.averages)} classes by {html.escape(c.method)}; {int((c.label < 0).sum())} patches belong to none."
+    )
+    if c.agreement is not None:
+        text += f" Agreement with the network's kinds: adjusted Rand index {c.agreement:.2f} (1 the same, 0 by chance)."
+    return text + f" {html.escape(c.note)}</p>"
+
+
+def _diffusion(result) -> str:
+    text = _sentences(result, lambda e: e.quantity == "D" and e.headline)
+    rest = _sentences(
+        result, lambda e: (e.quantity == "D" and not e.headline) or e.quantity.startswith("localisation error")
+    )
+    if rest:
+        text += f"<details><summary>other kinds and methods</summary>{rest}</details>"
+    found = result.found
+    if text and found.pixel_size_nm and found.pixel_size_relative_sigma:
+        text += (
+            f"<p>The pixel size is uncertain by {100 * found.pixel_size_relative_sigma:.1f}%, which adds "
+            f"{200 * found.pixel_size_relative_sigma:.1f}% to every D and is not part of the intervals.</p>"
+        )
+    return text
+
+
+def _transitions(result) -> str:
+    if not result.transitions:
+        return ""
+    chain = result.chain
+    text = (
+        f"<p>States: {html.escape(chain.how)} ({html.escape(', '.join(chain.names))}). {len(chain.steps()[0])} steps between "
+        f"neighbouring frames in {chain.n_tracks} tracks.</p>"
+    )
+    text += _sentences(
+        result, lambda e: e.quantity.startswith("second eigenvalue") or (e.headline and "P(" in e.quantity)
+    )
+    return text
+
+
+SECTIONS = (
+    Section("Found against true", _truth, ("scores",)),
+    Section("Counts against time", _counts, ("counts",), {
+        "counts": "Points: frames. Line: running mean. Band: 95% of its Poisson scatter."}),
+    Section("Drift", _drift, ("drift",)),
+    Section("Tracks", _tracks, ("trajectories", "broom"), {
+        "trajectories": "In the sample's frame, drift removed.",
+        "broom": "Every linked detection in space and time: a resting defect draws a straight line."}),
+    Section("Classes of the image patches", _classes, ("classes",)),
+    Section("Diffusion", _diffusion, ("diffusion", "msd", "gate_scan"), {
+        "diffusion": "Bars: 95% intervals from resampling tracks. Grey: the formula of the reference work.",
+        "msd": "The dashed line is the covariance estimate; the curve bends where motion is confined or tracks break.",
+        "gate_scan": "D has to level off with the gate. Where it keeps growing, chance links are taken for motion."}),
+    Section("Transitions between states", _transitions, ("transitions",)),
+)  # fmt: skip

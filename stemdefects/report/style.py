@@ -1,0 +1,45 @@
+"""One look for every figure: sizes, colours, saving as PNG and SVG."""
+
+from pathlib import Path
+
+# Okabe-Ito: distinguishable also with colour-blind eyes
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B", "#B8A600")
+NAMED = {"red": "#D62728", "blue": "#1F5FBF", "black": "#222222", "magenta": "#C2189E", "cyan": "#17A6B8", "green": "#2CA02C"}  # fmt: skip
+GREY = "#8a8a8a"
+
+
+def colours(names: list[str]) -> dict[str, str]:
+    """A colour for every name, the same in every figure; colour words get their own colour."""
+    out, number = {}, 0
+    for name in names:
+        if name in NAMED:
+            out[name] = NAMED[name]
+        else:
+            out[name] = COLOURS[number % len(COLOURS)]
+            number += 1
+    return out
+
+
+def pyplot():
+    """matplotlib.pyplot on the Agg canvas with our settings."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({
+        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+        "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False,
+        "figure.constrained_layout.use": True, "svg.fonttype": "none", "figure.dpi": 100, "savefig.dpi": 160,
+    })  # fmt: skip
+    return plt
+
+
+def save(figure, folder: Path, name: str) -> Path:
+    """Write `name`.png and `name`.svg into `folder`; returns the PNG's path and closes the figure."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.svg")
+    path = folder / f"{name}.png"
+    figure.savefig(path)
+    pyplot().close(figure)
+    return path
