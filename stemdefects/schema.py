@@ -185,26 +185,30 @@ class ClipConfig:
 
 @dataclass
 class MovieConfig:
-    """Movies by kinetic Monte Carlo. Rates are per second unless they say otherwise."""
+    """Movies by kinetic Monte Carlo. Rates are per second, beam damage is per incident electron."""
 
-    n_frames: int = 40
+    n_frames: int = 100
     frame_time_s: float = 2.25
-    drift_px_per_frame: list[float] = field(default_factory=lambda: [0.1, 0.05])  # y, x
-    drift_wander_px: float = 0.1  # rms random step per frame
+    drift_px_per_frame: list[float] = field(default_factory=lambda: [0.1, -0.06])  # y, x
+    drift_wander_px: float = 0.15  # rms random step per frame and axis
     drift_step_px: float = 0.0  # rms size of sudden steps
     drift_step_probability: float = 0.0  # per frame
     mobile_kind: str | None = None  # kind that hops; default: the material's first kind
-    hop_rate_per_s: float = 0.005  # of one mobile defect to one free neighbour site
-    pair_factor: float = 1.0  # hop rate out of a site with another vacancy next to it, relative; < 1: they pair
-    line_factor: float = 1.0  # the same for vacancies in line; < 1: lines grow
-    n_complexes: int = 6
-    complex_center: str | None = None  # kind of the immobile centre; default: of the material's first complex
-    attach_rate_per_s: float = 0.02  # a centre catches a vacancy onto one given neighbour
+    hop_rate_per_s: float = 0.005  # of one mobile defect to one given free neighbour
+    pair_factor: float = 1.0  # times the hop rate where another vacancy is next to it; below 1: they pair
+    line_factor: float = 1.0  # the same for a vacancy between two others in a row; below 1: lines grow
+    center_kind: str | None = None  # immobile centre; default: that of the material's first complex
+    attach_rate_per_s: float = 0.02  # a centre catches a vacancy on one given neighbour
     detach_rate_per_s: float = 0.04
-    switch_rate_per_s: float = 0.05  # of a complex into one given other orientation
-    damage_rate_per_e: float = 0.0  # new V_S per mobile-sublattice atom and incident electron per nm2
-    hole_rate_per_s: float = 0.0  # columns lost per edge column of a hole or vacancy cluster
-    exchange_rate_per_s: float = 0.0  # of a centre with a neighbour on its own sublattice
+    switch_rate_per_s: float = 0.04  # of a complex into one given other orientation
+    attach_second_rate_per_s: float = 0.0  # a second vacancy on one given neighbour
+    detach_second_rate_per_s: float = 0.0  # of one given vacancy of two
+    switch_second_rate_per_s: float = 0.0
+    damage_cross_section_nm2: float = 0.0  # a column of the mobile sublattice loses an atom: per electron per nm2
+    hole_cross_section_nm2: float = 0.0  # a hole opens at a column: per electron per nm2
+    hole_radius_nm: float = 0.35  # of a hole that has just opened
+    hole_rate_per_s: float = 0.0  # a column at the edge of a hole is lost, per missing neighbour
+    exchange_rate_per_s: float = 0.0  # of a lone centre with one given neighbour of its sublattice
     block_frames: int = 8  # frames rendered and written at once
 
 

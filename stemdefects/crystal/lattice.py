@@ -46,61 +46,56 @@ def _cells(material: Material, radius_nm: float) -> np.ndarray:
     return cells[np.linalg.norm(cells @ material.lattice_nm, axis=1) <= radius_nm]
 
 
+def rectangle(material: Material, affine: np.ndarray, low_nm, high_nm, offset_nm=(0.0, 0.0)) -> np.ndarray:
+    """(n, 2) cells whose origin, moved by `offset_nm` and turned by `affine` (2, 2), lies within low..high (y, x)."""
+    corners = np.array([(y, x) for y in (low_nm[0], high_nm[0]) for x in (low_nm[1], high_nm[1])])
+    crystal = corners @ np.linalg.inv(affine).T - np.asarray(offset_nm)
+    cells = _cells(material, float(np.linalg.norm(crystal, axis=1).max()) + material.a_nm)
+    place = (cells @ material.lattice_nm + np.asarray(offset_nm)) @ np.asarray(affine).T
+    return cells[((place >= low_nm) & (place <= high_nm)).all(1)]
+
+
+def neighbour_steps(material: Material, mirrored: bool = False) -> tuple[list, list]:
+    """For each site its bonds and its hops, each a list of (target site, di, dj) ordered by angle atan2(y, x)."""
+    basis = site_positions_nm(material) * (-1.0 if mirrored else 1.0)
+    occupied = [sum(n for _, n in material.states[s.ideal].atoms) > 0 for s in material.sites]
+    steps = [(i, j) for i in range(-2, 3) for j in range(-2, 3)]
+    bonds, hops = [], []
+    for source in range(material.n_sites):
+        found = []
+        for target in range(material.n_sites):
+            for step in steps:
+                vector = basis[target] - basis[source] + step @ material.lattice_nm
+                length = float(np.linalg.norm(vector))
+                if length > 1e-6:
+                    angle = float(np.mod(np.arctan2(vector[0], vector[1]) + 1e-6, 2 * np.pi))
+                    found.append((angle, length, (target, *step)))
+        found.sort()
+        other = [f for f in found if f[2][0] != source and occupied[f[2][0]]]
+        same = [f for f in found if f[2][0] == source]
+        bonds.append([f[2] for f in other if f[1] < 1.05 * min((g[1] for g in other), default=0.0)])
+        hops.append([f[2] for f in same if f[1] < 1.05 * min((g[1] for g in same), default=0.0)])
+    return bonds, hops
+
+
 def build(material: Material, cells: np.ndarray, mirrored: bool = False) -> Lattice:
     """The columns of the given `cells` (n_cells, 2), site after site of one cell, with their neighbour tables."""
+    n_sites = material.n_sites
     basis = site_positions_nm(material) * (-1.0 if mirrored else 1.0)
-    n_sites = len(basis)
     position = ((cells @ material.lattice_nm)[:, None] + basis[None]).reshape(-1, 2)
+    low = cells.min(0) - 2
+    number = np.full(cells.max(0) + 3 - low, -1)
+    number[tuple((cells - low).T)] = np.arange(len(cells))
+    tables = []
+    for lists in neighbour_steps(material, mirrored):
+        table = np.full((len(cells), n_sites, max(max(map(len, lists)), 1)), -1, np.int32)
+        for source, near in enumerate(lists):
+            for place, (target, *step) in enumerate(near):
+                cell = number[tuple((cells - low + step).T)]
+                table[:, source, place] = np.where(cell >= 0, cell * n_sites + target, -1)
+        tables.append(table.reshape(len(cells) * n_sites, -1))
     site = np.tile(np.arange(n_sites), len(cells))
-    occupied = np.array([sum(n for _, n in material.states[s.ideal].atoms) > 0 for s in material.sites])
-    bonds = [[] for _ in site]
-    hops = [[] for _ in site]
-    for target in range(n_sites):
-        chosen = np.flatnonzero(site == target)
-        tree = cKDTree(position[chosen])
-        for source in range(n_sites):
-            length = _shell_nm(material, source, target)
-            rows = np.flatnonzero(site == source)
-            lists = tree.query_ball_point(position[rows], 1.05 * length)
-            for row, near in zip(rows, lists, strict=True):
-                if source == target:
-                    hops[row] = [chosen[n] for n in near if chosen[n] != row]
-                elif occupied[target] and length <= 1.05 * _bond_nm(material, source, occupied):
-                    bonds[row] += [chosen[n] for n in near]
-    cell = np.repeat(cells, n_sites, axis=0)
-    return Lattice(position, cell, site, _by_angle(bonds, position, material), _by_angle(hops, position, material, True))
-
-
-def _shell_nm(material: Material, source: int, target: int) -> float:
-    """Distance of the nearest column of sublattice `target` from one of `source`."""
-    steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3)]) @ material.lattice_nm
-    basis = site_positions_nm(material)
-    distance = np.linalg.norm(basis[target] - basis[source] + steps, axis=1)
-    return float(distance[distance > 1e-6].min())
-
-
-def _bond_nm(material: Material, source: int, occupied: np.ndarray) -> float:
-    lengths = [_shell_nm(material, source, t) for t in range(len(material.sites)) if t != source and occupied[t]]
-    return min(lengths) if lengths else 0.0
-
-
-def _by_angle(lists, position, material, hops=False) -> np.ndarray:
-    """Ragged neighbour lists as one table; a missing neighbour leaves its direction's place at -1."""
-    full = max((len(near) for near in lists), default=0)
-    directions = {}
-    for row, near in enumerate(lists):  # directions of a complete column of each sublattice, found once
-        key = row % len(material.sites)
-        if key not in directions and len(near) == max(len(n) for n in lists[key :: len(material.sites)]):
-            vectors = position[near] - position[row]
-            directions[key] = np.sort(np.mod(np.arctan2(vectors[:, 0], vectors[:, 1]) + 1e-6, 2 * np.pi))
-    table = np.full((len(lists), max(full, 1)), -1, np.int32)
-    for row, near in enumerate(lists):
-        angles = directions.get(row % len(material.sites), np.zeros(0))
-        for other in near:
-            vector = position[other] - position[row]
-            angle = np.mod(np.arctan2(vector[0], vector[1]) + 1e-6, 2 * np.pi)
-            table[row, int(np.argmin(np.abs(angles - angle)))] = other
-    return table
+    return Lattice(position, np.repeat(cells, n_sites, axis=0), site, tables[0], tables[1])
 
 
 def nearest(lattice: Lattice, position_nm: np.ndarray, max_distance_nm: float = np.inf) -> np.ndarray:
@@ -117,9 +112,6 @@ def orientation(lattice: Lattice, center: int, neighbour: int) -> int:
 
 def reverse_bonds(lattice: Lattice) -> np.ndarray:
     """(n, n_bonds) index of the bond seen from the other end: bonds[bonds[n, k], reverse[n, k]] == n, else -1."""
-    back = np.full(lattice.bonds.shape, -1, np.int32)
-    for n, k in np.argwhere(lattice.bonds >= 0):
-        found = np.flatnonzero(lattice.bonds[lattice.bonds[n, k]] == n)
-        if len(found):
-            back[n, k] = found[0]
-    return back
+    there = lattice.bonds[lattice.bonds]  # (n, n_bonds, n_bonds): bonds of bonded columns
+    back = there == np.arange(len(lattice.bonds))[:, None, None]
+    return np.where((lattice.bonds >= 0) & back.any(2), back.argmax(2), -1).astype(np.int32)

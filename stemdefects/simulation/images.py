@@ -14,7 +14,7 @@ from stemdefects.simulation import checks, detector, fields, population, probe, 
 from stemdefects.simulation.conditions import Conditions, draw_conditions
 
 LATTICE, HOLE, AMORPHOUS, PHASE_1T = range(4)
-_PAD_PX = 12
+PAD_PX = 12
 
 
 class Truth(NamedTuple):
@@ -134,16 +134,21 @@ def _clip_states(key, stage, state, mobile, probability, n_frames, middle):
     return jnp.stack([states[t] for t in range(n_frames)])
 
 
-def make_stage(material: Material, cfg: SimulationConfig, size_px: tuple[int, int], radius_nm=None) -> Stage:
-    """Everything about a simulator that does not change from image to image (numpy, host)."""
+def make_stage(material: Material, cfg: SimulationConfig, size_px: tuple[int, int], lattice=None) -> Stage:
+    """Everything about a simulator that does not change from image to image (numpy, host).
+
+    `lattice`: the columns to draw, for a view that is known; by default enough of them for every view of the config.
+    """
     checks.check(material, cfg, size_px)
     view = cfg.view
     largest = view.pixel_size_nm[1]
     stretch = 1.0 + max(map(abs, view.strain)) + max(map(abs, view.shear))
-    padded = np.array(size_px) + 2 * _PAD_PX
-    if radius_nm is None:
-        radius_nm = 0.5 * float(np.hypot(*padded)) * largest * stretch + 1.2 * material.a_nm
-    lattice = geometry.disc(material, radius_nm)
+    padded = np.array(size_px) + 2 * PAD_PX
+    reach_nm = 0.5 * float(np.hypot(*padded)) * largest * stretch + 1.2 * material.a_nm
+    if lattice is None:
+        lattice = geometry.disc(material, reach_nm)
+    else:
+        reach_nm = float(np.linalg.norm(lattice.position_nm, axis=1).max())
     slots = population.slots(material, lattice)
     twin = None
     if cfg.regions.twin_probability > 0 and material.phase_1T is not None:
@@ -157,14 +162,14 @@ def make_stage(material: Material, cfg: SimulationConfig, size_px: tuple[int, in
     fine = 2.0 * 1e-3 * cfg.probe.semi_angle_mrad[1] / float(probe.wavelength_nm(view.voltage_kv[1]))  # cut-off
     oversampling = 1 if largest * fine < 0.55 else int(np.ceil(largest * fine / 0.9)) + 1
     window = probe.fast_length(int(np.ceil(2.2 * oversampling / view.pixel_size_nm[0])))
-    table = probe.optics(tuple(size_px), _PAD_PX, window, oversampling)
+    table = probe.optics(tuple(size_px), PAD_PX, window, oversampling)
     area = float(np.prod(np.array(size_px) * largest * (1 + 2 * (stretch - 1))))
     edge = float(np.sum(np.array(size_px) * largest)) * 2
     n_truth = material.n_sites * int(np.ceil(area / material.cell_area_nm2 + 0.6 * edge / material.a_nm))
     n_truth = min(n_truth, len(lattice.site))
     return Stage(
         material, cfg, tuple(size_px), slots, twin, lattice.cell[:, 1], split, table,
-        (fields.upsampling(size_px[0]), fields.upsampling(size_px[1])), n_truth, radius_nm,
+        (fields.upsampling(size_px[0]), fields.upsampling(size_px[1])), n_truth, reach_nm,
     )  # fmt: skip
 
 

@@ -1,0 +1,204 @@
+"""Writing movies: HDF5 with `/frames` and `/truth`, or TIFF with the truth as CSV and JSON beside it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from stemdefects import __version__, config
+from stemdefects.crystal.material import Material
+from stemdefects.errors import UserError
+from stemdefects.io.table import DEFECT_DTYPE, UNITS
+from stemdefects.schema import SimulationConfig
+
+SUFFIXES = (".h5", ".hdf5", ".tif", ".tiff")
+
+
+def check_output(output: str | None, overwrite: bool) -> Path:
+    """The path to write, or `UserError`: no output, an unknown suffix, a missing folder, a file already there."""
+    if not output:
+        raise UserError("output: say where the movie goes, e.g. output=movie.h5")
+    path = Path(output)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"output={output}: unknown suffix; use one of {', '.join(SUFFIXES)}")
+    if path.exists() and not overwrite:
+        raise UserError(f"output={output}: exists already; add overwrite=true or choose another name")
+    if not path.parent.is_dir():
+        raise UserError(f"output={output}: folder {path.parent} does not exist")
+    return path
+
+
+def write_movie(path: str | Path, material: Material, cfg: SimulationConfig, seed: int = 0, progress: bool = True) -> Path:
+    """Simulate a movie and write it with its truth, block by block; returns the path.
+
+    On Ctrl-C what is done so far stays as a whole, shorter movie.
+    """
+    from tqdm import tqdm
+
+    from stemdefects.simulation.movies import Scene
+
+    path = Path(path)
+    scene = Scene(material, cfg, seed)
+    part = path.with_name(path.name + ".part")
+    writer = (_Tiff if path.suffix.lower().startswith(".tif") else _Hdf5)(part, path, scene)
+    try:
+        with tqdm(total=cfg.movie.n_frames, unit="frame", desc=path.name, disable=not progress) as bar:
+            for block in scene.blocks():
+                writer.append(block)
+                bar.update(len(block.frames))
+    finally:
+        writer.close()
+    return path
+
+
+def _attributes(scene) -> dict:
+    """Everything about the truth that is not an array."""
+    roles, kinetics = scene.kinetics.roles, scene.kinetics
+    return {
+        "material": scene.material.name,
+        "state_names": json.dumps(scene.material.state_names),
+        "site_names": json.dumps(scene.material.site_names),
+        "kind_names": json.dumps(scene.material.kind_names),
+        "generator_per_s": kinetics.matrix,
+        "state_labels": json.dumps(scene.state_labels),
+        "mobile_kind": scene.material.kind_names[scene.material.kind_of_state[roles.mobile]],
+        "hop_rate_per_s": scene.rates.hop,
+        "hop_ways": scene.lattice.hops.shape[1],
+        "hop_length_nm": scene.material.a_nm,
+        "D_nm2_per_s": scene.D_nm2_per_s,
+        "rates_per_s": json.dumps(scene.rates.__dict__),
+        "affine": np.asarray(scene.conditions.affine),
+        "a_nm": scene.material.a_nm,
+        "seed": scene.seed,
+        "config": json.dumps(config.to_plain(scene.cfg)),
+        "units": json.dumps(UNITS),
+    }
+
+
+def _frame_dtype(cfg: SimulationConfig) -> np.dtype:
+    detector = cfg.detector
+    if not detector.integer:
+        return np.dtype(np.float32)
+    return np.dtype(np.uint16 if detector.saturation and detector.saturation <= 65535 else np.uint32)
+
+
+class _Hdf5:
+    def __init__(self, part: Path, path: Path, scene):
+        import h5py
+
+        self._part, self._path, self._n_centers = part, path, len(scene.centers)
+        self._file = file = h5py.File(part, "w")
+        height, width = scene.size_px
+        n_sites = len(scene.site)
+        self._frames = file.create_dataset(
+            "frames", (0, height, width), _frame_dtype(scene.cfg), maxshape=(None, height, width), chunks=(1, height, width),
+            compression="gzip" if scene.cfg.detector.integer else None, compression_opts=1 if scene.cfg.detector.integer else None,
+        )  # fmt: skip
+        movie = scene.cfg.movie
+        attrs = {
+            "pixel_size_nm": scene.pixel_size_nm, "frame_time_s": movie.frame_time_s,
+            "dose_e_per_px": scene.dose_e_per_px, "source": f"stemdefects {__version__} simulation={scene.cfg.name}",
+        }  # fmt: skip
+        self._frames.attrs.update(attrs)
+        file.attrs.update(attrs)
+        truth = self._truth = file.create_group("truth")
+        truth.attrs.update(_attributes(scene))
+        self._defects = truth.create_dataset("defects", (0,), DEFECT_DTYPE, maxshape=(None,), chunks=(1024,), compression="gzip")
+        self._states = truth.create_dataset(
+            "states", (0, n_sites), np.uint8, maxshape=(None, n_sites), chunks=(1, n_sites), compression="gzip"
+        )
+        truth["drift_px"] = scene.drift_px
+        truth["sites_px"] = scene.sites_px.astype(np.float32)
+        truth["site"] = scene.site
+        truth["centers"] = scene.centers
+        truth["center_identities"] = scene.center_identities
+        if self._n_centers:
+            self._chain = truth.create_dataset("chain", (0, self._n_centers), np.uint8, maxshape=(None, self._n_centers))
+        self._events = truth.create_dataset(
+            "events", (0,), [("time_s", "f8"), ("site", "i4"), ("state", "u1"), ("identity", "i4")], maxshape=(None,),
+            chunks=(1024,), compression="gzip",
+        )  # fmt: skip
+        self._initial = scene.initial_state.astype(np.uint8)
+        truth["initial_states"] = self._initial
+        self._regions = None
+        self._size = scene.size_px
+
+    def append(self, block) -> None:
+        n = block.first + len(block.frames)
+        _grow(self._frames, block.frames.astype(self._frames.dtype))
+        _grow(self._states, block.states)
+        _grow(self._defects, block.rows)
+        if self._n_centers:
+            _grow(self._chain, block.chain)
+        events = [(e.time_s, e.slot, e.state, e.identity) for e in block.events]
+        _grow(self._events, np.array(events, self._events.dtype))
+        if block.regions is not None and self._regions is None:
+            self._regions = self._truth.create_dataset(
+                "regions", (block.first, *self._size), np.uint8, maxshape=(None, *self._size), chunks=(1, *self._size),
+                compression="gzip",
+            )  # fmt: skip
+        if self._regions is not None:
+            _grow(self._regions, np.zeros_like(block.frames, np.uint8) if block.regions is None else block.regions)
+        self._file.flush()
+        self._done = n
+
+    def close(self) -> None:
+        n = len(self._frames)
+        drift = self._truth["drift_px"][:n]
+        del self._truth["drift_px"]
+        self._truth["drift_px"] = drift
+        self._file.close()
+        self._part.replace(self._path) if n else self._part.unlink()
+
+
+def _grow(dataset, values) -> None:
+    start = dataset.shape[0]
+    dataset.resize(start + len(values), axis=0)
+    if len(values):
+        dataset[start:] = values
+
+
+class _Tiff:
+    """An ImageJ TIFF stack; `<name>_truth.csv` has the defect rows, `<name>_truth.json` the rest."""
+
+    def __init__(self, part: Path, path: Path, scene):
+        import tifffile
+
+        self._part, self._path, self._scene = part, path, scene
+        self._writer = tifffile.TiffWriter(part, bigtiff=scene.cfg.movie.n_frames * np.prod(scene.size_px) * 4 > 2**31)
+        self._csv = open(path.with_name(path.stem + "_truth.csv"), "w", newline="")
+        self._csv.write(",".join(DEFECT_DTYPE.names) + "\n")
+        self._n = 0
+        resolution = 1.0 / scene.pixel_size_nm
+        self._metadata = {
+            "resolution": (resolution, resolution),
+            "description": json.dumps({
+                "pixel_size_nm": scene.pixel_size_nm, "frame_time_s": scene.cfg.movie.frame_time_s,
+                "dose_e_per_px": scene.dose_e_per_px, "source": f"stemdefects {__version__}",
+            }),
+        }  # fmt: skip
+
+    def append(self, block) -> None:
+        for frame in block.frames:
+            dtype = _frame_dtype(self._scene.cfg)
+            dtype = np.uint16 if dtype == np.uint32 and frame.max() <= 65535 else dtype
+            self._writer.write(frame.astype(dtype), contiguous=True, **self._metadata)
+        for row in block.rows:
+            self._csv.write(",".join(_text(value) for value in row) + "\n")
+        self._n += len(block.frames)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._csv.close()
+        truth = _attributes(self._scene)
+        truth["generator_per_s"] = truth["generator_per_s"].tolist()
+        truth["affine"] = truth["affine"].tolist()
+        truth["drift_px"] = self._scene.drift_px[: self._n].tolist()
+        self._path.with_name(self._path.stem + "_truth.json").write_text(json.dumps(truth, indent=1, default=float))
+        self._part.replace(self._path) if self._n else self._part.unlink()
+
+
+def _text(value) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    return f"{value:.7g}" if isinstance(value, (float, np.floating)) else str(value)
