@@ -1,0 +1,1 @@
+"""The network, what is read from its maps, and the model artifact."""

@@ -1,0 +1,275 @@
+"""A trained model as a folder: all that inference needs, in formats that cannot run code.
+
+weights.npz     arrays by path, no pickle          config.yaml      model, material, simulation, labels, training
+model.json      states, calibration, thresholds    confusion.json   confusion matrix per dose
+README.md       the model card
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemdefects import config, schema
+from stemdefects.crystal import material as crystal
+from stemdefects.errors import UserError
+from stemdefects.io.runs import write_atomically
+
+FORMAT_VERSION = 1
+_SECTIONS = {
+    "model": schema.ModelConfig,
+    "material": schema.MaterialConfig,
+    "simulation": schema.SimulationConfig,
+    "labels": schema.LabelsConfig,
+    "training": schema.TrainingConfig,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What turns the network's logits into probabilities and decisions."""
+
+    log_prior_shift: np.ndarray  # (S,) log(realistic prior / trained prior)
+    temperature: float = 1.0
+    thresholds: dict[str, float] = dataclasses.field(default_factory=dict)  # kind, or `defect`: least posterior
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A network ready to use. `apply(frames)` maps normalised (B, H, W, T) to `Outputs`."""
+
+    id: str  # first characters of the hash of the weights
+    path: Path | None
+    config: dict[str, Any]  # section -> dataclass: model, material, simulation, labels, training
+    material: crystal.Material
+    params: Any
+    apply_fn: Callable  # (params, frames) -> Outputs
+    calibration: Calibration
+    confusion: dict[str, Any]
+    record: dict[str, Any]  # the rest of model.json: run id, seed, hardware, scores
+
+    @property
+    def pixel_size_nm(self) -> float:
+        """Sampling the network was made for; images are resampled to it."""
+        return self.config["model"].pixel_size_nm
+
+    @property
+    def frames(self) -> int:
+        """Neighbouring frames it sees."""
+        return self.config["model"].frames
+
+    @property
+    def stride(self) -> int:
+        """Image pixels per output cell."""
+        return self.config["model"].stride
+
+    @property
+    def divisor(self) -> int:
+        """Height and width of the input must be multiples of this."""
+        return divisor(self.config["model"])
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Least posterior at which each kind is called; `defect` for any departure from the crystal."""
+        return self.calibration.thresholds
+
+    def apply(self, frames):
+        """(B, H, W, T) normalised frames -> `Outputs`; jit it together with what surrounds it."""
+        return self.apply_fn(self.params, frames)
+
+    def find_peaks(self, outputs, max_peaks: int, threshold: float = 0.5):
+        """`peaks.find_peaks` for one frame's `Outputs`, with this model's calibration."""
+        return peak_finder(self.config["model"], self.config["labels"], self.material, self.calibration)(
+            outputs, max_peaks=max_peaks, threshold=threshold
+        )
+
+
+def divisor(cfg: schema.ModelConfig) -> int:
+    """Height and width of the network's input are multiples of this."""
+    return cfg.stem * 2 ** (len(cfg.filters) - 1)
+
+
+def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None):
+    """The Flax module of a model config. Raises UserError for a config that makes no network."""
+    import jax.numpy as jnp
+
+    from stemdefects.models.unet import UNet
+
+    def bad(key, text):
+        return UserError(f"model.{key} (model={cfg.name}): {text}")
+
+    if not cfg.filters or min(cfg.filters) < 4 or any(f % 4 for f in cfg.filters):
+        raise bad("filters", f"needs multiples of 4, got {cfg.filters}")
+    if len(cfg.depths) != len(cfg.filters) or min(cfg.depths) < 1:
+        raise bad("depths", f"needs one number >= 1 per level ({len(cfg.filters)}), got {cfg.depths}")
+    if cfg.stem not in (1, 2, 4) or cfg.stride not in (1, 2, 4) or cfg.stride > cfg.stem:
+        raise bad("stem", f"stem and stride are 1, 2 or 4 and stride <= stem; got {cfg.stem} and {cfg.stride}")
+    if cfg.norm not in ("none", "group"):
+        raise bad("norm", f"{cfg.norm!r} does not exist; there are: none, group")
+    if cfg.frames < 1 or cfg.frames % 2 == 0:
+        raise bad("frames", f"needs an odd number of frames, got {cfg.frames}")
+    if not 0 < cfg.pixel_size_nm < 1:
+        raise bad("pixel_size_nm", f"needs a size in nm between 0 and 1, got {cfg.pixel_size_nm}")
+    return UNet(
+        n_sites=material.n_sites,
+        n_states=material.n_states,
+        filters=tuple(cfg.filters),
+        depths=tuple(cfg.depths),
+        stem=cfg.stem,
+        stride=cfg.stride,
+        norm=cfg.norm,
+        dtype=jnp.float32 if dtype is None else dtype,
+    )
+
+
+def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, calibration: Calibration | None = None):
+    """`peaks.find_peaks` with everything the model fixes filled in; `calibration` None: as trained."""
+    from stemdefects.models.peaks import find_peaks
+    from stemdefects.models.states import site_mask
+
+    shift = 0.0 if calibration is None else np.asarray(calibration.log_prior_shift, np.float32)
+    return functools.partial(
+        find_peaks,
+        stride=cfg.stride,
+        site_mask=site_mask(material.site_of_state, material.n_sites),
+        heat_sigma_px=labels.heat_sigma_px,
+        log_prior_shift=shift,
+        temperature=1.0 if calibration is None else calibration.temperature,
+    )
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested dict of arrays -> flat dict with `/` between names."""
+    flat = {}
+    for name, value in tree.items():
+        path = f"{prefix}/{name}" if prefix else name
+        flat |= flatten(value, path) if isinstance(value, dict) else {path: np.asarray(value)}
+    return flat
+
+
+def unflatten(flat: dict[str, np.ndarray]) -> dict:
+    """Inverse of `flatten`."""
+    tree: dict = {}
+    for path, value in flat.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def weights_id(flat: dict[str, np.ndarray]) -> str:
+    """Twelve hex digits of the SHA-256 of the weights: the model's id in defect tables."""
+    digest = hashlib.sha256()
+    for path in sorted(flat):
+        array = np.ascontiguousarray(flat[path])
+        digest.update(f"{path}{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def save(
+    folder: Path,
+    *,
+    params: Any,
+    sections: dict[str, Any],
+    calibration: Calibration,
+    confusion: dict[str, Any],
+    record: dict[str, Any],
+    card: str,
+) -> str:
+    """Write the artifact into `folder` (made when missing; files are replaced one by one, whole). Returns its id.
+
+    sections: dataclasses for the keys of config.yaml; record: plain figures for model.json; card: Markdown.
+    """
+    from omegaconf import OmegaConf
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    material = crystal.from_config(sections["material"])
+    flat = flatten(params)
+    partial = folder / ".weights.partial.npz"
+    np.savez(partial, **flat)
+    partial.replace(folder / "weights.npz")
+    write_atomically(
+        folder / "config.yaml", OmegaConf.to_yaml({name: config.to_plain(sections[name]) for name in _SECTIONS})
+    )
+    about = {
+        "format_version": FORMAT_VERSION,
+        "id": weights_id(flat),
+        "material": material.name,
+        "sites": material.site_names,
+        "states": material.state_names,
+        "kinds": material.kind_names,
+        "pixel_size_nm": sections["model"].pixel_size_nm,
+        "frames": sections["model"].frames,
+        "calibration": {
+            "log_prior_shift": [float(x) for x in calibration.log_prior_shift],
+            "temperature": float(calibration.temperature),
+            "thresholds": {k: float(v) for k, v in calibration.thresholds.items()},
+        },
+    } | record
+    write_atomically(folder / "model.json", json.dumps(about, indent=2))
+    write_atomically(folder / "confusion.json", json.dumps(confusion, indent=2))
+    write_atomically(folder / "README.md", card)
+    return about["id"]
+
+
+def load(folder: str | Path) -> LoadedModel:
+    """Read a model folder. Raises UserError when it is missing, incomplete, damaged or of another format version."""
+    folder = Path(folder)
+    missing = [n for n in ("weights.npz", "config.yaml", "model.json") if not (folder / n).is_file()]
+    if missing:
+        raise UserError(
+            f"model {folder}: {', '.join(missing)} missing; train one with `python train.py` or finish it with "
+            f"`python train.py run=<id>`"
+        )
+    try:
+        about = json.loads((folder / "model.json").read_text())
+        with np.load(folder / "weights.npz", allow_pickle=False) as file:
+            flat = {name: file[name] for name in file.files}
+    except Exception as error:  # zip, JSON and numpy each have their own
+        raise UserError(
+            f"model {folder}: cannot be read ({type(error).__name__}: {error}); it may be damaged"
+        ) from None
+    if about.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"model {folder}: format version {about.get('format_version')}, this software reads {FORMAT_VERSION}"
+        )
+    if weights_id(flat) != about["id"]:
+        raise UserError(
+            f"model {folder}: weights.npz ({weights_id(flat)}) is not the one of model.json ({about['id']})"
+        )
+    from omegaconf import OmegaConf
+
+    stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    sections = {name: config.to_object(stored[name], cls) for name, cls in _SECTIONS.items()}
+    material = crystal.from_config(sections["material"])
+    if material.state_names != about["states"]:
+        raise UserError(f"model {folder}: states {about['states']} do not fit its material {material.state_names}")
+    import jax
+    import jax.numpy as jnp
+
+    calibration = Calibration(
+        log_prior_shift=np.asarray(about["calibration"]["log_prior_shift"], np.float32),
+        temperature=about["calibration"]["temperature"],
+        thresholds=about["calibration"]["thresholds"],
+    )
+    confusion_path = folder / "confusion.json"
+    return LoadedModel(
+        id=about["id"],
+        path=folder,
+        config=sections,
+        material=material,
+        params=jax.tree.map(jnp.asarray, unflatten(flat)),
+        apply_fn=build(sections["model"], material).apply,
+        calibration=calibration,
+        confusion=json.loads(confusion_path.read_text()) if confusion_path.is_file() else {},
+        record=about,
+    )

@@ -1,0 +1,82 @@
+"""From the network's maps to columns with sub-pixel positions: fixed shapes, jitted, used in validation and inference."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stemdefects.models.states import log_posterior
+from stemdefects.models.unet import Outputs
+
+
+class Peaks(NamedTuple):
+    """Columns found in one frame; P = max_peaks, strongest first, S states. Rows beyond the last are not `valid`."""
+
+    y_px: jax.Array  # (P,) 0 is the centre of the first pixel
+    x_px: jax.Array  # (P,)
+    sigma_px: jax.Array  # (P,) position uncertainty per axis, 1 sigma
+    site: jax.Array  # (P,) int32 index of the sublattice
+    state_prob: jax.Array  # (P, S) posterior over the states of the site; 0 for states of other sites
+    presence: jax.Array  # (P,) 0..1: a column of this sublattice is here
+    valid: jax.Array  # (P,) bool
+    region: jax.Array  # (P,) int32 most probable region
+
+
+def local_maxima(score: jax.Array) -> jax.Array:
+    """(h, w, G) bool: cells above their eight neighbours; of equal neighbours the last one in reading order counts."""
+    height, width, _ = score.shape
+    padded = jnp.pad(score, ((1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    result = jnp.ones(score.shape, bool)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            if (dy, dx) == (0, 0):
+                continue
+            neighbour = padded[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+            earlier = (dy, dx) < (0, 0)
+            result &= (score >= neighbour) if earlier else (score > neighbour)
+    return result
+
+
+def find_peaks(
+    outputs: Outputs,
+    *,
+    stride: int,
+    site_mask: np.ndarray,
+    max_peaks: int,
+    threshold: float = 0.5,
+    heat_sigma_px: float = 2.0,
+    log_prior_shift: jax.Array | float = 0.0,
+    temperature: jax.Array | float = 1.0,
+) -> Peaks:
+    """Columns in the maps of one frame (`Outputs` without the batch axis; vmap for more).
+
+    stride: image pixels per cell; site_mask: (G, S) from `states.site_mask`; max_peaks: columns returned at most (a
+    15 nm field of WS2 holds 5,500); threshold: least presence; heat_sigma_px: width of the training heat map, which
+    tells what height a column between two cells has. Returns `Peaks` in pixels of the input frame.
+    """
+    score = jax.nn.sigmoid(outputs.presence)
+    height, width, n_sites = score.shape
+    candidates = jnp.where(local_maxima(score), score, -1.0).ravel()
+    max_peaks = min(max_peaks, candidates.size)
+    value, index = jax.lax.top_k(candidates, max_peaks)
+    cell, site = index // n_sites, (index % n_sites).astype(jnp.int32)
+    row, column = cell // width, cell % width
+    offset = outputs.offset[row, column, site]
+    centre = jnp.stack([row, column], -1) * stride + (stride - 1) / 2
+    position = centre + offset
+    # half a cell off the centre the heat map is lower though the column is as certain
+    within = jnp.clip(offset, -stride / 2, stride / 2)
+    presence = jnp.minimum(value * jnp.exp((within**2).sum(-1) / (2 * heat_sigma_px**2)), 1.0)
+    valid = (value > 0) & (presence >= threshold)
+    state = log_posterior(outputs.state[row, column], site, site_mask, log_prior_shift, temperature)
+    return Peaks(
+        y_px=position[:, 0],
+        x_px=position[:, 1],
+        sigma_px=jnp.exp(outputs.log_sigma[row, column, site]),
+        site=site,
+        state_prob=jnp.exp(state),
+        presence=jnp.where(valid, presence, 0.0),
+        valid=valid,
+        region=jnp.argmax(outputs.region[row, column], -1).astype(jnp.int32),
+    )

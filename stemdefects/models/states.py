@@ -1,0 +1,67 @@
+"""From state logits to posteriors over the states of a site.
+
+The states of one site exclude each other, so the softmax runs within the site. Training enriches rare defects; the
+posterior is brought back to a realistic prevalence by Bayes' rule, posterior' ~ posterior * prior' / prior (Saerens,
+Latinne, Decaestecker, Neural Comput. 14, 21 (2002)).
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+IMPOSSIBLE = -1e9
+
+
+def site_mask(site_of_state: Sequence[int], n_sites: int) -> np.ndarray:
+    """(n_sites, n_states) bool: which states belong to which site."""
+    return np.arange(n_sites)[:, None] == np.asarray(site_of_state)[None, :]
+
+
+def log_posterior(
+    logits: jax.Array, site: jax.Array, mask: np.ndarray, log_prior_shift: jax.Array | float = 0.0, temperature=1.0
+) -> jax.Array:
+    """Log posterior of the state of columns whose site is known.
+
+    logits: (..., S); site: (...) int; mask: from `site_mask`; log_prior_shift: (S,) log(realistic prior / trained
+    prior); temperature: scalar or (S,), from calibration. Returns (..., S): log probabilities, about -1e9 for states of
+    other sites.
+    """
+    own = jnp.asarray(mask)[site]
+    return jax.nn.log_softmax(jnp.where(own, logits / temperature + log_prior_shift, IMPOSSIBLE), axis=-1)
+
+
+def normalize_by_site(weights: np.ndarray, site_of_state: Sequence[int]) -> np.ndarray:
+    """(S,) non-negative weights, scaled so that the states of each site add up to 1 (uniform where all are 0)."""
+    site = np.asarray(site_of_state)
+    result = np.asarray(weights, float).copy()
+    for g in np.unique(site):
+        total = result[site == g].sum()
+        result[site == g] = result[site == g] / total if total > 0 else 1.0 / (site == g).sum()
+    return result
+
+
+def balance_weights(counts: np.ndarray, site_of_state: Sequence[int], power: float) -> np.ndarray:
+    """Weights of the states in the cross entropy: frequency ** -power within each site, mean 1 over the columns.
+
+    counts: (S,) columns seen in training data. power 0: as they come; 1: every state of a site weighs the same. States
+    never seen count as one column.
+    """
+    frequency = normalize_by_site(np.maximum(counts, 1), site_of_state)
+    weights = frequency**-power
+    site = np.asarray(site_of_state)
+    for g in np.unique(site):
+        weights[site == g] /= (weights * frequency)[site == g].sum()
+    return weights
+
+
+def prior_shift(counts: np.ndarray, weights: np.ndarray, prior: np.ndarray, site_of_state: Sequence[int]) -> np.ndarray:
+    """(S,) log(prior / trained prior) for a network trained on `counts` columns per state with `weights` in its loss.
+
+    Zero for states that training never showed: nothing is known of them.
+    """
+    trained = normalize_by_site(np.asarray(counts) * np.asarray(weights), site_of_state)
+    wanted = normalize_by_site(prior, site_of_state)
+    seen = np.asarray(counts) > 0
+    return np.where(seen, np.log(np.maximum(wanted, 1e-9)) - np.log(np.maximum(trained, 1e-9)), 0.0)

@@ -1,0 +1,84 @@
+"""The model card: `model/README.md`."""
+
+from typing import Any
+
+import numpy as np
+
+from stemdefects import schema
+from stemdefects.models.artifact import Calibration
+from stemdefects.training.task import Task
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+
+
+def score_table(figures: dict[str, dict[str, Any]], kinds: list[str], what: str = "f1") -> str:
+    """Markdown table of `what` (f1, ap, precision, recall), a row per kind and a column per dose."""
+    doses = list(figures)
+    lines = ["| kind | " + " | ".join(doses) + " |", "|---" * (len(doses) + 1) + "|"]
+    for kind in kinds:
+        cells = [_number(figures[d]["kinds"][kind][what]) for d in doses]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def make(
+    cfg: schema.TrainRoot,
+    task: Task,
+    calibration: Calibration,
+    figures: dict[str, dict[str, Any]],
+    about: dict[str, Any],
+) -> str:
+    """Markdown card of a model from the figures of its final test and how it was made.
+
+    about: run, command, seed, steps, hardware, versions, seconds, images, n_weights.
+    """
+    material, kinds = task.material, [k.name for k in task.material.kinds] + ["defect"]
+    doses = cfg.training.validation.doses_e_per_px
+    prior = ", ".join(f"{k.name} {task.prior[k.state]:.2%}" for k in material.kinds)
+    quality = ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
+    for key, label, scale, digits in (
+        ("found", "columns found", 1, 4),
+        ("spurious_per_image", "spurious columns per image", 1, 1),
+        ("rmse_nm", "position RMSE per axis (pm)", 1000, 1),
+        ("sigma_ratio", "error / stated sigma (rms; 1 is honest)", 1, 2),
+        ("ece", "calibration error of the state (ECE)", 1, 4),
+        ("defect_ece", "the same of the defect score above 0.05", 1, 3),
+    ):
+        quality.append(f"| {label} | " + " | ".join(_number(f[key] * scale, digits) for f in figures.values()) + " |")
+    thresholds = ", ".join(f"{k} {v:.2f}" for k, v in calibration.thresholds.items())
+    frames = "one frame" if cfg.model.frames == 1 else f"{cfg.model.frames} aligned frames, answers for the middle one"
+    return f"""# {material.name}: {cfg.model.name}, {frames}
+
+Finds the columns of {material.name} in HAADF-STEM images, their state, sub-pixel position with its uncertainty, and the
+region they are in. {about["n_weights"] / 1e6:.2f} M weights, sampling {cfg.model.pixel_size_nm} nm/px.
+
+    {about["command"]}
+
+Run {about["run"]}, seed {about["seed"]}, {about["steps"]} steps, {about["images"]:,} simulated images
+(simulation={cfg.simulation.name}), {about["seconds"] / 60:.1f} minutes on {about["hardware"]}, {about["versions"]}.
+
+## Scores
+
+On {cfg.training.validation.images} simulated images per dose that served neither for training nor for choosing
+thresholds ({", ".join(f"{n}: {d:g} incident e/px" for n, d in doses.items())}). A detection counts when it lies within
+{cfg.training.validation.radius_nm} nm of the true column. Precision is stated for these prevalences: {prior}.
+
+F1:
+
+{score_table(figures, kinds)}
+
+Average precision:
+
+{score_table(figures, kinds, "ap")}
+
+{chr(10).join(quality)}
+
+Thresholds on the posterior (chosen on the validation images): {thresholds}. Temperature {calibration.temperature:.2f}.
+
+## Limits
+
+Trained on simulation only. At doses, blurs or samplings outside `config.yaml`'s ranges the scores do not hold. A single
+V_S in a single frame of a typical movie is beyond what one frame tells; use several frames, or look at tracks.
+"""

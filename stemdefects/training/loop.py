@@ -1,0 +1,251 @@
+"""Training from start, or from a checkpoint, to the finished model: `train_and_evaluate(cfg)`."""
+
+import dataclasses
+import platform
+import shlex
+import signal
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from stemdefects import config, devices, schema
+from stemdefects.errors import UserError
+from stemdefects.io import runs, tracking
+from stemdefects.models import artifact, states
+from stemdefects.training import card, pictures, resume, state, step, task, validation
+from stemdefects.training.checkpoints import Checkpoints
+
+PATIENCE_NOT_FINITE = 3  # updates in a row
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a checkpoint remembers besides the arrays."""
+
+    best_score: float = -1.0
+    best_step: int = -1
+    stale: int = 0  # validations since the best one
+    seconds: float = 0.0  # spent training, over all sittings
+
+    def see(self, score: float, at_step: int) -> None:
+        """Take note of a validation."""
+        if score > self.best_score:
+            self.best_score, self.best_step, self.stale = score, at_step, 0
+        else:
+            self.stale += 1
+
+
+class Stop:
+    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after the step; a second one interrupts at once."""
+
+    def __init__(self):
+        self.requested = False
+
+    def __enter__(self):
+        self._before = {}
+        for which in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[which] = signal.signal(which, self._ask)
+            except ValueError:  # not the main thread (a notebook's worker): Ctrl-C stays what it was
+                break
+        return self
+
+    def __exit__(self, *_):
+        for which, handler in self._before.items():
+            signal.signal(which, handler)
+
+    def _ask(self, which, _frame):
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None) -> runs.Run:
+    """Train the network of `cfg`, score it on fresh simulated images and write `runs/<id>/model/`. Returns the run.
+
+    With `cfg.run` the run goes on from its newest checkpoint under its own stored config; `overrides` (command-line
+    `key=value`) that contradict it are refused. The first Ctrl-C saves and raises KeyboardInterrupt; a loss that is not
+    finite raises UserError naming the step, the learning rate and the last good checkpoint.
+    """
+    devices.use_compilation_cache()
+    resumed = cfg.run is not None
+    if resumed:
+        run = runs.resolve(cfg.runs_dir, cfg.run)
+        cfg = resume.stored_config(run, cfg, overrides or [])
+    else:
+        task.check(cfg)
+        indices = step.sample_indices(cfg.training.batch_size)
+        run = runs.create(cfg.runs_dir)
+        run.write_config(cfg, "train")
+    indices = step.sample_indices(cfg.training.batch_size)
+    the_task = task.from_config(cfg)
+    with tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) as tracker:
+        checkpoints = Checkpoints(run.checkpoints_dir)
+        try:
+            trained = _train(cfg, run, tracker, the_task, checkpoints, indices, resumed)
+            _finish(cfg, run, tracker, the_task, checkpoints, *trained)
+        finally:
+            checkpoints.close()
+    return run
+
+
+def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
+    """Run the steps; returns (state, progress, validator)."""
+    training = cfg.training
+    key = jax.random.key(cfg.seed)
+    tx = state.optimizer(training)
+    rate = state.schedule(training)
+    current = state.create(the_task.init, tx, the_task.material.n_states, jax.random.fold_in(key, 1))
+    progress, done = Progress(), 0
+    if resumed and checkpoints.steps():
+        done, arrays, values = checkpoints.restore(current)
+        current = jax.device_put(arrays, state.replicated())
+        progress = Progress(**values)
+        tracker.rewind(done)
+    n_weights = sum(a.size for a in jax.tree.leaves(current.params))
+    where = f"from step {done}" if done else "from scratch"
+    print(f"run {run.id}: {cfg.model.name} ({n_weights / 1e6:.2f} M weights) on {cfg.material.name}, {where}, ", end="")
+    print(f"{training.steps} steps of {training.batch_size} images, {devices.describe()}", flush=True)
+
+    update = step.make_step(
+        the_task.example, the_task.model.apply, tx, training,
+        mask=the_task.mask, class_weight=the_task.class_weight, key=jax.random.fold_in(key, 2),
+    )  # fmt: skip
+    validator = None
+    started, saved, logged, before = time.time(), time.time(), (done, time.time()), progress.seconds
+    bar = tqdm(total=training.steps, initial=done, unit="step", desc="training", smoothing=0.1, mininterval=1.0)
+    with Stop() as stop, bar:
+        waiting = None
+        while done < training.steps and not stop.requested:
+            current, metrics = update(current, indices)
+            jax.block_until_ready(waiting)  # one step ahead of the device, no more
+            waiting = metrics["loss"]
+            done += 1
+            bar.update()
+            last = done == training.steps
+            if done % training.log_every == 0 or last:
+                _check_finite(current, metrics, done, rate, checkpoints)
+                now = time.time()
+                speed = (done - logged[0]) * training.batch_size / max(now - logged[1], 1e-9)
+                row = {k: float(v) for k, v in metrics.items()}
+                tracker.log(row | {"learning_rate": float(rate(done - 1)), "images_per_s": speed}, step=done)
+                bar.set_postfix_str(f"loss {row['loss']:.3f}, {speed:.0f} images/s")
+                logged = (done, now)
+            if done % training.validation.every == 0 or last:
+                validator = validator or validation.Validator(cfg, the_task)
+                score = _validate(cfg, tracker, the_task, validator, current, done)
+                progress.see(score, done)
+                progress.seconds = before + time.time() - started
+                _save(checkpoints, done, current, progress, score)
+                saved, logged = time.time(), (done, time.time())
+                bar.write(
+                    f"step {done}: validation score {score:.3f} (best {progress.best_score:.3f})", file=sys.stderr
+                )
+                if training.patience is not None and progress.stale >= training.patience:
+                    bar.write(f"no better for {progress.stale} validations: stopping at step {done}", file=sys.stderr)
+                    break
+            elif time.time() - saved > 60 * training.checkpoint_minutes or stop.requested:
+                progress.seconds = before + time.time() - started
+                _save(checkpoints, done, current, progress)
+                saved = time.time()
+    if stop.requested and done < training.steps:
+        print(f"\nstopped at step {done}, saved; go on with: python train.py run={run.id}", file=sys.stderr, flush=True)
+        raise KeyboardInterrupt
+    return current, progress, validator or validation.Validator(cfg, the_task), n_weights
+
+
+def _save(checkpoints, done, current, progress, score=None) -> None:
+    try:
+        checkpoints.save(done, current, dataclasses.asdict(progress), score)
+    except (OSError, ValueError) as error:  # a full disk must not end the training; the one before still stands
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"\nwarning: checkpoint {done} could not be written ({reason[0]}); training goes on", file=sys.stderr)
+
+
+def _check_finite(current, metrics, done, rate, checkpoints) -> None:
+    bad = int(current.skipped)
+    if bad < PATIENCE_NOT_FINITE and (np.isfinite(float(metrics["loss"])) or bad == 0):
+        return
+    if bad < PATIENCE_NOT_FINITE:
+        return
+    kept = checkpoints.steps()
+    good = f"checkpoint {kept[-1]} in {checkpoints.folder}" if kept else "no checkpoint yet"
+    raise UserError(
+        f"training stopped at step {done}: loss {float(metrics['loss'])} (not finite for {bad} steps), learning rate "
+        f"{float(rate(done - 1)):.2e}; last good: {good}; try a smaller training.learning_rate"
+    )
+
+
+def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
+    """Prior shift from the columns seen in training, temperature and thresholds from a validation."""
+    shift = states.prior_shift(state_counts, the_task.class_weight, the_task.prior, the_task.material.site_of_state)
+    return validation.calibrate(result, the_task, shift)
+
+
+def _validate(cfg, tracker, the_task, validator, current, done) -> float:
+    result = validator.run(jax.device_get(current.ema))
+    calibration = calibration_of(the_task, np.asarray(current.state_counts), result)
+    figures = validation.figures(result, the_task, calibration)
+    score = validation.score(figures, list(cfg.labels.prior))
+    row = {f"val/{name}": value for name, value in validation.flat(figures).items()}
+    tracker.log(row | {"val/score": score, "val/temperature": calibration.temperature}, step=done)
+    if cfg.training.validation.pictures > 0:
+        path = tracker.run.path / "figures" / "validation.png"
+        pictures.draw(validator, result, calibration, path, cfg.training.validation.pictures)
+        tracker.image("validation", path, step=done)
+    return score
+
+
+def _finish(cfg, run, tracker, the_task, checkpoints, current, progress, validator, n_weights) -> None:
+    """Score the best weights on fresh images and write the model."""
+    at_step, chosen = int(current.step), current
+    if progress.best_step not in (-1, at_step):
+        try:
+            at_step, chosen, _ = checkpoints.restore(current, progress.best_step)
+        except UserError as error:
+            print(f"warning: the best weights are lost ({error}); taking the last ones", file=sys.stderr)
+    params = jax.device_get(chosen.ema)
+    calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validator.run(params))
+    test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
+    result = test.run(params)
+    figures = validation.figures(result, the_task, calibration)
+    about: dict[str, Any] = {
+        "run": run.id,
+        "command": shlex.join(["python", "train.py", *sys.argv[1:]]) if sys.argv[0].endswith("train.py") else "-",
+        "seed": cfg.seed,
+        "steps": at_step,
+        "images": at_step * cfg.training.batch_size,
+        "seconds": progress.seconds,
+        "hardware": devices.describe(),
+        "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
+        "n_weights": int(n_weights),
+    }
+    sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
+    model_id = artifact.save(
+        run.model_dir,
+        params=params,
+        sections=sections,
+        calibration=calibration,
+        confusion=validation.confusion_tables(result, the_task, calibration),
+        record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
+        card=card.make(cfg, the_task, calibration, figures, about),
+    )
+    if cfg.training.validation.pictures > 0:
+        path = run.path / "figures" / "test.png"
+        pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
+        tracker.image("test", path)
+    score = validation.score(figures, list(cfg.labels.prior))
+    row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
+    tracker.log(row | {"test/score": score}, step=at_step)
+    tracker.summary(
+        {"model_id": model_id, "test_score": score, "steps": at_step, "train_seconds": progress.seconds} | row
+    )
+    tracker.artifact("model", "model", run.model_dir)
+    kinds = [k for k in cfg.labels.prior if k in the_task.material.kind_names] + ["defect"]
+    print(f"\nF1 on fresh simulated images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
+    print(card.score_table(figures, kinds))
+    print(f"model {model_id}: {run.model_dir}", flush=True)

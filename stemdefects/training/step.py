@@ -1,0 +1,104 @@
+"""One training step: simulate, label, differentiate, update; compiled once for all local devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from stemdefects.errors import UserError
+from stemdefects.models.normalization import normalize_frames
+from stemdefects.models.unet import N_REGIONS
+from stemdefects.schema import TrainingConfig
+from stemdefects.training import losses, state
+
+Simulator = Callable[[jax.Array], tuple[jax.Array, Any]]
+
+
+def make_example(simulator: Simulator, *, n_sites: int, stride: int, heat_sigma_px: float, targets: Callable):
+    """key -> (network input (H, W, T), `Targets`, truth) of one simulated image or clip."""
+
+    def example(key):
+        image, truth = simulator(key)
+        frames = image if image.ndim == 3 else image[None]
+        wanted = targets(truth, n_sites=n_sites, n_regions=N_REGIONS, stride=stride, heat_sigma_px=heat_sigma_px)
+        return jnp.moveaxis(normalize_frames(frames), 0, -1), wanted, truth
+
+    return example
+
+
+def sample_indices(batch_size: int) -> np.ndarray:
+    """(local devices, images per device) int32: which images of the global batch each local device makes.
+
+    Raises UserError when the batch does not divide by the devices of all processes.
+    """
+    n_devices, n_local = jax.device_count(), jax.local_device_count()
+    if batch_size % n_devices:
+        raise UserError(
+            f"training.batch_size={batch_size} does not divide by the {n_devices} devices; "
+            f"take {max(batch_size // n_devices, 1) * n_devices} or {(batch_size // n_devices + 1) * n_devices}"
+        )
+    per_device = batch_size // n_devices
+    first = jax.process_index() * n_local * per_device
+    return (first + np.arange(n_local * per_device)).reshape(n_local, per_device).astype(np.int32)
+
+
+def make_step(
+    example: Callable,
+    apply: Callable,
+    tx: optax.GradientTransformation,
+    training: TrainingConfig,
+    *,
+    mask: np.ndarray,
+    class_weight: np.ndarray,
+    key: jax.Array,
+) -> Callable:
+    """The jitted step `(state, indices) -> (state, metrics)`; the state is donated.
+
+    example: from `make_example`; apply: (params, frames (B, H, W, T)) -> `Outputs`; mask: (G, S); class_weight: (S,);
+    key: base of the random stream. indices: from `sample_indices`. Image i of step n is always made from
+    `fold_in(fold_in(key, n), i)` and the loss is normalised over the whole batch, so that the update does not depend on
+    how the batch is spread over devices or processes. A gradient that is not finite changes nothing but `skipped`.
+    """
+    key_data = jax.random.key_data(key)
+    weights = losses.Parts(**{name: getattr(training.loss, name) for name in losses.Parts._fields})
+    class_weight = jnp.asarray(class_weight, jnp.float32)
+
+    def one_step(current: state.TrainState, indices: jax.Array):
+        step_key = jax.random.fold_in(jax.random.wrap_key_data(key_data), current.step)
+        frames, targets, truth = jax.vmap(example)(jax.vmap(lambda i: jax.random.fold_in(step_key, i))(indices))
+        seen = jax.nn.one_hot(truth.state, len(class_weight)) * truth.valid[..., None]
+        total = jax.tree.map(lambda d: jnp.maximum(d, 1.0), jax.lax.psum(losses.denominators(targets), "device"))
+
+        def loss_of(params):
+            parts = losses.sums(apply(params, frames), targets, mask, class_weight)
+            parts = jax.tree.map(lambda part, n: part / n, parts, total)
+            return sum(w * p for w, p in zip(weights, parts, strict=True)), parts
+
+        (loss, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(current.params)
+        loss, parts, grads, counts = jax.lax.psum((loss, parts, grads, seen.sum((0, 1))), "device")
+        norm = optax.global_norm(grads)
+        updates, opt_state = tx.update(grads, current.opt_state, current.params)
+        params = optax.apply_updates(current.params, updates)
+        # a short memory at first, else the average starts from the random weights
+        decay = jnp.minimum(training.ema, (1.0 + current.step) / (10.0 + current.step))
+        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, current.ema, params)
+        good = jnp.isfinite(loss) & jnp.isfinite(norm)
+
+        def keep(new, old):
+            return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+
+        following = state.TrainState(
+            step=current.step + 1,
+            params=keep(params, current.params),
+            ema=keep(ema, current.ema),
+            opt_state=keep(opt_state, current.opt_state),
+            state_counts=current.state_counts + counts,
+            skipped=jnp.where(good, 0, current.skipped + 1),
+        )
+        metrics = {"loss": loss, "grad_norm": norm} | {f"loss_{k}": v for k, v in parts._asdict().items()}
+        return following, metrics
+
+    return jax.pmap(one_step, axis_name="device", in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)

@@ -1,0 +1,125 @@
+"""What is trained: the network, the images it sees and the answers it should give, made from a config."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stemdefects import schema
+from stemdefects.crystal import material as crystal
+from stemdefects.errors import UserError
+from stemdefects.labels import simulated
+from stemdefects.labels.prevalence import state_prior
+from stemdefects.models import artifact, states
+from stemdefects.training import step
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A network and its endless supply of images."""
+
+    material: crystal.Material
+    model: Any  # Flax module that trains
+    exact_model: Any  # the same in float32: the one validated and shipped
+    example: Callable  # key -> (frames (H, W, T), Targets, Truth)
+    mask: np.ndarray  # (G, S)
+    prior: np.ndarray  # (S,) realistic prevalence
+    class_weight: np.ndarray  # (S,) of the loss
+
+    def init(self, key: jax.Array) -> Any:
+        """Random weights."""
+        side = self.model.divisor
+        return self.exact_model.init(key, jnp.zeros((1, side, side, self.n_frames)))
+
+    n_frames: int = 1
+
+
+def from_config(cfg: schema.TrainRoot) -> Task:
+    """Everything a training needs. Raises UserError for values that do not fit, naming the key."""
+    check(cfg)
+    material = crystal.from_config(cfg.material)
+    exact = artifact.build(cfg.model, material)
+    size = cfg.training.size_px
+    if size % exact.divisor:
+        raise UserError(f"training.size_px={size}: model={cfg.model.name} needs a multiple of {exact.divisor}")
+    validation_size = cfg.training.validation.size_px
+    if validation_size % exact.divisor:
+        raise UserError(
+            f"training.validation.size_px={validation_size}: model={cfg.model.name} needs a multiple of {exact.divisor}"
+        )
+    half = cfg.training.precision == "bfloat16" or (
+        cfg.training.precision == "auto" and jax.default_backend() in ("gpu", "tpu")
+    )
+    example = make_example(cfg, material, cfg.simulation, size)
+    counts = count_states(example, material.n_states, jax.random.key(cfg.seed))
+    return Task(
+        material=material,
+        model=artifact.build(cfg.model, material, jnp.bfloat16) if half else exact,
+        exact_model=exact,
+        example=example,
+        mask=states.site_mask(material.site_of_state, material.n_sites),
+        prior=state_prior(cfg.labels, material),
+        class_weight=states.balance_weights(counts, material.site_of_state, cfg.training.loss.balance),
+        n_frames=cfg.model.frames,
+    )
+
+
+def check(cfg: schema.TrainRoot) -> None:
+    """Raise UserError for training values that make no sense."""
+    training = cfg.training
+    for key in ("steps", "batch_size", "size_px", "log_every", "ensemble"):
+        if getattr(training, key) < 1:
+            raise UserError(f"training.{key}={getattr(training, key)}: must be at least 1")
+    for key in ("learning_rate", "clip_norm", "checkpoint_minutes"):
+        if not getattr(training, key) > 0:
+            raise UserError(f"training.{key}={getattr(training, key)}: must be positive")
+    if training.precision not in PRECISIONS:
+        raise UserError(f"training.precision={training.precision}: there are: {', '.join(PRECISIONS)}")
+    validation = training.validation
+    for key in ("every", "images", "size_px"):
+        if getattr(validation, key) < 1:
+            raise UserError(f"training.validation.{key}={getattr(validation, key)}: must be at least 1")
+    if not validation.doses_e_per_px:
+        raise UserError("training.validation.doses_e_per_px is empty: name at least one dose, e.g. {typical: 400}")
+
+
+def make_example(cfg: schema.TrainRoot, material, simulation: schema.SimulationConfig, size_px: int) -> Callable:
+    """key -> (frames (H, W, T), `Targets`, `Truth`) for `simulation`."""
+    from stemdefects.simulation import images
+
+    size = (size_px, size_px)
+    if cfg.model.frames > 1:
+        simulator = images.make_clip_simulator(material, simulation, size_px=size, n_frames=cfg.model.frames)
+    else:
+        simulator = images.make_simulator(material, simulation, size_px=size)
+    return step.make_example(
+        simulator,
+        n_sites=material.n_sites,
+        stride=cfg.model.stride,
+        heat_sigma_px=cfg.labels.heat_sigma_px,
+        targets=simulated.targets,
+    )
+
+
+def at_dose(simulation: schema.SimulationConfig, dose_e_per_px: float) -> schema.SimulationConfig:
+    """The same simulation with every image at one dose."""
+    fixed = copy.deepcopy(simulation)
+    fixed.detector.dose_e_per_px = [dose_e_per_px, dose_e_per_px]
+    return fixed
+
+
+def count_states(example: Callable, n_states: int, key: jax.Array, n_images: int = 64) -> np.ndarray:
+    """(S,) valid columns of each state in `n_images` simulated images (the pictures themselves are not computed)."""
+
+    @jax.jit
+    def count(key):
+        truth = example(key)[2]
+        return (jax.nn.one_hot(truth.state, n_states) * truth.valid[:, None]).sum(0)
+
+    return np.asarray(sum(count(k) for k in jax.random.split(jax.random.fold_in(key, 0x5EED), n_images)))
