@@ -103,6 +103,8 @@ def _read_csv(path: Path, cfg: TableConfig) -> Detections:
         frame = pd.read_csv(path, comment="#")
     except (ValueError, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV table ({str(error).splitlines()[0]})") from None
+    if not all(str(c).isprintable() for c in frame.columns):
+        raise UserError(f"{path}: not a readable CSV table (binary data); give a .csv or .h5 table")
     known = dict(cfg.known.get(path.name, {}))
     names = {column: _first_present(frame.columns, cfg.columns.get(column, [column])) for column in _CSV_COLUMNS}
     pixel_size = cfg.pixel_size_nm or _positive(known.get("pixel_size_nm"))
@@ -119,7 +121,8 @@ def _read_csv(path: Path, cfg: TableConfig) -> Detections:
         if name is None:
             continue
         if column == "kind":
-            rows["kind"] = [str(v).encode()[: defect_table.KIND_BYTES] for v in frame[name]]
+            texts = frame[name].astype(object).where(frame[name].notna(), "unknown")
+            rows["kind"] = [str(v).encode()[: defect_table.KIND_BYTES] for v in texts]
             continue
         values = pd.to_numeric(frame[name], errors="coerce").to_numpy(float)
         if column in ("frame", "track", "complex", "orientation"):

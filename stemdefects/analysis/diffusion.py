@@ -107,11 +107,14 @@ def cve(tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None
     again, sigma2_again, axes_again = _cve_values({name: weights @ v for name, v in sums.items()})
     low, high = bootstrap.t_interval(value, again, n)
     warning = []
-    if n < 3:
+    if sums["square_y"].sum() + sums["square_x"].sum() == 0:
+        warning.append("No detection ever moved: the positions carry no localisation error, so this is no measurement.")
+        low = high = np.nan
+    elif n < 3:
         warning.append(f"Only {n} tracks of three or more successive frames: no interval.")
     elif n < 10:
         warning.append(f"Only {n} tracks: the interval is rough.")
-    if np.isfinite(low) and low <= 0:
+    if low <= 0:
         warning.append("The interval reaches zero: motion is not shown beyond localisation error.")
     spread = np.nanstd(sigma2_again)
     extra = {

@@ -148,7 +148,10 @@ def _refine(members, yx, labels, coarse, found, radius, min_points) -> Drift:
 
 
 def _matched_shift(a, a_kind, b, b_kind, radius):
-    """Median shift of mutual nearest neighbours within `radius`: (shift (2,), variance, n) or None."""
+    """Mean shift of mutual nearest neighbours within `radius`: (shift (2,), variance, n) or None.
+
+    A mean, not a median: positions rounded to pixels would hold a median at zero however the field drifts.
+    """
     if len(a) == 0 or len(b) == 0:
         return None
     distance, j = cKDTree(b).query(a, distance_upper_bound=radius)
@@ -159,9 +162,14 @@ def _matched_shift(a, a_kind, b, b_kind, radius):
     if n < 2:
         return None
     moves = b[j[ok]] - a[ok]
-    shift = np.median(moves, 0)
-    spread = max(1.4826 * np.median(np.abs(moves - shift)), radius / 20)
-    return shift, 1.57 * spread**2 / n, n
+    shift = moves.mean(0)
+    if n > 4:
+        # hops and wrong neighbours pull a mean: leave out what is far off, with a fixed share, not a fixed distance
+        distance = np.hypot(*(moves - np.median(moves, 0)).T)
+        near = distance <= np.quantile(distance, 0.9)
+        shift = moves[near].mean(0)
+    spread = max(np.sqrt(((moves - shift) ** 2).mean()), radius / 20)
+    return shift, spread**2 / n, n
 
 
 def _solve(links, n_frames, start):

@@ -58,7 +58,8 @@ def build(track, frame, time, yx, sigma=None) -> Tracks:
     order = np.lexsort((frame, track))
     order = order[track[order] >= 0]
     # one detection per track and frame: tables from elsewhere may hold two
-    same = np.r_[False, (np.diff(track[order]) == 0) & (np.diff(frame[order]) == 0)]
+    same = np.zeros(len(order), bool)
+    same[1:] = (np.diff(track[order]) == 0) & (np.diff(frame[order]) == 0)
     order = order[~same]
     dense = np.unique(track[order], return_inverse=True)[1] if len(order) else np.empty(0, int)
     sigma = np.full(len(track), np.nan) if sigma is None else np.asarray(sigma, float)
