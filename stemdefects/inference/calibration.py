@@ -18,10 +18,11 @@ class Calibration:
     """Sampling of a movie and where it comes from.
 
     pixel_size_nm: what positions are stated with; sampling_nm: what the network is shown, from the lattice where there
-    is one (the network knows the crystal in pixels, not in nanometres); origin: `user`, `lattice` or `metadata`; stated_nm: what the file says; lattice_nm and
-    lattice_sigma: what the Bragg peaks say and their relative standard error; disagreement: stated / lattice - 1;
-    vectors_px: lattice vectors (rows, y and x) in pixels; strain: largest principal strain of the frames' lattice
-    (scan distortion included); message: one line for people.
+    is one (the network knows the crystal in pixels, not in nanometres); origin: `user`, `lattice` or `metadata`;
+    stated_nm: what the file says; lattice_nm and lattice_sigma: what the Bragg peaks say and their relative standard
+    error; disagreement: stated (or the user's) / lattice - 1; vectors_px: lattice vectors (rows, y and x) in pixels;
+    strain: largest principal strain of the lattice in the frames, scan distortion included; message: one line for
+    people.
     """
 
     pixel_size_nm: float

@@ -33,6 +33,7 @@ class Setup:
     reference_px: np.ndarray | None
     rules: Rules
     indices: np.ndarray
+    frame_time_s: float | None
 
     @property
     def n_blocks(self) -> int:
@@ -51,7 +52,6 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     """
     check(settings, model.material)
     indices = selected(settings.frames, len(movie))
-    stated = settings.pixel_size_nm or movie.pixel_size_nm
     lattice_nm = model.material.lattice_nm
     if settings.lattice_constant_nm is not None:
         lattice_nm = lattice_nm * (settings.lattice_constant_nm / model.material.a_nm)
@@ -74,7 +74,8 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     rules = Rules(
         {**model.thresholds, **settings.thresholds}, tuple(settings.exclude_regions), settings.patch_nm
     )  # fmt: skip
-    setup = Setup(model, settings, found, engine, reference, rules, indices)
+    frame_time_s = settings.frame_time_s or movie.frame_time_s
+    setup = Setup(model, settings, found, engine, reference, rules, indices, frame_time_s)
     if not known and found.vectors_px is not None:
         setup.reference_px = _reference(setup, samples, lattice_nm)
     return setup
@@ -162,9 +163,8 @@ def _finish(output: FrameOutput, setup: Setup) -> FrameDefects:
 def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.ndarray | None], setup: Setup) -> Block:
     frames = table.empty_frames(len(work.indices))
     frames["frame"] = work.indices
-    time = setup.settings.frame_time_s
-    if time is not None:
-        frames["time_s"] = work.indices * time
+    if setup.frame_time_s is not None:
+        frames["time_s"] = work.indices * setup.frame_time_s
     pixel = setup.calibration.pixel_size_nm
     all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
     for i, found in enumerate(results):

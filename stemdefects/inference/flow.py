@@ -1,0 +1,260 @@
+"""`infer.py`: a file and a run's model in; defect table, CSV, pictures and summary out."""
+
+import hashlib
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemdefects import config
+from stemdefects.errors import UserError
+from stemdefects.inference import stream
+from stemdefects.inference.pictures import draw
+from stemdefects.inference.spool import Spool
+from stemdefects.io import movie as movies
+from stemdefects.io import runs, table, tracking
+from stemdefects.schema import InferenceConfig, InferRoot
+
+
+def infer(cfg: InferRoot) -> runs.Run:
+    """Find the defects in `cfg.input` with the model of `cfg.run`; everything is written into that run's folder.
+
+    An inference that was interrupted goes on where it stopped. Raises UserError for anything the user can mend: no such
+    file or run, a damaged file, a table that is already there, an unknown sampling.
+    """
+    from stemdefects import devices
+    from stemdefects.models import artifact
+
+    devices.use_compilation_cache()
+    if cfg.input is None:
+        raise UserError("input: no file given; say input=<movie or image file>")
+    run, model_dir = _run(cfg)
+    movie = open_input(cfg.input, cfg.inference)
+    spool = Spool(run.path / "defects.partial")
+    if run.defects_path.exists() and not cfg.overwrite:
+        raise UserError(
+            f"{_short(run.defects_path)} is there already; overwrite=true replaces it, run=<another> leaves it alone"
+        )
+    model = artifact.load(model_dir)
+    if run.path != model_dir.parent and not any(run.path.iterdir()):
+        print(f"run {run.id}: new, with the model of {_short(model_dir)}")
+    fingerprint = _fingerprint(movie, model, cfg.inference)
+    known = _resumable(spool, fingerprint, cfg.overwrite)
+    hashing = _Hash(movie)
+    print(f"{movie}", flush=True)
+    setup = stream.prepare(movie, model, cfg.inference, known)
+    if not known:
+        reference = None if setup.reference_px is None else setup.reference_px.tolist()
+        spool.start({"fingerprint": fingerprint, "calibration": setup.calibration.to_dict(), "reference_px": reference})
+    print(f"calibration: {setup.calibration.message}", flush=True)
+    if setup.reference_px is None:
+        print("no lattice found: defects have no sites, complexes no orientation", flush=True)
+    run.write_config(cfg, "infer")
+    with tracking.start(cfg.logging, run, "infer", config.to_plain(cfg)) as tracker:
+        seconds = _compute(movie, setup, spool)
+        attrs = attributes(movie, setup) | {"source_sha256": hashing.result()}
+        found = _assemble(run, setup, spool, attrs)
+        pictures = draw(movie, run.defects_path, setup, run.path / "pictures")
+        summary = summarise(found, setup) | {"infer_seconds": seconds}
+        for path in pictures:
+            if path.suffix == ".png":
+                tracker.image(path.stem, path)
+        tracker.table("defects", found.to_pandas())
+        tracker.artifact("defects", "defect_table", run.defects_path)
+        tracker.summary(summary)
+    spool.remove()
+    movie.close()
+    _report(run, found, summary, pictures)
+    return run
+
+
+def open_input(source: Any, settings: InferenceConfig) -> movies.Movie:
+    """The movie at `source` with the user's frame time in place of the file's."""
+    movie = movies.read(str(source), settings.signal)
+    if settings.frame_time_s is not None:
+        movie.frame_time_s = settings.frame_time_s
+    return movie
+
+
+def attributes(movie: movies.Movie, setup: stream.Setup) -> dict[str, Any]:
+    """Attributes of the defect table: what was done with what."""
+    calibration = setup.calibration.to_dict()
+    return {
+        "pixel_size_nm": setup.calibration.pixel_size_nm,
+        "frame_time_s": setup.frame_time_s,
+        "dose_e_per_px": movie.dose_e_per_px,
+        "calibration": calibration,
+        "source": movie.source,
+        "source_shape": list(movie.shape),
+        "model_id": setup.model.id,
+        "material": setup.model.material.name,
+        "kinds": setup.model.material.kind_names,
+        "patch_nm": setup.settings.patch_nm,
+        "reference_px": None if setup.reference_px is None else setup.reference_px.tolist(),
+        "config": config.to_plain(setup.settings),
+    }
+
+
+def summarise(found: table.DefectTable, setup: stream.Setup) -> dict[str, Any]:
+    """Figures for the summary: counts, frames skipped and why, calibration, area fractions."""
+    frames = found.frames
+    good = frames[frames["quality"] == 0]
+    area = float(np.prod(setup.engine.frame_shape)) * setup.calibration.pixel_size_nm**2
+    per_frame = {k: n / max(len(good), 1) for k, n in found.counts().items()}
+    fractions = {
+        name: float(np.mean(good[f"fraction_{name}"])) if len(good) else None
+        for name in ("lattice", "hole", "amorphous", "1T")
+    }
+    return {
+        "n_frames": len(frames),
+        "n_frames_skipped": int((frames["quality"] != 0).sum()),
+        "skipped": stream.quality_counts(frames),
+        "n_frames_without_lattice": int((good["n_sites"] == 0).sum()),
+        "n_detections": len(found),
+        "detections": found.counts(),
+        "detections_per_frame": per_frame,
+        "frame_area_nm2": area,
+        "area_fraction": fractions,
+        "pixel_size_nm": setup.calibration.pixel_size_nm,
+        "calibration": setup.calibration.message,
+        "model_id": setup.model.id,
+    }
+
+
+def _run(cfg: InferRoot) -> tuple[runs.Run, Path]:
+    """The run that gets the table, and the folder of the model."""
+    if cfg.run is not None and cfg.inference.model is not None:
+        raise UserError("run= and inference.model= are both given; run=<id> uses that run's own model")
+    if cfg.run is not None:
+        run = runs.resolve(cfg.runs_dir, cfg.run)
+        return run, run.model_dir
+    if cfg.inference.model is None:
+        raise UserError("run: say whose model to use: run=<id>, run=latest, or inference.model=<model folder>")
+    folder = Path(cfg.inference.model)
+    if not folder.is_dir():
+        raise UserError(f"inference.model={folder}: no such folder; runs keep theirs in runs/<id>/model")
+    return runs.create(cfg.runs_dir), folder.resolve()
+
+
+def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> dict[str, Any]:
+    """What must be the same for an interrupted inference to go on. Pictures may change."""
+    plain = config.to_plain(settings)
+    plain.pop("pictures")
+    head = hashlib.sha256()
+    for file in movie.metadata.get("files", [movie.source]):
+        path = Path(file)
+        if path.is_file():
+            head.update(f"{path.name} {path.stat().st_size}".encode())
+            with open(path, "rb") as stream_:
+                head.update(stream_.read(1 << 20))
+    return {"source": movie.source, "head": head.hexdigest(), "shape": list(movie.shape), "model": model.id} | {
+        "settings": plain
+    }
+
+
+def _resumable(spool: Spool, fingerprint: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """The setup of an interrupted inference of the same kind; None: start anew."""
+    if not spool.exists():
+        return None
+    setup = spool.setup()
+    if setup.get("fingerprint") == fingerprint:
+        print(f"going on after an interruption: {len(spool.done())} blocks are there", flush=True)
+        return setup
+    if overwrite or not setup:
+        return None
+    other = setup["fingerprint"]
+    changed = [k for k in fingerprint if other.get(k) != fingerprint[k]]
+    raise UserError(
+        f"{_short(spool.path)} holds an interrupted inference with another {', '.join(changed)} "
+        f"(source {other.get('source')}); overwrite=true drops it"
+    )
+
+
+def _compute(movie: movies.Movie, setup: stream.Setup, spool: Spool) -> float:
+    """Compute the blocks that are missing; returns the seconds it took."""
+    from tqdm import tqdm
+
+    done = spool.done()
+    todo = [n for n in range(setup.n_blocks) if n not in done]
+    finished = sum(len(setup.block(n)) for n in done if n < setup.n_blocks)
+    defects = 0
+    start = time.perf_counter()
+    with tqdm(total=len(setup.indices), initial=finished, unit="frame", desc="inference", smoothing=0.1) as bar:
+
+        def progress(frames: int, new: int) -> None:
+            nonlocal defects
+            defects += new
+            bar.update(frames)
+            bar.set_postfix(defects=defects, refresh=False)
+
+        try:
+            for block in stream.blocks(movie, setup, todo, progress):
+                spool.write(block)
+        except KeyboardInterrupt:
+            kept = sum(len(setup.block(n)) for n in spool.done())
+            bar.close()
+            print(
+                f"stopped after {kept} of {len(setup.indices)} frames; the same command goes on from there",
+                file=sys.stderr,
+            )
+            raise
+    return time.perf_counter() - start
+
+
+def _assemble(run: runs.Run, setup: stream.Setup, spool: Spool, attrs: dict[str, Any]) -> table.DefectTable:
+    """Blocks -> defects.h5 and defects.csv."""
+    writer = table.TableWriter(run.defects_path, attrs)
+    try:
+        for number in range(setup.n_blocks):
+            block = spool.read(number)
+            writer.append(block.rows, block.frames, block.patches)
+        writer.finish()
+    finally:
+        writer.discard()
+    found = table.DefectTable.read(run.defects_path, patches=False)
+    found.write_csv(run.path / "defects.csv")
+    return found
+
+
+def _report(run: runs.Run, found: table.DefectTable, summary: dict[str, Any], pictures: list[Path]) -> None:
+    used = summary["n_frames"] - summary["n_frames_skipped"]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["detections"].items()) or "none"
+    print(f"{len(found)} defects in {used} frame{'s' * (used != 1)}: {kinds}")
+    if summary["n_frames_skipped"]:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in summary["skipped"].items())
+        first = found.frames[found.frames["quality"] != 0][0]
+        print(f"warning: {summary['n_frames_skipped']} frames skipped ({reasons}); first: {first['note'].decode()}")
+    print(f"table:    {_short(run.defects_path)}  {_short(run.path / 'defects.csv')}")
+    for path in pictures:
+        print(f"picture:  {_short(path)}")
+
+
+class _Hash:
+    """SHA-256 of the source, computed beside the inference."""
+
+    def __init__(self, movie: movies.Movie):
+        self._files = [Path(f) for f in movie.metadata.get("files", [movie.source])]
+        self._digest = hashlib.sha256()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        for file in self._files:
+            if file.is_file():
+                with open(file, "rb") as data:
+                    while chunk := data.read(1 << 22):
+                        self._digest.update(chunk)
+
+    def result(self) -> str:
+        self._thread.join()
+        return self._digest.hexdigest()
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

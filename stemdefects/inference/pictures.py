@@ -1,0 +1,57 @@
+"""The pictures that inference leaves in a run: annotated frames, animation, contact sheet."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from stemdefects.inference.stream import Setup
+from stemdefects.io.movie import Movie
+from stemdefects.io.table import DefectTable
+from stemdefects.report import frames as pictures
+
+
+def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Path]:
+    """Annotated first, middle and last frame, animation and contact sheet, as the settings say; returns the files."""
+    found = DefectTable.read(table_path, patches=False)
+    settings, kinds = setup.settings.pictures, setup.model.material.kind_names
+    good = found.frames["frame"][found.frames["quality"] == 0]
+    starts = np.searchsorted(found.rows["frame"], np.arange(len(movie) + 1))
+    written = []
+
+    def annotated(index: int, width: int) -> np.ndarray:
+        rows = found.rows[starts[index] : starts[index + 1]]
+        time = found.frames["time_s"][found.frames["frame"] == index][0]
+        clock = "" if np.isnan(time) else f", {time:.4g} s"
+        title = f"{Path(movie.source).name}  frame {index}{clock}"
+        return pictures.annotate(movie.frame(index), rows, setup.calibration.pixel_size_nm, kinds, title, width)
+
+    if settings.frames and len(good):
+        for name, index in {"first": good[0], "middle": good[len(good) // 2], "last": good[-1]}.items():
+            if name == "first" or index != good[0]:
+                picture = annotated(int(index), settings.max_width_px)
+                written.append(pictures.save(picture, folder / f"{name}_frame_{index:05d}.png"))
+    if settings.contact_sheet:
+        with h5py.File(table_path, "r") as file:
+            sheet = pictures.contact_sheet(file["patches"], found.rows, kinds, setup.settings.patch_nm)
+        written.append(pictures.save(sheet, folder / "contact_sheet.png"))
+    if settings.animation and len(good) > 1:
+        chosen = good[np.unique(np.linspace(0, len(good) - 1, min(settings.animation_frames, len(good))).astype(int))]
+        stills = (annotated(int(i), min(settings.max_width_px, 640)) for i in chosen)
+        path = pictures.save_animation(_same_size(stills), folder / "detections.gif", settings.animation_fps)
+        written.append(path)
+    return written
+
+
+def _same_size(pictures: Any):
+    """Pictures cut or filled at the bottom to the size of the first: legends differ in height."""
+    shape = None
+    for picture in pictures:
+        shape = shape or picture.shape
+        if picture.shape != shape:
+            filled = np.zeros(shape, np.uint8)
+            height = min(shape[0], picture.shape[0])
+            filled[:height] = picture[:height]
+            picture = filled
+        yield picture
