@@ -55,13 +55,21 @@ def detect(key, fraction, detector: Detector, use_poisson: bool, integer: bool, 
     # share is taken through the afterglow too, which is too small to see
     signal = electrons + noise * jnp.sqrt(spread + detector.read_noise_e**2)
     signal = afterglow(signal, detector.afterglow_px)
-    line = 1.0 + detector.line_gain * jax.random.normal(key_line, (fraction.shape[0], 1))
-    counts = detector.gain * line * signal + detector.offset
+    counts = detector.gain * _line_gain(key_line, detector, fraction.shape[0]) * signal + detector.offset
     if integer:
         counts = jnp.round(counts)
     if integer or saturation is not None:
         counts = jnp.clip(counts, 0.0, jnp.inf if saturation is None else saturation)
     return counts.astype(jnp.float32)
+
+
+def line_gain(key, detector: Detector, height: int):
+    """(H, 1) gain of each row that `detect` draws from `key`."""
+    return _line_gain(jax.random.split(key, 3)[2], detector, height)
+
+
+def _line_gain(key, detector: Detector, height: int):
+    return 1.0 + detector.line_gain * jax.random.normal(key, (height, 1))
 
 
 def afterglow(signal, length_px):

@@ -34,6 +34,17 @@ class Truth(NamedTuple):
     dose_e_per_px: jnp.ndarray  # (), incident
 
 
+class Known(NamedTuple):
+    """How the T frames of a clip were made, for an observer that is told all but the states."""
+
+    conditions: Conditions
+    crystal: "Crystal"
+    states: jnp.ndarray  # (T, n) state of every column in every frame
+    drift_px: jnp.ndarray  # (T, 2)
+    keys: jnp.ndarray  # (T,) the key of each frame's `expose`
+    index: jnp.ndarray  # (N,) column of each entry of the Truth, -1 none
+
+
 class Stage(NamedTuple):
     """Constants of one simulator: columns, optics, sizes. Made once, closed over by the jitted function."""
 
@@ -87,14 +98,20 @@ def make_clip_simulator(material: Material, cfg: SimulationConfig, size_px: tupl
 
     Between frames the field drifts by what alignment leaves (`clip.drift_px`), rows jitter anew, mobile vacancies hop.
     """
-    stage = make_stage(material, cfg, size_px)
+    simulate = make_known_simulator(make_stage(material, cfg, size_px), n_frames)
+    return lambda key: simulate(key)[:2]
+
+
+def make_known_simulator(stage: Stage, n_frames: int) -> Callable:
+    """As `make_clip_simulator`, but the function gives `(frames, Truth, Known)`: also how the frames were made."""
+    material, cfg = stage.material, stage.cfg
     middle = n_frames // 2
     mobile = mobile_state(material, cfg)
 
     def simulate(key):
         keys = jax.random.split(key, 6)
         conditions = draw_conditions(keys[0], material, cfg)
-        ideal_nm, state, columns = grow_states(keys[1], stage, conditions)
+        _, state, columns = grow_states(keys[1], stage, conditions)
         crystal = grow(keys[2], stage, conditions, state, columns)
         frame_keys = jax.random.split(keys[3], n_frames)
         steps = conditions.clip_drift_px * jax.random.normal(keys[4], (n_frames, 2))
@@ -106,14 +123,15 @@ def make_clip_simulator(material: Material, cfg: SimulationConfig, size_px: tupl
             image, _, _ = expose(key, stage, conditions, crystal._replace(state=state), offset)
             return image
 
-        if n_frames == 1:
-            image, y, x = expose(frame_keys[0], stage, conditions, crystal, jnp.zeros(2))
-            return image[None], _truth(stage, conditions, crystal, y, x)
         image, y, x = expose(frame_keys[middle], stage, conditions, crystal, jnp.zeros(2))
-        others = [t for t in range(n_frames) if t != middle]
-        frames = jax.vmap(frame)(frame_keys[np.array(others)], states[np.array(others)], drift[np.array(others)])
-        frames = jnp.concatenate([frames[:middle], image[None], frames[middle:]])
-        return frames, _truth(stage, conditions, crystal, y, x)
+        frames = image[None]
+        if n_frames > 1:
+            others = np.array([t for t in range(n_frames) if t != middle])
+            frames = jax.vmap(frame)(frame_keys[others], states[others], drift[others])
+            frames = jnp.concatenate([frames[:middle], image[None], frames[middle:]])
+        index = _listed(stage, crystal, y, x)
+        known = Known(conditions, crystal, states, drift, frame_keys, index)
+        return frames, _truth(stage, conditions, crystal, y, x, index), known
 
     return simulate
 
@@ -278,16 +296,18 @@ def _to_px(stage: Stage, conditions: Conditions, position_nm):
     return turned[:, 0] + 0.5 * (stage.size_px[0] - 1), turned[:, 1] + 0.5 * (stage.size_px[1] - 1)
 
 
-def expose(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px):
-    """One frame of a crystal displaced by `drift_px` (2,): counts (H, W), and (y, x) of its columns in the image."""
-    key_rows, key_noise = jax.random.split(key)
+def project(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px):
+    """What falls on the detector: fraction of the beam (H, W), places (y, x) of the columns before row jitter, `Rows`.
+
+    Columns that are no lattice sites come last. `key` draws the row jitter.
+    """
     height, width = stage.size_px
     signal = conditions.signals_nm2[crystal.state] * crystal.texture * crystal.present
     extra = conditions.signals_nm2[crystal.extra_state] * crystal.extra_present
     y = jnp.concatenate([crystal.y_px, crystal.extra_y_px]) + drift_px[0]
     x = jnp.concatenate([crystal.x_px, crystal.extra_x_px]) + drift_px[1]
     y, x = scan.distort(conditions.scan, y, x, height)
-    jitter = scan.rows(key_rows, conditions.scan, height)
+    jitter = scan.rows(key, conditions.scan, height)
     spectrum = probe.spread(y, x, jnp.concatenate([signal, extra]), stage.table)
     spectrum = spectrum * probe.transfer(conditions.probe, stage.table, conditions.pixel_size_nm)
     lines = jnp.fft.ifft(spectrum, axis=0)
@@ -296,20 +316,29 @@ def expose(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px
     image = image[:, stage.table.pad_px : stage.table.pad_px + width] / conditions.pixel_size_nm**2
     blotches = stage.upsampling[0] @ conditions.blotches @ stage.upsampling[1].T
     film = (conditions.background + blotches) * (crystal.masks != HOLE) + crystal.contamination
-    image = jnp.maximum(image + conditions.mean_fraction * jnp.maximum(film, 0.0), 0.0)
+    return jnp.maximum(image + conditions.mean_fraction * jnp.maximum(film, 0.0), 0.0), y, x, jitter
+
+
+def expose(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px):
+    """One frame of a crystal displaced by `drift_px` (2,): counts (H, W), and (y, x) of its columns in the image."""
+    key_rows, key_noise = jax.random.split(key)
+    image, y, x, jitter = project(key_rows, stage, conditions, crystal, drift_px)
     noise = stage.cfg.detector
     image = detector.detect(key_noise, image, conditions.detector, noise.poisson, noise.integer, noise.saturation)
     n = len(crystal.y_px)
     blur_px = jnp.maximum(0.05 / conditions.pixel_size_nm, 0.8)  # the probe's sigma, about
-    move_y, move_x = scan.at_columns(jitter, y[:n], blur_px, height)
+    move_y, move_x = scan.at_columns(jitter, y[:n], blur_px, stage.size_px[0])
     return image, y[:n] + move_y, x[:n] + move_x
 
 
-def _truth(stage: Stage, conditions: Conditions, crystal: Crystal, y, x) -> Truth:
+def _listed(stage: Stage, crystal: Crystal, y, x):
+    """(N,) columns inside the image, -1 beyond the last."""
     height, width = stage.size_px
     inside = (y >= -0.5) & (y < height - 0.5) & (x >= -0.5) & (x < width - 0.5)
-    listed = inside & crystal.present
-    index = jnp.nonzero(listed, size=stage.n_truth, fill_value=-1)[0]
+    return jnp.nonzero(inside & crystal.present, size=stage.n_truth, fill_value=-1)[0]
+
+
+def _truth(stage: Stage, conditions: Conditions, crystal: Crystal, y, x, index) -> Truth:
     filled = index >= 0
     groups = crystal.groups
     valid = filled & (crystal.region[index] == LATTICE)
