@@ -1,4 +1,4 @@
-"""From the network's maps to columns with sub-pixel positions: fixed shapes, jitted, used in validation and inference."""
+"""From the network's maps to columns with sub-pixel positions: fixed shapes, for validation and inference alike."""
 
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ def find_peaks(
     tells what height a column between two cells has. Returns `Peaks` in pixels of the input frame.
     """
     score = jax.nn.sigmoid(outputs.presence)
-    height, width, n_sites = score.shape
+    _, width, n_sites = score.shape
     candidates = jnp.where(local_maxima(score), score, -1.0).ravel()
     max_peaks = min(max_peaks, candidates.size)
     value, index = jax.lax.top_k(candidates, max_peaks)

@@ -42,13 +42,16 @@ def normalize_by_site(weights: np.ndarray, site_of_state: Sequence[int]) -> np.n
     return result
 
 
-def balance_weights(counts: np.ndarray, site_of_state: Sequence[int], power: float) -> np.ndarray:
+RAREST = 1e-3
+
+
+def balance_weights(frequency: np.ndarray, site_of_state: Sequence[int], power: float) -> np.ndarray:
     """Weights of the states in the cross entropy: frequency ** -power within each site, mean 1 over the columns.
 
-    counts: (S,) columns seen in training data. power 0: as they come; 1: every state of a site weighs the same. States
-    never seen count as one column.
+    frequency: (S,) how often training shows each state. power 0: as they come; 1: every state of a site weighs the
+    same. States rarer than 1e-3 weigh as if they were that common: a handful of columns must not rule the gradient.
     """
-    frequency = normalize_by_site(np.maximum(counts, 1), site_of_state)
+    frequency = np.maximum(normalize_by_site(frequency, site_of_state), RAREST)
     weights = frequency**-power
     site = np.asarray(site_of_state)
     for g in np.unique(site):

@@ -105,8 +105,8 @@ class Checkpoints:
             value = np.asarray(found[name])
             if value.shape != spec.shape:
                 raise UserError(
-                    f"checkpoint {step} in {self.folder}: {name} has shape {value.shape}, the config makes {spec.shape}; "
-                    f"resume with the config of that run"
+                    f"checkpoint {step} in {self.folder}: {name} has shape {value.shape}, the config makes "
+                    f"{spec.shape}; resume with the config of that run"
                 )
             values.append(value.astype(spec.dtype))
         if len(found) > len(leaves):

@@ -15,6 +15,7 @@ from stemdefects.errors import UserError
 from stemdefects.labels import simulated
 from stemdefects.labels.prevalence import state_prior
 from stemdefects.models import artifact, states
+from stemdefects.simulation import conditions, images
 from stemdefects.training import step
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -31,13 +32,12 @@ class Task:
     mask: np.ndarray  # (G, S)
     prior: np.ndarray  # (S,) realistic prevalence
     class_weight: np.ndarray  # (S,) of the loss
+    n_frames: int
 
     def init(self, key: jax.Array) -> Any:
         """Random weights."""
         side = self.model.divisor
         return self.exact_model.init(key, jnp.zeros((1, side, side, self.n_frames)))
-
-    n_frames: int = 1
 
 
 def from_config(cfg: schema.TrainRoot) -> Task:
@@ -57,7 +57,7 @@ def from_config(cfg: schema.TrainRoot) -> Task:
         cfg.training.precision == "auto" and jax.default_backend() in ("gpu", "tpu")
     )
     example = make_example(cfg, material, cfg.simulation, size)
-    counts = count_states(example, material.n_states, jax.random.key(cfg.seed))
+    frequency = expected_frequency(material, cfg.simulation)
     return Task(
         material=material,
         model=artifact.build(cfg.model, material, jnp.bfloat16) if half else exact,
@@ -65,7 +65,7 @@ def from_config(cfg: schema.TrainRoot) -> Task:
         example=example,
         mask=states.site_mask(material.site_of_state, material.n_sites),
         prior=state_prior(cfg.labels, material),
-        class_weight=states.balance_weights(counts, material.site_of_state, cfg.training.loss.balance),
+        class_weight=states.balance_weights(frequency, material.site_of_state, cfg.training.loss.balance),
         n_frames=cfg.model.frames,
     )
 
@@ -91,8 +91,6 @@ def check(cfg: schema.TrainRoot) -> None:
 
 def make_example(cfg: schema.TrainRoot, material, simulation: schema.SimulationConfig, size_px: int) -> Callable:
     """key -> (frames (H, W, T), `Targets`, `Truth`) for `simulation`."""
-    from stemdefects.simulation import images
-
     size = (size_px, size_px)
     if cfg.model.frames > 1:
         simulator = images.make_clip_simulator(material, simulation, size_px=size, n_frames=cfg.model.frames)
@@ -114,12 +112,14 @@ def at_dose(simulation: schema.SimulationConfig, dose_e_per_px: float) -> schema
     return fixed
 
 
-def count_states(example: Callable, n_states: int, key: jax.Array, n_images: int = 64) -> np.ndarray:
-    """(S,) valid columns of each state in `n_images` simulated images (the pictures themselves are not computed)."""
+def expected_frequency(material: crystal.Material, simulation: schema.SimulationConfig) -> np.ndarray:
+    """(S,) fraction of its site's columns in each state that `simulation` aims at; complexes and lines add a little.
 
-    @jax.jit
-    def count(key):
-        truth = example(key)[2]
-        return (jax.nn.one_hot(truth.state, n_states) * truth.valid[:, None]).sum(0)
-
-    return np.asarray(sum(count(k) for k in jax.random.split(jax.random.fold_in(key, 0x5EED), n_images)))
+    Only the weights of the loss are made from it; the posterior is corrected by what training really showed.
+    """
+    frequency = np.zeros(material.n_states)
+    for kind, (low, high) in zip(material.kinds, conditions.kind_ranges(material, simulation), strict=True):
+        frequency[kind.state] = (high - low) / np.log(high / low) if high > low > 0 else 0.5 * (low + high)
+    for index, site in enumerate(material.sites):
+        frequency[site.ideal] = max(1.0 - frequency[material.site_of_state == index].sum(), 0.05)
+    return frequency
