@@ -469,7 +469,6 @@ class InferRoot:
 
     input: Any = None  # a movie or image file
     run: str | None = None  # the run whose model is used, and which gets the table
-    material: MaterialConfig = field(default_factory=MaterialConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     runs_dir: str = "runs"
