@@ -82,12 +82,13 @@ class Crystal(NamedTuple):
 def make_simulator(material: Material, cfg: SimulationConfig, size_px: tuple[int, int]) -> Callable:
     """A function `key -> (image (H, W) float32 counts, Truth)`, pure, of fixed shapes, for jit and vmap.
 
+    It takes the dose as an optional second argument, in place of the one drawn (traced: no new compilation).
     `size_px` is (height, width). Raises `UserError` naming the config key when the settings cannot be simulated.
     """
     clip = make_clip_simulator(material, cfg, size_px, n_frames=1)
 
-    def simulate(key):
-        frames, truth = clip(key)
+    def simulate(key, dose_e_per_px=None):
+        frames, truth = clip(key, dose_e_per_px)
         return frames[0], truth
 
     return simulate
@@ -99,7 +100,7 @@ def make_clip_simulator(material: Material, cfg: SimulationConfig, size_px: tupl
     Between frames the field drifts by what alignment leaves (`clip.drift_px`), rows jitter anew, mobile vacancies hop.
     """
     simulate = make_known_simulator(make_stage(material, cfg, size_px), n_frames)
-    return lambda key: simulate(key)[:2]
+    return lambda key, dose_e_per_px=None: simulate(key, dose_e_per_px)[:2]
 
 
 def make_known_simulator(stage: Stage, n_frames: int) -> Callable:
@@ -108,9 +109,11 @@ def make_known_simulator(stage: Stage, n_frames: int) -> Callable:
     middle = n_frames // 2
     mobile = mobile_state(material, cfg)
 
-    def simulate(key):
+    def simulate(key, dose_e_per_px=None):
         keys = jax.random.split(key, 6)
         conditions = draw_conditions(keys[0], material, cfg)
+        if dose_e_per_px is not None:
+            conditions = conditions._replace(detector=conditions.detector._replace(dose_e_per_px=dose_e_per_px))
         _, state, columns = grow_states(keys[1], stage, conditions)
         crystal = grow(keys[2], stage, conditions, state, columns)
         frame_keys = jax.random.split(keys[3], n_frames)

@@ -1,6 +1,7 @@
 """Training from start, or from a checkpoint, to the finished model: `train_and_evaluate(cfg)`."""
 
 import dataclasses
+import logging
 import platform
 import shlex
 import signal
@@ -71,6 +72,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     `key=value`) that contradict it are refused. The first Ctrl-C saves and raises KeyboardInterrupt; a loss that is not
     finite raises UserError naming the step, the learning rate and the last good checkpoint.
     """
+    logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells of every file
     devices.use_compilation_cache()
     resumed = cfg.run is not None
     if resumed:

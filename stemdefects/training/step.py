@@ -14,14 +14,14 @@ from stemdefects.models.unet import N_REGIONS
 from stemdefects.schema import TrainingConfig
 from stemdefects.training import losses, state
 
-Simulator = Callable[[jax.Array], tuple[jax.Array, Any]]
+Simulator = Callable[..., tuple[jax.Array, Any]]
 
 
 def make_example(simulator: Simulator, *, n_sites: int, stride: int, heat_sigma_px: float, targets: Callable):
-    """key -> (network input (H, W, T), `Targets`, truth) of one simulated image or clip."""
+    """(key, dose or None) -> (network input (H, W, T), `Targets`, truth) of one simulated image or clip."""
 
-    def example(key):
-        image, truth = simulator(key)
+    def example(key, dose_e_per_px=None):
+        image, truth = simulator(key, dose_e_per_px)
         frames = image if image.ndim == 3 else image[None]
         wanted = targets(truth, n_sites=n_sites, n_regions=N_REGIONS, stride=stride, heat_sigma_px=heat_sigma_px)
         return jnp.moveaxis(normalize_frames(frames), 0, -1), wanted, truth

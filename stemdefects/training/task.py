@@ -1,6 +1,5 @@
 """What is trained: the network, the images it sees and the answers it should give, made from a config."""
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +27,7 @@ class Task:
     material: crystal.Material
     model: Any  # Flax module that trains
     exact_model: Any  # the same in float32: the one validated and shipped
-    example: Callable  # key -> (frames (H, W, T), Targets, Truth)
+    example: Callable  # (key, dose or None) -> (frames (H, W, T), Targets, Truth)
     mask: np.ndarray  # (G, S)
     prior: np.ndarray  # (S,) realistic prevalence
     class_weight: np.ndarray  # (S,) of the loss
@@ -56,7 +55,7 @@ def from_config(cfg: schema.TrainRoot) -> Task:
     half = cfg.training.precision == "bfloat16" or (
         cfg.training.precision == "auto" and jax.default_backend() in ("gpu", "tpu")
     )
-    example = make_example(cfg, material, cfg.simulation, size)
+    example = make_example(cfg, material, size)
     frequency = expected_frequency(material, cfg.simulation)
     return Task(
         material=material,
@@ -89,13 +88,13 @@ def check(cfg: schema.TrainRoot) -> None:
         raise UserError("training.validation.doses_e_per_px is empty: name at least one dose, e.g. {typical: 400}")
 
 
-def make_example(cfg: schema.TrainRoot, material, simulation: schema.SimulationConfig, size_px: int) -> Callable:
-    """key -> (frames (H, W, T), `Targets`, `Truth`) for `simulation`."""
+def make_example(cfg: schema.TrainRoot, material: crystal.Material, size_px: int) -> Callable:
+    """(key, dose or None) -> (frames (H, W, T), `Targets`, `Truth`) of the config's simulation and material."""
     size = (size_px, size_px)
     if cfg.model.frames > 1:
-        simulator = images.make_clip_simulator(material, simulation, size_px=size, n_frames=cfg.model.frames)
+        simulator = images.make_clip_simulator(material, cfg.simulation, size_px=size, n_frames=cfg.model.frames)
     else:
-        simulator = images.make_simulator(material, simulation, size_px=size)
+        simulator = images.make_simulator(material, cfg.simulation, size_px=size)
     return step.make_example(
         simulator,
         n_sites=material.n_sites,
@@ -103,13 +102,6 @@ def make_example(cfg: schema.TrainRoot, material, simulation: schema.SimulationC
         heat_sigma_px=cfg.labels.heat_sigma_px,
         targets=simulated.targets,
     )
-
-
-def at_dose(simulation: schema.SimulationConfig, dose_e_per_px: float) -> schema.SimulationConfig:
-    """The same simulation with every image at one dose."""
-    fixed = copy.deepcopy(simulation)
-    fixed.detector.dose_e_per_px = [dose_e_per_px, dose_e_per_px]
-    return fixed
 
 
 def expected_frequency(material: crystal.Material, simulation: schema.SimulationConfig) -> np.ndarray:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from stemdefects import schema
 from stemdefects.models import artifact
 from stemdefects.models.artifact import Calibration
 from stemdefects.training import scores
-from stemdefects.training.task import Task, at_dose, make_example
+from stemdefects.training.task import Task, make_example
 
 CHUNK = 4  # images predicted at once
 
@@ -43,14 +44,12 @@ class Validator:
         settings = cfg.training.validation
         n_chunks = -(-settings.images // CHUNK)
         self.sets: dict[str, DoseSet] = {}
-        self._makers: dict[str, Callable] = like._makers if like else {}
+        example = make_example(cfg, task.material, settings.size_px)
+        self._make = like._make if like else jax.jit(lambda k, d: jax.vmap(lambda k: example(k, d)[::2])(k))
         for number, (name, dose) in enumerate(settings.doses_e_per_px.items()):
-            if name not in self._makers:
-                example = make_example(cfg, task.material, at_dose(cfg.simulation, dose), settings.size_px)
-                self._makers[name] = jax.jit(jax.vmap(lambda k, example=example: example(k)[::2]))
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), seed_offset), number)
             keys = jax.random.split(key, (n_chunks, CHUNK))
-            chunks = [jax.tree.map(np.asarray, self._makers[name](k)) for k in keys]
+            chunks = [jax.tree.map(np.asarray, self._make(k, jnp.float32(dose))) for k in keys]
             frames, truth = jax.tree.map(lambda *a: np.concatenate(a)[: settings.images], *chunks)
             self.sets[name] = DoseSet(frames, truth)
         self._predict = like._predict if like else self._make_predict()
