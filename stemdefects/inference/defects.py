@@ -19,12 +19,14 @@ class Rules:
     """When a column is called a defect.
 
     thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS` in which
-    nothing is called; patch_nm: side of the square field of a patch.
+    nothing is called; patch_nm: side of the square field of a patch; edge_nm: nothing is called this close to the border
+    of the frame, where a column's neighbours are missing.
     """
 
     thresholds: dict[str, float] = field(default_factory=dict)
     exclude_regions: tuple[str, ...] = ("hole", "amorphous")
     patch_nm: float = 0.96
+    edge_nm: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ def bond_table(material: Material) -> list[np.ndarray]:
 
 
 def find_defects(
-    output: FrameOutput, material: Material, rules: Rules, vectors_px: np.ndarray | None, patch_px: float
+    output: FrameOutput, material: Material, rules: Rules, vectors_px: np.ndarray | None, image_px_nm: float
 ) -> FrameDefects:
     """Defective columns of one frame.
 
     vectors_px: (2, 2) lattice vectors expected in the frame (rows, y and x), None: unknown, then there are no sites and
-    no orientations; patch_px: side of a patch in pixels of the model's image.
+    no orientations; image_px_nm: sampling of `output.image`.
     """
     columns, sites = output.columns, None
     if vectors_px is not None and len(columns.site):
@@ -69,7 +71,10 @@ def find_defects(
     defect, kind, kind_prob = classify(columns, material)
     threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
-    called = np.flatnonzero((kind_prob >= threshold[kind]) & ~excluded)
+    centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
+    to_border = np.minimum(centres, np.array(output.image.shape) - 1 - centres).min(1) + 0.5
+    inner = to_border * image_px_nm >= rules.edge_nm
+    called = np.flatnonzero((kind_prob >= threshold[kind]) & ~excluded & inner)
     rows = table.empty(len(called))
     rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]
     rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
@@ -80,8 +85,8 @@ def find_defects(
         states = np.array([k.state for k in material.kinds])[kind[called]]
         number, orientation = complexes(sites.cell[called], columns.site[called], states, material)
         rows["complex"], rows["orientation"] = number, orientation
-    centres = np.stack([columns.y_px[called], columns.x_px[called]], 1) * output.scale
-    return FrameDefects(rows, cut_patches(output.image, centres, patch_px), sites, columns)
+    patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
+    return FrameDefects(rows, patches, sites, columns)
 
 
 def classify(columns: Columns, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -127,11 +132,11 @@ def complexes(
 
 
 def cut_patches(image: np.ndarray, centres_px: np.ndarray, side_px: float) -> np.ndarray:
-    """(n, 32, 32) float16 squares of side `side_px` around `centres_px` (n, 2); the edge value continues outside."""
+    """(n, 32, 32) float16 squares of side `side_px` around `centres_px` (n, 2); 0, the mean, outside the frame."""
     n = table.PATCH_PX
     if not len(centres_px):
         return np.zeros((0, n, n), np.float16)
     grid = (np.arange(n) - (n - 1) / 2) * side_px / n
     y = centres_px[:, 0, None, None] + grid[None, :, None]
     x = centres_px[:, 1, None, None] + grid[None, None, :]
-    return ndimage.map_coordinates(image, np.broadcast_arrays(y, x), order=1, mode="nearest").astype(np.float16)
+    return ndimage.map_coordinates(image, np.broadcast_arrays(y, x), order=1, mode="constant").astype(np.float16)

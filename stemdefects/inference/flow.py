@@ -11,8 +11,6 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import UserError
-from stemdefects.inference import stream
-from stemdefects.inference.pictures import draw
 from stemdefects.inference.spool import Spool
 from stemdefects.io import movie as movies
 from stemdefects.io import runs, table, tracking
@@ -25,22 +23,25 @@ def infer(cfg: InferRoot) -> runs.Run:
     An inference that was interrupted goes on where it stopped. Raises UserError for anything the user can mend: no such
     file or run, a damaged file, a table that is already there, an unknown sampling.
     """
-    from stemdefects import devices
-    from stemdefects.models import artifact
-
-    devices.use_compilation_cache()
     if cfg.input is None:
         raise UserError("input: no file given; say input=<movie or image file>")
     run, model_dir = _run(cfg)
-    movie = open_input(cfg.input, cfg.inference)
-    spool = Spool(run.path / "defects.partial")
-    if run.defects_path.exists() and not cfg.overwrite:
+    if run is not None and run.defects_path.exists() and not cfg.overwrite:
         raise UserError(
             f"{_short(run.defects_path)} is there already; overwrite=true replaces it, run=<another> leaves it alone"
         )
+    movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
+    from stemdefects import devices
+    from stemdefects.inference import stream
+    from stemdefects.inference.pictures import draw
+    from stemdefects.models import artifact
+
+    devices.use_compilation_cache()
     model = artifact.load(model_dir)
-    if run.path != model_dir.parent and not any(run.path.iterdir()):
+    if run is None:
+        run = runs.create(cfg.runs_dir)
         print(f"run {run.id}: new, with the model of {_short(model_dir)}")
+    spool = Spool(run.path / "defects.partial")
     fingerprint = _fingerprint(movie, model, cfg.inference)
     known = _resumable(spool, fingerprint, cfg.overwrite)
     hashing = _Hash(movie)
@@ -79,7 +80,7 @@ def open_input(source: Any, settings: InferenceConfig) -> movies.Movie:
     return movie
 
 
-def attributes(movie: movies.Movie, setup: stream.Setup) -> dict[str, Any]:
+def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
     """Attributes of the defect table: what was done with what."""
     calibration = setup.calibration.to_dict()
     return {
@@ -98,8 +99,8 @@ def attributes(movie: movies.Movie, setup: stream.Setup) -> dict[str, Any]:
     }
 
 
-def summarise(found: table.DefectTable, setup: stream.Setup) -> dict[str, Any]:
-    """Figures for the summary: counts, frames skipped and why, calibration, area fractions."""
+def summarise(found: table.DefectTable, setup: Any) -> dict[str, Any]:
+    """Figures for the summary (setup: `stream.Setup`): counts, frames skipped and why, calibration, area fractions."""
     frames = found.frames
     good = frames[frames["quality"] == 0]
     area = float(np.prod(setup.engine.frame_shape)) * setup.calibration.pixel_size_nm**2
@@ -111,7 +112,7 @@ def summarise(found: table.DefectTable, setup: stream.Setup) -> dict[str, Any]:
     return {
         "n_frames": len(frames),
         "n_frames_skipped": int((frames["quality"] != 0).sum()),
-        "skipped": stream.quality_counts(frames),
+        "skipped": _skipped(frames),
         "n_frames_without_lattice": int((good["n_sites"] == 0).sum()),
         "n_detections": len(found),
         "detections": found.counts(),
@@ -124,8 +125,8 @@ def summarise(found: table.DefectTable, setup: stream.Setup) -> dict[str, Any]:
     }
 
 
-def _run(cfg: InferRoot) -> tuple[runs.Run, Path]:
-    """The run that gets the table, and the folder of the model."""
+def _run(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
+    """The run that gets the table (None: a new one), and the folder of the model."""
     if cfg.run is not None and cfg.inference.model is not None:
         raise UserError("run= and inference.model= are both given; run=<id> uses that run's own model")
     if cfg.run is not None:
@@ -136,7 +137,7 @@ def _run(cfg: InferRoot) -> tuple[runs.Run, Path]:
     folder = Path(cfg.inference.model)
     if not folder.is_dir():
         raise UserError(f"inference.model={folder}: no such folder; runs keep theirs in runs/<id>/model")
-    return runs.create(cfg.runs_dir), folder.resolve()
+    return None, folder.resolve()
 
 
 def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> dict[str, Any]:
@@ -173,13 +174,15 @@ def _resumable(spool: Spool, fingerprint: dict[str, Any], overwrite: bool) -> di
     )
 
 
-def _compute(movie: movies.Movie, setup: stream.Setup, spool: Spool) -> float:
+def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
     """Compute the blocks that are missing; returns the seconds it took."""
     from tqdm import tqdm
 
     done = spool.done()
     todo = [n for n in range(setup.n_blocks) if n not in done]
     finished = sum(len(setup.block(n)) for n in done if n < setup.n_blocks)
+    from stemdefects.inference import stream
+
     defects = 0
     start = time.perf_counter()
     with tqdm(total=len(setup.indices), initial=finished, unit="frame", desc="inference", smoothing=0.1) as bar:
@@ -204,7 +207,7 @@ def _compute(movie: movies.Movie, setup: stream.Setup, spool: Spool) -> float:
     return time.perf_counter() - start
 
 
-def _assemble(run: runs.Run, setup: stream.Setup, spool: Spool, attrs: dict[str, Any]) -> table.DefectTable:
+def _assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> table.DefectTable:
     """Blocks -> defects.h5 and defects.csv."""
     writer = table.TableWriter(run.defects_path, attrs)
     try:
@@ -217,6 +220,12 @@ def _assemble(run: runs.Run, setup: stream.Setup, spool: Spool, attrs: dict[str,
     found = table.DefectTable.read(run.defects_path, patches=False)
     found.write_csv(run.path / "defects.csv")
     return found
+
+
+def _skipped(frames: np.ndarray) -> dict[str, int]:
+    """Skipped frames by reason."""
+    values, counts = np.unique(frames["quality"], return_counts=True)
+    return {movies.QUALITY[int(v)]: int(n) for v, n in zip(values, counts, strict=True) if v}
 
 
 def _report(run: runs.Run, found: table.DefectTable, summary: dict[str, Any], pictures: list[Path]) -> None:

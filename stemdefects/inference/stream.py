@@ -15,7 +15,7 @@ from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, find_def
 from stemdefects.inference.engine import Engine, FrameOutput
 from stemdefects.inference.spool import Block
 from stemdefects.io import table
-from stemdefects.io.movie import QUALITY, FrameError, Movie
+from stemdefects.io.movie import FrameError, Movie
 from stemdefects.schema import InferenceConfig
 
 READ_AHEAD = 2  # blocks
@@ -72,7 +72,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         settings.presence, settings.resample_tolerance,
     )  # fmt: skip
     rules = Rules(
-        {**model.thresholds, **settings.thresholds}, tuple(settings.exclude_regions), settings.patch_nm
+        {**model.thresholds, **settings.thresholds}, tuple(settings.exclude_regions), settings.patch_nm, settings.edge_nm
     )  # fmt: skip
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(model, settings, found, engine, reference, rules, indices, frame_time_s)
@@ -154,10 +154,7 @@ def blocks(
 
 def _finish(output: FrameOutput, setup: Setup) -> FrameDefects:
     model_px_nm = setup.calibration.pixel_size_nm / output.scale
-    found = find_defects(
-        output, setup.model.material, setup.rules, setup.reference_px, setup.rules.patch_nm / model_px_nm
-    )
-    return found
+    return find_defects(output, setup.model.material, setup.rules, setup.reference_px, model_px_nm)
 
 
 def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.ndarray | None], setup: Setup) -> Block:
@@ -240,13 +237,9 @@ def _reference(setup: Setup, samples: np.ndarray, lattice_nm: np.ndarray) -> np.
         single = fit_lattice(sample, lattice_nm, setup.calibration.lattice_nm, search=1.15)
         output = setup.engine(sample[None, None])[0]
         start = guess if single is None else single.vectors_px
-        found = find_defects(output, setup.model.material, setup.rules, start, 1.0)
+        found = find_defects(
+            output, setup.model.material, setup.rules, start, setup.calibration.pixel_size_nm / output.scale
+        )
         if found.sites is not None and found.sites.on_lattice.mean() > 0.3:
             return found.sites.vectors_px
     return None
-
-
-def quality_counts(frames: np.ndarray) -> dict[str, int]:
-    """Skipped frames by reason."""
-    values, counts = np.unique(frames["quality"], return_counts=True)
-    return {QUALITY[int(v)]: int(n) for v, n in zip(values, counts, strict=True) if v}

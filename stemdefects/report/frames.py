@@ -61,8 +61,6 @@ def annotate(
     canvas = Image.new("RGB", (size[0], header + size[1] + round((1.6 * len(lines) + 0.6) * text_px)), BACKGROUND)
     canvas.paste(scaled.convert("RGB"), (0, header))
     draw = ImageDraw.Draw(canvas)
-    if title:
-        draw.text((text_px // 2, round(0.3 * text_px)), title, fill=INK, font=font)
 
     def at(row: np.void) -> tuple[float, float]:  # pixel 0 is the centre of the first pixel
         return (row["x_px"] + 0.5) * zoom, (row["y_px"] + 0.5) * zoom + header
@@ -77,6 +75,10 @@ def annotate(
     for row in rows:
         colour, shape = looks.get(row["kind"].decode(), ("#FFFFFF", "circle"))
         _mark(draw, at(row), radius, shape, colour, line)
+    draw.rectangle([0, header + size[1], size[0], canvas.height], fill=BACKGROUND)  # marks end at the frame
+    if title:
+        draw.rectangle([0, 0, size[0], header - 1], fill=BACKGROUND)
+        draw.text((text_px // 2, round(0.3 * text_px)), title, fill=INK, font=font)
     _scale_bar(draw, (size[0], header + size[1]), pixel_size_nm / zoom, font, text_px)
     y = header + size[1] + round(0.5 * text_px)
     for names in lines:
