@@ -26,7 +26,7 @@ endif
 	@touch $@
 
 demo: setup ## the whole way once: simulate, train, infer, analyze, report (10 minutes at most on two cores)
-	$(BIN)/python simulate.py simulation=demo output=demo/movie.h5 overwrite=true
+	$(BIN)/python simulate.py simulation=demo_movie output=demo/movie.h5 overwrite=true
 	$(BIN)/python train.py experiment=demo
 	$(BIN)/python infer.py run=latest input=demo/movie.h5
 	$(BIN)/python analyze.py run=latest

@@ -4,6 +4,7 @@ It checks override keys before Hydra composes (a typo answers with what exists),
 read as numbers, validates the composed config, and turns `UserError` into one line and exit code 2.
 """
 
+import logging
 import os
 import re
 import sys
@@ -46,12 +47,15 @@ def hydra_main(
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
             sys.exit(130)
-        except BrokenPipeError:  # `python analyze.py ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
         return None
 
-    task()
+    for name in ("jax", "absl", "orbax"):  # Hydra shows every logger's INFO
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        task()
+    except BrokenPipeError:  # `python train.py --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     if failures:
         print(f"error: {len(failures)} job(s) failed", file=sys.stderr, flush=True)
         sys.exit(2)
