@@ -18,9 +18,9 @@ REGIONS = ("lattice", "hole", "amorphous", "1T")
 class Rules:
     """When a column is called a defect.
 
-    thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS` in which
-    nothing is called; patch_nm: side of the square field of a patch; edge_nm: nothing is called this close to the border
-    of the frame, where a column's neighbours are missing.
+    thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS`, nothing
+    is called there; edge_nm: nothing is called this close to the border of the frame, where a column's neighbours are
+    missing; patch_nm: side of the square field of a patch.
     """
 
     thresholds: dict[str, float] = field(default_factory=dict)

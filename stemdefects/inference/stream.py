@@ -71,9 +71,8 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         model, movie.shape[1:], shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
         settings.presence, settings.resample_tolerance,
     )  # fmt: skip
-    rules = Rules(
-        {**model.thresholds, **settings.thresholds}, tuple(settings.exclude_regions), settings.patch_nm, settings.edge_nm
-    )  # fmt: skip
+    thresholds = {**model.thresholds, **settings.thresholds}
+    rules = Rules(thresholds, tuple(settings.exclude_regions), settings.patch_nm, settings.edge_nm)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(model, settings, found, engine, reference, rules, indices, frame_time_s)
     if not known and found.vectors_px is not None:
