@@ -243,9 +243,7 @@ def load(folder: str | Path) -> LoadedModel:
             f"model {folder}: format version {about.get('format_version')}, this software reads {FORMAT_VERSION}"
         )
     if weights_id(flat) != about["id"]:
-        raise UserError(
-            f"model {folder}: weights.npz ({weights_id(flat)}) is not the one of model.json ({about['id']})"
-        )
+        raise UserError(f"model {folder}: weights.npz is {weights_id(flat)}, model.json belongs to {about['id']}")
     from omegaconf import OmegaConf
 
     stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 BLOCK_PX = 4
-TAIL = 0.01
+TAIL = 0.05
 LIMIT = 30.0
 
 
@@ -16,7 +16,7 @@ def normalize(image: jax.Array) -> jax.Array:
     """Bring one frame to zero mean and unit contrast, whatever the detector's gain and offset.
 
     image: (H, W) float, any units; H and W at least 4. Pixels that are not finite become 0 (the mean).
-    Returns (H, W) float32. Mean and standard deviation are those of 4 x 4 px block means clipped at their 1% and 99%
+    Returns (H, W) float32. Mean and standard deviation are those of 4 x 4 px block means clipped at their 5% and 95%
     quantiles: blocks keep the lattice but are not ruled by shot noise (at half an electron per pixel the median is 0
     and useless), the clipping keeps dust and hot pixels out. A constant frame becomes 0. Values beyond 30 standard
     deviations are clipped. Invariant under image -> gain * image + offset for gain > 0.

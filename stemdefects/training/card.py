@@ -65,9 +65,13 @@ On {cfg.training.validation.images} simulated images per dose that served neithe
 thresholds ({", ".join(f"{n}: {d:g} incident e/px" for n, d in doses.items())}). A detection counts when it lies within
 {cfg.training.validation.radius_nm} nm of the true column. Precision is stated for these prevalences: {prior}.
 
-F1:
+F1 at the model's thresholds:
 
 {score_table(figures, kinds)}
+
+F1 at the threshold that is best for each dose:
+
+{score_table(figures, kinds, "best_f1")}
 
 Average precision:
 

@@ -35,11 +35,14 @@ def sums(outputs: Outputs, targets: Targets, mask: np.ndarray, class_weight: jax
     """Summed loss parts of a batch.
 
     outputs: `Outputs` (B, h, w, ...); targets: `Targets` with a batch axis; mask: (G, S) from `states.site_mask`;
-    class_weight: (S,) from `states.balance_weights`. Presence: cross entropy against the soft heat map, so that the
-    score is a calibrated height. State: cross entropy at the four cells around each column. Offset: Huber. Sigma:
-    negative log-likelihood of a Gaussian, with the error held fixed so that it cannot trade accuracy for modesty.
+    class_weight: (S,) from `states.balance_weights`. Presence: cross entropy against the soft heat map above its least
+    value, so that the score is a calibrated height. State: cross entropy at the four cells around each column. Offset:
+    Huber. Sigma: negative log-likelihood of a Gaussian, with the error held fixed so that it cannot trade accuracy for
+    modesty.
     """
     presence = optax.sigmoid_binary_cross_entropy(outputs.presence, targets.presence).sum()
+    presence += jax.scipy.special.xlogy(targets.presence, targets.presence).sum()  # its entropies: least is 0
+    presence += jax.scipy.special.xlogy(1 - targets.presence, 1 - targets.presence).sum()
     region = optax.softmax_cross_entropy(outputs.region, targets.region).sum()
 
     batch, h, w, n_sites = outputs.presence.shape

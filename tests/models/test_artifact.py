@@ -1,0 +1,84 @@
+"""A model survives the way to disk and back, without pickle, and damage is noticed."""
+
+import json
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from stemdefects import config
+from stemdefects.crystal import material as crystal
+from stemdefects.errors import UserError
+from stemdefects.models import artifact
+
+
+@pytest.fixture
+def saved(tmp_path):
+    names = {"material": "ws2_mo", "simulation": "train", "labels": "simulated", "model": "unet_small"}
+    sections = {g: config.load_group(g, n) for g, n in (names | {"training": "quick"}).items()}
+    sections["model"].filters, sections["model"].depths = [8, 12], [1, 1]
+    material = crystal.from_config(sections["material"])
+    model = artifact.build(sections["model"], material)
+    params = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 16, 16, 1)))
+    calibration = artifact.Calibration(np.linspace(-1, 1, material.n_states), 1.3, {"V_S": 0.4, "defect": 0.6})
+    folder = tmp_path / "model"
+    model_id = artifact.save(
+        folder, params=params, sections=sections, calibration=calibration,
+        confusion={"doses": {}}, record={"seed": 3}, card="# card",
+    )  # fmt: skip
+    return folder, model_id, model, params
+
+
+def test_round_trip(saved):
+    folder, model_id, model, params = saved
+    loaded = artifact.load(folder)
+    image = np.random.default_rng(0).normal(size=(1, 32, 32, 1)).astype(np.float32)
+    for a, b in zip(jax.jit(loaded.apply)(image), jax.jit(model.apply)(params, image), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert loaded.id == model_id and len(model_id) == 12
+    assert loaded.thresholds == {"V_S": 0.4, "defect": 0.6} and loaded.calibration.temperature == 1.3
+    assert loaded.pixel_size_nm == 0.03 and loaded.divisor == 8 and loaded.stride == 2 and loaded.frames == 1
+    assert loaded.material.state_names == crystal.load("ws2_mo").state_names
+    assert loaded.record["seed"] == 3
+    peaks = jax.jit(lambda x: loaded.find_peaks(jax.tree.map(lambda a: a[0], loaded.apply(x)), max_peaks=50))(image)
+    assert peaks.state_prob.shape == (50, loaded.material.n_states)
+
+
+def test_weights_hold_no_pickle(saved):
+    folder = saved[0]
+    with zipfile.ZipFile(folder / "weights.npz") as archive:
+        for name in archive.namelist():
+            assert name.endswith(".npy")
+            assert b"O" not in archive.read(name)[:128].split(b"'descr':")[1][:8]  # no object arrays
+
+
+def test_poisoned_weights_are_not_unpickled(saved, tmp_path):
+    folder = saved[0]
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    np.savez(folder / "weights.npz", a=np.array([Bomb()], dtype=object))
+    with pytest.raises(UserError, match="cannot be read"):
+        artifact.load(folder)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_damage_and_strangers_are_refused(saved, tmp_path):
+    folder = saved[0]
+    with pytest.raises(UserError, match=r"weights.npz, config.yaml, model.json missing"):
+        artifact.load(tmp_path / "nothing")
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(about | {"id": "0" * 12}))
+    with pytest.raises(UserError, match="belongs to 000000000000"):
+        artifact.load(folder)
+    (folder / "model.json").write_text(json.dumps(about | {"format_version": 99}))
+    with pytest.raises(UserError, match="format version 99"):
+        artifact.load(folder)
+    (folder / "model.json").write_text(json.dumps(about))
+    data = (folder / "weights.npz").read_bytes()
+    (folder / "weights.npz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="cannot be read"):
+        artifact.load(folder)
