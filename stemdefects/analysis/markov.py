@@ -1,0 +1,263 @@
+"""Hidden Markov chains of a few states, seen through a detector that errs and misses.
+
+Everything is batched: observations are (B, N, L), B data sets or replicas of N traces of up to L frames, -1 where the
+frame is missing. A missing frame carries no information, so it is summed over and not skipped. Traces end at their last
+observation. Rabiner, Proc. IEEE 77, 257 (1989) for the sums; Scott, J. Am. Stat. Assoc. 97, 337 (2002) for the sampling.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MISSING = -1
+
+
+@dataclass
+class Posterior:
+    """Samples of the posterior: `P` (B, n, S, S) transitions per frame, `C` (B, n, S, O) confusion, `start` (B, n, S)."""
+
+    P: np.ndarray
+    C: np.ndarray
+    start: np.ndarray
+
+
+def _lengths(observed: np.ndarray) -> np.ndarray:
+    """(..., N) number of frames up to the last observation of each trace."""
+    seen = observed >= 0
+    last = observed.shape[-1] - np.argmax(seen[..., ::-1], axis=-1)
+    return np.where(seen.any(-1), last, 0)
+
+
+def emission(observed: np.ndarray, C: np.ndarray) -> np.ndarray:
+    """Likelihood of each observation in each state, (B, N, L, S); ones where nothing was seen.
+
+    Args:
+        observed: (B, N, L) int.
+        C: (B, S, O) probability of each label given the state.
+    """
+    batch = np.arange(len(C))[:, None, None]
+    by_label = np.swapaxes(C, 1, 2)[batch, np.maximum(observed, 0)]
+    return np.where((observed >= 0)[..., None], by_label, 1.0)
+
+
+def _forward(E, P, start, inside):
+    """Filtered state probabilities (L, B, N, S) and log likelihood of each trace (B, N)."""
+    length = E.shape[2]
+    alpha = np.empty((length, *E.shape[:2], E.shape[3]))
+    total = np.zeros(E.shape[:2])
+    current = np.broadcast_to(start[:, None], alpha.shape[1:])
+    for t in range(length):
+        predicted = current if t == 0 else current @ P
+        joint = predicted * E[:, :, t]
+        norm = joint.sum(-1)
+        now = inside[:, :, t]
+        total += np.where(now, np.log(np.maximum(norm, 1e-300)), 0.0)
+        current = np.where(now[..., None], joint / np.maximum(norm, 1e-300)[..., None], current)
+        alpha[t] = current
+    return alpha, total
+
+
+def log_likelihood(observed, P, C, start) -> np.ndarray:
+    """Log likelihood of every trace, (B, N). Arrays as in `expectation`."""
+    inside = np.arange(observed.shape[-1]) < _lengths(observed)[..., None]
+    return _forward(emission(observed, C), P, start, inside)[1]
+
+
+def expectation(observed, P, C, start):
+    """Expected counts given the data (the E step).
+
+    Args:
+        observed: (B, N, L) labels, -1 missing.
+        P: (B, S, S); C: (B, S, O); start: (B, S).
+
+    Returns:
+        (transitions (B, S, S), labels (B, S, O), starts (B, S), log likelihood (B,)).
+    """
+    inside = np.arange(observed.shape[-1]) < _lengths(observed)[..., None]
+    E = emission(observed, C)
+    alpha, total = _forward(E, P, start, inside)
+    size, n_labels = C.shape[1:]
+    transitions, labels = np.zeros_like(P), np.zeros_like(C)
+    beta = np.ones(alpha.shape[1:])
+    batch = np.broadcast_to(np.arange(len(C))[:, None], observed.shape[:2])
+    for t in range(observed.shape[-1] - 1, -1, -1):
+        now = inside[:, :, t]
+        gamma = alpha[t] * beta
+        gamma = np.where(now[..., None], gamma / np.maximum(gamma.sum(-1, keepdims=True), 1e-300), 0.0)
+        seen = now & (observed[:, :, t] >= 0)
+        np.add.at(labels.swapaxes(1, 2), (batch[seen], observed[:, :, t][seen]), gamma[seen])
+        if t == 0:
+            starts = gamma.sum(1)
+            break
+        weighted = E[:, :, t] * beta
+        pair = np.einsum("bni,bnj->bnij", alpha[t - 1], weighted) * P[:, None]
+        norm = np.maximum(pair.sum((-1, -2)), 1e-300)
+        transitions += np.where(now, 1 / norm, 0.0)[..., None, None].__mul__(pair).sum(1)
+        earlier = weighted @ P.swapaxes(1, 2)
+        beta = np.where(now[..., None], earlier / np.maximum(earlier.max(-1, keepdims=True), 1e-300), beta)
+    return transitions, labels, starts, total.sum(1)
+
+
+def _normal(counts: np.ndarray) -> np.ndarray:
+    total = counts.sum(-1, keepdims=True)
+    return np.where(total > 0, counts / np.where(total > 0, total, 1), 1.0 / counts.shape[-1])
+
+
+def guess_confusion(size: int, accuracy: float = 0.9) -> np.ndarray:
+    """(S, S) confusion of a detector that is right with `accuracy` and otherwise errs evenly."""
+    off = (1 - accuracy) / max(size - 1, 1)
+    return np.full((size, size), off) + np.eye(size) * (accuracy - off)
+
+
+def em(observed, C=None, prior: float = 1.0, confusion_weight: float = 20.0, n_iter: int = 200, tolerance: float = 1e-7):
+    """Most probable transition matrix by expectation maximisation.
+
+    Args:
+        observed: (B, N, L) labels, -1 missing.
+        C: (S, S) or (B, S, S) known confusion; None: estimated jointly, from a prior of a detector 90% right with the
+            weight of `confusion_weight` labels per state.
+        prior: Dirichlet weight per row of P, spread evenly.
+
+    Returns:
+        (P (B, S, S), C (B, S, S), start (B, S), log likelihood (B,)).
+    """
+    B = len(observed)
+    size = int(observed.max(initial=0)) + 1 if C is None else np.shape(C)[-2]
+    joint = C is None
+    believed = np.broadcast_to(guess_confusion(size) if joint else C, (B, size, size)).copy()
+    prior_counts = confusion_weight * believed
+    P = np.broadcast_to(guess_confusion(size, 0.8), (B, size, size)).copy()
+    start = np.full((B, size), 1.0 / size)
+    confusion, last = believed.copy(), np.full(B, -np.inf)
+    for _ in range(n_iter):
+        transitions, labels, starts, total = expectation(observed, P, confusion, start)
+        P = _normal(transitions + prior / size)
+        start = _normal(starts + 1.0 / size)
+        if joint:
+            confusion = _normal(labels + prior_counts)
+        if (np.abs(total - last) < tolerance * np.abs(total)).all():
+            break
+        last = total
+    return P, confusion, start, total
+
+
+def _draw(weights: np.ndarray, rng) -> np.ndarray:
+    """One category per leading index in proportion to `weights` (..., S)."""
+    edges = np.cumsum(weights, -1)
+    pick = rng.random(weights.shape[:-1]) * edges[..., -1]
+    return np.minimum((edges < pick[..., None]).sum(-1), weights.shape[-1] - 1)
+
+
+def _dirichlet(counts: np.ndarray, rng) -> np.ndarray:
+    draw = rng.standard_gamma(np.maximum(counts, 1e-3))
+    return draw / np.maximum(draw.sum(-1, keepdims=True), 1e-300)
+
+
+def sample_paths(observed, P, C, start, rng) -> np.ndarray:
+    """One path of hidden states per trace from its posterior, (B, N, L); -1 after a trace's end."""
+    inside = np.arange(observed.shape[-1]) < _lengths(observed)[..., None]
+    alpha, _ = _forward(emission(observed, C), P, start, inside)
+    path = np.full(observed.shape, MISSING)
+    batch = np.arange(len(P))[:, None]
+    following = np.zeros(observed.shape[:2], int)
+    goes_on = np.zeros(observed.shape[:2], bool)
+    to = P.swapaxes(1, 2)
+    for t in range(observed.shape[-1] - 1, -1, -1):
+        weights = np.where(goes_on[..., None], alpha[t] * to[batch, following], alpha[t])
+        following = _draw(weights, rng)
+        goes_on = inside[:, :, t]
+        path[:, :, t] = np.where(goes_on, following, MISSING)
+    return path
+
+
+def path_counts(path: np.ndarray, size: int) -> np.ndarray:
+    """Transitions in paths (B, N, L) of states, -1 outside: (B, S, S)."""
+    a, b = path[..., :-1], path[..., 1:]
+    ok = (a >= 0) & (b >= 0)
+    batch = np.broadcast_to(np.arange(len(path))[:, None, None], a.shape)
+    flat = (batch[ok] * size + a[ok]) * size + b[ok]
+    return np.bincount(flat, minlength=len(path) * size**2).reshape(len(path), size, size).astype(float)
+
+
+def gibbs(
+    observed, C=None, n_samples: int = 400, n_burn: int = 100, prior: float = 1.0, confusion_weight: float = 20.0,
+    orbits: np.ndarray | None = None, rng=None, start_from=None, progress=None,
+) -> Posterior:  # fmt: skip
+    """Samples of transition matrix and confusion by Gibbs sampling.
+
+    Args:
+        observed: (B, N, L) labels, -1 missing.
+        C: known confusion (S, S) or (B, S, S); None: sampled too, see `em`.
+        orbits: (S, S) int; entries of a row with one number share one probability, and rows with the same numbers
+            share their counts (symmetry of orientations). None: no ties.
+        start_from: (P, C, start) to begin at; None: `em`.
+
+    Returns:
+        `Posterior` of `n_samples` after `n_burn` sweeps.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    P, confusion, start = start_from or em(observed, C, prior, confusion_weight, n_iter=40)[:3]
+    size = P.shape[-1]
+    believed = confusion_weight * np.broadcast_to(guess_confusion(size), P.shape)
+    kept = [np.empty((len(P), n_samples, *a.shape[1:])) for a in (P, confusion, start)]
+    batch = np.broadcast_to(np.arange(len(P))[:, None, None], observed.shape)
+    sweeps = range(n_burn + n_samples)
+    for sweep in progress(sweeps) if progress else sweeps:
+        path = sample_paths(observed, P, confusion, start, rng)
+        P = _draw_rows(path_counts(path, size), prior, orbits, rng)
+        start = _dirichlet(path_counts_first(path, size) + 1.0 / size, rng)
+        if C is None:
+            ok = (path >= 0) & (observed >= 0)
+            flat = (batch[ok] * size + path[ok]) * size + observed[ok]
+            labels = np.bincount(flat, minlength=len(P) * size**2).reshape(P.shape)
+            confusion = _dirichlet(labels + believed, rng)
+        if sweep >= n_burn:
+            for store, value in zip(kept, (P, confusion, start), strict=True):
+                store[:, sweep - n_burn] = value
+    return Posterior(*kept)
+
+
+def path_counts_first(path: np.ndarray, size: int) -> np.ndarray:
+    """How often each state comes first, (B, S)."""
+    first = path[..., 0]
+    return np.stack([(first == s).sum(1) for s in range(size)], 1).astype(float)
+
+
+def _draw_rows(counts, prior, orbits, rng):
+    """Rows of P from their Dirichlet posterior; with `orbits`, tied entries share one draw."""
+    size = counts.shape[-1]
+    if orbits is None:
+        return _dirichlet(counts + prior / size, rng)
+    P = np.empty_like(counts)
+    groups: dict[tuple, list[int]] = {}
+    for i in range(size):
+        groups.setdefault(tuple(sorted(set(orbits[i]))), []).append(i)
+    for numbers, rows in groups.items():
+        inside = orbits[rows]
+        pooled = np.stack([(counts[:, rows] * (inside == k)).sum((1, 2)) for k in numbers], 1)
+        share = np.array([(inside[0] == k).sum() for k in numbers])
+        draw = _dirichlet(pooled + prior * share / size, rng) / share
+        for i in rows:
+            for place, k in enumerate(numbers):
+                P[:, i, orbits[i] == k] = draw[:, place, None]
+    return P
+
+
+def orientation_orbits(names: list[str]) -> np.ndarray | None:
+    """Ties between states that differ in orientation only (`...@0`, `...@1`, `...@2`): orbits of index pairs under
+    all relabellings of the orientations, as integers (S, S). None when no state has an orientation."""
+    from itertools import permutations
+
+    split = [name.rsplit("@", 1) if "@" in name else [name, None] for name in names]
+    if not any(o is not None for _, o in split):
+        return None
+    values = sorted({o for _, o in split if o is not None})
+    orbits: dict[tuple, int] = {}
+    out = np.empty((len(names), len(names)), int)
+    for i, j in np.ndindex(*out.shape):
+        forms = []
+        for shuffled in permutations(values):
+            new = dict(zip(values, shuffled, strict=True)) | {None: None}
+            forms.append((split[i][0], str(new[split[i][1]]), split[j][0], str(new[split[j][1]])))
+        out[i, j] = orbits.setdefault(min(forms), len(orbits))
+    return out
