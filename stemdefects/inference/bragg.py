@@ -95,7 +95,9 @@ def _windowed(image: np.ndarray) -> np.ndarray:
     """`image` without its mean, extremes clipped (a bright impurity rings through the whole transform), Hann window."""
     window = [np.hanning(n + 2)[1:-1].astype(np.float32) for n in image.shape]
     sample = image[:: max(1, image.shape[0] // 256), :: max(1, image.shape[1] // 256)]
-    image = np.clip(image, *np.quantile(sample, (0.01, 0.97)))
+    low, high = np.quantile(sample, (0.01, 0.97))
+    if high > low:  # else nearly all pixels are empty, and what is not is the signal
+        image = np.clip(image, low, high)
     weight = window[0][:, None] * window[1]
     return (image - float((image * weight).sum() / weight.sum())) * weight
 
@@ -163,15 +165,19 @@ def _best_set(
 ) -> tuple[np.ndarray, float] | None:
     """The matrix (reciprocal vectors in 1/nm @ matrix = cycles per px) whose peaks stand out most, and the weakest."""
     first = groups[0] @ basis
+    width = 2 * (ratio.shape[1] - 1)
     sets = []
     for peak in peaks:
         scale = np.linalg.norm(peak) / np.linalg.norm(first[0])
         angle = np.arctan2(peak[0], peak[1]) - np.arctan2(first[0, 0], first[0, 1])
         matrix = scale * rotation(angle)
         values, places = _shell_peaks(ratio, groups[0], basis, matrix, TOLERANCE)
-        if values.min() < threshold:
+        # a vector along the slow axis may hide behind row offsets; what is left must then be the clearer
+        hidden = (np.abs((first @ matrix)[:, 1]) * width < 2) & (values < threshold)
+        if len(first) - hidden.sum() < 2 or values[~hidden].min() < threshold * (3 if hidden.any() else 1):
             continue
-        matrix, *_ = np.linalg.lstsq(first, places, rcond=None)
+        matrix, *_ = np.linalg.lstsq(first[~hidden], places[~hidden], rcond=None)
+        values = values[~hidden]
         score = np.log1p(values).sum()
         for shell in groups[1:]:
             score += 0.5 * np.log1p(_shell_peaks(ratio, shell, basis, matrix, TOLERANCE / 4)[0]).sum()

@@ -118,11 +118,12 @@ def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     largest = np.argmax(np.bincount(label))
     root = int(np.flatnonzero(label == largest)[0])
     order, parent = csgraph.breadth_first_order(tree, root, directed=False)
-    step_of = sparse.coo_matrix((np.arange(1, len(pairs) + 1), (pairs[:, 0], pairs[:, 1])), (n, n)).tocsr()
     child, above = order[1:], parent[order[1:]]
-    forward = np.asarray(step_of[above, child]).ravel().astype(int)
-    backward = np.asarray(step_of[child, above]).ravel().astype(int)
-    move = np.where((forward > 0)[:, None], whole[forward - 1], -whole[backward - 1])
+    low, high = np.minimum(child, above), np.maximum(child, above)
+    key = pairs.min(1).astype(np.int64) * n + pairs.max(1)
+    by_key = np.argsort(key)
+    step_index = by_key[np.searchsorted(key, low.astype(np.int64) * n + high, sorter=by_key)]
+    move = np.where((pairs[step_index, 0] == above)[:, None], whole[step_index], -whole[step_index])
     # sum the steps along each path to the root by doubling the reach
     total = np.zeros((n, 2), np.int64)
     total[child] = move
@@ -130,7 +131,6 @@ def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     up[child] = above
     while True:
         total_next = total + total[up]
-        total_next[root] = 0
         up_next = up[up]
         if (up_next == up).all():
             break
