@@ -138,7 +138,7 @@ class ProbeConfig:
     C21_nm: list[float] = _range(0.0, 30.0)
     C23_nm: list[float] = _range(0.0, 40.0)
     C30_um: list[float] = _range(-0.6, 0.6)
-    source_fwhm_nm: list[float] = _range(0.05, 0.12)
+    source_fwhm_nm: list[float] = _range(0.05, 0.14)
     thermal_nm: float = 0.009  # rms width per axis of a column itself: thermal motion
 
 
@@ -146,7 +146,7 @@ class ProbeConfig:
 class ScanConfig:
     """Distortions of the scan, in pixels."""
 
-    row_jitter_px: list[float] = _range(0.0, 0.6)  # rms, along the fast axis, new in every row
+    row_jitter_px: list[float] = _range(0.1, 0.8)  # rms, along the fast axis, new in every row
     slow_jitter_px: list[float] = _range(0.0, 0.8)  # rms, correlated over slow_jitter_rows
     slow_jitter_rows: list[float] = _range(8.0, 60.0)
     row_jitter_y_px: list[float] = _range(0.0, 0.2)  # rms, along the slow axis
@@ -161,11 +161,11 @@ class DetectorConfig:
 
     dose_e_per_px: list[float] = _range(100.0, 4000.0)  # incident, log-uniform
     signal_scale: list[float] = _range(0.7, 1.4)  # collection angles: multiplies the cross-section
-    background: list[float] = _range(0.0, 0.3)  # of the mean of the perfect crystal
-    blotches: list[float] = _range(0.0, 0.15)  # rms, of that mean
+    background: list[float] = _range(0.0, 0.4)  # of the mean of the perfect crystal
+    blotches: list[float] = _range(0.0, 0.25)  # rms, of that mean
     blotch_length_nm: list[float] = _range(0.7, 3.0)
     poisson: bool = True
-    pulse_spread: list[float] = _range(0.0, 0.5)  # relative rms height of one electron's pulse
+    pulse_spread: list[float] = _range(0.0, 0.9)  # relative rms height of one electron's pulse
     afterglow_px: list[float] = _range(0.0, 0.8)  # decay length along the fast axis
     line_gain: list[float] = _range(0.0, 0.02)  # rms from row to row
     read_noise_e: list[float] = _range(0.0, 0.5)  # rms per pixel, in detected electrons
@@ -228,10 +228,38 @@ class SimulationConfig:
 
 
 @dataclass
+class FourierConfig:
+    """Labels from the movie's own frames. See docs/labels.md. Lengths are in lattice spacings of the movie."""
+
+    recipe: str = "local"  # local | paper (the reference work's low-pass disk and two fixed thresholds)
+    first_frame: int = 0
+    n_frames: int = 8  # laid on top of each other before anything is called; `paper` takes the first one
+    signal: str | None = None  # data set or signal of a file that holds several
+    pixel_size_nm: float | None = None  # null: what the file states
+    lattice_constant_nm: float | None = None  # of the crystal shown; wins over any pixel size
+    window: float = 3.0  # sliding window in which the crystal is taken as one
+    background_window: float = 1.5  # of the slow part of the intensity
+    fit_rows: bool = True  # take out shifts, gains and offsets of single scan rows
+    false_alarms: float = 1.0  # expected in one frame's area, dark and bright each; sets the thresholds
+    unsure: float = 1.5  # this far below the threshold (in noise units) no label is sure
+    max_drift: float = 1.5  # between neighbouring frames
+    held_out: float = 0.25  # of the frame's width, for validation
+    augment: bool = True  # false: crops, quarter turns and flips only
+    zoom: float = 0.08  # largest relative change of size
+    remade: float = 0.5  # share of images made anew from the noise-free estimate, with planted copies of defects
+    broken: float = 0.5  # share of images with holes or amorphous patches
+    mix: float = 0.5  # share of simulated batches where training starts from a model (training.init)
+    low_pass: float = 0.7  # paper: radius of the disk, of the shortest reciprocal vector
+    threshold: float = 2.5  # paper: both thresholds, standard deviations of the filtered frame
+
+
+@dataclass
 class LabelsConfig:
     """Where training targets come from."""
 
     name: str = MISSING
+    source: str = "simulation"  # simulation | movie (train.py input=<movie>)
+    fourier: FourierConfig = field(default_factory=FourierConfig)
     heat_sigma_px: float = 2.0  # width of the heat map's Gaussians
     prior: dict[str, float] = field(default_factory=dict)  # kind -> fraction of its sites in a realistic sample
     other_prior: float = 3e-4  # the same for kinds not named there
