@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.crystal.bragg import FrameLattice, fit_lattice
 from stemdefects.errors import UserError
-from stemdefects.inference.bragg import FrameLattice, fit_lattice
 from stemdefects.io.movie import FrameError, Movie
 
 N_FRAMES = 8  # taken together for the lattice of a movie

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
-from stemdefects.inference.bragg import equivalent_cells
+from stemdefects.crystal.bragg import equivalent_cells
 
 STEP_TOLERANCE = 0.22  # of a lattice vector, for a step between neighbours
 MIN_COLUMNS = 12

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stemdefects.crystal.bragg import fit_lattice
 from stemdefects.errors import UserError
 from stemdefects.inference import calibration as calibrating
-from stemdefects.inference.bragg import fit_lattice
 from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, find_defects
 from stemdefects.inference.engine import Engine, FrameOutput
 from stemdefects.inference.spool import Block

@@ -3,7 +3,7 @@ import pytest
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal import material as materials
-from stemdefects.inference.bragg import rotation
+from stemdefects.crystal.bragg import rotation
 from stemdefects.inference.defects import Rules, bond_table, complexes, find_defects
 from stemdefects.inference.engine import Columns, FrameOutput
 from stemdefects.inference.sites import NOWHERE, view

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stemdefects.crystal import bragg
 from stemdefects.errors import UserError
-from stemdefects.inference import bragg
 from stemdefects.inference.calibration import calibrate, sample_frames
 from stemdefects.io import movie as movies
 

@@ -74,8 +74,8 @@ def fit_lattice(
     frames = frames[None] if frames.ndim == 2 else frames
     if min(frames.shape[1:]) < 16:
         return None
-    windowed = np.stack([_windowed(frame) for frame in frames])
-    ratio = np.mean([_whitened(np.abs(fft.rfft2(frame)) ** 2) for frame in windowed], axis=0)
+    windowed = np.stack([apply_window(frame) for frame in frames])
+    ratio = np.mean([whitened(np.abs(fft.rfft2(frame)) ** 2) for frame in windowed], axis=0)
     threshold = 1 + (MIN_SNR - 1) / np.sqrt(len(frames))
     height, width = frames.shape[1:]
     lattice_nm = np.asarray(lattice_nm, float)
@@ -86,12 +86,12 @@ def fit_lattice(
     if pixel_size_nm is not None:
         low = max(low, pixel_size_nm * g_nm / search)
         high = min(high, pixel_size_nm * g_nm * search)
-    peaks = _candidates(ratio, low, high, threshold)
+    peaks = candidates(ratio, low, high, threshold)
     best = _best_set(ratio, peaks, groups, basis, threshold)
     return None if best is None else _refine(windowed, ratio, *best, groups, lattice_nm, threshold)
 
 
-def _windowed(image: np.ndarray) -> np.ndarray:
+def apply_window(image: np.ndarray) -> np.ndarray:
     """`image` without its mean, extremes clipped (a bright impurity rings through the whole transform), Hann window."""
     window = [np.hanning(n + 2)[1:-1].astype(np.float32) for n in image.shape]
     sample = image[:: max(1, image.shape[0] // 256), :: max(1, image.shape[1] // 256)]
@@ -102,7 +102,7 @@ def _windowed(image: np.ndarray) -> np.ndarray:
     return (image - float((image * weight).sum() / weight.sum())) * weight
 
 
-def _whitened(power: np.ndarray) -> np.ndarray:
+def whitened(power: np.ndarray) -> np.ndarray:
     """Power over the mean noise power at the same frequency, from the median of rings; (H, W // 2 + 1)."""
     height, half = power.shape
     width = 2 * (half - 1)
@@ -126,7 +126,7 @@ def _whitened(power: np.ndarray) -> np.ndarray:
     return ratio
 
 
-def _candidates(ratio: np.ndarray, low: float, high: float, threshold: float, number: int = 40) -> np.ndarray:
+def candidates(ratio: np.ndarray, low: float, high: float, threshold: float, number: int = 40) -> np.ndarray:
     """(n, 2) frequencies (y, x; cycles per px) of the strongest local maxima with low <= |k| <= high."""
     height, half = ratio.shape
     ky, kx = fft.fftfreq(height)[:, None], np.arange(half)[None] / (2 * (half - 1))
@@ -223,7 +223,7 @@ def _refine(
             if value < threshold or np.abs(expected).max() > 0.48:
                 continue
             targets.append(index @ basis)
-            places.append(_peak_position(windowed, expected))
+            places.append(peak_position(windowed, expected))
             weights.append(np.log(value))
         if len(targets) < 2 or np.linalg.matrix_rank(np.array(targets)) < 2:
             break
@@ -252,7 +252,7 @@ def _refine(
     return FrameLattice(vectors, pixel_size, sigma, angle, strain, float(snr), n_used)
 
 
-def _peak_position(windowed: np.ndarray, start: np.ndarray, half_width: float = 1.2, number: int = 13) -> np.ndarray:
+def peak_position(windowed: np.ndarray, start: np.ndarray, half_width: float = 1.2, number: int = 13) -> np.ndarray:
     """Frequency (y, x) of the largest Fourier amplitude within `half_width` bins of `start`, by two finer grids."""
     height, width = windowed.shape[1:]
     step_y, step_x = half_width / height, half_width / width
