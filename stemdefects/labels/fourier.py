@@ -1,0 +1,323 @@
+"""Labels from a movie's own frames: what does not repeat with the lattice is a defect.
+
+`label(frames, cfg)` finds the lattice, takes each frame apart, lays the frames on top of each other, calls dark and
+bright point defects at a chosen false-alarm rate, and says where it is not sure. No crystal structure is needed.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from scipy.stats import chi2
+
+from stemdefects.errors import UserError
+from stemdefects.io.movie import FrameError, Movie
+from stemdefects.labels import fourier_align, fourier_defects, fourier_paper, fourier_residual
+from stemdefects.labels.fourier_defects import Extrema
+from stemdefects.labels.fourier_lattice import ImageLattice, find_lattice
+from stemdefects.schema import FourierConfig
+
+STATES = ("dark", "bright")
+RECIPES = ("local", "paper")
+UNKNOWN, LATTICE, HOLE, AMORPHOUS = -1, 0, 1, 2
+DISC = 0.42  # radius of what one defect covers, in lattice spacings
+SHADOW = 0.45  # an extremum of the other sign this much weaker than its neighbour is that neighbour's ringing
+ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
+CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
+CROWD = 4
+TOO_MUCH = 0.25  # of the crystal covered by labels
+FEW = 5
+
+
+@dataclass(frozen=True)
+class MovieLabels:
+    """Labels of the first frames of a movie.
+
+    frames: (N, H, W) float32; indices: their numbers in the movie; lattice: of the frames; shift_px: (N, 2) content of
+    each frame against the first; defects: those labelled, places in the first frame; yx: (N, L, 2) their places in each
+    frame; sure: (N, L) bool; regions: (N, H, W) int8: 0 crystal, 1 hole, 2 amorphous, -1 nothing is said; clean:
+    (H, W) periodic part of the first frame without what the scan did; excess: (H, W) what the defects add to it; cell:
+    (2, H, W) centre (y, x) of the unit cell each pixel belongs to; sigma_px: width of a column; level: threshold in
+    noise units; gain, read_variance: of the noise; steps: maps for pictures; warnings: lines for people.
+    """
+
+    frames: np.ndarray
+    indices: np.ndarray
+    lattice: ImageLattice
+    shift_px: np.ndarray
+    defects: Extrema
+    yx: np.ndarray
+    sure: np.ndarray
+    regions: np.ndarray
+    clean: np.ndarray
+    excess: np.ndarray
+    cell: np.ndarray
+    sigma_px: float
+    level: float
+    gain: float
+    read_variance: float
+    row_jitter_px: float
+    steps: dict[str, np.ndarray] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The frames to label (N, H, W), their numbers, and warnings about those that could not be used.
+
+    Raises UserError when the first one is unusable or outside the movie.
+    """
+    if not 0 <= cfg.first_frame < len(movie):
+        raise UserError(f"labels.fourier.first_frame={cfg.first_frame}: the movie has frames 0..{len(movie) - 1}")
+    if cfg.n_frames < 1:
+        raise UserError(f"labels.fourier.n_frames={cfg.n_frames}: must be at least 1")
+    wanted = range(cfg.first_frame, min(cfg.first_frame + cfg.n_frames, len(movie)))
+    frames, indices, warnings = [], [], []
+    for i in wanted:
+        try:
+            frames.append(movie.frame(i))
+            indices.append(i)
+        except FrameError as error:
+            if i == cfg.first_frame:
+                raise UserError(
+                    f"{error}. Labels are made from this frame: looked for a lattice and defects, found no usable "
+                    "image; choose another with labels.fourier.first_frame=<number>"
+                ) from None
+            warnings.append(f"left out: {error}")
+    return np.stack(frames), np.array(indices), warnings
+
+
+def label(
+    frames: np.ndarray, cfg: FourierConfig, where: str = "movie", indices: np.ndarray | None = None
+) -> MovieLabels:
+    """Labels of `frames` (N, H, W), which show one field of view (drifting) of one crystal.
+
+    Raises UserError when no lattice is found, when the frames hold no crystal, and when nothing is found to learn from.
+    """
+    if cfg.recipe not in RECIPES:
+        raise UserError(f"labels.fourier.recipe={cfg.recipe}: there are: {', '.join(RECIPES)}")
+    frames = np.asarray(frames, np.float32)
+    if cfg.recipe == "paper":
+        frames = frames[:1]
+    indices = np.arange(len(frames)) if indices is None else indices[: len(frames)]
+    lattice = find_lattice(frames, where)
+    spacing = lattice.spacing_px
+    parts = [
+        fourier_residual.take_apart(
+            f, lattice, window=cfg.window, background=cfg.background_window, fit_rows=cfg.fit_rows
+        )
+        for f in frames
+    ]
+    sigma = fourier_defects.column_sigma_px(parts[0], spacing)
+    single = [fourier_defects.significance(p.residual, p.variance, p.phase, p.weight, sigma) for p in parts]
+    z_frames, weights = np.stack([s.z for s in single]), np.stack([p.weight for p in parts])
+    phases = np.stack([p.phase for p in parts])
+    alignment = fourier_align.align(z_frames, phases, lattice, weights, cfg.max_drift * spacing)
+    shift = alignment.shift_px
+    warnings = _lattice_warnings(lattice, parts[0], alignment, indices, where)
+    mean, trust = fourier_align.mean_at(np.stack([p.residual for p in parts]), weights, shift)
+    variance, _ = fourier_align.mean_at(np.stack([p.variance for p in parts]), weights, shift)
+    together = fourier_defects.significance(
+        mean, variance / np.maximum(trust, 1e-3), parts[0].phase, np.minimum(trust, 1.0), sigma
+    )
+    order, _ = fourier_align.mean_at(np.stack([p.order for p in parts]), np.ones_like(weights), shift)
+    regions = _regions(order, parts[0])
+    crystal = regions == LATTICE
+    if crystal.mean() < 0.05:
+        raise UserError(
+            f"{where}: a lattice of {spacing:.1f} px shows in {crystal.mean():.0%} of the frame only; take earlier or "
+            "other frames (labels.fourier.first_frame)"
+        )
+    level = fourier_defects.threshold(cfg.false_alarms, float(frames[0].size), together.roughness)
+    found = fourier_defects.extrema(together.z, max(level - cfg.unsure, 1.5), DISC * spacing)
+    if cfg.recipe == "paper":
+        defects, unsure = _paper(frames[0], lattice, cfg), found.take(np.zeros(0, int))
+        regions = np.zeros_like(regions)
+        level = cfg.threshold
+    else:
+        defects, unsure = _sorted_out(found, level, regions, spacing)
+    if not len(defects.z):
+        strongest = f"{np.abs(found.z).max():.1f}" if len(found.z) else f"below {level - cfg.unsure:.1f}"
+        raise UserError(
+            f"{where}: no defect to learn from in {len(frames)} frame(s): looked for dark and bright points "
+            f"{level:.1f} times above the noise, the strongest is {strongest}; take more frames "
+            "(labels.fourier.n_frames) or accept more false alarms (labels.fourier.false_alarms)"
+        )
+    warnings += _label_warnings(defects, crystal, spacing, where)
+    yx = np.stack([
+        fourier_align.local_shift(p.phase, parts[0].phase, s, lattice.vectors_px, defects.yx)
+        for p, s in zip(parts, shift, strict=True)
+    ])  # fmt: skip
+    unsure_yx = [unsure.yx + s for s in shift]
+    levels = np.array([fourier_defects.threshold(cfg.false_alarms, float(frames[0].size), s.roughness) for s in single])
+    sure = np.ones(yx.shape[:2], bool)
+    if cfg.recipe == "local":
+        sure = _still_there(z_frames, defects, yx, levels) & ~_crowded(defects, spacing)
+    per_frame = np.zeros((len(frames), *regions.shape), np.int8)
+    for t, s in enumerate(shift):
+        moved = ndimage.shift(regions.astype(np.float32), s, order=0, mode="constant", cval=UNKNOWN)
+        per_frame[t] = moved.astype(np.int8)
+        if cfg.recipe == "local":
+            stray = _only_here(z_frames[t], yx[t], levels[t], spacing)
+            cover(per_frame[t], np.concatenate([unsure_yx[t], yx[t][~sure[t]], stray]), DISC * spacing, UNKNOWN)
+    first = parts[0]
+    smooth = ndimage.gaussian_filter(mean, 0.6 * sigma)
+    steps = {"frame": frames[0], "periodic": first.periodic, "z": together.z, "order": order}
+    if cfg.recipe == "paper":
+        steps["z"] = fourier_paper.low_pass(frames[0], lattice, cfg.low_pass)
+    return MovieLabels(
+        frames=frames,
+        indices=np.asarray(indices),
+        lattice=lattice,
+        shift_px=shift,
+        defects=defects,
+        yx=yx,
+        sure=sure,
+        regions=per_frame,
+        clean=clean_part(first),
+        excess=smooth * _bumps(frames[0].shape, defects.yx, 0.3 * spacing, DISC * spacing),
+        cell=cell_centres(first.phase, lattice, clean_part(first) - first.background),
+        sigma_px=sigma,
+        level=level,
+        gain=first.gain,
+        read_variance=first.read_variance,
+        row_jitter_px=float(np.std(first.row_shift_px)),
+        steps=steps,
+        warnings=tuple(warnings),
+    )
+
+
+def clean_part(parts: fourier_residual.Residual) -> np.ndarray:
+    """Periodic part with background, without what the scan did to single rows."""
+    rows = np.stack([parts.row_shift_px, parts.row_gain - 1, parts.row_offset])
+    lattice_part = parts.periodic - parts.background
+    for _ in range(3):  # the faults are small: undo them by fixed-point steps
+        lattice_part = parts.periodic - parts.background - fourier_residual.faults(lattice_part, rows)
+    return parts.background + lattice_part
+
+
+def _lattice_warnings(lattice, parts, alignment, indices, where) -> list[str]:
+    warnings = []
+    if lattice.stray_snr > max(0.1 * lattice.snr.max(), 50):
+        warnings.append(
+            f"{where}: other Bragg peaks at the lattice's own spacing ({lattice.stray_snr:.0f} times the noise, "
+            f"its own {lattice.snr.max():.0f}): there may be several grains; labels hold for the strongest one"
+        )
+    broken = float((parts.order < ORDER_LOST).mean())
+    if broken > 0.3:
+        warnings.append(
+            f"{where}: {broken:.0%} of the first frame shows no lattice; earlier frames are better labelled"
+        )
+    if not alignment.clear.all():
+        frames = ", ".join(str(i) for i in np.asarray(indices)[~alignment.clear])
+        warnings.append(f"{where}: frame(s) {frames}: too few defects to tell the drift from one lattice vector more")
+    return warnings
+
+
+def _label_warnings(defects: Extrema, crystal: np.ndarray, spacing: float, where: str) -> list[str]:
+    covered = len(defects.z) * np.pi * (DISC * spacing) ** 2 / max(crystal.sum(), 1)
+    if covered > TOO_MUCH:
+        return [
+            f"{where}: labels cover {covered:.0%} of the crystal; so many defects leave no lattice to compare with, or "
+            "the frame holds more than one crystal"
+        ]
+    if len(defects.z) < FEW:
+        return [f"{where}: only {len(defects.z)} defect(s) to learn from; take more frames (labels.fourier.n_frames)"]
+    return []
+
+
+def _regions(order: np.ndarray, parts: fourier_residual.Residual) -> np.ndarray:
+    """(H, W) int8: crystal, hole, amorphous, or unknown where the lattice is neither there nor gone."""
+    zero = -parts.read_variance / parts.gain if parts.gain > 0 and parts.read_variance < 0 else 0.0
+    usual = np.median(parts.background[order > ORDER_KEPT]) - zero if (order > ORDER_KEPT).any() else 1.0
+    lost = np.where(parts.background - zero < 0.5 * usual, HOLE, AMORPHOUS)
+    return np.where(order < ORDER_LOST, lost, np.where(order < ORDER_KEPT, UNKNOWN, LATTICE)).astype(np.int8)
+
+
+def _sorted_out(found: Extrema, level: float, regions: np.ndarray, spacing: float) -> tuple[Extrema, Extrema]:
+    """(labelled, unsure) of all extrema: ringing of strong neighbours and places outside the crystal are unsure."""
+    size = np.abs(found.z)
+    cell = np.clip(np.rint(found.yx).astype(int), 0, np.array(regions.shape) - 1)
+    sure = (size >= level) & (regions[tuple(cell.T)] == LATTICE)
+    distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
+    other = np.sign(found.z)[:, None] != np.sign(found.z)[None]
+    sure &= ~((distance < 1.3 * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
+    return found.take(sure), found.take(~sure)
+
+
+def _paper(frame: np.ndarray, lattice: ImageLattice, cfg: FourierConfig) -> Extrema:
+    filtered = fourier_paper.low_pass(frame, lattice, cfg.low_pass)
+    return fourier_paper.components(filtered, cfg.threshold, cfg.threshold)
+
+
+def _still_there(z: np.ndarray, defects: Extrema, yx: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """(N, L) bool: the defect is in this frame beyond doubt.
+
+    A defect that looks the same in all frames is in each of them, even where one frame could not show it. One that
+    changes (it hopped, healed, a hole opened) counts only in frames that show it by themselves.
+
+    z: (N, H, W) significance of each frame; yx: (N, L, 2); levels: (N,) thresholds of single frames.
+    """
+    here = np.sign(defects.z) * np.stack([
+        ndimage.map_coordinates(m, p.T, order=1, mode="nearest") for m, p in zip(z, yx, strict=True)
+    ])  # fmt: skip
+    if len(z) == 1:
+        return np.ones(here.shape, bool)
+    # sub-pixel places cost a few per cent of a strong defect: that is no change
+    spread = np.sqrt(1 + (0.12 * here.mean(0)) ** 2)
+    changing = (((here - here.mean(0)) / spread) ** 2).sum(0) > chi2.ppf(1 - CHANGED, len(z) - 1)
+    return ~changing | (here > levels[:, None])
+
+
+def _crowded(defects: Extrema, spacing: float) -> np.ndarray:
+    """(L,) bool: one of `CROWD` or more dark neighbours, which are a hole and no point defects."""
+    near = cKDTree(defects.yx).query_pairs(1.3 * spacing, output_type="ndarray")
+    near = near[(defects.z[near] < 0).all(1)] if len(near) else near.reshape(0, 2)
+    n = len(defects.z)
+    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), (n, n))
+    group = connected_components(graph, directed=False)[1]
+    return np.bincount(group)[group] >= CROWD
+
+
+def _only_here(z: np.ndarray, yx: np.ndarray, level: float, spacing: float) -> np.ndarray:
+    """(m, 2) what this frame shows beyond doubt although the frames together do not."""
+    found = fourier_defects.extrema(z, level, DISC * spacing)
+    if not len(found.z):
+        return found.yx
+    distance = np.linalg.norm(found.yx[:, None] - yx[None], axis=2).min(1)
+    return found.yx[distance > DISC * spacing]
+
+
+def cover(regions: np.ndarray, yx: np.ndarray, radius: float, value: int) -> None:
+    """Write `value` into the discs of `radius` px around `yx` (n, 2), in place."""
+    reach = int(np.ceil(radius))
+    grid = np.arange(-reach, reach + 1)
+    offsets = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
+    for centre in yx:
+        places = np.rint(centre).astype(int) + offsets
+        near = np.linalg.norm(places - centre, axis=1) <= radius
+        inside = ((places >= 0) & (places < np.array(regions.shape))).all(1)
+        regions[tuple(places[near & inside].T)] = value
+
+
+def _bumps(shape: tuple[int, int], yx: np.ndarray, flat_px: float, outer_px: float) -> np.ndarray:
+    """(H, W) 1 within `flat_px` of any point, falling to 0 at 1.5 `outer_px`."""
+    mask = np.ones(shape, bool)
+    places = np.clip(np.rint(yx).astype(int), 0, np.array(shape) - 1)
+    mask[tuple(places.T)] = False
+    distance = ndimage.distance_transform_edt(mask)
+    outer = 1.5 * outer_px
+    ramp = np.clip((outer - distance) / max(outer - flat_px, 1e-6), 0, 1)
+    return (ramp**2 * (3 - 2 * ramp)).astype(np.float32)
+
+
+def cell_centres(phase: np.ndarray, lattice: ImageLattice, lattice_part: np.ndarray) -> np.ndarray:
+    """(2, H, W) place (y, x) of the brightest column of the cell that each pixel belongs to."""
+    top = lattice_part >= np.quantile(lattice_part, 0.97)
+    origin = [np.angle(np.exp(2j * np.pi * p[top]).mean()) / (2 * np.pi) for p in phase]
+    off = np.mod(phase - np.array(origin)[:, None, None] + 0.5, 1.0) - 0.5
+    height, width = phase.shape[1:]
+    place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij")).astype(np.float32)
+    return place - np.tensordot(lattice.vectors_px.T, off, 1).astype(np.float32)

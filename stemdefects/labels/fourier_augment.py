@@ -1,0 +1,117 @@
+"""Turning, breaking and dimming of image pieces: pure JAX, fixed shapes. Lengths in pixels, positions (y, x)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+N_WAVES = 24  # of a random field
+N_WAVES_SPECKLE = 48
+
+
+class Cuts(NamedTuple):
+    """Parts of an image that are no crystal; (s, s) bool each."""
+
+    hole: jax.Array
+    patch: jax.Array
+
+
+def turn(key, zoom: float, exact) -> tuple[jax.Array, jax.Array]:
+    """Random rotation or reflection (2, 2) and a factor on the size; quarter turns of size 1 where `exact`."""
+    angle_key, mirror_key, zoom_key = jax.random.split(key, 3)
+    angle = jax.random.uniform(angle_key, (), maxval=2 * np.pi)
+    angle = jnp.where(exact, jnp.floor(angle / (np.pi / 2)) * (np.pi / 2), angle)
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    mirror = jnp.where(jax.random.bernoulli(mirror_key), -1.0, 1.0)
+    matrix = jnp.array([[c, -s], [s, c]]) * jnp.array([1.0, mirror])
+    factor = jnp.exp(jax.random.uniform(zoom_key, (), minval=-zoom, maxval=zoom))
+    return matrix, jnp.where(exact, 1.0, factor)
+
+
+def _mirrored(index: jax.Array, n: int) -> jax.Array:
+    if n == 1:
+        return jnp.zeros_like(index)
+    index = jnp.abs(index) % (2 * n - 2)
+    return jnp.minimum(index, 2 * n - 2 - index)
+
+
+def linear(image: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`image` (H, W) at `place` (..., 2), mirrored at its borders; and the share of white noise's variance kept."""
+    low = jnp.floor(place)
+    fy, fx = jnp.moveaxis(place - low, -1, 0)
+    y, x = jnp.moveaxis(low.astype(jnp.int32), -1, 0)
+    height, width = image.shape
+    rows, columns = [_mirrored(y + i, height) for i in (0, 1)], [_mirrored(x + i, width) for i in (0, 1)]
+    wy, wx = (1 - fy, fy), (1 - fx, fx)
+    value = sum(wy[i] * wx[j] * image[rows[i], columns[j]] for i in (0, 1) for j in (0, 1))
+    return value, (wy[0] ** 2 + wy[1] ** 2) * (wx[0] ** 2 + wx[1] ** 2)
+
+
+def nearest(image: jax.Array, place: jax.Array, outside=None) -> jax.Array:
+    """`image` (H, W) at the pixels nearest to `place` (..., 2); `outside` of it, or mirrored when None."""
+    y, x = jnp.moveaxis(jnp.round(place).astype(jnp.int32), -1, 0)
+    height, width = image.shape
+    value = image[_mirrored(y, height), _mirrored(x, width)]
+    if outside is None:
+        return value
+    return jnp.where((y >= 0) & (y < height) & (x >= 0) & (x < width), value, outside)
+
+
+def field(key, place: jax.Array, shortest: float, longest: float, n_waves: int = N_WAVES) -> jax.Array:
+    """Random smooth field of unit variance at `place` (..., 2); wavelengths between `shortest` and `longest` px."""
+    length_key, angle_key, phase_key = jax.random.split(key, 3)
+    length = jnp.exp(jax.random.uniform(length_key, (n_waves,), minval=np.log(shortest), maxval=np.log(longest)))
+    angle = jax.random.uniform(angle_key, (n_waves,), maxval=2 * np.pi)
+    phase = jax.random.uniform(phase_key, (n_waves,), maxval=2 * np.pi)
+    wave = 2 * np.pi / length
+    argument = place[..., 0, None] * (wave * jnp.sin(angle)) + place[..., 1, None] * (wave * jnp.cos(angle)) + phase
+    return jnp.cos(argument).sum(-1) * np.sqrt(2 / n_waves)
+
+
+def cuts(key, cell_place: jax.Array, spacing: float, broken) -> Cuts:
+    """Holes and patches of whole unit cells. cell_place: (s, s, 2) centre of the cell each pixel belongs to."""
+    keys = jax.random.split(key, 6)
+    fraction = jax.random.uniform(keys[0], (2,), minval=0.03, maxval=0.35)
+    level = jax.scipy.stats.norm.ppf(1 - fraction)
+    which = jax.random.bernoulli(keys[1], jnp.array([0.75, 0.5])) & broken
+    hole = (field(keys[2], cell_place, 3 * spacing, 14 * spacing) > level[0]) & which[0]
+    patch = (field(keys[3], cell_place, 3 * spacing, 14 * spacing) > level[1]) & which[1]
+    return Cuts(hole, patch & ~hole)
+
+
+def smooth(image: jax.Array, sigma: float) -> jax.Array:
+    """Gaussian filter of (s, s); zero outside."""
+    reach = max(1, int(np.ceil(2.5 * sigma)))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2).astype(np.float32)
+    kernel = jnp.asarray(kernel / kernel.sum())
+    one = jax.vmap(lambda v: jnp.convolve(v, kernel, mode="same"))
+    return one(one(image).T).T
+
+
+def emptied(key, image, cut: Cuts, vacuum: float, contrast: float, sigma: float, place, first_ring: float):
+    """`image` with vacuum in the holes and speckle as large as the lattice's in the patches."""
+    keys = jax.random.split(key, 4)
+    level = image.mean()
+    rest = vacuum + jax.random.uniform(keys[0], (), maxval=0.25) * (level - vacuum)
+    speckle = field(keys[1], place, 0.75 / first_ring, 1.6 / first_ring, N_WAVES_SPECKLE)
+    size = jax.random.uniform(keys[2], (2,), minval=jnp.array([0.4, -0.3]), maxval=jnp.array([1.0, 1.0]))
+    patch = jnp.maximum(level + contrast * (size[0] * speckle + size[1]), vacuum)
+    in_hole, in_patch = smooth(cut.hole.astype(jnp.float32), sigma), smooth(cut.patch.astype(jnp.float32), sigma)
+    return image * (1 - in_hole - in_patch) + in_hole * rest + in_patch * patch
+
+
+def discs(yx: jax.Array, which: jax.Array, shape: tuple[int, int], radius: float) -> jax.Array:
+    """(s, s) bool: within `radius` of a point of `yx` (L, 2) where `which` (L,); where discs meet a bit more."""
+
+    def profile(position, n):
+        return jnp.exp(-0.5 * ((jnp.arange(n)[None] - position[:, None]) / radius) ** 2)
+
+    rows = profile(yx[:, 0], shape[0]) * which[:, None]
+    return rows.T @ profile(yx[:, 1], shape[1]) > np.exp(-0.5)
+
+
+def apart(yx: jax.Array, others: jax.Array, distance: float) -> jax.Array:
+    """(L,) bool: no point of `others` (M, 2) within `distance` of each of `yx` (L, 2)."""
+    squared = ((yx[:, None] - others[None]) ** 2).sum(-1)
+    return (squared > distance**2).all(1)

@@ -1,0 +1,186 @@
+"""The lattice of an image of an unknown crystal, from its Bragg peaks alone.
+
+Two reciprocal vectors are wanted that index the strong peaks with integers. Every pair of peaks is a proposal; the one
+that explains most of the peaks' signal with the largest reciprocal cell wins, is reduced to the shortest vectors, and
+is fitted below a bin. Nothing is assumed about symmetry.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+from stemdefects.crystal import bragg
+from stemdefects.errors import UserError
+
+TOLERANCE_BINS = 1.2  # how far from its integer place a peak may lie
+MAX_INDEX = 4
+SMOOTHING_PX = 1.0
+MIN_PEAKS = 2
+N_PROPOSERS = 16  # strongest peaks, from which pairs are taken
+EXPLAINED = 0.93  # of the best proposal's score: a larger reciprocal cell with that much is preferred
+MIN_SINE = 0.35  # of the angle between the reciprocal vectors
+
+
+@dataclass(frozen=True)
+class ImageLattice:
+    """The lattice that an image shows.
+
+    vectors_px: (2, 2) rows a1, a2 as (y, x), the shortest ones, right-handed; reciprocal: (2, 2) rows b1, b2 in cycles
+    per px, a_i . b_j = delta_ij. peaks: (n, 2) int indices (h, k) of the visible Bragg peaks, one of each +- pair;
+    snr: (n,) their power over the noise of the same frequency. stray: share of the strong peaks' signal that this
+    lattice does not explain; stray_snr: the strongest such peak at a first-order spacing (another grain), else 0.
+    """
+
+    vectors_px: np.ndarray
+    reciprocal: np.ndarray
+    peaks: np.ndarray
+    snr: np.ndarray
+    stray: float
+    stray_snr: float
+
+    @property
+    def spacing_px(self) -> float:
+        """Geometric mean of the two lattice constants."""
+        return float(np.sqrt(np.linalg.norm(self.vectors_px, axis=1).prod()))
+
+    @property
+    def cell_area_px2(self) -> float:
+        """Area of the primitive cell."""
+        return float(abs(np.linalg.det(self.vectors_px)))
+
+
+def find_lattice(frames: np.ndarray, where: str = "image") -> ImageLattice:
+    """The lattice that `frames` (n, H, W) or (H, W) show, any intensity units; the frames may be shifted to each other.
+
+    Raises UserError when no two independent Bragg peaks stand out of the noise (what was found is said).
+    """
+    frames = np.asarray(frames, np.float32)
+    frames = frames[None] if frames.ndim == 2 else frames
+    shape = frames.shape[1:]
+    low = bragg.MIN_PERIODS / min(shape)
+    if low >= bragg.MAX_FREQUENCY / 2:
+        raise UserError(
+            f"{where}: {shape[0]} x {shape[1]} px is too small to find a lattice in; at least "
+            f"{int(np.ceil(2 * bragg.MIN_PERIODS / bragg.MAX_FREQUENCY))} px and {bragg.MIN_PERIODS:g} lattice periods "
+            "are needed"
+        )
+    # smoothed first, so that clipping takes impurities out and not the shot noise's own tail
+    windowed = np.stack([bragg.apply_window(ndimage.gaussian_filter(frame, SMOOTHING_PX)) for frame in frames])
+    ratio = np.mean([bragg.whitened(np.abs(fft.rfft2(frame)) ** 2) for frame in windowed], axis=0)
+    threshold = 1 + (bragg.MIN_SNR - 1) / np.sqrt(len(frames))
+    peaks = bragg.candidates(ratio, low, bragg.MAX_FREQUENCY, threshold)
+    strength = np.array([_at(ratio, p) for p in peaks])
+    if len(peaks) < MIN_PEAKS:
+        raise UserError(_missing(where, peaks, strength))
+    basis = _propose(peaks, np.log(strength), shape)
+    if basis is None:
+        raise UserError(_missing(where, peaks, strength))
+    # the refinement needs only the strongest few; twice, as the first basis is off by up to a bin
+    places = np.array([bragg.peak_position(windowed, p) for p in peaks])
+    for _ in range(2):
+        hk, off = _index(places, basis, shape)
+        good = (off < TOLERANCE_BINS) & (np.abs(hk).max(1) <= MAX_INDEX) & (np.abs(hk).max(1) > 0)
+        weight = np.sqrt(np.log(strength[good]))[:, None]
+        basis = np.linalg.lstsq(hk[good] * weight, places[good] * weight, rcond=None)[0]
+    basis = _reduced(basis)
+    hk, off = _index(places, basis, shape)
+    good = (off < TOLERANCE_BINS) & (np.abs(hk).max(1) <= MAX_INDEX) & (np.abs(hk).max(1) > 0)
+    vectors = np.linalg.inv(basis).T
+    visible, snr = _visible(ratio, basis, shape, threshold)
+    if len(visible) < MIN_PEAKS or np.linalg.matrix_rank(visible) < 2:
+        raise UserError(_missing(where, peaks, strength))
+    first = np.linalg.norm(visible @ basis, axis=1).min()
+    length = np.linalg.norm(places, axis=1)
+    other = ~good & (np.abs(length / first - 1) < 0.12)
+    score = np.log(strength)
+    return ImageLattice(
+        vectors,
+        basis,
+        visible,
+        snr,
+        stray=float(score[~good].sum() / score.sum()),
+        stray_snr=float(strength[other].max()) if other.any() else 0.0,
+    )
+
+
+def _missing(where: str, peaks: np.ndarray, strength: np.ndarray) -> str:
+    found = "no peak" if not len(peaks) else f"{len(peaks)} peak(s), the strongest {strength.max():.0f} times the noise"
+    return (
+        f"{where}: no lattice found. Looked for two independent Bragg peaks {bragg.MIN_SNR:g} times above the noise, "
+        f"with {bragg.MIN_PERIODS:g} or more periods across the frame; found {found}. Take frames with more intact "
+        "crystal (labels.first_frame), more of them (labels.n_frames), or labels=simulated"
+    )
+
+
+def _at(ratio: np.ndarray, frequency: np.ndarray) -> float:
+    height, half = ratio.shape
+    width = 2 * (half - 1)
+    return float(ratio[round(frequency[0] * height) % height, min(round(frequency[1] * width), half - 1)])
+
+
+def _index(places: np.ndarray, basis: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest integer indices (n, 2) of frequencies (n, 2), and how far off they are in Fourier bins."""
+    hk = np.rint(places @ np.linalg.inv(basis)).astype(int)
+    off = (places - hk @ basis) * np.array(shape)
+    return hk, np.linalg.norm(off, axis=1)
+
+
+def _propose(peaks: np.ndarray, score: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
+    """Rows b1, b2 of the pair of strong peaks (or of their differences) that explains the peaks best."""
+    order = np.argsort(score)[::-1][:N_PROPOSERS]
+    results = []
+    for n, i in enumerate(order):
+        for j in order[n + 1 :]:
+            basis = np.stack([peaks[i], peaks[j]])
+            length = np.linalg.norm(basis, axis=1)
+            if abs(np.linalg.det(basis)) < MIN_SINE * length.prod():
+                continue
+            hk, off = _index(peaks, basis, shape)
+            inner = np.abs(hk).max(1)
+            # small indices count fully: a tiny reciprocal cell would explain anything
+            tolerance = TOLERANCE_BINS * (1 + 0.5 * np.maximum(inner - 1, 0))
+            explained = (off < tolerance) & (inner > 0) & (inner <= MAX_INDEX)
+            results.append((score[explained].sum(), abs(np.linalg.det(basis)), i, j))
+    if not results:
+        return None
+    best = max(r[0] for r in results)
+    _, _, i, j = max((r for r in results if r[0] >= EXPLAINED * best), key=lambda r: (round(r[1], 6), r[0]))
+    return np.stack([peaks[i], peaks[j]])
+
+
+def _reduced(basis: np.ndarray) -> np.ndarray:
+    """Gauss reduction of the reciprocal rows so that the direct vectors are the shortest, with det > 0."""
+    a, b = np.linalg.inv(basis).T
+    while True:
+        if np.dot(a, a) > np.dot(b, b):
+            a, b = b, a
+        n = np.rint(np.dot(a, b) / np.dot(a, a))
+        if n == 0:
+            break
+        b = b - n * a
+    if np.dot(a, b) > 1e-9 * np.dot(a, a):
+        b = b - a if np.dot(b - a, b - a) < 1.05 * np.dot(b, b) else b
+    vectors = np.stack([a, b])
+    if np.linalg.det(vectors) < 0:
+        vectors[1] *= -1
+    return np.linalg.inv(vectors).T
+
+
+def _visible(
+    ratio: np.ndarray, basis: np.ndarray, shape: tuple[int, int], threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (n, 2) of the harmonics that stand out of the noise, strongest last index range; and their SNR (n,)."""
+    near = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]) / np.array(shape)
+    found, snr = [], []
+    for h in range(-MAX_INDEX, MAX_INDEX + 1):
+        for k in range(-MAX_INDEX, MAX_INDEX + 1):
+            g = np.array([h, k]) @ basis
+            if (h, k) <= (0, 0) or np.abs(g).max() > bragg.MAX_FREQUENCY:
+                continue
+            g = g if g[1] >= 0 else -g
+            value = max(_at(ratio, g + d) for d in near if g[1] + d[1] >= 0)
+            if value > threshold:
+                found.append((h, k))
+                snr.append(value)
+    return np.array(found, int).reshape(-1, 2), np.array(snr)
