@@ -72,14 +72,18 @@ class Engine:
         cells = np.prod(self.grid.tile) * effective_nm**2 / model.material.cell_area_nm2
         self.max_peaks = int(1.25 * cells * model.material.n_sites) + 64
         self._presence = presence
+        self._weights = None
+        if self.grid.shape != self.frame_shape or self.scale != 1:
+            pairs = zip(self.frame_shape, self.grid.shape, strict=True)
+            self._weights = tuple(jnp.asarray(sampling.weights(n, self.scale, n_out)) for n, n_out in pairs)
         self._program = jax.jit(self._run)
 
-    def _run(self, params: Any, frames: jax.Array) -> tuple:
+    def _run(self, params: Any, weights: tuple | None, frames: jax.Array) -> tuple:
         """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region counts (B, 4), normalised middle frames."""
         grid, model = self.grid, self.model
         batch, depth = frames.shape[:2]
-        flat = sampling.resample(frames.reshape(-1, *self.frame_shape), self.scale, grid.shape)
-        flat = normalize_frames(flat)
+        flat = frames.reshape(-1, *self.frame_shape)
+        flat = normalize_frames(flat if weights is None else sampling.resample(flat, *weights))
         stacks = flat.reshape(batch, depth, *grid.shape)
         tiles = sampling.cut(flat, grid).reshape(batch, depth, -1, *grid.tile)
         tiles = jnp.moveaxis(tiles, 1, -1).reshape(-1, *grid.tile, depth)
@@ -113,7 +117,7 @@ class Engine:
         """Start the network on (b, T, H, W) raw counts, b <= batch_size; returns at once, for `collect` to wait."""
         missing = self.batch_size - len(stacks)
         padded = np.concatenate([stacks, np.repeat(stacks[-1:], missing, 0)]) if missing else stacks
-        return len(stacks), self._program(self.model.params, jnp.asarray(padded, jnp.float32))
+        return len(stacks), self._program(self.model.params, self._weights, jnp.asarray(padded, jnp.float32))
 
     def collect(self, handle: Any) -> list[FrameOutput]:
         """Wait for a submitted batch; one `FrameOutput` per frame."""

@@ -38,18 +38,19 @@ def infer(cfg: InferRoot) -> runs.Run:
 
     devices.use_compilation_cache()
     model = artifact.load(model_dir)
-    if run is None:
-        run = runs.create(cfg.runs_dir)
-        print(f"run {run.id}: new, with the model of {_short(model_dir)}")
-    spool = Spool(run.path / "defects.partial")
     fingerprint = _fingerprint(movie, model, cfg.inference)
-    known = _resumable(spool, fingerprint, cfg.overwrite)
+    known = None if run is None else _resumable(_spool(run), fingerprint, cfg.overwrite)
     hashing = _Hash(movie)
     print(f"{movie}", flush=True)
     setup = stream.prepare(movie, model, cfg.inference, known)
+    if run is None:
+        run = runs.create(cfg.runs_dir)
+        print(f"run {run.id}: new, with the model of {_short(model_dir)}")
+    spool = _spool(run)
     if not known:
         reference = None if setup.reference_px is None else setup.reference_px.tolist()
-        spool.start({"fingerprint": fingerprint, "calibration": setup.calibration.to_dict(), "reference_px": reference})
+        calibration = setup.calibration.to_dict()
+        spool.start({"fingerprint": fingerprint, "calibration": calibration, "reference_px": reference})
     print(f"calibration: {setup.calibration.message}", flush=True)
     if setup.reference_px is None:
         print("no lattice found: defects have no sites, complexes no orientation", flush=True)
@@ -138,6 +139,10 @@ def _run(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
     if not folder.is_dir():
         raise UserError(f"inference.model={folder}: no such folder; runs keep theirs in runs/<id>/model")
     return None, folder.resolve()
+
+
+def _spool(run: runs.Run) -> Spool:
+    return Spool(run.path / "defects.partial")
 
 
 def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> dict[str, Any]:

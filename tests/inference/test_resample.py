@@ -8,12 +8,19 @@ def wave(y, x, period):
     return np.sin(2 * np.pi * y / period) + np.cos(2 * np.pi * x / (1.3 * period))
 
 
-@pytest.mark.parametrize("scale", [0.43, 1.0, 1.25])
+def resampled(frames, scale):
+    shape = resample.resampled_shape(frames.shape[1:], scale)
+    pairs = zip(frames.shape[1:], shape, strict=True)
+    return resample.resample(frames, *(resample.weights(n, scale, n_out) for n, n_out in pairs))
+
+
+@pytest.mark.parametrize("scale", [0.43, 0.8, 1.0, 1.25, 1.9])
 def test_pixels_lie_where_they_should(scale):
     height, width = 90, 110
     y, x = np.mgrid[:height, :width].astype(np.float32)
     shape = resample.resampled_shape((height, width), scale)
-    found = np.asarray(resample.resample(wave(y, x, 40)[None], scale, shape))[0]
+    found = np.asarray(resampled(wave(y, x, 40)[None], scale))[0]
+    assert found.shape == shape
     y, x = np.mgrid[: shape[0], : shape[1]] / scale
     expected = wave(y, x, 40)
     edge = int(np.ceil(4 * max(1, scale)))
@@ -23,7 +30,7 @@ def test_pixels_lie_where_they_should(scale):
 
 def test_averaging_lowers_noise():
     noise = np.random.default_rng(0).normal(size=(1, 400, 400)).astype(np.float32)
-    small = np.asarray(resample.resample(noise, 0.25, resample.resampled_shape((400, 400), 0.25)))
+    small = np.asarray(resampled(noise, 0.25))
     assert small.std() < 0.35, "a quarter of the size averages about sixteen pixels"
 
 
