@@ -74,6 +74,7 @@ def _line_gain(key, detector: Detector, height: int):
 
 def afterglow(signal, length_px):
     """Exponential decay of the signal along the fast axis, (H, W) -> (H, W); the sum of a row stays."""
+    signal = jax.lax.optimization_barrier(signal)  # else every tap computes the noise again
     keep = jnp.exp(-1.0 / jnp.maximum(length_px, 1e-2))
     padded = jnp.pad(signal, ((0, 0), (_AFTERGLOW_TAPS - 1, 0)), mode="reflect")
     out, norm = 0.0, 0.0

@@ -115,7 +115,7 @@ def make_known_simulator(stage: Stage, n_frames: int) -> Callable:
         if dose_e_per_px is not None:
             conditions = conditions._replace(detector=conditions.detector._replace(dose_e_per_px=dose_e_per_px))
         _, state, columns = grow_states(keys[1], stage, conditions)
-        crystal = grow(keys[2], stage, conditions, state, columns)
+        crystal = jax.lax.optimization_barrier(grow(keys[2], stage, conditions, state, columns))
         frame_keys = jax.random.split(keys[3], n_frames)
         steps = conditions.clip_drift_px * jax.random.normal(keys[4], (n_frames, 2))
         drift = jnp.cumsum(steps, 0)
@@ -181,8 +181,10 @@ def make_stage(material: Material, cfg: SimulationConfig, size_px: tuple[int, in
         split = np.where((lattice.site == material.phase_1T[0])[:, None], lattice.position_nm - 2 * basis, np.nan)
         split = split[rows].astype(np.float32)
     fine = 2.0 * 1e-3 * cfg.probe.semi_angle_mrad[1] / float(probe.wavelength_nm(view.voltage_kv[1]))  # cut-off
-    oversampling = 1 if largest * fine < 0.55 else int(np.ceil(largest * fine / 0.9)) + 1
+    # above half the sampling rate the probe's transfer folds back; up to 0.65 it is below 1% there before blur
+    oversampling = 1 if largest * fine < 0.65 else 2
     window = probe.fast_length(int(np.ceil(2.2 * oversampling / view.pixel_size_nm[0])))
+    window = min(window, *(probe.fast_length(n + 2 * PAD_PX) * oversampling for n in size_px))
     table = probe.optics(tuple(size_px), PAD_PX, window, oversampling)
     area = float(np.prod(np.array(size_px) * largest * (1 + 2 * (stretch - 1))))
     edge = float(np.sum(np.array(size_px) * largest)) * 2
@@ -216,7 +218,7 @@ def grow_states(key, stage: Stage, conditions: Conditions):
         )  # fmt: skip
         state = jnp.where(jax.random.bernoulli(keys[4], cfg.defects.line_probability), with_lines, state)
     state = population.plant_complexes(keys[5], slots, material, state, conditions.complexes)
-    return position, state, (slots, position, upper, present)
+    return position, jax.lax.optimization_barrier(state), (slots, position, upper, present)
 
 
 def _twin(key, stage: Stage, conditions: Conditions):
@@ -327,6 +329,7 @@ def expose(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px
     key_rows, key_noise = jax.random.split(key)
     image, y, x, jitter = project(key_rows, stage, conditions, crystal, drift_px)
     noise = stage.cfg.detector
+    image = jax.lax.optimization_barrier(image)  # XLA on CPUs computes it again for every use otherwise
     image = detector.detect(key_noise, image, conditions.detector, noise.poisson, noise.integer, noise.saturation)
     n = len(crystal.y_px)
     blur_px = jnp.maximum(0.05 / conditions.pixel_size_nm, 0.8)  # the probe's sigma, about

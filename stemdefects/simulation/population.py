@@ -107,7 +107,6 @@ def find_complexes(slots: Slots, material: Material, state) -> Groups:
     n, n_bonds = slots.bonds.shape
     defective = jnp.concatenate([jnp.where(state != slots.ideal, state, -1), jnp.array([-1])])
     around = defective[slots.bonds]  # index -1 reads the last entry
-    ordered = -jnp.sort(-around, axis=1)
     present = around >= 0
     count = present.sum(1)
     number = jnp.full(n, -1, jnp.int32)
@@ -116,8 +115,9 @@ def find_complexes(slots: Slots, material: Material, state) -> Groups:
     for index, group in enumerate(material.complexes):
         if len(group.neighbours) > n_bonds:
             continue
-        target = sorted(group.neighbours, reverse=True) + [-1] * (n_bonds - len(group.neighbours))
-        hit = (state == group.center) & (slots.bonds >= 0).all(1) & (ordered == jnp.array(target)).all(1)
+        hit = (state == group.center) & (slots.bonds >= 0).all(1) & (count == len(group.neighbours))
+        for neighbour in set(group.neighbours):
+            hit &= (around == neighbour).sum(1) == group.neighbours.count(neighbour)
         number = jnp.where(hit, jnp.arange(n), number)
         kind = jnp.where(hit, index, kind)
     turn = jnp.where(number >= 0, turn, -1)

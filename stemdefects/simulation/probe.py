@@ -7,6 +7,7 @@ A HAADF image of a thin crystal is the sum of its columns' cross-sections times 
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -59,7 +60,8 @@ def psf(probe: Probe, n_px: int, sampling_nm):
     edge = wavelength / (n_px * sampling_nm)  # one pixel of the aperture plane
     aperture = jnp.clip((limit - alpha) / edge + 0.5, 0.0, 1.0)
     # forward transform of the pupil: the point spread function as an image shows it, not the probe itself
-    wave = jnp.fft.fft2(aperture * jnp.exp(-1j * aberration_rad(probe, alpha, jnp.arctan2(ky, kx))))
+    phase = aberration_rad(probe, alpha, jnp.arctan2(ky, kx))
+    wave = jnp.fft.fft2(jax.lax.complex(aperture * jnp.cos(phase), -aperture * jnp.sin(phase)))
     intensity = wave.real**2 + wave.imag**2
     return intensity / intensity.sum()
 
@@ -72,8 +74,6 @@ class Optics(NamedTuple):
     pad_px: int
     window_px: int  # of the probe, in its own samples
     oversampling: int
-    to_y: np.ndarray  # (padded, window) and (window, padded // 2 + 1): Fourier transform of the window
-    to_x: np.ndarray
     gridding: np.ndarray  # (padded, padded // 2 + 1): divides out the spreading kernel
     frequency_y: np.ndarray  # cycles per pixel
     frequency_x: np.ndarray
@@ -83,12 +83,9 @@ def optics(shape_px, pad_px: int, window_px: int, oversampling: int) -> Optics:
     """Tables to draw columns into images of `shape_px` (height, width) with `pad_px` of margin."""
     padded = tuple(fast_length(n + 2 * pad_px) for n in shape_px)
     fy, fx = np.fft.fftfreq(padded[0]), np.fft.rfftfreq(padded[1])
-    samples = np.fft.fftfreq(window_px, 1.0 / window_px) / oversampling  # in image pixels, centre first
-    to_y = np.exp(-2j * np.pi * np.outer(fy, samples)).astype(np.complex64)
-    to_x = np.exp(-2j * np.pi * np.outer(samples, fx)).astype(np.complex64)
     gridding = 1.0 / np.outer(_kernel_transform(fy), _kernel_transform(fx))
     return Optics(
-        tuple(shape_px), padded, pad_px, window_px, oversampling, to_y, to_x, gridding.astype(np.float32),
+        tuple(shape_px), padded, pad_px, window_px, oversampling, gridding.astype(np.float32),
         fy.astype(np.float32), fx.astype(np.float32),
     )  # fmt: skip
 
@@ -108,7 +105,13 @@ def fast_length(n: int) -> int:
 def transfer(probe: Probe, table: Optics, pixel_size_nm):
     """Fourier transform of the probe intensity with its blur at the image's frequencies, complex, 1 at zero."""
     point = psf(probe, table.window_px, pixel_size_nm / table.oversampling)
-    otf = table.to_y @ (point.astype(jnp.complex64) @ table.to_x)
+    height, width = table.padded_px
+    fine = (height * table.oversampling, width * table.oversampling)
+    half = table.window_px // 2
+    centred = jnp.pad(jnp.roll(point, (half, half), (0, 1)), [(0, n - table.window_px) for n in fine])
+    otf = jnp.fft.rfft2(jnp.roll(centred, (-half, -half), (0, 1)))
+    if table.oversampling > 1:  # keep the frequencies of the image
+        otf = jnp.concatenate([otf[: height // 2], otf[-(height // 2) :]])[:, : width // 2 + 1]
     sigma_px = probe.blur_sigma_nm / pixel_size_nm
     damping_y = jnp.exp(-2.0 * (np.pi * sigma_px * table.frequency_y) ** 2)
     damping_x = jnp.exp(-2.0 * (np.pi * sigma_px * table.frequency_x) ** 2)

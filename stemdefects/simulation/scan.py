@@ -60,7 +60,8 @@ def shift_rows(spectrum_rows, rows: Rows, frequency_x, pad_px: int, height: int)
         0.5 * (t**3 - t**2),
     )
     mixed = sum(weight * spectrum_rows[base + n] for n, weight in enumerate(weights))
-    return mixed * jnp.exp(-2j * np.pi * frequency_x[None, :] * rows.x_px[:, None])
+    phase = 2.0 * np.pi * frequency_x[None, :] * rows.x_px[:, None]
+    return mixed * jax.lax.complex(jnp.cos(phase), -jnp.sin(phase))
 
 
 def at_columns(rows: Rows, y_px, blur_px, height: int):
