@@ -79,12 +79,12 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
         run = runs.resolve(cfg.runs_dir, cfg.run)
         cfg = resume.stored_config(run, cfg, overrides or [])
     else:
-        task.check(cfg)
-        indices = step.sample_indices(cfg.training.batch_size)
+        run = None
+    the_task = task.from_config(cfg)
+    indices = step.sample_indices(cfg.training.batch_size)
+    if run is None:  # nothing is left behind by a config that cannot train
         run = runs.create(cfg.runs_dir)
         run.write_config(cfg, "train")
-    indices = step.sample_indices(cfg.training.batch_size)
-    the_task = task.from_config(cfg)
     with tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) as tracker:
         checkpoints = Checkpoints(run.checkpoints_dir)
         try:

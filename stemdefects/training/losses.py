@@ -40,9 +40,11 @@ def sums(outputs: Outputs, targets: Targets, mask: np.ndarray, class_weight: jax
     Huber. Sigma: negative log-likelihood of a Gaussian, with the error held fixed so that it cannot trade accuracy for
     modesty.
     """
-    presence = optax.sigmoid_binary_cross_entropy(outputs.presence, targets.presence).sum()
-    presence += jax.scipy.special.xlogy(targets.presence, targets.presence).sum()  # its entropies: least is 0
-    presence += jax.scipy.special.xlogy(1 - targets.presence, 1 - targets.presence).sum()
+    presence = optax.sigmoid_binary_cross_entropy(outputs.presence, targets.presence)
+    presence += jax.scipy.special.xlogy(targets.presence, targets.presence)  # its entropies: least is 0
+    presence += jax.scipy.special.xlogy(1 - targets.presence, 1 - targets.presence)
+    known = targets.region.sum(-1, keepdims=True)  # cells of no region (-1 in the truth) teach nothing
+    presence = (presence * known).sum()
     region = optax.softmax_cross_entropy(outputs.region, targets.region).sum()
 
     batch, h, w, n_sites = outputs.presence.shape

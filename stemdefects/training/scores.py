@@ -46,6 +46,10 @@ def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float 
     def inside(yx):
         return ((yx >= margin_px) & (yx <= np.array(shape) - 1 - margin_px)).all(1)
 
+    def known(yx):  # where the truth says nothing (region -1), nothing is wrong
+        y, x = np.clip(np.rint(yx).astype(int), 0, np.array(shape) - 1).T
+        return truth.regions[y, x] >= 0
+
     rows = []
     with np.errstate(divide="ignore"):
         log_prob = np.log(np.asarray(peaks.state_prob, float))
@@ -58,7 +62,7 @@ def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float 
         missed = np.setdiff1d(t, a)
         missed = missed[inside(t_yx[missed])]
         extra = np.setdiff1d(p, b)
-        extra = extra[inside(p_yx[extra])]
+        extra = extra[inside(p_yx[extra]) & known(p_yx[extra])]
         n = (len(a), len(missed), len(extra))
         nothing = np.full((n[1], n_states), -np.inf)
         rows.append(

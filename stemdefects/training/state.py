@@ -58,19 +58,19 @@ def create(
     init: key -> params. Made inside one jit with its final sharding: `pmap` then takes it as it is, so the step
     compiles once and the buffers can be donated.
     """
+    return jax.jit(lambda k: blank(init(k), tx, n_states), out_shardings=replicated())(key)
 
-    def make(key):
-        params = init(key)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            ema=jax.tree.map(jnp.copy, params),
-            opt_state=tx.init(params),
-            state_counts=jnp.zeros(n_states, jnp.float32),
-            skipped=jnp.zeros((), jnp.int32),
-        )
 
-    return jax.jit(make, out_shardings=replicated())(key)
+def blank(params: Any, tx: optax.GradientTransformation, n_states: int) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        opt_state=tx.init(params),
+        state_counts=jnp.zeros(n_states, jnp.float32),
+        skipped=jnp.zeros((), jnp.int32),
+    )
 
 
 def replicated() -> NamedSharding:

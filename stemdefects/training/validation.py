@@ -103,8 +103,10 @@ def calibrate(result: Result, task: Task, shift: np.ndarray) -> Calibration:
 
 def _threshold(sets: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
     """Threshold with the greatest mean F1 over (score, truth, weight) sets; 0.5 where there is nothing to find."""
-    mean = [np.nanmean([np.nan, *(scores.f1(*s, t)["f1"] for s in sets if s[1].any())]) for t in THRESHOLDS]
-    return float(THRESHOLDS[int(np.argmax(mean))]) if np.isfinite(mean).all() else 0.5
+    sets = [s for s in sets if s[1].any()]
+    if not sets:
+        return 0.5
+    return float(THRESHOLDS[int(np.argmax([np.mean([scores.f1(*s, t)["f1"] for s in sets]) for t in THRESHOLDS]))])
 
 
 def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, dict[str, Any]]:

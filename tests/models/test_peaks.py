@@ -62,7 +62,7 @@ def scene(request):
 
 
 def test_perfect_maps_give_every_column_exactly_once(scene):
-    material, yx, site, state, peaks = scene
+    _, yx, site, state, peaks = scene
     valid = np.asarray(peaks.valid)
     found = np.stack([peaks.y_px, peaks.x_px], 1)[valid]
     assert valid.sum() == len(yx)

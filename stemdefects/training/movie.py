@@ -1,0 +1,268 @@
+"""Training on labels made from the user's own movie (`labels=fourier input=<movie>`), and starting from a model.
+
+What a movie gives looks to the trainer like what the simulator gives: `key -> (image, Truth)`. Without a known crystal
+the network learns one floating site, `defect`, that may be `dark` or `bright` anywhere; starting from a model of a
+crystal (`training.init`) the labels are put on that crystal's own columns.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stemdefects import schema
+from stemdefects.crystal import material as crystal
+from stemdefects.errors import UserError
+from stemdefects.inference import resample
+from stemdefects.io import movie as movies
+from stemdefects.io import runs
+from stemdefects.labels import fourier, fourier_figures, fourier_sampler, fourier_sites
+from stemdefects.labels.fourier_lattice import find_lattice
+
+HELD_OUT = "held_out"
+NOMINAL_NM = 0.3  # lattice constant where nothing says how long a pixel is
+PLAUSIBLE_NM = (0.15, 1.5)  # lattice constants
+ENOUGH = 5  # defects in the held-out part, else whole frames are held out
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A labelled movie. `train` and `test`: (N, H, W) bool, where labels serve training and validation; pixel_size_nm:
+    of the labelled frames, which are at the model's sampling; columns: what is labelled; notes: lines for people."""
+
+    labels: fourier.MovieLabels
+    columns: fourier_sampler.Columns
+    pixel_size_nm: float
+    train: np.ndarray
+    test: np.ndarray
+    floating: bool
+    notes: tuple[str, ...]
+
+    def simulator(self, cfg: schema.TrainRoot, size_px: int, held_out: bool) -> Callable:
+        """`(key, dose) -> (image, Truth)` of training or of validation pieces; the dose is the movie's own."""
+        settings = cfg.labels.fourier
+        sample = fourier_sampler.make_sampler(
+            self.labels, self.columns, settings, size_px, self.pixel_size_nm, self.test if held_out else self.train,
+            augment=settings.augment and not held_out, plant=self.floating,
+        )  # fmt: skip
+        return lambda key, dose=None: sample(key)
+
+    def report(self, run: runs.Run, tracker: Any) -> None:
+        """Print what was found, draw each step and write the labels as a table into the run folder."""
+        labels = self.labels
+        for note in self.notes:
+            print(f"labels: {note}", flush=True)
+        for warning in labels.warnings:
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
+        path = fourier_figures.draw(labels, self.test, run.path / "figures" / "labels.png")
+        tracker.image("labels", path)
+        np.savetxt(
+            run.path / "labels.csv",
+            np.column_stack([labels.defects.yx * [1, 1], labels.defects.z, labels.sure.mean(0)]),
+            header="y_px,x_px,significance,share_of_frames_sure (px of the model's sampling, first frame)",
+            delimiter=",", fmt="%.3f", comments="",
+        )  # fmt: skip
+        tracker.summary({
+            "labels_dark": int((labels.defects.z < 0).sum()),
+            "labels_bright": int((labels.defects.z > 0).sum()),
+            "labels_threshold": float(labels.level),
+            "labels_frames": len(labels.frames),
+        })  # fmt: skip
+
+
+def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainRoot, Source | None, Any]:
+    """(config to train with, the labelled movie or None, weights to start from or None).
+
+    The config is changed where the movie or the model decides: material, model, prior, validation sets. Raises UserError
+    when a movie is asked for and not given, or cannot be labelled.
+    """
+    movie_wanted = cfg.labels.source == "movie"
+    if cfg.labels.source not in ("movie", "simulation"):
+        raise UserError(f"labels.source={cfg.labels.source}: there are: movie, simulation")
+    if cfg.input is not None and not movie_wanted:
+        raise UserError(f"input={cfg.input} is used with labels=fourier (labels={cfg.labels.name} needs no movie)")
+    if movie_wanted and cfg.input is None:
+        raise UserError(f"labels={cfg.labels.name} makes labels from a movie; say input=<movie or image file>")
+    if movie_wanted and cfg.model.frames > 1:
+        raise UserError(f"labels={cfg.labels.name}: trains on single frames; model.frames={cfg.model.frames} must be 1")
+    cfg, params, start = _start(cfg, resumed)
+    if not movie_wanted:
+        return cfg, None, params
+    known = None
+    if start is not None and not start.sites[0].floating:
+        known = start
+    elif resumed and not crystal.from_config(cfg.material).sites[0].floating:
+        known = crystal.from_config(cfg.material)
+    source, cell_nm = _source(cfg, known)
+    if resumed:
+        return cfg, source, params
+    cfg = dataclasses.replace(cfg)
+    validation = dataclasses.replace(cfg.training.validation)
+    if known is None:
+        cfg.material = measured_material(cell_nm)
+        counts = np.bincount(source.columns.state, minlength=3)[1:] + 1.0
+        share = counts / counts.sum() * 0.999
+        cfg.labels = dataclasses.replace(cfg.labels, prior={"dark": float(share[0]), "bright": float(share[1])})
+        validation.doses_e_per_px = {HELD_OUT: 0.0}
+    else:
+        validation.doses_e_per_px = {**validation.doses_e_per_px, HELD_OUT: 0.0}
+    cfg.training = dataclasses.replace(cfg.training, validation=validation)
+    return cfg, source, params
+
+
+def _start(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any, crystal.Material | None]:
+    """The config with the model and material of `training.init`, its weights, its material."""
+    if cfg.training.init is None or resumed:
+        return cfg, None, None
+    from stemdefects.models import artifact
+
+    name = str(cfg.training.init)
+    folder = Path(name) if (Path(name) / "model.json").is_file() else runs.resolve(cfg.runs_dir, name).model_dir
+    model = artifact.load(folder)
+    cfg = dataclasses.replace(cfg)
+    cfg.model, cfg.material = model.config["model"], model.config["material"]
+    if not model.material.sites[0].floating:
+        cfg.labels = dataclasses.replace(
+            cfg.labels, prior=model.config["labels"].prior, heat_sigma_px=model.config["labels"].heat_sigma_px
+        )
+    print(f"starting from model {model.id} ({model.material.name}, {cfg.model.name})", flush=True)
+    return cfg, jax.device_get(model.params), model.material
+
+
+def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Source, np.ndarray]:
+    """Read, resample, label and split the movie; and the (2, 2) lattice vectors in nm."""
+    settings = cfg.labels.fourier
+    movie = movies.read(str(cfg.input), settings.signal)
+    where = Path(str(cfg.input)).name
+    frames, indices, warnings = fourier.read_frames(movie, settings)
+    lattice = find_lattice(frames, where)
+    pixel_nm, notes = _pixel_size(movie, settings, lattice, known, where)
+    scale = pixel_nm / cfg.model.pixel_size_nm
+    if abs(scale - 1) > 0.08:  # as in inference: nearer samplings are left as they are
+        shape = resample.resampled_shape(frames.shape[1:], scale)
+        rows, columns = (resample.weights(n, scale, m) for n, m in zip(frames.shape[1:], shape, strict=True))
+        frames = np.einsum("bHW,hH,wW->bhw", frames, rows, columns, optimize=True)
+        pixel_nm = cfg.model.pixel_size_nm
+    labels = fourier.label(frames, settings, where, indices)
+    labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
+    if known is None:
+        columns = fourier_sampler.defect_columns(labels)
+    else:
+        columns, labels = fourier_sites.crystal_columns(labels, known, pixel_nm, cfg.labels)
+    train, test, how = split(labels, settings.held_out)
+    n_dark = int((labels.defects.z < 0).sum())
+    notes += [
+        f"lattice of {labels.lattice.spacing_px:.2f} px ({len(labels.lattice.peaks)} Bragg peaks) in "
+        f"{len(labels.frames)} frame(s) of {where}",
+        f"{n_dark} dark and {len(labels.defects.z) - n_dark} bright defects beyond {labels.level:.1f} times the noise; "
+        f"validation on {how}",
+    ]
+    source = Source(labels, columns, pixel_nm, train, test, known is None, tuple(notes))
+    return source, labels.lattice.vectors_px * pixel_nm
+
+
+def _pixel_size(movie, settings, lattice, known, where) -> tuple[float, list[str]]:
+    """Sampling of the movie in nm per px, from the best that is known, and what to tell about it."""
+    smallest = float(np.linalg.norm(lattice.vectors_px, axis=1).min())
+    constant = settings.lattice_constant_nm
+    if constant is None and known is not None:
+        constant = known.a_nm  # a model of a crystal knows its lattice better than any file
+    if constant is not None:
+        area = abs(np.linalg.det(lattice.vectors_px))
+        if known is not None:
+            return float(np.sqrt(known.cell_area_nm2 / area)) * constant / known.a_nm, []
+        return constant / smallest, []
+    stated = settings.pixel_size_nm or movie.pixel_size_nm
+    if stated is not None and PLAUSIBLE_NM[0] < stated * smallest < PLAUSIBLE_NM[1]:
+        return float(stated), []
+    if stated is not None:
+        reason = f"{where}: {stated:.4g} nm/px would mean a lattice constant of {stated * smallest:.3g} nm"
+    else:
+        reason = f"{where} does not state its pixel size"
+    return NOMINAL_NM / smallest, [
+        f"{reason}; taking {NOMINAL_NM} nm as the lattice constant, so lengths in nm are only relative (set "
+        "labels.fourier.lattice_constant_nm or labels.fourier.pixel_size_nm)"
+    ]
+
+
+def split(labels: fourier.MovieLabels, held_out: float) -> tuple[np.ndarray, np.ndarray, str]:
+    """(N, H, W) masks of training and validation, and in words how they were parted.
+
+    The right-hand part of every frame is held out; where it would hold fewer than `ENOUGH` defects, the last frames
+    are; a single frame with few defects serves both, which is said.
+    """
+    if not 0 < held_out < 0.9:
+        raise UserError(f"labels.fourier.held_out={held_out}: must lie between 0 and 0.9")
+    n, height, width = labels.frames.shape
+    gap = 0.5 * labels.lattice.spacing_px
+    edge = width * (1 - held_out)
+    x = labels.defects.yx[:, 1]
+    place = np.broadcast_to(np.arange(width), (n, height, width))
+    if (x > edge + gap).sum() >= ENOUGH and (x < edge - gap).sum() >= ENOUGH:
+        return place < edge - gap, place >= edge + gap, f"the right {held_out:.0%} of the frames"
+    whole = np.ones((n, height, width), bool)
+    if n > 1:
+        last = max(1, round(held_out * n))
+        late = np.arange(n)[:, None, None] >= n - last
+        return whole & ~late, whole & late, f"the last {last} of {n} frames (too few defects to hold out a part)"
+    return whole, whole, "the same frame (too few defects to hold any out: scores are optimistic)"
+
+
+def measured_material(vectors_nm: np.ndarray) -> schema.MaterialConfig:
+    """A crystal of which only the lattice is known, (2, 2) rows (y, x) in nm, with one floating site for defects."""
+    a_nm = float(np.linalg.norm(vectors_nm, axis=1).min())
+    state = {"crystal": {"column": 1}, "dark": {}, "bright": {"column": 2}}
+    return schema.MaterialConfig(
+        name="measured",
+        a_nm=a_nm,
+        lattice_vectors_a=(np.asarray(vectors_nm) / a_nm).tolist(),
+        sites={"defect": schema.SiteConfig([0.0, 0.0], "crystal", floating=True)},
+        voltages_kv=[100.0],
+        haadf_cross_section_nm2=[1e-4],
+        species={"column": schema.SpeciesConfig([1.0])},
+        states={name: schema.StateConfig("defect", atoms) for name, atoms in state.items()},
+        kinds={name: schema.KindConfig(name) for name in ("dark", "bright")},
+    )
+
+
+def mixed_draw(simulated: Callable, movie: Callable, share: float) -> Callable:
+    """(step_key, keys) -> a batch, simulated with probability `share`, else from the movie: one kind per step.
+
+    Both are `(key) -> (frames, Targets, Truth)`; their lists of columns are filled up to one length.
+    """
+    lengths = [jax.eval_shape(make, jax.random.key(0))[2].site.shape[0] for make in (simulated, movie)]
+    longest = max(lengths)
+
+    def batch(make):
+        def draw(keys):
+            frames, targets, truth = jax.vmap(make)(keys)
+            return (
+                frames,
+                _filled(targets, longest, ("cell", "weight", "offset", "site", "state")),
+                _filled(
+                    truth, longest, ("y_px", "x_px", "site", "state", "valid", "complex", "complex_kind", "orientation")
+                ),
+            )
+
+        return draw
+
+    def draw(step_key, keys):
+        pick = jax.random.uniform(jax.random.fold_in(step_key, 0x313)) < share
+        return jax.lax.cond(pick, batch(simulated), batch(movie), keys)
+
+    return draw
+
+
+def _filled(columns: Any, length: int, names: tuple[str, ...]) -> Any:
+    """A NamedTuple whose fields `names` (B, N, ...) are filled up with zeros (no weight, not valid) to `length`."""
+
+    def fill(value):
+        missing = length - value.shape[1]
+        return jnp.pad(value, [(0, 0), (0, missing)] + [(0, 0)] * (value.ndim - 2))
+
+    return columns._replace(**{name: fill(getattr(columns, name)) for name in names if hasattr(columns, name)})

@@ -1,0 +1,141 @@
+"""Interrupted, killed and damaged trainings end with the very weights of an undisturbed one."""
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemdefects.errors import UserError
+from stemdefects.io import runs
+from stemdefects.training import resume
+
+
+class Trainings:
+    """Starts `train.py` as a user does."""
+
+    def __init__(self, python, root, environment, overrides, runs_dir):
+        self.command = [python, "train.py", f"runs_dir={runs_dir}"]
+        self.overrides, self.root, self.environment, self.runs_dir = overrides, root, environment, Path(runs_dir)
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [*self.command, *arguments], cwd=self.root, env=self.environment, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def new(self, *extra):
+        return self.start(*self.overrides, *extra)
+
+    def finish(self, child):
+        out, errors = child.communicate(timeout=400)
+        assert child.returncode == 0, errors
+        return out, errors
+
+    def wait_for_step(self, child, run_id, step):
+        folder = self.runs_dir / run_id / "checkpoints"
+        deadline = time.time() + 300
+        while time.time() < deadline and child.poll() is None:
+            if any(p.name.isdigit() and int(p.name) >= step for p in folder.glob("*")):
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"no checkpoint {step}: {child.communicate()}")
+
+    def newest(self):
+        return runs.list_ids(self.runs_dir)[-1]
+
+
+def weights(folder):
+    with np.load(folder / "model" / "weights.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.fixture(scope="module")
+def trainings(python, root, child_environment, tiny, tmp_path_factory):
+    return Trainings(python, root, child_environment, tiny, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trainings):
+    out, _ = trainings.finish(trainings.new())
+    run_id = trainings.newest()
+    assert run_id in out and "| Mo_W |" in out
+    return trainings.runs_dir / run_id
+
+
+def test_killed_interrupted_and_damaged_run_ends_bit_identical(trainings, undisturbed):
+    often = "training.checkpoint_minutes=0.00001"
+    child = trainings.new(often)
+    while len(runs.list_ids(trainings.runs_dir)) < 2:
+        time.sleep(0.05)
+        assert child.poll() is None, child.communicate()
+    run_id = trainings.newest()
+    folder = trainings.runs_dir / run_id
+
+    trainings.wait_for_step(child, run_id, 2)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=120)
+    assert child.returncode == 130, errors
+    stopped = re.search(r"stopped at step (\d+), saved; go on with: python train.py run=(\S+)", errors)
+    assert stopped and stopped.group(2) == run_id and "Traceback" not in errors
+    assert (folder / "checkpoints" / stopped.group(1)).is_dir()
+    assert int(stopped.group(1)) < 10, "the machine was too fast for this test"
+
+    child = trainings.start(f"run={run_id}", often)
+    trainings.wait_for_step(child, run_id, int(stopped.group(1)) + 1)
+    child.kill()
+    child.communicate()
+
+    steps = sorted(int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit())
+    assert len(steps) >= 2
+    for path in (folder / "checkpoints" / str(steps[-1])).rglob("*"):
+        if path.is_file() and path.stat().st_size > 100:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    out, errors = trainings.finish(trainings.start(f"run={run_id}"))
+    assert f"checkpoint {steps[-1]} in" in errors and "trying the one before" in errors
+    assert f"from step {steps[-2]}" in out
+
+    expected, got = weights(undisturbed), weights(folder)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        assert value.tobytes() == got[name].tobytes(), name
+    assert runs.Run(folder).read_summary()["model_id"] == runs.Run(undisturbed).read_summary()["model_id"]
+
+
+def test_resuming_with_another_config_is_refused_with_both_values(undisturbed, tiny_config):
+    run = runs.Run(undisturbed)
+    stored = resume.stored_config(run, tiny_config(training__learning_rate=0.5), [])
+    assert stored.training.learning_rate == 3e-3 and stored.model.filters == [8, 8]
+    with pytest.raises(UserError, match=r"training.learning_rate was 0.003 when it started and is 0.5 now"):
+        resume.stored_config(run, tiny_config(training__learning_rate=0.5), ["training.learning_rate=0.5"])
+    with pytest.raises(UserError, match=r"model.filters was \[8, 8\] .* is \[16, 16\] now"):
+        resume.stored_config(run, tiny_config(model__filters=[16, 16]), ["model=unet_small"])
+    resume.stored_config(run, tiny_config(seed=0), ["seed=0", "model=unet_small", f"run={run.id}"])
+    with pytest.raises(UserError, match="seed was 0 when it started and is 7 now"):
+        resume.stored_config(run, tiny_config(seed=7), ["seed=7"])
+
+
+def test_checkpoint_of_another_network_is_refused(undisturbed, tiny_config):
+    import jax
+
+    from stemdefects.training import state, task
+    from stemdefects.training.checkpoints import Checkpoints
+
+    cfg = tiny_config(model__filters=[8, 12])
+    the_task = task.from_config(cfg)
+    other = jax.eval_shape(
+        lambda key: state.blank(the_task.init(key), state.optimizer(cfg.training), the_task.material.n_states),
+        jax.random.key(0),
+    )
+    checkpoints = Checkpoints(undisturbed / "checkpoints")
+    with pytest.raises(UserError, match=r"has shape \(.*\), the config makes \(.*\)"):
+        checkpoints.restore(other)
+    checkpoints.close()
+
+
+def test_a_run_without_training_cannot_be_resumed(tmp_path, tiny_config):
+    with pytest.raises(UserError, match="was not made by train.py"):
+        resume.stored_config(runs.create(tmp_path), tiny_config(), [])

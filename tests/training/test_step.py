@@ -1,0 +1,116 @@
+"""One update is the same however many devices share it, and is compiled once."""
+
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stemdefects import config
+from stemdefects.errors import UserError
+from stemdefects.training import step
+
+
+@pytest.fixture(scope="module")
+def by_devices(tmp_path_factory, child_environment, python):
+    """Results of the child process on 1, 2 and 4 fake devices (run side by side)."""
+    from omegaconf import OmegaConf
+
+    folder = tmp_path_factory.mktemp("steps")
+    names = {"material": "ws2_mo", "simulation": "train", "labels": "simulated", "model": "unet_small"}
+    groups = {g: config.to_plain(config.load_group(g, n)) for g, n in (names | {"training": "quick"}).items()}
+    groups["inference"] = config.to_plain(config.load_group("inference", "default"))
+    groups["logging"] = config.to_plain(config.load_group("logging", "disabled"))
+    groups["model"] |= {"filters": [8, 8], "depths": [1, 1]}
+    groups["training"] |= {"batch_size": 4, "size_px": 32}
+    groups["simulation"]["regions"] |= {
+        f"{name}_probability": 0.0 for name in ("phase_1T", "twin", "amorphous", "hole")
+    }
+    groups["simulation"]["defects"]["line_probability"] = 0.0
+    OmegaConf.save(OmegaConf.create(groups), folder / "config.yaml")
+    script = Path(__file__).parent / "steps_on_devices.py"
+    children = {
+        n: subprocess.Popen(
+            [python, str(script), str(n), str(folder / "config.yaml"), str(folder / f"{n}.npz")],
+            env=child_environment, stderr=subprocess.PIPE, text=True,
+        )
+        for n in (1, 2, 4)
+    }  # fmt: skip
+    for child in children.values():
+        _, errors = child.communicate(timeout=400)
+        assert child.returncode == 0, errors
+    return {n: dict(np.load(folder / f"{n}.npz")) for n in children}
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_devices_share_a_batch_without_changing_the_update(by_devices, n):
+    one, many = by_devices[1], by_devices[n]
+    np.testing.assert_allclose(many["losses"], one["losses"], rtol=2e-4)
+    np.testing.assert_array_equal(many["counts"], one["counts"])  # the very same images
+    for name in one:
+        if name.startswith("first/"):  # later steps drift apart by Adam's division
+            np.testing.assert_allclose(many[name], one[name], atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_step_compiles_once_and_donates(by_devices, n):
+    at_first, at_last = by_devices[n]["compilations"]
+    assert at_first >= 1 and at_last == at_first
+    assert by_devices[n]["donated"]
+
+
+def test_batch_must_divide_by_the_devices(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
+    with pytest.raises(UserError, match=r"batch_size=8 does not divide by the 3 devices; take 6 or 9"):
+        step.sample_indices(8)
+    assert step.sample_indices(9).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_loss_against_a_plain_loop():
+    """The batched, gathered loss equals sums written out column by column."""
+    from stemdefects.labels.simulated import Targets
+    from stemdefects.models.states import site_mask
+    from stemdefects.models.unet import Outputs
+    from stemdefects.training import losses
+
+    rng = np.random.default_rng(0)
+    b, h, w, n, site_of_state = 2, 5, 6, 7, [0, 0, 1, 1, 1]
+    outputs = Outputs(
+        rng.normal(size=(b, h, w, 2)), rng.normal(size=(b, h, w, 5)), rng.normal(size=(b, h, w, 2, 2)),
+        rng.normal(size=(b, h, w, 2)), rng.normal(size=(b, h, w, 4)),
+    )  # fmt: skip
+    site = rng.integers(0, 2, (b, n))
+    state = np.array([[rng.choice(np.flatnonzero(np.array(site_of_state) == g)) for g in row] for row in site])
+    targets = Targets(
+        rng.uniform(size=(b, h, w, 2)), rng.dirichlet(np.ones(4), (b, h, w)), rng.integers(0, h * w, (b, n, 4)),
+        rng.uniform(size=(b, n, 4)), rng.normal(size=(b, n, 4, 2)), site, state,
+    )  # fmt: skip
+    weight = rng.uniform(0.5, 2, 5)
+    mask = site_mask(site_of_state, 2)
+    got = losses.sums(
+        Outputs(*map(jnp.asarray, outputs)), Targets(*map(jnp.asarray, targets)), mask, jnp.asarray(weight)
+    )
+    expected = dict.fromkeys(losses.Parts._fields, 0.0)
+    p, t = 1 / (1 + np.exp(-outputs.presence)), targets.presence
+    expected["presence"] = (t * np.log(t / p) + (1 - t) * np.log((1 - t) / (1 - p))).sum()
+    log_region = outputs.region - np.log(np.exp(outputs.region).sum(-1, keepdims=True))
+    expected["region"] = -(targets.region * log_region).sum()
+    for i in range(b):
+        for j in range(n):
+            for k in range(4):
+                row, column = divmod(int(targets.cell[i, j, k]), w)
+                g, share = site[i, j], targets.weight[i, j, k]
+                own = np.flatnonzero(mask[g])
+                logits = outputs.state[i, row, column]
+                log_p = logits[state[i, j]] - np.log(np.exp(logits[own]).sum())
+                expected["state"] -= share * weight[state[i, j]] * log_p
+                error = outputs.offset[i, row, column, g] - targets.offset[i, j, k]
+                a = np.abs(error)
+                expected["offset"] += share * np.where(a <= 0.5, 0.5 * a**2, 0.5 * (a - 0.25)).sum()
+                s = outputs.log_sigma[i, row, column, g]
+                expected["sigma"] += share * (0.5 * np.minimum(error**2, 9).sum() * np.exp(-2 * s) + 2 * s)
+    for name, value in expected.items():
+        assert float(getattr(got, name)) == pytest.approx(value, rel=1e-4), name
