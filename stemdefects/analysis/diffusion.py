@@ -84,7 +84,7 @@ def cve(tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None
     with dt the mean time between successive detections of a track.
 
     Unbiased under localisation error (Vestergaard, Blainey and Flyvbjerg, Phys. Rev. E 89, 022726 (2014));
-    interval D +- t times the bootstrap error over tracks.
+    interval from the bootstrap error over tracks (`bootstrap.positive_interval`).
 
     Args:
         tracks: positions in any length unit.
@@ -99,19 +99,19 @@ def cve(tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None
     useful = sums["pairs"] > 0
     n = int(useful.sum())
     if n == 0:
-        return _failed("cve", "No track has three detections in successive frames.", tracks.n_tracks)
+        return _failed("cve", "No track has three detections.", tracks.n_tracks)
     useful = sums["steps"] > 0
     sums = {name: value[useful] for name, value in sums.items()}
     value, sigma2, axes = _cve_values({name: v.sum() for name, v in sums.items()})
     weights = bootstrap.weights(len(sums["steps"]), n_bootstrap, rng)
     again, sigma2_again, axes_again = _cve_values({name: weights @ v for name, v in sums.items()})
-    low, high = bootstrap.t_interval(value, again, n)
+    low, high = bootstrap.positive_interval(value, again, bootstrap.effective_number(sums["time"]))
     warning = []
     if sums["square_y"].sum() + sums["square_x"].sum() == 0:
         warning.append("No detection ever moved: the positions carry no localisation error, so this is no measurement.")
         low = high = np.nan
     elif n < 3:
-        warning.append(f"Only {n} tracks of three or more successive frames: no interval.")
+        warning.append(f"Only {n} tracks of three or more detections: no interval.")
     elif n < 10:
         warning.append(f"Only {n} tracks: the interval is rough.")
     if low <= 0:
@@ -207,7 +207,7 @@ def msd(tracks: Tracks, max_lag: int = 20, n_bootstrap: int = 1000, rng=None) ->
         curves, numbers_again = (weights @ squares) / (weights @ numbers), weights @ numbers
     again = _line(times, curves, numbers_again, lags)[0] / 4
     n = int((numbers[:, 0] > 0).sum())
-    low, high = bootstrap.t_interval(value / 4, again, n)
+    low, high = bootstrap.positive_interval(value / 4, again, bootstrap.effective_number(numbers[:, 0]))
     alpha = _exponent(times, curve, offset, counts)
     alphas = np.array([_exponent(times, c, o, counts) for c, o in zip(
         curves[:200], _line(times, curves[:200], numbers_again[:200], lags)[1], strict=True)])  # fmt: skip

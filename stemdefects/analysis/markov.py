@@ -28,73 +28,78 @@ def _lengths(observed: np.ndarray) -> np.ndarray:
     return np.where(seen.any(-1), last, 0)
 
 
-def emission(observed: np.ndarray, C: np.ndarray) -> np.ndarray:
-    """Likelihood of each observation in each state, (B, N, L, S); ones where nothing was seen.
-
-    Args:
-        observed: (B, N, L) int.
-        C: (B, S, O) probability of each label given the state.
-    """
-    batch = np.arange(len(C))[:, None, None]
-    by_label = np.swapaxes(C, 1, 2)[batch, np.maximum(observed, 0)]
-    return np.where((observed >= 0)[..., None], by_label, 1.0)
+def _live(lengths: np.ndarray) -> np.ndarray:
+    """For each frame, how many traces from the front have to be stepped: few, when long traces come first."""
+    length = int(lengths.max(initial=0))
+    reach = np.where(np.arange(length)[:, None, None] < lengths, np.arange(1, lengths.shape[1] + 1), 0)
+    return reach.max((1, 2)) if length else np.empty(0, int)
 
 
-def _forward(E, P, start, inside):
+def longest_first(observed: np.ndarray) -> np.ndarray:
+    """Traces (B, N, L) in order of falling length, cut to the longest: the same chains, stepped faster."""
+    lengths = _lengths(observed)
+    order = np.argsort(-lengths, axis=1, kind="stable")
+    return np.take_along_axis(observed, order[..., None], 1)[..., : int(lengths.max(initial=0))]
+
+
+def _emission(labels: np.ndarray, C: np.ndarray) -> np.ndarray:
+    """Likelihood of labels (B, n) in each state, (B, n, S); ones where nothing was seen (-1)."""
+    padded = np.concatenate([C.swapaxes(1, 2), np.ones((len(C), 1, C.shape[1]))], 1)
+    return padded[np.arange(len(C))[:, None], labels]
+
+
+def _forward(observed, P, C, start, lengths, live):
     """Filtered state probabilities (L, B, N, S) and log likelihood of each trace (B, N)."""
-    length = E.shape[2]
-    alpha = np.empty((length, *E.shape[:2], E.shape[3]))
-    total = np.zeros(E.shape[:2])
-    current = np.broadcast_to(start[:, None], alpha.shape[1:])
-    for t in range(length):
-        predicted = current if t == 0 else current @ P
-        joint = predicted * E[:, :, t]
-        norm = joint.sum(-1)
-        now = inside[:, :, t]
-        total += np.where(now, np.log(np.maximum(norm, 1e-300)), 0.0)
-        current = np.where(now[..., None], joint / np.maximum(norm, 1e-300)[..., None], current)
-        alpha[t] = current
+    alpha = np.zeros((len(live), *observed.shape[:2], C.shape[1]))
+    total = np.zeros(observed.shape[:2])
+    for t, n in enumerate(live):
+        predicted = np.broadcast_to(start[:, None], alpha[0].shape) if t == 0 else alpha[t - 1, :, :n] @ P
+        joint = predicted * _emission(observed[:, :n, t], C)
+        norm = np.maximum(joint.sum(-1), 1e-300)
+        total[:, :n] += np.where(lengths[:, :n] > t, np.log(norm), 0.0)
+        alpha[t, :, :n] = joint / norm[..., None]
     return alpha, total
 
 
 def log_likelihood(observed, P, C, start) -> np.ndarray:
     """Log likelihood of every trace, (B, N). Arrays as in `expectation`."""
-    inside = np.arange(observed.shape[-1]) < _lengths(observed)[..., None]
-    return _forward(emission(observed, C), P, start, inside)[1]
+    lengths = _lengths(observed)
+    return _forward(observed, P, C, start, lengths, _live(lengths))[1]
 
 
 def expectation(observed, P, C, start):
     """Expected counts given the data (the E step).
 
     Args:
-        observed: (B, N, L) labels, -1 missing.
+        observed: (B, N, L) labels, -1 missing; quickest with `longest_first`.
         P: (B, S, S); C: (B, S, O); start: (B, S).
 
     Returns:
         (transitions (B, S, S), labels (B, S, O), starts (B, S), log likelihood (B,)).
     """
-    inside = np.arange(observed.shape[-1]) < _lengths(observed)[..., None]
-    E = emission(observed, C)
-    alpha, total = _forward(E, P, start, inside)
-    size, n_labels = C.shape[1:]
-    transitions, labels = np.zeros_like(P), np.zeros_like(C)
-    beta = np.ones(alpha.shape[1:])
+    lengths = _lengths(observed)
+    live = _live(lengths)
+    alpha, total = _forward(observed, P, C, start, lengths, live)
+    transitions, labels, starts = np.zeros_like(P), np.zeros_like(C), np.zeros_like(start)
+    beta = np.ones((*observed.shape[:2], C.shape[1]))
     batch = np.broadcast_to(np.arange(len(C))[:, None], observed.shape[:2])
-    for t in range(observed.shape[-1] - 1, -1, -1):
-        now = inside[:, :, t]
-        gamma = alpha[t] * beta
-        gamma = np.where(now[..., None], gamma / np.maximum(gamma.sum(-1, keepdims=True), 1e-300), 0.0)
-        seen = now & (observed[:, :, t] >= 0)
-        np.add.at(labels.swapaxes(1, 2), (batch[seen], observed[:, :, t][seen]), gamma[seen])
+    for t in range(len(live) - 1, -1, -1):
+        n = live[t]
+        now = (lengths[:, :n] > t)[..., None]
+        gamma = alpha[t, :, :n] * beta[:, :n]
+        gamma = np.where(now, gamma / np.maximum(gamma.sum(-1, keepdims=True), 1e-300), 0.0)
+        seen = now[..., 0] & (observed[:, :n, t] >= 0)
+        np.add.at(labels.swapaxes(1, 2), (batch[:, :n][seen], observed[:, :n, t][seen]), gamma[seen])
         if t == 0:
             starts = gamma.sum(1)
             break
-        weighted = E[:, :, t] * beta
-        pair = np.einsum("bni,bnj->bnij", alpha[t - 1], weighted) * P[:, None]
-        norm = np.maximum(pair.sum((-1, -2)), 1e-300)
-        transitions += np.where(now, 1 / norm, 0.0)[..., None, None].__mul__(pair).sum(1)
+        weighted = _emission(observed[:, :n, t], C) * beta[:, :n]
+        before = alpha[t - 1, :, :n]
+        norm = np.einsum("bni,bij,bnj->bn", before, P, weighted, optimize=True)
+        share = np.where(now, before / np.maximum(norm, 1e-300)[..., None], 0.0)
+        transitions += share.swapaxes(1, 2) @ weighted * P
         earlier = weighted @ P.swapaxes(1, 2)
-        beta = np.where(now[..., None], earlier / np.maximum(earlier.max(-1, keepdims=True), 1e-300), beta)
+        beta[:, :n] = np.where(now, earlier / np.maximum(earlier.max(-1, keepdims=True), 1e-300), beta[:, :n])
     return transitions, labels, starts, total.sum(1)
 
 
@@ -121,6 +126,7 @@ def em(observed, C=None, prior: float = 1.0, confusion_weight: float = 20.0, n_i
     Returns:
         (P (B, S, S), C (B, S, S), start (B, S), log likelihood (B,)).
     """
+    observed = longest_first(observed)
     B = len(observed)
     size = int(observed.max(initial=0)) + 1 if C is None else np.shape(C)[-2]
     joint = C is None
@@ -155,18 +161,18 @@ def _dirichlet(counts: np.ndarray, rng) -> np.ndarray:
 
 def sample_paths(observed, P, C, start, rng) -> np.ndarray:
     """One path of hidden states per trace from its posterior, (B, N, L); -1 after a trace's end."""
-    inside = np.arange(observed.shape[-1]) < _lengths(observed)[..., None]
-    alpha, _ = _forward(emission(observed, C), P, start, inside)
+    lengths = _lengths(observed)
+    live = _live(lengths)
+    alpha, _ = _forward(observed, P, C, start, lengths, live)
     path = np.full(observed.shape, MISSING)
     batch = np.arange(len(P))[:, None]
-    following = np.zeros(observed.shape[:2], int)
-    goes_on = np.zeros(observed.shape[:2], bool)
-    to = P.swapaxes(1, 2)
-    for t in range(observed.shape[-1] - 1, -1, -1):
-        weights = np.where(goes_on[..., None], alpha[t] * to[batch, following], alpha[t])
-        following = _draw(weights, rng)
-        goes_on = inside[:, :, t]
-        path[:, :, t] = np.where(goes_on, following, MISSING)
+    to = np.concatenate([P.swapaxes(1, 2), np.ones((len(P), 1, P.shape[1]))], 1)  # -1: nothing follows
+    following = np.full(observed.shape[:2], MISSING)
+    for t in range(len(live) - 1, -1, -1):
+        n = live[t]
+        drawn = _draw(alpha[t, :, :n] * to[batch, following[:, :n]], rng)
+        following[:, :n] = np.where(lengths[:, :n] > t, drawn, MISSING)
+        path[:, :n, t] = following[:, :n]
     return path
 
 
@@ -196,6 +202,7 @@ def gibbs(
         `Posterior` of `n_samples` after `n_burn` sweeps.
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    observed = longest_first(observed)
     P, confusion, start = start_from or em(observed, C, prior, confusion_weight, n_iter=40)[:3]
     size = P.shape[-1]
     believed = confusion_weight * np.broadcast_to(guess_confusion(size), P.shape)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.analysis import classes, diffusion, drift, kinetics, linking, states, tracks, transitions
+from stemdefects.analysis import classes, drift, kinetics, linking, motion, states, switching, tracks, transitions
 from stemdefects.analysis import truth as truths
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.schema import AnalysisConfig
 
-ALL = "all kinds"
+ALL = motion.ALL
 
 
 @dataclass
@@ -30,10 +30,10 @@ class Analysis:
     events: np.ndarray
     counts: kinetics.Counts
     classes: classes.Classes | None = None
-    diffusion: dict[str, dict[str, diffusion.Diffusion]] = field(default_factory=dict)
-    gate_scan: dict[str, list[tuple]] = field(default_factory=dict)
+    motion: motion.Motion = field(default_factory=motion.Motion)
     chain: states.Chain | None = None
     transitions: dict[str, transitions.Transitions] = field(default_factory=dict)
+    stationarity: dict | None = None
     estimates: list[Estimate] = field(default_factory=list)
     truth: truths.Truth | None = None
     scores: list[truths.Score] = field(default_factory=list)
@@ -49,10 +49,7 @@ class Analysis:
 
     def track_kinds(self) -> np.ndarray:
         """(n_tracks,) most frequent kind of each track."""
-        kinds, index = np.unique(self.found.kinds, return_inverse=True)
-        votes = np.zeros((self.tracks.n_tracks, len(kinds)))
-        np.add.at(votes, (self.tracks.track, index[self.tracks.index]), 1)
-        return kinds[votes.argmax(1)] if len(kinds) and self.tracks.n_tracks else np.empty(0, "U1")
+        return motion.track_labels(self.tracks, self.found.kinds)
 
 
 def analyse(
@@ -99,9 +96,11 @@ def analyse(
     _classes(result, seed)
     clock("classes")
     _counts(result, rng)
-    _diffusion(result, corrected, sites, rng)
+    result.motion = motion.run(found, corrected, linked, a, sites, cfg, rng, _dose_per_time(found, cfg))
+    result.estimates += result.motion.estimates
+    result.notes += result.motion.notes
     clock("diffusion")
-    _transitions(result, rng)
+    _transitions(result, rng, progress)
     clock("transitions")
     if truth is not None:
         _compare(result)
@@ -207,6 +206,18 @@ def _link(found, corrected, gate, cfg, sites, progress) -> linking.Links:
     )  # fmt: skip
 
 
+def _dose_per_time(found: Detections, cfg: AnalysisConfig) -> float | None:
+    """Electrons per nm^2 and second, when the dose is known."""
+    if found.frame_time_s is None:
+        return None
+    if cfg.table.dose_e_per_nm2_per_frame:
+        return cfg.table.dose_e_per_nm2_per_frame / found.frame_time_s
+    per_px = found.attrs.get("dose_e_per_px")
+    if per_px and found.pixel_size_nm:
+        return float(per_px) / found.pixel_size_nm**2 / found.frame_time_s
+    return None
+
+
 def _field_area(found: Detections, movie) -> float | None:
     """Area of the field of view in nm^2; from the movie's size, the table's, else the extent of the detections."""
     if found.pixel_size_nm is None:
@@ -258,122 +269,19 @@ def _counts(result: Analysis, rng) -> None:
                 n=d.n_frames, n_of="frames"))  # fmt: skip
 
 
-def moving_subjects(result: Analysis) -> dict[str, np.ndarray]:
-    """Which tracks count for which kind: name -> (n_tracks,) bool, long tracks only."""
-    cfg = result.cfg
-    long = result.tracks.lengths >= cfg.linking.min_length
-    kinds = result.track_kinds()
-    wanted = cfg.diffusion.kinds or [k for k in result.counts.kinds if (long & (kinds == k)).any()]
-    subjects = {kind: long & (kinds == kind) for kind in wanted}
-    if len(wanted) != 1:
-        subjects[ALL] = long
-    return subjects
-
-
-def _diffusion(result: Analysis, corrected, sites, rng) -> None:
-    cfg, found = result.cfg, result.found
-    if found.n_frames < 3:
-        result.notes.append(f"{found.n_frames} frame(s): no motion can be measured.")
-        return
-    for kind, keep in moving_subjects(result).items():
-        some = result.tracks.select(keep)
-        result.diffusion[kind] = {
-            "cve": diffusion.cve(some, cfg.diffusion.n_bootstrap, rng),
-            "msd": diffusion.msd(some, cfg.diffusion.max_lag, min(cfg.diffusion.n_bootstrap, 500), rng),
-            "paper": diffusion.paper(some),
-        }
-    headline = headline_kind(result)
-    for kind, methods in result.diffusion.items():
-        for name, d in methods.items():
-            result.estimates.append(estimate(
-                "D", d.D, d.low, d.high, result.D_unit, name, subject=kind, n=d.n_tracks,
-                warning=d.warning, headline=kind == headline and name == cfg.diffusion.method))  # fmt: skip
-        d = methods["cve"]
-        if np.isfinite(d.D):
-            result.estimates.append(estimate(
-                "localisation error per axis", d.sigma, *_sigma_interval(d), found.length_unit, "cve",
-                subject=kind, n=d.n_tracks))  # fmt: skip
-    _gate_scan(result, corrected, sites, headline, rng)
-
-
-def _sigma_interval(d: diffusion.Diffusion) -> tuple[float, float]:
-    half = 1.96 * d.extra["sigma2_se"]
-    centre = d.extra["sigma2"]
-    return float(np.sqrt(max(centre - half, 0))), float(np.sqrt(max(centre + half, 0)))
-
-
-def headline_kind(result: Analysis) -> str | None:
-    """The kind whose D is the headline: the first asked for, else V_S, else the one with most steps."""
-    if not result.diffusion:
-        return None
-    wanted = [*(result.cfg.diffusion.kinds or []), "V_S"]
-    for kind in wanted:
-        if kind in result.diffusion:
-            return kind
-    return ALL if ALL in result.diffusion else next(iter(result.diffusion))
-
-
-def _gate_scan(result: Analysis, corrected, sites, kind, rng) -> None:
-    """D of the headline kind against the linking gate: a plateau is needed before D can be believed."""
-    if kind is None:
-        return
-    found, cfg = result.found, result.cfg
-    rows = []
-    for factor in cfg.diffusion.gate_scan_lattice:
-        gate = factor * result.lattice_constant
-        links = linking.link(
-            found.rows["frame"], corrected, gate, cfg.linking.memory, found.rows["kind"],
-            sites if cfg.linking.same_site_only else None, cfg.linking.kind_cost, cfg.linking.gap_cost,
-        )  # fmt: skip
-        t = tracks.build(links.track, found.rows["frame"], _times(found), corrected)
-        other = Analysis(found, cfg, result.lattice_constant, gate, result.drift, t, links.events, result.counts)
-        keep = moving_subjects(other).get(kind)
-        d = diffusion.cve(t.select(keep), 200, rng) if keep is not None and keep.any() else None
-        rows.append((gate, d.D, d.low, d.high, d.n_tracks) if d else (gate, np.nan, np.nan, np.nan, 0))
-    result.gate_scan[kind] = rows
-    values = np.array([r[1] for r in rows])
-    wide = np.isfinite(values) & (np.array([r[0] for r in rows]) >= 1.2 * result.lattice_constant)
-    if wide.sum() > 1 and values[wide].min() > 0 and values[wide].max() > 1.5 * values[wide].min():
-        result.notes.append(
-            f"D of {kind} depends on the linking gate: {values[wide].min():.2e} to {values[wide].max():.2e} {result.D_unit} "
-            "for gates of 1.2 lattice constants and more. Linking is then ambiguous, and D is no better than this range."
-        )
-
-
-def _transitions(result: Analysis, rng) -> None:
-    cfg = result.cfg.transitions
-    long = result.tracks.lengths >= 2
-    some = result.tracks.select(long)
-    result.chain = (
-        states.build(some, result.found.rows, cfg.states, cfg.centre, cfg.max_states) if some.n_tracks else None
-    )
+def _transitions(result: Analysis, rng, progress) -> None:
+    cfg, found = result.cfg.transitions, result.found
+    some = result.tracks.select(result.tracks.lengths >= 2)
+    result.chain = states.build(some, found.rows, cfg.states, cfg.centre, cfg.max_states) if some.n_tracks else None
     if result.chain is None:
         result.notes.append("No defect was seen in two different states in successive frames: no transition matrix.")
         return
-    result.transitions = {
-        "pooled": transitions.pooled(result.chain, cfg.prior),
-        "paper": transitions.paper(result.chain, rng=rng),
-    }
-    for name, t in result.transitions.items():
-        for i, j in np.ndindex(*t.P.shape):
-            result.estimates.append(estimate(
-                f"P({t.names[i]} -> {t.names[j]}) per frame", t.P[i, j], t.low[i, j], t.high[i, j], "1", name,
-                n=int(t.counts[i].sum()), n_of="steps", warning=t.warning))  # fmt: skip
-    _judge_memory(result)
-
-
-def _judge_memory(result: Analysis) -> None:
-    t = result.transitions["pooled"]
-    left = transitions.memory(t.P)
-    if np.isfinite(left):
-        result.estimates.append(estimate(
-            "second eigenvalue of the transition matrix", left, None, None, "1", "pooled",
-            n=int(t.counts.sum()), n_of="steps"))  # fmt: skip
-        if left < 0.3:
-            result.notes.append(
-                f"The states keep almost no memory from frame to frame (second eigenvalue {left:.2f}): the transition "
-                "matrix is mostly label noise."
-            )
+    dt = found.frame_time_s or 1.0
+    result.transitions, more, notes, result.stationarity = switching.run(
+        result.chain, cfg, found.n_frames, dt, found.time_unit, rng, progress
+    )
+    result.estimates += more
+    result.notes += notes
 
 
 def _compare(result: Analysis) -> None:
@@ -381,10 +289,18 @@ def _compare(result: Analysis) -> None:
     radius = result.cfg.truth_radius_nm / found.scale if found.length_unit == "nm" else 0.3 * result.lattice_constant
     good = np.flatnonzero(~result.counts.skipped)
     result.scores = truths.score(found.rows, truth.rows, radius, good)
-    kind = headline_kind(result)
-    if truth.D_nm2_per_s is not None and result.D_unit == "nm^2/s" and kind in result.diffusion:
-        d = result.diffusion[kind][result.cfg.diffusion.method]
-        result.comparison.append(_against(f"D of {kind} (nm^2/s)", truth.D_nm2_per_s, d.D, d.low, d.high))
+    kind = truth.attrs.get("mobile_kind", result.motion.headline)
+    if truth.D_nm2_per_s is not None and result.D_unit == "nm^2/s":
+        for method, d in result.motion.results.get(kind, {}).items():
+            result.comparison.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))
+    expected = switching.true_matrix(truth.attrs, found.frame_time_s) if found.frame_time_s else None
+    if expected is not None and "hmm" in result.transitions:
+        t, (names, matrix) = result.transitions["hmm"], expected
+        for i, j in np.ndindex(*matrix.shape):
+            if i != j and names[i] in t.names and names[j] in t.names:
+                k, m = t.names.index(names[i]), t.names.index(names[j])
+                name = f"P({names[i]} -> {names[j]}) per frame"
+                result.comparison.append(_against(name, matrix[i, j], t.P[k, m], t.low[k, m], t.high[k, m]))
     if truth.drift_px is not None:
         rms, worst = truths.drift_error(result.drift.yx, truth.drift_px, found.scale)
         result.comparison.append(_against(f"drift error, rms ({found.length_unit})", 0.0, rms, None, None))

@@ -77,8 +77,8 @@ def complex_labels(rows: np.ndarray, centre: str) -> np.ndarray:
         centre: kind of the resting part, e.g. Mo_W.
 
     Returns:
-        (n,) str: `Mo_W` alone, `Mo_W+V_S/0..2` by orientation (`Mo_W+V_S` when undecided), `Mo_W+2V_S` for two or
-        more vacancies; empty for other kinds.
+        (n,) str: `Mo_W` alone, `Mo_W+V_S@0..2` by the bond that leads to the vacancy, `Mo_W+2V_S@0..2` by the bond
+        that is left; without `@` when the orientation is undecided; empty for other kinds.
     """
     kinds = np.char.decode(rows["kind"], "utf-8")
     labels = np.full(len(rows), "", dtype="U48")
@@ -93,12 +93,9 @@ def complex_labels(rows: np.ndarray, centre: str) -> np.ndarray:
         others = group[~is_centre[group]]
         if len(middle) != 1 or len(others) == 0:
             continue
-        if len(others) >= 2:
-            labels[middle] = f"{centre}+2{_common(kinds[others])}"
-            continue
-        orientation = max(rows["orientation"][others[0]], rows["orientation"][middle[0]])
-        suffix = f"/{orientation}" if orientation >= 0 else ""
-        labels[middle] = f"{centre}+{kinds[others[0]]}{suffix}"
+        orientation = max(rows["orientation"][others].max(), rows["orientation"][middle[0]])
+        many = str(len(others)) if len(others) > 1 else ""
+        labels[middle] = f"{centre}+{many}{_common(kinds[others])}" + (f"@{orientation}" if orientation >= 0 else "")
     return labels
 
 
@@ -121,9 +118,8 @@ def build(tracks: Tracks, rows: np.ndarray, mode: str, centre: str, max_states: 
         if candidate == "complexes":
             labels = complex_labels(rows, centre)
             # an undecided orientation is a missing observation, not a state of its own
-            if any(name.endswith("/0") for name in labels):
-                labels[np.char.startswith(labels, f"{centre}+") & (np.char.find(labels, "/") < 0)
-                       & (np.char.find(labels, "+2") < 0)] = ""  # fmt: skip
+            if (np.char.find(labels, "@") >= 0).any():
+                labels[np.char.startswith(labels, f"{centre}+") & (np.char.find(labels, "@") < 0)] = ""
             keep = np.char.startswith(labels, centre)
             on_centre = np.bincount(tracks.track, keep[tracks.index], tracks.n_tracks) > 0
             chain = from_labels(tracks.select(on_centre), labels, max_states, f"{centre} and vacancies beside it")

@@ -108,15 +108,15 @@ METHOD_NAMES = {
 
 def diffusion(result):
     """D of every kind by every method, with 95% intervals."""
-    kinds = [k for k, methods in result.diffusion.items() if any(np.isfinite(d.D) for d in methods.values())]
+    kinds = [k for k, methods in result.motion.results.items() if any(np.isfinite(d.D) for d in methods.values())]
     if not kinds:
         return None
-    methods = [m for m in METHOD_NAMES if any(m in result.diffusion[k] for k in kinds)]
+    methods = [m for m in METHOD_NAMES if any(m in result.motion.results[k] for k in kinds)]
     figure, axes = pyplot().subplots(figsize=(6.8, 0.9 + 0.24 * len(kinds) * len(methods)))
     top = 0
     for row, kind in enumerate(kinds):
         for number, method in enumerate(methods):
-            d = result.diffusion[kind].get(method)
+            d = result.motion.results[kind].get(method)
             if d is None or not np.isfinite(d.D):
                 continue
             y = row + (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
@@ -141,13 +141,11 @@ def diffusion(result):
 
 def msd(result):
     """Mean squared displacement against lag of the headline kind, with the line of the covariance estimate."""
-    from stemdefects.analysis.pipeline import headline_kind
-
-    kind = headline_kind(result)
-    d = result.diffusion.get(kind, {}).get("msd") if kind else None
+    kind = result.motion.headline
+    d = result.motion.results.get(kind, {}).get("msd") if kind else None
     if d is None or "curve" not in d.extra:
         return None
-    e, cve = d.extra, result.diffusion[kind]["cve"]
+    e, cve = d.extra, result.motion.results[kind]["cve"]
     figure, axes = pyplot().subplots(figsize=(5.2, 3.4))
     ok = e["counts"] > 0
     low, high = np.nanquantile(e["curves"][:, ok], [0.025, 0.975], axis=0)
@@ -169,15 +167,14 @@ def msd(result):
 
 def gate_scan(result):
     """D against the linking gate: where it does not level off, linking is ambiguous."""
-    scans = {k: rows for k, rows in result.gate_scan.items() if np.isfinite([r[1] for r in rows]).any()}
-    if not scans:
+    rows = result.motion.gate_scan
+    if not rows or not np.isfinite([r[1] for r in rows]).any():
         return None
     figure, axes = pyplot().subplots(figsize=(5.2, 3.2))
     a, unit = result.lattice_constant, result.found.length_unit
-    for number, (kind, rows) in enumerate(scans.items()):
-        gate, value, low, high = np.array([r[:4] for r in rows], float).T
-        axes.errorbar(gate, value, [value - low, high - value], fmt="o-", ms=4, lw=1.2, capsize=2,
-                      color=COLOURS[number], label=kind)  # fmt: skip
+    gate, value, low, high = np.array([r[:4] for r in rows], float).T
+    bars = np.nan_to_num([value - low, high - value])
+    axes.errorbar(gate, value, bars, fmt="o-", ms=4, lw=1.2, capsize=2, color=COLOURS[0], label=result.motion.headline)
     axes.axvline(a, color=GREY, ls=":", label="one lattice constant")
     axes.axvline(result.gate, color="k", ls="--", lw=1, label="gate used")
     axes.set(xlabel=f"linking gate ({unit})", ylabel=f"D ({result.D_unit.replace('^2', '²')})", ylim=(0, None))

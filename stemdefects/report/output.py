@@ -45,7 +45,7 @@ def tables(result) -> dict:
          f"high_{_name(result.D_unit)}": e.high, "n_tracks": e.n, "warning": e.warning} for e in diffusion
     ])  # fmt: skip
     out["gate_scan"] = pd.DataFrame(
-        [(kind, *row, "cve") for kind, rows in result.gate_scan.items() for row in rows],
+        [(result.motion.headline, *row, "cve") for row in result.motion.gate_scan],
         columns=[
             "kind",
             f"gate_{unit}",
@@ -54,11 +54,28 @@ def tables(result) -> dict:
             "method",
         ],
     )
+    out["diffusion_windows"] = pd.DataFrame(
+        [(result.motion.headline, *row, "cve") for row in result.motion.windows],
+        columns=["kind", "first_frame", "end_frame", *[f"{c}_{_name(result.D_unit)}" for c in ("D", "low", "high")],
+                 "n_tracks", "method"],
+    )  # fmt: skip
     out["transitions"] = pd.DataFrame([
         {"from": m.names[i], "to": m.names[j], "probability_per_frame": m.P[i, j], "low": m.low[i, j],
          "high": m.high[i, j], "n_steps": m.counts[i, j], "method": name}
         for name, m in result.transitions.items() for i, j in np.ndindex(*m.P.shape)
     ])  # fmt: skip
+    hmm = result.transitions.get("hmm")
+    if hmm is not None:
+        out["rates"] = pd.DataFrame([
+            {"from": hmm.names[i], "to": hmm.names[j], f"rate_per_{clock}": hmm.extra["rates"][i, j, 0],
+             "low": hmm.extra["rates"][i, j, 1], "high": hmm.extra["rates"][i, j, 2], "method": "hmm"}
+            for i, j in np.ndindex(*hmm.P.shape) if i != j
+        ])  # fmt: skip
+        out["chapman_kolmogorov"] = pd.DataFrame(hmm.extra["chapman"])
+        out["confusion"] = pd.DataFrame([
+            {"state": hmm.names[i], "label": hmm.names[j], "probability": hmm.extra["confusion"][i, j], "method": "hmm"}
+            for i, j in np.ndindex(*hmm.P.shape)
+        ])  # fmt: skip
     if result.classes is not None:
         out["classes"] = pd.DataFrame({"class": np.arange(len(result.classes.counts)), "n_patches": result.classes.counts,
                                        "method": result.classes.method})  # fmt: skip

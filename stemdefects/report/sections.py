@@ -104,13 +104,16 @@ def _classes(result) -> str:
 
 
 def _diffusion(result) -> str:
-    text = _sentences(result, lambda e: e.quantity == "D" and e.headline)
-    rest = _sentences(
-        result, lambda e: (e.quantity == "D" and not e.headline) or e.quantity.startswith("localisation error")
-    )
+    m, found = result.motion, result.found
+    about_motion = {e for e in m.estimates}
+    text = _sentences(result, lambda e: e in about_motion and e.subject == m.headline)
+    rest = _sentences(result, lambda e: e in about_motion and e.subject != m.headline)
     if rest:
-        text += f"<details><summary>other kinds and methods</summary>{rest}</details>"
-    found = result.found
+        text += f"<details><summary>the other kinds</summary>{rest}</details>"
+    if m.windows:
+        rows = [[f"{w[0]} to {w[1] - 1}", number(w[2]), f"{number(w[3])} to {number(w[4])}", w[5]] for w in m.windows]
+        head = ["frames", f"D of {m.headline} ({result.D_unit})", "95% interval", "tracks"]
+        text += f"<details><summary>over the movie</summary>{_table(head, rows)}</details>"
     if text and found.pixel_size_nm and found.pixel_size_relative_sigma:
         text += (
             f"<p>The pixel size is uncertain by {100 * found.pixel_size_relative_sigma:.1f}%, which adds "
@@ -122,15 +125,28 @@ def _diffusion(result) -> str:
 def _transitions(result) -> str:
     if not result.transitions:
         return ""
-    chain = result.chain
+    chain, hmm = result.chain, result.transitions["hmm"]
     text = (
         f"<p>States: {html.escape(chain.how)} ({html.escape(', '.join(chain.names))}). {len(chain.steps()[0])} steps between "
-        f"neighbouring frames in {chain.n_tracks} tracks.</p>"
+        f"neighbouring frames in {chain.n_tracks} tracks. The hidden Markov model takes wrong labels and missed frames into "
+        f"account: by its own account {100 * hmm.extra['accuracy']:.0f}% of labels are right. The pooled counts take labels "
+        "at face value; the published formula is shown for comparison only.</p>"
     )
-    text += _sentences(
-        result, lambda e: e.quantity.startswith("second eigenvalue") or (e.headline and "P(" in e.quantity)
+    text += _sentences(result, lambda e: e.quantity in ("dwell time", "long-run share"))
+    text += _sentences(result, lambda e: e.quantity.startswith("second eigenvalue"))
+    rates = _sentences(result, lambda e: e.quantity.startswith("rate "))
+    text += f"<details><summary>rates</summary>{rates}</details>"
+    rows = [[r["lag"], f"{r['observed']:.3f} ± {r['error']:.3f}", f"{r['predicted']:.3f}", f"{r['z']:.1f}"]
+            for r in hmm.extra["chapman"]]  # fmt: skip
+    head = ["frames apart", "labels equal, observed", "model", "difference (sigma)"]
+    text += f"<p>Does one memoryless chain describe it (Chapman-Kolmogorov)?</p>{_table(head, rows)}"
+    if result.stationarity:
+        text += f"<p>Same probabilities all along the movie: p = {result.stationarity['p']:.3f}. "
+    flux = hmm.extra["net_flux"]
+    return text + (
+        f"<p>Largest net flux, {html.escape(hmm.names[flux['from']])} to {html.escape(hmm.names[flux['to']])}: "
+        f"{abs(flux['z']):.1f} sigma, p = {flux['p']:.2f} for detailed balance (reported, not imposed).</p>"
     )
-    return text
 
 
 SECTIONS = (

@@ -1,0 +1,327 @@
+"""Hop rates on a known lattice: a hidden Markov model of the site, and plain hop counting.
+
+A vacancy sits on a site of its sublattice and hops to one of the nearest ones at total rate k; D = a^2 k / 4. Each
+detection is a noisy look at the site. Probabilities of moving by a lattice vector in any time, hence over missed frames,
+come from the exact propagator exp(Q t) of the infinite lattice, made by Fourier transform.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.special import logsumexp
+
+from stemdefects.analysis import bootstrap
+from stemdefects.analysis.diffusion import Diffusion
+from stemdefects.analysis.estimates import LEVEL
+from stemdefects.analysis.tracks import Tracks
+
+_REACH = 16  # lattice vectors kept by the propagator in each direction
+OUTLIER = 1e-3  # share of detections that are not at a site at all
+
+
+@dataclass
+class Sites:
+    """Candidate sites of every detection: `cell` (n, M, 2) integers, `offset` (n, M, 2) detection minus site."""
+
+    cell: np.ndarray
+    offset: np.ndarray
+    vectors: np.ndarray
+
+
+def hop_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Integer steps to the nearest sites of a lattice with rows `vectors` (2, 2): (6, 2) on a hexagonal one."""
+    steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if (i, j) != (0, 0)])
+    length = np.hypot(*(steps @ vectors).T)
+    return steps[length < 1.25 * length.min()]
+
+
+def reduce(vectors: np.ndarray) -> np.ndarray:
+    """Shortest pair of vectors of the lattice (Lagrange-Gauss)."""
+    a, b = np.array(vectors, float)
+    while True:
+        if a @ a > b @ b:
+            a, b = b, a
+        m = round(float(a @ b) / float(a @ a))
+        if m == 0:
+            return np.array([a, b])
+        b = b - m * a
+
+
+def lattice_from_steps(tracks: Tracks, a: float, n_angles: int = 120) -> tuple[np.ndarray, float] | None:
+    """Orientation of a hexagonal lattice of constant `a` from the steps between detections.
+
+    Returns:
+        (vectors (2, 2), score): the score is the mean cosine of the lattice phase of steps longer than a/2 (0: none,
+        1: perfect lattice) minus what the best of `n_angles` random directions reaches by chance; None with fewer than
+        10 such steps.
+    """
+    later = np.flatnonzero(np.diff(tracks.track) == 0) + 1
+    move = tracks.yx[later] - tracks.yx[later - 1]
+    move = move[(np.hypot(*move.T) > 0.5 * a) & (np.hypot(*move.T) < 2.2 * a)]
+    if len(move) < 10:
+        return None
+    angles = np.arange(n_angles) * np.pi / 3 / n_angles
+    scores = []
+    for angle in angles:
+        directions = angle + np.pi / 6 + np.arange(3) * np.pi / 3
+        g = np.column_stack([np.sin(directions), np.cos(directions)]) / (a * np.sqrt(3) / 2)
+        scores.append(np.cos(2 * np.pi * move @ g.T).mean())
+    best = int(np.argmax(scores))
+    chance = np.sqrt(2 * np.log(n_angles) / (6 * len(move)))
+    directions = angles[best] + np.array([0, np.pi / 3])
+    return np.column_stack([np.sin(directions), np.cos(directions)]) * a, float(scores[best] - chance)
+
+
+def assign(tracks: Tracks, vectors: np.ndarray, bandwidth: float, n_iter: int = 3) -> Sites:
+    """Candidate lattice sites of every detection.
+
+    The lattice's origin is found from the detections themselves, separately in every place: the phase is averaged over
+    detections within about `bandwidth`, so that a slow distortion of the scan does no harm.
+
+    Args:
+        vectors: (2, 2) rows a1, a2 of the sublattice in the unit of the tracks.
+        bandwidth: distance over which the lattice is taken as perfect.
+    """
+    vectors = reduce(vectors)
+    inverse = np.linalg.inv(vectors)
+    middle = np.stack([np.bincount(tracks.track, tracks.yx[:, k]) for k in range(2)], 1) / tracks.lengths[:, None]
+    distance = ((middle[:, None] - middle[None]) ** 2).sum(-1)
+    weight = np.exp(-distance / (2 * bandwidth**2))
+    origin = np.zeros((tracks.n_tracks, 2))  # fractional
+    for iteration in range(n_iter):
+        u = tracks.yx @ inverse - origin[tracks.track]
+        if iteration == 0:
+            # fractional parts of three equivalent axes would do; two suffice to start with
+            phase = np.exp(2j * np.pi * u)
+            sums = np.stack([np.bincount(tracks.track, p.real) + 1j * np.bincount(tracks.track, p.imag) for p in phase.T], 1)
+            shift = np.angle(weight @ sums) / (2 * np.pi)
+        else:
+            off = _nearest(u, vectors) - u
+            sums = np.stack([np.bincount(tracks.track, -o) for o in off.T], 1)
+            shift = (weight @ sums) / (weight @ tracks.lengths)[:, None]
+        origin = origin + shift
+    u = tracks.yx @ inverse - origin[tracks.track]
+    centre = _nearest(u, vectors)
+    around = np.concatenate([[(0, 0)], hop_vectors(vectors)])
+    cell = centre[:, None] + around
+    return Sites(cell.astype(int), (u[:, None] - cell) @ vectors, vectors)
+
+
+def _nearest(u: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Nearest lattice point of fractional coordinates (n, 2), as integers; `vectors` reduced."""
+    base = np.floor(u)
+    corners = base[:, None] + np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+    distance = (((u[:, None] - corners) @ vectors) ** 2).sum(-1)
+    return corners[np.arange(len(u)), distance.argmin(1)]
+
+
+def propagator(k_times_t: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Probability of having moved by each lattice vector after hopping at rate k for a time t.
+
+    Args:
+        k_times_t: (m,) mean number of hops.
+        steps: (z, 2) integer hop vectors, equally likely.
+
+    Returns:
+        (m, 2R, 2R) indexed by the integer displacement modulo 2R, R = 16.
+    """
+    size = 2 * _REACH
+    q = 2 * np.pi * np.fft.fftfreq(size)
+    angle = q[:, None, None] * steps[:, 0] + q[None, :, None] * steps[:, 1]
+    structure = np.cos(angle).mean(-1)  # hop vectors come in opposite pairs
+    kernel = np.fft.ifft2(np.exp(np.asarray(k_times_t)[:, None, None] * (structure - 1))).real
+    return np.maximum(kernel, 1e-300)
+
+
+def track_log_likelihood(tracks: Tracks, sites: Sites, rate: float, sigma: float, posterior: bool = False):
+    """Log likelihood of every track at total hop rate `rate` and localisation error `sigma`.
+
+    Args:
+        posterior: also return the probability of each candidate site of each detection, (n, M).
+
+    Returns:
+        (n_tracks,), or that and the posterior.
+    """
+    steps = hop_vectors(sites.vectors)
+    area = abs(np.linalg.det(sites.vectors))
+    squared = (sites.offset**2).sum(-1)
+    density = (1 - OUTLIER) * np.exp(-squared / (2 * sigma**2)) / (2 * np.pi * sigma**2) + OUTLIER / area
+    n, m = squared.shape
+    first = np.r_[True, np.diff(tracks.track) != 0]
+    duration = np.diff(tracks.time, prepend=tracks.time[:1])
+    times, which = np.unique(np.round(duration[~first], 9), return_inverse=True)
+    kernels = propagator(rate * times, steps) if len(times) else np.ones((1, 2 * _REACH, 2 * _REACH))
+    kernel_of = np.zeros(n, int)
+    kernel_of[~first] = which
+    previous = np.maximum(np.arange(n) - 1, 0)
+    jump = sites.cell[:, None, :, :] - sites.cell[previous][:, :, None, :]  # (n, from, to, 2)
+    far = (np.abs(jump) >= _REACH).any(-1)
+    move = kernels[kernel_of[:, None, None], jump[..., 0] % (2 * _REACH), jump[..., 1] % (2 * _REACH)]
+    move = np.where(far, 1e-300, move)
+    # all tracks step forward together: position p of every track at once
+    start = np.flatnonzero(first)
+    lengths = tracks.lengths
+    order = np.argsort(-lengths, kind="stable")
+    total = np.zeros(tracks.n_tracks)
+    alpha = np.empty((n, m))
+    for p in range(int(lengths.max(initial=0))):
+        live = order[: int((lengths > p).sum())]
+        row = start[live] + p
+        joint = density[row] / m if p == 0 else np.einsum("tf,tfg->tg", alpha[row - 1], move[row]) * density[row]
+        norm = joint.sum(1)
+        total[live] += np.log(np.maximum(norm, 1e-300))
+        alpha[row] = joint / np.maximum(norm, 1e-300)[:, None]
+    if not posterior:
+        return total
+    beta = np.ones((n, m))
+    for p in range(int(lengths.max(initial=0)) - 2, -1, -1):
+        live = order[: int((lengths > p + 1).sum())]
+        row = start[live] + p
+        weight = np.einsum("tfg,tg->tf", move[row + 1], density[row + 1] * beta[row + 1])
+        beta[row] = weight / np.maximum(weight.max(1), 1e-300)[:, None]
+    both = alpha * beta
+    return total, both / np.maximum(both.sum(1, keepdims=True), 1e-300)
+
+
+def _grid(tracks, sites, sigma, centre, n=33, span=6.0):
+    rates = np.concatenate([[0.0], centre * np.exp(np.linspace(-span, span / 2, n))])
+    return rates, np.stack([track_log_likelihood(tracks, sites, max(r, 1e-12), sigma) for r in rates], 1)
+
+
+def site_model(
+    tracks: Tracks, vectors: np.ndarray, sigma: float | None = None, bandwidth: float | None = None, rng=None,
+    n_bootstrap: int = 500,
+) -> Diffusion:  # fmt: skip
+    """Hop rate by the hidden Markov model of the lattice site; D = a^2 k / 4.
+
+    Args:
+        vectors: (2, 2) lattice vectors of the sublattice, in the unit of the tracks.
+        sigma: localisation error per axis; None: fitted.
+        bandwidth: see `assign`; None: ten lattice constants.
+
+    Returns:
+        `Diffusion`; the interval is the likelihood-ratio interval, widened to the bootstrap over tracks when tracks
+        differ more than the model allows. `extra` has `rate`, its interval, the expected number of hops, and the share
+        of immobile tracks with its interval.
+    """
+    from stemdefects.analysis.diffusion import _failed
+
+    rng = np.random.default_rng(0) if rng is None else rng
+    long = tracks.lengths >= 2
+    if not long.any():
+        return _failed("sites", "No track has two detections.", tracks.n_tracks)
+    tracks = tracks.select(long)
+    vectors = reduce(vectors)
+    a = float(np.hypot(*vectors[0]))
+    sites = assign(tracks, vectors, bandwidth or 10 * a)
+    duration = float(_durations(tracks).sum())
+    rate, noise = 1.0 / duration * max(nearest_hops(tracks, sites).sum(), 1), sigma
+    if noise is None:
+        noise = float(np.clip(np.sqrt((sites.offset[:, 0] ** 2).mean()), 0.02 * a, 0.3 * a))
+    for _ in range(4):
+        rates, table = _grid(tracks, sites, noise, rate, 13, 3.0)
+        rate = float(np.clip(_peak(rates[1:], table[:, 1:].sum(0)), rates[1], rates[-1]))
+        if sigma is None:
+            weight = track_log_likelihood(tracks, sites, rate, noise, posterior=True)[1]
+            noise = float(np.sqrt((weight * (sites.offset**2).sum(-1)).sum() / weight.sum() / 2))
+            noise = float(np.clip(noise, 0.01 * a, 0.4 * a))
+    rates, table = _grid(tracks, sites, noise, max(rate, 0.1 / duration))
+    value = _peak(rates[1:], table[:, 1:].sum(0))
+    low, high = _likelihood_interval(rates, table.sum(0))
+    weights = bootstrap.weights(tracks.n_tracks, n_bootstrap, rng)
+    again = np.array([_peak(rates[1:], curve) for curve in weights @ table[:, 1:]])
+    boot_low, boot_high = bootstrap.percentile_interval(again)
+    warning = []
+    if np.isfinite(boot_low) and tracks.n_tracks >= 10 and (boot_high - boot_low) > 1.5 * (high - low):
+        low, high = min(low, boot_low), max(high, boot_high)
+        warning.append("Tracks differ more than one hop rate explains; the interval is that of resampled tracks.")
+    if noise > 0.25 * a:
+        warning.append("The localisation error is too large against the lattice: sites cannot be told apart.")
+    factor = a**2 / 4
+    immobile = _immobile(rates, table)
+    extra = {
+        "rate": value, "rate_low": low, "rate_high": high, "duration": duration, "immobile": immobile,
+        "expected_hops": value * duration, "resampled": again * factor,
+    }  # fmt: skip
+    return Diffusion(
+        value * factor, low * factor, high * factor, noise, tracks.n_tracks, len(tracks.frame) - tracks.n_tracks,
+        "sites", " ".join(warning), extra,
+    )  # fmt: skip
+
+
+def _durations(tracks: Tracks) -> np.ndarray:
+    start = np.r_[0, np.cumsum(tracks.lengths)[:-1]]
+    return tracks.time[start + tracks.lengths - 1] - tracks.time[start]
+
+
+def _peak(rates, curve) -> float:
+    """Rate of the largest log likelihood, by a parabola in log rate; 0 when it only falls."""
+    best = int(np.argmax(curve))
+    if best in (0, len(curve) - 1):
+        return float(rates[best])
+    x = np.log(rates[best - 1 : best + 2])
+    a, b, _ = np.polyfit(x - x[1], curve[best - 1 : best + 2] - curve[best], 2)
+    return float(np.exp(x[1] - b / (2 * a))) if a < 0 else float(rates[best])
+
+
+def _likelihood_interval(rates, curve) -> tuple[float, float]:
+    """Where the log likelihood is within chi2/2 of its best; `rates[0]` is 0."""
+    fine = np.exp(np.linspace(np.log(rates[1]), np.log(rates[-1]), 4000))
+    value = np.interp(np.log(fine), np.log(rates[1:]), curve[1:])
+    # a cubic through the grid is smoother, but must not overshoot: the grid is dense enough
+    inside = value >= max(value.max(), curve[0]) - stats.chi2.ppf(LEVEL, 1) / 2
+    low = 0.0 if inside[0] else float(fine[np.argmax(inside)])
+    return low, float(fine[len(fine) - 1 - np.argmax(inside[::-1])])
+
+
+def _immobile(rates, table) -> tuple[float, float, float]:
+    """Share of tracks that never hop, in a mixture with one hop rate for the others: value and likelihood interval."""
+    shares = np.linspace(0, 0.995, 60)
+    rest, hop = table[:, 0], table[:, 1:]
+    with np.errstate(divide="ignore"):
+        mixed = logsumexp(
+            np.stack([np.broadcast_to(rest[:, None, None] + np.log(shares), (*hop.shape, len(shares))),
+                      hop[..., None] + np.log1p(-shares)]), axis=0,
+        ).sum(0)  # fmt: skip
+    profile = mixed.max(0)
+    inside = profile >= profile.max() - stats.chi2.ppf(LEVEL, 1) / 2
+    return float(shares[profile.argmax()]), float(shares[inside][0]), float(shares[inside][-1])
+
+
+def nearest_hops(tracks: Tracks, sites: Sites) -> np.ndarray:
+    """(n_tracks,) hops counted between the nearest sites of successive detections, by the fewest that explain them."""
+    cell = sites.cell[:, 0]
+    jump = np.diff(cell, axis=0)
+    distance = np.hypot(*(jump @ sites.vectors).T) / np.hypot(*sites.vectors[0])
+    same = np.diff(tracks.track) == 0
+    return np.bincount(tracks.track[1:][same], np.ceil(distance[same] - 0.05), tracks.n_tracks)
+
+
+def count_hops(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None = None) -> Diffusion:
+    """D = a^2 n / (4 T) from the hops between nearest sites, with the exact Gamma interval of a Poisson count.
+
+    Good when the localisation error is far below the lattice constant; every misplaced detection counts two hops.
+    `extra` has the hop vectors (for a rose of directions).
+    """
+    from stemdefects.analysis.diffusion import _failed
+
+    long = tracks.lengths >= 2
+    if not long.any():
+        return _failed("hops", "No track has two detections.", tracks.n_tracks)
+    tracks = tracks.select(long)
+    vectors = reduce(vectors)
+    a = float(np.hypot(*vectors[0]))
+    sites = assign(tracks, vectors, bandwidth or 10 * a)
+    n = float(nearest_hops(tracks, sites).sum())
+    duration = float(_durations(tracks).sum())
+    factor = a**2 / 4 / duration
+    low = stats.gamma.ppf(0.5 - LEVEL / 2, n) if n > 0 else 0.0
+    high = stats.gamma.ppf(0.5 + LEVEL / 2, n + 1)
+    jump = np.diff(sites.cell[:, 0], axis=0)[np.diff(tracks.track) == 0] @ vectors
+    noise = float(np.sqrt((sites.offset[:, 0] ** 2).mean()))
+    warning = "" if noise < 0.12 * a else "The localisation error is so large that misplaced detections count as hops."
+    extra = {"hops": n, "duration": duration, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}
+    return Diffusion(
+        n * factor, float(low * factor), float(high * factor), noise, tracks.n_tracks, int(len(jump)), "hops", warning, extra
+    )
