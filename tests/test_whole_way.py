@@ -120,10 +120,10 @@ def test_nothing_is_overwritten_silently(way):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("infer.py", "run=latest", "input=nothing.tif"), "nothing.tif"),
+        (("infer.py", "run=latest", "input=nothing.tif", "overwrite=true"), "nothing.tif"),
         (("infer.py", "run=1e5", "input=movie.h5"), "run=1e5"),
         (("infer.py", "input=movie.h5"), "run="),
-        (("infer.py", "run=latest", "input=text.dm3"), "text.dm3"),
+        (("infer.py", "run=latest", "input=text.dm3", "overwrite=true"), "text.dm3"),
         (("analyze.py", "run=nosuchrun"), "nosuchrun"),
         (("analyze.py", "table=nothing.csv"), "nothing.csv"),
         (("train.py", "model=unet_small", "training.batch_size=-1"), "batch_size"),
