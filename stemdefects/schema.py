@@ -21,6 +21,7 @@ class SiteConfig:
 
     position: list[float] = MISSING
     ideal: str = MISSING
+    floating: bool = False  # no place in the cell: a defect anywhere; the ideal state means that nothing is there
 
 
 @dataclass
@@ -101,7 +102,9 @@ class DefectsConfig:
     """How many defects and how they gather; kinds and complexes not named here are as the material says."""
 
     density: dict[str, list[float]] = field(default_factory=dict)  # kind: fraction of the site's columns, range
+    density_at: float | None = None  # 0..1: where in each range all images lie; null: anywhere, drawn per image
     density_scale: float = 1.0  # multiplies every density
+    rare_kinds: bool = True  # also kinds whose usual range starts at 0
     complexes: dict[str, list[float]] = field(default_factory=dict)  # complex: probability per centre, range
     clustering: list[float] = _range(0.0, 1.0)  # rms of the logarithm of the local density
     clustering_length_nm: list[float] = _range(0.6, 2.0)
@@ -325,6 +328,7 @@ class TrainingConfig:
     checkpoint_minutes: float = 2.0  # time between checkpoints; every validation also saves one
     patience: int | None = None  # validations without a better score before training stops; null: never
     ensemble: int = 1  # members trained at once
+    init: str | None = None  # run or model folder whose weights training starts from; null: random weights
     loss: LossConfig = field(default_factory=LossConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     distributed: bool = False  # join other processes by jax.distributed
@@ -343,6 +347,20 @@ class PicturesConfig:
     animation_frames: int = 60  # at most, spread over the movie
     animation_fps: float = 8.0
     max_width_px: int = 1200
+
+
+@dataclass
+class OverTimeConfig:
+    """State of every lattice site at every frame, from all frames of a movie together."""
+
+    enabled: bool = True
+    min_frames: int = 4  # shorter movies are left as they are
+    window_frames: int = 256  # frames smoothed together; windows overlap by `overlap_frames` on each side
+    overlap_frames: int = 24
+    evidence_weight: float = 0.7  # below 1: errors of neighbouring frames are alike
+    threshold: float = 0.5  # least posterior of a kind
+    max_gap_frames: int = 2  # a site that was not seen this close in time is not reported
+    max_step_nm: float = 2.0  # largest drift between neighbouring frames
 
 
 @dataclass
@@ -369,6 +387,7 @@ class InferenceConfig:
     patch_nm: float = 0.96  # side of the square patch around each defect
     resample_tolerance: float = 0.08  # relative difference from the model's sampling that is left as it is
     max_strain: float = 0.15  # a lattice more distorted than this is not believed
+    over_time: OverTimeConfig = field(default_factory=OverTimeConfig)
     pictures: PicturesConfig = field(default_factory=PicturesConfig)
 
 
@@ -487,6 +506,7 @@ class TrainRoot:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    input: Any = None  # a movie to make labels from (labels=fourier)
     run: str | None = None  # id, unique prefix or `latest` of a run to go on with; null: a new run
     runs_dir: str = "runs"
     seed: int = 0

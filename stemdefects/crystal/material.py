@@ -15,11 +15,15 @@ from stemdefects.io.table import KIND_BYTES
 
 @dataclass(frozen=True)
 class Site:
-    """A sublattice: its name, fractional position (a1, a2) in the cell, and the index of its ideal state."""
+    """A sublattice: its name, fractional position (a1, a2) in the cell, and the index of its ideal state.
+
+    A `floating` site has no place in the cell: something may sit anywhere, and the ideal state is that nothing does.
+    """
 
     name: str
     position: tuple[float, float]
     ideal: int
+    floating: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,11 @@ class Material:
     def ideal_states(self) -> np.ndarray:
         """(n_sites,) int: ideal state of each site."""
         return np.array([s.ideal for s in self.sites], np.int32)
+
+    @property
+    def nothing_states(self) -> np.ndarray:
+        """(n_sites,) int: state that means "nothing is here" of floating sites, -1 for sites of the lattice."""
+        return np.array([s.ideal if s.floating else -1 for s in self.sites], np.int32)
 
     @property
     def cell_area_nm2(self) -> float:
@@ -234,7 +243,7 @@ def from_config(cfg) -> Material:
         if len(spec.position) != 2:
             raise bad(f"sites.{name}.position", "needs two fractional coordinates")
         ideal = state_of(f"sites.{name}.ideal", spec.ideal, i)
-        sites.append(Site(name, (float(spec.position[0]), float(spec.position[1])), ideal))
+        sites.append(Site(name, (float(spec.position[0]), float(spec.position[1])), ideal, bool(spec.floating)))
     ideal = {s.ideal for s in sites}
     kinds = []
     for name, spec in cfg.kinds.items():

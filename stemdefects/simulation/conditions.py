@@ -70,10 +70,18 @@ class _Draws:
 
 
 def kind_ranges(material: Material, cfg: SimulationConfig) -> list[tuple[float, float]]:
-    """Density range of each kind: the config's where it names the kind, else the material's, scaled."""
-    scale = cfg.defects.density_scale
-    ranges = [tuple(cfg.defects.density.get(kind.name, kind.density)) for kind in material.kinds]
-    return [(low * scale, high * scale) for low, high in ranges]
+    """Density range of each kind: the config's where it names the kind, else the material's; chosen place, scaled."""
+    ranges = []
+    for kind in material.kinds:
+        low, high = cfg.defects.density.get(kind.name, kind.density)
+        if kind.name not in cfg.defects.density:
+            if low <= 0 and not cfg.defects.rare_kinds:
+                low, high = 0.0, 0.0
+            elif cfg.defects.density_at is not None:
+                at = cfg.defects.density_at
+                low = high = low * (high / low) ** at if low > 0 else high * at
+        ranges.append((low * cfg.defects.density_scale, high * cfg.defects.density_scale))
+    return ranges
 
 
 def draw_conditions(key, material: Material, cfg: SimulationConfig) -> Conditions:

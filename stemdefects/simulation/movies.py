@@ -222,6 +222,8 @@ def roles(material: Material, cfg: SimulationConfig) -> Roles:
         center = material.kinds[material.kind_index(cfg.movie.center_kind)].state
     else:
         center = material.complexes[0].center if material.complexes else -1
+    if center >= 0 and material.states[center].site == site:  # a centre holds vacancies of another sublattice
+        center = -1
     return Roles(mobile, emptied, center)
 
 
