@@ -164,7 +164,8 @@ def label(
             cover(per_frame[t], np.concatenate([unsure_yx[t], yx[t][~sure[t]], stray]), DISC * spacing, UNKNOWN)
     first = parts[0]
     smooth = ndimage.gaussian_filter(mean, 0.6 * sigma)
-    steps = {"frame": frames[0], "periodic": first.periodic, "z": together.z, "order": order}
+    steps = {"frame": frames[0], "periodic": first.periodic, "z": together.z, "order": order, "residual": mean}
+    steps["lattice"] = clean_part(first) - first.background
     if cfg.recipe == "paper":
         steps["z"] = fourier_paper.low_pass(frames[0], lattice, cfg.low_pass)
     return MovieLabels(

@@ -140,6 +140,7 @@ def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, 
         heat_sigma_px=labels.heat_sigma_px,
         log_prior_shift=shift,
         temperature=1.0 if calibration is None else calibration.temperature,
+        nothing=material.nothing_states,
     )
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemdefects.models.states import log_posterior
+from stemdefects.models.states import floating_log_posterior, log_posterior
 from stemdefects.models.unet import Outputs
 
 
@@ -48,12 +48,15 @@ def find_peaks(
     heat_sigma_px: float = 2.0,
     log_prior_shift: jax.Array | float = 0.0,
     temperature: jax.Array | float = 1.0,
+    nothing: np.ndarray | None = None,
 ) -> Peaks:
     """Columns in the maps of one frame (`Outputs` without the batch axis; vmap for more).
 
     stride: image pixels per cell; site_mask: (G, S) from `states.site_mask`; max_peaks: columns returned at most (a
     15 nm field of WS2 holds 5,500); threshold: least presence; heat_sigma_px: width of the training heat map, which
-    tells what height a column between two cells has. Returns `Peaks` in pixels of the input frame.
+    tells what height a column between two cells has; nothing: (G,) state of floating sites that means "nothing is
+    here", else -1 (`Material.nothing_states`): there the presence is the evidence, so it becomes part of the posterior,
+    and half the threshold keeps weak candidates. Returns `Peaks` in pixels of the input frame.
     """
     score = jax.nn.sigmoid(outputs.presence)
     _, width, n_sites = score.shape
@@ -68,8 +71,15 @@ def find_peaks(
     # half a cell off the centre the heat map is lower though the column is as certain
     within = jnp.clip(offset, -stride / 2, stride / 2)
     presence = jnp.minimum(value * jnp.exp((within**2).sum(-1) / (2 * heat_sigma_px**2)), 1.0)
-    valid = (value > 0) & (presence >= threshold)
-    state = log_posterior(outputs.state[row, column], site, site_mask, log_prior_shift, temperature)
+    logits, least = outputs.state[row, column], threshold
+    if nothing is not None and (np.asarray(nothing) >= 0).any():
+        nothing = jnp.asarray(nothing)[site]
+        logits = jnp.where(
+            nothing[:, None] >= 0, floating_log_posterior(logits, site, site_mask, nothing, presence), logits
+        )
+        least = jnp.where(nothing >= 0, 0.5 * threshold, threshold)
+    valid = (value > 0) & (presence >= least)
+    state = log_posterior(logits, site, site_mask, log_prior_shift, temperature)
     return Peaks(
         y_px=position[:, 0],
         x_px=position[:, 1],

@@ -32,6 +32,19 @@ def log_posterior(
     return jax.nn.log_softmax(jnp.where(own, logits / temperature + log_prior_shift, IMPOSSIBLE), axis=-1)
 
 
+def floating_log_posterior(
+    logits: jax.Array, site: jax.Array, mask: np.ndarray, nothing: jax.Array, presence: jax.Array
+) -> jax.Array:
+    """(..., S) log posterior where a column need not be: `nothing` (...) int is the state that says so.
+
+    It has probability 1 - presence; the other states of the site share `presence` (...) as their softmax says.
+    """
+    is_nothing = jax.nn.one_hot(nothing, logits.shape[-1], dtype=bool)
+    share = jax.nn.log_softmax(jnp.where(jnp.asarray(mask)[site] & ~is_nothing, logits, IMPOSSIBLE), axis=-1)
+    there = jnp.clip(presence, 1e-4, 1 - 1e-4)[..., None]
+    return jnp.where(is_nothing, jnp.log1p(-there), share + jnp.log(there))
+
+
 def normalize_by_site(weights: np.ndarray, site_of_state: Sequence[int]) -> np.ndarray:
     """(S,) non-negative weights, scaled so that the states of each site add up to 1 (uniform where all are 0)."""
     site = np.asarray(site_of_state)

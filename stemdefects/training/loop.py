@@ -17,7 +17,7 @@ from stemdefects import config, devices, schema
 from stemdefects.errors import UserError
 from stemdefects.io import runs, tracking
 from stemdefects.models import artifact, states
-from stemdefects.training import card, pictures, resume, state, step, task, validation
+from stemdefects.training import card, movie, pictures, resume, state, step, task, validation
 from stemdefects.training.checkpoints import Checkpoints
 
 PATIENCE_NOT_FINITE = 3  # updates in a row
@@ -80,13 +80,16 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
         cfg = resume.stored_config(run, cfg, overrides or [])
     else:
         run = None
-    the_task = task.from_config(cfg)
+    cfg, source, params = movie.prepare(cfg, resumed)
+    the_task = task.from_config(cfg, source, params)
     indices = step.sample_indices(cfg.training.batch_size)
     if run is None:  # nothing is left behind by a config that cannot train
         run = runs.create(cfg.runs_dir)
         run.write_config(cfg, "train")
     with tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) as tracker:
         checkpoints = Checkpoints(run.checkpoints_dir)
+        if source is not None:
+            source.report(run, tracker)
         try:
             trained = _train(cfg, run, tracker, the_task, checkpoints, indices, resumed)
             _finish(cfg, run, tracker, the_task, checkpoints, *trained)
@@ -115,7 +118,7 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
 
     update = step.make_step(
         the_task.example, the_task.model.apply, tx, training,
-        mask=the_task.mask, class_weight=the_task.class_weight, key=jax.random.fold_in(key, 2),
+        mask=the_task.mask, class_weight=the_task.class_weight, key=jax.random.fold_in(key, 2), draw=the_task.draw,
     )  # fmt: skip
     validator = None
     started, saved, logged, before = time.time(), time.time(), (done, time.time()), progress.seconds

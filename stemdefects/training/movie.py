@@ -52,6 +52,10 @@ class Source:
         )  # fmt: skip
         return lambda key, dose=None: sample(key)
 
+    def frequency(self, n_states: int) -> np.ndarray:
+        """(S,) share of each state among the labels."""
+        return np.bincount(self.columns.state, minlength=n_states) / max(len(self.columns.state), 1)
+
     def report(self, run: runs.Run, tracker: Any) -> None:
         """Print what was found, draw each step and write the labels as a table into the run folder."""
         labels = self.labels
@@ -78,8 +82,8 @@ class Source:
 def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainRoot, Source | None, Any]:
     """(config to train with, the labelled movie or None, weights to start from or None).
 
-    The config is changed where the movie or the model decides: material, model, prior, validation sets. Raises UserError
-    when a movie is asked for and not given, or cannot be labelled.
+    The config is changed where the movie or the model decides: material, model, prior, validation sets. Raises
+    UserError when a movie is asked for and not given, or cannot be labelled.
     """
     movie_wanted = cfg.labels.source == "movie"
     if cfg.labels.source not in ("movie", "simulation"):
@@ -230,39 +234,51 @@ def measured_material(vectors_nm: np.ndarray) -> schema.MaterialConfig:
     )
 
 
+def either(simulated: Callable, movie: Callable) -> Callable:
+    """(key, dose) -> example: of the movie where the dose is 0, else simulated at that dose."""
+    length = _longest(simulated, movie)
+
+    def one(make):
+        def filled(key, dose):
+            frames, targets, truth = make(key, dose)
+            return frames, _filled(targets, length), _filled(truth, length)
+
+        return filled
+
+    return lambda key, dose: jax.lax.cond(dose > 0, one(simulated), one(movie), key, dose)
+
+
 def mixed_draw(simulated: Callable, movie: Callable, share: float) -> Callable:
     """(step_key, keys) -> a batch, simulated with probability `share`, else from the movie: one kind per step.
 
     Both are `(key) -> (frames, Targets, Truth)`; their lists of columns are filled up to one length.
     """
-    lengths = [jax.eval_shape(make, jax.random.key(0))[2].site.shape[0] for make in (simulated, movie)]
-    longest = max(lengths)
+    length = _longest(simulated, movie)
 
-    def batch(make):
-        def draw(keys):
-            frames, targets, truth = jax.vmap(make)(keys)
-            return (
-                frames,
-                _filled(targets, longest, ("cell", "weight", "offset", "site", "state")),
-                _filled(
-                    truth, longest, ("y_px", "x_px", "site", "state", "valid", "complex", "complex_kind", "orientation")
-                ),
-            )
+    def one(make):
+        def filled(key):
+            frames, targets, truth = make(key)
+            return frames, _filled(targets, length), _filled(truth, length)
 
-        return draw
+        return jax.vmap(filled)
 
     def draw(step_key, keys):
         pick = jax.random.uniform(jax.random.fold_in(step_key, 0x313)) < share
-        return jax.lax.cond(pick, batch(simulated), batch(movie), keys)
+        return jax.lax.cond(pick, one(simulated), one(movie), keys)
 
     return draw
 
 
-def _filled(columns: Any, length: int, names: tuple[str, ...]) -> Any:
-    """A NamedTuple whose fields `names` (B, N, ...) are filled up with zeros (no weight, not valid) to `length`."""
+def _longest(*makers: Callable) -> int:
+    return max(jax.eval_shape(make, jax.random.key(0))[2].site.shape[0] for make in makers)
+
+
+def _filled(columns: Any, length: int) -> Any:
+    """`Targets` or `Truth` of one image, its lists of columns (N, ...) filled up with zeros: no weight, not valid."""
+    names = ("cell", "weight", "offset", "y_px", "x_px", "site", "state", "valid", "complex", "complex_kind")
+    names = [name for name in (*names, "orientation") if hasattr(columns, name)]
 
     def fill(value):
-        missing = length - value.shape[1]
-        return jnp.pad(value, [(0, 0), (0, missing)] + [(0, 0)] * (value.ndim - 2))
+        return jnp.pad(value, [(0, length - value.shape[0])] + [(0, 0)] * (value.ndim - 1))
 
-    return columns._replace(**{name: fill(getattr(columns, name)) for name in names if hasattr(columns, name)})
+    return columns._replace(**{name: fill(getattr(columns, name)) for name in names})

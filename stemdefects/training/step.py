@@ -54,11 +54,13 @@ def make_step(
     mask: np.ndarray,
     class_weight: np.ndarray,
     key: jax.Array,
+    draw: Callable | None = None,
 ) -> Callable:
     """The jitted step `(state, indices) -> (state, metrics)`; the state is donated.
 
     example: from `make_example`; apply: (params, frames (B, H, W, T)) -> `Outputs`; mask: (G, S); class_weight: (S,);
-    key: base of the random stream. indices: from `sample_indices`. Image i of step n is always made from
+    key: base of the random stream; draw: (step key, keys) -> a batch, instead of one `example` per key. indices: from
+    `sample_indices`. Image i of step n is always made from
     `fold_in(fold_in(key, n), i)` and the loss is normalised over the whole batch, so that the update does not depend on
     how the batch is spread over devices or processes. A gradient that is not finite changes nothing but `skipped`.
     """
@@ -68,7 +70,8 @@ def make_step(
 
     def one_step(current: state.TrainState, indices: jax.Array):
         step_key = jax.random.fold_in(jax.random.wrap_key_data(key_data), current.step)
-        frames, targets, truth = jax.vmap(example)(jax.vmap(lambda i: jax.random.fold_in(step_key, i))(indices))
+        keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(indices)
+        frames, targets, truth = jax.vmap(example)(keys) if draw is None else draw(step_key, keys)
         seen = jax.nn.one_hot(truth.state, len(class_weight)) * truth.valid[..., None]
         total = jax.tree.map(lambda d: jnp.maximum(d, 1.0), jax.lax.psum(losses.denominators(targets), "device"))
 

@@ -15,7 +15,7 @@ from stemdefects.labels import simulated
 from stemdefects.labels.prevalence import state_prior
 from stemdefects.models import artifact, states
 from stemdefects.simulation import conditions, images
-from stemdefects.training import step
+from stemdefects.training import movie, step
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -32,15 +32,24 @@ class Task:
     prior: np.ndarray  # (S,) realistic prevalence
     class_weight: np.ndarray  # (S,) of the loss
     n_frames: int
+    validation_example: Callable  # like `example`, of the images that validation is done on
+    draw: Callable | None = None  # (step key, keys) -> a batch, where not every image is an `example`
+    params: Any = None  # weights to start from; None: random ones
 
     def init(self, key: jax.Array) -> Any:
-        """Random weights."""
+        """Weights to start from."""
+        if self.params is not None:
+            return self.params
         side = self.model.divisor
         return self.exact_model.init(key, jnp.zeros((1, side, side, self.n_frames)))
 
 
-def from_config(cfg: schema.TrainRoot) -> Task:
-    """Everything a training needs. Raises UserError for values that do not fit, naming the key."""
+def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -> Task:
+    """Everything a training needs. Raises UserError for values that do not fit, naming the key.
+
+    source: a labelled movie (`training.movie.Source`) to learn from, instead of simulation or beside it; params:
+    weights to start from.
+    """
     check(cfg)
     material = crystal.from_config(cfg.material)
     exact = artifact.build(cfg.model, material)
@@ -55,8 +64,18 @@ def from_config(cfg: schema.TrainRoot) -> Task:
     half = cfg.training.precision == "bfloat16" or (
         cfg.training.precision == "auto" and jax.default_backend() in ("gpu", "tpu")
     )
-    example = make_example(cfg, material, size)
-    frequency = expected_frequency(material, cfg.simulation)
+    example = validation_example = draw = None
+    if source is None or not source.floating:
+        example, validation_example = make_example(cfg, material, size), make_example(cfg, material, validation_size)
+        frequency = expected_frequency(material, cfg.simulation)
+    if source is not None:
+        of_movie = labelled(cfg, material, source.simulator(cfg, size, held_out=False))
+        held_out = labelled(cfg, material, source.simulator(cfg, validation_size, held_out=True))
+        if source.floating:
+            example, validation_example, frequency = of_movie, held_out, source.frequency(material.n_states)
+        else:
+            draw = movie.mixed_draw(example, of_movie, cfg.labels.fourier.mix)
+            validation_example = movie.either(validation_example, held_out)
     return Task(
         material=material,
         model=artifact.build(cfg.model, material, jnp.bfloat16) if half else exact,
@@ -66,6 +85,9 @@ def from_config(cfg: schema.TrainRoot) -> Task:
         prior=state_prior(cfg.labels, material),
         class_weight=states.balance_weights(frequency, material.site_of_state, cfg.training.loss.balance),
         n_frames=cfg.model.frames,
+        validation_example=validation_example,
+        draw=draw,
+        params=params,
     )
 
 
@@ -95,6 +117,11 @@ def make_example(cfg: schema.TrainRoot, material: crystal.Material, size_px: int
         simulator = images.make_clip_simulator(material, cfg.simulation, size_px=size, n_frames=cfg.model.frames)
     else:
         simulator = images.make_simulator(material, cfg.simulation, size_px=size)
+    return labelled(cfg, material, simulator)
+
+
+def labelled(cfg: schema.TrainRoot, material: crystal.Material, simulator: Callable) -> Callable:
+    """The example function of `simulator`: normalised frames, targets, truth."""
     return step.make_example(
         simulator,
         n_sites=material.n_sites,

@@ -12,7 +12,7 @@ from stemdefects import schema
 from stemdefects.models import artifact
 from stemdefects.models.artifact import Calibration
 from stemdefects.training import scores
-from stemdefects.training.task import Task, make_example
+from stemdefects.training.task import Task
 
 CHUNK = 4  # images predicted at once
 # nobody wants to see what is less likely than one in four, whatever F1 says
@@ -46,7 +46,7 @@ class Validator:
         settings = cfg.training.validation
         n_chunks = -(-settings.images // CHUNK)
         self.sets: dict[str, DoseSet] = {}
-        example = make_example(cfg, task.material, settings.size_px)
+        example = task.validation_example
         self._make = like._make if like else jax.jit(lambda k, d: jax.vmap(lambda k: example(k, d)[::2])(k))
         for number, (name, dose) in enumerate(settings.doses_e_per_px.items()):
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(settings.seed), seed_offset), number)
