@@ -1,0 +1,82 @@
+"""Scores of one kind of defect over many sites: F1, average precision, calibration.
+
+`truth` may be a bool (what is there) or a probability (what an ideal observer believes): with its own, calibrated
+posterior in place of the truth the observer's scores are their expectations, free of the luck of which site is which.
+`weight` counts each row; None: once.
+"""
+
+import numpy as np
+
+
+def curve(score, truth, weight=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(thresholds, precision, recall) of `score >= threshold`, falling, one entry per distinct score.
+
+    score, truth, weight: (m,). Recall is NaN where nothing is true.
+    """
+    score, truth, weight = _columns(score, truth, weight)
+    order = np.argsort(-score, kind="stable")
+    score, hits, claimed = score[order], np.cumsum((weight * truth)[order]), np.cumsum(weight[order])
+    last = np.append(np.diff(score) != 0, True) if len(score) else np.zeros(0, bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return score[last], (hits / np.maximum(claimed, 1e-300))[last], (hits / hits[-1:])[last]
+
+
+def f1(precision, recall) -> np.ndarray:
+    """Harmonic mean, 0 where both are 0."""
+    precision, recall = np.asarray(precision), np.asarray(recall)
+    return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+
+
+def best_f1(score, truth, weight=None) -> tuple[float, float]:
+    """(largest F1, its threshold) over all thresholds; (NaN, NaN) where nothing is true."""
+    threshold, precision, recall = curve(score, truth, weight)
+    if not len(threshold) or not np.isfinite(recall[-1]):
+        return np.nan, np.nan
+    value = f1(precision, recall)
+    best = int(np.argmax(value))
+    return float(value[best]), float(threshold[best])
+
+
+def f1_at(score, truth, threshold: float, weight=None) -> float:
+    """F1 of `score >= threshold`; NaN where nothing is true."""
+    score, truth, weight = _columns(score, truth, weight)
+    claimed = score >= threshold
+    total = (weight * truth).sum()
+    return float(2 * (weight * truth)[claimed].sum() / (weight[claimed].sum() + total)) if total > 0 else np.nan
+
+
+def average_precision(score, truth, weight=None) -> float:
+    """Area under the precision-recall curve, step-wise as scikit-learn's; NaN where nothing is true."""
+    _, precision, recall = curve(score, truth, weight)
+    if not len(recall) or not np.isfinite(recall[-1]):
+        return np.nan
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def calibration_error(score, truth, weight=None, n_bins: int = 15) -> float:
+    """Expected calibration error of a probability: mean |predicted - observed| over bins of equal numbers of rows."""
+    score, truth, weight = _columns(score, truth, weight)
+    if not len(score):
+        return np.nan
+    parts = np.array_split(np.argsort(score, kind="stable"), n_bins)
+    return float(sum(abs((weight[p] * (score[p] - truth[p])).sum()) for p in parts) / weight.sum())
+
+
+def ratio_interval(one, other, rng, n_resamples: int = 200, level: float = 0.95) -> tuple[float, float]:
+    """(lower, upper) of best F1 of `one` / best F1 of `other`, by a bootstrap over images that takes both together.
+
+    one, other: (score, truth, image), each (m,) with the images numbered from 0 alike. (NaN, NaN) where undefined.
+    """
+    n = int(max(np.max(one[2], initial=-1), np.max(other[2], initial=-1))) + 1
+    ratios = []
+    for _ in range(n_resamples):
+        count = np.bincount(rng.integers(0, n, n), minlength=n).astype(float)
+        values = [best_f1(score, truth, count[image])[0] for score, truth, image in (one, other)]
+        ratios.append(values[0] / values[1] if values[1] > 0 else np.nan)
+    ratios = np.array(ratios)[np.isfinite(ratios)]
+    return tuple(np.quantile(ratios, [0.5 - level / 2, 0.5 + level / 2])) if len(ratios) else (np.nan, np.nan)
+
+
+def _columns(score, truth, weight):
+    score, truth = np.asarray(score, float), np.asarray(truth, float)
+    return score, truth, np.ones(len(score)) if weight is None else np.asarray(weight, float)
