@@ -52,11 +52,11 @@ class Block(nn.Module):
         def norm(y):
             return nn.GroupNorm(num_groups=4, dtype=self.dtype)(y) if self.norm == "group" else y
 
-        y = nn.Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.he_normal())(x)
+        y = nn.Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.he_uniform())(x)
         y = nn.relu(norm(y))
         # a small second kernel starts each residual block near the identity, which is why no norm is needed
         gain = 0.3 if self.residual else 2.0
-        init = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
+        init = nn.initializers.variance_scaling(gain, "fan_in", "uniform")
         y = norm(nn.Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=init)(y))
         return nn.relu(x + y) if self.residual else nn.relu(y)
 
@@ -91,7 +91,7 @@ class UNet(nn.Module):
             raise ValueError(f"image {height} x {width} px: both sides must be multiples of {self.divisor}")
 
         def dense(features, kernel=1, gain=1.0):
-            init = nn.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
+            init = nn.initializers.variance_scaling(gain, "fan_in", "uniform")
             return nn.Conv(features, (kernel, kernel), dtype=self.dtype, kernel_init=init)
 
         def blocks(x, level):
@@ -118,7 +118,7 @@ class UNet(nn.Module):
             (4 * sites + states + N_REGIONS) * unfold**2,
             (1, 1),
             dtype=self.dtype,
-            kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal"),
+            kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "uniform"),
             name="heads",
         )(x).astype(jnp.float32)
         head = depth_to_space(head, unfold)

@@ -104,7 +104,8 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
     key = jax.random.key(cfg.seed)
     tx = state.optimizer(training)
     rate = state.schedule(training)
-    current = state.create(the_task.init, tx, the_task.material.n_states, jax.random.fold_in(key, 1))
+    # rbg compiles three times as fast as threefry; its numbers need not be the same on every machine here
+    current = state.create(the_task.init, tx, the_task.material.n_states, jax.random.key(cfg.seed, impl="rbg"))
     progress, done = Progress(), 0
     if resumed and checkpoints.steps():
         done, arrays, values = checkpoints.restore(current)

@@ -1,7 +1,9 @@
 """A training small enough for tests: the real simulator, network and loop on 32 px images."""
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,45 @@ def root():
 def python():
     """This Python."""
     return sys.executable
+
+
+class Trainings:
+    """Starts `train.py` as a user does."""
+
+    def __init__(self, python, root, environment, overrides, runs_dir):
+        self.command = [python, "train.py", f"runs_dir={runs_dir}"]
+        self.overrides, self.root, self.environment, self.runs_dir = overrides, root, environment, Path(runs_dir)
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [*self.command, *arguments], cwd=self.root, env=self.environment, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def new(self, *extra):
+        return self.start(*self.overrides, *extra)
+
+    def finish(self, child):
+        out, errors = child.communicate(timeout=400)
+        assert child.returncode == 0, errors
+        return out, errors
+
+    def wait_for_step(self, child, run_id, step):
+        folder = self.runs_dir / run_id / "checkpoints"
+        deadline = time.time() + 300
+        while time.time() < deadline and child.poll() is None:
+            if any(p.name.isdigit() and int(p.name) >= step for p in folder.glob("*")):
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"no checkpoint {step}: {child.communicate()}")
+
+    def newest(self):
+        from stemdefects.io import runs
+
+        return runs.list_ids(self.runs_dir)[-1]
+
+
+@pytest.fixture(scope="session")
+def trainings(python, root, child_environment, tiny, tmp_path_factory):
+    """Trainings as a user starts them, all in one `runs_dir`."""
+    return Trainings(python, root, child_environment, tiny, tmp_path_factory.mktemp("runs"))

@@ -2,9 +2,7 @@
 
 import re
 import signal
-import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,48 +12,9 @@ from stemdefects.io import runs
 from stemdefects.training import resume
 
 
-class Trainings:
-    """Starts `train.py` as a user does."""
-
-    def __init__(self, python, root, environment, overrides, runs_dir):
-        self.command = [python, "train.py", f"runs_dir={runs_dir}"]
-        self.overrides, self.root, self.environment, self.runs_dir = overrides, root, environment, Path(runs_dir)
-
-    def start(self, *arguments):
-        return subprocess.Popen(
-            [*self.command, *arguments], cwd=self.root, env=self.environment, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def new(self, *extra):
-        return self.start(*self.overrides, *extra)
-
-    def finish(self, child):
-        out, errors = child.communicate(timeout=400)
-        assert child.returncode == 0, errors
-        return out, errors
-
-    def wait_for_step(self, child, run_id, step):
-        folder = self.runs_dir / run_id / "checkpoints"
-        deadline = time.time() + 300
-        while time.time() < deadline and child.poll() is None:
-            if any(p.name.isdigit() and int(p.name) >= step for p in folder.glob("*")):
-                return
-            time.sleep(0.01)
-        raise AssertionError(f"no checkpoint {step}: {child.communicate()}")
-
-    def newest(self):
-        return runs.list_ids(self.runs_dir)[-1]
-
-
 def weights(folder):
     with np.load(folder / "model" / "weights.npz") as file:
         return {name: file[name] for name in file.files}
-
-
-@pytest.fixture(scope="module")
-def trainings(python, root, child_environment, tiny, tmp_path_factory):
-    return Trainings(python, root, child_environment, tiny, tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -137,5 +96,5 @@ def test_checkpoint_of_another_network_is_refused(undisturbed, tiny_config):
 
 
 def test_a_run_without_training_cannot_be_resumed(tmp_path, tiny_config):
-    with pytest.raises(UserError, match="was not made by train.py"):
+    with pytest.raises(UserError, match=r"was not made by train.py"):
         resume.stored_config(runs.create(tmp_path), tiny_config(), [])
