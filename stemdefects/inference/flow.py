@@ -118,6 +118,7 @@ def summarise(found: table.DefectTable, setup: Any) -> dict[str, Any]:
         "n_detections": len(found),
         "detections": found.counts(),
         "detections_per_frame": per_frame,
+        "detections_over_time": None if found.over_time is None else table.DefectTable(found.over_time).counts(),
         "frame_area_nm2": area,
         "area_fraction": fractions,
         "pixel_size_nm": setup.calibration.pixel_size_nm,
@@ -213,17 +214,30 @@ def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
 
 
 def _assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> table.DefectTable:
-    """Blocks -> defects.h5 and defects.csv."""
+    """Blocks -> defects.h5 and the CSV files."""
+    together = None
+    if setup.keeps_columns:
+        from stemdefects.inference import movie_sites
+        from stemdefects.labels.prevalence import state_prior
+
+        prior = state_prior(setup.model.config["labels"], setup.model.material)
+        together = movie_sites.analyse(spool.read, setup.n_blocks, setup, prior)
+        attrs |= {"over_time_change_per_frame": together.change_per_frame, "over_time_prevalence": together.prevalence}
     writer = table.TableWriter(run.defects_path, attrs)
     try:
         for number in range(setup.n_blocks):
             block = spool.read(number)
             writer.append(block.rows, block.frames, block.patches)
+        if together is not None:
+            writer.set_frames(drift_y_px=together.drift_px[:, 0], drift_x_px=together.drift_px[:, 1])
+            writer.write_over_time(together.rows)
         writer.finish()
     finally:
         writer.discard()
     found = table.DefectTable.read(run.defects_path, patches=False)
     found.write_csv(run.path / "defects.csv")
+    if together is not None:
+        table.DefectTable(together.rows).write_csv(run.path / "defects_over_time.csv")
     return found
 
 
@@ -237,6 +251,9 @@ def _report(run: runs.Run, found: table.DefectTable, summary: dict[str, Any], pi
     used = summary["n_frames"] - summary["n_frames_skipped"]
     kinds = ", ".join(f"{n} {kind}" for kind, n in summary["detections"].items()) or "none"
     print(f"{len(found)} defects in {used} frame{'s' * (used != 1)}: {kinds}")
+    if found.over_time is not None:
+        by_kind = summary["detections_over_time"]
+        print(f"over time: {', '.join(f'{n} {kind}' for kind, n in by_kind.items()) or 'none'} (all frames together)")
     if summary["n_frames_skipped"]:
         reasons = ", ".join(f"{n} {reason}" for reason, n in summary["skipped"].items())
         first = found.frames[found.frames["quality"] != 0][0]

@@ -17,20 +17,32 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     found = DefectTable.read(table_path, patches=False)
     settings, kinds = setup.settings.pictures, setup.model.material.kind_names
     good = found.frames["frame"][found.frames["quality"] == 0]
-    starts = np.searchsorted(found.rows["frame"], np.arange(len(movie) + 1))
+    tables = {"each frame on its own": found.rows}
+    if found.over_time is not None:
+        tables["all frames together"] = found.over_time
+    starts = {name: np.searchsorted(rows["frame"], np.arange(len(movie) + 1)) for name, rows in tables.items()}
     written = []
 
     def annotated(index: int, width: int) -> np.ndarray:
-        rows = found.rows[starts[index] : starts[index + 1]]
+        image = movie.frame(index)
         time = found.frames["time_s"][found.frames["frame"] == index][0]
         clock = "" if np.isnan(time) else f", {time:.4g} s"
-        title = f"{Path(movie.source).name}  frame {index}{clock}"
-        return pictures.annotate(movie.frame(index), rows, setup.calibration.pixel_size_nm, kinds, title, width)
+        name = f"{Path(movie.source).name}  frame {index}{clock}"
+        panels = []
+        for way, rows in tables.items():
+            rows = rows[starts[way][index] : starts[way][index + 1]]
+            title = name if not panels else way
+            if len(tables) > 1 and not panels:
+                title = f"{name}: {way}"
+            panels.append(
+                pictures.annotate(image, rows, setup.calibration.pixel_size_nm, kinds, title, width // len(tables))
+            )
+        return np.concatenate(list(_same_height(panels)), axis=1)
 
     if settings.frames and len(good):
         for name, index in {"first": good[0], "middle": good[len(good) // 2], "last": good[-1]}.items():
             if name == "first" or index != good[0]:
-                picture = annotated(int(index), settings.max_width_px)
+                picture = annotated(int(index), settings.max_width_px * len(tables))
                 written.append(pictures.save(picture, folder / f"{name}_frame_{index:05d}.png"))
     if settings.contact_sheet:
         with h5py.File(table_path, "r") as file:
@@ -38,7 +50,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         written.append(pictures.save(sheet, folder / "contact_sheet.png"))
     if settings.animation and len(good) > 1:
         chosen = good[np.unique(np.linspace(0, len(good) - 1, min(settings.animation_frames, len(good))).astype(int))]
-        stills = (annotated(int(i), min(settings.max_width_px, 640)) for i in chosen)
+        stills = (annotated(int(i), min(settings.max_width_px, 640 * len(tables))) for i in chosen)
         path = pictures.save_animation(_same_size(stills), folder / "detections.gif", settings.animation_fps)
         written.append(path)
     return written
@@ -55,3 +67,10 @@ def _same_size(pictures: Any):
             filled[:height] = picture[:height]
             picture = filled
         yield picture
+
+
+def _same_height(panels: list[np.ndarray]):
+    """Panels filled at the bottom to the height of the tallest."""
+    height = max(len(panel) for panel in panels)
+    for panel in panels:
+        yield np.pad(panel, ((0, height - len(panel)), (0, 0), (0, 0)))

@@ -17,12 +17,15 @@ from stemdefects.io.runs import write_atomically
 
 
 class Block(NamedTuple):
-    """Results of consecutive frames: rows of the defect table, their patches, rows of the frame table."""
+    """Results of consecutive frames: rows of the defect table, their patches, rows of the frame table; and, where the
+    frames are looked at together later, the columns on lattice sites and the lattices (`movie_sites`)."""
 
     number: int
     rows: np.ndarray
     frames: np.ndarray
     patches: np.ndarray
+    columns: np.ndarray
+    lattices: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,12 @@ class Spool:
 
     def write(self, block: Block) -> None:
         partial = self.path / f".{block.number}.{os.getpid()}.partial.npz"
-        np.savez(partial, rows=block.rows, frames=block.frames, patches=block.patches)
+        np.savez(partial, **{name: value for name, value in block._asdict().items() if name != "number"})
         partial.replace(self._file(block.number))
 
     def read(self, number: int) -> Block:
         with np.load(self._file(number), allow_pickle=False) as data:
-            return Block(number, data["rows"], data["frames"], data["patches"])
+            return Block(number, *(data[name] for name in Block._fields[1:]))
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

@@ -11,6 +11,7 @@ import numpy as np
 from stemdefects.crystal.bragg import fit_lattice
 from stemdefects.errors import UserError
 from stemdefects.inference import calibration as calibrating
+from stemdefects.inference import movie_sites
 from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, find_defects
 from stemdefects.inference.engine import Engine, FrameOutput
 from stemdefects.inference.spool import Block
@@ -38,6 +39,12 @@ class Setup:
     @property
     def n_blocks(self) -> int:
         return -(-len(self.indices) // self.settings.block_frames)
+
+    @property
+    def keeps_columns(self) -> bool:
+        """Are all columns kept, for the state of sites over time?"""
+        settings = self.settings.over_time
+        return settings.enabled and len(self.indices) >= settings.min_frames and self.reference_px is not None
 
     def block(self, number: int) -> np.ndarray:
         """Frame numbers of a block."""
@@ -163,6 +170,9 @@ def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.nd
         frames["time_s"] = work.indices * setup.frame_time_s
     pixel = setup.calibration.pixel_size_nm
     all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
+    material = setup.model.material
+    all_columns = [np.zeros(0, movie_sites.column_dtype(material.n_states))]
+    lattices = np.full((len(work.indices), 3, 2), np.nan)
     for i, found in enumerate(results):
         row = frames[i : i + 1]
         if found is None:
@@ -179,11 +189,21 @@ def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.nd
         if found.sites is not None:
             (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = found.sites.vectors_px
             row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
+            lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
+            if setup.keeps_columns:
+                all_columns.append(movie_sites.pack(found, int(work.indices[i]), setup.model, setup.rules))
         else:
             row["note"] = b"no lattice found"
         all_rows.append(rows)
         all_patches.append(found.patches)
-    return Block(work.number, np.concatenate(all_rows), frames, np.concatenate(all_patches))
+    return Block(
+        work.number,
+        np.concatenate(all_rows),
+        frames,
+        np.concatenate(all_patches),
+        np.concatenate(all_columns),
+        lattices,
+    )
 
 
 def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:

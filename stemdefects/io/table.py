@@ -96,7 +96,8 @@ class DefectTable:
     """Detections of one movie.
 
     rows: (n,) of `DEFECT_DTYPE`; frames: (n_frames,) of `FRAME_DTYPE`, possibly empty; patches: (n, 32, 32) normalised
-    intensities around each row, or None; attrs: schema_version, units, pixel_size_nm, frame_time_s, calibration,
+    intensities around each row, or None; over_time: rows of the same kind from all frames of the movie together (the
+    state of each lattice site, see inference/over_time.py), or None; attrs: schema_version, units, pixel_size_nm, frame_time_s, calibration,
     source, source_sha256, model_id, material, config, ... (plain values; dicts and lists are kept as JSON).
     """
 
@@ -104,6 +105,7 @@ class DefectTable:
     frames: np.ndarray = dataclasses.field(default_factory=empty_frames)
     patches: np.ndarray | None = None
     attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    over_time: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -138,6 +140,10 @@ class DefectTable:
         """The rows as a pandas DataFrame, `kind` as text."""
         return _dataframe(self.rows)
 
+    def over_time_to_pandas(self):
+        """The rows found from all frames together, as a pandas DataFrame."""
+        return _dataframe(empty() if self.over_time is None else self.over_time)
+
     def frames_to_pandas(self):
         """One row per movie frame as a pandas DataFrame."""
         return _dataframe(self.frames)
@@ -148,6 +154,8 @@ class DefectTable:
         writer = TableWriter(path, self.attrs, patches=self.patches is not None)
         try:
             writer.append(self.rows, self.frames, self.patches)
+            if self.over_time is not None:
+                writer.write_over_time(self.over_time)
             writer.finish()
         finally:
             writer.discard()
@@ -182,9 +190,11 @@ class DefectTable:
                 rows = _conform(file["defects"][()], empty, path)
                 frames = _conform(file["frames"][()], empty_frames, path) if "frames" in file else empty_frames()
                 pictures = file["patches"][()] if patches and "patches" in file else None
+                name = "defects_over_time"
+                over_time = _conform(file[name][()], empty, path) if name in file else None
         except (OSError, KeyError, RuntimeError) as error:
             raise UserError(f"{path}: cannot be read as a defect table ({str(error).splitlines()[0][:120]})") from None
-        return cls(rows, frames, pictures, attrs)
+        return cls(rows, frames, pictures, attrs, over_time)
 
 
 class TableWriter:
@@ -224,6 +234,19 @@ class TableWriter:
                 start = len(data)
                 data.resize(start + len(block), axis=0)
                 data[start:] = block
+
+    def write_over_time(self, rows: np.ndarray) -> None:
+        """Add the rows found from all frames together."""
+        chunks = {"chunks": (4096,), "maxshape": (None,)} if len(rows) else {}
+        packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if len(rows) else {}
+        self._file.create_dataset("defects_over_time", data=rows, **chunks, **packed)
+
+    def set_frames(self, **columns: np.ndarray) -> None:
+        """Replace columns of the frame table, one value per row written so far."""
+        frames = self._file["frames"][()]
+        for name, values in columns.items():
+            frames[name] = values
+        self._file["frames"][...] = frames
 
     def finish(self) -> Path:
         """Close the file and move it to its name."""

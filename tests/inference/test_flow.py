@@ -138,7 +138,7 @@ def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, tmp_path
     assert second.returncode == 0, second.stderr
     assert "going on after an interruption" in second.stdout
     ours, theirs = (table.DefectTable.read(r.defects_path) for r in (run, whole))
-    for name in ("rows", "frames"):
+    for name in ("rows", "frames", "over_time"):
         a, b = getattr(ours, name), getattr(theirs, name)
         assert a.tobytes() == b.tobytes(), name
     assert ours.patches.tobytes() == theirs.patches.tobytes()
