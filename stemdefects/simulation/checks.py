@@ -115,7 +115,9 @@ def _check_defects(material: Material, cfg: SimulationConfig) -> None:
             raise UserError(f"simulation.defects.{key}: the density of {kind.name} reaches {high:g}, above 1")
     for site, total in zip(material.sites, totals, strict=True):
         if total > 1:
-            raise UserError(f"simulation.defects.density: the densities on site {site.name} add up to {total:g}, above 1")
+            raise UserError(
+                f"simulation.defects.density: the densities on site {site.name} add up to {total:g}, above 1"
+            )
     known = [group.name for group in material.complexes]
     for name, value in defects.complexes.items():
         if name not in known:

@@ -28,7 +28,9 @@ def check_output(output: str | None, overwrite: bool) -> Path:
     return path
 
 
-def write_movie(path: str | Path, material: Material, cfg: SimulationConfig, seed: int = 0, progress: bool = True) -> Path:
+def write_movie(
+    path: str | Path, material: Material, cfg: SimulationConfig, seed: int = 0, progress: bool = True
+) -> Path:
     """Simulate a movie and write it with its truth, block by block; returns the path.
 
     On Ctrl-C what is done so far stays as a whole, shorter movie.
@@ -103,7 +105,9 @@ class _Hdf5:
         file.attrs.update(attrs)
         truth = self._truth = file.create_group("truth")
         truth.attrs.update(_attributes(scene))
-        self._defects = truth.create_dataset("defects", (0,), DEFECT_DTYPE, maxshape=(None,), chunks=(1024,), compression="gzip")
+        self._defects = truth.create_dataset(
+            "defects", (0,), DEFECT_DTYPE, maxshape=(None,), chunks=(1024,), compression="gzip"
+        )
         self._states = truth.create_dataset(
             "states", (0, n_sites), np.uint8, maxshape=(None, n_sites), chunks=(1, n_sites), compression="gzip"
         )
@@ -113,7 +117,9 @@ class _Hdf5:
         truth["centers"] = scene.centers
         truth["center_identities"] = scene.center_identities
         if self._n_centers:
-            self._chain = truth.create_dataset("chain", (0, self._n_centers), np.uint8, maxshape=(None, self._n_centers))
+            self._chain = truth.create_dataset(
+                "chain", (0, self._n_centers), np.uint8, maxshape=(None, self._n_centers)
+            )
         self._events = truth.create_dataset(
             "events", (0,), [("time_s", "f8"), ("site", "i4"), ("state", "u1"), ("identity", "i4")], maxshape=(None,),
             chunks=(1024,), compression="gzip",

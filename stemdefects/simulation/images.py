@@ -7,14 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import checks, detector, fields, population, probe, scan
+from stemdefects.simulation import detector, population, probe, scan
 from stemdefects.simulation.conditions import Conditions, draw_conditions
-
-LATTICE, HOLE, AMORPHOUS, PHASE_1T = range(4)
-PAD_PX = 12
+from stemdefects.simulation.growth import HOLE, LATTICE, Crystal, grow, grow_states
+from stemdefects.simulation.stage import Stage, make_stage, mobile_state
 
 
 class Truth(NamedTuple):
@@ -38,45 +36,11 @@ class Known(NamedTuple):
     """How the T frames of a clip were made, for an observer that is told all but the states."""
 
     conditions: Conditions
-    crystal: "Crystal"
+    crystal: Crystal
     states: jnp.ndarray  # (T, n) state of every column in every frame
     drift_px: jnp.ndarray  # (T, 2)
     keys: jnp.ndarray  # (T,) the key of each frame's `expose`
     index: jnp.ndarray  # (N,) column of each entry of the Truth, -1 none
-
-
-class Stage(NamedTuple):
-    """Constants of one simulator: columns, optics, sizes. Made once, closed over by the jitted function."""
-
-    material: Material
-    cfg: SimulationConfig
-    size_px: tuple[int, int]
-    slots: population.Slots
-    twin: population.Slots | None
-    rows: np.ndarray  # (n,) number of the close-packed row of each column, for the twin boundary
-    split_nm: np.ndarray | None  # (n, 2) place of the other half of a 1T column
-    table: probe.Optics
-    upsampling: tuple[np.ndarray, np.ndarray]
-    n_truth: int
-    reach_nm: float
-
-
-class Crystal(NamedTuple):
-    """A grown crystal in the undistorted image frame: positions in pixels, signals in nm2."""
-
-    y_px: jnp.ndarray  # (n,)
-    x_px: jnp.ndarray
-    state: jnp.ndarray
-    present: jnp.ndarray  # (n,) bool: not lost in a hole or at a boundary
-    region: jnp.ndarray  # (n,) int32
-    texture: jnp.ndarray  # (n,) factor on the signal, 1 in the crystal
-    extra_y_px: jnp.ndarray  # (m,) columns that are no lattice sites
-    extra_x_px: jnp.ndarray
-    extra_state: jnp.ndarray
-    extra_present: jnp.ndarray
-    groups: population.Groups
-    masks: jnp.ndarray  # (H, W) int32
-    contamination: jnp.ndarray  # (H, W) in units of the crystal's mean signal
 
 
 def make_simulator(material: Material, cfg: SimulationConfig, size_px: tuple[int, int]) -> Callable:
@@ -139,12 +103,6 @@ def make_known_simulator(stage: Stage, n_frames: int) -> Callable:
     return simulate
 
 
-def mobile_state(material: Material, cfg: SimulationConfig) -> int:
-    """State of the defect that hops: `movie.mobile_kind`, by default the material's first kind."""
-    kind = 0 if cfg.movie.mobile_kind is None else material.kind_index(cfg.movie.mobile_kind)
-    return material.kinds[kind].state
-
-
 def _clip_states(key, stage, state, mobile, probability, n_frames, middle):
     """(T, n) states of the frames: hops forwards and backwards from the middle one."""
     states = {middle: state}
@@ -153,152 +111,6 @@ def _clip_states(key, stage, state, mobile, probability, n_frames, middle):
         before = states[t - 1] if t > middle else states[t + 1]
         states[t] = population.hop(keys[t], stage.slots, before, mobile, probability)
     return jnp.stack([states[t] for t in range(n_frames)])
-
-
-def make_stage(material: Material, cfg: SimulationConfig, size_px: tuple[int, int], lattice=None) -> Stage:
-    """Everything about a simulator that does not change from image to image (numpy, host).
-
-    `lattice`: the columns to draw, for a view that is known; by default enough of them for every view of the config.
-    """
-    checks.check(material, cfg, size_px)
-    view = cfg.view
-    largest = view.pixel_size_nm[1]
-    stretch = 1.0 + max(map(abs, view.strain)) + max(map(abs, view.shear))
-    padded = np.array(size_px) + 2 * PAD_PX
-    reach_nm = 0.5 * float(np.hypot(*padded)) * largest * stretch + 1.2 * material.a_nm
-    if lattice is None:
-        lattice = geometry.disc(material, reach_nm)
-    else:
-        reach_nm = float(np.linalg.norm(lattice.position_nm, axis=1).max())
-    slots = population.slots(material, lattice)
-    twin = None
-    if cfg.regions.twin_probability > 0 and material.phase_1T is not None:
-        twin = population.slots(material, geometry.build(material, lattice.cell[:: material.n_sites], mirrored=True))
-    split = None
-    if cfg.regions.phase_1T_probability > 0 and material.phase_1T is not None:
-        rows = np.flatnonzero(lattice.site == material.phase_1T[0])
-        basis = geometry.site_positions_nm(material)[material.phase_1T[0]]
-        split = np.where((lattice.site == material.phase_1T[0])[:, None], lattice.position_nm - 2 * basis, np.nan)
-        split = split[rows].astype(np.float32)
-    fine = 2.0 * 1e-3 * cfg.probe.semi_angle_mrad[1] / float(probe.wavelength_nm(view.voltage_kv[1]))  # cut-off
-    # above half the sampling rate the probe's transfer folds back; up to 0.65 it is below 1% there before blur
-    oversampling = 1 if largest * fine < 0.65 else 2
-    window = probe.fast_length(int(np.ceil(2.2 * oversampling / view.pixel_size_nm[0])))
-    window = min(window, *(probe.fast_length(n + 2 * PAD_PX) * oversampling for n in size_px))
-    table = probe.optics(tuple(size_px), PAD_PX, window, oversampling)
-    area = float(np.prod(np.array(size_px) * largest * (1 + 2 * (stretch - 1))))
-    edge = float(np.sum(np.array(size_px) * largest)) * 2
-    n_truth = material.n_sites * int(np.ceil(area / material.cell_area_nm2 + 0.6 * edge / material.a_nm))
-    n_truth = min(n_truth, len(lattice.site))
-    return Stage(
-        material, cfg, tuple(size_px), slots, twin, lattice.cell[:, 1], split, table,
-        (fields.upsampling(size_px[0]), fields.upsampling(size_px[1])), n_truth, reach_nm,
-    )  # fmt: skip
-
-
-def grow_states(key, stage: Stage, conditions: Conditions):
-    """Random states of all columns (n,) and their ideal places; returns (position_nm, state, columns)."""
-    material, cfg = stage.material, stage.cfg
-    keys = jax.random.split(key, 6)
-    slots, upper = stage.slots, jnp.zeros(len(stage.slots.site), bool)
-    present = jnp.ones(len(slots.site), bool)
-    position = jnp.asarray(slots.position_nm)
-    if stage.twin is not None:
-        slots, position, upper, present = _twin(keys[0], stage, conditions)
-    place = position / (2 * stage.reach_nm) + 0.5
-    length = conditions.clustering_length_nm / (2 * stage.reach_nm)
-    gather = fields.sample(fields.control_points(keys[1], length), place[:, 0], place[:, 1])
-    modulation = jnp.exp(conditions.clustering * gather - 0.5 * conditions.clustering**2)
-    state = population.point_defects(keys[2], slots, material, conditions.density, modulation)
-    if cfg.defects.line_probability > 0:
-        kind = 0 if cfg.defects.line_kind is None else material.kind_index(cfg.defects.line_kind)
-        with_lines = population.vacancy_lines(
-            keys[3], stage.slots, material, state, material.kinds[kind].state, cfg.defects.line_length_sites, 2,
-            0.6 * stage.reach_nm,
-        )  # fmt: skip
-        state = jnp.where(jax.random.bernoulli(keys[4], cfg.defects.line_probability), with_lines, state)
-    state = population.plant_complexes(keys[5], slots, material, state, conditions.complexes)
-    return position, jax.lax.optimization_barrier(state), (slots, position, upper, present)
-
-
-def _twin(key, stage: Stage, conditions: Conditions):
-    """A 4|4P mirror-twin boundary along a1: rows above it are mirrored in the chalcogen row they share.
-
-    Zhou et al., Nano Lett. 13, 2615 (2013). Rows beyond the boundary are moved by half a1 along it and by a third of
-    the row distance towards it, which makes the mirror image of a hexagonal crystal with one atom on the mirror.
-    """
-    lattice = stage.material.lattice_nm
-    along = lattice[0] / np.linalg.norm(lattice[0])
-    across = np.array([along[1], -along[0]])
-    height = float(lattice[1] @ across)
-    across, height = across * np.sign(height), abs(height)
-    reach = int(0.4 * stage.reach_nm / height)
-    boundary = jax.random.randint(key, (), -reach, reach + 1)
-    upper = (stage.rows > boundary) & conditions.has_twin
-    step = (0.5 * lattice[0] - across * height / 3.0).astype(np.float32)
-    position = jnp.where(upper[:, None], stage.twin.position_nm + step, stage.slots.position_nm)
-    double = upper & (stage.rows == boundary + 1) & (stage.slots.site == stage.material.phase_1T[0])
-    slots = stage.slots._replace(
-        position_nm=position,
-        bonds=jnp.where(upper[:, None], stage.twin.bonds, stage.slots.bonds),
-        reverse=jnp.where(upper[:, None], stage.twin.reverse, stage.slots.reverse),
-    )
-    return slots, position, upper, ~double
-
-
-def grow(key, stage: Stage, conditions: Conditions, state, columns) -> Crystal:
-    """Place the columns in the field: relaxation, static displacements, rotation, strain, holes and patches."""
-    material, cfg = stage.material, stage.cfg
-    slots, position, _, present = columns
-    key_static, key_regions, key_rough, key_patch, key_texture = jax.random.split(key, 5)
-    height, width = stage.size_px
-    groups = population.find_complexes(slots, material, state)
-    moved = position + population.relax(slots, material, state, conditions.relaxation)
-    moved = moved + conditions.displacement_nm * jax.random.normal(key_static, moved.shape)
-    y, x = _to_px(stage, conditions, moved)
-    field_keys = jax.random.split(key_regions, 3)
-    rough = cfg.regions.roughness * jax.random.normal(key_rough, state.shape)
-    masks = jnp.zeros(stage.size_px, jnp.int32)
-    region = jnp.zeros(state.shape, jnp.int32)
-    contamination = jnp.zeros(stage.size_px)
-    choices = (
-        (PHASE_1T, conditions.fraction_1T, stage.split_nm is not None),
-        (AMORPHOUS, conditions.fraction_amorphous, cfg.regions.amorphous_probability > 0),
-        (HOLE, conditions.fraction_hole, cfg.regions.hole_probability > 0),
-    )
-    for (label, fraction, possible), field_key in zip(choices, field_keys, strict=True):
-        if not possible:
-            continue
-        points = fields.control_points(field_key, conditions.region_length_nm / (height * conditions.pixel_size_nm))
-        level = jnp.where(fraction > 0, fields.threshold(fraction), jnp.inf)
-        over = stage.upsampling[0] @ points @ stage.upsampling[1].T
-        masks = jnp.where(over > level, label, masks)
-        here = fields.sample(points, (y + 0.5) / height, (x + 0.5) / width) + rough > level
-        region = jnp.where(here, label, region)
-        if label == AMORPHOUS:
-            contamination = conditions.patch_signal * jnp.clip((over - level) / 0.5, 0.0, 1.0)
-    disordered = region == AMORPHOUS
-    scatter = conditions.patch_disorder_nm / conditions.pixel_size_nm * jax.random.normal(key_patch, (2, *y.shape))
-    y = y + jnp.where(disordered, scatter[0], 0.0)
-    x = x + jnp.where(disordered, scatter[1], 0.0)
-    texture = jnp.where(disordered, jnp.exp(0.5 * jax.random.normal(key_texture, y.shape)), 1.0)
-    extra = jnp.zeros((2, 0)), jnp.zeros(0, jnp.int32), jnp.zeros(0, bool)
-    if stage.split_nm is not None:
-        site, half = material.phase_1T
-        of_site = np.flatnonzero(stage.slots.site == site)
-        split_here = (region[of_site] == PHASE_1T) & present[of_site]
-        state = state.at[of_site].set(jnp.where(split_here, half, state[of_site]))
-        extra = jnp.stack(_to_px(stage, conditions, stage.split_nm)), jnp.full(len(of_site), half), split_here
-    return Crystal(
-        y, x, state, present & (region != HOLE), region, texture, extra[0][0], extra[0][1], extra[1], extra[2],
-        groups, masks, contamination,
-    )  # fmt: skip
-
-
-def _to_px(stage: Stage, conditions: Conditions, position_nm):
-    """Crystal frame (n, 2) nm to undistorted image pixels, y and x."""
-    turned = (position_nm + conditions.offset_nm) @ conditions.affine.T / conditions.pixel_size_nm
-    return turned[:, 0] + 0.5 * (stage.size_px[0] - 1), turned[:, 1] + 0.5 * (stage.size_px[1] - 1)
 
 
 def project(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px):

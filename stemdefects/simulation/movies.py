@@ -12,7 +12,8 @@ from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.io.table import DEFECT_DTYPE, empty
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import checks, images, population
+from stemdefects.simulation import checks, growth, images, population
+from stemdefects.simulation import stage as stages
 from stemdefects.simulation.conditions import draw_conditions
 from stemdefects.simulation.kinetics import LOST, Event, Kinetics, Rates, Roles, state_labels
 
@@ -54,17 +55,17 @@ class Scene:
         self._path_px = drift_path(np.random.default_rng([seed, 1]), movie)  # at frame borders
         self.drift_px = 0.5 * (self._path_px[1:] + self._path_px[:-1])
         self.lattice = self._cut()
-        self.stage = images.make_stage(material, cfg, self.size_px, self.lattice)
-        _, state, columns = images.grow_states(keys[1], self.stage, conditions)
-        crystal = images.grow(keys[2], self.stage, conditions, state, columns)
+        self.stage = stages.make_stage(material, cfg, self.size_px, self.lattice)
+        _, state, columns = growth.grow_states(keys[1], self.stage, conditions)
+        crystal = growth.grow(keys[2], self.stage, conditions, state, columns)
         self.crystal = crystal
         self.rates = rates(material, cfg, self.pixel_size_nm, self.dose_e_per_px)
         self.kinetics = Kinetics(material, self.lattice, np.asarray(state), roles(material, cfg), self.rates, seed)
-        holes = np.flatnonzero(np.asarray(crystal.region) == images.HOLE)
+        holes = np.flatnonzero(np.asarray(crystal.region) == growth.HOLE)
         self._first_events = self.kinetics.open_hole(holes) if len(holes) else []
         self.initial_state = self.kinetics.state.copy()
         position = jnp.asarray(self.lattice.position_nm, jnp.float32)
-        self.sites_px = np.stack(images._to_px(self.stage, conditions, position), 1)
+        self.sites_px = np.stack(growth.to_px(self.stage, conditions, position), 1)
         self.site = self.lattice.site.astype(np.uint8)
         self.centers = self.kinetics.centers.copy()
         self.center_identities = self.kinetics.identity[self.centers].copy()
@@ -83,7 +84,7 @@ class Scene:
 
     def _cut(self) -> geometry.Lattice:
         """The part of the crystal that some frame shows, with a margin."""
-        margin = images.PAD_PX + 4
+        margin = stages.PAD_PX + 4
         low = -self._path_px.max(0) - margin - 0.5 * np.array(self.size_px)
         high = -self._path_px.min(0) + margin + 0.5 * np.array(self.size_px)
         affine, offset = np.asarray(self.conditions.affine), np.asarray(self.conditions.offset_nm)
@@ -156,7 +157,13 @@ class Scene:
             ]
             regions = masks.astype(np.uint8) if masks.any() else None
             yield Block(
-                first, image[:count], states.astype(np.uint8), regions, np.concatenate(rows), self._chain(states), events
+                first,
+                image[:count],
+                states.astype(np.uint8),
+                regions,
+                np.concatenate(rows),
+                self._chain(states),
+                events,
             )
             events = []
 
@@ -178,7 +185,7 @@ class Scene:
         low, nearest = self._nearest
         shift = np.round(-self.drift_px[number]).astype(int) - low
         window = nearest[shift[0] : shift[0] + self.size_px[0], shift[1] : shift[1] + self.size_px[1]]
-        label = np.where(seen == LOST, images.HOLE, np.where(self._region == images.HOLE, 0, self._region))
+        label = np.where(seen == LOST, growth.HOLE, np.where(self._region == growth.HOLE, 0, self._region))
         return label[window]
 
     @property
@@ -189,7 +196,7 @@ class Scene:
         """Rows of the defect table for one frame."""
         kind = self.material.kind_of_state[np.where(seen == LOST, 0, seen)]
         inside = (y >= -0.5) & (y < self.size_px[0] - 0.5) & (x >= -0.5) & (x < self.size_px[1] - 0.5)
-        wanted = np.flatnonzero((seen != LOST) & (kind >= 0) & inside & (self._region == images.LATTICE))
+        wanted = np.flatnonzero((seen != LOST) & (kind >= 0) & inside & (self._region == growth.LATTICE))
         rows = empty(len(wanted))
         assert rows.dtype == DEFECT_DTYPE
         rows["frame"] = number
@@ -214,7 +221,7 @@ class Scene:
 
 def roles(material: Material, cfg: SimulationConfig) -> Roles:
     """States that take part in the kinetics, from the names in `cfg.movie`."""
-    mobile = images.mobile_state(material, cfg)
+    mobile = stages.mobile_state(material, cfg)
     site = material.states[mobile].site
     empty_states = [i for i, s in enumerate(material.states) if s.site == site and not s.atoms and i != mobile]
     emptied = next((i for i in empty_states if material.kind_of_state[i] >= 0), -1)

@@ -134,8 +134,10 @@ def spread(y_px, x_px, weight, table: Optics):
     weight_x = _kernel(first_x[:, None] + taps - x[:, None])
     rows = jnp.where(inside, first_y, height)[:, None, None] + taps[:, None]
     columns = first_x[:, None, None] + taps
-    grid = jnp.zeros((height, width), jnp.float32).at[rows, columns].add(
-        weight_y[:, :, None] * weight_x[:, None, :], mode="drop"
+    grid = (
+        jnp.zeros((height, width), jnp.float32)
+        .at[rows, columns]
+        .add(weight_y[:, :, None] * weight_x[:, None, :], mode="drop")
     )
     return jnp.fft.rfft2(grid) * table.gridding
 
