@@ -23,14 +23,16 @@ from stemdefects.labels.prevalence import state_prior
 from stemdefects.schema import LabelsConfig
 
 GRID = 24  # pixels of the mean cell along each lattice vector
-CERTAIN = 0.95  # posterior of a state that is taken as a label
+CERTAIN = 0.9  # posterior at which the ideal state is taken as a label
+CERTAIN_DEFECT = 0.98  # any other state
+UNSTATED = -1  # a column whose state is not known: its place is learned, its state is not
 MAX_STRAIN = 0.12  # a lattice that fits the crystal no better than this is another one
 
 
 def crystal_columns(
     labels: MovieLabels, material: Material, pixel_size_nm: float, cfg: LabelsConfig
 ) -> tuple[Columns, MovieLabels]:
-    """Columns with the states that the residual makes certain, and labels with the others' surroundings unknown.
+    """Columns with the states that the residual makes certain (-1 for the others), and labels to go with them.
 
     Raises UserError when the movie's lattice is not that of `material`.
     """
@@ -49,26 +51,26 @@ def crystal_columns(
     measured, sigma = _amplitudes(labels, yx, amplitude)
     # what a state adds is known to a tenth: intensities differ from microscope to microscope
     spread = np.hypot(sigma[:, None], 0.1 * np.abs(change[site]) + 0.03)
-    log_p = -0.5 * ((measured[:, None] - change[site]) / spread) ** 2 - np.log(spread) + log_prior
+    # half the prior's weight: with all of it every column that says nothing would be called perfect
+    log_p = -0.5 * ((measured[:, None] - change[site]) / spread) ** 2 - np.log(spread) + 0.5 * log_prior
     log_p = np.where(own[site], log_p, -np.inf)
     log_p -= log_p.max(1, keepdims=True)
     posterior = np.exp(log_p) / np.exp(log_p).sum(1, keepdims=True)
     state, certain = posterior.argmax(1), posterior.max(1) > CERTAIN
+    certain &= (state == material.ideal_states[site]) | (posterior.max(1) > CERTAIN_DEFECT)
     # beyond three spreads of every state: something the crystal's catalogue does not have
-    known = (np.abs(measured[:, None] - change[site]) / spread)[np.arange(len(state)), state] < 4
-    certain &= known
+    fits = (np.abs(measured[:, None] - change[site]) / spread)[np.arange(len(state)), state] < 4
 
     shifts = labels.shift_px
     moved = np.stack([yx + s for s in shifts])
-    sure = np.broadcast_to(certain, (len(shifts), len(yx))).copy()
     regions = labels.regions.copy()
-    ideal = state == material.ideal_states[site]
-    radius = DISC * labels.lattice.spacing_px
-    for t in range(len(shifts)):
-        # a labelled column is known again where only its defect was unsure, and the other way round
-        at = np.clip(np.rint(moved[t]).astype(int), 0, np.array(regions.shape[1:]) - 1)
-        sure[t] &= ideal | (regions[t][tuple(at.T)] == LATTICE)
-        fourier.cover(regions[t], moved[t][~sure[t]], 0.8 * radius, UNKNOWN)
+    sure = np.zeros(moved.shape[:2], bool)
+    for t, points in enumerate(moved):
+        at = np.clip(np.rint(points).astype(int), 0, np.array(regions.shape[1:]) - 1)
+        # the column is there all the same, where only its state is not known; what fits no state says nothing at all
+        sure[t] = fits & (regions[t][tuple(at.T)] == LATTICE)
+        fourier.cover(regions[t], points[~fits], DISC * labels.lattice.spacing_px, UNKNOWN)
+    state = np.where(certain, state, UNSTATED)
     return (
         Columns(moved, site.astype(np.int32), state.astype(np.int32), sure),
         dataclasses.replace(labels, regions=regions),

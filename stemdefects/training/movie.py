@@ -27,6 +27,7 @@ from stemdefects.labels.fourier_lattice import find_lattice
 HELD_OUT = "held_out"
 NOMINAL_NM = 0.3  # lattice constant where nothing says how long a pixel is
 PLAUSIBLE_NM = (0.15, 1.5)  # lattice constants
+SIZE_STEP = 32  # px, sides of training images that every model takes
 ENOUGH = 5  # defects in the held-out part, else whole frames are held out
 
 
@@ -115,7 +116,11 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
         validation.doses_e_per_px = {HELD_OUT: 0.0}
     else:
         validation.doses_e_per_px = {**validation.doses_e_per_px, HELD_OUT: 0.0}
-    cfg.training = dataclasses.replace(cfg.training, validation=validation)
+    # pieces larger than the frame would be mostly mirror images of it
+    largest = SIZE_STEP * -(-max(source.labels.frames.shape[1:]) // SIZE_STEP)
+    validation.size_px = min(validation.size_px, largest)
+    size_px = min(cfg.training.size_px, largest)
+    cfg.training = dataclasses.replace(cfg.training, validation=validation, size_px=size_px)
     return cfg, source, params
 
 

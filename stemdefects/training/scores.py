@@ -13,6 +13,7 @@ from stemdefects.crystal.material import Material
 from stemdefects.models.states import normalize_by_site, site_mask
 from stemdefects.training.matching import match
 
+UNSTATED = -2
 GENERIC = "defect"  # any column that departs from the crystal
 
 
@@ -32,6 +33,10 @@ class Matched:
     def found(self) -> np.ndarray:
         return np.isfinite(self.log_prob).any(1)
 
+    def take(self, index: np.ndarray) -> "Matched":
+        """The rows `index`."""
+        return Matched(**{name: value[index] for name, value in self.__dict__.items()})
+
 
 def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float = 4.0) -> Matched:
     """Pair the columns of one image with its peaks, site by site.
@@ -50,6 +55,7 @@ def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float 
         y, x = np.clip(np.rint(yx).astype(int), 0, np.array(shape) - 1).T
         return truth.regions[y, x] >= 0
 
+    stated = np.where(truth.state >= 0, truth.state, UNSTATED)  # columns whose state nobody knows do not count
     rows = []
     with np.errstate(divide="ignore"):
         log_prob = np.log(np.asarray(peaks.state_prob, float))
@@ -67,7 +73,7 @@ def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float 
         nothing = np.full((n[1], n_states), -np.inf)
         rows.append(
             Matched(
-                state=np.concatenate([truth.state[a], truth.state[missed], np.full(n[2], -1)]).astype(int),
+                state=np.concatenate([stated[a], stated[missed], np.full(n[2], -1)]).astype(int),
                 site=np.full(sum(n), g),
                 log_prob=np.concatenate([log_prob[b], nothing, log_prob[extra]]),
                 error_nm=np.concatenate([p_yx[b] - t_yx[a], np.full((n[1] + n[2], 2), np.nan)]) * pixel_size_nm,
@@ -77,7 +83,8 @@ def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float 
                 yx_px=np.concatenate([t_yx[a], t_yx[missed], p_yx[extra]]),
             )
         )
-    return concatenate(rows, n_states)
+    together = concatenate(rows, n_states)
+    return together.take(together.state != UNSTATED)
 
 
 def concatenate(parts: list[Matched], n_states: int) -> Matched:
