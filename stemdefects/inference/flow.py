@@ -4,6 +4,7 @@ import hashlib
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -215,15 +216,8 @@ def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
 
 def _assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> table.DefectTable:
     """Blocks -> defects.h5 and the CSV files."""
-    together = None
-    if setup.keeps_columns:
-        from stemdefects.inference import movie_sites
-        from stemdefects.labels.prevalence import state_prior
-
-        prior = state_prior(setup.model.config["labels"], setup.model.material)
-        together = movie_sites.analyse(spool.read, setup.n_blocks, setup, prior)
-        attrs |= {"over_time_change_per_frame": together.change_per_frame, "over_time_prevalence": together.prevalence}
-    writer = table.TableWriter(run.defects_path, attrs)
+    together = look_together(spool.read, setup)
+    writer = table.TableWriter(run.defects_path, attrs | (together.attributes if together else {}))
     try:
         for number in range(setup.n_blocks):
             block = spool.read(number)
@@ -239,6 +233,17 @@ def _assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) ->
     if together is not None:
         table.DefectTable(together.rows).write_csv(run.path / "defects_over_time.csv")
     return found
+
+
+def look_together(read: Callable[[int], Any], setup: Any) -> Any:
+    """`movie_sites.Result` of all blocks, None when the settings or the movie do not ask for it."""
+    if not setup.keeps_columns:
+        return None
+    from stemdefects.inference import movie_sites
+    from stemdefects.labels.prevalence import state_prior
+
+    prior = state_prior(setup.model.config["labels"], setup.model.material)
+    return movie_sites.analyse(read, setup.n_blocks, setup, prior)
 
 
 def _skipped(frames: np.ndarray) -> dict[str, int]:

@@ -1,7 +1,9 @@
 """All frames of a movie together: drift, and the state of every lattice site at every frame.
 
 Two passes over the blocks of an inference. The first puts the frames onto one numbering of sites (`registration`); the
-second smooths the states of the sites in overlapping windows (`over_time`), so that memory does not grow with the movie.
+second smooths the states of the sites in overlapping windows (`over_time`), so that memory does not grow with the
+movie. A heavy or missing neighbour changes how a column looks: columns with the same neighbours are compared with each
+other, most of them being ideal.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference import over_time
-from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, complexes
+from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, bond_table, complexes
 from stemdefects.inference.registration import FrameSites, Registrar
 from stemdefects.inference.spool import Block
 from stemdefects.io import table
 from stemdefects.models import emissions
 
+MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
 
 
@@ -27,6 +30,11 @@ class Result(NamedTuple):
     drift_px: np.ndarray
     change_per_frame: dict[str, float]
     prevalence: dict[str, float]
+
+    @property
+    def attributes(self) -> dict[str, dict[str, float]]:
+        """What was fitted, as attributes of the defect table."""
+        return {"over_time_change_per_frame": self.change_per_frame, "over_time_prevalence": self.prevalence}
 
 
 def column_dtype(n_states: int) -> np.dtype:
@@ -119,7 +127,7 @@ def _frames(read: Callable[[int], Block], numbers: Any) -> Iterator[_Frame]:
 
 
 def _centred(columns: np.ndarray, material: Any) -> tuple[list, list]:
-    """Per sublattice: log-ratios (n, F) less those of the ideal columns of the frame, and their scatter (F,) or None."""
+    """Per sublattice: log-ratios (n, F) less those of the frame's ideal columns, and their scatter (F,) or None."""
     features, scatters = [], []
     for g, site in enumerate(material.sites):
         states = emissions.ordered_states(g, material.site_of_state, site.ideal)
@@ -176,7 +184,7 @@ class _Window:
         """Posteriors of the sites of each sublattice; states of `self.states`."""
         setup = self.setup
         weight = setup.settings.over_time.evidence_weight
-        fits = {}
+        fits: dict[int, over_time.Fit] = {}
         centred = [_centred(frame.columns, setup.model.material) for frame in self.frames]
         for g in self.states:
             mine = np.flatnonzero(self.keys[:, 2] == g)
@@ -188,18 +196,64 @@ class _Window:
                 self.states[g] = models[g].states
             states = self.states[g]
             likelihood = np.ones((len(self.frames), len(mine), len(states)), np.float32)
+            around = self._surroundings(g, mine, fits)
+            usual = self._usual(g, place, around, centred)
             for t, frame in enumerate(self.frames):
                 here = frame.columns["site"] == g
+                sites = place[self.index[t][here]]
                 if models[g] is not None:
                     if centred[t][1][g] is None:
                         continue
-                    log_likelihood = models[g].log_likelihood(centred[t][0][g])
+                    log_likelihood = models[g].log_likelihood(centred[t][0][g] - usual[around[t, sites]])
                 else:
                     prob = posterior(frame.columns["score"][here], frame.columns["site"][here], setup.model)
                     log_likelihood = np.log(np.maximum(prob[:, states], 1e-12) / np.maximum(prior[states], 1e-9))
-                likelihood[t, place[self.index[t][here]]] = over_time.likelihood(log_likelihood, weight)
+                likelihood[t, sites] = over_time.likelihood(log_likelihood, weight)
             fits[g] = over_time.fit(likelihood, prior[states])
         return fits
+
+    def _surroundings(self, g: int, mine: np.ndarray, fits: dict[int, over_time.Fit]) -> np.ndarray:
+        """(T, n) int: which of the different surroundings a site has, by the states of its bonded neighbours on
+        sublattices that are known already; 0: the ideal crystal or nothing known."""
+        code = np.zeros((len(self.frames), len(mine)), np.int64)
+        if not fits:
+            return code
+        material = self.setup.model.material
+        state = np.zeros((len(self.frames), len(self.keys) + 1), np.int64)  # 0: ideal; the last: no such site
+        for other, found in fits.items():
+            called = np.where(found.posterior.max(-1) > 0.5, found.posterior.argmax(-1), 0)
+            state[:, np.flatnonzero(self.keys[:, 2] == other)] = np.append(0, self.states[other][1:] + 1)[called]
+        number = {tuple(key): i for i, key in enumerate(self.keys.tolist())}
+        steps = [tuple(step) for step in bond_table(material)[g].tolist() if step[2] in fits]
+        nowhere = len(self.keys)
+        neighbours = [
+            [number.get((a + i, b + j, other), nowhere) for i, j, other in steps]
+            for a, b, _ in self.keys[mine].tolist()
+        ]
+        neighbours = np.array(neighbours, int).reshape(len(mine), len(steps))
+        around = np.sort(state[:, neighbours], axis=-1)  # which neighbour it is does not matter
+        for k in range(len(steps)):
+            code = code * (material.n_states + 1) + around[..., k]
+        return np.unique(np.append(0, code), return_inverse=True)[1][1:].reshape(code.shape)
+
+    def _usual(self, g: int, place: np.ndarray, around: np.ndarray, centred: list) -> np.ndarray:
+        """(n surroundings, F) where the log-ratios of most columns with these surroundings lie."""
+        features, codes, sites = [], [], []
+        for t, frame in enumerate(self.frames):
+            if centred[t][1][g] is not None:
+                at = place[self.index[t][frame.columns["site"] == g]]
+                features.append(centred[t][0][g])
+                codes.append(around[t, at])
+                sites.append(at)
+        n_features = max(len(self.states[g]) - 1, 1) if not features else features[0].shape[1]
+        usual = np.zeros((around.max(initial=0) + 1, n_features), np.float32)
+        if features:
+            features, codes, sites = (np.concatenate(x) for x in (features, codes, sites))
+            for code in range(1, len(usual)):
+                here = codes == code
+                if here.sum() >= MIN_CENTRE and len(np.unique(sites[here])) >= MIN_SITES:
+                    usual[code] = np.median(features[here], 0)
+        return usual
 
     def rows(self, fits: dict[int, over_time.Fit], start: int, stop: int) -> np.ndarray:
         """Rows of the frames [start, stop): defective sites, where they are or, if missed, where they should be."""
@@ -247,7 +301,7 @@ class _Window:
         return np.concatenate(out)
 
     def _expected(self, basis: np.ndarray) -> tuple[np.ndarray, float]:
-        """(T, N, 2) where each site should be in each frame: the frame's lattice and the site's usual offset from it."""
+        """(T, N, 2) where each site should be: on the frame's lattice, off by as much as it usually is."""
         expected = np.full(self.place.shape, np.nan, np.float32)
         for t, frame in enumerate(self.frames):
             if not np.isnan(frame.lattice).any():

@@ -1,10 +1,10 @@
 """The state of every lattice site at every frame of a movie, from all frames together.
 
-A hidden Markov model per site. Between frames a site keeps its state, or, with a small probability, draws a new one from
-the prevalence in this movie; what a frame shows of a site has the likelihood of `models.emissions`, or, without them,
-that of the network's own posterior. Forward-backward (Rabiner, Proc. IEEE 77, 257 (1989)) gives the posterior; the
-probability of change and the prevalence are fitted by expectation maximisation. A frame in which a column was not found
-says nothing about it.
+A hidden Markov model per site. Between frames a site keeps its state, or, with a small probability, draws a new one
+from the prevalence in this movie; what a frame shows of a site has the likelihood of `models.emissions`, or, without
+them, that of the network's own posterior. Forward-backward (Rabiner, Proc. IEEE 77, 257 (1989)) gives the posterior;
+the probability of change and the prevalence are fitted by expectation maximisation. A frame in which a column was not
+found says nothing about it.
 """
 
 from typing import NamedTuple

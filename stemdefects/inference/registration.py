@@ -12,7 +12,7 @@ import numpy as np
 MARGIN = 8  # cells by which the map of sites grows at least
 FORGET = 0.02  # per frame: what a site was seen to be fades towards the prior
 JUMP_NM = 0.4  # steps beyond this need evidence: the penalty is quadratic
-CLEAR = 12.0  # log-odds at which a near candidate is taken without looking further
+N_TELLING, N_FINAL = 300, 6
 
 
 class FrameSites(NamedTuple):
@@ -64,13 +64,14 @@ class Registrar:
         distance = np.linalg.norm(moved, axis=1)
         order = np.argsort(distance, kind="stable")
         order = order[distance[order] <= max(reach_px, 1.01 * distance.min())]
-        scores: list[float] = []
-        for k, i in enumerate(order):
-            penalty = 0.5 * (distance[i] * self._pixel / JUMP_NM) ** 2
-            scores.append(self._evidence(frame.cell + steps[i], frame.site, likelihood) - penalty)
-            if k == 6 and scores[0] - max(scores[1:]) > CLEAR:
-                break
-        return steps[order[int(np.argmax(scores))]]
+        penalty = 0.5 * (distance[order] * self._pixel / JUMP_NM) ** 2
+        # the columns that differ most from the crystal choose a few candidates, all columns choose among these
+        telling = np.argsort(-np.einsum("ns,ns->n", frame.prob, 1 - self._prior[None]), kind="stable")[:N_TELLING]
+        part = frame.cell[telling], frame.site[telling], likelihood[telling]
+        rough = np.array([self._evidence(part[0] + steps[i], *part[1:]) for i in order]) - penalty
+        final = np.unique(np.append(np.argsort(-rough, kind="stable")[:N_FINAL], 0))
+        scores = [self._evidence(frame.cell + steps[order[k]], frame.site, likelihood) - penalty[k] for k in final]
+        return steps[order[final[int(np.argmax(scores))]]]
 
     def _evidence(self, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray) -> float:
         index = cell - self._low

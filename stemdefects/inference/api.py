@@ -1,0 +1,86 @@
+"""Detection as a library: `stemdefects.detect(movie, model)` returns a table, and writes nothing."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemdefects import config
+from stemdefects.errors import UserError
+from stemdefects.io import runs
+from stemdefects.io.movie import Movie, read
+from stemdefects.io.table import DefectTable
+from stemdefects.schema import InferenceConfig
+
+
+def detect(
+    movie: Movie | np.ndarray | str | Path,
+    model: Any = "latest",
+    *,
+    runs_dir: str | Path = "runs",
+    progress: bool = True,
+    **settings: Any,
+) -> DefectTable:
+    """Find the defects in a movie or image.
+
+    Args:
+        movie: a `Movie`, an array (H, W) or (n, H, W) of counts, or a file name.
+        model: a loaded model, a model folder, a run folder, or the id of a run in `runs_dir` (`latest`: the newest).
+        progress: show a progress bar.
+        settings: fields of `InferenceConfig` (configs/inference/default.yaml), e.g. `pixel_size_nm=0.03`,
+            `thresholds={"V_S": 0.5}`, `over_time={"enabled": False}`.
+
+    Returns the table, patches and frame table included; `over_time` holds what all frames of a movie say together.
+    Raises UserError when there is no such model, the sampling is unknown, or no frame can be used.
+    """
+    from tqdm import tqdm
+
+    from stemdefects import devices
+    from stemdefects.inference import stream
+    from stemdefects.inference.flow import attributes, look_together
+
+    devices.use_compilation_cache()
+    loaded = load_model(model, runs_dir)
+    if isinstance(movie, str | Path):
+        movie = read(movie, settings.get("signal"))
+    elif not isinstance(movie, Movie):
+        movie = Movie(movie)
+    setup = stream.prepare(movie, loaded, configure(**settings))
+    with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
+        blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), lambda frames, _: bar.update(frames)))
+    rows, frames, patches = (np.concatenate([getattr(b, n) for b in blocks]) for n in ("rows", "frames", "patches"))
+    found = DefectTable(rows, frames, patches, attributes(movie, setup))
+    together = look_together(blocks.__getitem__, setup)
+    if together is not None:
+        found.over_time = together.rows
+        found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
+        found.attrs |= together.attributes
+    return found
+
+
+def configure(**settings: Any) -> InferenceConfig:
+    """The default inference config with `settings` in place; groups within it are given as dicts."""
+    default = config.load_group("inference", "default")
+    plain = config.to_plain(default)
+    for name, value in settings.items():
+        if isinstance(plain.get(name), dict) and isinstance(value, dict):
+            plain[name] = plain[name] | value
+        else:
+            plain[name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+    return config.to_object(plain, InferenceConfig)
+
+
+def load_model(model: Any, runs_dir: str | Path = "runs") -> Any:
+    """A `LoadedModel` from itself, a model folder, a run folder, or a run's id in `runs_dir`."""
+    from stemdefects.models import artifact
+
+    if not isinstance(model, str | Path):
+        return model
+    folder = Path(model)
+    for candidate in (folder, folder / "model"):
+        if (candidate / "model.json").is_file():
+            return artifact.load(candidate)
+    if folder.is_dir():
+        raise UserError(f"model {folder}: no model in this folder; train one with `python train.py`")
+    return artifact.load(runs.resolve(runs_dir, str(model)).model_dir)
