@@ -31,26 +31,41 @@ def t_interval(value: float, resampled: np.ndarray, n: int, level: float = LEVEL
     return value - half, value + half
 
 
-def effective_number(weights: np.ndarray) -> float:
-    """How many equal units carry as much as units of these `weights` (Kish): (sum w)^2 / sum w^2."""
-    weights = weights[weights > 0]
-    return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
+def degrees_of_freedom(weights: np.ndarray, resampled: np.ndarray) -> float:
+    """How well the bootstrap error itself is known: 2 n / (kurtosis - 1) of the tracks' influence on the estimate.
+
+    With rare hops few tracks carry most of the scatter, and the error is known less well than n tracks suggest
+    (Satterthwaite). The influences come from the resamples (infinitesimal jackknife).
+    """
+    n = weights.shape[1]
+    influence = ((resampled - resampled.mean())[:, None] * (weights - 1)).mean(0)
+    kurtosis = n * (influence**4).sum() / max((influence**2).sum() ** 2, 1e-300)
+    return float(np.clip(2 * n / max(kurtosis - 1, 1.0), 2.0, n - 1))
 
 
-def positive_interval(value: float, resampled: np.ndarray, n: float, level: float = LEVEL) -> tuple[float, float]:
+def positive_interval(
+    value: float, resampled: np.ndarray, weights: np.ndarray, level: float = LEVEL
+) -> tuple[float, float]:
     """Interval of a positive rate: symmetric in its square root, where the scatter of rare events is even.
 
     On the straight scale a set that happens to hold few hops has both a low value and a small error, so that misses fall
-    on one side (coverage 92-95%; here 94-97%, see docs/statistics.md). Falls back to the straight scale where the
-    interval would reach zero.
+    on one side. Falls back to the straight scale where the interval would reach zero.
 
     Args:
-        n: effective number of tracks (`effective_number`); fewer than 3 give NaN.
+        value: the estimate.
+        resampled: (n_resamples,) estimates on resampled tracks; NaN are left out.
+        weights: (n_resamples, n_tracks) the resamples, from `weights`.
+
+    Returns:
+        (low, high); NaN with fewer than 3 tracks or too few finite resamples.
     """
-    resampled = resampled[np.isfinite(resampled)]
-    if n < 2.5 or resampled.size < 20 or not np.isfinite(value):
+    finite = np.isfinite(resampled)
+    resampled, weights = resampled[finite], weights[finite]
+    n = weights.shape[1]
+    if n < 3 or resampled.size < 20 or not np.isfinite(value):
         return np.nan, np.nan
-    half = stats.t.ppf(0.5 + level / 2, n - 1) * resampled.std(ddof=1) * np.sqrt(n / (n - 1))
+    spread = resampled.std(ddof=1) * np.sqrt(n / (n - 1))
+    half = stats.t.ppf(0.5 + level / 2, degrees_of_freedom(weights, resampled)) * spread
     if half >= value:
         return value - half, value + half
     root = np.sqrt(value)

@@ -35,7 +35,7 @@ class Classes:
 
 
 def features(patches: np.ndarray, kind: str) -> np.ndarray:
-    """Features of patches (n, h, w), each first scaled by its own median and spread.
+    """Features of patches (n, h, w), whose frames are normalised already; all are scaled alike, so that brightness counts.
 
     `raw`: pixels in the central disc. `threefold`: the polar image averaged over the three rotations that leave a
     1H lattice as it is, so that the orientations of one complex fall together. `zernike`: sizes of the Zernike
@@ -46,9 +46,9 @@ def features(patches: np.ndarray, kind: str) -> np.ndarray:
     """
     flat = np.asarray(patches, np.float32).reshape(len(patches), -1)
     height, width = patches.shape[1:]
-    middle = np.median(flat, 1, keepdims=True)
-    spread = np.maximum(1.4826 * np.median(np.abs(flat - middle), 1, keepdims=True), 1e-6)
-    flat = np.clip((flat - middle) / spread, -6, 6)
+    middle = np.nanmedian(flat)
+    spread = max(1.4826 * np.nanmedian(np.abs(flat - middle)), 1e-6)
+    flat = np.clip((flat - middle) / spread, -30, 30)
     yy, xx = np.mgrid[:height, :width]
     radius = np.hypot(yy - (height - 1) / 2, xx - (width - 1) / 2)
     limit = (min(height, width) - 1) / 2

@@ -105,7 +105,7 @@ def cve(tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None
     value, sigma2, axes = _cve_values({name: v.sum() for name, v in sums.items()})
     weights = bootstrap.weights(len(sums["steps"]), n_bootstrap, rng)
     again, sigma2_again, axes_again = _cve_values({name: weights @ v for name, v in sums.items()})
-    low, high = bootstrap.positive_interval(value, again, bootstrap.effective_number(sums["time"]))
+    low, high = bootstrap.positive_interval(value, again, weights)
     warning = []
     if sums["square_y"].sum() + sums["square_x"].sum() == 0:
         warning.append("No detection ever moved: the positions carry no localisation error, so this is no measurement.")
@@ -207,7 +207,7 @@ def msd(tracks: Tracks, max_lag: int = 20, n_bootstrap: int = 1000, rng=None) ->
         curves, numbers_again = (weights @ squares) / (weights @ numbers), weights @ numbers
     again = _line(times, curves, numbers_again, lags)[0] / 4
     n = int((numbers[:, 0] > 0).sum())
-    low, high = bootstrap.positive_interval(value / 4, again, bootstrap.effective_number(numbers[:, 0]))
+    low, high = bootstrap.positive_interval(value / 4, again, weights)
     alpha = _exponent(times, curve, offset, counts)
     alphas = np.array([_exponent(times, c, o, counts) for c, o in zip(
         curves[:200], _line(times, curves[:200], numbers_again[:200], lags)[1], strict=True)])  # fmt: skip

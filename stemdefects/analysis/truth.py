@@ -22,6 +22,7 @@ class Truth:
     pixel_size_nm: float | None = None
     sites_px: np.ndarray | None = None
     site: np.ndarray | None = None
+    centers: np.ndarray | None = None  # identities (truth `track`) of the centres that switch
 
     @property
     def D_nm2_per_s(self) -> float | None:
@@ -64,7 +65,8 @@ def read(path: str | Path) -> Truth:
         size = file["frames"].attrs.get("pixel_size_nm") if "frames" in file else None
         sites = group["sites_px"][:] if "sites_px" in group else None
         site = group["site"][:] if "site" in group else None
-    return Truth(rows, drift, attrs, str(path), None if size is None else float(size), sites, site)
+        centers = group["center_identities"][:] if "center_identities" in group else None
+    return Truth(rows, drift, attrs, str(path), None if size is None else float(size), sites, site, centers)
 
 
 def _plain(value):
@@ -132,6 +134,19 @@ def score(rows: np.ndarray, truth: np.ndarray, radius_px: float, frames: np.ndar
             Score(kind, len(true), len(mine), right, float(np.sqrt(squares / right / 2)) if right else np.nan)
         )
     return scores
+
+
+def identities(rows: np.ndarray, truth: np.ndarray, radius_px: float) -> np.ndarray:
+    """(n,) identity of the true defect of the same kind that each row was matched with, -1 where there is none."""
+    out = np.full(len(rows), -1)
+    for kind in np.unique(rows["kind"]):
+        for frame in np.unique(rows["frame"][rows["kind"] == kind]):
+            mine = np.flatnonzero((rows["frame"] == frame) & (rows["kind"] == kind))
+            true = np.flatnonzero((truth["frame"] == frame) & (truth["kind"] == kind))
+            a, b = (np.column_stack([r["y_px"], r["x_px"]]).astype(float) for r in (rows[mine], truth[true]))
+            i, j = match(a, b, radius_px)
+            out[mine[i]] = truth["track"][true[j]]
+    return out
 
 
 def table(scores: list[Score]):

@@ -1,0 +1,108 @@
+"""Tracks, chains and tables with known truth: what the tests and `benchmarks/coverage.py` measure the estimators on."""
+
+import numpy as np
+
+from stemdefects.analysis import tracks
+from stemdefects.io import table
+
+A_NM = 0.3153
+
+
+def hexagonal(a: float = A_NM, angle: float = 0.0) -> np.ndarray:
+    """(2, 2) lattice vectors of a hexagonal lattice, rows (y, x)."""
+    directions = angle + np.array([0, np.pi / 3])
+    return a * np.column_stack([np.sin(directions), np.cos(directions)])
+
+
+def hop_path(rng, n_frames: int, D: float, dt: float, a: float = A_NM, angle: float = 0.0) -> np.ndarray:
+    """(n_frames, 2) positions of a vacancy that hops to one of six neighbours at total rate 4 D / a^2."""
+    hops = rng.poisson(4 * D / a**2 * dt, n_frames - 1)
+    position = np.zeros((n_frames, 2))
+    for t, n in enumerate(hops):
+        directions = angle + rng.integers(0, 6, n) * np.pi / 3
+        position[t + 1] = position[t] + a * np.array([np.sin(directions).sum(), np.cos(directions).sum()])
+    return position
+
+
+def hopping_tracks(
+    rng, n_tracks: int = 30, D: float = 5e-4, dt: float = 2.25, sigma: float = 0.02, missed: float = 0.0,
+    lengths: tuple[int, int] = (5, 40), a: float = A_NM, angle: float = 0.3,
+) -> tracks.Tracks:  # fmt: skip
+    """Tracks of vacancies on one lattice: lengths uniform in `lengths`, each detection missed with `missed`."""
+    positions, frames = [], []
+    cells = rng.integers(-40, 40, (n_tracks, 2)) @ hexagonal(a, angle)
+    for k in range(n_tracks):
+        n = int(rng.integers(lengths[0], lengths[1] + 1))
+        seen = rng.random(n) >= missed
+        path = cells[k] + hop_path(rng, n, D, dt, a, angle) + sigma * rng.standard_normal((n, 2))
+        positions.append(path[seen])
+        frames.append(np.flatnonzero(seen))
+    return tracks.from_lists(positions, frames, dt)
+
+
+def brownian_tracks(rng, n_tracks=30, D=5e-4, dt=2.25, sigma=0.02, n_frames=40) -> tracks.Tracks:
+    """Tracks of free Brownian motion."""
+    steps = np.sqrt(2 * D * dt) * rng.standard_normal((n_tracks, n_frames, 2))
+    paths = steps.cumsum(1) + sigma * rng.standard_normal(steps.shape)
+    return tracks.from_lists(list(paths), [np.arange(n_frames)] * n_tracks, dt)
+
+
+def chains(rng, P: np.ndarray, n_traces: int = 40, n_frames: int = 60, error: float = 0.1, missed: float = 0.0):
+    """(n_traces, n_frames) labels of Markov chains: wrong with probability `error` (evenly), -1 when missed."""
+    size = len(P)
+    state = np.zeros((n_traces, n_frames), int)
+    state[:, 0] = rng.integers(0, size, n_traces)
+    edges = np.cumsum(P, 1)
+    for t in range(1, n_frames):
+        state[:, t] = (rng.random(n_traces)[:, None] > edges[state[:, t - 1]]).sum(1)
+    wrong = rng.random(state.shape) < error
+    seen = np.where(wrong, (state + rng.integers(1, size, state.shape)) % size, state)
+    seen[rng.random(state.shape) < missed] = -1
+    return seen
+
+
+def movie_points(
+    rng, n_frames: int = 100, n_defects: int = 80, field_nm: float = 15.0, D: float = 5e-4, dt: float = 2.25,
+    sigma: float = 0.02, missed: float = 0.1, false: float = 0.05, mobile: float = 1.0, drift: np.ndarray | None = None,
+    angle: float = 0.3, exclusive: bool = True,
+):  # fmt: skip
+    """Detections of a whole movie: vacancies that hop on one lattice, missed and false detections, drift.
+
+    A share `mobile` of the defects hops. With `exclusive`, no two are on one site.
+
+    Returns:
+        (frame (n,), yx (n, 2) in nm as seen, identity (n,), -1 for false ones).
+    """
+    vectors = hexagonal(angle=angle)
+    reach = int(field_nm / A_NM) + 4
+    cells = np.stack(np.meshgrid(np.arange(-reach, reach), np.arange(-reach, reach), indexing="ij"), -1).reshape(-1, 2)
+    places = cells @ vectors
+    cells = cells[((places > 0) & (places < field_nm)).all(1)]
+    at = cells[rng.choice(len(cells), n_defects, replace=False)]
+    steps = np.array([(1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1)])
+    drift = np.zeros((n_frames, 2)) if drift is None else drift
+    frames, points, who = [], [], []
+    moves = rng.random(n_defects) < mobile
+    for t in range(n_frames):
+        seen = np.flatnonzero(rng.random(n_defects) >= missed)
+        n_false = rng.poisson(false * n_defects)
+        points.append(at[seen] @ vectors + sigma * rng.standard_normal((len(seen), 2)) + drift[t])
+        points.append(rng.uniform(0, field_nm, (n_false, 2)) + drift[t])
+        who.append(np.r_[seen, np.full(n_false, -1)])
+        frames.append(np.full(len(seen) + n_false, t))
+        hops = np.where(moves, rng.poisson(4 * D / A_NM**2 * dt, n_defects), 0)
+        for k in np.repeat(np.arange(n_defects), hops):
+            target = at[k] + steps[rng.integers(0, 6)]
+            if not exclusive or not (at == target).all(1).any():
+                at[k] = target
+    return np.concatenate(frames), np.concatenate(points), np.concatenate(who)
+
+
+def defect_rows(frame, yx_nm, pixel_size_nm: float, kind="V_S") -> np.ndarray:
+    """Rows of a defect table at the given positions."""
+    rows = table.empty(len(frame))
+    rows["frame"] = frame
+    rows["y_px"], rows["x_px"] = (np.asarray(yx_nm) / pixel_size_nm).T
+    rows["score"] = rows["kind_prob"] = 1
+    rows["kind"] = np.asarray(kind, "S24")
+    return rows[np.argsort(rows["frame"], kind="stable")]

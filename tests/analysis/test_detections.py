@@ -1,0 +1,93 @@
+"""Reading tables: column mapping, missing units, bad rows, bad files."""
+
+import numpy as np
+import pytest
+
+from stemdefects import config
+from stemdefects.analysis import detections
+from stemdefects.errors import UserError
+from stemdefects.io.table import DefectTable, empty
+
+
+@pytest.fixture
+def cfg():
+    return config.load_group("analysis", "default").table
+
+
+def write(tmp_path, text, name="t.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_columns_are_found_by_their_usual_names(tmp_path, cfg):
+    path = write(tmp_path, "Frame,cls,X,Y\n1,red,10,20\n0,blue,1,2\n")
+    cfg.pixel_size_nm, cfg.frame_time_s = 0.03, 2.0
+    found = detections.read(path, cfg)
+    assert found.rows["frame"].tolist() == [0, 1]
+    assert found.kinds.tolist() == ["blue", "red"]
+    assert found.yx[1] == pytest.approx([0.6, 0.3])
+    assert found.rows["time_s"][1] == 2.0
+    assert (found.length_unit, found.time_unit) == ("nm", "s")
+
+
+def test_missing_units_are_said_and_lengths_stay_in_pixels(tmp_path, cfg):
+    found = detections.read(write(tmp_path, "frame,x,y\n0,1,2\n1,1,2\n"), cfg)
+    assert (found.length_unit, found.time_unit) == ("px", "frame")
+    assert any("pixel size" in n for n in found.notes) and any("frame time" in n for n in found.notes)
+
+
+def test_bad_rows_are_left_out_and_counted(tmp_path, cfg):
+    text = "frame,x,y,kind\n0,1,1,a\n0,1,1,a\nx,2,2,b\n3,5,nan,a\n4,6,6,\n"
+    found = detections.read(write(tmp_path, text), cfg)
+    assert len(found.rows) == 2 and found.kinds.tolist() == ["a", "unknown"]
+    notes = " ".join(found.notes)
+    assert "2 rows without a frame or position" in notes and "1 duplicated" in notes
+
+
+def test_times_that_run_backwards_are_said(tmp_path, cfg):
+    found = detections.read(write(tmp_path, "frame,time_s,x,y\n0,5,1,1\n1,3,1,1\n2,4,1,1\n"), cfg)
+    assert any("Times do not increase" in n for n in found.notes)
+    assert found.time_unit == "frame"
+
+
+def test_positions_in_nm_alone(tmp_path, cfg):
+    found = detections.read(write(tmp_path, "frame,x_nm,y_nm\n0,1.5,2.5\n"), cfg)
+    assert found.yx[0] == pytest.approx([2.5, 1.5]) and found.length_unit == "nm"
+
+
+def test_known_tables_bring_their_calibration(tmp_path, cfg):
+    found = detections.read(write(tmp_path, "frame,cls,x,y\n0,red,1,2\n", "paper_movie_defects.csv"), cfg)
+    assert found.pixel_size_nm == 0.0327 and found.frame_time_s == 2.25
+    assert found.pixel_size_relative_sigma > 0 and "Source:" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a,b\n1,2\n", "no frame column"), ("frame,b\n1,2\n", "no column for y"), ("", "not a readable CSV")],
+)
+def test_files_that_are_no_table(tmp_path, cfg, text, says):
+    with pytest.raises(UserError, match=says):
+        detections.read(write(tmp_path, text), cfg)
+
+
+def test_binary_and_missing_files(tmp_path, cfg):
+    (tmp_path / "b.csv").write_bytes(bytes(range(256)) * 8)
+    with pytest.raises(UserError, match="not a readable CSV"):
+        detections.read(tmp_path / "b.csv", cfg)
+    with pytest.raises(UserError, match="no such defect table"):
+        detections.read(tmp_path / "none.csv", cfg)
+
+
+def test_own_table_keeps_frames_without_detections(tmp_path, cfg):
+    from stemdefects.io.table import empty_frames
+
+    rows = empty(3)
+    rows["frame"], rows["score"], rows["kind"] = [2, 0, 2], [0.9, 0.9, 0.2], b"V_S"
+    rows["y_px"] = [1, 2, 3]
+    patches = np.arange(3)[:, None, None] * np.ones((3, 32, 32), np.float16)
+    DefectTable(rows, empty_frames(6), patches, {"pixel_size_nm": 0.03, "frame_time_s": 1.0}).write(tmp_path / "d.h5")
+    found = detections.read(tmp_path / "d.h5", cfg)
+    assert found.n_frames == 6 and len(found.rows) == 2
+    assert found.patches[:, 0, 0].tolist() == [1, 0]  # in the order of the rows, sorted by frame
+    assert any("score below" in n for n in found.notes)

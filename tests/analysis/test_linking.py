@@ -1,0 +1,101 @@
+"""Linking and drift against simulated movies whose identities are known."""
+
+import numpy as np
+import pytest
+
+from stemdefects.analysis import assignment, drift, linking, synthetic
+
+
+def link_scores(identity, frame, track, memory=3):
+    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames apart."""
+
+    def pairs(label):
+        order = np.lexsort((frame, label))
+        order = order[label[order] >= 0]
+        a, b = order[:-1], order[1:]
+        ok = (label[a] == label[b]) & (frame[b] - frame[a] <= memory + 1)
+        return set(zip(a[ok].tolist(), b[ok].tolist(), strict=True))
+
+    true, found = pairs(identity), pairs(track)
+    return len(true & found) / len(true), len(true & found) / len(found)
+
+
+def test_links_of_a_dense_movie():
+    rng = np.random.default_rng(0)
+    frame, yx, who = synthetic.movie_points(rng, 60, 150, 20.0)
+    links = linking.link(frame, yx, 1.5 * synthetic.A_NM)
+    recall, precision = link_scores(who, frame, links.track)
+    assert recall > 0.97 and precision > 0.95
+
+
+def test_assignment_equals_the_dense_solution():
+    from scipy.optimize import linear_sum_assignment
+
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        matrix = np.where(rng.random((12, 9)) < 0.25, rng.random((12, 9)), 0)
+        i, j = np.nonzero(matrix)
+        chosen = assignment.assign(i, j, matrix[i, j])
+        r, c = linear_sum_assignment(matrix, maximize=True)
+        assert matrix[i[chosen], j[chosen]].sum() == pytest.approx(matrix[r, c].sum())
+        assert len(set(i[chosen])) == len(chosen) == len(set(j[chosen]))
+
+
+def test_matching_prefers_more_pairs_over_closer_ones():
+    a = np.array([[0.0, 0.0], [0.0, 1.0]])
+    b = np.array([[0.0, 0.9], [0.0, 1.9]])
+    i, j = assignment.match(a, b, 1.0)
+    assert sorted(zip(i.tolist(), j.tolist(), strict=True)) == [(0, 0), (1, 1)]
+
+
+def test_sublattices_and_kinds_keep_apart():
+    frame = np.array([0, 0, 1, 1])
+    yx = np.array([[0.0, 0.0], [0.0, 0.18], [0.0, 0.16], [0.0, 0.02]])
+    links = linking.link(frame, yx, 0.4, kind=np.array(["a", "b", "b", "a"]))
+    assert links.track.tolist() == [0, 1, 1, 0]
+    alone = linking.link(frame[:3], yx[[0, 0, 1]], 0.4, site=np.array([0, 0, 1]))
+    assert alone.track.tolist() == [0, 1, 2]
+
+
+def test_memory_bridges_gaps_and_events_say_so():
+    frame = np.array([0, 1, 4, 5, 9])
+    yx = np.zeros((5, 2))
+    links = linking.link(frame, yx, 0.4, memory=2)
+    assert links.track.tolist() == [0, 0, 0, 0, 1]
+    assert sorted(links.events["event"].tolist()) == [b"birth", b"death", b"gap"]
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError):
+        linking.link(np.array([1, 0]), np.zeros((2, 2)), 0.4)
+    with pytest.raises(ValueError):
+        linking.link(np.array([0, 1]), np.zeros((2, 2)), 0.0)
+    assert len(linking.link(np.empty(0, int), np.empty((0, 2)), 0.4).track) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_drift_with_jumps_is_never_off_by_a_lattice_vector(seed):
+    rng = np.random.default_rng([9, seed])
+    steps = 0.02 * rng.standard_normal((50, 2))
+    steps[[12, 30]] += rng.uniform(-1, 1, (2, 2))
+    true = np.cumsum(steps, 0)
+    frame, yx, _ = synthetic.movie_points(rng, 50, 60, 12.0, drift=true)
+    d = drift.from_points(frame, yx, 50, 0.09, 2.0)
+    error = d.yx - true
+    error -= np.median(error, 0)
+    assert np.abs(error).max() < 0.06
+    assert np.sqrt((error**2).sum(1).mean()) < 0.015
+
+
+def test_drift_of_rounded_positions_is_not_held_at_zero():
+    rng = np.random.default_rng(3)
+    true = np.outer(np.arange(100), [0.0, 0.01])
+    frame, yx, _ = synthetic.movie_points(rng, 100, 70, 15.0, drift=true, mobile=0.2)
+    rounded = np.round(yx / 0.046) * 0.046
+    d = drift.from_points(frame, rounded, 100, 0.11, 2.0)
+    assert d.yx[-1, 1] - d.yx[0, 1] == pytest.approx(0.99, abs=0.05)
+
+
+def test_drift_without_points():
+    d = drift.from_points(np.empty(0, int), np.empty((0, 2)), 5, 0.1, 1.0)
+    assert d.method == "none" and (d.yx == 0).all()

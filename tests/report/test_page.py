@@ -1,0 +1,116 @@
+"""The page and the files of an analysis, and the command line."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from stemdefects import config
+from stemdefects.analysis import command, detections, pipeline, synthetic
+from stemdefects.analysis.estimates import estimate, number
+from stemdefects.crystal import material
+from stemdefects.errors import UserError
+from stemdefects.io import runs
+from stemdefects.io.movie import Movie
+from stemdefects.io.table import DefectTable
+from stemdefects.report import output
+from stemdefects.schema import AnalyzeRoot
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("analysis")
+    rng = np.random.default_rng(0)
+    frame, yx, _ = synthetic.movie_points(rng, 30, 30, 8.0)
+    rows = synthetic.defect_rows(frame, yx, 0.03, rng.choice(["V_S", "V_S2"], len(frame)))
+    patches = rng.standard_normal((len(rows), 32, 32)).astype(np.float16)
+    found = detections.Detections(rows, 30, np.arange(30) * 2.0, 0.03, 0.02, 2.0, "movie.h5", patches=patches)
+    cfg = config.load_group("analysis", "default")
+    cfg.transitions.n_gibbs, cfg.transitions.n_burn, cfg.diffusion.n_bootstrap = 40, 20, 100
+    cfg.clustering.max_classes, cfg.clustering.n_resamples = 2, 1
+    movie = Movie(rng.poisson(20, (30, 270, 270)).astype(np.uint16), 0.03, 2.0)
+    result = pipeline.analyse(found, cfg, material.load("ws2_mo"), movie)
+    page = output.write(result, folder, "Test <movie>", "a: 1\n")
+    return folder, result, page.read_text()
+
+
+def test_page_needs_no_network_and_says_everything(written):
+    _, result, text = written
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", text)
+    assert text.count("data:image/png;base64,") >= 5 and "data:image/jpeg;base64," in text
+    assert "Test &lt;movie&gt;" in text and "How to cite" in text and "npj Comput. Mater." in text
+    assert 'type="range"' in text
+    assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text).lower().replace("nanom", "")
+    for e in result.estimates:
+        if e.headline:
+            assert number(e.value) in text
+
+
+def test_tables_have_units_intervals_and_methods(written):
+    folder, result, _ = written
+    diffusion = pd.read_csv(folder / "diffusion.csv")
+    assert {"D_nm2_per_s", "low_nm2_per_s", "high_nm2_per_s", "method"} <= set(diffusion)
+    assert {"cve", "msd", "paper"} <= set(diffusion["method"])
+    assert {"y_nm", "x_nm", "time_s"} <= set(pd.read_csv(folder / "tracks.csv"))
+    with h5py.File(folder / "analysis.h5") as file:
+        assert len(file["tracks"]) == len(result.tracks.frame)
+        assert file["diffusion"]["D_nm2_per_s"][0] == pytest.approx(diffusion["D_nm2_per_s"][0])
+    filled = DefectTable.read(folder / "defects.h5").rows
+    assert (filled["track"] >= 0).all()
+    assert len(list((folder / "figures").glob("*.svg"))) == len(list((folder / "figures").glob("*.png"))) >= 7
+
+
+def test_no_nan_in_an_estimate():
+    e = estimate("D", np.nan, 1, 2, "nm^2/s", "cve")
+    assert e.value is None and "not computed" in e.sentence() and e.warning
+    assert "no interval" in estimate("D", 1.0, np.nan, 2, "nm^2/s", "cve").sentence()
+    assert number(5.123e-4) == "5.12e-04" and number(12.345) == "12.3"
+
+
+def run_analyze(*arguments):
+    return subprocess.run(
+        [sys.executable, "analyze.py", "logging=disabled", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_command_line(tmp_path):
+    rng = np.random.default_rng(1)
+    frame, yx, _ = synthetic.movie_points(rng, 12, 15, 6.0)
+    rows = synthetic.defect_rows(frame, yx, 0.03)
+    pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]}).to_csv(tmp_path / "t.csv")
+    done = run_analyze(f"table={tmp_path / 't.csv'}", f"runs_dir={tmp_path / 'runs'}", "analysis.table.pixel_size_nm=0.03",
+                       "analysis.table.frame_time_s=2")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "D of defect" in done.stdout and "report:" in done.stdout
+    run = next((tmp_path / "runs").iterdir())
+    assert (run / "analysis" / "report.html").exists() and (run / "summary.json").exists()
+
+
+def test_bad_input_is_one_line(tmp_path):
+    done = run_analyze(f"runs_dir={tmp_path}", "table=none.csv")
+    assert done.returncode == 2 and "no such defect table" in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"run": "x", "table": "y"}])
+def test_run_or_table_not_both(given, tmp_path):
+    with pytest.raises(UserError, match="give either"):
+        command.run(AnalyzeRoot(runs_dir=str(tmp_path), **given))
+
+
+def test_existing_analysis_is_not_overwritten(tmp_path):
+    run = runs.create(tmp_path)
+    with pytest.raises(UserError, match="has no defects.h5"):
+        command.run(AnalyzeRoot(runs_dir=str(tmp_path), run=run.id))
+    run.defects_path.touch()
+    run.analysis_dir.mkdir()
+    (run.analysis_dir / "report.html").touch()
+    with pytest.raises(UserError, match="overwrite=true"):
+        command.run(AnalyzeRoot(runs_dir=str(tmp_path), run=run.id))
