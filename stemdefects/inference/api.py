@@ -16,8 +16,9 @@ from stemdefects.schema import InferenceConfig
 
 def detect(
     movie: Movie | np.ndarray | str | Path,
-    model: Any = "latest",
+    model: Any = None,
     *,
+    run: str | None = None,
     runs_dir: str | Path = "runs",
     progress: bool = True,
     **settings: Any,
@@ -26,7 +27,8 @@ def detect(
 
     Args:
         movie: a `Movie`, an array (H, W) or (n, H, W) of counts, or a file name.
-        model: a loaded model, a model folder, a run folder, or the id of a run in `runs_dir` (`latest`: the newest).
+        model: a loaded model, a model folder, a run folder, or the id of a run in `runs_dir`.
+        run: the same for the id of a run, as infer.py has it; without either the newest run's model is used.
         progress: show a progress bar.
         settings: fields of `InferenceConfig` (configs/inference/default.yaml), e.g. `pixel_size_nm=0.03`,
             `thresholds={"V_S": 0.5}`, `over_time={"enabled": False}`.
@@ -41,7 +43,9 @@ def detect(
     from stemdefects.inference.flow import attributes, look_together
 
     devices.use_compilation_cache()
-    loaded = load_model(model, runs_dir)
+    if model is not None and run is not None:
+        raise UserError("detect: give model or run, not both")
+    loaded = load_model(run or model or "latest", runs_dir)
     if isinstance(movie, str | Path):
         movie = read(movie, settings.get("signal"))
     elif not isinstance(movie, Movie):

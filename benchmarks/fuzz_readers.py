@@ -1,0 +1,166 @@
+"""Damaged files into the readers: python benchmarks/fuzz_readers.py 1000
+
+Each case (truncated, bits flipped, header overwritten, huge numbers in the header, wrong extension, blocks zeroed,
+empty) is opened and its first and last frame are read in a process of its own kind, with a memory limit and a time
+limit. Good are frames and clear errors; bad are any other exception, a crash, a hang, or running out of memory.
+Whole files come from our own writers and, where they are, from ../shared/data/readers.
+"""
+
+import collections
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+MEMORY_BYTES = 6 << 30  # address space, JAX not loaded
+SECONDS = 20.0
+DAMAGES = ("truncate", "flip", "header", "huge", "extension", "zero", "empty")
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "readers"
+
+
+def whole_files(folder: Path) -> list[Path]:
+    """Small sound files of every type we write ourselves, and the shared vendor files."""
+    import h5py
+    import tifffile
+    from PIL import Image
+
+    stack = np.random.default_rng(0).integers(0, 4000, (3, 40, 48)).astype(np.uint16)
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("frames", data=stack, chunks=(1, 40, 48), compression="gzip")
+        file.attrs.update(pixel_size_nm=0.03, frame_time_s=2.0)
+    tifffile.imwrite(folder / "plain.tif", stack, photometric="minisblack")
+    tifffile.imwrite(folder / "zip.tif", stack, photometric="minisblack", compression="zlib")
+    tifffile.imwrite(folder / "imagej.tif", stack, imagej=True, resolution=(30, 30), metadata={"unit": "nm"})
+    np.save(folder / "a.npy", stack)
+    np.savez(folder / "a.npz", frames=stack, pixel_size_nm=0.03)
+    np.savez_compressed(folder / "b.npz", frames=stack)
+    Image.fromarray(stack[0].astype(np.uint8)).save(folder / "a.png")
+    files = sorted(folder.iterdir())
+    if SHARED.exists():
+        files += sorted(p for p in SHARED.iterdir() if p.stat().st_size < 300_000)
+    return files
+
+
+def damage(data: bytes, how: str, rng: np.random.Generator) -> bytes:
+    """`data` damaged; `extension` leaves it as it is."""
+    out = bytearray(data)
+    n = len(out)
+    if how == "truncate":
+        return bytes(out[: int(rng.integers(1, n))])
+    if how == "empty":
+        return b""
+    if how == "flip":
+        for _ in range(int(rng.integers(1, 40))):
+            out[int(rng.integers(0, n))] ^= 1 << int(rng.integers(0, 8))
+    elif how == "header":
+        length = int(rng.integers(1, 64))
+        start = int(rng.integers(0, min(n, 512)))
+        out[start : start + length] = rng.bytes(len(out[start : start + length]))
+    elif how == "huge":
+        for _ in range(int(rng.integers(1, 4))):
+            start = int(rng.integers(0, min(n, 600)))
+            value = [b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff", b"\xff" * 8][int(rng.integers(0, 3))]
+            out[start : start + len(value)] = value[: len(out[start : start + len(value)])]
+    elif how == "zero":
+        start = int(rng.integers(0, n))
+        length = int(rng.integers(1, n - start + 1))
+        out[start : start + length] = bytes(length)
+    return bytes(out)
+
+
+def _work(pipe) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from stemdefects.errors import UserError
+    from stemdefects.io import movie as movies
+
+    while True:
+        path = pipe.recv()
+        if path is None:
+            return
+        try:
+            with movies.read(path) as movie:
+                for index in {0, len(movie) - 1}:
+                    movie.frame(index)
+            verdict = ("frames", "")
+        except UserError as error:
+            text = str(error)
+            verdict = ("clear error", "") if "\n" not in text and len(text) < 1000 else ("long message", text[:300])
+        except BaseException as error:
+            verdict = ("traceback", f"{type(error).__name__}: {str(error)[:300]}")
+        pipe.send((*verdict, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+
+
+class _Worker:
+    """A reading process that is replaced when it crashes or hangs."""
+
+    def __init__(self):
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_work, args=(other,), daemon=True)
+        self._process.start()
+        other.close()
+
+    def read(self, path: Path) -> tuple[str, str, int]:
+        self._pipe.send(str(path))
+        end = time.monotonic() + SECONDS + (20 if self._process.exitcode is None else 0)
+        while time.monotonic() < end:
+            try:
+                if self._pipe.poll(0.1):
+                    return self._pipe.recv()
+            except (EOFError, ConnectionError):
+                break
+        hung = self._process.is_alive() and time.monotonic() >= end
+        self._process.kill()
+        self._process.join()
+        code = self._process.exitcode
+        self._start()
+        return ("hang", "", 0) if hung else ("crash", f"exit {code}", 0)
+
+    def close(self) -> None:
+        self._pipe.send(None)
+        self._process.join(5)
+        self._process.kill()
+
+
+def run(number: int, seed: int = 0, report=print) -> tuple[collections.Counter, list[tuple[str, str, str]], int]:
+    """`number` cases: counts per verdict, the bad ones (file, verdict, message), and peak memory in MB."""
+    rng = np.random.default_rng(seed)
+    verdicts: collections.Counter = collections.Counter()
+    bad, peak = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "whole").mkdir()
+        files = whole_files(folder / "whole")
+        suffixes = sorted({p.suffix for p in files})
+        worker = _Worker()
+        for case in range(number):
+            source = files[int(rng.integers(0, len(files)))]
+            how = DAMAGES[int(rng.integers(0, len(DAMAGES)))]
+            suffix = suffixes[int(rng.integers(0, len(suffixes)))] if how == "extension" else source.suffix
+            path = folder / f"case{suffix}"
+            path.write_bytes(damage(source.read_bytes(), how, rng))
+            verdict, message, memory = worker.read(path)
+            verdicts[verdict] += 1
+            peak = max(peak, memory)
+            if verdict not in ("frames", "clear error"):
+                bad.append((f"case {case}: {how} {source.name} -> {suffix}", verdict, message))
+                report(*bad[-1])
+            path.unlink()
+        worker.close()
+    return verdicts, bad, peak
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    start = time.monotonic()
+    found, bad, peak = run(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    print(f"{dict(found)}; {len(bad)} bad; peak memory {peak} MB; {time.monotonic() - start:.0f} s")
+    sys.exit(1 if bad else 0)
