@@ -58,25 +58,32 @@ def nearest(image: jax.Array, place: jax.Array, outside=None) -> jax.Array:
     return jnp.where((y >= 0) & (y < height) & (x >= 0) & (x < width), value, outside)
 
 
-def field(key, place: jax.Array, shortest: float, longest: float, n_waves: int = N_WAVES) -> jax.Array:
-    """Random smooth field of unit variance at `place` (..., 2); wavelengths between `shortest` and `longest` px."""
+def field(key, size: int, shortest: float, longest: float, n_waves: int = N_WAVES) -> jax.Array:
+    """(size, size) random smooth field of unit variance; wavelengths between `shortest` and `longest` px.
+
+    A sum of plane waves is a product of two thin matrices: cos(a + b) = cos a cos b - sin a sin b.
+    """
     length_key, angle_key, phase_key = jax.random.split(key, 3)
     length = jnp.exp(jax.random.uniform(length_key, (n_waves,), minval=np.log(shortest), maxval=np.log(longest)))
     angle = jax.random.uniform(angle_key, (n_waves,), maxval=2 * np.pi)
     phase = jax.random.uniform(phase_key, (n_waves,), maxval=2 * np.pi)
-    wave = 2 * np.pi / length
-    argument = place[..., 0, None] * (wave * jnp.sin(angle)) + place[..., 1, None] * (wave * jnp.cos(angle)) + phase
-    return jnp.cos(argument).sum(-1) * np.sqrt(2 / n_waves)
+    index = jnp.arange(size)[:, None]
+    rows = index * (2 * np.pi * jnp.sin(angle) / length) + phase
+    columns = index * (2 * np.pi * jnp.cos(angle) / length)
+    waves = jnp.cos(rows) @ jnp.cos(columns).T - jnp.sin(rows) @ jnp.sin(columns).T
+    return waves * np.sqrt(2 / n_waves)
 
 
-def cuts(key, cell_place: jax.Array, spacing: float, broken) -> Cuts:
-    """Holes and patches of whole unit cells. cell_place: (s, s, 2) centre of the cell each pixel belongs to."""
-    keys = jax.random.split(key, 6)
+def cuts(key, cell: jax.Array, spacing: float, broken) -> Cuts:
+    """Holes and patches of whole unit cells. cell: (s, s, 2) centre, in px of the piece, of each pixel's cell."""
+    keys = jax.random.split(key, 4)
+    size = len(cell)
     fraction = jax.random.uniform(keys[0], (2,), minval=0.03, maxval=0.35)
     level = jax.scipy.stats.norm.ppf(1 - fraction)
     which = jax.random.bernoulli(keys[1], jnp.array([0.75, 0.5])) & broken
-    hole = (field(keys[2], cell_place, 3 * spacing, 14 * spacing) > level[0]) & which[0]
-    patch = (field(keys[3], cell_place, 3 * spacing, 14 * spacing) > level[1]) & which[1]
+    outlines = jnp.stack([field(k, size, 3 * spacing, 14 * spacing) for k in keys[2:]])
+    y, x = jnp.moveaxis(jnp.clip(jnp.round(cell).astype(jnp.int32), 0, size - 1), -1, 0)
+    hole, patch = (outlines[:, y, x] > level[:, None, None]) & which[:, None, None]
     return Cuts(hole, patch & ~hole)
 
 
@@ -89,12 +96,12 @@ def smooth(image: jax.Array, sigma: float) -> jax.Array:
     return one(one(image).T).T
 
 
-def emptied(key, image, cut: Cuts, vacuum: float, contrast: float, sigma: float, place, first_ring: float):
+def emptied(key, image, cut: Cuts, vacuum: float, contrast: float, sigma: float, first_ring: float):
     """`image` with vacuum in the holes and speckle as large as the lattice's in the patches."""
     keys = jax.random.split(key, 4)
     level = image.mean()
     rest = vacuum + jax.random.uniform(keys[0], (), maxval=0.25) * (level - vacuum)
-    speckle = field(keys[1], place, 0.75 / first_ring, 1.6 / first_ring, N_WAVES_SPECKLE)
+    speckle = field(keys[1], len(image), 0.75 / first_ring, 1.6 / first_ring, N_WAVES_SPECKLE)
     size = jax.random.uniform(keys[2], (2,), minval=jnp.array([0.4, -0.3]), maxval=jnp.array([1.0, 1.0]))
     patch = jnp.maximum(level + contrast * (size[0] * speckle + size[1]), vacuum)
     in_hole, in_patch = smooth(cut.hole.astype(jnp.float32), sigma), smooth(cut.patch.astype(jnp.float32), sigma)

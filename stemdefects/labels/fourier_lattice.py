@@ -17,6 +17,7 @@ TOLERANCE_BINS = 1.2  # how far from its integer place a peak may lie
 MAX_INDEX = 4
 SMOOTHING_PX = 1.0
 MIN_PEAKS = 2
+BLIND_SNR = 18.0  # of two of them: without a crystal to compare with, more is asked than `bragg.MIN_SNR`
 N_PROPOSERS = 16  # strongest peaks, from which pairs are taken
 EXPLAINED = 0.93  # of the best proposal's score: a larger reciprocal cell with that much is preferred
 MIN_SINE = 0.35  # of the angle between the reciprocal vectors
@@ -68,12 +69,12 @@ def find_lattice(frames: np.ndarray, where: str = "image") -> ImageLattice:
     # smoothed first, so that clipping takes impurities out and not the shot noise's own tail
     windowed = np.stack([bragg.apply_window(ndimage.gaussian_filter(frame, SMOOTHING_PX)) for frame in frames])
     ratio = np.mean([bragg.whitened(np.abs(fft.rfft2(frame)) ** 2) for frame in windowed], axis=0)
-    threshold = 1 + (bragg.MIN_SNR - 1) / np.sqrt(len(frames))
+    threshold, certain = (1 + (snr - 1) / np.sqrt(len(frames)) for snr in (bragg.MIN_SNR, BLIND_SNR))
     peaks = bragg.candidates(ratio, low, bragg.MAX_FREQUENCY, threshold)
     strength = np.array([_at(ratio, p) for p in peaks])
-    if len(peaks) < MIN_PEAKS:
+    if (strength > certain).sum() < MIN_PEAKS:
         raise UserError(_missing(where, peaks, strength))
-    basis = _propose(peaks, np.log(strength), shape)
+    basis = _propose(peaks, np.log(strength), shape, np.log(certain))
     if basis is None:
         raise UserError(_missing(where, peaks, strength))
     # the refinement needs only the strongest few; twice, as the first basis is off by up to a bin
@@ -107,7 +108,7 @@ def find_lattice(frames: np.ndarray, where: str = "image") -> ImageLattice:
 def _missing(where: str, peaks: np.ndarray, strength: np.ndarray) -> str:
     found = "no peak" if not len(peaks) else f"{len(peaks)} peak(s), the strongest {strength.max():.0f} times the noise"
     return (
-        f"{where}: no lattice found. Looked for two independent Bragg peaks {bragg.MIN_SNR:g} times above the noise, "
+        f"{where}: no lattice found. Looked for two independent Bragg peaks {BLIND_SNR:g} times above the noise, "
         f"with {bragg.MIN_PERIODS:g} or more periods across the frame; found {found}. Take frames with more intact "
         "crystal (labels.first_frame), more of them (labels.n_frames), or labels=simulated"
     )
@@ -126,9 +127,10 @@ def _index(places: np.ndarray, basis: np.ndarray, shape: tuple[int, int]) -> tup
     return hk, np.linalg.norm(off, axis=1)
 
 
-def _propose(peaks: np.ndarray, score: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
-    """Rows b1, b2 of the pair of strong peaks (or of their differences) that explains the peaks best."""
+def _propose(peaks: np.ndarray, score: np.ndarray, shape: tuple[int, int], least: float) -> np.ndarray | None:
+    """Rows b1, b2 of the pair of peaks scoring above `least` that explains all peaks best; None without a pair."""
     order = np.argsort(score)[::-1][:N_PROPOSERS]
+    order = order[score[order] > least]
     results = []
     for n, i in enumerate(order):
         for j in order[n + 1 :]:

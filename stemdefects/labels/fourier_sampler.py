@@ -70,7 +70,8 @@ def make_sampler(
     first_ring = float(np.linalg.norm(labels.lattice.peaks @ labels.lattice.reciprocal, axis=1).min())
     shape = (size_px, size_px)
     grid = np.stack(np.meshgrid(*[np.arange(size_px) - (size_px - 1) / 2] * 2, indexing="ij"), -1).astype(np.float32)
-    n = len(columns.site)
+    n, n_frames = len(columns.site), len(labels.frames)
+    pictures = np.concatenate([labels.frames, (labels.clean + labels.excess)[None]]).astype(np.float32)
 
     def variance(image):
         return jnp.maximum(labels.gain * image + labels.read_variance, floor)
@@ -90,11 +91,13 @@ def make_sampler(
         planted = (jnp.abs(step).sum() > 0) & remade & plant
         step = step @ jnp.asarray(labels.lattice.vectors_px, jnp.float32)
         jitter = labels.row_jitter_px * jax.random.normal(next(keys), (size_px, 1))
-        along = place + jnp.stack([jnp.zeros_like(place[..., 0]), jnp.broadcast_to(jitter, shape)], -1)
-        copies = change.linear(jnp.asarray(labels.excess * everywhere), along - step)[0]
-        made = change.linear(jnp.asarray(labels.clean + labels.excess), along)[0] + jnp.where(planted, copies, 0.0)
-        taken, kept = change.linear(jnp.asarray(labels.frames)[frame], place)
-        image, kept = jnp.where(remade, made, taken), jnp.where(remade, 0.0, kept)
+        jitter = jnp.stack([jnp.zeros(shape), jnp.broadcast_to(jitter, shape)], -1)
+        place_seen = place + jnp.where(remade, jitter, 0.0)
+        image, kept = change.linear(jnp.asarray(pictures)[jnp.where(remade, n_frames, frame)], place_seen)
+        kept = jnp.where(remade, 0.0, kept)
+        if plant and augment:
+            copies = change.linear(jnp.asarray(labels.excess * everywhere), place_seen - step)[0]
+            image = image + jnp.where(planted, copies, 0.0)
         source = jnp.where(remade, usable[0], frame)
         region = change.nearest(jnp.asarray(known)[source], place, UNKNOWN)
 
@@ -108,11 +111,12 @@ def make_sampler(
         region = jnp.where(change.discs(local, shown & ~valid, shape, DISC * spacing), UNKNOWN, region)
 
         if augment:
-            image = _uneven(next(keys), image, vacuum, place, spacing)
+            image = _uneven(next(keys), image, vacuum, spacing)
             cell = jnp.stack([change.nearest(jnp.asarray(part), place) for part in labels.cell], -1)
+            cell = (cell - centre) @ matrix / zoom + (size_px - 1) / 2
             cut = change.cuts(next(keys), cell, spacing, jax.random.bernoulli(next(keys), cfg.broken))
             image = change.emptied(
-                next(keys), image, cut, vacuum, contrast, labels.sigma_px, place, first_ring
+                next(keys), image, cut, vacuum, contrast, labels.sigma_px, first_ring
             )  # fmt: skip
             region = jnp.where(cut.hole, HOLE, jnp.where(cut.patch, AMORPHOUS, region))
             kept = jnp.where(cut.hole | cut.patch, 0.0, kept)
@@ -161,11 +165,11 @@ def _vacuum(labels: MovieLabels) -> float:
     return max(darkest - float(np.std(labels.clean)), min(0.0, darkest))
 
 
-def _uneven(key, image, vacuum: float, place, spacing: float):
+def _uneven(key, image, vacuum: float, spacing: float):
     """Slowly varying gain and background, as contamination gives."""
     keys = jax.random.split(key, 3)
     size = jax.random.uniform(keys[0], (2,), maxval=BLOTCHES)
-    gain = 1 + size[0] * change.field(keys[1], place, 5 * spacing, 30 * spacing)
-    extra = size[1] * change.field(keys[2], place, 3 * spacing, 15 * spacing)
+    gain = 1 + size[0] * change.field(keys[1], len(image), 5 * spacing, 30 * spacing)
+    extra = size[1] * change.field(keys[2], len(image), 3 * spacing, 15 * spacing)
     level = image.mean() - vacuum
     return vacuum + (image - vacuum) * jnp.maximum(gain, 0.3) + extra * level

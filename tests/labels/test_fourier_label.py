@@ -1,0 +1,175 @@
+"""The whole labelling on frames with planted defects, and on the simulator's; warnings and refusals."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stemdefects.config import load_group
+from stemdefects.errors import UserError
+from stemdefects.io.movie import Movie
+from stemdefects.labels import fourier
+
+SIGMA, SPACING = 1.6, 10.0
+VECTORS = np.array([[1.9, 9.82], [9.45, 3.26]])  # hexagonal, turned by 11 degrees
+
+
+@pytest.fixture(scope="module")
+def cfg():
+    return load_group("labels", "fourier").fourier
+
+
+def scene(rng, shape=(160, 160), vectors=VECTORS, n_dark=14, n_bright=3):
+    """Sites (n, 2), their heights in electrons, and which are dark and bright; none within 12 px of the border."""
+    i, j = np.meshgrid(np.arange(-40, 40), np.arange(-40, 40), indexing="ij")
+    yx = np.stack([i.ravel(), j.ravel()], 1) @ vectors + [3.0, 4.0]
+    yx = yx[((yx > -20) & (yx < np.array(shape) + 20)).all(1)]
+    inner = np.flatnonzero(((yx > 14) & (yx < np.array(shape) - 15)).all(1))
+    chosen = []
+    for n in rng.permutation(inner):  # apart from each other, so that each is a point defect
+        if all(np.linalg.norm(yx[n] - yx[m]) > 1.6 * SPACING for m in chosen):
+            chosen.append(n)
+    dark, bright = np.array(chosen[:n_dark]), np.array(chosen[n_dark : n_dark + n_bright])
+    height = np.full(len(yx), 10.0)
+    height[dark], height[bright] = 3.0, 19.0
+    return yx, height, dark, bright
+
+
+def expose(rng, yx, height, shape=(160, 160)):
+    rows = np.exp(-0.5 * ((np.arange(shape[0])[:, None] - yx[:, 0]) / SIGMA) ** 2) * height
+    columns = np.exp(-0.5 * ((np.arange(shape[1])[:, None] - yx[:, 1]) / SIGMA) ** 2)
+    return (20.0 * rng.poisson(rows @ columns.T + 1.0) + 50.0).astype(np.float32)
+
+
+def paired(found, true, radius=2.0):
+    """How many of `true` (n, 2) have a point of `found` within `radius`, and how many of `found` have none."""
+    distance = np.linalg.norm(found[:, None] - true[None], axis=2)
+    return int((distance.min(0) < radius).sum()), int((distance.min(1) >= radius).sum())
+
+
+def test_dark_and_bright_defects_in_drifting_frames(cfg):
+    rng = np.random.default_rng(1)
+    yx, height, dark, bright = scene(rng)
+    drift = np.array([[0.0, 0.0], [1.2, -0.7], [2.9, -1.1], [3.6, -2.4]])
+    labels = fourier.label(np.stack([expose(rng, yx + d, height) for d in drift]), cfg)
+    assert np.abs(labels.shift_px - drift).max() < 0.15
+    for t, d in enumerate(drift):
+        for sites, is_dark in ((dark, True), (bright, False)):
+            of_kind = (labels.defects.z < 0) == is_dark
+            hits, false = paired(labels.yx[t][of_kind & labels.sure[t]], yx[sites] + d, 1.0)
+            assert hits == len(sites)
+            assert false <= 3
+    assert labels.warnings == ()
+    assert set(np.unique(labels.regions)) <= {-1, 0}
+    assert (labels.regions[0] == 0).mean() > 0.85
+    # the clean picture holds the defects and no noise
+    truth = expose_mean(yx, height)
+    made = (labels.clean + labels.excess - 50) / 20
+    assert np.sqrt(((made - truth)[15:-15, 15:-15] ** 2).mean()) < 0.25 * np.sqrt(truth.mean())
+
+
+def expose_mean(yx, height, shape=(160, 160)):
+    rows = np.exp(-0.5 * ((np.arange(shape[0])[:, None] - yx[:, 0]) / SIGMA) ** 2) * height
+    return rows @ np.exp(-0.5 * ((np.arange(shape[1])[:, None] - yx[:, 1]) / SIGMA) ** 2).T + 1.0
+
+
+def test_a_defect_that_hops_counts_only_where_it_is(cfg):
+    rng = np.random.default_rng(2)
+    yx, height, dark, _ = scene(rng, n_bright=0)
+    hopper, height_after = dark[0], height.copy()
+    height_after[hopper] = 10.0
+    frames = [expose(rng, yx, height if t < 3 else height_after) for t in range(6)]
+    labels = fourier.label(np.stack(frames), cfg)
+    nearest = int(np.argmin(np.linalg.norm(labels.yx[0] - yx[hopper], axis=1)))
+    assert np.linalg.norm(labels.yx[0][nearest] - yx[hopper]) < 1.5
+    assert labels.sure[:, nearest].tolist() == [True] * 3 + [False] * 3
+    place = tuple(np.rint(yx[hopper]).astype(int))
+    assert (labels.regions[(slice(3, 6), *place)] == fourier.UNKNOWN).all()  # there nothing is said
+    others = [n for n in range(len(labels.defects.z)) if n != nearest]
+    assert labels.sure[:, others].mean() > 0.97
+
+
+def test_holes_are_regions_and_no_defects(cfg):
+    rng = np.random.default_rng(3)
+    yx, height, dark, _ = scene(rng, n_dark=8, n_bright=0)
+    centre = np.array([80.0, 45.0])
+    height = np.where(np.linalg.norm(yx - centre, axis=1) < 26, 0.0, height)
+    labels = fourier.label(expose(rng, yx, height)[None], cfg)
+    assert labels.regions[0][80, 45] == fourier.HOLE
+    hole = labels.regions[0] == fourier.HOLE
+    distance = np.linalg.norm(np.argwhere(hole) - centre, axis=1)
+    assert 0.4 < hole.sum() / (np.pi * 26**2) < 1.3 and (distance < 32).mean() > 0.95
+    outside = dark[np.linalg.norm(yx[dark] - centre, axis=1) > 50]
+    hits, _ = paired(labels.yx[0][labels.sure[0]], yx[outside])
+    assert hits >= len(outside) - 1
+    inside = np.linalg.norm(labels.yx[0][labels.sure[0]] - centre, axis=1) < 20
+    assert not inside.any()
+
+
+def test_mo_and_v_w_of_the_simulator_are_labelled(cfg):
+    jax = pytest.importorskip("jax")
+    from stemdefects.crystal import material
+    from stemdefects.simulation import images
+
+    crystal = material.load("ws2_mo")
+    image, truth = jax.jit(images.make_simulator(crystal, load_group("simulation", "typical"), (192, 192)))(
+        jax.random.key(4)
+    )
+    labels = fourier.label(np.asarray(image)[None], cfg)
+    names = np.array(crystal.state_names)[np.asarray(truth.state)]
+    yx = np.stack([truth.y_px, truth.x_px], 1)
+    inner = np.asarray(truth.valid) & ((yx > 8) & (yx < 183)).all(1)
+    heavy = yx[inner & np.isin(names, ["Mo", "V_metal"])]
+    assert len(heavy) >= 8
+    hits, _ = paired(labels.yx[0], heavy, 2.5)
+    assert hits >= 0.85 * len(heavy)
+    ideal = np.isin(names, [crystal.states[s.ideal].name for s in crystal.sites])
+    dark = labels.yx[0][labels.defects.z < 0]
+    _, false = paired(dark, yx[np.asarray(truth.valid) & ~ideal], 2.5)
+    assert false <= 4
+
+
+def test_what_cannot_be_labelled_says_why(cfg):
+    rng = np.random.default_rng(5)
+    yx, height, _, _ = scene(rng)
+    good = expose(rng, yx, height)
+    blank = Movie(np.stack([np.zeros_like(good), good]), source="m.h5")
+    with pytest.raises(UserError, match=r"m\.h5, frame 0: all pixels are 0.*labels.fourier.first_frame"):
+        fourier.read_frames(blank, cfg)
+    frames, indices, warnings = fourier.read_frames(Movie(np.stack([good, np.zeros_like(good), good])), cfg)
+    assert len(frames) == 2 and indices.tolist() == [0, 2] and "left out" in warnings[0]
+    with pytest.raises(UserError, match=r"first_frame=9: the movie has frames 0\.\.1"):
+        fourier.read_frames(blank, dataclasses.replace(cfg, first_frame=9))
+    with pytest.raises(UserError, match="no lattice found"):
+        fourier.label(rng.poisson(5.0, (1, 128, 128)), cfg)
+    with pytest.raises(UserError, match="too small"):
+        fourier.label(good[None, :20, :20], cfg)
+    perfect = expose(rng, yx, np.full(len(yx), 10.0))
+    with pytest.raises(UserError, match=r"no defect to learn from.*the strongest is"):
+        fourier.label(perfect[None], dataclasses.replace(cfg, false_alarms=1e-7))
+    with pytest.raises(UserError, match="recipe=guess: there are: local, paper"):
+        fourier.label(good[None], dataclasses.replace(cfg, recipe="guess"))
+
+
+def test_warnings(cfg):
+    rng = np.random.default_rng(6)
+    yx, height, _, _ = scene(rng, n_dark=2, n_bright=0)
+    few = fourier.label(expose(rng, yx, height)[None], dataclasses.replace(cfg, false_alarms=0.05))
+    assert any("to learn from" in w for w in few.warnings)
+    crowded = np.where(rng.random(len(yx)) < 0.35, 1.0, 10.0)
+    full = fourier.label(expose(rng, yx, crowded)[None], cfg)
+    assert any("labels cover" in w for w in full.warnings)
+    other, other_height, _, _ = scene(rng, vectors=VECTORS @ np.array([[0.97, 0.26], [-0.26, 0.97]]))
+    grains = expose(rng, yx, height)
+    grains[:, 80:] = expose(rng, other, other_height)[:, 80:]
+    assert any("several grains" in w for w in fourier.label(grains[None], cfg).warnings)
+
+
+def test_paper_recipe_labels_the_first_frame(cfg):
+    rng = np.random.default_rng(7)
+    yx, height, dark, _ = scene(rng)
+    frames = np.stack([expose(rng, yx, height) for _ in range(2)])
+    labels = fourier.label(frames, load_group("labels", "fourier_paper").fourier)
+    assert len(labels.frames) == 1 and labels.sure.all()
+    hits, _ = paired(labels.yx[0], yx[dark], 3.0)
+    assert hits >= 0.6 * len(dark)
