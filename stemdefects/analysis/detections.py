@@ -82,7 +82,15 @@ def read(path: str | Path, cfg: TableConfig) -> Detections:
 
 
 def _read_hdf5(path: Path, cfg: TableConfig) -> Detections:
-    table = defect_table.DefectTable.read(path)
+    return _from_table(defect_table.DefectTable.read(path), cfg, str(path))
+
+
+def from_table(table: defect_table.DefectTable, cfg: TableConfig) -> Detections:
+    """Detections of a `DefectTable` in memory (its rows are copied)."""
+    return _clean(_from_table(dataclasses.replace(table, rows=table.rows.copy()), cfg, "table"), cfg)
+
+
+def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) -> Detections:
     attrs = dict(table.attrs)
     pixel_size = cfg.pixel_size_nm or _positive(attrs.get("pixel_size_nm"))
     frame_time = cfg.frame_time_s or _positive(attrs.get("frame_time_s"))
@@ -92,7 +100,7 @@ def _read_hdf5(path: Path, cfg: TableConfig) -> Detections:
     return Detections(
         table.rows, n_frames, _clock(n_frames, frame_time, table.rows), pixel_size,
         cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), frame_time,
-        str(attrs.get("source", path)), frames, None if patches is None else np.asarray(patches), attrs,
+        str(attrs.get("source", name)), frames, None if patches is None else np.asarray(patches), attrs,
     )  # fmt: skip
 
 

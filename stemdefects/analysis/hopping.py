@@ -134,7 +134,41 @@ def propagator(k_times_t: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return np.maximum(kernel, 1e-300)
 
 
-def track_log_likelihood(tracks: Tracks, sites: Sites, rate: float, sigma: float, posterior: bool = False):
+class _Prepared:
+    """What does not depend on rate and noise: which kernel entry leads from each candidate to each, and the order of
+    stepping (position p of every track at once)."""
+
+    def __init__(self, tracks: Tracks, sites: Sites):
+        n, m = sites.offset.shape[:2]
+        self.n_tracks, self.n_candidates = tracks.n_tracks, m
+        self.squared = (sites.offset**2).sum(-1)
+        self.area = abs(np.linalg.det(sites.vectors))
+        self.steps = hop_vectors(sites.vectors)
+        first = np.r_[True, np.diff(tracks.track) != 0]
+        duration = np.diff(tracks.time, prepend=tracks.time[:1])
+        self.times, which = np.unique(np.round(duration[~first], 9), return_inverse=True)
+        kernel_of = np.zeros(n, np.int64)
+        kernel_of[~first] = which
+        jump = sites.cell[:, None, :, :] - sites.cell[np.maximum(np.arange(n) - 1, 0)][:, :, None, :]  # from, to
+        size = 2 * _REACH
+        self.entry = (kernel_of[:, None, None] * size + jump[..., 0] % size) * size + jump[..., 1] % size
+        far = (np.abs(jump) >= _REACH).any(-1)
+        self.entry[far] = max(len(self.times), 1) * size**2  # one more entry, of probability nothing
+        start, lengths = np.flatnonzero(first), tracks.lengths
+        order = np.argsort(-lengths, kind="stable")
+        self.live = [order[: int((lengths > p).sum())] for p in range(int(lengths.max(initial=0)))]
+        self.rows = [start[live] + p for p, live in enumerate(self.live)]
+
+    def density(self, sigma: float) -> np.ndarray:
+        spread = 2 * sigma**2
+        return (1 - OUTLIER) * np.exp(-self.squared / spread) / (np.pi * spread) + OUTLIER / self.area
+
+    def kernels(self, rate: float) -> np.ndarray:
+        times = self.times if len(self.times) else np.zeros(1)
+        return np.append(propagator(rate * times, self.steps).ravel(), 1e-300)
+
+
+def track_log_likelihood(tracks, sites, rate: float, sigma: float, posterior: bool = False, prepared=None):
     """Log likelihood of every track at total hop rate `rate` and localisation error `sigma`.
 
     Args:
@@ -143,50 +177,34 @@ def track_log_likelihood(tracks: Tracks, sites: Sites, rate: float, sigma: float
     Returns:
         (n_tracks,), or that and the posterior.
     """
-    steps = hop_vectors(sites.vectors)
-    area = abs(np.linalg.det(sites.vectors))
-    squared = (sites.offset**2).sum(-1)
-    density = (1 - OUTLIER) * np.exp(-squared / (2 * sigma**2)) / (2 * np.pi * sigma**2) + OUTLIER / area
-    n, m = squared.shape
-    first = np.r_[True, np.diff(tracks.track) != 0]
-    duration = np.diff(tracks.time, prepend=tracks.time[:1])
-    times, which = np.unique(np.round(duration[~first], 9), return_inverse=True)
-    kernels = propagator(rate * times, steps) if len(times) else np.ones((1, 2 * _REACH, 2 * _REACH))
-    kernel_of = np.zeros(n, int)
-    kernel_of[~first] = which
-    previous = np.maximum(np.arange(n) - 1, 0)
-    jump = sites.cell[:, None, :, :] - sites.cell[previous][:, :, None, :]  # (n, from, to, 2)
-    far = (np.abs(jump) >= _REACH).any(-1)
-    move = kernels[kernel_of[:, None, None], jump[..., 0] % (2 * _REACH), jump[..., 1] % (2 * _REACH)]
-    move = np.where(far, 1e-300, move)
-    # all tracks step forward together: position p of every track at once
-    start = np.flatnonzero(first)
-    lengths = tracks.lengths
-    order = np.argsort(-lengths, kind="stable")
-    total = np.zeros(tracks.n_tracks)
-    alpha = np.empty((n, m))
-    for p in range(int(lengths.max(initial=0))):
-        live = order[: int((lengths > p).sum())]
-        row = start[live] + p
-        joint = density[row] / m if p == 0 else np.einsum("tf,tfg->tg", alpha[row - 1], move[row]) * density[row]
-        norm = joint.sum(1)
-        total[live] += np.log(np.maximum(norm, 1e-300))
-        alpha[row] = joint / np.maximum(norm, 1e-300)[:, None]
+    prepared = prepared or _Prepared(tracks, sites)
+    density, kernels = prepared.density(sigma), prepared.kernels(rate)
+    total = np.zeros(prepared.n_tracks)
+    alpha = np.empty(density.shape)
+    for p, (live, row) in enumerate(zip(prepared.live, prepared.rows, strict=True)):
+        if p == 0:
+            joint = density[row] / prepared.n_candidates
+        else:
+            joint = (alpha[row - 1][:, None] @ kernels[prepared.entry[row]])[:, 0] * density[row]
+        norm = np.maximum(joint.sum(1), 1e-300)
+        total[live] += np.log(norm)
+        alpha[row] = joint / norm[:, None]
     if not posterior:
         return total
-    beta = np.ones((n, m))
-    for p in range(int(lengths.max(initial=0)) - 2, -1, -1):
-        live = order[: int((lengths > p + 1).sum())]
-        row = start[live] + p
-        weight = np.einsum("tfg,tg->tf", move[row + 1], density[row + 1] * beta[row + 1])
-        beta[row] = weight / np.maximum(weight.max(1), 1e-300)[:, None]
+    beta = np.ones(density.shape)
+    for row in prepared.rows[:0:-1]:
+        weight = (kernels[prepared.entry[row]] @ (density[row] * beta[row])[..., None])[..., 0]
+        beta[row - 1] = weight / np.maximum(weight.max(1), 1e-300)[:, None]
     both = alpha * beta
     return total, both / np.maximum(both.sum(1, keepdims=True), 1e-300)
 
 
-def _grid(tracks, sites, sigma, centre, n=33, span=6.0):
+def _grid(prepared, sigma, centre, n=25, span=5.0):
+    """Rates (0 first, then even in the logarithm around `centre`) and the log likelihood of each track at each."""
     rates = np.concatenate([[0.0], centre * np.exp(np.linspace(-span, span / 2, n))])
-    return rates, np.stack([track_log_likelihood(tracks, sites, max(r, 1e-12), sigma) for r in rates], 1)
+    return rates, np.stack([
+        track_log_likelihood(None, None, max(r, 1e-12), sigma, prepared=prepared) for r in rates
+    ], 1)  # fmt: skip
 
 
 def site_model(
@@ -219,14 +237,15 @@ def site_model(
     rate, noise = 1.0 / duration * max(nearest_hops(tracks, sites).sum(), 1), sigma
     if noise is None:
         noise = float(np.clip(np.sqrt((sites.offset[:, 0] ** 2).mean()), 0.02 * a, 0.3 * a))
-    for _ in range(4):
-        rates, table = _grid(tracks, sites, noise, rate, 13, 3.0)
+    prepared = _Prepared(tracks, sites)
+    for _ in range(3):
+        rates, table = _grid(prepared, noise, rate, 9, 2.5)
         rate = float(np.clip(_peak(rates[1:], table[:, 1:].sum(0)), rates[1], rates[-1]))
         if sigma is None:
-            weight = track_log_likelihood(tracks, sites, rate, noise, posterior=True)[1]
+            weight = track_log_likelihood(tracks, sites, rate, noise, posterior=True, prepared=prepared)[1]
             noise = float(np.sqrt((weight * (sites.offset**2).sum(-1)).sum() / weight.sum() / 2))
             noise = float(np.clip(noise, 0.01 * a, 0.4 * a))
-    rates, table = _grid(tracks, sites, noise, max(rate, 0.1 / duration))
+    rates, table = _grid(prepared, noise, max(rate, 0.1 / duration))
     value = _peak(rates[1:], table[:, 1:].sum(0))
     low, high = _likelihood_interval(rates, table.sum(0))
     weights = bootstrap.weights(tracks.n_tracks, n_bootstrap, rng)
@@ -267,9 +286,10 @@ def _peak(rates, curve) -> float:
 
 def _likelihood_interval(rates, curve) -> tuple[float, float]:
     """Where the log likelihood is within chi2/2 of its best; `rates[0]` is 0."""
+    from scipy.interpolate import PchipInterpolator
+
     fine = np.exp(np.linspace(np.log(rates[1]), np.log(rates[-1]), 4000))
-    value = np.interp(np.log(fine), np.log(rates[1:]), curve[1:])
-    # a cubic through the grid is smoother, but must not overshoot: the grid is dense enough
+    value = PchipInterpolator(np.log(rates[1:]), curve[1:])(np.log(fine))
     inside = value >= max(value.max(), curve[0]) - stats.chi2.ppf(LEVEL, 1) / 2
     low = 0.0 if inside[0] else float(fine[np.argmax(inside)])
     return low, float(fine[len(fine) - 1 - np.argmax(inside[::-1])])
