@@ -127,6 +127,17 @@ def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None
     )
 
 
+def apply_function(cfg: schema.ModelConfig, training: schema.TrainingConfig, material: crystal.Material) -> Callable:
+    """(params, frames) -> `Outputs`, for one network or an ensemble (`training.ensemble` members stacked in params)."""
+    from stemdefects.models.ensemble import apply_members
+    from stemdefects.models.states import site_mask
+
+    apply = build(cfg, material).apply
+    if training.ensemble == 1:
+        return apply
+    return apply_members(apply, site_mask(material.site_of_state, material.n_sites))
+
+
 def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, calibration: Calibration | None = None):
     """`peaks.find_peaks` with everything the model fixes filled in; `calibration` None: as trained."""
     from stemdefects.models.peaks import find_peaks
@@ -267,7 +278,7 @@ def load(folder: str | Path) -> LoadedModel:
         config=sections,
         material=material,
         params=jax.tree.map(jnp.asarray, unflatten(flat)),
-        apply_fn=build(sections["model"], material).apply,
+        apply_fn=apply_function(sections["model"], sections["training"], material),
         calibration=calibration,
         confusion=json.loads(confusion_path.read_text()) if confusion_path.is_file() else {},
         record=about,

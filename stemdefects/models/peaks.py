@@ -21,6 +21,7 @@ class Peaks(NamedTuple):
     presence: jax.Array  # (P,) 0..1: a column of this sublattice is here
     valid: jax.Array  # (P,) bool
     region: jax.Array  # (P,) int32 most probable region
+    state_spread: jax.Array | None = None  # (P, S) of an ensemble: standard deviation of its members' probabilities
 
 
 def local_maxima(score: jax.Array) -> jax.Array:
@@ -89,4 +90,5 @@ def find_peaks(
         presence=jnp.where(valid, presence, 0.0),
         valid=valid,
         region=jnp.argmax(outputs.region[row, column], -1).astype(jnp.int32),
+        state_spread=None if outputs.spread is None else outputs.spread[row, column],
     )

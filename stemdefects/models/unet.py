@@ -23,6 +23,7 @@ class Outputs(NamedTuple):
     offset: jax.Array  # (B, h, w, G, 2) from the cell's centre to the column, image px (y, x)
     log_sigma: jax.Array  # (B, h, w, G) log of the position uncertainty per axis, px
     region: jax.Array  # (B, h, w, N_REGIONS) logits
+    spread: jax.Array | None = None  # (B, h, w, S) of an ensemble: standard deviation of its state probabilities
 
 
 def space_to_depth(x: jax.Array, block: int) -> jax.Array:

@@ -2,12 +2,9 @@
 
 import dataclasses
 import logging
-import platform
-import shlex
 import signal
 import sys
 import time
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,8 +13,7 @@ from tqdm import tqdm
 from stemdefects import config, devices, schema
 from stemdefects.errors import UserError
 from stemdefects.io import runs, tracking
-from stemdefects.models import artifact, states
-from stemdefects.training import card, movie, pictures, resume, state, step, task, validation
+from stemdefects.training import movie, processes, results, resume, state, step, task, validation
 from stemdefects.training.checkpoints import Checkpoints
 
 PATIENCE_NOT_FINITE = 3  # updates in a row
@@ -74,6 +70,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     """
     logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells of every file
     devices.use_compilation_cache()
+    processes.join(cfg.training)
     resumed = cfg.run is not None
     if resumed:
         run = runs.resolve(cfg.runs_dir, cfg.run)
@@ -83,16 +80,20 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     cfg, source, params = movie.prepare(cfg, resumed)
     the_task = task.from_config(cfg, source, params)
     indices = step.sample_indices(cfg.training.batch_size)
-    if run is None:  # nothing is left behind by a config that cannot train
+    if run is None and processes.primary():  # nothing is left behind by a config that cannot train
         run = runs.create(cfg.runs_dir)
         run.write_config(cfg, "train")
-    with tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) as tracker:
-        checkpoints = Checkpoints(run.checkpoints_dir)
-        if source is not None:
+    run = processes.same_run(run, cfg)
+    writes = processes.primary()
+    tracked = tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) if writes else processes.Silent(run)
+    with tracked as tracker:
+        checkpoints = Checkpoints(run.checkpoints_dir) if writes else processes.Silent(run)
+        if writes and source is not None:
             source.report(run, tracker)
         try:
             trained = _train(cfg, run, tracker, the_task, checkpoints, indices, resumed)
-            _finish(cfg, run, tracker, the_task, checkpoints, *trained)
+            if writes:
+                results.finish(cfg, run, tracker, the_task, checkpoints, *trained)
         finally:
             checkpoints.close()
     return run
@@ -107,10 +108,16 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
     # rbg compiles three times as fast as threefry; its numbers need not be the same on every machine here
     current = state.create(the_task.init, tx, the_task.material.n_states, jax.random.key(cfg.seed, impl="rbg"))
     progress, done = Progress(), 0
-    if resumed and checkpoints.steps():
-        done, arrays, values = checkpoints.restore(current)
+    if resumed and processes.any_process(bool(checkpoints.steps())):
+        arrays, values = jax.device_get(current), dataclasses.asdict(progress)
+        if processes.primary():
+            done, arrays, values = checkpoints.restore(current)
+        done, arrays, values = processes.share((done, arrays, values))
+        done = int(done)
         current = jax.device_put(arrays, state.replicated())
-        progress = Progress(**values)
+        progress = Progress(
+            **{name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
+        )
         tracker.rewind(done)
     n_weights = sum(a.size for a in jax.tree.leaves(current.params))
     where = f"from step {done}" if done else "from scratch"
@@ -123,16 +130,23 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
     )  # fmt: skip
     validator = None
     started, saved, logged, before = time.time(), time.time(), (done, time.time()), progress.seconds
-    bar = tqdm(total=training.steps, initial=done, unit="step", desc="training", smoothing=0.1, mininterval=1.0)
+    bar = tqdm(
+        total=training.steps, initial=done, unit="step", desc="training", smoothing=0.1, mininterval=1.0,
+        disable=not processes.primary(), postfix="compiling the step",
+    )  # fmt: skip
+    enough = training.patience is not None and progress.stale >= training.patience
     with Stop() as stop, bar:
-        waiting = None
-        while done < training.steps and not stop.requested:
+        waiting, stopping = None, False
+        while done < training.steps and not stopping and not enough:
             current, metrics = update(current, indices)
             jax.block_until_ready(waiting)  # one step ahead of the device, no more
             waiting = metrics["loss"]
             done += 1
             bar.update()
             last = done == training.steps
+            # one process alone sees its own Ctrl-C at once; several agree on it now and then
+            if jax.process_count() == 1 or done % training.log_every == 0:
+                stopping = processes.any_process(stop.requested)
             if done % training.log_every == 0 or last:
                 _check_finite(current, metrics, done, rate, checkpoints)
                 now = time.time()
@@ -143,7 +157,7 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
                 logged = (done, now)
             if done % training.validation.every == 0 or last:
                 validator = validator or validation.Validator(cfg, the_task)
-                score = _validate(cfg, tracker, the_task, validator, current, done)
+                score = results.validate(cfg, tracker, the_task, validator, current, done)
                 progress.see(score, done)
                 progress.seconds = before + time.time() - started
                 _save(checkpoints, done, current, progress, score)
@@ -151,14 +165,14 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
                 bar.write(
                     f"step {done}: validation score {score:.3f} (best {progress.best_score:.3f})", file=sys.stderr
                 )
-                if training.patience is not None and progress.stale >= training.patience:
+                if training.patience is not None and progress.stale >= training.patience and not last:
                     bar.write(f"no better for {progress.stale} validations: stopping at step {done}", file=sys.stderr)
-                    break
-            elif time.time() - saved > 60 * training.checkpoint_minutes or stop.requested:
+                    enough = True
+            elif time.time() - saved > 60 * training.checkpoint_minutes or stopping:
                 progress.seconds = before + time.time() - started
                 _save(checkpoints, done, current, progress)
                 saved = time.time()
-    if stop.requested and done < training.steps:
+    if stopping and done < training.steps and not enough:
         print(f"\nstopped at step {done}, saved; go on with: python train.py run={run.id}", file=sys.stderr, flush=True)
         raise KeyboardInterrupt
     return current, progress, validator or validation.Validator(cfg, the_task), n_weights
@@ -184,74 +198,3 @@ def _check_finite(current, metrics, done, rate, checkpoints) -> None:
         f"training stopped at step {done}: loss {float(metrics['loss'])} (not finite for {bad} steps), learning rate "
         f"{float(rate(done - 1)):.2e}; last good: {good}; try a smaller training.learning_rate"
     )
-
-
-def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
-    """Prior shift from the columns seen in training, temperature and thresholds from a validation."""
-    shift = states.prior_shift(state_counts, the_task.class_weight, the_task.prior, the_task.material.site_of_state)
-    return validation.calibrate(result, the_task, shift)
-
-
-def _validate(cfg, tracker, the_task, validator, current, done) -> float:
-    result = validator.run(jax.device_get(current.ema))
-    calibration = calibration_of(the_task, np.asarray(current.state_counts), result)
-    figures = validation.figures(result, the_task, calibration)
-    score = validation.score(figures, list(cfg.labels.prior))
-    row = {f"val/{name}": value for name, value in validation.flat(figures).items()}
-    tracker.log(row | {"val/score": score, "val/temperature": calibration.temperature}, step=done)
-    if cfg.training.validation.pictures > 0:
-        path = tracker.run.path / "figures" / "validation.png"
-        pictures.draw(validator, result, calibration, path, cfg.training.validation.pictures)
-        tracker.image("validation", path, step=done)
-    return score
-
-
-def _finish(cfg, run, tracker, the_task, checkpoints, current, progress, validator, n_weights) -> None:
-    """Score the best weights on fresh images and write the model."""
-    at_step, chosen = int(current.step), current
-    if progress.best_step not in (-1, at_step):
-        try:
-            at_step, chosen, _ = checkpoints.restore(current, progress.best_step)
-        except UserError as error:
-            print(f"warning: the best weights are lost ({error}); taking the last ones", file=sys.stderr)
-    params = jax.device_get(chosen.ema)
-    calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validator.run(params))
-    test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
-    result = test.run(params)
-    figures = validation.figures(result, the_task, calibration)
-    about: dict[str, Any] = {
-        "run": run.id,
-        "command": shlex.join(["python", "train.py", *sys.argv[1:]]) if sys.argv[0].endswith("train.py") else "-",
-        "seed": cfg.seed,
-        "steps": at_step,
-        "images": at_step * cfg.training.batch_size,
-        "seconds": progress.seconds,
-        "hardware": devices.describe(),
-        "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
-        "n_weights": int(n_weights),
-    }
-    sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
-    model_id = artifact.save(
-        run.model_dir,
-        params=params,
-        sections=sections,
-        calibration=calibration,
-        confusion=validation.confusion_tables(result, the_task, calibration),
-        record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
-        card=card.make(cfg, the_task, calibration, figures, about),
-    )
-    if cfg.training.validation.pictures > 0:
-        path = run.path / "figures" / "test.png"
-        pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
-        tracker.image("test", path)
-    score = validation.score(figures, list(cfg.labels.prior))
-    row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
-    tracker.log(row | {"test/score": score}, step=at_step)
-    tracker.summary(
-        {"model_id": model_id, "test_score": score, "steps": at_step, "train_seconds": progress.seconds} | row
-    )
-    tracker.artifact("model", "model", run.model_dir)
-    kinds = [k for k in cfg.labels.prior if k in the_task.material.kind_names] + ["defect"]
-    print(f"\nF1 on fresh simulated images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
-    print(card.score_table(figures, kinds))
-    print(f"model {model_id}: {run.model_dir}", flush=True)

@@ -13,7 +13,7 @@ FREE = ("run", "runs_dir", "logging", "training.checkpoint_minutes", "training.l
 
 
 def stored_config(run: Run, cfg: schema.TrainRoot, overrides: list[str]) -> schema.TrainRoot:
-    """The config `run` was started with; logging and places come from `cfg`.
+    """The config `run` was started with; places, and what is free to change, come from `cfg`.
 
     overrides: `key=value` given on the command line. Raises UserError when the run was not made by training, or when an
     override differs from what is stored, with both values.
@@ -21,10 +21,10 @@ def stored_config(run: Run, cfg: schema.TrainRoot, overrides: list[str]) -> sche
     path = run.path / "config.yaml"
     if not path.exists() or not path.read_text().startswith("# train\n"):
         raise UserError(f"run={run.id}: was not made by train.py (no training config in {run.path})")
+    given = {override.split("=", 1)[0].lstrip("+~").replace("/", ".") for override in overrides}
     stored = config.to_object(OmegaConf.load(path), schema.TrainRoot)
     plain = {"now": config.to_plain(cfg), "then": config.to_plain(stored)}
-    for override in overrides:
-        key = override.split("=", 1)[0].lstrip("+~").replace("/", ".")
+    for key in sorted(given):
         if "@" in key or key.startswith("hydra") or any(key == f or key.startswith(f + ".") for f in FREE):
             continue
         now, then = _at(plain["now"], key), _at(plain["then"], key)
@@ -34,10 +34,11 @@ def stored_config(run: Run, cfg: schema.TrainRoot, overrides: list[str]) -> sche
                 f"run={run.id}: {name} was {then} when it started and is {now} now; resume without it "
                 f"(`python train.py run={run.id}`), or start a new run"
             )
-    for key in ("logging", "runs_dir", "run"):
-        setattr(stored, key, getattr(cfg, key))
-    for key in ("checkpoint_minutes", "log_every"):
-        if any(o.startswith(f"training.{key}=") for o in overrides):
+    stored.runs_dir, stored.run = cfg.runs_dir, cfg.run
+    if any(key.split(".")[0] == "logging" for key in given):
+        stored.logging = cfg.logging
+    for key in (f.removeprefix("training.") for f in FREE if f.startswith("training.")):
+        if f"training.{key}" in given:
             setattr(stored.training, key, getattr(cfg.training, key))
     return stored
 

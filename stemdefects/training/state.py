@@ -38,8 +38,8 @@ def schedule(cfg: TrainingConfig) -> optax.Schedule:
 
 
 def optimizer(cfg: TrainingConfig) -> optax.GradientTransformation:
-    """AdamW with clipping by global norm; biases are not decayed."""
-    return optax.chain(
+    """AdamW with clipping by global norm; biases are not decayed. Members of an ensemble do not feel each other."""
+    single = optax.chain(
         optax.clip_by_global_norm(cfg.clip_norm),
         optax.adamw(
             schedule(cfg),
@@ -48,6 +48,9 @@ def optimizer(cfg: TrainingConfig) -> optax.GradientTransformation:
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         ),
     )
+    if cfg.ensemble == 1:
+        return single
+    return optax.GradientTransformation(jax.vmap(single.init), lambda g, s, p: jax.vmap(single.update)(g, s, p))
 
 
 def create(

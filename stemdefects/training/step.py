@@ -58,11 +58,11 @@ def make_step(
 ) -> Callable:
     """The jitted step `(state, indices) -> (state, metrics)`; the state is donated.
 
-    example: from `make_example`; apply: (params, frames (B, H, W, T)) -> `Outputs`; mask: (G, S); class_weight: (S,);
-    key: base of the random stream; draw: (step key, keys) -> a batch, instead of one `example` per key. indices: from
-    `sample_indices`. Image i of step n is always made from
-    `fold_in(fold_in(key, n), i)` and the loss is normalised over the whole batch, so that the update does not depend on
-    how the batch is spread over devices or processes. A gradient that is not finite changes nothing but `skipped`.
+    example: from `make_example`; apply: (params, frames (B, H, W, T)) -> `Outputs` of one network; mask: (G, S);
+    class_weight: (S,); key: base of the random stream; draw: (step key, keys) -> a batch, instead of one `example` per
+    key. indices: from `sample_indices`. Image i of step n is always made from `fold_in(fold_in(key, n), i)`, and the
+    loss is normalised over the whole batch, so that the update does not depend on how the batch is spread over devices
+    or processes. A gradient that is not finite changes nothing but `skipped`.
     """
     key_data = jax.random.key_data(key)
     weights = losses.Parts(**{name: getattr(training.loss, name) for name in losses.Parts._fields})
@@ -80,7 +80,12 @@ def make_step(
             parts = jax.tree.map(lambda part, n: part / n, parts, total)
             return sum(w * p for w, p in zip(weights, parts, strict=True)), parts
 
-        (loss, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(current.params)
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
+        if training.ensemble == 1:
+            (loss, parts), grads = gradient(current.params)
+        else:  # all members learn from the same images: simulation is paid once
+            (loss, parts), grads = jax.vmap(gradient)(current.params)
+            loss, parts = jax.tree.map(jnp.mean, (loss, parts))
         loss, parts, grads, counts = jax.lax.psum((loss, parts, grads, seen.sum((0, 1))), "device")
         norm = optax.global_norm(grads)
         updates, opt_state = tx.update(grads, current.opt_state, current.params)

@@ -13,7 +13,7 @@ from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
 from stemdefects.labels.prevalence import state_prior
-from stemdefects.models import artifact, states
+from stemdefects.models import artifact, ensemble, states
 from stemdefects.simulation import conditions, images
 from stemdefects.training import movie, step
 
@@ -27,11 +27,13 @@ class Task:
     material: crystal.Material
     model: Any  # Flax module that trains
     exact_model: Any  # the same in float32: the one validated and shipped
+    exact_apply: Callable  # (params, frames) -> Outputs of the network or the ensemble, float32
     example: Callable  # (key, dose or None) -> (frames (H, W, T), Targets, Truth)
     mask: np.ndarray  # (G, S)
     prior: np.ndarray  # (S,) realistic prevalence
     class_weight: np.ndarray  # (S,) of the loss
     n_frames: int
+    n_members: int
     validation_example: Callable  # like `example`, of the images that validation is done on
     draw: Callable | None = None  # (step key, keys) -> a batch, where not every image is an `example`
     params: Any = None  # weights to start from; None: random ones
@@ -40,8 +42,12 @@ class Task:
         """Weights to start from."""
         if self.params is not None:
             return self.params
-        side = self.model.divisor
-        return self.exact_model.init(key, jnp.zeros((1, side, side, self.n_frames)))
+        image = jnp.zeros((1, self.model.divisor, self.model.divisor, self.n_frames))
+
+        def one(key):
+            return self.exact_model.init(key, image)
+
+        return one(key) if self.n_members == 1 else ensemble.init_members(one, self.n_members)(key)
 
 
 def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -> Task:
@@ -80,11 +86,13 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
         material=material,
         model=artifact.build(cfg.model, material, jnp.bfloat16) if half else exact,
         exact_model=exact,
+        exact_apply=artifact.apply_function(cfg.model, cfg.training, material),
         example=example,
         mask=states.site_mask(material.site_of_state, material.n_sites),
         prior=state_prior(cfg.labels, material),
         class_weight=states.balance_weights(frequency, material.site_of_state, cfg.training.loss.balance),
         n_frames=cfg.model.frames,
+        n_members=cfg.training.ensemble,
         validation_example=validation_example,
         draw=draw,
         params=params,
@@ -100,6 +108,11 @@ def check(cfg: schema.TrainRoot) -> None:
     for key in ("learning_rate", "clip_norm", "checkpoint_minutes"):
         if not getattr(training, key) > 0:
             raise UserError(f"training.{key}={getattr(training, key)}: must be positive")
+    if training.ensemble > 1 and training.init is not None:
+        raise UserError(
+            f"training.ensemble={training.ensemble}: its members differ by their first weights only, so "
+            f"training.init={training.init} would make them all the same; leave one out"
+        )
     if training.precision not in PRECISIONS:
         raise UserError(f"training.precision={training.precision}: there are: {', '.join(PRECISIONS)}")
     validation = training.validation

@@ -63,7 +63,7 @@ class Validator:
         max_peaks = int(1.2 * densest * material.n_sites) + 16
 
         def predict(params, frames):
-            outputs = self.task.exact_model.apply(params, frames)
+            outputs = self.task.exact_apply(params, frames)
             return jax.vmap(lambda o: finder(o, max_peaks=max_peaks))(outputs)
 
         return jax.jit(predict)

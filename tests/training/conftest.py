@@ -110,3 +110,12 @@ class Trainings:
 def trainings(python, root, child_environment, tiny, tmp_path_factory):
     """Trainings as a user starts them, all in one `runs_dir`."""
     return Trainings(python, root, child_environment, tiny, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(trainings):
+    """Folder of a tiny run that nothing disturbed."""
+    out, _ = trainings.finish(trainings.new())
+    run_id = trainings.newest()
+    assert run_id in out and "| Mo_W |" in out
+    return trainings.runs_dir / run_id

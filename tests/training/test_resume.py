@@ -17,14 +17,6 @@ def weights(folder):
         return {name: file[name] for name in file.files}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(trainings):
-    out, _ = trainings.finish(trainings.new())
-    run_id = trainings.newest()
-    assert run_id in out and "| Mo_W |" in out
-    return trainings.runs_dir / run_id
-
-
 def test_killed_interrupted_and_damaged_run_ends_bit_identical(trainings, undisturbed):
     often = "training.checkpoint_minutes=0.00001"
     child = trainings.new(often)

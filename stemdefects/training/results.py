@@ -1,0 +1,86 @@
+"""What validation and the final test make of the weights: figures, pictures, the model."""
+
+import platform
+import shlex
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from stemdefects import devices
+from stemdefects.errors import UserError
+from stemdefects.models import artifact, states
+from stemdefects.training import card, pictures, processes, task, validation
+
+
+def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
+    """Prior shift from the columns seen in training, temperature and thresholds from a validation."""
+    shift = states.prior_shift(state_counts, the_task.class_weight, the_task.prior, the_task.material.site_of_state)
+    return validation.calibrate(result, the_task, shift)
+
+
+def validate(cfg, tracker, the_task, validator, current, done) -> float:
+    """Score the averaged weights after step `done`, log figures and a picture; returns the score."""
+    result = validator.run(jax.device_get(current.ema))
+    calibration = calibration_of(the_task, np.asarray(current.state_counts), result)
+    figures = validation.figures(result, the_task, calibration)
+    score = validation.score(figures, list(cfg.labels.prior))
+    row = {f"val/{name}": value for name, value in validation.flat(figures).items()}
+    tracker.log(row | {"val/score": score, "val/temperature": calibration.temperature}, step=done)
+    if cfg.training.validation.pictures > 0 and processes.primary():
+        path = tracker.run.path / "figures" / "validation.png"
+        pictures.draw(validator, result, calibration, path, cfg.training.validation.pictures)
+        tracker.image("validation", path, step=done)
+    return score
+
+
+def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validator, n_weights) -> None:
+    """Score the best weights on fresh images and write the model."""
+    at_step, chosen = int(current.step), current
+    if progress.best_step not in (-1, at_step):
+        try:
+            at_step, chosen, _ = checkpoints.restore(current, progress.best_step)
+        except UserError as error:
+            print(f"warning: the best weights are lost ({error}); taking the last ones", file=sys.stderr)
+    params = jax.device_get(chosen.ema)
+    calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validator.run(params))
+    test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
+    result = test.run(params)
+    figures = validation.figures(result, the_task, calibration)
+    about: dict[str, Any] = {
+        "run": run.id,
+        "command": shlex.join(["python", "train.py", *sys.argv[1:]]) if sys.argv[0].endswith("train.py") else "-",
+        "seed": cfg.seed,
+        "steps": at_step,
+        "images": at_step * cfg.training.batch_size,
+        "seconds": progress.seconds,
+        "hardware": devices.describe(),
+        "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
+        "n_weights": int(n_weights),
+    }
+    sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
+    model_id = artifact.save(
+        run.model_dir,
+        params=params,
+        sections=sections,
+        calibration=calibration,
+        confusion=validation.confusion_tables(result, the_task, calibration),
+        record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
+        card=card.make(cfg, the_task, calibration, figures, about),
+    )
+    if cfg.training.validation.pictures > 0:
+        path = run.path / "figures" / "test.png"
+        pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
+        tracker.image("test", path)
+    score = validation.score(figures, list(cfg.labels.prior))
+    row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
+    tracker.log(row | {"test/score": score}, step=at_step)
+    tracker.summary(
+        {"model_id": model_id, "test_score": score, "steps": at_step, "train_seconds": progress.seconds} | row
+    )
+    tracker.artifact("model", "model", run.model_dir)
+    kinds = [k for k in cfg.labels.prior if k in the_task.material.kind_names] + ["defect"]
+    print(f"\nF1 on fresh simulated images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
+    print(card.score_table(figures, kinds))
+    print(f"model {model_id}: {run.model_dir}", flush=True)
