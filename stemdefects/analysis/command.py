@@ -35,8 +35,7 @@ def run(cfg: AnalyzeRoot) -> Path:
         found = detections.read(path, cfg.analysis.table)
         the_run = runs.create(cfg.runs_dir)
     the_run.write_config(cfg, "analyze")
-    material = _material(cfg, found)
-    movie, truth = _movie(found, cfg), _truth(found, cfg)
+    material, movie, truth = surroundings(found, cfg)
     with tracking.start(cfg.logging, the_run, "analyze", config.to_plain(cfg)) as tracker:
         from tqdm import tqdm
 
@@ -51,6 +50,11 @@ def run(cfg: AnalyzeRoot) -> Path:
     print(output.text(result))
     print(f"report: {_short(page)}")
     return page
+
+
+def surroundings(found, cfg: AnalyzeRoot) -> tuple:
+    """(material, movie or None, truth or None) that belong to the detections, by their attributes and the config."""
+    return _material(cfg, found), _movie(found, cfg), _truth(found, cfg)
 
 
 def _short(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Detections as the analysis takes them: sorted rows, a clock, a length unit, and where each came from."""
 
+import dataclasses
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any

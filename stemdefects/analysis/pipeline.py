@@ -8,10 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.analysis import classes, drift, kinetics, linking, motion, states, switching, tracks, transitions
+from stemdefects.analysis import (
+    classes,
+    drift,
+    kinetics,
+    lattice_drift,
+    linking,
+    motion,
+    states,
+    switching,
+    tracks,
+    transitions,
+)
 from stemdefects.analysis import truth as truths
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.errors import UserError
 from stemdefects.schema import AnalysisConfig
 
 ALL = motion.ALL
@@ -80,7 +92,7 @@ def analyse(
     notes = list(found.notes)
     a = _lattice_constant(found, material, notes)
     gate = cfg.linking.gate_nm if cfg.linking.gate_nm and found.length_unit == "nm" else cfg.linking.gate_lattice * a
-    moved = _drift(found, cfg, a, movie, notes)
+    moved = _drift(found, cfg, a, material, movie, notes)
     clock("drift")
     corrected = found.yx - moved.yx[found.rows["frame"]] if len(found.rows) else found.yx
     sites = _sites(found, material)
@@ -145,11 +157,9 @@ def _lattice_constant(found: Detections, material, notes) -> float:
     return guess
 
 
-def _drift(found: Detections, cfg: AnalysisConfig, a: float, movie, notes) -> drift.Drift:
+def _drift(found: Detections, cfg: AnalysisConfig, a: float, material, movie, notes) -> drift.Drift:
     method = cfg.drift.method
     if method not in ("auto", "table", "bragg", "points", "none"):
-        from stemdefects.errors import UserError
-
         raise UserError(f"analysis.drift.method={method}: there are auto, table, bragg, points, none")
     if method == "none" or found.n_frames < 2:
         return drift.none(found.n_frames)
@@ -159,17 +169,45 @@ def _drift(found: Detections, cfg: AnalysisConfig, a: float, movie, notes) -> dr
             return stored
         if method == "table":
             notes.append("The table holds no drift; it was taken from the point pattern.")
-    unit = a / 0.3153  # the config is in nm of a lattice like WS2; tables in pixels are scaled by their lattice
-    scale = 1.0 if found.length_unit == "nm" else unit
+    # the config is in nm; a table in pixels is scaled by its lattice
+    scale = 1.0 if found.length_unit == "nm" else a / 0.3153
     sigma = np.nanmedian(found.rows["sigma_nm"]) if np.isfinite(found.rows["sigma_nm"]).any() else 0.0
     radius = min(max(cfg.drift.radius_nm * scale, 3.5 * sigma if found.length_unit == "nm" else 0), 0.45 * a)
     result = drift.from_points(
         found.rows["frame"], found.yx, found.n_frames, radius, cfg.drift.max_step_nm * scale,
         found.rows["kind"], cfg.drift.min_points,
     )  # fmt: skip
+    if method in ("auto", "bragg"):
+        vectors = _lattice_px(found, material, movie) if movie is not None and result.method == "points" else None
+        if vectors is not None:
+            result = lattice_drift.from_movie(movie, vectors, result, found.scale)
+        elif method == "bragg":
+            notes.append("No drift from Bragg phases (no movie, no lattice or no detections to number it by).")
     if result.note:
         notes.append(result.note)
     return result
+
+
+def _lattice_px(found: Detections, material, movie) -> np.ndarray | None:
+    """Lattice vectors (2, 2) in px: the table's, else fitted to some frames of the movie."""
+    columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
+    if found.frames is not None and set(columns) <= set(found.frames):
+        values = found.frames[columns].to_numpy(float)
+        values = values[np.isfinite(values).all(1)]
+        if len(values):
+            return np.median(values, 0).reshape(2, 2)
+    if material is None:
+        return None
+    from stemdefects.crystal import bragg
+
+    frames = []
+    for number in np.unique(np.linspace(0, len(movie) - 1, 8).astype(int)):
+        try:
+            frames.append(movie.frame(int(number)))
+        except UserError:
+            continue
+    fit = bragg.fit_lattice(np.stack(frames), material.lattice_nm, found.pixel_size_nm) if frames else None
+    return None if fit is None else fit.vectors_px
 
 
 def _stored_drift(found: Detections) -> drift.Drift | None:
@@ -276,6 +314,11 @@ def _transitions(result: Analysis, rng, progress) -> None:
     if result.chain is None:
         result.notes.append("No defect was seen in two different states in successive frames: no transition matrix.")
         return
+    if found.attrs.get("over_time_change_per_frame"):
+        result.notes.append(
+            "Inference smoothed the states over neighbouring frames, so that short stays are lost: the rates of switching "
+            "and hopping are lower bounds where they come near one per few frames."
+        )
     dt = found.frame_time_s or 1.0
     result.transitions, more, notes, result.stationarity = switching.run(
         result.chain, cfg, found.n_frames, dt, found.time_unit, rng, progress

@@ -99,3 +99,31 @@ def test_drift_of_rounded_positions_is_not_held_at_zero():
 def test_drift_without_points():
     d = drift.from_points(np.empty(0, int), np.empty((0, 2)), 5, 0.1, 1.0)
     assert d.method == "none" and (d.yx == 0).all()
+
+
+def test_bragg_phases_and_points_together_beat_points_alone():
+    from stemdefects.analysis import lattice_drift
+    from stemdefects.io.movie import Movie
+
+    rng = np.random.default_rng(5)
+    size, scale, n = 160, 0.05, 12
+    vectors = synthetic.hexagonal(angle=0.2) / scale
+    steps = 0.03 * rng.standard_normal((n, 2))
+    steps[6] += 0.8
+    true = np.cumsum(steps, 0)
+    y, x = np.mgrid[:size, :size]
+    g = lattice_drift.three_peaks(vectors)
+    frames = []
+    for d in true / scale:
+        image = sum(np.cos(2 * np.pi * (k[0] * (y - d[0]) + k[1] * (x - d[1]))) for k in g)
+        frames.append(rng.poisson(3 * np.exp(0.5 * image)))
+    movie = Movie(np.array(frames, np.float32), scale)
+    rough = true + 0.04 * rng.standard_normal((n, 2))
+    points = drift.Drift(rough, np.full(n, 0.04), np.zeros(n, bool), "points")
+    found = lattice_drift.from_movie(movie, vectors, points, scale)
+    error = found.yx - (true - true[0])
+    assert np.hypot(*error.T).max() < 0.01 and found.method == "bragg" and not found.filled.any()
+    blank = Movie(np.concatenate([np.array(frames[:3], np.float32), np.zeros((1, size, size), np.float32)]), scale)
+    part = drift.Drift(rough[:4], np.full(4, 0.04), np.zeros(4, bool), "points")
+    found = lattice_drift.from_movie(blank, vectors, part, scale)
+    assert found.filled.tolist() == [False, False, False, True] and np.isfinite(found.yx).all()

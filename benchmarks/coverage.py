@@ -1,0 +1,238 @@
+"""Bias, RMSE and coverage of every estimator on simulated tracks, chains and movies. Writes docs/coverage.csv.
+
+    python benchmarks/coverage.py [parts=tracks,chains,points,linking,drift] [sets=200] [output=docs] [seed=0]
+
+tracks: diffusion estimators on tracks given without error; chains: transition probabilities; points: D end to end from
+detections with drift, misses and false ones, through our drift correction and linking; linking: recall, precision and
+time at 1,000 frames x 1,000 particles; drift: movies with sudden steps. docs/statistics.md explains the table.
+"""
+
+import csv
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+DEFAULTS = {"parts": "tracks,chains,points,linking,drift", "sets": "200", "output": "docs", "seed": "0"}
+D, DT = 5e-4, 2.25
+P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
+
+
+def summary(part, setting, name, truth, values, low, high, seconds) -> dict:
+    """One row of the table: bias and RMSE relative to the truth, coverage and its binomial error."""
+    values, low, high = (np.asarray(v, float) for v in (values, low, high))
+    covered = (low <= truth) & (high >= truth)
+    share = covered.mean()
+    row = {
+        "part": part, "setting": setting, "estimator": name, "sets": len(values),
+        "bias_percent": round(100 * (values.mean() / truth - 1), 1),
+        "rmse_percent": round(100 * float(np.sqrt(((values / truth - 1) ** 2).mean())), 1),
+        "coverage_percent": round(100 * share, 1),
+        "coverage_error_percent": round(100 * float(np.sqrt(max(share * (1 - share), 1e-4) / len(values))), 1),
+        "seconds_per_set": round(seconds / len(values), 3),
+    }  # fmt: skip
+    print(row, flush=True)
+    return row
+
+
+def on_tracks(n_sets: int, seed: int) -> list[dict]:
+    """30 tracks of 5-40 frames of rare hops of one lattice constant, and Brownian motion."""
+    from stemdefects.analysis import diffusion, hopping, synthetic
+
+    vectors = synthetic.hexagonal(angle=0.3)
+    estimators = {
+        "cve (default)": lambda t, rng: diffusion.cve(t, 500, rng),
+        "msd, optimal lags": lambda t, rng: diffusion.msd(t, 20, 300, rng),
+        "sites (hidden Markov)": lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=100),
+        "hop counting": lambda t, rng: hopping.count_hops(t, vectors),
+        "published formula": lambda t, rng: diffusion.paper(t),
+    }
+    rows = []
+    cases = [(sigma, missed, False) for sigma in (0.02, 0.06) for missed in (0.0, 0.15)] + [(0.02, 0.0, True)]
+    for sigma, missed, brownian in cases:
+        results = {name: [] for name in estimators}
+        spent = dict.fromkeys(estimators, 0.0)
+        for s in range(n_sets):
+            rng = np.random.default_rng([seed, s])
+            if brownian:
+                some = synthetic.brownian_tracks(rng, 30, D, DT, sigma, 22)
+            else:
+                some = synthetic.hopping_tracks(rng, 30, D, DT, sigma, missed)
+            for name, estimator in estimators.items():
+                start = time.process_time()
+                d = estimator(some, rng)
+                spent[name] += time.process_time() - start
+                results[name].append((d.D, d.low, d.high))
+        setting = f"{'Brownian, ' if brownian else ''}sigma {sigma} nm, {100 * missed:.0f}% missed"
+        for name, found in results.items():
+            rows.append(summary("tracks", setting, name, D, *np.array(found).T, spent[name]))
+    return rows
+
+
+def on_chains(n_sets: int, seed: int) -> list[dict]:
+    """40 traces of 60 frames of three states; bias and coverage over all nine probabilities."""
+    from stemdefects.analysis import markov, synthetic, transitions
+    from stemdefects.analysis.states import Chain
+
+    off = ~np.eye(3, dtype=bool)
+    rows = []
+    for error, missed in ((0.1, 0.0), (0.1, 0.15), (0.0, 0.0)):
+        setting = f"{100 * error:.0f}% misclassified, {100 * missed:.0f}% missed"
+        sets = np.stack([synthetic.chains(np.random.default_rng([seed, s]), P, error=error, missed=missed)
+                         for s in range(n_sets)])  # fmt: skip
+        found = {}
+        known = markov.guess_confusion(3, 1 - error)
+        models = {
+            "hmm, confusion known, Gibbs": np.maximum(known, 1e-6), "hmm, confusion joint, Gibbs (default)": None,
+            "hmm, confusion wrong (15% for 10%), Gibbs": markov.guess_confusion(3, 0.85),
+        }  # fmt: skip
+        for name, confusion in models.items():
+            if error == 0 and confusion is not None:
+                continue
+            start = time.process_time()
+            samples = np.concatenate([
+                markov.gibbs(block, confusion, 400, 100, rng=np.random.default_rng([seed, k])).P
+                for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
+            ])  # fmt: skip
+            found[name] = (np.median(samples, 1), *np.quantile(samples, [0.025, 0.975], axis=1), time.process_time() - start)
+        for name, method in (("pooled counts, Dirichlet", transitions.pooled), ("published formula", transitions.paper)):
+            start = time.process_time()
+            results = []
+            for labels in sets:
+                track, frame = np.nonzero(labels >= 0)
+                t = method(Chain(["a", "b", "c"], track, frame, labels[track, frame], ""))
+                results.append((t.P, t.low, t.high))
+            found[name] = (*(np.array(v) for v in zip(*results, strict=True)), time.process_time() - start)
+        for name, (value, low, high, seconds) in found.items():
+            relative = value / P
+            row = summary("chains", setting, name, 1.0, relative[:, off].mean(1), np.zeros(n_sets), np.ones(n_sets), seconds)
+            inside = (low <= P) & (high >= P)
+            row |= {
+                "rmse_percent": round(100 * float(np.sqrt(((relative[:, off] - 1) ** 2).mean())), 1),
+                "coverage_percent": round(100 * inside.mean(), 1),
+                "coverage_error_percent": round(100 * float(inside.mean((1, 2)).std() / np.sqrt(n_sets)), 1),
+                "coverage_range_percent": f"{100 * inside.mean(0).min():.1f} to {100 * inside.mean(0).max():.1f}",
+                "estimator": name,
+            }  # fmt: skip
+            print(row, flush=True)
+            rows.append(row)
+    return rows
+
+
+def on_points(n_sets: int, seed: int) -> list[dict]:
+    """Movies of 60 frames as detections: 60 vacancies in 14 nm, 10% missed, 5% false, drift of a wandering stage."""
+    from stemdefects import config
+    from stemdefects.analysis import detections, pipeline, synthetic
+    from stemdefects.crystal import material
+
+    cfg = config.load_group("analysis", "default")
+    cfg.diffusion.n_bootstrap, cfg.diffusion.gate_scan_lattice = 400, []
+    crystal = material.load("ws2_mo")
+    rows = []
+    for sigma in (0.02, 0.06):
+        results = {}
+        start = time.process_time()
+        for s in range(n_sets):
+            rng = np.random.default_rng([seed, s])
+            path = np.cumsum(0.02 * rng.standard_normal((60, 2)), 0)
+            frame, yx, _ = synthetic.movie_points(rng, 60, 60, 14.0, D, DT, sigma, drift=path, exclusive=False)
+            table = synthetic.defect_rows(frame, yx, 0.03)
+            table["sigma_nm"] = sigma
+            found = detections.Detections(table, 60, np.arange(60) * DT, 0.03, 0.0, DT, "simulated")
+            motion = pipeline.analyse(found, cfg, crystal, seed=s).motion
+            for name, d in motion.results["V_S"].items():
+                results.setdefault(name, []).append((d.D, d.low, d.high))
+        seconds = time.process_time() - start
+        setting = f"sigma {sigma} nm, 10% missed, 5% false, our drift and links"
+        for name, found in results.items():
+            rows.append(summary("points", setting, name, D, *np.array(found).T, seconds))
+    return rows
+
+
+def on_linking(n_sets: int, seed: int) -> list[dict]:
+    """1,000 frames x 1,000 particles, 10% missed, 5% false, two kinds with 10% wrong labels."""
+    from stemdefects.analysis import linking, synthetic
+
+    rng = np.random.default_rng(seed)
+    rows = []
+    for field, with_kinds in ((60.0, True), (60.0, False), (40.0, True)):
+        frame, yx, who = synthetic.movie_points(rng, 1000, 1000, field, D, DT, 0.02, exclusive=False)
+        kind = np.where(rng.random(len(who)) < 0.1, rng.integers(0, 3, len(who)), who % 3)
+        start = time.process_time()
+        links = linking.link(frame, yx, 1.5 * synthetic.A_NM, kind=kind if with_kinds else None)
+        seconds = time.process_time() - start
+        recall, precision = link_scores(who, frame, links.track)
+        name = "kind-aware" if with_kinds else "without kinds"
+        rows.append({"part": "linking", "setting": f"1,000 x 1,000 in {field:.0f} nm", "estimator": name, "sets": 1,
+                     "recall": round(recall, 4), "precision": round(precision, 4), "seconds_per_set": round(seconds, 1)})  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def link_scores(identity, frame, track, memory: int = 3) -> tuple[float, float]:
+    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames apart."""
+
+    def pairs(label):
+        order = np.lexsort((frame, label))
+        order = order[label[order] >= 0]
+        a, b = order[:-1], order[1:]
+        ok = (label[a] == label[b]) & (frame[b] - frame[a] <= memory + 1)
+        return a[ok] * len(frame) + b[ok]
+
+    true, found = pairs(identity), pairs(track)
+    both = len(np.intersect1d(true, found))
+    return both / len(true), both / len(found)
+
+
+def on_drift(n_sets: int, seed: int) -> list[dict]:
+    """Movies of 100 frames with a wandering stage and sudden steps of up to 1.5 nm, from the point pattern alone."""
+    from stemdefects.analysis import drift, synthetic
+
+    n_movies = min(n_sets, 50)
+    start = time.process_time()
+    rms, worst = [], []
+    for s in range(n_movies):
+        rng = np.random.default_rng([seed, s])
+        steps = 0.02 * rng.standard_normal((100, 2))
+        jumps = rng.random(100) < 0.03
+        steps[jumps] += rng.uniform(-1, 1, (int(jumps.sum()), 2))
+        path = np.cumsum(steps, 0)
+        frame, yx, _ = synthetic.movie_points(rng, 100, 80, 15.0, D, DT, 0.02, drift=path)
+        error = drift.from_points(frame, yx, 100, 0.09, 2.0).yx - path
+        error = np.hypot(*(error - np.median(error, 0)).T)
+        rms.append(np.sqrt((error**2).mean()))
+        worst.append(error.max())
+    row = {
+        "part": "drift", "setting": "80 defects in 15 nm, sigma 0.02 nm, steps up to 1.4 nm", "estimator": "point pattern",
+        "sets": n_movies, "rms_nm": round(float(np.sqrt(np.mean(np.square(rms)))), 4), "largest_nm": round(max(worst), 4),
+        "movies_off_by_a_lattice_vector": int((np.array(worst) > 0.15).sum()),
+        "seconds_per_set": round((time.process_time() - start) / n_movies, 2),
+    }  # fmt: skip
+    print(row, flush=True)
+    return [row]
+
+
+PARTS = {"tracks": on_tracks, "chains": on_chains, "points": on_points, "linking": on_linking, "drift": on_drift}
+
+
+def main() -> None:
+    """Run the parts asked for; rows of other parts in docs/coverage.csv stay."""
+    settings = DEFAULTS | dict(argument.split("=", 1) for argument in sys.argv[1:])
+    path = Path(settings["output"]) / "coverage.csv"
+    rows = []
+    if path.exists():
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    for part in settings["parts"].split(","):
+        new = PARTS[part](int(settings["sets"]), int(settings["seed"]))
+        rows = [row for row in rows if row["part"] != part] + new
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
