@@ -95,8 +95,15 @@ def on_chains(n_sets: int, seed: int) -> list[dict]:
                 markov.gibbs(block, confusion, 400, 100, rng=np.random.default_rng([seed, k])).P
                 for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
             ])  # fmt: skip
-            found[name] = (np.median(samples, 1), *np.quantile(samples, [0.025, 0.975], axis=1), time.process_time() - start)
-        for name, method in (("pooled counts, Dirichlet", transitions.pooled), ("published formula", transitions.paper)):
+            found[name] = (
+                np.median(samples, 1),
+                *np.quantile(samples, [0.025, 0.975], axis=1),
+                time.process_time() - start,
+            )
+        for name, method in (
+            ("pooled counts, Dirichlet", transitions.pooled),
+            ("published formula", transitions.paper),
+        ):
             start = time.process_time()
             results = []
             for labels in sets:
@@ -106,7 +113,9 @@ def on_chains(n_sets: int, seed: int) -> list[dict]:
             found[name] = (*(np.array(v) for v in zip(*results, strict=True)), time.process_time() - start)
         for name, (value, low, high, seconds) in found.items():
             relative = value / P
-            row = summary("chains", setting, name, 1.0, relative[:, off].mean(1), np.zeros(n_sets), np.ones(n_sets), seconds)
+            row = summary(
+                "chains", setting, name, 1.0, relative[:, off].mean(1), np.zeros(n_sets), np.ones(n_sets), seconds
+            )
             inside = (low <= P) & (high >= P)
             row |= {
                 "rmse_percent": round(100 * float(np.sqrt(((relative[:, off] - 1) ** 2).mean())), 1),
@@ -165,13 +174,15 @@ def on_linking(n_sets: int, seed: int) -> list[dict]:
         recall, precision = link_scores(who, frame, links.track)
         name = "kind-aware" if with_kinds else "without kinds"
         rows.append({"part": "linking", "setting": f"1,000 x 1,000 in {field:.0f} nm", "estimator": name, "sets": 1,
-                     "recall": round(recall, 4), "precision": round(precision, 4), "seconds_per_set": round(seconds, 1)})  # fmt: skip
+                     "recall": round(recall, 4), "precision": round(precision, 4),
+                     "seconds_per_set": round(seconds, 1)})  # fmt: skip
         print(rows[-1], flush=True)
     return rows
 
 
 def link_scores(identity, frame, track, memory: int = 3) -> tuple[float, float]:
-    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames apart."""
+    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames
+    apart."""
 
     def pairs(label):
         order = np.lexsort((frame, label))
@@ -204,8 +215,10 @@ def on_drift(n_sets: int, seed: int) -> list[dict]:
         rms.append(np.sqrt((error**2).mean()))
         worst.append(error.max())
     row = {
-        "part": "drift", "setting": "80 defects in 15 nm, sigma 0.02 nm, steps up to 1.4 nm", "estimator": "point pattern",
-        "sets": n_movies, "rms_nm": round(float(np.sqrt(np.mean(np.square(rms)))), 4), "largest_nm": round(max(worst), 4),
+        "part": "drift", "setting": "80 defects in 15 nm, sigma 0.02 nm, steps up to 1.4 nm",
+        "estimator": "point pattern",
+        "sets": n_movies, "rms_nm": round(float(np.sqrt(np.mean(np.square(rms)))), 4),
+        "largest_nm": round(max(worst), 4),
         "movies_off_by_a_lattice_vector": int((np.array(worst) > 0.15).sum()),
         "seconds_per_set": round((time.process_time() - start) / n_movies, 2),
     }  # fmt: skip

@@ -48,7 +48,8 @@ def positive_interval(
 ) -> tuple[float, float]:
     """Interval of a positive rate: symmetric in its square root, where the scatter of rare events is even.
 
-    On the straight scale a set that happens to hold few hops has both a low value and a small error, so that misses fall
+    On the straight scale a set that happens to hold few hops has both a low value and a small error, so that misses
+    fall
     on one side. Falls back to the straight scale where the interval would reach zero.
 
     Args:

@@ -35,7 +35,8 @@ class Classes:
 
 
 def features(patches: np.ndarray, kind: str) -> np.ndarray:
-    """Features of patches (n, h, w), whose frames are normalised already; all are scaled alike, so that brightness counts.
+    """Features of patches (n, h, w), whose frames are normalised already; all are scaled alike, so that brightness
+    counts.
 
     `raw`: pixels in the central disc. `threefold`: the polar image averaged over the three rotations that leave a
     1H lattice as it is, so that the orientations of one complex fall together. `zernike`: sizes of the Zernike

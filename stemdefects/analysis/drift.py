@@ -143,7 +143,8 @@ def _refine(members, yx, labels, coarse, found, radius, min_points) -> Drift:
     drift = drift - drift[good][0]
     note = ""
     if (~good).any():
-        note = f"In {int((~good).sum())} of {n_frames} frames too few defects were recognised; their drift is interpolated."
+        note = f"In {int((~good).sum())} of {n_frames} frames too few defects were recognised; their drift is "
+        "interpolated."
     return Drift(drift, np.where(good, sigma, np.nan), ~good, "points", note)
 
 

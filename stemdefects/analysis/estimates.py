@@ -74,5 +74,5 @@ def table(estimates: list[Estimate]):
     """The estimates as a pandas DataFrame, one row each, in the order given."""
     import pandas as pd
 
-    columns = list(Estimate.__dataclass_fields__) + ["level"]
+    columns = [*Estimate.__dataclass_fields__, "level"]
     return pd.DataFrame([e.row() for e in estimates], columns=columns)

@@ -1,7 +1,8 @@
 """Hop rates on a known lattice: a hidden Markov model of the site, and plain hop counting.
 
 A vacancy sits on a site of its sublattice and hops to one of the nearest ones at total rate k; D = a^2 k / 4. Each
-detection is a noisy look at the site. Probabilities of moving by a lattice vector in any time, hence over missed frames,
+detection is a noisy look at the site. Probabilities of moving by a lattice vector in any time, hence over missed
+frames,
 come from the exact propagator exp(Q t) of the infinite lattice, made by Fourier transform.
 """
 
@@ -94,7 +95,9 @@ def assign(tracks: Tracks, vectors: np.ndarray, bandwidth: float, n_iter: int = 
         if iteration == 0:
             # fractional parts of three equivalent axes would do; two suffice to start with
             phase = np.exp(2j * np.pi * u)
-            sums = np.stack([np.bincount(tracks.track, p.real) + 1j * np.bincount(tracks.track, p.imag) for p in phase.T], 1)
+            sums = np.stack(
+                [np.bincount(tracks.track, p.real) + 1j * np.bincount(tracks.track, p.imag) for p in phase.T], 1
+            )
             shift = np.angle(weight @ sums) / (2 * np.pi)
         else:
             off = _nearest(u, vectors) - u
@@ -343,5 +346,13 @@ def count_hops(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None = No
     warning = "" if noise < 0.12 * a else "The localisation error is so large that misplaced detections count as hops."
     extra = {"hops": n, "duration": duration, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}
     return Diffusion(
-        n * factor, float(low * factor), float(high * factor), noise, tracks.n_tracks, int(len(jump)), "hops", warning, extra
+        n * factor,
+        float(low * factor),
+        float(high * factor),
+        noise,
+        tracks.n_tracks,
+        len(jump),
+        "hops",
+        warning,
+        extra,
     )

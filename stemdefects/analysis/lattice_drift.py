@@ -77,8 +77,12 @@ def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, progr
         offset = np.median((solved - guess)[good], 0)
         drift[~good] += offset
     first = drift[np.argmax(good)]
-    spread = np.sqrt((((cycles - solved @ g.T)[good]) ** 2).sum() / max(good.sum(), 1)) / np.linalg.norm(g[0])
-    sigma = np.where(good, max(float(spread), 1e-4) * scale, points.sigma)
+    # the three phases share what a frame's scan adds to all of them; the point pattern does not: an upper bound
+    against = (solved - points.yx / scale)[good]
+    spread = np.sqrt(((against - np.median(against, 0)) ** 2).mean())
+    sigma = np.where(good, float(spread) * scale, points.sigma)
     bad = int((~good).sum())
-    note = f"In {bad} of {len(guess)} frames the lattice gave no phase; their drift is the point pattern's." if bad else ""
+    note = (
+        f"In {bad} of {len(guess)} frames the lattice gave no phase; their drift is the point pattern's." if bad else ""
+    )
     return Drift((drift - first) * scale, sigma, ~good, "bragg", note)

@@ -2,7 +2,8 @@
 
 Everything is batched: observations are (B, N, L), B data sets or replicas of N traces of up to L frames, -1 where the
 frame is missing. A missing frame carries no information, so it is summed over and not skipped. Traces end at their last
-observation. Rabiner, Proc. IEEE 77, 257 (1989) for the sums; Scott, J. Am. Stat. Assoc. 97, 337 (2002) for the sampling.
+observation. Rabiner, Proc. IEEE 77, 257 (1989) for the sums; Scott, J. Am. Stat. Assoc. 97, 337 (2002) for the
+sampling.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ MISSING = -1
 
 @dataclass
 class Posterior:
-    """Samples of the posterior: `P` (B, n, S, S) transitions per frame, `C` (B, n, S, O) confusion, `start` (B, n, S)."""
+    """Samples of the posterior: `P` (B, n, S, S) transitions per frame, `C` (B, n, S, O) confusion, `start` (B, n,
+    S)."""
 
     P: np.ndarray
     C: np.ndarray
@@ -114,7 +116,9 @@ def guess_confusion(size: int, accuracy: float = 0.9) -> np.ndarray:
     return np.full((size, size), off) + np.eye(size) * (accuracy - off)
 
 
-def em(observed, C=None, prior: float = 1.0, confusion_weight: float = 20.0, n_iter: int = 200, tolerance: float = 1e-7):
+def em(
+    observed, C=None, prior: float = 1.0, confusion_weight: float = 20.0, n_iter: int = 200, tolerance: float = 1e-7
+):
     """Most probable transition matrix by expectation maximisation.
 
     Args:

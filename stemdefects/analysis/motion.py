@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,8 +78,8 @@ def lattice_vectors(found: Detections, some: tracks.Tracks, a: float) -> tuple[n
 
 
 def run(
-    found: Detections, corrected: np.ndarray, some: tracks.Tracks, a: float, sites: np.ndarray | None, cfg: AnalysisConfig,
-    rng, dose_per_time: float | None = None, drift_free=None,
+    found: Detections, corrected: np.ndarray, some: tracks.Tracks, a: float, sites: np.ndarray | None,
+    cfg: AnalysisConfig, rng, dose_per_time: float | None = None,
 ) -> Motion:  # fmt: skip
     """Every estimator for every kind.
 
@@ -167,7 +168,8 @@ def _report(out: Motion, kind, unit, found, cfg, dose_per_time) -> None:
                                       subject=kind, n=msd.n_tracks))  # fmt: skip
     if sites is not None and np.isfinite(sites.D):
         e = sites.extra
-        out.estimates.append(estimate("hop rate", e["rate"], e["rate_low"], e["rate_high"], f"1/{found.time_unit}", "sites",
+        out.estimates.append(estimate("hop rate", e["rate"], e["rate_low"], e["rate_high"], f"1/{found.time_unit}",
+                                      "sites",
                                       subject=kind, n=sites.n_tracks, warning=sites.warning))  # fmt: skip
         out.estimates.append(estimate("share of tracks that never hop", *e["immobile"], "1", "sites", subject=kind,
                                       n=sites.n_tracks))  # fmt: skip
@@ -177,7 +179,8 @@ def _disagreement(out: Motion, kind, unit) -> None:
     """A note when trustworthy estimators have intervals that do not meet."""
     usable = {
         name: d for name, d in out.results[kind].items()
-        if name in ("cve", "msd", "sites") and np.isfinite(d.low) and not (name == "sites" and "cannot be told" in d.warning)
+        if name in ("cve", "msd", "sites") and np.isfinite(d.low) and not (name == "sites" and "cannot be "
+        "told" in d.warning)
     }  # fmt: skip
     if len(usable) < 2:
         return
@@ -189,7 +192,8 @@ def _disagreement(out: Motion, kind, unit) -> None:
         elif highest == "sites":
             why = " Motion is confined: defects hop back and forth more than they spread."
         out.notes.append(
-            f"The estimators disagree on D of {kind}: {lowest} {usable[lowest].D:.2e}, {highest} {usable[highest].D:.2e} "
+            f"The estimators disagree on D of {kind}: {lowest} {usable[lowest].D:.2e}, {highest} "
+            f"{usable[highest].D:.2e} "
             f"{unit}, and their intervals do not meet. The motion is not plain diffusion.{why}"
         )
 
@@ -211,8 +215,10 @@ def _gates(out: Motion, found, corrected, names, a, sites, cfg, rng, unit) -> No
     wide = scan[(scan[:, 0] >= 1.2 * a) & np.isfinite(scan).all(1)]
     if len(wide) > 1 and wide[:, 2].max() > wide[:, 3].min():
         out.notes.append(
-            f"D of {out.headline} depends on the linking gate: {wide[:, 1].min():.2e} to {wide[:, 1].max():.2e} {unit} for "
-            "gates of 1.2 lattice constants and more. Linking is ambiguous (defects are dense, or flicker), and D is no "
+            f"D of {out.headline} depends on the linking gate: {wide[:, 1].min():.2e} to {wide[:, 1].max():.2e} "
+            f"{unit} for "
+            "gates of 1.2 lattice constants and more. Linking is ambiguous (defects are dense, or flicker), and "
+            "D is no "
             "better than this range."
         )
 
@@ -221,7 +227,7 @@ def _windows(out: Motion, some, keep, found, cfg, rng, unit) -> None:
     """D in successive parts of the movie, and a note when it changes."""
     chosen = some.select(keep)
     edges = np.linspace(0, found.n_frames, cfg.transitions.n_windows + 1).astype(int)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         inside = (chosen.frame >= first) & (chosen.frame < last)
         part = tracks.build(np.where(inside, chosen.track, -1), chosen.frame, chosen.time, chosen.yx)
         part = part.select(part.lengths >= 3) if part.n_tracks else part

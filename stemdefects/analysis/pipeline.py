@@ -152,7 +152,8 @@ def _lattice_constant(found: Detections, material, notes) -> float:
     guess = float(np.median(nearest)) / 4 if nearest else 10.0
     notes.append(
         f"The lattice constant is not known in {found.length_unit}; lengths are judged against a quarter of the median "
-        f"distance of neighbouring defects, {guess:.1f} {found.length_unit}. Set analysis.linking.gate_nm or the pixel size."
+        f"distance of neighbouring defects, {guess:.1f} {found.length_unit}. Set analysis.linking.gate_nm or the "
+        f"pixel size."
     )
     return guess
 
@@ -316,7 +317,8 @@ def _transitions(result: Analysis, rng, progress) -> None:
         return
     if found.attrs.get("over_time_change_per_frame"):
         result.notes.append(
-            "Inference smoothed the states over neighbouring frames, so that short stays are lost: the rates of switching "
+            "Inference smoothed the states over neighbouring frames, so that short stays are lost: the rates of "
+            "switching "
             "and hopping are lower bounds where they come near one per few frames."
         )
     dt = found.frame_time_s or 1.0
@@ -345,7 +347,8 @@ def _compare(result: Analysis) -> None:
 
 
 def _compare_matrix(result: Analysis, radius: float) -> list[dict]:
-    """True transition probabilities beside ours, both for the centres that switch in the simulation (others never do)."""
+    """True transition probabilities beside ours, both for the centres that switch in the simulation (others never
+    do)."""
     truth, found, chain = result.truth, result.found, result.chain
     expected = switching.true_matrix(truth.attrs, found.frame_time_s)
     if expected is None or truth.centers is None:

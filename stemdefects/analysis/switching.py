@@ -40,7 +40,11 @@ def hidden(
     size = len(chain.names)
     orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
     batch = observed[None]
-    start = markov.em(batch, confusion if confusion is not None else None, cfg.prior, n_iter=60) if observed.max() == size - 1 else None
+    start = (
+        markov.em(batch, confusion if confusion is not None else None, cfg.prior, n_iter=60)
+        if observed.max() == size - 1
+        else None
+    )
     posterior = markov.gibbs(
         batch, confusion, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng,
         start_from=start[:3] if start is not None else _start(size, confusion), progress=progress,
@@ -57,13 +61,18 @@ def hidden(
     warning = []
     if confusion is None:
         warning.append(
-            f"The detector's confusion was estimated with the rates (labels right in {100 * extra['accuracy']:.0f}% of frames)."
+            f"The detector's confusion was estimated with the rates (labels right in "
+            f"{100 * extra['accuracy']:.0f}% of frames)."
         )
     slow = transitions.memory(value)
     if np.isfinite(slow) and slow < 0.3:
-        warning.append("The states change as fast as frames come: rates faster than the frame rate cannot be told apart.")
+        warning.append(
+            "The states change as fast as frames come: rates faster than the frame rate cannot be told apart."
+        )
     counts = transitions.counts(chain)
-    unseen = [n for n, c in zip(chain.names, np.bincount(observed[observed >= 0], minlength=size), strict=True) if c < 20]
+    unseen = [
+        n for n, c in zip(chain.names, np.bincount(observed[observed >= 0], minlength=size), strict=True) if c < 20
+    ]
     if unseen:
         warning.append(f"Seen fewer than 20 times: {', '.join(unseen)}; their rows rest on the prior.")
     return Transitions(chain.names, value, low, high, counts, "hmm", len(observed), " ".join(warning), extra)
@@ -204,7 +213,9 @@ def run(chain: Chain, cfg: TransitionsConfig, n_frames: int, dt: float, time_uni
         out.append(estimate("long-run share", *e["stationary"][i], "1", "hmm", subject=name, n=t.n_tracks))
         for j, other in enumerate(t.names):
             if i != j:
-                out.append(estimate(f"rate {name} -> {other}", *e["rates"][i, j], f"1/{time_unit}", "hmm", n=t.n_tracks))
+                out.append(
+                    estimate(f"rate {name} -> {other}", *e["rates"][i, j], f"1/{time_unit}", "hmm", n=t.n_tracks)
+                )
     for kind, method in (("pooled", "labels at face value"), ("hmm", "hidden Markov model")):
         left = transitions.memory(found[kind].P)
         out.append(estimate("second eigenvalue of the transition matrix", left, None, None, "1", kind,
@@ -221,14 +232,17 @@ def _notes(found, change) -> list[str]:
     face = transitions.memory(found["pooled"].P)
     if np.isfinite(face) and face < 0.3:
         notes.append(
-            f"The labels keep almost no memory from frame to frame (second eigenvalue {face:.2f}): taken at face value the "
+            f"The labels keep almost no memory from frame to frame (second eigenvalue {face:.2f}): taken at face "
+            f"value the "
             "transition matrix is mostly label noise."
         )
     worst = max(e["chapman"], key=lambda row: abs(row["z"]), default=None)
     if worst and abs(worst["z"]) > 3.5:
         notes.append(
-            f"Chapman-Kolmogorov test: labels {worst['lag']} frames apart agree in {100 * worst['observed']:.1f}% of pairs, "
-            f"the model says {100 * worst['predicted']:.1f}%. The states are not a chain without memory (states are mixed, "
+            f"Chapman-Kolmogorov test: labels {worst['lag']} frames apart agree in "
+            f"{100 * worst['observed']:.1f}% of pairs, "
+            f"the model says {100 * worst['predicted']:.1f}%. The states are not a chain without memory (states "
+            f"are mixed, "
             "or defects differ), so rates are averages at best."
         )
     if change and change["p"] < 0.01:
@@ -251,5 +265,3 @@ def true_matrix(attrs: dict, dt: float) -> tuple[list[str], np.ndarray] | None:
     if Q is None or not names or not np.any(Q):
         return None
     return [str(n) for n in names], expm(np.asarray(Q, float) * dt)
-
-

@@ -33,7 +33,7 @@ def counts(chain: Chain, by_track: bool = False) -> np.ndarray:
     """Observed steps between neighbouring frames: (S, S), or (n_tracks, S, S)."""
     a, b, track, _ = chain.steps()
     size = len(chain.names)
-    tracks, owner = np.unique(chain.track, return_inverse=True)
+    tracks = np.unique(chain.track)
     out = np.zeros((len(tracks), size, size))
     np.add.at(out, (np.searchsorted(tracks, track), a, b), 1)
     return out if by_track else out.sum(0)

@@ -11,19 +11,19 @@ def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def counts(result):
-    """Defects per frame against time: points, and a running mean with its Poisson band."""
+    """Defects per frame against time: points, and a running mean with its own scatter."""
     c = result.counts
     if not len(c.kinds) or len(c.times) < 2:
         return None
     figure, axes = pyplot().subplots(figsize=(6.4, 3.6))
     good = ~c.skipped
-    width = max(1, len(c.times) // 25) | 1
+    width = min(max(3, len(c.times) // 15) | 1, max(good.sum() // 2, 1) | 1)
     for kind, colour in colours(c.kinds).items():
         y = c.counts[:, c.kinds.index(kind)][good].astype(float)
         mean = _moving_mean(y, width)
         axes.plot(c.times[good], y, ".", ms=3, color=colour, alpha=0.35)
         axes.plot(c.times[good], mean, color=colour, lw=1.6, label=kind)
-        half = 1.96 * np.sqrt(np.maximum(mean, 0.5) / width)
+        half = 1.96 * np.sqrt(_moving_mean((y - mean) ** 2, width) / max(width - 1, 1))
         axes.fill_between(c.times[good], np.maximum(mean - half, 0), mean + half, color=colour, alpha=0.12, lw=0)
     axes.set(xlabel=f"time ({result.found.time_unit})", ylabel="defects per frame", ylim=(0, None))
     axes.legend(ncols=3, fontsize=8)
@@ -101,8 +101,8 @@ def broom(result):
 
 
 METHOD_NAMES = {
-    "cve": "covariance (CVE)", "msd": "MSD, optimal lags", "sites": "lattice-site\nhidden Markov", "hops": "hop counting",
-    "paper": "published formula",
+    "cve": "covariance (CVE)", "msd": "MSD, optimal lags", "sites": "lattice-site hidden Markov",
+    "hops": "hop counting", "paper": "published formula",
 }  # fmt: skip
 
 
@@ -134,7 +134,11 @@ def diffusion(result):
     axes.invert_yaxis()
     truth = next((c for c in result.comparison if c["quantity"].startswith("D of ")), None)
     if truth:
-        axes.axvline(truth["true"], color="k", lw=1, ls="--", label="true (simulation)")
+        row = next((k for k, kind in enumerate(kinds) if truth["quantity"].startswith(f"D of {kind} (")), 0)
+        axes.plot([truth["true"]] * 2, [row - 0.45, row + 0.45], color="k", lw=1.2, ls="--", label="true (simulation)")
+    for number, method in enumerate(methods):
+        colour = COLOURS[number] if method != "paper" else GREY
+        axes.plot([], [], "o-", color=colour, ms=4, label=METHOD_NAMES[method])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=3)
     return figure
 
@@ -230,8 +234,8 @@ def class_averages(result):
         k = [s["classes"] for s in c.scores]
         for place, key, name in ((axes[0][n], "bic", "BIC"), (axes[0][n + 1], "stability", "stability (ARI)")):
             place.plot(k, [s[key] for s in c.scores], "o-", ms=3, color=COLOURS[0])
-            place.plot([s["classes"] for s in c.scores if s.get("chosen")], [s[key] for s in c.scores if s.get("chosen")],
-                       "o", ms=7, mfc="none", color="k")  # fmt: skip
+            chosen = [s for s in c.scores if s.get("chosen")]
+            place.plot([s["classes"] for s in chosen], [s[key] for s in chosen], "o", ms=7, mfc="none", color="k")
             place.set_title(name, fontsize=8)
             place.tick_params(labelsize=6)
             place.set_xlabel("classes", fontsize=7)

@@ -41,8 +41,9 @@ def tables(result) -> dict:
     out["counts"] = counts
     diffusion = [e for e in result.estimates if e.quantity == "D"]
     out["diffusion"] = pd.DataFrame([
-        {"kind": e.subject, "method": e.method, f"D_{_name(result.D_unit)}": e.value, f"low_{_name(result.D_unit)}": e.low,
-         f"high_{_name(result.D_unit)}": e.high, "n_tracks": e.n, "warning": e.warning} for e in diffusion
+        {"kind": e.subject, "method": e.method, f"D_{_name(result.D_unit)}": e.value,
+         f"low_{_name(result.D_unit)}": e.low, f"high_{_name(result.D_unit)}": e.high, "n_tracks": e.n,
+         "warning": e.warning} for e in diffusion
     ])  # fmt: skip
     out["gate_scan"] = pd.DataFrame(
         [(result.motion.headline, *row, "cve") for row in result.motion.gate_scan],
@@ -77,8 +78,9 @@ def tables(result) -> dict:
             for i, j in np.ndindex(*hmm.P.shape)
         ])  # fmt: skip
     if result.classes is not None:
-        out["classes"] = pd.DataFrame({"class": np.arange(len(result.classes.counts)), "n_patches": result.classes.counts,
-                                       "method": result.classes.method})  # fmt: skip
+        c = result.classes
+        out["classes"] = pd.DataFrame({"class": np.arange(len(c.counts)), "n_patches": c.counts, "method": c.method})
+        out["class_selection"] = pd.DataFrame(c.scores)
     if result.scores:
         out["truth_scores"] = truths.table(result.scores)
     if result.comparison:
@@ -91,7 +93,8 @@ def _name(unit: str) -> str:
 
 
 def write(result, folder: Path, title: str, config_yaml: str, tracker=None) -> Path:
-    """Write tables (CSV, HDF5), figures (PNG, SVG) and `report.html` into `folder`; log them; return the page's path."""
+    """Write tables (CSV, HDF5), figures (PNG, SVG) and `report.html` into `folder`; log them; return the page's
+    path."""
     folder.mkdir(parents=True, exist_ok=True)
     found = result.found
     attrs = {k: v for k, v in found.attrs.items() if k != "known"}

@@ -10,19 +10,24 @@ from stemdefects.report import sections, slider
 
 CITATION = (
     "A. Maksov, O. Dyck, K. Wang, K. Xiao, D. B. Geohegan, B. G. Sumpter, R. K. Vasudevan, S. Jesse, S. V. Kalinin and "
-    "M. Ziatdinov, Deep learning analysis of defect and phase evolution during electron beam-induced transformations in "
+    "M. Ziatdinov, Deep learning analysis of defect and phase evolution during electron beam-induced "
+    "transformations in "
     "WS<sub>2</sub>, npj Comput. Mater. 5, 12 (2019), doi:10.1038/s41524-019-0152-9"
 )
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1d1d1f;max-width:1000px;margin:2em auto;padding:0 1em}
-h1{font-size:1.5em;margin-bottom:.1em}h2{font-size:1.2em;margin-top:2em;border-bottom:1px solid #ddd;padding-bottom:.2em}
+h1{font-size:1.5em;margin-bottom:.1em}h2{font-size:1.2em;margin-top:2em;border-bottom:1px solid
+#ddd;padding-bottom:.2em}
 .sub{color:#666;margin-top:0}.cards{display:flex;flex-wrap:wrap;gap:.8em;margin:1em 0}
 .card{border:1px solid #ddd;border-radius:8px;padding:.6em .9em;min-width:150px}.card b{display:block;font-size:1.25em}
-.card span{color:#555;font-size:.85em}.warn{background:#fff6e0;border-left:4px solid #e69f00;padding:.5em 1em;margin:1em 0}
-table{border-collapse:collapse;margin:.6em 0;font-size:.9em}td,th{padding:.2em .8em .2em 0;text-align:left;border-bottom:1px solid #eee}
+.card span{color:#555;font-size:.85em}.warn{background:#fff6e0;border-left:4px solid #e69f00;padding:.5em
+1em;margin:1em 0}
+table{border-collapse:collapse;margin:.6em 0;font-size:.9em}td,th{padding:.2em .8em .2em
+0;text-align:left;border-bottom:1px solid #eee}
 td.n,th.n{text-align:right}img{max-width:100%;height:auto}figure{margin:1em 0}figcaption{color:#555;font-size:.88em}
-details{margin:.6em 0}pre{background:#f6f6f6;padding:.8em;overflow:auto;font-size:.8em}.good{color:#087d3d}.bad{color:#b3261e}
+details{margin:.6em
+0}pre{background:#f6f6f6;padding:.8em;overflow:auto;font-size:.8em}.good{color:#087d3d}.bad{color:#b3261e}
 .dot{display:inline-block;width:.75em;height:.75em;border-radius:50%;margin:0 .25em}.kinds label{margin-right:1em}
 .movie canvas{border:1px solid #ccc;display:block;max-width:100%}#frame{width:420px;max-width:70%}
 """
@@ -56,7 +61,8 @@ def write(path: Path, result, figures: dict[str, Path], title: str, config_yaml:
         body += [_figure(name, path, section.captions.get(name, "")) for name, path in pictures]
     body.append(_all_numbers(result))
     body.append(
-        f"<h2>Config</h2><details><summary>as composed and validated</summary><pre>{html.escape(config_yaml)}</pre></details>"
+        f"<h2>Config</h2><details><summary>as composed and "
+        f"validated</summary><pre>{html.escape(config_yaml)}</pre></details>"
     )
     body.append(
         f"<h2>How to cite</h2><p>The workflow follows: {CITATION}. Cite it, and this software (CITATION.cff).</p>"
@@ -116,10 +122,13 @@ def _all_numbers(result) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(e.quantity)}</td><td>{html.escape(e.subject)}</td>"
         f'<td class="n">{number(e.value)}</td>'
-        f'<td class="n">{"" if e.low is None else number(e.low)}</td><td class="n">{"" if e.high is None else number(e.high)}</td>'
+        f'<td class="n">{"" if e.low is None else number(e.low)}</td>'
+        f'<td class="n">{"" if e.high is None else number(e.high)}</td>'
         f"<td>{html.escape(e.unit)}</td><td>{html.escape(e.method)}</td>"
         f'<td class="n">{e.n} {html.escape(e.n_of)}</td></tr>'
         for e in result.estimates
     )
-    head = "<tr><th>quantity</th><th>of</th><th>value</th><th>95% low</th><th>high</th><th>unit</th><th>method</th><th>from</th></tr>"
-    return f"<h2>All numbers</h2><details><summary>{len(result.estimates)} estimates</summary><table>{head}{rows}</table></details>"
+    head = "<tr><th>quantity</th><th>of</th><th>value</th><th>95% "
+    "low</th><th>high</th><th>unit</th><th>method</th><th>from</th></tr>"
+    return f"<h2>All numbers</h2><details><summary>{len(result.estimates)} "
+    f"estimates</summary><table>{head}{rows}</table></details>"

@@ -20,8 +20,12 @@ class Section:
 
 
 def _sentences(result, wanted: Callable) -> str:
-    items = "".join(f"<li>{html.escape(e.sentence())}</li>" for e in result.estimates if wanted(e))
+    items = "".join(f"<li>{_nice(e.sentence())}</li>" for e in result.estimates if wanted(e))
     return f"<ul>{items}</ul>" if items else ""
+
+
+def _nice(text: str) -> str:
+    return html.escape(text).replace("^2", "²").replace("^4", "⁴")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -36,7 +40,8 @@ def _truth(result) -> str:
     share = lambda v: "none" if v is None else f"{v:.3f}"  # noqa: E731
     text = (
         f"<p>The source is a simulation, so the truth is known. A detection is right when it lies within "
-        f"{result.cfg.truth_radius_nm:g} nm of a true defect of its kind (best one-to-one matching, frame by frame).</p>"
+        f"{result.cfg.truth_radius_nm:g} nm of a true defect of its kind (best one-to-one matching, frame by "
+        f"frame).</p>"
     )
     text += _table(
         ["kind", "true", "found", "precision", "recall", "F1", "position error (px, per axis)"],
@@ -56,7 +61,9 @@ def _truth(result) -> str:
 
 
 def _counts(result) -> str:
-    return _sentences(result, lambda e: e.quantity in ("count per frame", "change of the count", "density"))
+    text = _sentences(result, lambda e: e.quantity == "count per frame")
+    rest = _sentences(result, lambda e: e.quantity in ("change of the count", "density"))
+    return text + (f"<details><summary>densities and changes</summary>{rest}</details>" if rest else "")
 
 
 def _drift(result) -> str:
@@ -66,13 +73,15 @@ def _drift(result) -> str:
     how = {
         "points": "from the detections' own pattern: each frame registered with the recent ones, then all together",
         "table": "as stored with the detections",
-        "bragg": "from the lattice's Bragg phases for the fraction of a lattice vector, and from the point pattern for the rest",
+        "bragg": "from the lattice's Bragg phases for the fraction of a lattice vector, and from the point "
+        "pattern for the rest",
     }[d.method]
     step = np.hypot(*np.diff(d.yx, axis=0).T)
     text = f"The field moved {np.hypot(*d.yx[-1]):.2f} {result.found.length_unit} from first to last frame, " \
            f"{np.median(step):.3f} {result.found.length_unit} in a typical step, {how}."  # fmt: skip
     if np.isfinite(d.sigma).any():
-        text += f" Its error is about {np.nanmedian(d.sigma):.3f} {result.found.length_unit} per frame."
+        text += f" Its error is {'at most ' if d.method == 'bragg' else ''}about {np.nanmedian(d.sigma):.1g} "
+        f"{result.found.length_unit}."
     return f"<p>{html.escape(text)} {html.escape(d.note)}</p>"
 
 
@@ -84,8 +93,10 @@ def _tracks(result) -> str:
     events = {name: int((result.events["event"] == name.encode()).sum()) for name in ("birth", "death", "gap", "merge")}
     return (
         f"<p>{t.n_tracks} tracks, {int((lengths >= result.cfg.linking.min_length).sum())} of them with "
-        f"{result.cfg.linking.min_length} detections or more, median length {np.median(lengths):.0f}, longest {lengths.max()}. "
-        f"Linked within {result.gate:.3f} {result.found.length_unit} and over at most {result.cfg.linking.memory} missed frames. "
+        f"{result.cfg.linking.min_length} detections or more, median length {np.median(lengths):.0f}, longest "
+        f"{lengths.max()}. "
+        f"Linked within {result.gate:.3f} {result.found.length_unit} and over at most "
+        f"{result.cfg.linking.memory} missed frames. "
         f"{events['birth']} births, {events['death']} deaths, {events['gap']} gaps bridged, "
         f"{events['merge']} tracks that ended beside another one.</p>"
     )
@@ -127,9 +138,12 @@ def _transitions(result) -> str:
         return ""
     chain, hmm = result.chain, result.transitions["hmm"]
     text = (
-        f"<p>States: {html.escape(chain.how)} ({html.escape(', '.join(chain.names))}). {len(chain.steps()[0])} steps between "
-        f"neighbouring frames in {chain.n_tracks} tracks. The hidden Markov model takes wrong labels and missed frames into "
-        f"account: by its own account {100 * hmm.extra['accuracy']:.0f}% of labels are right. The pooled counts take labels "
+        f"<p>States: {html.escape(chain.how)} ({html.escape(', '.join(chain.names))}). {len(chain.steps()[0])} "
+        f"steps between "
+        f"neighbouring frames in {chain.n_tracks} tracks. The hidden Markov model takes wrong labels and missed "
+        f"frames into "
+        f"account: by its own account {100 * hmm.extra['accuracy']:.0f}% of labels are right. The pooled counts "
+        f"take labels "
         "at face value; the published formula is shown for comparison only.</p>"
     )
     text += _sentences(result, lambda e: e.quantity in ("dwell time", "long-run share"))
@@ -152,7 +166,7 @@ def _transitions(result) -> str:
 SECTIONS = (
     Section("Found against true", _truth, ("scores",)),
     Section("Counts against time", _counts, ("counts",), {
-        "counts": "Points: frames. Line: running mean. Band: 95% of its Poisson scatter."}),
+        "counts": "Points: frames. Line: running mean, with its 95% band from the scatter of the frames."}),
     Section("Drift", _drift, ("drift",)),
     Section("Tracks", _tracks, ("trajectories", "broom"), {
         "trajectories": "In the sample's frame, drift removed.",

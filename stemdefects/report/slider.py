@@ -13,7 +13,7 @@ MAX_DETECTIONS = 60_000
 
 
 def html(result, n_frames: int) -> str:
-    """A frame slider with the detections of `n_frames` evenly chosen frames, over the images when the movie can be read.
+    """A frame slider with the detections of `n_frames` evenly chosen frames, over the images when they can be read.
 
     Returns an HTML fragment without any link to the outside; empty without detections.
     """
@@ -51,7 +51,8 @@ def html(result, n_frames: int) -> str:
     text = json.dumps(data).replace("<", "\\u003c")
     return (
         '<div class="movie"><canvas id="movie"></canvas>'
-        '<div><input type="range" id="frame" min="0" value="0" step="1" aria-label="frame"> <span id="when"></span></div>'
+        '<div><input type="range" id="frame" min="0" value="0" step="1" aria-label="frame"> '
+        '<span id="when"></span></div>'
         f'<div class="kinds">{boxes}<label><input type="checkbox" id="marks" checked> detections</label></div></div>'
         f'<script type="application/json" id="movie-data">{text}</script><script>{_SCRIPT}</script>'
     )
@@ -119,7 +120,10 @@ _SCRIPT = """
   canvas.style.width = d.width * z + 'px'; canvas.style.height = d.height * z + 'px';
   const c = canvas.getContext('2d'); c.scale(ratio, ratio);
   slider.max = d.frames.length - 1;
-  const images = d.pictures.map(p => { if (!p) return null; const i = new Image(); i.onload = draw; i.src = p; return i; });
+  const images = d.pictures.map(p => {
+    if (!p) return null;
+    const i = new Image(); i.onload = draw; i.src = p; return i;
+  });
   function draw() {
     const k = +slider.value, w = d.width * z, h = d.height * z;
     c.fillStyle = images[k] ? '#000' : '#fff'; c.fillRect(0, 0, w, h);
@@ -131,11 +135,13 @@ _SCRIPT = """
       c.beginPath(); c.arc((x + .5) * z, (y + .5) * z, 7, 0, 7); c.stroke(); c.globalAlpha = 1;
     }
     if (d.bar) {
+      c.font = '12px sans-serif'; c.fillStyle = images[k] ? 'rgba(0,0,0,.6)' : 'rgba(255,255,255,.8)';
+      c.fillRect(5, h - 34, Math.max(d.bar.px * z, c.measureText(d.bar.text).width) + 10, 29);
       c.fillStyle = images[k] ? '#fff' : '#000';
-      c.fillRect(10, h - 14, d.bar.px * z, 4); c.font = '12px sans-serif'; c.fillText(d.bar.text, 10, h - 19);
+      c.fillRect(10, h - 14, d.bar.px * z, 4); c.fillText(d.bar.text, 10, h - 19);
     }
-    document.getElementById('when').textContent =
-      `frame ${d.frames[k]}` + (d.unit === 's' ? `, ${d.times[k].toFixed(1)} s` : '') + `, ${d.marks[k].length} detections`;
+    const time = d.unit === 's' ? `, ${d.times[k].toFixed(1)} s` : '';
+    document.getElementById('when').textContent = `frame ${d.frames[k]}${time}, ${d.marks[k].length} detections`;
   }
   slider.oninput = draw;
   document.querySelectorAll('.kind, #marks').forEach(b => b.onchange = draw);

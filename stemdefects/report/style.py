@@ -4,7 +4,10 @@ from pathlib import Path
 
 # Okabe-Ito: distinguishable also with colour-blind eyes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B", "#B8A600")
-NAMED = {"red": "#D62728", "blue": "#1F5FBF", "black": "#222222", "magenta": "#C2189E", "cyan": "#17A6B8", "green": "#2CA02C"}  # fmt: skip
+NAMED = {
+    "red": "#D62728", "blue": "#1F5FBF", "black": "#222222", "magenta": "#C2189E", "cyan": "#17A6B8",
+    "green": "#2CA02C",
+}  # fmt: skip
 GREY = "#8a8a8a"
 
 
@@ -38,8 +41,8 @@ def pyplot():
 def save(figure, folder: Path, name: str) -> Path:
     """Write `name`.png and `name`.svg into `folder`; returns the PNG's path and closes the figure."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.svg")
+    figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
     path = folder / f"{name}.png"
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight")
     pyplot().close(figure)
     return path

@@ -7,7 +7,8 @@ from stemdefects.analysis import assignment, drift, linking, synthetic
 
 
 def link_scores(identity, frame, track, memory=3):
-    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames apart."""
+    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames
+    apart."""
 
     def pairs(label):
         order = np.lexsort((frame, label))

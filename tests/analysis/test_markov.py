@@ -45,7 +45,9 @@ def test_expectation_equals_the_sum_over_all_paths():
         assert found[0][0] == pytest.approx(expected[0])
         assert found[1][0] == pytest.approx(expected[1])
         assert found[3][0] == pytest.approx(expected[2])
-        assert markov.log_likelihood(observed[None], P2[None], C2[None], start[None]).sum() == pytest.approx(expected[2])
+        assert markov.log_likelihood(observed[None], P2[None], C2[None], start[None]).sum() == pytest.approx(
+            expected[2]
+        )
 
 
 def test_sampled_paths_have_the_posterior_shares():

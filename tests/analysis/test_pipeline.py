@@ -1,4 +1,5 @@
-"""The whole analysis: on simulated tables with known truth, on the published detections, on tables with little in them."""
+"""The whole analysis: on simulated tables with known truth, on the published detections, on tables with little in
+them."""
 
 from pathlib import Path
 
