@@ -10,6 +10,8 @@ from scipy.spatial import cKDTree
 from stemdefects.inference import resample as sampling
 from stemdefects.models.normalization import normalize_frames
 
+MAX_PROGRAMS = 8  # kept compiled
+_programs: dict[tuple, Any] = {}
 MARGIN_PX = 2.0  # a tile also reports columns this far outside its part, so that none is lost between two
 
 
@@ -72,11 +74,20 @@ class Engine:
         cells = np.prod(self.grid.tile) * effective_nm**2 / model.material.cell_area_nm2
         self.max_peaks = int(1.25 * cells * model.material.n_sites) + 64
         self._presence = presence
+        calibration = model.calibration
+        key = (
+            model.id, calibration.temperature, np.asarray(calibration.log_prior_shift).tobytes(), self.frame_shape,
+            self.grid.shape, self.grid.tile, self.grid.starts.tobytes(), self.max_peaks, presence,
+        )  # fmt: skip
         self._weights = None
         if self.grid.shape != self.frame_shape or self.scale != 1:
             pairs = zip(self.frame_shape, self.grid.shape, strict=True)
             self._weights = tuple(jnp.asarray(sampling.weights(n, self.scale, n_out)) for n, n_out in pairs)
-        self._program = jax.jit(self._run)
+        if key not in _programs:  # a second movie of the same kind compiles nothing
+            if len(_programs) >= MAX_PROGRAMS:
+                _programs.pop(next(iter(_programs)))
+            _programs[key] = jax.jit(self._run)
+        self._program = _programs[key]
 
     def _run(self, params: Any, weights: tuple | None, frames: jax.Array) -> tuple:
         """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region counts (B, 4), normalised middle frames."""

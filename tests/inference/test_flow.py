@@ -15,7 +15,7 @@ import pytest
 
 from stemdefects import config, schema
 from stemdefects.errors import UserError
-from stemdefects.inference import flow
+from stemdefects.inference import api, flow
 from stemdefects.io import movie as movies
 from stemdefects.io import runs, table
 
@@ -81,8 +81,14 @@ def settings(model_dir, movie_file, tmp_path, **changes):
     return dataclasses.replace(root, runs_dir=str(tmp_path / "runs"))
 
 
-def test_from_file_to_table_with_bad_frames(model_dir, movie_file, tmp_path, capsys):
-    run = flow.infer(settings(model_dir, movie_file, tmp_path))
+@pytest.fixture(scope="module")
+def whole(model_dir, movie_file, tmp_path_factory):
+    """The run of an inference that nothing disturbed."""
+    return flow.infer(settings(model_dir, movie_file, tmp_path_factory.mktemp("whole")))
+
+
+def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_path):
+    run = whole
     found = table.DefectTable.read(run.defects_path)
     assert len(found) > 20 and len(found.patches) == len(found)
     assert found.frames["frame"].tolist() == list(range(11))
@@ -104,18 +110,20 @@ def test_from_file_to_table_with_bad_frames(model_dir, movie_file, tmp_path, cap
     assert not (run.path / "defects.partial").exists()
     pictures = {p.name for p in (run.path / "pictures").iterdir()}
     assert {"contact_sheet.png", "detections.gif", "first_frame_00000.png", "last_frame_00010.png"} <= pictures
-    output = capsys.readouterr().out
-    assert "2 frames skipped" in output and "defects.h5" in output
     rows = (run.path / "defects.csv").read_text().splitlines()
     assert len(rows) == len(found) + 1 and rows[0].split(",") == list(table.DEFECT_DTYPE.names)
-    again = dataclasses.replace(settings(model_dir, movie_file, tmp_path), run=run.id)
+    assert found.over_time is not None and (np.diff(found.over_time["frame"]) >= 0).all()
+    assert (found.over_time["score"] >= 0.5).all() and np.isfinite(found.over_time["y_px"]).all()
+    assert len((run.path / "defects_over_time.csv").read_text().splitlines()) == len(found.over_time) + 1
+    drift = found.frames["drift_y_px"]
+    assert np.isnan(drift[[4, 6]]).all() and drift[0] == 0
+    again = dataclasses.replace(settings(model_dir, movie_file, tmp_path), run=run.id, runs_dir=str(run.path.parent))
     again.inference.model = None
     with pytest.raises(UserError, match="overwrite=true"):
         flow.infer(again)
 
 
-def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, tmp_path):
-    whole = flow.infer(settings(model_dir, movie_file, tmp_path / "whole"))
+def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, tmp_path):
     folder = tmp_path / "killed" / "runs"
     run = runs.create(folder)
     (run.path / "model").symlink_to(model_dir)
@@ -137,6 +145,7 @@ def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, tmp_path
     second = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert second.returncode == 0, second.stderr
     assert "going on after an interruption" in second.stdout
+    assert "2 frames skipped" in second.stdout and "defects.h5" in second.stdout
     ours, theirs = (table.DefectTable.read(r.defects_path) for r in (run, whole))
     for name in ("rows", "frames", "over_time"):
         a, b = getattr(ours, name), getattr(theirs, name)
@@ -170,11 +179,14 @@ def test_an_image_and_part_of_a_movie(model_dir, movie_file, tmp_path):
     assert part.frames["frame"].tolist() == [1, 5, 9] and set(part.rows["frame"]) <= {1, 5, 9}
 
 
-def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_file, tmp_path):
-    a = table.DefectTable.read(flow.infer(settings(model_dir, movie_file, tmp_path)).defects_path)
-    cfg = settings(model_dir, movie_file, tmp_path)
-    cfg.inference.batch_size, cfg.inference.block_frames = 3, 5
-    b = table.DefectTable.read(flow.infer(cfg).defects_path)
+def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_file, whole):
+    """And the library gives what the command line gives."""
+    a = table.DefectTable.read(whole.defects_path)
+    b = api.detect(
+        movie_file, model_dir, progress=False, batch_size=3, block_frames=5, presence=0.14,
+        thresholds={"defect": 0.05}, exclude_regions=[], over_time={"min_frames": 12},
+    )  # fmt: skip
+    assert b.over_time is None and b.n_frames == a.n_frames and b.pixel_size_nm == a.pixel_size_nm
     assert len(a) == len(b)
     for name in ("y_px", "x_px", "score"):
         np.testing.assert_allclose(a.rows[name], b.rows[name], atol=1e-3)
@@ -201,18 +213,21 @@ def test_settings_that_make_no_sense(model_dir, movie_file, tmp_path, change, me
         flow.infer(cfg)
 
 
-def test_command_line_errors_are_one_line_and_exit_2(model_dir, tmp_path):
+def test_bad_input_is_one_line_and_exit_2_and_leaves_nothing(model_dir, tmp_path):
     noise = np.random.default_rng(0).poisson(5.0, (64, 64)).astype(np.uint8)
     np.save(tmp_path / "noise.npy", noise)
     np.save(tmp_path / "constant.npy", np.ones((3, 64, 64)))
-    cases = {"missing.tif": "no such file", "noise.npy": "inference.pixel_size_nm", "constant.npy": "no usable frame"}
-    for name, message in cases.items():
-        found = subprocess.run(
-            [sys.executable, str(ROOT / "infer.py"), f"inference.model={model_dir}", f"input={tmp_path / name}",
-             f"runs_dir={tmp_path / 'runs'}", "logging=disabled"],
-            capture_output=True, text=True, cwd=tmp_path, timeout=120, env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        )  # fmt: skip
-        assert found.returncode == 2, found.stderr
-        lines = found.stderr.strip().splitlines()
-        assert lines[-1].startswith("error: ") and message in lines[-1] and "Traceback" not in found.stderr
-    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir()), "nothing is left of a failure"
+    (tmp_path / "text.dm3").write_text("not a dm3")
+    messages = {"missing.tif": "no such file", "constant.npy": "no usable frame", "text.dm3": "cannot be read as"}
+    for name, message in messages.items():
+        with pytest.raises(UserError, match=message):
+            flow.infer(settings(model_dir, tmp_path / name, tmp_path))
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "infer.py"), f"inference.model={model_dir}", f"input={tmp_path / 'noise.npy'}",
+         f"runs_dir={tmp_path / 'runs'}", "logging=disabled"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert found.returncode == 2, found.stderr
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "inference.pixel_size_nm" in last and "Traceback" not in found.stderr
+    assert not (tmp_path / "runs").exists(), "nothing is left of a failure"
