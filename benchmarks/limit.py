@@ -113,9 +113,8 @@ def run(options: dict) -> Path:
         networks = [Network(f, material, study.PREVALENCE, prior, size_px) for f in folders]
         networks = {n.model.frames: n for n in networks if n.model.frames in frames}
         seen = {dose: [] for dose in doses}
-        clips = study.observe(
-            material, cfg, study.PREVALENCE, doses, frames, n_images, size_px, int(options["seed"]), progress=name
-        )
+        watch = study.Study(material, cfg, study.PREVALENCE, frames, size_px)
+        clips = watch.run(doses, n_images, int(options["seed"]), progress=name)
         for dose, one in clips:
             for network in networks.values():
                 network.look(dose, len(seen[dose]), one, study.MARGIN_PX)
@@ -125,12 +124,21 @@ def run(options: dict) -> Path:
         scored = {(d, n): net.figures(d, seen[d], material, page.KINDS) for d in doses for n, net in networks.items()}
         sections[name] = (results, scored)
         positions[name] = {d: study.position_bounds_nm(material, seen[d]) for d in doses}
-    facts = {
-        "images": n_images, "seconds": round(time.time() - start), "command": "python benchmarks/limit.py "
-        + " ".join(f"{k}={v}" for k, v in options.items() if v != DEFAULTS[k] and k not in ("output", "runs_dir")),
+        # after every section, so that a long run leaves something when it is stopped
+        path = page.write(Path(options["output"]), sections, positions, facts(options, folders, time.time() - start))
+    return path
+
+
+def facts(options: dict, folders: list[Path], seconds: float) -> dict:
+    """What the page says of its own making."""
+    own = {k: v for k, v in options.items() if v != DEFAULTS[k] and k not in ("output", "runs_dir", "run")}
+    shown = (["run=<id>"] if folders else []) + [f"{k}={v}" for k, v in own.items()]
+    return {
+        "images": options["images"],
+        "seconds": round(seconds),
+        "command": " ".join(["python benchmarks/limit.py", *shown]),
         "models": ", ".join(f"`{f.parent.name if f.name == 'model' else f.name}`" for f in folders),
-    }  # fmt: skip
-    return page.write(Path(options["output"]), sections, positions, facts)
+    }
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from stemdefects.evaluation import noise, templates
 from stemdefects.simulation import detector, images, scan
 
 RADIUS_PX = 7
-SWEEPS = 4
+SWEEPS = 3
 _LEAST_MEAN_E = 1e-4
 
 
@@ -158,7 +158,7 @@ def log_likelihoods(scene: Scene, amplitude, who=None, image=None):
 
         def state(step):
             mean = jnp.clip(without + step[:, None, None] * template, low, high)
-            return jnp.where(template > 0, noise.evaluate(pixels, scene.middle, scene.half, mean), 0.0).sum((1, 2))
+            return jnp.where(template != 0, noise.evaluate(pixels, scene.middle, scene.half, mean), 0.0).sum((1, 2))
 
         return total + jnp.stack([state(step) for step in scene.amplitude[who].T], 1), None
 

@@ -62,7 +62,7 @@ def network_rows(network: dict, kinds=KINDS) -> list[list[str]]:
 def picture(path: Path, sections: dict, kinds=KINDS) -> None:
     """Best F1 against dose, a row of panels per set of conditions, a panel per kind, a line per number of frames.
 
-    sections: {name: (results, network or None)} as above. Dots with bars: the network.
+    sections: {name: (results, network or None)} as above. Crosses: the network.
     """
     import matplotlib
 
@@ -129,9 +129,9 @@ same threshold (it differs by luck), then average precision:"""
 DETECTABILITY = """Detectability d' of one column in one frame, matched filter with known neighbours: 5% and 95% quantiles
 over columns and images, and the F1 that this d' alone allows in the Gaussian limit:"""
 POSITIONS = "Cramer-Rao bound of a column's position in one frame, per axis, root mean square (nm):"
-NETWORK = """Networks {models} on the same images: **share of the observer's F1**, both counted and each at its best
-threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold the model
-carries for all doses:"""
+NETWORK = """Networks {models} on the same images: **share of the observer's F1**, both counted and each at its
+best threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold the
+model carries for all doses:"""
 ERRORS = "Position error per axis, root mean square (nm), and in brackets its ratio to the bound of as many frames:"
 STATES = ("W", "Mo", "S2", "S")
 

@@ -18,6 +18,7 @@ from stemdefects.simulation import images
 PREVALENCE = {"V_S": 0.0125, "V_S2": 0.0038, "Mo_W": 0.01, "V_W": 0.0022}
 OTHER_PREVALENCE = 3e-4
 MARGIN_PX = 8.0  # columns nearer to the border are not scored: part of them is not in the image
+NEIGHBOUR_PX = 8.0  # columns nearer to each other than this are judged one after the other
 _ROW = 256
 
 
@@ -63,50 +64,73 @@ def independent_columns(cfg: SimulationConfig, material: Material, prevalence: d
     return cfg
 
 
-def observe(
-    material: Material, cfg: SimulationConfig, prevalence: dict[str, float], dose_e_per_px: Sequence[float],
-    frames: Sequence[int] = (1, 5, 9), n_images: int = 24, size_px: tuple[int, int] = (256, 256), seed: int = 0,
-    progress: str | None = None,
-) -> Iterator[tuple[float, Seen]]:  # fmt: skip
-    """Yields (dose, `Seen`) for `n_images` clips of every dose; the same crystals at all doses.
+class Study:
+    """The observer, compiled for one set of conditions.
 
-    Each clip has max(frames) frames; fewer are taken around the middle one. `progress`: label of a progress bar. Raises
-    UserError for even numbers of frames.
+    Args:
+        material, cfg: what is simulated; see `independent_columns` for what is changed.
+        prevalence: how common each kind is; others `OTHER_PREVALENCE`.
+        frames: numbers of frames to judge by, odd. A clip has max(frames); fewer are taken around the middle one.
+        size_px: (height, width).
+
+    Raises `UserError` for even numbers of frames and for settings that cannot be simulated.
     """
-    if min(frames) < 1 or any(n % 2 == 0 for n in frames):
-        raise UserError(f"frames={list(frames)}: the frame in question is the middle one, so numbers must be odd")
-    if n_images < 1:
-        raise UserError(f"images={n_images}: must be at least 1")
-    cfg = independent_columns(cfg, material, prevalence)
-    prior = state_prior(material, prevalence)
-    stage = images.make_stage(material, cfg, size_px)
-    most = max(frames)
-    make = observer.make_scene_simulator(stage, prior, most)
-    judge = jax.jit(observer.posterior)
-    single = jax.jit(bounds.scene_detectability)
-    bound = jax.jit(lambda truth, known: bounds.position_bound_px(stage, truth, known))
-    rows = -(-stage.n_truth // _ROW) + 2
-    bar = tqdm(total=n_images * len(dose_e_per_px), desc=progress, unit="clip", disable=progress is None)
-    for dose in dose_e_per_px:
-        for number in range(n_images):
-            clip, truth, known, scene = make(jax.random.fold_in(jax.random.key(seed), number), dose)
-            truth = jax.tree.map(np.asarray, truth)
-            order = observer.update_order(truth.y_px, truth.x_px, truth.valid, 8.0, _ROW, rows)
-            scored = np.flatnonzero(truth.valid & _within(truth, size_px))
-            prob = {}
-            for n in sorted(frames):
-                part = observer.some_frames(scene, range(most // 2 - n // 2, most // 2 + n // 2 + 1))
-                found = observer.state_probabilities(scene, np.asarray(judge(part, order)), material.n_states)
-                prob[n] = found[scored]
-            middle = observer.some_frames(scene, [most // 2])
-            d_prime = observer.state_probabilities(
-                scene, np.asarray(single(middle, known.conditions.detector)), material.n_states
-            )
-            bar.update()
-            yield dose, Seen(
-                np.asarray(clip), truth, scored, truth.state[scored], truth.site[scored], prob, d_prime[scored],
-                np.asarray(bound(truth, known))[scored],
-            )  # fmt: skip
+
+    def __init__(self, material: Material, cfg: SimulationConfig, prevalence, frames=(1, 5, 9), size_px=(256, 256)):
+        if min(frames) < 1 or any(n % 2 == 0 for n in frames):
+            raise UserError(f"frames={list(frames)}: the frame in question is the middle one, so numbers must be odd")
+        self.material, self.frames, self.size_px = material, sorted(frames), size_px
+        self.stage = stage = images.make_stage(material, independent_columns(cfg, material, prevalence), size_px)
+        self.make = observer.make_scene_simulator(stage, state_prior(material, prevalence), max(frames))
+        self.posterior = jax.jit(observer.posterior)
+        self.detectability = jax.jit(bounds.scene_detectability)
+        self.bound_px = jax.jit(lambda truth, known: bounds.position_bound_px(stage, truth, known))
+        self._rows = -(-stage.n_truth // _ROW) + 2
+
+    def order(self, truth: images.Truth) -> np.ndarray:
+        """The order in which `posterior` judges the columns of a clip."""
+        return observer.update_order(truth.y_px, truth.x_px, truth.valid, NEIGHBOUR_PX, _ROW, self._rows)
+
+    def look(self, key, dose_e_per_px: float) -> Seen:
+        """Simulate one clip and judge it."""
+        clip, truth, known, scene = self.make(key, dose_e_per_px)
+        truth = jax.tree.map(np.asarray, truth)
+        order, middle = self.order(truth), max(self.frames) // 2
+        scored = np.flatnonzero(truth.valid & _within(truth, self.size_px))
+
+        def by_state(values):
+            return observer.state_probabilities(scene, np.asarray(values), self.material.n_states)[scored]
+
+        prob = {}
+        for n in self.frames:
+            part = observer.some_frames(scene, range(middle - n // 2, middle + n // 2 + 1))
+            prob[n] = by_state(self.posterior(part, order))
+        single = observer.some_frames(scene, [middle])
+        return Seen(
+            frames=np.asarray(clip),
+            truth=truth,
+            scored=scored,
+            state=truth.state[scored],
+            site=truth.site[scored],
+            prob=prob,
+            d_prime=by_state(self.detectability(single, known.conditions.detector)),
+            bound_px=np.asarray(self.bound_px(truth, known))[scored],
+        )
+
+    def run(
+        self, dose_e_per_px: Sequence[float], n_images: int = 24, seed: int = 0, progress: str | None = None
+    ) -> Iterator[tuple[float, Seen]]:
+        """Yields (dose, `Seen`) for `n_images` clips of every dose; the same crystals at all doses.
+
+        `progress`: label of a progress bar.
+        """
+        if n_images < 1:
+            raise UserError(f"images={n_images}: must be at least 1")
+        with tqdm(total=n_images * len(dose_e_per_px), desc=progress, unit="clip", disable=progress is None) as bar:
+            for dose in dose_e_per_px:
+                for number in range(n_images):
+                    yield dose, self.look(jax.random.fold_in(jax.random.key(seed), number), dose)
+                    bar.update()
 
 
 def _within(truth, size_px):
