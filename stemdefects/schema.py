@@ -299,7 +299,7 @@ class ValidationConfig:
     """Detection scores on fixed sets of the run's own simulation, at fixed doses."""
 
     every: int = 500  # steps; the last step always counts
-    doses_e_per_px: dict[str, float] = field(
+    doses_e_per_px: dict[str, float | None] = field(  # null: without that dose
         default_factory=lambda: {"low_dose": 130.0, "typical": 400.0, "high_dose": 2500.0}
     )
     images: int = 16  # per dose
@@ -400,7 +400,7 @@ class TableConfig:
     pixel_size_relative_sigma: float | None = None
     frame_time_s: float | None = None
     dose_e_per_nm2_per_frame: float | None = None
-    min_score: float = 0.5
+    min_score: float = 0.0  # rows below are left out; inference has its own thresholds per kind
     known: dict[str, Any] = field(default_factory=dict)  # file name -> what a table without metadata is known to be
 
 

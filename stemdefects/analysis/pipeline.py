@@ -264,7 +264,7 @@ def _field_area(found: Detections, movie) -> float | None:
     shape = None
     if movie is not None:
         shape = movie.frames.shape[1:] if hasattr(movie.frames, "shape") else np.shape(movie.frames[0])
-    for key in ("frame_shape", "shape"):
+    for key in ("source_shape", "frame_shape"):
         if shape is None and isinstance(found.attrs.get(key), (list, tuple, np.ndarray)):
             shape = found.attrs[key][-2:]
     if shape is None:

@@ -237,7 +237,7 @@ def _notes(found, change) -> list[str]:
             "transition matrix is mostly label noise."
         )
     worst = max(e["chapman"], key=lambda row: abs(row["z"]), default=None)
-    if worst and abs(worst["z"]) > 3.5:
+    if worst and abs(worst["z"]) > 3.5 and abs(worst["observed"] - worst["predicted"]) > 0.02:
         notes.append(
             f"Chapman-Kolmogorov test: labels {worst['lag']} frames apart agree in "
             f"{100 * worst['observed']:.1f}% of pairs, "

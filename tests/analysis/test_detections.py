@@ -11,7 +11,9 @@ from stemdefects.io.table import DefectTable, empty
 
 @pytest.fixture
 def cfg():
-    return config.load_group("analysis", "default").table
+    cfg = config.load_group("analysis", "default").table
+    cfg.min_score = 0.5
+    return cfg
 
 
 def write(tmp_path, text, name="t.csv"):

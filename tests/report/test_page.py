@@ -75,13 +75,8 @@ def test_no_nan_in_an_estimate():
 
 
 def run_analyze(*arguments):
-    return subprocess.run(
-        [sys.executable, "analyze.py", "logging=disabled", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command_line = [sys.executable, "analyze.py", "logging=disabled", *arguments]
+    return subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def test_command_line(tmp_path):
