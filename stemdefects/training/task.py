@@ -100,7 +100,7 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
 
 
 def check(cfg: schema.TrainRoot) -> None:
-    """Raise UserError for training values that make no sense."""
+    """Raise UserError for training values that make no sense; drops the doses that are not asked for (null)."""
     training = cfg.training
     for key in ("steps", "batch_size", "size_px", "log_every", "ensemble"):
         if getattr(training, key) < 1:
@@ -119,6 +119,7 @@ def check(cfg: schema.TrainRoot) -> None:
     for key in ("every", "images", "size_px"):
         if getattr(validation, key) < 1:
             raise UserError(f"training.validation.{key}={getattr(validation, key)}: must be at least 1")
+    validation.doses_e_per_px = {n: d for n, d in validation.doses_e_per_px.items() if d is not None}
     if not validation.doses_e_per_px:
         raise UserError("training.validation.doses_e_per_px is empty: name at least one dose, e.g. {typical: 400}")
 

@@ -41,6 +41,15 @@ def test_rare_kinds_weigh_more_and_the_prior_is_the_samples(tiny_config):
     assert the_task.prior[mo] == cfg.labels.prior["Mo_W"]
 
 
+def test_a_null_dose_is_left_out(tiny_config):
+    cfg = tiny_config(training__validation__doses_e_per_px__low_dose="null")
+    task.check(cfg)
+    assert list(cfg.training.validation.doses_e_per_px) == ["typical", "high_dose"]
+    cfg.training.validation.doses_e_per_px = {"typical": None}
+    with pytest.raises(UserError, match="name at least one dose"):
+        task.check(cfg)
+
+
 def test_one_score_from_many():
     figures = {
         "typical": {"kinds": {"V_S": {"f1": 0.2}, "Mo_W": {"f1": 0.8}, "defect": {"f1": 0.0}}},
