@@ -83,3 +83,9 @@ def afterglow(signal, length_px):
         out = out + keep**tap * padded[:, start : start + signal.shape[1]]
         norm = norm + keep**tap
     return out / norm
+
+
+def delay_px(length_px):
+    """How far afterglow moves everything along the fast axis: the mean of its decay."""
+    weight = jnp.exp(-jnp.arange(_AFTERGLOW_TAPS) / jnp.maximum(length_px, 1e-2))
+    return (weight * jnp.arange(_AFTERGLOW_TAPS)).sum() / weight.sum()

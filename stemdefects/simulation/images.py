@@ -146,7 +146,7 @@ def expose(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px
     n = len(crystal.y_px)
     blur_px = jnp.maximum(0.05 / conditions.pixel_size_nm, 0.8)  # the probe's sigma, about
     move_y, move_x = scan.at_columns(jitter, y[:n], blur_px, stage.size_px[0])
-    return image, y[:n] + move_y, x[:n] + move_x
+    return image, y[:n] + move_y, x[:n] + move_x + detector.delay_px(conditions.detector.afterglow_px)
 
 
 def _listed(stage: Stage, crystal: Crystal, y, x):
@@ -159,7 +159,10 @@ def _listed(stage: Stage, crystal: Crystal, y, x):
 def _truth(stage: Stage, conditions: Conditions, crystal: Crystal, y, x, index) -> Truth:
     filled = index >= 0
     groups = crystal.groups
-    valid = filled & (crystal.region[index] == LATTICE)
+    row = jnp.clip(jnp.round(y[index]).astype(jnp.int32), 0, stage.size_px[0] - 1)
+    column = jnp.clip(jnp.round(x[index]).astype(jnp.int32), 0, stage.size_px[1] - 1)
+    labelled = crystal.masks[row, column] == LATTICE  # at ragged edges column and outline may differ
+    valid = filled & (crystal.region[index] == LATTICE) & labelled
 
     def pick(values, missing):
         return jnp.where(filled, values[index], jnp.asarray(missing, values.dtype))

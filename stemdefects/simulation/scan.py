@@ -30,8 +30,9 @@ class Rows(NamedTuple):
 def distort(scan: Scan, y_px, x_px, height: int):
     """Column positions as the drifting, settling scan sees them (all but the jitter of single rows)."""
     time = y_px / height - 0.5
+    settled = jnp.maximum(x_px + 2.0, 0.0)  # what lies further left is never seen, and must not be thrown far
     y = y_px + scan.drift_y_px * time
-    x = x_px + scan.drift_x_px * time + scan.flyback_px * jnp.exp(-(x_px + 2.0) / scan.flyback_length_px)
+    x = x_px + scan.drift_x_px * time + scan.flyback_px * jnp.exp(-settled / scan.flyback_length_px)
     return y, x
 
 

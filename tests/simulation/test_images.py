@@ -72,8 +72,8 @@ def test_columns_are_drawn_at_their_exact_places():
 
 
 def test_oversampled_and_plain_transfer_agree_where_nothing_folds():
-    plain = probe.transfer(_probe(), probe.optics(SIZE, 12, 108, 1), 0.02)
-    fine = probe.transfer(_probe(), probe.optics(SIZE, 12, 216, 2), 0.02)
+    plain = probe.transfer(_probe(), probe.optics((128, 128), 12, 108, 1), 0.02)
+    fine = probe.transfer(_probe(), probe.optics((128, 128), 12, 216, 2), 0.02)
     assert np.abs(np.asarray(plain - fine)).max() < 5e-3
 
 
@@ -125,7 +125,7 @@ def test_truth_positions_are_where_the_distorted_image_shows_the_columns(row_jit
     errors = np.array(errors)
     assert len(errors) > 100
     assert np.abs(np.median(errors, 0)).max() < 0.05
-    assert np.abs(errors - np.median(errors, 0)).mean() < 0.1 + 0.25 * row_jitter_px
+    assert np.median(np.abs(errors)) < 0.05 + 0.2 * row_jitter_px  # columns next to defects are pulled aside
 
 
 def test_the_same_key_gives_the_same_image_alone_in_a_batch_and_without_jit(batch):
@@ -134,11 +134,53 @@ def test_the_same_key_gives_the_same_image_alone_in_a_batch_and_without_jit(batc
     assert np.abs(image - frames[3]).max() <= 1e-3 * frames[3].max() + 1.0  # a count may fall on the other side
     assert (np.abs(image - frames[3]) < 1e-3 * frames[3].max()).mean() > 0.99
     assert np.array_equal(single.state, truth.state[3])
+
+
+def test_frames_without_jit_are_those_with_it():
+    """Op by op, from the placed crystal on: probe, scan, detector."""
+    cfg = config.load_group("simulation", "typical")
+    stage = images.make_stage(WS2, cfg, (24, 24))
+    conditions = images.draw_conditions(jax.random.key(0), WS2, cfg)
+
+    @jax.jit
+    def crystal_of(key):
+        _, state, columns = images.grow_states(key, stage, conditions)
+        return images.grow(key, stage, conditions, state, columns)
+
+    crystal = crystal_of(jax.random.key(1))
+
+    def expose(key):
+        return images.expose(key, stage, conditions, crystal, jnp.zeros(2))
+
+    one = jax.device_get(jax.jit(expose)(jax.random.key(2)))
     with jax.disable_jit():
-        plain, unjitted = jax.device_get(simulate(keys[3]))
-    assert np.array_equal(unjitted.state, single.state)
-    assert np.abs(unjitted.y_px - single.y_px).max() < 1e-2
-    assert (np.abs(image - plain) < 1e-2 * image.max()).mean() > 0.99
+        two = jax.device_get(expose(jax.random.key(2)))
+    assert np.abs(one[1] - two[1]).max() < 1e-3
+    assert (np.abs(one[0] - two[0]) <= 1.0).mean() > 0.99  # rounding may move a count
+
+
+def test_no_two_columns_lie_on_top_of_each_other():
+    """Whatever the scan does: columns far outside must not be thrown into the field."""
+    cfg = copy.deepcopy(TRAIN)
+    cfg.scan.flyback_px, cfg.scan.drift_px = [1.5, 1.5], [4.0, 4.0]
+    cfg.regions.twin_probability = cfg.regions.phase_1T_probability = cfg.regions.amorphous_probability = 0.0
+    stage = images.make_stage(WS2, cfg, (96, 96))
+
+    @jax.jit
+    @jax.vmap
+    def places(key):
+        conditions = images.draw_conditions(key, WS2, cfg)
+        _, state, columns = images.grow_states(key, stage, conditions)
+        crystal = images.grow(key, stage, conditions, state, columns)
+        _, y, x, _ = images.project(key, stage, conditions, crystal, jnp.zeros(2))
+        return jnp.stack([y, x], -1), conditions.pixel_size_nm
+
+    found, pixel_nm = jax.device_get(places(jax.random.split(jax.random.key(0), 8)))
+    for place, size in zip(found, pixel_nm, strict=True):
+        inside = place[((place > -10) & (place < 106)).all(1)]
+        distance = np.linalg.norm(inside[:, None] - inside[None], axis=2)
+        np.fill_diagonal(distance, np.inf)
+        assert distance.min() * size > 0.75 * WS2.a_nm / np.sqrt(3)
 
 
 def test_images_and_truth_are_finite_and_nothing_overflows(batch):
@@ -163,7 +205,7 @@ def test_regions_hold_no_valid_columns_and_take_their_share(batch):
         columns = np.clip(np.round(truth.x_px[b][truth.valid[b]]).astype(int), 0, 63)
         wrong += (truth.regions[b][rows, columns] != LATTICE).sum()
         total += len(rows)
-    assert wrong / total < 0.03  # ragged edges
+    assert wrong / total < 0.005
 
 
 def test_densities_and_orientations_are_the_ones_asked_for():
@@ -197,7 +239,7 @@ def test_densities_and_orientations_are_the_ones_asked_for():
         vector = np.array([(truth.y_px[b][partner] - truth.y_px[b, n])[0], (truth.x_px[b][partner] - truth.x_px[b, n])[0]])
         angle = np.arctan2(vector[0], vector[1]) - truth.angle_rad[b]
         assert truth.orientation[b][partner][0] == truth.orientation[b, n]
-        expected = np.deg2rad(30 + 120 * truth.orientation[b, n])
+        expected = np.deg2rad(30.0 + 120.0 * int(truth.orientation[b, n]))
         assert abs(np.angle(np.exp(1j * (angle - expected)))) < 0.35
         checked += 1
     assert checked > 100
