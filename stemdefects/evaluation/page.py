@@ -85,7 +85,9 @@ def picture(path: Path, sections: dict, kinds=KINDS) -> None:
                 if known:
                     value = np.array([network[d, n][kind]["f1"] for d in known])
                     ax.plot(known, value, "x", ms=7, mew=1.6, color=colour, label=f"network, {n}")
-            ax.set(xscale="log", ylim=(-0.02, 1.04), title=kind if line is axes[0] else None)
+            ax.set(xscale="log", ylim=(-0.02, 1.04), title=kind if ax in axes[0] else "")
+            ax.set_xticks(dose, [f"{d:g}" for d in dose])
+            ax.minorticks_off()
             ax.grid(alpha=0.25)
         line[0].set_ylabel(f"simulation={name}\nbest F1 of one kind")
     for ax in axes[-1]:
@@ -126,9 +128,10 @@ LIMIT = """At every dose {counts}.
 
 **Largest F1**, expected from the observer's own posterior; in brackets counted against the truth of these images at the
 same threshold (it differs by luck), then average precision:"""
-DETECTABILITY = """Detectability d' of one column in one frame, matched filter with known neighbours: 5% and 95% quantiles
-over columns and images, and the F1 that this d' alone allows in the Gaussian limit:"""
-POSITIONS = "Cramer-Rao bound of a column's position in one frame, per axis, root mean square (nm):"
+DETECTABILITY = """Detectability d' of one column in one frame, matched filter with known neighbours: 5% and 95%
+quantiles over columns and images, and the F1 that this d' alone allows in the Gaussian limit:"""
+POSITIONS = """Cramer-Rao bound of a column's position in one frame from its own light alone, per axis, root mean square
+(nm); for faint columns the lattice, that is the neighbours' places, says more than their own light:"""
 NETWORK = """Networks {models} on the same images: **share of the observer's F1**, both counted and each at its
 best threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold the
 model carries for all doses:"""
