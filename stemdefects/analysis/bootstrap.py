@@ -68,7 +68,7 @@ def positive_interval(
     spread = resampled.std(ddof=1) * np.sqrt(n / (n - 1))
     half = stats.t.ppf(0.5 + level / 2, degrees_of_freedom(weights, resampled)) * spread
     if half >= value:
-        return value - half, value + half
+        return (max(value - half, 0.0) if value > 0 else value - half), value + half
     root = np.sqrt(value)
     return (root - half / (2 * root)) ** 2, (root + half / (2 * root)) ** 2
 

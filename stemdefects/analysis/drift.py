@@ -102,7 +102,7 @@ def _vote(past, past_kind, now, now_kind, radius, reach) -> tuple[np.ndarray, fl
         return np.zeros(2), 0
     moves = now[i] - past[j]
     tree = cKDTree(moves)
-    counts = np.array([len(np.unique(i[n])) for n in tree.query_ball_point(moves, radius)])
+    counts = tree.query_ball_point(moves, radius, return_length=True)
     # of equally good candidates the smallest step is the likeliest
     score = counts - 0.5 * np.hypot(*moves.T) / max(reach, 1e-9)
     centre = moves[np.argmax(score)]

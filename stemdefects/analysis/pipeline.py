@@ -15,6 +15,7 @@ from stemdefects.analysis import (
     lattice_drift,
     linking,
     motion,
+    space,
     states,
     switching,
     tracks,
@@ -46,6 +47,8 @@ class Analysis:
     chain: states.Chain | None = None
     transitions: dict[str, transitions.Transitions] = field(default_factory=dict)
     stationarity: dict | None = None
+    pairs: dict[str, space.PairCorrelation] = field(default_factory=dict)
+    deformation: space.Deformation | None = None
     estimates: list[Estimate] = field(default_factory=list)
     truth: truths.Truth | None = None
     scores: list[truths.Score] = field(default_factory=list)
@@ -105,6 +108,7 @@ def analyse(
         found, cfg, a, gate, moved, linked, links.events, kinetics.count(found, area), truth=truth, notes=notes,
         material=material, movie=movie,
     )  # fmt: skip
+    _purity(result)
     _classes(result, seed)
     clock("classes")
     _counts(result, rng)
@@ -112,6 +116,8 @@ def analyse(
     result.estimates += result.motion.estimates
     result.notes += result.motion.notes
     clock("diffusion")
+    _space(result, rng)
+    clock("space")
     _transitions(result, rng, progress)
     clock("transitions")
     if truth is not None:
@@ -274,6 +280,25 @@ def _field_area(found: Detections, movie) -> float | None:
     return float(shape[0]) * float(shape[1]) * found.pixel_size_nm**2
 
 
+def _purity(result: Analysis) -> None:
+    """How many detections of each kind are right by the detector's own, calibrated probabilities."""
+    rows, kinds = result.found.rows, result.found.kinds
+    if len(rows) == 0 or not (rows["kind_prob"] < 1).any():
+        return
+    for kind in result.counts.kinds:
+        p = rows["kind_prob"][kinds == kind].astype(float)
+        share = float(np.nanmean(p))
+        result.estimates.append(estimate("expected precision", share, None, None, "1", "the detector's own "
+        "probabilities",
+                                         subject=kind, n=len(p), n_of="detections"))  # fmt: skip
+        if share < 0.7:
+            result.notes.append(
+                f"By the detector's own probabilities only {100 * share:.0f}% of the {kind} detections are "
+                f"right: counts, "
+                f"motion and states of {kind} are those of a mixture with false ones."
+            )
+
+
 def _classes(result: Analysis, seed: int) -> None:
     found, cfg = result.found, result.cfg.clustering
     if found.patches is None or len(found.rows) == 0:
@@ -306,6 +331,40 @@ def _counts(result: Analysis, rng) -> None:
             result.estimates.append(estimate(
                 "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
                 n=d.n_frames, n_of="frames"))  # fmt: skip
+
+
+def _space(result: Analysis, rng) -> None:
+    """Pair correlations per kind against random places on the lattice, and uneven motion of the field."""
+    found, rows = result.found, result.found.rows
+    if len(rows) < 20:
+        return
+    sites = None
+    if result.motion.vectors is not None:
+        low, high = found.yx.min(0), found.yx.max(0)
+        reach = int(np.ceil(np.linalg.norm(high - low) / result.lattice_constant)) + 2
+        cells = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
+        sites = cells @ result.motion.vectors + (low + high) / 2
+        sites = sites[((sites >= low) & (sites <= high)).all(1)]
+    for kind in result.counts.kinds:
+        own = found.kinds == kind
+        g = space.pair_correlation(rows["frame"][own], found.yx[own], sites, result.lattice_constant, rng=rng)
+        if g is None:
+            continue
+        result.pairs[kind] = g
+        result.estimates.append(estimate(
+            "pairs of neighbours against chance", g.ratio_near, None, None, "1",
+            "pair correlation, random places on the lattice" if sites is not None else "pair correlation, random "
+            "places",
+            subject=kind, n=g.n_frames, n_of="frames", warning=f"p = {g.p:.2f} for no correlation."))  # fmt: skip
+    result.deformation = d = space.deformation(result.tracks, rng=rng)
+    if d is not None and d.p < 0.01 and d.relative > 0.3 * result.lattice_constant:
+        result.notes.append(
+            f"The field does not move as one: long-lived defects move apart by up to {d.relative:.2f} "
+            f"{found.length_unit} "
+            f"over the movie ({100 * d.share:.0f}% of their slow motion is a smooth deformation). Drift "
+            f"correction removes "
+            "the common part only, so slow motion and long lags of the MSD are not diffusion alone."
+        )
 
 
 def _transitions(result: Analysis, rng, progress) -> None:

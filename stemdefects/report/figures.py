@@ -242,6 +242,62 @@ def class_averages(result):
     return figure
 
 
+def pairs(result):
+    """Pair correlation of each kind against random places, with the band of chance for one frame."""
+    if not result.pairs:
+        return None
+    n = len(result.pairs)
+    columns = min(n, 3)
+    lines = -(-n // columns)
+    figure, axes = pyplot().subplots(lines, columns, figsize=(2.5 * columns, 2.2 * lines), squeeze=False)
+    colour = colours(result.counts.kinds)
+    for place in axes.flat[n:]:
+        place.set_axis_off()
+    for place, (kind, g) in zip(axes.flat, result.pairs.items(), strict=False):
+        place.fill_between(g.r, g.low, g.high, color=GREY, alpha=0.25, lw=0)
+        place.axhline(1, color="k", lw=0.6)
+        place.plot(g.r, g.g, "o-", ms=3, lw=1.2, color=colour[kind])
+        place.set_title(kind, fontsize=8)
+        place.set(xlabel=f"distance ({result.found.length_unit})", ylabel="pairs / chance", ylim=(0, None))
+    return figure
+
+
+def rose(result):
+    """Directions and lengths of the counted hops of the headline kind."""
+    kind = result.motion.headline
+    d = result.motion.results.get(kind, {}).get("hops") if kind else None
+    if d is None or len(d.extra.get("jumps", ())) < 10:
+        return None
+    jumps = d.extra["jumps"]
+    figure = pyplot().figure(figsize=(3.4, 3.4))
+    axes = figure.add_subplot(projection="polar")
+    edges = np.linspace(-np.pi, np.pi, 37)
+    counts, _ = np.histogram(np.arctan2(-jumps[:, 0], jumps[:, 1]), edges)
+    axes.bar((edges[1:] + edges[:-1]) / 2, counts, np.diff(edges), color=COLOURS[0], alpha=0.8)
+    axes.set_title(f"{len(jumps)} hops of {kind}", fontsize=8)
+    axes.tick_params(labelsize=7)
+    return figure
+
+
+def regions(result):
+    """Share of the field that is lattice, hole, contaminated or 1T, against time."""
+    frames = result.found.frames
+    names = {"fraction_lattice": "lattice", "fraction_hole": "hole", "fraction_amorphous": "amorphous, contaminated",
+             "fraction_1T": "1T"}  # fmt: skip
+    if frames is None or not set(names) <= set(frames) or len(frames) < 3:
+        return None
+    values = frames[list(names)].to_numpy(float)
+    if not np.isfinite(values).any() or np.nanmax(values[:, 1:]) < 0.002:
+        return None
+    figure, axes = pyplot().subplots(figsize=(5.6, 3.0))
+    times = result.found.times[frames["frame"].to_numpy(int)]
+    for number, name in enumerate(names.values()):
+        axes.plot(times, 100 * values[:, number], color=COLOURS[number], lw=1.4, label=name)
+    axes.set(xlabel=f"time ({result.found.time_unit})", ylabel="share of the field (%)", ylim=(0, None))
+    axes.legend(fontsize=8)
+    return figure
+
+
 def scores(result):
     """Precision and recall of every kind against the simulation's truth."""
     shown = [s for s in result.scores if s.n_true + s.n_found > 0]
@@ -264,5 +320,6 @@ def scores(result):
 
 FIGURES = {
     "scores": scores, "counts": counts, "drift": drift, "trajectories": trajectories, "broom": broom,
-    "classes": class_averages, "diffusion": diffusion, "msd": msd, "gate_scan": gate_scan, "transitions": transitions,
+    "classes": class_averages, "diffusion": diffusion, "msd": msd, "gate_scan": gate_scan, "rose": rose,
+    "pairs": pairs, "regions": regions, "transitions": transitions,
 }  # fmt: skip

@@ -60,6 +60,10 @@ def tables(result) -> dict:
         columns=["kind", "first_frame", "end_frame", *[f"{c}_{_name(result.D_unit)}" for c in ("D", "low", "high")],
                  "n_tracks", "method"],
     )  # fmt: skip
+    out["pair_correlation"] = pd.DataFrame(
+        [(kind, *row) for kind, g in result.pairs.items() for row in zip(g.r, g.g, g.low, g.high, strict=True)],
+        columns=["kind", f"distance_{unit}", "pairs_over_chance", "chance_low", "chance_high"],
+    )
     out["transitions"] = pd.DataFrame([
         {"from": m.names[i], "to": m.names[j], "probability_per_frame": m.P[i, j], "low": m.low[i, j],
          "high": m.high[i, j], "n_steps": m.counts[i, j], "method": name}

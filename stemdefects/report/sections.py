@@ -133,6 +133,36 @@ def _diffusion(result) -> str:
     return text
 
 
+def _published(result) -> str:
+    """The matrix that the table's publication printed, when the config knows it."""
+    printed = result.found.attrs.get("known", {}).get("published_transitions")
+    if not printed:
+        return ""
+    from stemdefects.analysis.transitions import memory
+
+    P = np.array(printed, float)
+    rows = [[f"{v:.2f}" for v in row] for row in P]
+    return (
+        "<p>The publication printed this matrix (its own classes, which these colours need not be), by averaging "
+        f"row-normalised traces. Its second eigenvalue is {memory(P / P.sum(1, keepdims=True)):.2f}: nearly no "
+        f"memory from "
+        f"one frame to the next, as label noise makes it.</p>{_table([f'to {k + 1}' for k in range(len(P))], rows)}"
+    )
+
+
+def _space(result) -> str:
+    text = _sentences(result, lambda e: e.quantity.startswith("pairs of neighbours"))
+    d = result.deformation
+    if d is not None:
+        text += (
+            f"<p>Smooth deformation of the field explains {100 * d.share:.0f}% of the slow motion of "
+            f"{d.n_tracks} long-lived "
+            f"defects (p = {d.p:.2f} by chance), {d.relative:.2f} {result.found.length_unit} across the field over the "
+            "movie.</p>"
+        )
+    return text
+
+
 def _transitions(result) -> str:
     if not result.transitions:
         return ""
@@ -157,6 +187,7 @@ def _transitions(result) -> str:
     if result.stationarity:
         text += f"<p>Same probabilities all along the movie: p = {result.stationarity['p']:.3f}. "
     flux = hmm.extra["net_flux"]
+    text += _published(result)
     return text + (
         f"<p>Largest net flux, {html.escape(hmm.names[flux['from']])} to {html.escape(hmm.names[flux['to']])}: "
         f"{abs(flux['z']):.1f} sigma, p = {flux['p']:.2f} for detailed balance (reported, not imposed).</p>"
@@ -165,16 +196,20 @@ def _transitions(result) -> str:
 
 SECTIONS = (
     Section("Found against true", _truth, ("scores",)),
-    Section("Counts against time", _counts, ("counts",), {
+    Section("Counts against time", _counts, ("counts", "regions"), {
         "counts": "Points: frames. Line: running mean, with its 95% band from the scatter of the frames."}),
     Section("Drift", _drift, ("drift",)),
     Section("Tracks", _tracks, ("trajectories", "broom"), {
         "trajectories": "In the sample's frame, drift removed.",
         "broom": "Every linked detection in space and time: a resting defect draws a straight line."}),
     Section("Classes of the image patches", _classes, ("classes",)),
-    Section("Diffusion", _diffusion, ("diffusion", "msd", "gate_scan"), {
+    Section("Diffusion", _diffusion, ("diffusion", "msd", "gate_scan", "rose"), {
         "diffusion": "Bars: 95% intervals from resampling tracks. Grey: the formula of the reference work.",
         "msd": "The dashed line is the covariance estimate; the curve bends where motion is confined or tracks break.",
         "gate_scan": "D has to level off with the gate. Where it keeps growing, chance links are taken for motion."}),
+    Section("In space", _space, ("pairs",), {
+        "pairs": "Above 1: more pairs at this distance than random places give. Grey: 95% of chance for a single "
+        "frame, "
+                 "since frames repeat the same defects."}),
     Section("Transitions between states", _transitions, ("transitions",)),
 )  # fmt: skip
