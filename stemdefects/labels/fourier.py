@@ -28,7 +28,7 @@ SHADOW = 0.45  # an extremum of the other sign this much weaker than its neighbo
 ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
 CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
 CROWD = 4
-TOO_MUCH = 0.25  # of the crystal covered by labels
+TOO_MUCH = 0.12  # of the crystal covered by labels
 FEW = 5
 
 

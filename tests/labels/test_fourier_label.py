@@ -1,15 +1,18 @@
 """The whole labelling on frames with planted defects, and on the simulator's; warnings and refusals."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from stemdefects.config import load_group
 from stemdefects.errors import UserError
 from stemdefects.io.movie import Movie
 from stemdefects.labels import fourier
 
+MULTISLICE = Path(__file__).parents[3] / "shared" / "data" / "multislice" / "ws2_multislice.h5"
 SIGMA, SPACING = 1.6, 10.0
 VECTORS = np.array([[1.9, 9.82], [9.45, 3.26]])  # hexagonal, turned by 11 degrees
 
@@ -29,7 +32,7 @@ def scene(rng, shape=(160, 160), vectors=VECTORS, n_dark=14, n_bright=3):
     for n in rng.permutation(inner):  # apart from each other, so that each is a point defect
         if all(np.linalg.norm(yx[n] - yx[m]) > 1.6 * SPACING for m in chosen):
             chosen.append(n)
-    dark, bright = np.array(chosen[:n_dark]), np.array(chosen[n_dark : n_dark + n_bright])
+    dark, bright = np.array(chosen[:n_dark], int), np.array(chosen[n_dark : n_dark + n_bright], int)
     height = np.full(len(yx), 10.0)
     height[dark], height[bright] = 3.0, 19.0
     return yx, height, dark, bright
@@ -98,7 +101,7 @@ def test_holes_are_regions_and_no_defects(cfg):
     assert labels.regions[0][80, 45] == fourier.HOLE
     hole = labels.regions[0] == fourier.HOLE
     distance = np.linalg.norm(np.argwhere(hole) - centre, axis=1)
-    assert 0.4 < hole.sum() / (np.pi * 26**2) < 1.3 and (distance < 32).mean() > 0.95
+    assert hole.sum() > 0.1 * np.pi * 26**2 and distance.max() < 26  # its rim is called neither hole nor crystal
     outside = dark[np.linalg.norm(yx[dark] - centre, axis=1) > 50]
     hits, _ = paired(labels.yx[0][labels.sure[0]], yx[outside])
     assert hits >= len(outside) - 1
@@ -106,27 +109,29 @@ def test_holes_are_regions_and_no_defects(cfg):
     assert not inside.any()
 
 
-def test_mo_and_v_w_of_the_simulator_are_labelled(cfg):
-    jax = pytest.importorskip("jax")
-    from stemdefects.crystal import material
-    from stemdefects.simulation import images
+@pytest.mark.skipif(not MULTISLICE.exists(), reason="shared multislice images are not there")
+def test_defects_of_multislice_images(cfg):
+    """Images of another simulator, with the noise and blur of a movie: all V_W and nearly all Mo are labelled."""
+    import h5py
 
-    crystal = material.load("ws2_mo")
-    image, truth = jax.jit(images.make_simulator(crystal, load_group("simulation", "typical"), (192, 192)))(
-        jax.random.key(4)
-    )
-    labels = fourier.label(np.asarray(image)[None], cfg)
-    names = np.array(crystal.state_names)[np.asarray(truth.state)]
-    yx = np.stack([truth.y_px, truth.x_px], 1)
-    inner = np.asarray(truth.valid) & ((yx > 8) & (yx < 183)).all(1)
-    heavy = yx[inner & np.isin(names, ["Mo", "V_metal"])]
-    assert len(heavy) >= 8
-    hits, _ = paired(labels.yx[0], heavy, 2.5)
-    assert hits >= 0.85 * len(heavy)
-    ideal = np.isin(names, [crystal.states[s.ideal].name for s in crystal.sites])
-    dark = labels.yx[0][labels.defects.z < 0]
-    _, false = paired(dark, yx[np.asarray(truth.valid) & ~ideal], 2.5)
-    assert false <= 4
+    rng = np.random.default_rng(4)
+    hits, true, false, area = 0, 0, 0, 0
+    with h5py.File(MULTISLICE) as file:
+        for n in (2, 4):
+            image, pixel_nm = file["images"][n], float(file["px_nm"][n])
+            rows = file[f"defects_{n:03d}"][:]
+            electrons = ndimage.gaussian_filter(image, 0.04 / pixel_nm) * 1500
+            labels = fourier.label((20 * rng.poisson(electrons) + 50.0)[None], cfg)
+            yx = np.stack([rows["y_nm"], rows["x_nm"]], 1) / pixel_nm
+            inner = ((yx > 8) & (yx < 279)).all(1)
+            heavy = inner & np.isin(rows["cls"].astype(str), ["Mo_W", "V_W", "Mo_W+V_S"])
+            found, _ = paired(labels.yx[0][labels.defects.z < 0], yx[heavy], 0.09 / pixel_nm)
+            both = np.concatenate([yx, np.stack([rows["y2_nm"], rows["x2_nm"]], 1) / pixel_nm])
+            hits, true = hits + found, true + heavy.sum()
+            false, area = false + paired(labels.yx[0], both, 0.12 / pixel_nm)[1], area + 1
+    assert true >= 8
+    assert hits >= 0.85 * true
+    assert false <= 6 * area
 
 
 def test_what_cannot_be_labelled_says_why(cfg):

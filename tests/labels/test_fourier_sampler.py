@@ -1,0 +1,118 @@
+"""Training images from labelled frames: every label lies on what it names, whatever was done to the image."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from stemdefects.config import load_group
+from stemdefects.labels import fourier, fourier_augment, fourier_sampler
+from stemdefects.labels.fourier_defects import Extrema
+from stemdefects.labels.fourier_lattice import ImageLattice
+
+SHAPE, SIZE = (96, 96), 48
+VECTORS = np.array([[0.0, 10.0], [10.0, 0.0]])
+
+
+@pytest.fixture(scope="module")
+def cfg():
+    return dataclasses.replace(load_group("labels", "fourier").fourier, zoom=0.1)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    """Frames of value 100 with labelled dips to about 0: a label is right where the image is dark."""
+    lattice = ImageLattice(
+        VECTORS, np.linalg.inv(VECTORS).T, np.array([[1, 0], [0, 1]]), np.array([50.0, 50.0]), 0.0, 0.0
+    )
+    yx = np.array([[20.0, 20.0], [30.0, 60.0], [60.0, 40.0], [70.0, 70.0], [45.0, 15.0]])
+    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
+    dip = sum(np.exp(-0.5 * ((grid - p) ** 2).sum(-1) / 1.5**2) for p in yx).astype(np.float32)
+    frames = np.stack([100 - 90 * dip, 100 - 90 * dip])
+    regions = np.zeros((2, *SHAPE), np.int8)
+    regions[1, :10] = fourier.UNKNOWN
+    cell = (np.rint(grid / 10.0) * 10).transpose(2, 0, 1).astype(np.float32)
+    return fourier.MovieLabels(
+        frames=frames, indices=np.arange(2), lattice=lattice, shift_px=np.zeros((2, 2)), defects=Extrema(yx, -yx[:, 0]),
+        yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), regions=regions, clean=np.full(SHAPE, 100.0, np.float32),
+        excess=-90 * dip, cell=cell, sigma_px=1.5, level=4.0, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
+        steps={},
+    )  # fmt: skip
+
+
+def draw(labels, cfg, allowed=None, n=24, **options):
+    allowed = np.ones(labels.frames.shape, bool) if allowed is None else allowed
+    columns = fourier_sampler.defect_columns(labels)
+    sample = fourier_sampler.make_sampler(labels, columns, cfg, SIZE, 0.03, allowed, **options)
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(1), n)))
+
+
+def at(image, y, x):
+    return image[int(np.rint(y)), int(np.rint(x))]
+
+
+def test_plain_pieces_are_the_frame(labels, cfg):
+    images, truth = draw(labels, cfg, augment=False)
+    pixels = set(np.round(labels.frames.ravel(), 3))
+    assert all(set(np.round(i.ravel(), 3)) <= pixels for i in images)  # nothing interpolated, nothing added
+    assert truth.valid.sum() > 24
+    for i in range(len(images)):
+        for y, x in zip(truth.y_px[i][truth.valid[i]], truth.x_px[i][truth.valid[i]], strict=True):
+            assert at(images[i], y, x) == pytest.approx(10.0, abs=1.5)
+            assert y == pytest.approx(round(y), abs=1e-3)
+    # and no dip without a label
+    for image, t_y, t_x, valid, region in zip(images, truth.y_px, truth.x_px, truth.valid, truth.regions, strict=True):
+        for y, x in np.argwhere(image < 12):
+            near = np.hypot(t_y[valid] - y, t_x[valid] - x).min(initial=99)
+            assert near < 2 or region[y, x] == fourier.UNKNOWN
+
+
+def test_turned_zoomed_planted_and_broken_labels_stay_on_their_defects(labels, cfg):
+    images, truth = draw(labels, cfg, n=48)
+    assert np.isfinite(images).all()
+    off, zoomed, crystal = [], 0, truth.regions == fourier.LATTICE
+    for i in range(len(images)):
+        typical = np.median(images[i][crystal[i]])
+        for y, x in zip(truth.y_px[i][truth.valid[i]], truth.x_px[i][truth.valid[i]], strict=True):
+            assert at(crystal[i], np.clip(y, 0, SIZE - 1), np.clip(x, 0, SIZE - 1))  # no label in a hole
+            if 2 < min(y, x) and max(y, x) < SIZE - 3:
+                off.append(at(images[i], y, x) < 0.55 * typical)
+        zoomed += abs(truth.pixel_size_nm[i] - 0.03) > 1e-4
+    assert np.mean(off) > 0.97 and len(off) > 50
+    assert 10 < zoomed < 40  # some pieces are turned by quarters and keep their size
+    n = len(labels.defects.z)
+    assert truth.valid[:, n:].any()  # copies were planted
+    hole = truth.regions == fourier.HOLE
+    assert 0.02 < hole.mean() < 0.3
+    assert 8 < hole.any((1, 2)).sum() < 40
+
+
+def test_nothing_is_said_outside_the_allowed_part(labels, cfg):
+    allowed = np.zeros(labels.frames.shape, bool)
+    allowed[:, :, :50] = True
+    images, truth = draw(labels, cfg, allowed=allowed, augment=False)
+    column = np.where(truth.valid, np.tile(np.concatenate([labels.yx[0][:, 1]] * 2), (len(images), 1)), 0)
+    assert column.max() < 50
+    assert (truth.regions == fourier.UNKNOWN).any()
+
+
+def test_interpolation_knows_what_it_does_to_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(64, 64)).astype(np.float32)
+    place = rng.uniform(2, 60, (20000, 2)).astype(np.float32)
+    value, kept = fourier_augment.linear(noise, place)
+    assert np.asarray(value).var() == pytest.approx(float(np.mean(kept)), rel=0.1)
+    exact = np.stack(np.meshgrid(np.arange(5, 60), np.arange(5, 60), indexing="ij"), -1).astype(np.float32)
+    value, kept = fourier_augment.linear(noise, exact)
+    np.testing.assert_array_equal(value, noise[5:60, 5:60])
+    assert (np.asarray(kept) == 1).all()
+
+
+def test_random_fields_have_unit_variance_and_the_wavelengths_asked_for():
+    fields = np.stack([fourier_augment.field(jax.random.key(i), 64, 12.0, 20.0) for i in range(20)])
+    assert fields.std() == pytest.approx(1.0, rel=0.15)
+    power = (np.abs(np.fft.fft2(fields)) ** 2).mean(0)
+    frequency = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.fftfreq(64))
+    inside = (frequency > 1 / 30) & (frequency < 1 / 9)
+    assert power[inside].sum() > 0.9 * power.sum()
