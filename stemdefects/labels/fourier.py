@@ -26,6 +26,7 @@ UNKNOWN, LATTICE, HOLE, AMORPHOUS = -1, 0, 1, 2
 DISC = 0.42  # radius of what one defect covers, in lattice spacings
 SHADOW = 0.45  # an extremum of the other sign this much weaker than its neighbour is that neighbour's ringing
 ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
+BORDER = 0.25  # of a lattice spacing
 CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
 CROWD = 4
 TOO_MUCH = 0.12  # of the crystal covered by labels
@@ -238,10 +239,12 @@ def _regions(order: np.ndarray, parts: fourier_residual.Residual) -> np.ndarray:
 
 
 def _sorted_out(found: Extrema, level: float, regions: np.ndarray, spacing: float) -> tuple[Extrema, Extrema]:
-    """(labelled, unsure) of all extrema: ringing of strong neighbours and places outside the crystal are unsure."""
+    """(labelled, unsure) of all extrema: ringing of strong neighbours, the border and the rest of the frame are not."""
     size = np.abs(found.z)
     cell = np.clip(np.rint(found.yx).astype(int), 0, np.array(regions.shape) - 1)
     sure = (size >= level) & (regions[tuple(cell.T)] == LATTICE)
+    # at the border part of a column is missing, and fly-back and filling bend what is left
+    sure &= ((found.yx > BORDER * spacing) & (found.yx < np.array(regions.shape) - 1 - BORDER * spacing)).all(1)
     distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
     other = np.sign(found.z)[:, None] != np.sign(found.z)[None]
     sure &= ~((distance < 1.3 * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
