@@ -18,6 +18,7 @@ from stemdefects.inference.spool import Block
 from stemdefects.io import table
 from stemdefects.models import emissions
 
+RARE = 1e-3  # prevalence below which only measured emissions count
 MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
 
@@ -201,13 +202,17 @@ class _Window:
             for t, frame in enumerate(self.frames):
                 here = frame.columns["site"] == g
                 sites = place[self.index[t][here]]
+                if centred[t][1][g] is None:
+                    continue
+                features = centred[t][0][g] - usual[around[t, sites]]
                 if models[g] is not None:
-                    if centred[t][1][g] is None:
-                        continue
-                    log_likelihood = models[g].log_likelihood(centred[t][0][g] - usual[around[t, sites]])
+                    log_likelihood = models[g].log_likelihood(features)
                 else:
                     prob = posterior(frame.columns["score"][here], frame.columns["site"][here], setup.model)
-                    log_likelihood = np.log(np.maximum(prob[:, states], 1e-12) / np.maximum(prior[states], 1e-9))
+                    ratio = np.log(np.maximum(prob[:, states], 1e-12) / np.maximum(prior[states], 1e-9))
+                    log_likelihood = _modest(ratio - ratio[:, :1], features, centred[t][1][g])
+                    # of states it hardly ever saw the network's opinion is not worth adding up
+                    log_likelihood[:, prior[states] < RARE] = -over_time.WORST
                 likelihood[t, sites] = over_time.likelihood(log_likelihood, weight)
             fits[g] = over_time.fit(likelihood, prior[states])
         return fits
@@ -312,6 +317,16 @@ class _Window:
         expected += (np.nansum(offset, 0) / count)[None]
         rest = np.where(self.seen[..., None], self.place - expected, np.nan)
         return expected, float(np.sqrt(np.nanmean(rest**2))) if self.seen.any() else 0.0
+
+
+def _modest(ratio: np.ndarray, features: np.ndarray, scatter: np.ndarray) -> np.ndarray:
+    """(n, K) log-likelihood ratios to the ideal state, taken down where the bulk of the columns speaks for a defect.
+
+    Of Gaussians of equal width the ideal columns' log-ratio has the mean -variance / 2. A network that says more of all
+    columns would, frame after frame, turn the whole crystal into defects. Never taken up.
+    """
+    natural = features - scatter**2 / 2
+    return np.concatenate([ratio[:, :1], np.minimum(ratio[:, 1:], natural)], axis=1)
 
 
 def _near(seen: np.ndarray, gap: int) -> np.ndarray:

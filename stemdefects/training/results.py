@@ -10,7 +10,7 @@ import numpy as np
 
 from stemdefects import devices
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, states
+from stemdefects.models import artifact, emissions, states
 from stemdefects.training import card, pictures, processes, task, validation
 
 
@@ -35,6 +35,11 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
     return score
 
 
+def _emissions(the_task: task.Task, matched: list) -> list[dict[str, Any]]:
+    """How columns of each state look to the network, for the states of sites over time (`models.emissions`)."""
+    return emissions.measure(matched, the_task.material.site_of_state, the_task.material.ideal_states)
+
+
 def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validator, n_weights) -> None:
     """Score the best weights on fresh images and write the model."""
     at_step, chosen = int(current.step), current
@@ -44,7 +49,8 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         except UserError as error:
             print(f"warning: the best weights are lost ({error}); taking the last ones", file=sys.stderr)
     params = jax.device_get(chosen.ema)
-    calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validator.run(params))
+    validated = validator.run(params)
+    calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validated)
     test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
     result = test.run(params)
     figures = validation.figures(result, the_task, calibration)
@@ -66,7 +72,9 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         sections=sections,
         calibration=calibration,
         confusion=validation.confusion_tables(result, the_task, calibration),
-        record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
+        record=about
+        | {"test": figures, "prior": [float(p) for p in the_task.prior]}
+        | {"emissions": _emissions(the_task, [*validated.matched.values(), *result.matched.values()])},
         card=card.make(cfg, the_task, calibration, figures, about),
     )
     if cfg.training.validation.pictures > 0:
