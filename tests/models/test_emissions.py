@@ -18,7 +18,7 @@ def image(scatter, separation, n, seed, index=0, shift=0.0):
     which = rng.integers(0, 2, n)
     state = np.where(site == 0, np.where(defect, 1, 0), np.where(defect, 3 + which, 2))
     log_prob = np.zeros((n, 5))
-    for s, ideal in ((1, 0), (3, 2), (4, 2)):
+    for s in (1, 3, 4):
         log_prob[:, s] = rng.normal(-3 + shift + separation * (state == s), scatter, n)
     return SimpleNamespace(state=state, site=site, log_prob=log_prob, image=np.full(n, index))
 
