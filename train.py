@@ -8,10 +8,13 @@ def run(cfg: TrainRoot) -> float:
     """Train and return the test score (what a Hydra sweeper maximises)."""
     from hydra.core.hydra_config import HydraConfig
 
+    from stemdefects.training import sweep
     from stemdefects.training.loop import train_and_evaluate
 
-    overrides = list(HydraConfig.get().overrides.task)
-    return train_and_evaluate(cfg, overrides).read_summary()["test_score"]
+    done = train_and_evaluate(cfg, list(HydraConfig.get().overrides.task))
+    score = done.read_summary()["test_score"]
+    sweep.record(done.id, score)
+    return score
 
 
 if __name__ == "__main__":
