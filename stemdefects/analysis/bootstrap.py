@@ -69,8 +69,9 @@ def positive_interval(
     half = stats.t.ppf(0.5 + level / 2, degrees_of_freedom(weights, resampled)) * spread
     if half >= value:
         return (max(value - half, 0.0) if value > 0 else value - half), value + half
-    root = np.sqrt(value)
-    return (root - half / (2 * root)) ** 2, (root + half / (2 * root)) ** 2
+    # upwards from one event more, as the exact interval of a count does; value^2 / spread^2 events were seen
+    root, upper = np.sqrt(value), np.sqrt(value + spread**2 / value)
+    return (root - half / (2 * root)) ** 2, (upper + half / (2 * root)) ** 2
 
 
 def percentile_interval(resampled: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

@@ -74,15 +74,18 @@ def pair_correlation(
     null = np.array([np.sum([counts(random_points(len(g))) for g in groups], 0) for _ in range(n_null)])
     # frames repeat the same defects: the null's scatter is that of one frame's worth of pairs
     single = np.array([counts(random_points(len(groups[0]))) for _ in range(n_null)])
-    mean = np.maximum(null.mean(0), 1e-9)
-    scale = single / np.maximum(single.mean(0), 1e-9)
-    near = edges[1:] <= 1.3 * a
+    possible = null.mean(0) > 0.5  # on a lattice some distances do not occur
+    mean = np.where(possible, null.mean(0), np.nan)
+    scale = single / np.where(possible, np.maximum(single.mean(0), 1e-9), np.nan)
+    near = possible & (edges[1:] <= 1.3 * a)
+    if not near.any():
+        return None
     ratio = seen[near].sum() / mean[near].sum()
     chance = single[:, near].sum(1) / max(single[:, near].sum(1).mean(), 1e-9)
     p = (1 + np.sum(np.abs(chance - 1) >= abs(ratio - 1))) / (1 + n_null)
     return PairCorrelation(
-        (edges[1:] + edges[:-1]) / 2, seen / mean, *np.quantile(scale, [0.025, 0.975], axis=0), 1.3 * a, float(ratio),
-        float(p), len(groups),
+        ((edges[1:] + edges[:-1]) / 2)[possible], (seen / mean)[possible],
+        *np.quantile(scale[:, possible], [0.025, 0.975], axis=0), 1.3 * a, float(ratio), float(p), len(groups),
     )  # fmt: skip
 
 

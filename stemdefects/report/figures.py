@@ -124,9 +124,7 @@ def diffusion(result):
             if np.isfinite(d.low):
                 axes.plot([max(d.low, 0), d.high], [y, y], color=colour, lw=1.4)
                 top = max(top, d.high if method != "paper" else 0)
-            axes.plot(
-                d.D, y, "o", color=colour, ms=4, label=METHOD_NAMES[method].replace("\n", " ") if row == 0 else None
-            )
+            axes.plot(d.D, y, "o", color=colour, ms=4)
             top = max(top, 1.3 * d.D)
     axes.set(
         yticks=range(len(kinds)), yticklabels=kinds, xlabel=f"D ({result.D_unit.replace('^2', '²')})", xlim=(0, top)
