@@ -8,27 +8,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
-from scipy.stats import chi2
 
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
-from stemdefects.labels import fourier_align, fourier_defects, fourier_paper, fourier_residual
+from stemdefects.labels import fourier_align, fourier_certainty, fourier_defects, fourier_paper, fourier_residual
+from stemdefects.labels.fourier_certainty import AMORPHOUS, DISC, HOLE, LATTICE, UNKNOWN
 from stemdefects.labels.fourier_defects import Extrema
 from stemdefects.labels.fourier_lattice import ImageLattice, find_lattice
 from stemdefects.schema import FourierConfig
 
 STATES = ("dark", "bright")
 RECIPES = ("local", "paper")
-UNKNOWN, LATTICE, HOLE, AMORPHOUS = -1, 0, 1, 2
-DISC = 0.42  # radius of what one defect covers, in lattice spacings
-SHADOW = 0.45  # an extremum of the other sign this much weaker than its neighbour is that neighbour's ringing
 ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
-BORDER = 0.25  # of a lattice spacing
-CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
-CROWD = 4
+MUCH_REST = 1.4  # spread of the residual, of the noise expected
 TOO_MUCH = 0.12  # of the crystal covered by labels
 FEW = 5
 
@@ -138,7 +130,7 @@ def label(
         regions = np.zeros_like(regions)
         level = cfg.threshold
     else:
-        defects, unsure = _sorted_out(found, level, regions, spacing)
+        defects, unsure = fourier_certainty.sorted_out(found, level, regions, spacing)
     if not len(defects.z):
         strongest = f"{np.abs(found.z).max():.1f}" if len(found.z) else f"below {level - cfg.unsure:.1f}"
         raise UserError(
@@ -146,7 +138,7 @@ def label(
             f"{level:.1f} times above the noise, the strongest is {strongest}; take more frames "
             "(labels.fourier.n_frames) or accept more false alarms (labels.fourier.false_alarms)"
         )
-    warnings += _label_warnings(defects, crystal, spacing, where)
+    warnings += _label_warnings(defects, crystal, spacing, single[0].excess, where)
     yx = np.stack([
         fourier_align.local_shift(p.phase, parts[0].phase, s, lattice.vectors_px, defects.yx)
         for p, s in zip(parts, shift, strict=True)
@@ -155,14 +147,18 @@ def label(
     levels = np.array([fourier_defects.threshold(cfg.false_alarms, float(frames[0].size), s.roughness) for s in single])
     sure = np.ones(yx.shape[:2], bool)
     if cfg.recipe == "local":
-        sure = _still_there(z_frames, defects, yx, levels) & ~_crowded(defects, spacing)
+        sure = fourier_certainty.still_there(z_frames, defects, yx, levels) & ~fourier_certainty.crowded(
+            defects, spacing
+        )
     per_frame = np.zeros((len(frames), *regions.shape), np.int8)
     for t, s in enumerate(shift):
         moved = ndimage.shift(regions.astype(np.float32), s, order=0, mode="constant", cval=UNKNOWN)
         per_frame[t] = moved.astype(np.int8)
         if cfg.recipe == "local":
-            stray = _only_here(z_frames[t], yx[t], levels[t], spacing)
-            cover(per_frame[t], np.concatenate([unsure_yx[t], yx[t][~sure[t]], stray]), DISC * spacing, UNKNOWN)
+            stray = fourier_certainty.only_here(z_frames[t], yx[t], levels[t], spacing)
+            fourier_certainty.cover(
+                per_frame[t], np.concatenate([unsure_yx[t], yx[t][~sure[t]], stray]), DISC * spacing, UNKNOWN
+            )
     first = parts[0]
     smooth = ndimage.gaussian_filter(mean, 0.6 * sigma)
     steps = {"frame": frames[0], "periodic": first.periodic, "z": together.z, "order": order, "residual": mean}
@@ -218,16 +214,24 @@ def _lattice_warnings(lattice, parts, alignment, indices, where) -> list[str]:
     return warnings
 
 
-def _label_warnings(defects: Extrema, crystal: np.ndarray, spacing: float, where: str) -> list[str]:
+def _label_warnings(defects: Extrema, crystal: np.ndarray, spacing: float, excess: float, where: str) -> list[str]:
+    warnings = []
+    if excess > MUCH_REST:
+        warnings.append(
+            f"{where}: what does not repeat is {excess:.1f} times what counting electrons explains: very many defects, "
+            "more than one crystal, or a scan that is not steady; only what stands out of it is labelled"
+        )
     covered = len(defects.z) * np.pi * (DISC * spacing) ** 2 / max(crystal.sum(), 1)
     if covered > TOO_MUCH:
-        return [
+        warnings.append(
             f"{where}: labels cover {covered:.0%} of the crystal; so many defects leave no lattice to compare with, or "
             "the frame holds more than one crystal"
-        ]
+        )
     if len(defects.z) < FEW:
-        return [f"{where}: only {len(defects.z)} defect(s) to learn from; take more frames (labels.fourier.n_frames)"]
-    return []
+        warnings.append(
+            f"{where}: only {len(defects.z)} defect(s) to learn from; take more frames (labels.fourier.n_frames)"
+        )
+    return warnings
 
 
 def _regions(order: np.ndarray, parts: fourier_residual.Residual) -> np.ndarray:
@@ -238,72 +242,9 @@ def _regions(order: np.ndarray, parts: fourier_residual.Residual) -> np.ndarray:
     return np.where(order < ORDER_LOST, lost, np.where(order < ORDER_KEPT, UNKNOWN, LATTICE)).astype(np.int8)
 
 
-def _sorted_out(found: Extrema, level: float, regions: np.ndarray, spacing: float) -> tuple[Extrema, Extrema]:
-    """(labelled, unsure) of all extrema: ringing of strong neighbours, the border and the rest of the frame are not."""
-    size = np.abs(found.z)
-    cell = np.clip(np.rint(found.yx).astype(int), 0, np.array(regions.shape) - 1)
-    sure = (size >= level) & (regions[tuple(cell.T)] == LATTICE)
-    # at the border part of a column is missing, and fly-back and filling bend what is left
-    sure &= ((found.yx > BORDER * spacing) & (found.yx < np.array(regions.shape) - 1 - BORDER * spacing)).all(1)
-    distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
-    other = np.sign(found.z)[:, None] != np.sign(found.z)[None]
-    sure &= ~((distance < 1.3 * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
-    return found.take(sure), found.take(~sure)
-
-
 def _paper(frame: np.ndarray, lattice: ImageLattice, cfg: FourierConfig) -> Extrema:
     filtered = fourier_paper.low_pass(frame, lattice, cfg.low_pass)
     return fourier_paper.components(filtered, cfg.threshold, cfg.threshold)
-
-
-def _still_there(z: np.ndarray, defects: Extrema, yx: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """(N, L) bool: the defect is in this frame beyond doubt.
-
-    A defect that looks the same in all frames is in each of them, even where one frame could not show it. One that
-    changes (it hopped, healed, a hole opened) counts only in frames that show it by themselves.
-
-    z: (N, H, W) significance of each frame; yx: (N, L, 2); levels: (N,) thresholds of single frames.
-    """
-    here = np.sign(defects.z) * np.stack([
-        ndimage.map_coordinates(m, p.T, order=1, mode="nearest") for m, p in zip(z, yx, strict=True)
-    ])  # fmt: skip
-    if len(z) == 1:
-        return np.ones(here.shape, bool)
-    # sub-pixel places cost a few per cent of a strong defect: that is no change
-    spread = np.sqrt(1 + (0.12 * here.mean(0)) ** 2)
-    changing = (((here - here.mean(0)) / spread) ** 2).sum(0) > chi2.ppf(1 - CHANGED, len(z) - 1)
-    return ~changing | (here > levels[:, None])
-
-
-def _crowded(defects: Extrema, spacing: float) -> np.ndarray:
-    """(L,) bool: one of `CROWD` or more dark neighbours, which are a hole and no point defects."""
-    near = cKDTree(defects.yx).query_pairs(1.3 * spacing, output_type="ndarray")
-    near = near[(defects.z[near] < 0).all(1)] if len(near) else near.reshape(0, 2)
-    n = len(defects.z)
-    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), (n, n))
-    group = connected_components(graph, directed=False)[1]
-    return np.bincount(group)[group] >= CROWD
-
-
-def _only_here(z: np.ndarray, yx: np.ndarray, level: float, spacing: float) -> np.ndarray:
-    """(m, 2) what this frame shows beyond doubt although the frames together do not."""
-    found = fourier_defects.extrema(z, level, DISC * spacing)
-    if not len(found.z):
-        return found.yx
-    distance = np.linalg.norm(found.yx[:, None] - yx[None], axis=2).min(1)
-    return found.yx[distance > DISC * spacing]
-
-
-def cover(regions: np.ndarray, yx: np.ndarray, radius: float, value: int) -> None:
-    """Write `value` into the discs of `radius` px around `yx` (n, 2), in place."""
-    reach = int(np.ceil(radius))
-    grid = np.arange(-reach, reach + 1)
-    offsets = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
-    for centre in yx:
-        places = np.rint(centre).astype(int) + offsets
-        near = np.linalg.norm(places - centre, axis=1) <= radius
-        inside = ((places >= 0) & (places < np.array(regions.shape))).all(1)
-        regions[tuple(places[near & inside].T)] = value
 
 
 def _bumps(shape: tuple[int, int], yx: np.ndarray, flat_px: float, outer_px: float) -> np.ndarray:

@@ -26,12 +26,14 @@ class Significance:
     """The matched-filtered residual in units of its own noise.
 
     z: (H, W) standard normal where there is only noise; roughness: root of the determinant of the covariance of its
-    gradient, 1/px2 (how many independent places there are); sigma_px: width of the filter.
+    gradient, 1/px2 (how many independent places there are); sigma_px: width of the filter; excess: spread of the filtered residual, in units of what counting electrons
+    would give it (defects everywhere make it large).
     """
 
     z: np.ndarray
     roughness: float
     sigma_px: float
+    excess: float
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,10 @@ def significance(
     use = weight > 0.5
     if not use.any():
         use = np.ones_like(use)
+    excess = MAD * float(np.median(np.abs(z[use])))
     z = z / _scale_in_cell(z, phase, use)
     z = _unskewed(z, use)
-    return Significance((z * np.sqrt(weight)).astype(np.float32), _roughness(z, use), sigma_px)
+    return Significance((z * np.sqrt(weight)).astype(np.float32), _roughness(z, use), sigma_px, excess)
 
 
 def _scale_in_cell(z: np.ndarray, phase: np.ndarray, use: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal import bragg
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
-from stemdefects.labels import fourier
+from stemdefects.labels import fourier_certainty
 from stemdefects.labels.fourier import DISC, LATTICE, UNKNOWN, MovieLabels
 from stemdefects.labels.fourier_sampler import Columns
 from stemdefects.labels.prevalence import state_prior
@@ -69,7 +69,7 @@ def crystal_columns(
         at = np.clip(np.rint(points).astype(int), 0, np.array(regions.shape[1:]) - 1)
         # the column is there all the same, where only its state is not known; what fits no state says nothing at all
         sure[t] = fits & (regions[t][tuple(at.T)] == LATTICE)
-        fourier.cover(regions[t], points[~fits], DISC * labels.lattice.spacing_px, UNKNOWN)
+        fourier_certainty.cover(regions[t], points[~fits], DISC * labels.lattice.spacing_px, UNKNOWN)
     state = np.where(certain, state, UNSTATED)
     return (
         Columns(moved, site.astype(np.int32), state.astype(np.int32), sure),

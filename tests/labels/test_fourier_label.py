@@ -163,7 +163,7 @@ def test_warnings(cfg):
     assert any("to learn from" in w for w in few.warnings)
     crowded = np.where(rng.random(len(yx)) < 0.35, 1.0, 10.0)
     full = fourier.label(expose(rng, yx, crowded)[None], cfg)
-    assert any("labels cover" in w for w in full.warnings)
+    assert any("times what counting electrons explains" in w for w in full.warnings)
     other, other_height, _, _ = scene(rng, vectors=VECTORS @ np.array([[0.97, 0.26], [-0.26, 0.97]]))
     grains = expose(rng, yx, height)
     grains[:, 80:] = expose(rng, other, other_height)[:, 80:]
