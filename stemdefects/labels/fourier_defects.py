@@ -26,8 +26,8 @@ class Significance:
     """The matched-filtered residual in units of its own noise.
 
     z: (H, W) standard normal where there is only noise; roughness: root of the determinant of the covariance of its
-    gradient, 1/px2 (how many independent places there are); sigma_px: width of the filter; excess: spread of the filtered residual, in units of what counting electrons
-    would give it (defects everywhere make it large).
+    gradient, 1/px2 (how many independent places there are); sigma_px: width of the filter; excess: spread of the
+    filtered residual, in units of what counting electrons would give it (defects everywhere make it large).
     """
 
     z: np.ndarray
@@ -72,7 +72,7 @@ def significance(
 
     variance: expected, of one pixel; phase: (2, H, W) place in the unit cell; weight: 0 where nothing is known.
     """
-    inverse = weight / variance
+    inverse = weight / np.maximum(variance, 1e-6 * max(float(variance.max()), 1e-30))  # 0 where nothing was seen
     filtered = ndimage.gaussian_filter(residual * inverse, sigma_px, mode="constant")
     # the squared kernel is again a Gaussian, sqrt(2) narrower, and 1 / (4 pi sigma^2) high in sum
     noise = ndimage.gaussian_filter(inverse, sigma_px / np.sqrt(2), mode="constant") / (4 * np.pi * sigma_px**2)
