@@ -41,7 +41,7 @@ def run(cfg: AnalyzeRoot) -> Path:
 
         result = pipeline.analyse(
             found, cfg.analysis, material, movie, truth, cfg.seed,
-            lambda frames: tqdm(frames, desc="linking", unit="frame", leave=False),
+            lambda items, what: tqdm(items, desc=what, leave=False),
         )  # fmt: skip
         title = f"Defects in {Path(found.source).name}"
         page = output.write(result, the_run.analysis_dir, title, config.to_yaml(cfg), tracker)

@@ -180,6 +180,21 @@ def sample_paths(observed, P, C, start, rng) -> np.ndarray:
     return path
 
 
+def interval(samples: np.ndarray, axis: int = 0, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of probabilities from their samples: quantiles of the Beta distribution with the samples' mean and
+    spread.
+
+    The marginals of a transition matrix are close to Beta, and two moments are steadier than the few samples in a tail.
+    """
+    from scipy import stats
+
+    mean, variance = samples.mean(axis), np.maximum(samples.var(axis), 1e-14)
+    mean = np.clip(mean, 1e-9, 1 - 1e-9)
+    size = np.maximum(mean * (1 - mean) / variance - 1, 1e-3)
+    tails = 0.5 - level / 2, 0.5 + level / 2
+    return tuple(stats.beta.ppf(q, mean * size, (1 - mean) * size) for q in tails)
+
+
 def path_counts(path: np.ndarray, size: int) -> np.ndarray:
     """Transitions in paths (B, N, L) of states, -1 outside: (B, S, S)."""
     a, b = path[..., :-1], path[..., 1:]

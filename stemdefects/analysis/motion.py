@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stemdefects.analysis import diffusion, hopping, linking, tracks
+from stemdefects.analysis import diffusion, hopping, lattice_sites, linking, tracks
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.schema import AnalysisConfig
@@ -68,7 +68,7 @@ def lattice_vectors(found: Detections, some: tracks.Tracks, a: float) -> tuple[n
             vectors = np.median(values, 0).reshape(2, 2) * found.scale
             if abs(np.linalg.det(vectors)) > 0.3 * a**2:
                 return vectors, "the frames' own lattice"
-    guess = hopping.lattice_from_steps(some, a) if some.n_tracks else None
+    guess = lattice_sites.lattice_from_steps(some, a) if some.n_tracks else None
     if guess is None:
         return None, "there are fewer than 10 steps of about a lattice constant"
     vectors, score = guess

@@ -10,11 +10,12 @@ import numpy as np
 
 from stemdefects.analysis import (
     classes,
+    comparison,
     drift,
     kinetics,
-    lattice_drift,
     linking,
     motion,
+    registration,
     space,
     states,
     switching,
@@ -24,7 +25,6 @@ from stemdefects.analysis import (
 from stemdefects.analysis import truth as truths
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
-from stemdefects.errors import UserError
 from stemdefects.schema import AnalysisConfig
 
 ALL = motion.ALL
@@ -85,7 +85,7 @@ def analyse(
         movie: the source movie, for pictures and Bragg phases; None: the table alone is used.
         truth: of a simulated movie, to compare with.
         seed: of every resampling.
-        progress: tqdm, or None for silence.
+        progress: `progress(items, what)` wraps a long loop in a bar; None for silence.
 
     Returns:
         `Analysis`. Parts that the data cannot support are left out, and `notes` says why.
@@ -95,11 +95,11 @@ def analyse(
     notes = list(found.notes)
     a = _lattice_constant(found, material, notes)
     gate = cfg.linking.gate_nm if cfg.linking.gate_nm and found.length_unit == "nm" else cfg.linking.gate_lattice * a
-    moved = _drift(found, cfg, a, material, movie, notes)
+    moved = registration.register(found, cfg, a, material, movie, notes)
     clock("drift")
     corrected = found.yx - moved.yx[found.rows["frame"]] if len(found.rows) else found.yx
     sites = _sites(found, material)
-    links = _link(found, corrected, gate, cfg, sites, progress)
+    links = _link(found, corrected, gate, cfg, sites, _named(progress, "linking"))
     found.rows["track"] = links.track
     linked = tracks.build(links.track, found.rows["frame"], _times(found), corrected, found.rows["sigma_nm"])
     clock("linking")
@@ -118,13 +118,17 @@ def analyse(
     clock("diffusion")
     _space(result, rng)
     clock("space")
-    _transitions(result, rng, progress)
+    _transitions(result, rng, _named(progress, "sampling transitions"))
     clock("transitions")
     if truth is not None:
-        _compare(result)
+        comparison.compare(result)
         clock("truth")
     result.timings = clock.parts
     return result
+
+
+def _named(progress, what: str):
+    return None if progress is None else lambda items: progress(items, what)
 
 
 class _Clock:
@@ -162,74 +166,6 @@ def _lattice_constant(found: Detections, material, notes) -> float:
         f"pixel size."
     )
     return guess
-
-
-def _drift(found: Detections, cfg: AnalysisConfig, a: float, material, movie, notes) -> drift.Drift:
-    method = cfg.drift.method
-    if method not in ("auto", "table", "bragg", "points", "none"):
-        raise UserError(f"analysis.drift.method={method}: there are auto, table, bragg, points, none")
-    if method == "none" or found.n_frames < 2:
-        return drift.none(found.n_frames)
-    if method in ("auto", "table"):
-        stored = _stored_drift(found)
-        if stored is not None:
-            return stored
-        if method == "table":
-            notes.append("The table holds no drift; it was taken from the point pattern.")
-    # the config is in nm; a table in pixels is scaled by its lattice
-    scale = 1.0 if found.length_unit == "nm" else a / 0.3153
-    sigma = np.nanmedian(found.rows["sigma_nm"]) if np.isfinite(found.rows["sigma_nm"]).any() else 0.0
-    radius = min(max(cfg.drift.radius_nm * scale, 3.5 * sigma if found.length_unit == "nm" else 0), 0.45 * a)
-    result = drift.from_points(
-        found.rows["frame"], found.yx, found.n_frames, radius, cfg.drift.max_step_nm * scale,
-        found.rows["kind"], cfg.drift.min_points,
-    )  # fmt: skip
-    if method in ("auto", "bragg"):
-        vectors = _lattice_px(found, material, movie) if movie is not None and result.method == "points" else None
-        if vectors is not None:
-            result = lattice_drift.from_movie(movie, vectors, result, found.scale)
-        elif method == "bragg":
-            notes.append("No drift from Bragg phases (no movie, no lattice or no detections to number it by).")
-    if result.note:
-        notes.append(result.note)
-    return result
-
-
-def _lattice_px(found: Detections, material, movie) -> np.ndarray | None:
-    """Lattice vectors (2, 2) in px: the table's, else fitted to some frames of the movie."""
-    columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
-    if found.frames is not None and set(columns) <= set(found.frames):
-        values = found.frames[columns].to_numpy(float)
-        values = values[np.isfinite(values).all(1)]
-        if len(values):
-            return np.median(values, 0).reshape(2, 2)
-    if material is None:
-        return None
-    from stemdefects.crystal import bragg
-
-    frames = []
-    for number in np.unique(np.linspace(0, len(movie) - 1, 8).astype(int)):
-        try:
-            frames.append(movie.frame(int(number)))
-        except UserError:
-            continue
-    fit = bragg.fit_lattice(np.stack(frames), material.lattice_nm, found.pixel_size_nm) if frames else None
-    return None if fit is None else fit.vectors_px
-
-
-def _stored_drift(found: Detections) -> drift.Drift | None:
-    if found.frames is None or not {"drift_y_px", "drift_x_px"} <= set(found.frames):
-        return None
-    yx = found.frames[["drift_y_px", "drift_x_px"]].to_numpy(float)
-    good = np.isfinite(yx).all(1)
-    if good.sum() < 2 or not np.any(yx[good]):
-        return None
-    frames = np.arange(found.n_frames)
-    where = found.frames["frame"].to_numpy(int)
-    full = np.column_stack([np.interp(frames, where[good], yx[good, k]) for k in range(2)]) * found.scale
-    filled = np.ones(found.n_frames, bool)
-    filled[where[good]] = False
-    return drift.Drift(full - full[0], np.full(found.n_frames, np.nan), filled, "table")
 
 
 def _sites(found: Detections, material) -> np.ndarray | None:
@@ -386,61 +322,3 @@ def _transitions(result: Analysis, rng, progress) -> None:
     )
     result.estimates += more
     result.notes += notes
-
-
-def _compare(result: Analysis) -> None:
-    found, truth = result.found, result.truth
-    radius = result.cfg.truth_radius_nm / found.scale if found.length_unit == "nm" else 0.3 * result.lattice_constant
-    good = np.flatnonzero(~result.counts.skipped)
-    result.scores = truths.score(found.rows, truth.rows, radius, good)
-    kind = truth.attrs.get("mobile_kind", result.motion.headline)
-    if truth.D_nm2_per_s is not None and result.D_unit == "nm^2/s":
-        for method, d in result.motion.results.get(kind, {}).items():
-            result.comparison.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))
-    if found.frame_time_s and "hmm" in result.transitions:
-        result.comparison += _compare_matrix(result, radius)
-    if truth.drift_px is not None:
-        rms, worst = truths.drift_error(result.drift.yx, truth.drift_px, found.scale)
-        result.comparison.append(_against(f"drift error, rms ({found.length_unit})", 0.0, rms, None, None))
-        result.comparison.append(_against(f"drift error, largest ({found.length_unit})", 0.0, worst, None, None))
-
-
-def _compare_matrix(result: Analysis, radius: float) -> list[dict]:
-    """True transition probabilities beside ours, both for the centres that switch in the simulation (others never
-    do)."""
-    truth, found, chain = result.truth, result.found, result.chain
-    expected = switching.true_matrix(truth.attrs, found.frame_time_s)
-    if expected is None or truth.centers is None:
-        return []
-    who = np.isin(truths.identities(found.rows, truth.rows, radius), truth.centers)
-    entry = who[result.tracks.index]
-    switching_tracks = np.bincount(result.tracks.track, np.where(entry, 1, -0.2), result.tracks.n_tracks) > 0
-    centre_tracks = switching_tracks & (result.track_kinds() == result.cfg.transitions.centre)
-    some = result.tracks.select(centre_tracks)
-    cfg = result.cfg.transitions
-    chain = states.build(some, found.rows, cfg.states, cfg.centre, cfg.max_states) if some.n_tracks else None
-    names, matrix = expected
-    if chain is None or not set(names) <= set(chain.names):
-        return []
-    t = switching.hidden(chain, cfg, None, np.random.default_rng(0), found.frame_time_s)
-    out = []
-    for i, j in np.ndindex(*matrix.shape):
-        if i != j:
-            k, m = t.names.index(names[i]), t.names.index(names[j])
-            name = f"P({names[i]} -> {names[j]}) per frame"
-            out.append(_against(name, matrix[i, j], t.P[k, m], t.low[k, m], t.high[k, m]))
-    return out
-
-
-def _against(name, true, value, low, high) -> dict:
-    ok = value is not None and np.isfinite(value)
-    inside = bool(low <= true <= high) if ok and low is not None and np.isfinite(low) and np.isfinite(high) else None
-    clean = [None if v is None or not np.isfinite(v) else float(v) for v in (value, low, high)]
-    return {
-        "quantity": name,
-        "true": float(true),
-        "found": clean[0],
-        "low": clean[1],
-        "high": clean[2],
-        "inside": inside,
-    }

@@ -52,7 +52,7 @@ def hidden(
     P = posterior.P[0]
     value = np.median(P, 0)
     value /= value.sum(1, keepdims=True)
-    low, high = np.quantile(P, [0.025, 0.975], axis=0)
+    low, high = markov.interval(P)
     C = posterior.C[0].mean(0)
     extra = {"posterior": posterior, "confusion": C, "accuracy": float(np.diag(C).mean())}
     extra |= _rates(P, dt)

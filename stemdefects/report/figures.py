@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from stemdefects.report import motion_figures
 from stemdefects.report.style import COLOURS, GREY, colours, pyplot
 
 
@@ -100,90 +101,6 @@ def broom(result):
     return figure
 
 
-METHOD_NAMES = {
-    "cve": "covariance (CVE)", "msd": "MSD, optimal lags", "sites": "lattice-site hidden Markov",
-    "hops": "hop counting", "paper": "published formula",
-}  # fmt: skip
-
-
-def diffusion(result):
-    """D of every kind by every method, with 95% intervals."""
-    kinds = [k for k, methods in result.motion.results.items() if any(np.isfinite(d.D) for d in methods.values())]
-    if not kinds:
-        return None
-    methods = [m for m in METHOD_NAMES if any(m in result.motion.results[k] for k in kinds)]
-    figure, axes = pyplot().subplots(figsize=(6.8, 0.9 + 0.24 * len(kinds) * len(methods)))
-    top = 0
-    for row, kind in enumerate(kinds):
-        for number, method in enumerate(methods):
-            d = result.motion.results[kind].get(method)
-            if d is None or not np.isfinite(d.D):
-                continue
-            y = row + (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
-            colour = COLOURS[number] if method != "paper" else GREY
-            if np.isfinite(d.low):
-                axes.plot([max(d.low, 0), d.high], [y, y], color=colour, lw=1.4)
-                top = max(top, d.high if method != "paper" else 0)
-            axes.plot(d.D, y, "o", color=colour, ms=4)
-            top = max(top, 1.3 * d.D)
-    axes.set(
-        yticks=range(len(kinds)), yticklabels=kinds, xlabel=f"D ({result.D_unit.replace('^2', '²')})", xlim=(0, top)
-    )
-    axes.invert_yaxis()
-    truth = next((c for c in result.comparison if c["quantity"].startswith("D of ")), None)
-    if truth:
-        row = next((k for k, kind in enumerate(kinds) if truth["quantity"].startswith(f"D of {kind} (")), 0)
-        axes.plot([truth["true"]] * 2, [row - 0.45, row + 0.45], color="k", lw=1.2, ls="--", label="true (simulation)")
-    for number, method in enumerate(methods):
-        colour = COLOURS[number] if method != "paper" else GREY
-        axes.plot([], [], "o-", color=colour, ms=4, label=METHOD_NAMES[method])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=3)
-    return figure
-
-
-def msd(result):
-    """Mean squared displacement against lag of the headline kind, with the line of the covariance estimate."""
-    kind = result.motion.headline
-    d = result.motion.results.get(kind, {}).get("msd") if kind else None
-    if d is None or "curve" not in d.extra:
-        return None
-    e, cve = d.extra, result.motion.results[kind]["cve"]
-    figure, axes = pyplot().subplots(figsize=(5.2, 3.4))
-    ok = e["counts"] > 0
-    low, high = np.nanquantile(e["curves"][:, ok], [0.025, 0.975], axis=0)
-    axes.fill_between(e["times"][ok], low, high, color=COLOURS[0], alpha=0.2, lw=0, label="95% (tracks resampled)")
-    axes.plot(e["times"][ok], e["curve"][ok], "o-", ms=3, color=COLOURS[0], label=kind)
-    axes.plot(e["times"][: e["lags"]], e["curve"][: e["lags"]], "o", ms=6, mfc="none", color="k", label="lags used")
-    if np.isfinite(cve.D):
-        t = np.array([0, e["times"][ok][-1]])
-        axes.plot(t, 4 * cve.D * t + 4 * cve.sigma**2, "--", color=COLOURS[1], label="covariance estimate")
-    axes.set(
-        xlabel=f"lag ({result.found.time_unit})",
-        ylabel=f"MSD ({result.found.length_unit}²)",
-        xlim=(0, None),
-        ylim=(0, None),
-    )
-    axes.legend(fontsize=8)
-    return figure
-
-
-def gate_scan(result):
-    """D against the linking gate: where it does not level off, linking is ambiguous."""
-    rows = result.motion.gate_scan
-    if not rows or not np.isfinite([r[1] for r in rows]).any():
-        return None
-    figure, axes = pyplot().subplots(figsize=(5.2, 3.2))
-    a, unit = result.lattice_constant, result.found.length_unit
-    gate, value, low, high = np.array([r[:4] for r in rows], float).T
-    bars = np.nan_to_num([value - low, high - value])
-    axes.errorbar(gate, value, bars, fmt="o-", ms=4, lw=1.2, capsize=2, color=COLOURS[0], label=result.motion.headline)
-    axes.axvline(a, color=GREY, ls=":", label="one lattice constant")
-    axes.axvline(result.gate, color="k", ls="--", lw=1, label="gate used")
-    axes.set(xlabel=f"linking gate ({unit})", ylabel=f"D ({result.D_unit.replace('^2', '²')})", ylim=(0, None))
-    axes.legend(fontsize=8)
-    return figure
-
-
 def transitions(result):
     """Transition matrices side by side, with the half-width of each interval."""
     shown = {name: t for name, t in result.transitions.items() if np.isfinite(t.P).any()}
@@ -260,23 +177,6 @@ def pairs(result):
     return figure
 
 
-def rose(result):
-    """Directions and lengths of the counted hops of the headline kind."""
-    kind = result.motion.headline
-    d = result.motion.results.get(kind, {}).get("hops") if kind else None
-    if d is None or len(d.extra.get("jumps", ())) < 10:
-        return None
-    jumps = d.extra["jumps"]
-    figure = pyplot().figure(figsize=(3.4, 3.4))
-    axes = figure.add_subplot(projection="polar")
-    edges = np.linspace(-np.pi, np.pi, 37)
-    counts, _ = np.histogram(np.arctan2(-jumps[:, 0], jumps[:, 1]), edges)
-    axes.bar((edges[1:] + edges[:-1]) / 2, counts, np.diff(edges), color=COLOURS[0], alpha=0.8)
-    axes.set_title(f"{len(jumps)} hops of {kind}", fontsize=8)
-    axes.tick_params(labelsize=7)
-    return figure
-
-
 def regions(result):
     """Share of the field that is lattice, hole, contaminated or 1T, against time."""
     frames = result.found.frames
@@ -285,7 +185,7 @@ def regions(result):
     if frames is None or not set(names) <= set(frames) or len(frames) < 3:
         return None
     values = frames[list(names)].to_numpy(float)
-    if not np.isfinite(values).any() or np.nanmax(values[:, 1:]) < 0.002:
+    if not np.isfinite(values).any() or np.nansum(values[:, 1:], 1).max() < 0.002:
         return None
     figure, axes = pyplot().subplots(figsize=(5.6, 3.0))
     times = result.found.times[frames["frame"].to_numpy(int)]
@@ -318,6 +218,7 @@ def scores(result):
 
 FIGURES = {
     "scores": scores, "counts": counts, "drift": drift, "trajectories": trajectories, "broom": broom,
-    "classes": class_averages, "diffusion": diffusion, "msd": msd, "gate_scan": gate_scan, "rose": rose,
-    "pairs": pairs, "regions": regions, "transitions": transitions,
+    "classes": class_averages, "diffusion": motion_figures.diffusion, "msd": motion_figures.msd,
+    "gate_scan": motion_figures.gate_scan, "rose": motion_figures.rose, "pairs": pairs, "regions": regions,
+    "transitions": transitions,
 }  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import bootstrap, diffusion, hopping, synthetic, tracks
+from stemdefects.analysis import bootstrap, diffusion, hopping, lattice_sites, synthetic, tracks
 
 D = 5e-4
 
@@ -77,7 +77,7 @@ def test_resting_defects_show_no_motion():
 
 def test_propagator_is_a_distribution_with_the_right_spread():
     vectors = synthetic.hexagonal()
-    steps = hopping.hop_vectors(vectors)
+    steps = lattice_sites.hop_vectors(vectors)
     assert len(steps) == 6
     kernel = hopping.propagator(np.array([0.0, 0.7]), steps)
     assert kernel.sum((1, 2)) == pytest.approx(1)
@@ -91,9 +91,9 @@ def test_site_likelihood_equals_the_sum_over_all_paths():
     rng = np.random.default_rng(3)
     vectors = synthetic.hexagonal()
     t = tracks.from_lists([rng.normal(0, 0.1, (3, 2))], [np.array([0, 1, 3])], 1.0)
-    sites = hopping.assign(t, vectors, 1.0)
+    sites = lattice_sites.assign(t, vectors, 1.0)
     found = hopping.track_log_likelihood(t, sites, 0.4, 0.05)[0]
-    steps = hopping.hop_vectors(sites.vectors)
+    steps = lattice_sites.hop_vectors(sites.vectors)
     kernel = {n: hopping.propagator(np.array([0.4 * n]), steps)[0] for n in (1, 2)}
     density = (1 - hopping.OUTLIER) * np.exp(-(sites.offset**2).sum(-1) / (2 * 0.05**2)) / (2 * np.pi * 0.05**2)
     density += hopping.OUTLIER / abs(np.linalg.det(vectors))
@@ -109,7 +109,7 @@ def test_site_likelihood_equals_the_sum_over_all_paths():
 
 def test_orientation_of_the_lattice_from_hops():
     t = synthetic.hopping_tracks(np.random.default_rng(4), n_tracks=60, angle=0.4)
-    vectors, score = hopping.lattice_from_steps(t, synthetic.A_NM)
+    vectors, score = lattice_sites.lattice_from_steps(t, synthetic.A_NM)
     angle = np.arctan2(*vectors[0])
     assert abs((angle - 0.4 + np.pi / 6) % (np.pi / 3) - np.pi / 6) < 0.05
     assert score > 0.3

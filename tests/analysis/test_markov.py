@@ -67,7 +67,7 @@ def test_gibbs_intervals_cover(missed, joint):
     sets = np.stack([synthetic.chains(rng, P, missed=missed) for _ in range(25)])
     C = None if joint else markov.guess_confusion(3, 0.9)
     samples = markov.gibbs(sets, C, n_samples=120, n_burn=40, rng=rng).P
-    low, high = np.quantile(samples, [0.025, 0.975], axis=1)
+    low, high = markov.interval(samples, axis=1)
     assert ((low <= P) & (high >= P)).mean() > 0.86
     assert np.abs(np.median(samples, 1).mean(0) / P - 1).max() < 0.15
 
