@@ -211,7 +211,7 @@ def _gates(out: Motion, found, corrected, names, a, sites, cfg, rng, unit) -> No
         keep = subjects(again, names, cfg).get(out.headline)
         d = diffusion.cve(again.select(keep), 300, rng) if keep is not None and keep.any() else None
         out.gate_scan.append((gate, d.D, d.low, d.high, d.n_tracks) if d else (gate, np.nan, np.nan, np.nan, 0))
-    scan = np.array([row[:4] for row in out.gate_scan])
+    scan = np.array([row[:4] for row in out.gate_scan], float).reshape(-1, 4)
     wide = scan[(scan[:, 0] >= 1.2 * a) & np.isfinite(scan).all(1)]
     if len(wide) > 1 and wide[:, 2].max() > wide[:, 3].min():
         out.notes.append(

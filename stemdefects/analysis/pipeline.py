@@ -16,6 +16,7 @@ from stemdefects.analysis import (
     linking,
     motion,
     registration,
+    scales,
     space,
     states,
     switching,
@@ -93,7 +94,7 @@ def analyse(
     rng = np.random.default_rng(seed)
     clock = _Clock()
     notes = list(found.notes)
-    a = _lattice_constant(found, material, notes)
+    a = scales.lattice_constant(found, material, notes)
     gate = cfg.linking.gate_nm if cfg.linking.gate_nm and found.length_unit == "nm" else cfg.linking.gate_lattice * a
     moved = registration.register(found, cfg, a, material, movie, notes)
     clock("drift")
@@ -103,7 +104,7 @@ def analyse(
     found.rows["track"] = links.track
     linked = tracks.build(links.track, found.rows["frame"], _times(found), corrected, found.rows["sigma_nm"])
     clock("linking")
-    area = _field_area(found, movie)
+    area = scales.field_area_nm2(found, movie)
     result = Analysis(
         found, cfg, a, gate, moved, linked, links.events, kinetics.count(found, area), truth=truth, notes=notes,
         material=material, movie=movie,
@@ -112,7 +113,7 @@ def analyse(
     _classes(result, seed)
     clock("classes")
     _counts(result, rng)
-    result.motion = motion.run(found, corrected, linked, a, sites, cfg, rng, _dose_per_time(found, cfg))
+    result.motion = motion.run(found, corrected, linked, a, sites, cfg, rng, scales.dose_per_time(found, cfg))
     result.estimates += result.motion.estimates
     result.notes += result.motion.notes
     clock("diffusion")
@@ -144,30 +145,6 @@ def _times(found: Detections) -> np.ndarray:
     return found.times[found.rows["frame"]] if len(found.rows) else np.empty(0)
 
 
-def _lattice_constant(found: Detections, material, notes) -> float:
-    """Lattice constant in the table's length unit; from the material, else a typical distance of neighbours."""
-    if found.length_unit == "nm" and material is not None:
-        return float(material.a_nm)
-    if found.frames is not None and {"a1_y_px", "a1_x_px"} <= set(found.frames):
-        length = np.nanmedian(np.hypot(found.frames["a1_y_px"], found.frames["a1_x_px"]))
-        if np.isfinite(length) and length > 0:
-            return float(length) * found.scale
-    from scipy.spatial import cKDTree
-
-    nearest = []
-    for f in np.unique(found.rows["frame"])[:50]:
-        points = found.yx[found.rows["frame"] == f]
-        if len(points) > 1:
-            nearest.extend(cKDTree(points).query(points, 2)[0][:, 1])
-    guess = float(np.median(nearest)) / 4 if nearest else 10.0
-    notes.append(
-        f"The lattice constant is not known in {found.length_unit}; lengths are judged against a quarter of the median "
-        f"distance of neighbouring defects, {guess:.1f} {found.length_unit}. Set analysis.linking.gate_nm or the "
-        f"pixel size."
-    )
-    return guess
-
-
 def _sites(found: Detections, material) -> np.ndarray | None:
     """Sublattice of each detection by its kind; -1 where the kind is not the material's. None when no kind is."""
     if material is None:
@@ -185,35 +162,6 @@ def _link(found, corrected, gate, cfg, sites, progress) -> linking.Links:
         found.rows["frame"], corrected, gate, cfg.linking.memory, found.rows["kind"],
         sites if cfg.linking.same_site_only else None, cfg.linking.kind_cost, cfg.linking.gap_cost, progress,
     )  # fmt: skip
-
-
-def _dose_per_time(found: Detections, cfg: AnalysisConfig) -> float | None:
-    """Electrons per nm^2 and second, when the dose is known."""
-    if found.frame_time_s is None:
-        return None
-    if cfg.table.dose_e_per_nm2_per_frame:
-        return cfg.table.dose_e_per_nm2_per_frame / found.frame_time_s
-    per_px = found.attrs.get("dose_e_per_px")
-    if per_px and found.pixel_size_nm:
-        return float(per_px) / found.pixel_size_nm**2 / found.frame_time_s
-    return None
-
-
-def _field_area(found: Detections, movie) -> float | None:
-    """Area of the field of view in nm^2; from the movie's size, the table's, else the extent of the detections."""
-    if found.pixel_size_nm is None:
-        return None
-    shape = None
-    if movie is not None:
-        shape = movie.frames.shape[1:] if hasattr(movie.frames, "shape") else np.shape(movie.frames[0])
-    for key in ("source_shape", "frame_shape"):
-        if shape is None and isinstance(found.attrs.get(key), (list, tuple, np.ndarray)):
-            shape = found.attrs[key][-2:]
-    if shape is None:
-        if len(found.rows) < 20:
-            return None
-        shape = [np.ptp(found.rows[c]) for c in ("y_px", "x_px")]
-    return float(shape[0]) * float(shape[1]) * found.pixel_size_nm**2
 
 
 def _purity(result: Analysis) -> None:
