@@ -176,6 +176,17 @@ def unflatten(flat: dict[str, np.ndarray]) -> dict:
     return tree
 
 
+def _plain(value: Any) -> Any:
+    """`value` for JSON: numbers as Python's own, not-a-number as null (JSON has none)."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def weights_id(flat: dict[str, np.ndarray]) -> str:
     """Twelve hex digits of the SHA-256 of the weights: the model's id in defect tables."""
     digest = hashlib.sha256()
@@ -227,8 +238,8 @@ def save(
             "thresholds": {k: float(v) for k, v in calibration.thresholds.items()},
         },
     } | record
-    write_atomically(folder / "model.json", json.dumps(about, indent=2))
-    write_atomically(folder / "confusion.json", json.dumps(confusion, indent=2))
+    write_atomically(folder / "model.json", json.dumps(_plain(about), indent=2))
+    write_atomically(folder / "confusion.json", json.dumps(_plain(confusion), indent=2))
     write_atomically(folder / "README.md", card)
     return about["id"]
 

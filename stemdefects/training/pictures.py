@@ -18,6 +18,26 @@ def decisions(prob: np.ndarray, task: Task, thresholds: dict[str, float]) -> np.
     return np.where(ratio.max(1) >= 1, ratio.argmax(1), -1)
 
 
+def draw_reliability(figures: dict[str, dict], path: Path) -> Path:
+    """PNG of the observed against the stated probability of a defect, a line per dose; returns `path`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", lw=1)
+    for dose, values in figures.items():
+        curve = values["reliability"]
+        seen = np.asarray(curve["weight"]) > 0
+        stated, observed = np.asarray(curve["predicted"])[seen], np.asarray(curve["observed"])[seen]
+        axes.plot(stated, observed, marker="o", ms=4, label=f"{dose} (ECE {values['defect_ece']:.3f})")
+    axes.set(xlabel="stated probability of a defect", ylabel="fraction that are defects", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=8)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    return path
+
+
 def draw(validator: Validator, result: Result, calibration: Calibration, path: Path, n_images: int = 2) -> Path:
     """PNG of the `n_images` images with the most errors at each dose, worst first; returns `path`.
 

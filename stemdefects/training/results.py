@@ -81,6 +81,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         path = run.path / "figures" / "test.png"
         pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
         tracker.image("test", path)
+        tracker.image("calibration", pictures.draw_reliability(figures, run.path / "figures" / "calibration.png"))
     score = validation.score(figures, list(cfg.labels.prior))
     row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
     tracker.log(row | {"test/score": score}, step=at_step)

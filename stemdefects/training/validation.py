@@ -113,7 +113,8 @@ def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, d
     """Per dose: scores per kind at the calibration's thresholds, columns found, position error, calibration error.
 
     Returns {dose: {"kinds": {kind: {f1, precision, recall, best_f1, ap, n}}, "found", "spurious_per_image", "rmse_nm",
-    "sigma_ratio" (rms of error / stated sigma, 1 when honest), "ece", "defect_ece"}}.
+    "sigma_ratio" (rms of error / stated sigma, 1 when honest), "ece", "defect_ece", "reliability" (of the defect score
+    above 0.05, from `scores.reliability`)}}.
     """
     out = {}
     for dose, matched in result.matched.items():
@@ -132,6 +133,7 @@ def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, d
         top = prob[both].max(1)
         defect, is_defect = scores.kind_columns(task.material, prob, matched.state)[scores.GENERIC]
         suspicious = both & (defect > 0.05)
+        curve = scores.reliability(defect[suspicious], is_defect[suspicious], weight[suspicious])
         out[dose] = {
             "kinds": kinds,
             "found": float((weight * both).sum() / max((weight * true).sum(), 1e-12)),
@@ -143,9 +145,8 @@ def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, d
             "ece": scores.calibration_error(
                 scores.reliability(top, prob[both].argmax(1) == matched.state[both], weight[both])
             ),
-            "defect_ece": scores.calibration_error(
-                scores.reliability(defect[suspicious], is_defect[suspicious], weight[suspicious])
-            ),
+            "defect_ece": scores.calibration_error(curve),
+            "reliability": curve,
         }
     return out
 
@@ -163,7 +164,8 @@ def flat(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
     for dose, values in figures.items():
         for kind, numbers in values["kinds"].items():
             row |= {f"{dose}/{kind}/{n}": v for n, v in numbers.items() if n != "n" and np.isfinite(v)}
-        row |= {f"{dose}/{n}": v for n, v in values.items() if n != "kinds" and np.isfinite(v)}
+        single = {n: v for n, v in values.items() if n not in ("kinds", "reliability")}
+        row |= {f"{dose}/{n}": v for n, v in single.items() if np.isfinite(v)}
     return row
 
 

@@ -25,7 +25,7 @@ def saved(tmp_path):
     folder = tmp_path / "model"
     model_id = artifact.save(
         folder, params=params, sections=sections, calibration=calibration,
-        confusion={"doses": {}}, record={"seed": 3}, card="# card",
+        confusion={"doses": {}}, record={"seed": 3, "test": {"f1": np.float32("nan"), "n": np.int64(4)}}, card="# card",
     )  # fmt: skip
     return folder, model_id, model, params
 
@@ -40,7 +40,8 @@ def test_round_trip(saved):
     assert loaded.thresholds == {"V_S": 0.4, "defect": 0.6} and loaded.calibration.temperature == 1.3
     assert loaded.pixel_size_nm == 0.03 and loaded.divisor == 8 and loaded.stride == 2 and loaded.frames == 1
     assert loaded.material.state_names == crystal.load("ws2_mo").state_names
-    assert loaded.record["seed"] == 3
+    assert loaded.record["seed"] == 3 and loaded.record["test"] == {"f1": None, "n": 4}
+    assert "NaN" not in (folder / "model.json").read_text()
     peaks = jax.jit(lambda x: loaded.find_peaks(jax.tree.map(lambda a: a[0], loaded.apply(x)), max_peaks=50))(image)
     assert peaks.state_prob.shape == (50, loaded.material.n_states)
 
