@@ -81,10 +81,20 @@ def cuts(key, cell: jax.Array, spacing: float, broken) -> Cuts:
     fraction = jax.random.uniform(keys[0], (2,), minval=0.03, maxval=0.35)
     level = jax.scipy.stats.norm.ppf(1 - fraction)
     which = jax.random.bernoulli(keys[1], jnp.array([0.75, 0.5])) & broken
-    outlines = jnp.stack([field(k, size, 3 * spacing, 14 * spacing) for k in keys[2:]])
+    outlines = jnp.stack([field(k, size, 4 * spacing, 16 * spacing) for k in keys[2:]])
     y, x = jnp.moveaxis(jnp.clip(jnp.round(cell).astype(jnp.int32), 0, size - 1), -1, 0)
-    hole, patch = (outlines[:, y, x] > level[:, None, None]) & which[:, None, None]
+    hole, patch = (_opened(outlines > level[:, None, None], 0.6 * spacing)[:, y, x]) & which[:, None, None]
     return Cuts(hole, patch & ~hole)
+
+
+def _opened(masks: jax.Array, sigma: float) -> jax.Array:
+    """(n, s, s) bool masks without their small parts: a hole of one cell would be what a vacancy is."""
+
+    def one(mask):
+        core = smooth(mask.astype(jnp.float32), sigma) > 0.9
+        return (smooth(core.astype(jnp.float32), sigma) > 0.04) & mask
+
+    return jax.vmap(one)(masks)
 
 
 def smooth(image: jax.Array, sigma: float) -> jax.Array:
