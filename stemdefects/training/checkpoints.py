@@ -44,7 +44,8 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), values=ocp.args.JsonSave(values)),
-            metrics=None if score is None else {"score": float(score)},
+            # of equal scores the later is kept, on every machine and in every order of saving
+            metrics=None if score is None else {"score": float(score) + 1e-9 * step},
         )
         self._manager.wait_until_finished()
 

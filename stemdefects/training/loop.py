@@ -29,11 +29,10 @@ class Progress:
     seconds: float = 0.0  # spent training, over all sittings
 
     def see(self, score: float, at_step: int) -> None:
-        """Take note of a validation."""
-        if score > self.best_score:
-            self.best_score, self.best_step, self.stale = score, at_step, 0
-        else:
-            self.stale += 1
+        """Take note of a validation; of equal scores the later weights count, but they are no progress."""
+        self.stale = 0 if score > self.best_score else self.stale + 1
+        if score >= self.best_score:
+            self.best_score, self.best_step = score, at_step
 
 
 class Stop:

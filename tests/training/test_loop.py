@@ -17,6 +17,13 @@ def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(trainings
     assert re.search(r"error: training stopped at step \d+: loss .*learning rate \d.*last good: ", errors), errors
 
 
+def test_of_equal_scores_the_later_weights_count_but_patience_runs_out():
+    progress = loop.Progress()
+    for step, score in enumerate([0.1, 0.3, 0.3, 0.2, 0.3], start=1):
+        progress.see(score, step)
+    assert (progress.best_score, progress.best_step, progress.stale) == (0.3, 5, 3)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
