@@ -436,8 +436,8 @@ class ClusteringConfig:
     classes: int | None = None  # null: chosen by BIC and stability
     max_classes: int = 8
     covariance: str = "full"
-    max_patches: int = 4000
-    n_resamples: int = 5
+    max_patches: int = 3000
+    n_resamples: int = 3
     outlier_quantile: float = 0.01
     method: str = "mixture"  # mixture | hdbscan
 

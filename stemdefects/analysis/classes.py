@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from stemdefects.schema import ClusteringConfig
 
 OUTLIER = -1
+STABLE = 0.8  # adjusted Rand index between the whole set's classes and those of random halves
 
 
 @dataclass
@@ -104,8 +105,8 @@ def classify(
 ) -> Classes | None:
     """Group patches (n, h, w) into classes.
 
-    The number of classes is the one of lowest BIC among those whose labels come back when the mixture is fitted to
-    random halves (adjusted Rand index at least 0.8). Returns None with fewer than 30 patches.
+    The number of classes is the one of lowest BIC up to where labels no longer come back when the mixture is fitted to
+    random halves (adjusted Rand index below 0.8). Returns None with fewer than 30 patches.
     """
     from sklearn.decomposition import PCA
     from sklearn.metrics import adjusted_rand_score
@@ -175,7 +176,9 @@ def _mixture(points, train, pool, cfg, seed, rng):
             "classes": k, "bic": float(models[k].bic(points[train])),
             "stability": float(np.mean(again)) if again else 1.0,
         })  # fmt: skip
-    stable = [s for s in scores if s["stability"] >= 0.8] or scores[:1]
+    # past the first number that does not come back, a stable one is chance
+    falls = next((k for k, s in enumerate(scores) if s["stability"] < STABLE), len(scores))
+    stable = scores[: max(falls, 1)]
     chosen = cfg.classes if cfg.classes in models else min(stable, key=lambda s: s["bic"])["classes"]
     for s in scores:
         s["chosen"] = s["classes"] == chosen
