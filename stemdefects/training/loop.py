@@ -82,6 +82,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     if run is None and processes.primary():  # nothing is left behind by a config that cannot train
         run = runs.create(cfg.runs_dir)
         run.write_config(cfg, "train")
+        run.write_summary({"command": results.command()})
     run = processes.same_run(run, cfg)
     writes = processes.primary()
     tracked = tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) if writes else processes.Silent(run)

@@ -3,6 +3,7 @@
 import platform
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +13,13 @@ from stemdefects import devices
 from stemdefects.errors import UserError
 from stemdefects.models import artifact, emissions, states
 from stemdefects.training import card, pictures, processes, task, validation
+
+
+def command() -> str:
+    """What the user typed to start this training, `-` when it was started from Python."""
+    arguments = list(sys.orig_argv)  # Hydra's own are rewritten
+    at = next((i for i, a in enumerate(arguments) if Path(a).name == "train.py"), None)
+    return "-" if at is None else shlex.join(["python", "train.py", *arguments[at + 1 :]])
 
 
 def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
@@ -56,7 +64,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     figures = validation.figures(result, the_task, calibration)
     about: dict[str, Any] = {
         "run": run.id,
-        "command": shlex.join(["python", "train.py", *sys.argv[1:]]) if sys.argv[0].endswith("train.py") else "-",
+        "command": run.read_summary().get("command", "-"),
         "seed": cfg.seed,
         "steps": at_step,
         "images": at_step * cfg.training.batch_size,

@@ -53,6 +53,8 @@ def test_killed_interrupted_and_damaged_run_ends_bit_identical(trainings, undist
     assert expected.keys() == got.keys()
     for name, value in expected.items():
         assert value.tobytes() == got[name].tobytes(), name
+    card = (folder / "model" / "README.md").read_text()
+    assert "training.checkpoint_minutes=0.00001" in card  # the command that began it, not the one that ended it
     assert runs.Run(folder).read_summary()["model_id"] == runs.Run(undisturbed).read_summary()["model_id"]
 
 
