@@ -19,6 +19,7 @@ from stemdefects.io import table
 from stemdefects.models import emissions
 
 RARE = 1e-3  # prevalence below which only measured emissions count
+CLEAR_SEPARATION = 1.5  # scatters between a rare state and the ideal one, in one frame
 MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
 
@@ -92,7 +93,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.n
                     scatters[g].append(scatter)
         shifts.append(shift)
         drifts.append(drift)
-    models = [_emissions(g, scatters[g], setup.model) for g in range(material.n_sites)]
+    models = [_emissions(g, scatters[g], setup.model, prior) for g in range(material.n_sites)]
     rows, change, prevalence = [table.empty(0)], {}, {}
     n, step, margin = len(shifts), settings.window_frames, settings.overlap_frames
     for start in range(0, n, step):
@@ -143,13 +144,25 @@ def _centred(columns: np.ndarray, material: Any) -> tuple[list, list]:
     return features, scatters
 
 
-def _emissions(site: int, scatters: list[np.ndarray], model: Any) -> emissions.Emissions | None:
+def _emissions(site: int, scatters: list[np.ndarray], model: Any, prior: np.ndarray) -> emissions.Emissions | None:
+    """Emissions of a sublattice at the movie's scatter; None where the model has none.
+
+    A rare state that looks nearly like the ideal one is left out: over many frames any unevenness of the sample would
+    turn into it.
+    """
     records = model.record.get("emissions")
     if not records or not scatters:
         return None
     material = model.material
     scatter = np.median(scatters, axis=0)
-    return emissions.fitted(records, site, scatter, material.site_of_state, material.sites[site].ideal)
+    found = emissions.fitted(records, site, scatter, material.site_of_state, material.sites[site].ideal)
+    if found is None:
+        return None
+    away = found.mean - found.mean[0]
+    separation = np.sqrt(np.einsum("kf,fg,kg->k", away, np.linalg.inv(found.covariance[0]), away))
+    keep = (prior[found.states] >= RARE) | (separation >= CLEAR_SEPARATION)
+    keep[0] = True
+    return emissions.Emissions(found.states[keep], found.mean[keep], found.covariance[keep])
 
 
 class _Window:
