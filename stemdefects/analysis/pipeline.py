@@ -177,9 +177,8 @@ def _purity(result: Analysis) -> None:
                                          subject=kind, n=len(p), n_of="detections"))  # fmt: skip
         if share < 0.7:
             result.notes.append(
-                f"By the detector's own probabilities only {100 * share:.0f}% of the {kind} detections are "
-                f"right: counts, "
-                f"motion and states of {kind} are those of a mixture with false ones."
+                f"The detector itself gives its {kind} detections a mean probability of {share:.2f}: if that is "
+                f"calibrated, counts, motion and states of {kind} are those of a mixture with false ones."
             )
 
 
