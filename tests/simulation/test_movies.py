@@ -21,11 +21,14 @@ from stemdefects.simulation.movies import Scene
 
 ROOT = Path(__file__).parents[2]
 WS2 = material.load("ws2_mo")
+SIZE = 96
 
 
 def _small(**movie):
     cfg = config.load_group("simulation", "demo_movie")
-    cfg.view.size_px = [64, 64]
+    cfg.view.size_px = [SIZE, SIZE]
+    cfg.defects.density_at = 0.85
+    cfg.scan.row_jitter_px = cfg.scan.slow_jitter_px = cfg.scan.flyback_px = [0.0, 0.0]
     cfg.movie.n_frames, cfg.movie.block_frames = 7, 3
     cfg.movie.hop_rate_per_s, cfg.movie.drift_px_per_frame = 0.05, [0.8, -0.5]
     for name, value in movie.items():
@@ -43,7 +46,7 @@ def written(tmp_path_factory):
 def test_the_file_keeps_its_contract(written):
     with h5py.File(written) as file:
         n, height, width = file["frames"].shape
-        assert (n, height, width) == (7, 64, 64) and file["frames"].chunks == (1, 64, 64)
+        assert (n, height, width) == (7, SIZE, SIZE) and file["frames"].chunks == (1, SIZE, SIZE)
         for name in ("pixel_size_nm", "frame_time_s", "dose_e_per_px", "source"):
             assert name in file["frames"].attrs
         truth = file["truth"]
@@ -71,7 +74,7 @@ def test_rows_states_events_and_pictures_tell_one_story(written):
     for number in range(7):
         here = rows[rows["frame"] == number]
         place = sites + drift[number]
-        inside = ((place > 2) & (place < 61)).all(1)
+        inside = ((place > 2) & (place < SIZE - 3)).all(1)
         defective = np.flatnonzero((kinds[states[number]] >= 0) & inside)
         for slot in defective:  # every defect has its row, within relaxation, jitter and flyback of its site
             near = here[np.hypot(here["y_px"] - place[slot, 0], here["x_px"] - place[slot, 1]) < 2.0]
@@ -84,7 +87,7 @@ def test_rows_states_events_and_pictures_tell_one_story(written):
         quiet = ~np.isin(np.arange(len(state)), changed)
         assert np.array_equal(before[quiet], states[number][quiet])
         metal = here[np.isin(here["kind"], [b"V_W"])]
-        for row in metal[(metal["y_px"] > 3) & (metal["y_px"] < 60) & (metal["x_px"] > 3) & (metal["x_px"] < 60)]:
+        for row in metal[(metal["y_px"] > 3) & (metal["y_px"] < SIZE - 4) & (metal["x_px"] > 3) & (metal["x_px"] < SIZE - 4)]:
             y, x = round(float(row["y_px"])), round(float(row["x_px"]))
             assert frames[number][y - 1 : y + 2, x - 1 : x + 2].mean() < np.percentile(frames[number], 50)
 
@@ -102,7 +105,7 @@ def test_tracks_move_by_single_hops_of_the_lattice(written):
     lengths = np.array(lengths)
     rest, moved = lengths[lengths < 0.1], lengths[lengths >= 0.1]
     assert len(rest) > 20 and rest.max() < 0.09
-    assert len(moved) > 3
+    assert len(moved) > 2
     whole = np.sqrt([1, 3, 4, 7, 9, 12, 13]) * WS2.a_nm
     assert np.abs(moved[:, None] - whole).min(1).max() < 0.09
 
@@ -120,7 +123,7 @@ def test_orientations_are_bonds_of_the_centre(written):
             expected = np.deg2rad(30.0 + 120.0 * float(center["orientation"]))
             assert abs(np.angle(np.exp(1j * (way - expected)))) < 0.5
             checked += 1
-    assert checked > 3
+    assert checked > 2
 
 
 def test_the_same_seed_gives_the_same_movie_whatever_the_block_size():
@@ -152,7 +155,7 @@ def test_tiff_movies_have_their_truth_beside_them(tmp_path):
     import tifffile
 
     path = files.write_movie(tmp_path / "movie.tif", WS2, _small(n_frames=3), seed=3, progress=False)
-    assert tifffile.imread(path).shape == (3, 64, 64)
+    assert tifffile.imread(path).shape == (3, SIZE, SIZE)
     table = (tmp_path / "movie_truth.csv").read_text().splitlines()
     assert table[0].split(",") == list(DEFECT_DTYPE.names) and len(table) > 10
     truth = json.loads((tmp_path / "movie_truth.json").read_text())
