@@ -3,15 +3,15 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stemdefects.crystal.bragg import fit_lattice
 from stemdefects.errors import UserError
+from stemdefects.inference import align, movie_sites
 from stemdefects.inference import calibration as calibrating
-from stemdefects.inference import movie_sites
 from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, find_defects
 from stemdefects.inference.engine import Engine, FrameOutput
 from stemdefects.inference.spool import Block
@@ -35,6 +35,7 @@ class Setup:
     rules: Rules
     indices: np.ndarray
     frame_time_s: float | None
+    recent: dict[int, np.ndarray | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
 
     @property
     def n_blocks(self) -> int:
@@ -243,10 +244,25 @@ def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
 
 
 def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
-    try:
-        return movie.frame(index)[None]
-    except FrameError as error:
-        return error
+    """Frame `index` as (T, H, W) with its aligned neighbours, or what is wrong with it."""
+    half = setup.model.frames // 2
+    frames: list[np.ndarray | FrameError | None] = []
+    for i in range(index - half, index + half + 1):
+        if not 0 <= i < len(movie):
+            frames.append(None)
+            continue
+        if i not in setup.recent:
+            while len(setup.recent) > 2 * half:
+                setup.recent.pop(next(iter(setup.recent)))
+            try:
+                setup.recent[i] = movie.frame(i)
+            except FrameError as error:
+                setup.recent[i] = error
+        frames.append(setup.recent[i])
+    if isinstance(frames[half], FrameError):
+        return frames[half]
+    usable = [None if isinstance(frame, FrameError) else frame for frame in frames]
+    return align.stack(usable, setup.reference_px)
 
 
 def _reference(setup: Setup, samples: np.ndarray, lattice_nm: np.ndarray) -> np.ndarray | None:
@@ -254,7 +270,7 @@ def _reference(setup: Setup, samples: np.ndarray, lattice_nm: np.ndarray) -> np.
     guess = np.array(setup.calibration.vectors_px)
     for sample in samples:
         single = fit_lattice(sample, lattice_nm, setup.calibration.lattice_nm, search=1.15)
-        output = setup.engine(sample[None, None])[0]
+        output = setup.engine(np.stack([sample] * setup.model.frames)[None])[0]
         start = guess if single is None else single.vectors_px
         found = find_defects(
             output, setup.model.material, setup.rules, start, setup.calibration.pixel_size_nm / output.scale

@@ -96,9 +96,10 @@ class DefectTable:
     """Detections of one movie.
 
     rows: (n,) of `DEFECT_DTYPE`; frames: (n_frames,) of `FRAME_DTYPE`, possibly empty; patches: (n, 32, 32) normalised
-    intensities around each row, or None; over_time: rows of the same kind from all frames of the movie together (the
-    state of each lattice site, see inference/over_time.py), or None; attrs: schema_version, units, pixel_size_nm, frame_time_s, calibration,
-    source, source_sha256, model_id, material, config, ... (plain values; dicts and lists are kept as JSON).
+    intensities around each row, or None; attrs: schema_version, units, pixel_size_nm, frame_time_s, calibration,
+    source, source_sha256, model_id, material, config, ... (plain values; dicts and lists are kept as JSON); over_time:
+    rows of the same kind from all frames of the movie together (the state of each lattice site, see
+    inference/over_time.py), or None.
     """
 
     rows: np.ndarray

@@ -33,19 +33,18 @@ def hexagonal_frames(n, shape, pixel_nm=0.03):
     return rng.poisson(3 * np.exp(np.sum(waves, 0)), (n, *shape)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
+def save_model(folder, n_frames=1):
+    """A small network with random weights as a model folder."""
     import jax
 
     from stemdefects.models import artifact
 
     material = config.load_group("material", "ws2_mo")
-    model = dataclasses.replace(config.load_group("model", "unet_small"), **SMALL)
+    model = dataclasses.replace(config.load_group("model", "unet_small"), **SMALL, frames=n_frames)
     network = artifact.build(model, artifact.crystal.from_config(material))
     side = artifact.divisor(model)
-    params = jax.device_get(network.init(jax.random.key(3), np.zeros((1, side, side, 1), np.float32)))
+    params = jax.device_get(network.init(jax.random.key(3), np.zeros((1, side, side, n_frames), np.float32)))
     n_states = len(material.states)
-    folder = tmp_path_factory.mktemp("model")
     artifact.save(
         folder,
         params=params,
@@ -57,6 +56,11 @@ def model_dir(tmp_path_factory):
         confusion={}, record={}, card="tiny",
     )  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +193,17 @@ def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_
     assert b.over_time is None and b.n_frames == a.n_frames and b.pixel_size_nm == a.pixel_size_nm
     assert len(a) == len(b)
     for name in ("y_px", "x_px", "score"):
+        np.testing.assert_allclose(a.rows[name], b.rows[name], atol=1e-3)
+
+
+def test_a_model_of_three_frames_sees_its_neighbours_whatever_the_blocks(movie_file, tmp_path):
+    model = save_model(tmp_path, n_frames=3)
+    common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
+    a = api.detect(movie_file, model, block_frames=2, frames="0:8", **common)
+    b = api.detect(movie_file, model, block_frames=5, frames="0:8", **common)
+    assert a.frames["quality"].tolist() == [0, 0, 0, 0, movies.CONSTANT, 0, movies.NOT_FINITE, 0]
+    assert len(a) == len(b) > 20
+    for name in ("frame", "y_px", "x_px", "score"):
         np.testing.assert_allclose(a.rows[name], b.rows[name], atol=1e-3)
 
 
