@@ -18,6 +18,7 @@ from scipy import fft, ndimage
 MIN_PERIODS = 5.0  # lattice spacings across the frame, at least
 MAX_FREQUENCY = 0.45  # cycles per px
 MIN_SNR = 12.0  # of the weakest of the shortest reciprocal vectors, in units of the ring's mean power
+SMOOTHING_PX = 1.0
 TOLERANCE = 0.09  # of a partner's distance, where it is looked for
 
 
@@ -47,18 +48,23 @@ def reciprocal(vectors: np.ndarray) -> np.ndarray:
 
 
 def shells(lattice_nm: np.ndarray, n_shells: int = 3) -> list[np.ndarray]:
-    """Integer (h, k) of the reciprocal vectors, one of each +- pair, in shells of equal length; shortest first."""
+    """Integer (h, k) of the reciprocal vectors, one of each +- pair, in shells of equal length; shortest first.
+
+    The first shell spans the plane: in a crystal of low symmetry it holds vectors of several lengths.
+    """
     hk = np.array([(h, k) for h in range(-3, 4) for k in range(-3, 4) if (h, k) > (0, 0)])
     length = np.linalg.norm(hk @ reciprocal(lattice_nm), axis=1)
     order = np.argsort(length, kind="stable")
     groups: list[list[int]] = []
     for i in order:
-        if groups and length[i] < 1.01 * length[groups[-1][0]]:
+        if groups and length[i] < 1.03 * length[groups[-1][-1]]:
             groups[-1].append(int(i))
         elif len(groups) < n_shells:
             groups.append([int(i)])
         else:
             break
+        if len(groups) == 2 and np.linalg.matrix_rank(hk[groups[0]]) < 2:
+            groups[0] += groups.pop()
     return [hk[group] for group in groups]
 
 
@@ -93,6 +99,8 @@ def fit_lattice(
 
 def apply_window(image: np.ndarray) -> np.ndarray:
     """`image` without its mean, extremes clipped (a bright impurity rings through the whole transform), Hann window."""
+    # smoothed first: clipping shall take impurities out, not the tail of the shot noise
+    image = ndimage.gaussian_filter(image, SMOOTHING_PX)
     window = [np.hanning(n + 2)[1:-1].astype(np.float32) for n in image.shape]
     sample = image[:: max(1, image.shape[0] // 256), :: max(1, image.shape[1] // 256)]
     low, high = np.quantile(sample, (0.01, 0.97))

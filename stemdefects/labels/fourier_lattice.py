@@ -8,14 +8,13 @@ is fitted below a bin. Nothing is assumed about symmetry.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
 from stemdefects.crystal import bragg
 from stemdefects.errors import UserError
 
 TOLERANCE_BINS = 1.2  # how far from its integer place a peak may lie
 MAX_INDEX = 4
-SMOOTHING_PX = 1.0
 MIN_PEAKS = 2
 BLIND_SNR = 18.0  # of two of them: without a crystal to compare with, more is asked than `bragg.MIN_SNR`
 N_PROPOSERS = 16  # strongest peaks, from which pairs are taken
@@ -66,8 +65,7 @@ def find_lattice(frames: np.ndarray, where: str = "image") -> ImageLattice:
             f"{int(np.ceil(2 * bragg.MIN_PERIODS / bragg.MAX_FREQUENCY))} px and {bragg.MIN_PERIODS:g} lattice periods "
             "are needed"
         )
-    # smoothed first, so that clipping takes impurities out and not the shot noise's own tail
-    windowed = np.stack([bragg.apply_window(ndimage.gaussian_filter(frame, SMOOTHING_PX)) for frame in frames])
+    windowed = np.stack([bragg.apply_window(frame) for frame in frames])
     ratio = np.mean([bragg.whitened(np.abs(fft.rfft2(frame)) ** 2) for frame in windowed], axis=0)
     threshold, certain = (1 + (snr - 1) / np.sqrt(len(frames)) for snr in (bragg.MIN_SNR, BLIND_SNR))
     peaks = bragg.candidates(ratio, low, bragg.MAX_FREQUENCY, threshold)
