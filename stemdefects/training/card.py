@@ -1,5 +1,6 @@
 """The model card: `model/README.md`."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,21 @@ def score_table(figures: dict[str, dict[str, Any]], kinds: list[str], what: str 
         cells = [_number(figures[d]["kinds"][kind][what]) for d in doses]
         lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _origin(cfg: schema.TrainRoot) -> tuple[str, str]:
+    """Where the training images came from, and what follows from it."""
+    if cfg.labels.source == "movie":
+        start = f" and simulation={cfg.simulation.name}, started from {cfg.training.init}" if cfg.training.init else ""
+        return f"labels={cfg.labels.name} from {Path(str(cfg.input)).name}{start}", (
+            "Made for this movie: other samples, doses, blurs or samplings are outside what it has seen. Its scores\n"
+            "are against labels from the movie's own Fourier analysis, which miss what is too faint for it."
+        )
+    return f"simulated, simulation={cfg.simulation.name}", (
+        "Trained on simulation only. At doses, blurs or samplings outside `config.yaml`'s ranges the scores do not\n"
+        "hold. A single V_S in a single frame of a typical movie is beyond what one frame tells; use several frames, or\n"
+        "look at tracks."
+    )
 
 
 def make(
@@ -49,6 +65,10 @@ def make(
         quality.append(f"| {label} | " + " | ".join(_number(f[key] * scale, digits) for f in figures.values()) + " |")
     thresholds = ", ".join(f"{k} {v:.2f}" for k, v in calibration.thresholds.items())
     frames = "one frame" if cfg.model.frames == 1 else f"{cfg.model.frames} aligned frames, answers for the middle one"
+    sets = ", ".join(
+        f"{n}: {d:g} incident e/px" if d > 0 else f"{n}: held-out parts of the movie" for n, d in doses.items()
+    )
+    source, limits = _origin(cfg)
     return f"""# {material.name}: {cfg.model.name}, {frames}
 
 Finds the columns of {material.name} in HAADF-STEM images, their state, sub-pixel position with its uncertainty, and the
@@ -56,13 +76,13 @@ region they are in. {about["n_weights"] / 1e6:.2f} M weights, sampling {cfg.mode
 
     {about["command"]}
 
-Run {about["run"]}, seed {about["seed"]}, {about["steps"]} steps, {about["images"]:,} simulated images
-(simulation={cfg.simulation.name}), {about["seconds"] / 60:.1f} minutes on {about["hardware"]}, {about["versions"]}.
+Run {about["run"]}, seed {about["seed"]}, {about["steps"]} steps, {about["images"]:,} images
+({source}), {about["seconds"] / 60:.1f} minutes on {about["hardware"]}, {about["versions"]}.
 
 ## Scores
 
-On {cfg.training.validation.images} simulated images per dose that served neither for training nor for choosing
-thresholds ({", ".join(f"{n}: {d:g} incident e/px" for n, d in doses.items())}). A detection counts when it lies within
+On {cfg.training.validation.images} images per set that served neither for training nor for choosing thresholds
+({sets}). A detection counts when it lies within
 {cfg.training.validation.radius_nm} nm of the true column. Precision is stated for these prevalences: {prior}.
 
 F1 at the model's thresholds:
@@ -83,6 +103,5 @@ Thresholds on the posterior (chosen on the validation images): {thresholds}. Tem
 
 ## Limits
 
-Trained on simulation only. At doses, blurs or samplings outside `config.yaml`'s ranges the scores do not hold. A single
-V_S in a single frame of a typical movie is beyond what one frame tells; use several frames, or look at tracks.
+{limits}
 """

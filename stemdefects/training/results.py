@@ -98,6 +98,6 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     )
     tracker.artifact("model", "model", run.model_dir)
     kinds = [k for k in cfg.labels.prior if k in the_task.material.kind_names] + ["defect"]
-    print(f"\nF1 on fresh simulated images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
+    print(f"\nF1 on fresh images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
     print(card.score_table(figures, kinds))
     print(f"model {model_id}: {run.model_dir}", flush=True)
