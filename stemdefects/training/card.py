@@ -34,8 +34,8 @@ def _origin(cfg: schema.TrainRoot) -> tuple[str, str]:
         )
     return f"simulated, simulation={cfg.simulation.name}", (
         "Trained on simulation only. At doses, blurs or samplings outside `config.yaml`'s ranges the scores do not\n"
-        "hold. A single V_S in a single frame of a typical movie is beyond what one frame tells; use several frames, or\n"
-        "look at tracks."
+        "hold. A single V_S in a single frame of a typical movie is beyond what one frame tells; use several frames,\n"
+        "or look at tracks."
     )
 
 
