@@ -74,7 +74,7 @@ def measure(options: dict, variant) -> dict:
     make = jax.jit(jax.vmap(lambda k: the_task.example(k)[:2]))
     keys = jax.random.split(key, cfg.training.batch_size)
     frames, targets = make(keys)
-    weight = np.asarray(the_task.class_weight, np.float32)
+    weight = jax.numpy.asarray(the_task.class_weight, np.float32)
 
     def loss(params, frames, targets):
         parts = losses.sums(the_task.exact_apply(params, frames), targets, the_task.mask, weight)
