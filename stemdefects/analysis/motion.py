@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -113,6 +113,7 @@ def run(
     if out.headline:
         _gates(out, found, corrected, names, a, sites, cfg, rng, unit)
         _windows(out, some, chosen[out.headline], found, cfg, rng, unit)
+        _honest_headline(out, a)
     return out
 
 
@@ -177,11 +178,7 @@ def _report(out: Motion, kind, unit, found, cfg, dose_per_time) -> None:
 
 def _disagreement(out: Motion, kind, unit) -> None:
     """A note when trustworthy estimators have intervals that do not meet."""
-    usable = {
-        name: d for name, d in out.results[kind].items()
-        if name in ("cve", "msd", "sites") and np.isfinite(d.low) and not (name == "sites" and "cannot be "
-        "told" in d.warning)
-    }  # fmt: skip
+    usable = _usable(out.results[kind])
     if len(usable) < 2:
         return
     lowest, highest = (pick(usable, key=lambda k: usable[k].D) for pick in (min, max))
@@ -221,6 +218,36 @@ def _gates(out: Motion, found, corrected, names, a, sites, cfg, rng, unit) -> No
             "D is no "
             "better than this range."
         )
+
+
+def _honest_headline(out: Motion, a: float) -> None:
+    """Where gates or estimators contradict each other, the headline's interval is the range of them all, not one's
+    own."""
+    ranges = [(d.low, d.high) for d in _usable(out.results[out.headline]).values()]
+    gates = [row[2:4] for row in out.gate_scan if row[0] >= 1.2 * a and np.isfinite(row[3])]
+    if not _apart(ranges) and not _apart(gates):
+        return
+    low = max(min(r[0] for r in ranges + gates), 0.0)
+    high = max(r[1] for r in ranges + gates)
+    for k, e in enumerate(out.estimates):
+        if e.headline and e.value is not None:
+            out.estimates[k] = replace(
+                e, low=float(low), high=float(high), method=f"{e.method}, range over gates and estimators",
+                warning="Not determined by these data beyond this range: gates or estimators contradict each other.",
+            )  # fmt: skip
+
+
+def _usable(methods: dict) -> dict:
+    """The estimators whose interval means something here."""
+    return {
+        name: d for name, d in methods.items()
+        if name in ("cve", "msd", "sites") and np.isfinite(d.low) and "cannot be told" not in d.warning
+    }  # fmt: skip
+
+
+def _apart(ranges) -> bool:
+    """Whether some two of the intervals do not meet."""
+    return len(ranges) > 1 and max(r[0] for r in ranges) > min(r[1] for r in ranges)
 
 
 def _windows(out: Motion, some, keep, found, cfg, rng, unit) -> None:

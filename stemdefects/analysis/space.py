@@ -73,7 +73,8 @@ def pair_correlation(
     seen = np.sum([counts(g) for g in groups], 0)
     null = np.array([np.sum([counts(random_points(len(g))) for g in groups], 0) for _ in range(n_null)])
     # frames repeat the same defects: the null's scatter is that of one frame's worth of pairs
-    single = np.array([counts(random_points(len(groups[0]))) for _ in range(n_null)])
+    typical = int(np.median([len(g) for g in groups]))
+    single = np.array([counts(random_points(typical)) for _ in range(n_null)])
     possible = null.mean(0) > 0.5  # on a lattice some distances do not occur
     mean = np.where(possible, null.mean(0), np.nan)
     scale = single / np.where(possible, np.maximum(single.mean(0), 1e-9), np.nan)

@@ -98,9 +98,10 @@ def _cards(result) -> str:
         unit = {"1": "", "nm^2/s": "nm²/s"}.get(e.unit, e.unit)
         interval = f"{number(e.low)} to {number(e.high)}" if e.low is not None else "no interval"
         name = f"{e.quantity}, {e.subject}" if e.subject else e.quantity
+        label = "contradictory, between" if "range over gates" in e.method else "95%:"
         cards.append(
             f'<div class="card"><span>{html.escape(name)}</span><b>{number(e.value)} {html.escape(unit)}</b>'
-            f"<span>95%: {interval}</span></div>"
+            f"<span>{label} {interval}</span></div>"
         )
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 

@@ -54,12 +54,15 @@ def test_small_gates_lose_D(cfg):
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published detections are not here")
 def test_published_detections(cfg):
+    cfg.diffusion.gate_scan_lattice = [0.6, 1.25, 1.5, 2.5]
     found = detections.read(PUBLISHED, cfg.table)
     result = pipeline.analyse(found, cfg, material.load("ws2_mo"))
     assert len(found.rows) == 7986 and result.found.n_frames == 100
     assert 0.7 < np.hypot(*result.drift.yx[-1]) < 1.6  # about 1 nm is stated
     assert {"hmm", "pooled", "paper"} <= set(result.transitions)
     assert any("depends on the linking gate" in n for n in result.notes)
+    headline = next(e for e in result.estimates if e.headline and e.quantity == "D")
+    assert "range over gates" in headline.method and headline.high > 2.5 * headline.value
     for e in result.estimates:
         assert e.value is None or np.isfinite(e.value)
 
