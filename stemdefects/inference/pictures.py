@@ -22,6 +22,8 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         tables["all frames together"] = found.over_time
     starts = {name: np.searchsorted(rows["frame"], np.arange(len(movie) + 1)) for name, rows in tables.items()}
     written = []
+    for old in [*folder.glob("*.png"), *folder.glob("*.gif")]:  # of another movie
+        old.unlink()
 
     def annotated(index: int, width: int) -> np.ndarray:
         image = movie.frame(index)
