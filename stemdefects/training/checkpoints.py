@@ -24,13 +24,20 @@ class Checkpoints:
         from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 
         self.folder = Path(folder).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
         best = keep.BestN(get_metric_fn=lambda m: m["score"], n=1, keep_checkpoints_without_metrics=False)
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="alone"
+        )
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(NEWEST), best]),
                 enable_async_checkpointing=False,
                 cleanup_tmp_directories=True,
+                create=False,
+                # with several processes this one alone saves, and must not wait for the others
+                multiprocessing_options=alone,
             ),
         )
 
