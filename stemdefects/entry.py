@@ -82,7 +82,8 @@ def prepare_arguments(arguments: list[str], schema_class: type, aliases: dict[st
         key = aliases.get(key, key)
         if not key.startswith("hydra") and "@" not in key and key not in groups:
             config.check_key(key.replace("/", "."), schema_class)
-            prefix = prefix or "++"  # what exists is said by the schema, not by what the YAML files happen to set
+            if "/" not in key:  # a group inside a group (analysis/clustering=paper) is chosen, not set
+                prefix = prefix or "++"  # what exists is said by the schema, not by what the YAML files happen to set
         if verbatim and not (sweeping and "," in value):
             value = _quoted(value)
         prepared.append(f"{prefix}{key}={value}")

@@ -84,12 +84,13 @@ def test_command_line(tmp_path):
     frame, yx, _ = synthetic.movie_points(rng, 12, 15, 6.0)
     rows = synthetic.defect_rows(frame, yx, 0.03)
     pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]}).to_csv(tmp_path / "t.csv")
-    units = ("analysis.table.pixel_size_nm=0.03", "analysis.table.frame_time_s=2")
+    units = ("analysis.table.pixel_size_nm=0.03", "analysis.table.frame_time_s=2", "analysis/clustering=paper")
     done = run_analyze(f"table={tmp_path / 't.csv'}", f"runs_dir={tmp_path / 'runs'}", *units)
     assert done.returncode == 0, done.stderr
     assert "D of defect" in done.stdout and "report:" in done.stdout
     run = next((tmp_path / "runs").iterdir())
     assert (run / "analysis" / "report.html").exists() and (run / "summary.json").exists()
+    assert "features: raw" in (run / "config.yaml").read_text()
 
 
 def test_bad_input_is_one_line(tmp_path):
