@@ -209,6 +209,12 @@ def _counts(result: Analysis, rng) -> None:
         result.estimates.append(estimate(
             "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
             "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
+        k = kinetics.growth_rate(counts.times, series, rng=rng)
+        if np.isfinite(k[0]):
+            result.estimates.append(estimate(
+                "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block "
+                "bootstrap", subject=kind,
+                n=t.n_frames, n_of="frames"))  # fmt: skip
         if counts.area_nm2 is not None and np.isfinite(counts.area_nm2).any():
             d = kinetics.trend(counts.times, series / counts.area_nm2, rng=rng)
             result.estimates.append(estimate(

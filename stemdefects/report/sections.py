@@ -62,7 +62,7 @@ def _truth(result) -> str:
 
 def _counts(result) -> str:
     text = _sentences(result, lambda e: e.quantity == "count per frame")
-    rest = _sentences(result, lambda e: e.quantity in ("change of the count", "density"))
+    rest = _sentences(result, lambda e: e.quantity in ("change of the count", "exponential growth rate", "density"))
     return text + (f"<details><summary>densities and changes</summary>{rest}</details>" if rest else "")
 
 
