@@ -2,26 +2,22 @@
 
 Two passes over the blocks of an inference. The first puts the frames onto one numbering of sites (`registration`); the
 second smooths the states of the sites in overlapping windows (`over_time`), so that memory does not grow with the
-movie. A heavy or missing neighbour changes how a column looks: columns with the same neighbours are compared with each
-other, most of them being ideal.
+movie.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.inference import over_time
-from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, bond_table, complexes
 from stemdefects.inference.registration import FrameSites, Registrar
+from stemdefects.inference.site_columns import centred, frames, posterior
+from stemdefects.inference.site_window import RARE, Window
 from stemdefects.inference.spool import Block
 from stemdefects.io import table
 from stemdefects.models import emissions
 
-RARE = 1e-3  # prevalence below which only measured emissions count
 CLEAR_SEPARATION = 1.5  # scatters between a rare state and the ideal one, in one frame
-MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
-MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
 
 
 class Result(NamedTuple):
@@ -39,56 +35,20 @@ class Result(NamedTuple):
         return {"over_time_change_per_frame": self.change_per_frame, "over_time_prevalence": self.prevalence}
 
 
-def column_dtype(n_states: int) -> np.dtype:
-    """One column on a lattice site. score: log probability of each state as the network was trained, less that of the
-    ideal state."""
-    return np.dtype([
-        ("frame", "i4"), ("cell", "i2", 2), ("site", "i1"), ("y_px", "f4"), ("x_px", "f4"), ("sigma_px", "f4"),
-        ("score", "f2", n_states),
-    ])  # fmt: skip
-
-
-def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarray:
-    """The columns of a frame that sit on lattice sites and outside excluded regions, as `column_dtype`."""
-    columns, material = found.columns, model.material
-    excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
-    use = found.sites.on_lattice & ~excluded
-    columns = columns.take(use)
-    packed = np.zeros(len(columns.site), column_dtype(material.n_states))
-    packed["frame"], packed["cell"], packed["site"] = frame, found.sites.cell[use], columns.site
-    packed["y_px"], packed["x_px"], packed["sigma_px"] = columns.y_px, columns.x_px, columns.sigma_px
-    log_prob = np.log(np.maximum(columns.state_prob, 1e-30))
-    raw = model.calibration.temperature * (log_prob - np.asarray(model.calibration.log_prior_shift))
-    ideal = material.ideal_states[columns.site]
-    raw = raw - raw[np.arange(len(raw)), ideal][:, None]
-    own = material.site_of_state[None] == columns.site[:, None]
-    packed["score"] = np.where(own, np.clip(raw, -emissions.CLIP, emissions.CLIP), -emissions.CLIP)
-    return packed
-
-
-def posterior(score: np.ndarray, site: np.ndarray, model: Any) -> np.ndarray:
-    """(n, S) state posteriors back from packed scores."""
-    own = model.material.site_of_state[None] == site[:, None]
-    logit = score.astype(np.float32) / model.calibration.temperature + np.asarray(model.calibration.log_prior_shift)
-    logit = np.where(own, logit, -np.inf)
-    weight = np.exp(logit - logit.max(1, keepdims=True))
-    return weight / weight.sum(1, keepdims=True)
-
-
 def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.ndarray) -> Result:
     """Both passes. read: block number -> `Block` (called twice for each); setup: `stream.Setup`; prior: (S,)."""
     material, settings = setup.model.material, setup.settings.over_time
     pixel = setup.calibration.pixel_size_nm
     registrar = Registrar(prior, material.site_of_state, pixel, settings.max_step_nm)
     shifts, drifts, scatters = [], [], [[] for _ in material.sites]
-    for frame in _frames(read, range(n_blocks)):
+    for frame in frames(read, range(n_blocks)):
         shift, drift = np.zeros(2, int), np.full(2, np.nan)
         if len(frame.columns):
             site = frame.columns["site"].astype(int)
             prob = posterior(frame.columns["score"], site, setup.model)
             seen = FrameSites(frame.columns["cell"].astype(int), site, prob, frame.lattice[:2], frame.lattice[2])
             shift, drift = registrar.add(seen)
-            for g, scatter in enumerate(_centred(frame.columns, material)[1]):
+            for g, scatter in enumerate(centred(frame.columns, material)[1]):
                 if scatter is not None:
                     scatters[g].append(scatter)
         shifts.append(shift)
@@ -98,7 +58,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.n
     n, step, margin = len(shifts), settings.window_frames, settings.overlap_frames
     for start in range(0, n, step):
         low, high = max(0, start - margin), min(n, start + step + margin)
-        window = _Window(read, setup, low, high, np.array(shifts))
+        window = Window(read, setup, low, high, np.array(shifts))
         fits = window.fit(models, prior)
         rows.append(window.rows(fits, start, min(start + step, n)))
         for g, found in fits.items():
@@ -111,37 +71,6 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.n
         {name: float(np.mean(v)) for name, v in change.items()},
         {name: float(np.mean(v)) for name, v in prevalence.items()},
     )
-
-
-class _Frame(NamedTuple):
-    columns: np.ndarray
-    lattice: np.ndarray
-    row: np.void
-
-
-def _frames(read: Callable[[int], Block], numbers: Any) -> Iterator[_Frame]:
-    for number in numbers:
-        block = read(number)
-        starts = np.searchsorted(block.columns["frame"], block.frames["frame"])
-        ends = np.searchsorted(block.columns["frame"], block.frames["frame"], side="right")
-        for i, row in enumerate(block.frames):
-            yield _Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row)
-
-
-def _centred(columns: np.ndarray, material: Any) -> tuple[list, list]:
-    """Per sublattice: log-ratios (n, F) less those of the frame's ideal columns, and their scatter (F,) or None."""
-    features, scatters = [], []
-    for g, site in enumerate(material.sites):
-        states = emissions.ordered_states(g, material.site_of_state, site.ideal)
-        mine = columns["score"][columns["site"] == g][:, states[1:]].astype(np.float32)
-        if len(mine) < MIN_CENTRE or len(states) < 2:
-            features.append(mine)
-            scatters.append(None)
-            continue
-        middle, scatter = emissions.centre(mine)
-        features.append(mine - middle)
-        scatters.append(scatter)
-    return features, scatters
 
 
 def _emissions(site: int, scatters: list[np.ndarray], model: Any, prior: np.ndarray) -> emissions.Emissions | None:
@@ -163,189 +92,3 @@ def _emissions(site: int, scatters: list[np.ndarray], model: Any, prior: np.ndar
     keep = (prior[found.states] >= RARE) | (separation >= CLEAR_SEPARATION)
     keep[0] = True
     return emissions.Emissions(found.states[keep], found.mean[keep], found.covariance[keep])
-
-
-class _Window:
-    """Sites seen in frames [low, high), as arrays over time."""
-
-    def __init__(self, read: Callable[[int], Block], setup: Any, low: int, high: int, shifts: np.ndarray):
-        self.setup, self.low, self.high, self.shifts = setup, low, high, shifts
-        size = setup.settings.block_frames
-        blocks = range(low // size, -(-high // size))
-        first = blocks.start * size
-        self.frames = list(_frames(read, blocks))[low - first : high - first]
-        material = setup.model.material
-        keys = [
-            np.column_stack([f.columns["cell"] + shifts[low + t], f.columns["site"]]) for t, f in enumerate(self.frames)
-        ]
-        counts = [len(k) for k in keys]
-        self.keys, index = np.unique(np.concatenate(keys).reshape(-1, 3), axis=0, return_inverse=True)
-        self.index = np.split(index.ravel(), np.cumsum(counts)[:-1])
-        shape = (len(self.frames), len(self.keys))
-        self.seen = np.zeros(shape, bool)
-        self.place = np.full((*shape, 2), np.nan, np.float32)
-        self.sigma = np.full(shape, np.nan, np.float32)
-        self.states = {
-            g: emissions.ordered_states(g, material.site_of_state, s.ideal) for g, s in enumerate(material.sites)
-        }
-        for t, frame in enumerate(self.frames):
-            i = self.index[t]
-            self.seen[t, i] = True
-            self.place[t, i, 0], self.place[t, i, 1] = frame.columns["y_px"], frame.columns["x_px"]
-            self.sigma[t, i] = frame.columns["sigma_px"]
-
-    def fit(self, models: list[emissions.Emissions | None], prior: np.ndarray) -> dict[int, over_time.Fit]:
-        """Posteriors of the sites of each sublattice; states of `self.states`."""
-        setup = self.setup
-        weight = setup.settings.over_time.evidence_weight
-        fits: dict[int, over_time.Fit] = {}
-        centred = [_centred(frame.columns, setup.model.material) for frame in self.frames]
-        for g in self.states:
-            mine = np.flatnonzero(self.keys[:, 2] == g)
-            if not len(mine) or len(self.states[g]) < 2:
-                continue
-            place = np.full(len(self.keys), -1)
-            place[mine] = np.arange(len(mine))
-            if models[g] is not None:
-                self.states[g] = models[g].states
-            states = self.states[g]
-            likelihood = np.ones((len(self.frames), len(mine), len(states)), np.float32)
-            around = self._surroundings(g, mine, fits)
-            usual = self._usual(g, place, around, centred)
-            for t, frame in enumerate(self.frames):
-                here = frame.columns["site"] == g
-                sites = place[self.index[t][here]]
-                if centred[t][1][g] is None:
-                    continue
-                features = centred[t][0][g] - usual[around[t, sites]]
-                if models[g] is not None:
-                    log_likelihood = models[g].log_likelihood(features)
-                else:
-                    prob = posterior(frame.columns["score"][here], frame.columns["site"][here], setup.model)
-                    ratio = np.log(np.maximum(prob[:, states], 1e-12) / np.maximum(prior[states], 1e-9))
-                    log_likelihood = _modest(ratio - ratio[:, :1], features, centred[t][1][g])
-                    # of states it hardly ever saw the network's opinion is not worth adding up
-                    log_likelihood[:, prior[states] < RARE] = -over_time.WORST
-                likelihood[t, sites] = over_time.likelihood(log_likelihood, weight)
-            fits[g] = over_time.fit(likelihood, prior[states])
-        return fits
-
-    def _surroundings(self, g: int, mine: np.ndarray, fits: dict[int, over_time.Fit]) -> np.ndarray:
-        """(T, n) int: which of the different surroundings a site has, by the states of its bonded neighbours on
-        sublattices that are known already; 0: the ideal crystal or nothing known."""
-        code = np.zeros((len(self.frames), len(mine)), np.int64)
-        if not fits:
-            return code
-        material = self.setup.model.material
-        state = np.zeros((len(self.frames), len(self.keys) + 1), np.int64)  # 0: ideal; the last: no such site
-        for other, found in fits.items():
-            called = np.where(found.posterior.max(-1) > 0.5, found.posterior.argmax(-1), 0)
-            state[:, np.flatnonzero(self.keys[:, 2] == other)] = np.append(0, self.states[other][1:] + 1)[called]
-        number = {tuple(key): i for i, key in enumerate(self.keys.tolist())}
-        steps = [tuple(step) for step in bond_table(material)[g].tolist() if step[2] in fits]
-        nowhere = len(self.keys)
-        neighbours = [
-            [number.get((a + i, b + j, other), nowhere) for i, j, other in steps]
-            for a, b, _ in self.keys[mine].tolist()
-        ]
-        neighbours = np.array(neighbours, int).reshape(len(mine), len(steps))
-        around = np.sort(state[:, neighbours], axis=-1)  # which neighbour it is does not matter
-        for k in range(len(steps)):
-            code = code * (material.n_states + 1) + around[..., k]
-        return np.unique(np.append(0, code), return_inverse=True)[1][1:].reshape(code.shape)
-
-    def _usual(self, g: int, place: np.ndarray, around: np.ndarray, centred: list) -> np.ndarray:
-        """(n surroundings, F) where the log-ratios of most columns with these surroundings lie."""
-        features, codes, sites = [], [], []
-        for t, frame in enumerate(self.frames):
-            if centred[t][1][g] is not None:
-                at = place[self.index[t][frame.columns["site"] == g]]
-                features.append(centred[t][0][g])
-                codes.append(around[t, at])
-                sites.append(at)
-        n_features = max(len(self.states[g]) - 1, 1) if not features else features[0].shape[1]
-        usual = np.zeros((around.max(initial=0) + 1, n_features), np.float32)
-        if features:
-            features, codes, sites = (np.concatenate(x) for x in (features, codes, sites))
-            for code in range(1, len(usual)):
-                here = codes == code
-                if here.sum() >= MIN_CENTRE and len(np.unique(sites[here])) >= MIN_SITES:
-                    usual[code] = np.median(features[here], 0)
-        return usual
-
-    def rows(self, fits: dict[int, over_time.Fit], start: int, stop: int) -> np.ndarray:
-        """Rows of the frames [start, stop): defective sites, where they are or, if missed, where they should be."""
-        setup, material = self.setup, self.setup.model.material
-        settings = setup.settings.over_time
-        kind_of_state = np.asarray(material.kind_of_state)
-        names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
-        kind = np.full((stop - start, len(self.keys)), -1)
-        best = np.zeros(kind.shape, np.float32)
-        defect = np.zeros(kind.shape, np.float32)
-        inner = slice(start - self.low, stop - self.low)
-        for g, found in fits.items():
-            mine = self.keys[:, 2] == g
-            part = found.posterior[inner][:, :, 1:]
-            kind[:, mine] = kind_of_state[self.states[g][1:]][part.argmax(-1)]
-            best[:, mine], defect[:, mine] = part.max(-1), part.sum(-1)
-        near = _near(self.seen, settings.max_gap_frames)[inner]
-        basis = np.array([s.position for s in material.sites])
-        expected, spread = self._expected(basis)
-        height, width = setup.engine.frame_shape
-        edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
-        out = [table.empty(0)]
-        for t in range(stop - start):
-            window_t = t + start - self.low
-            frame = self.frames[window_t]
-            if np.isnan(frame.lattice).any():
-                continue
-            place = np.where(self.seen[window_t][:, None], self.place[window_t], expected[window_t])
-            inside = (place >= edge).all(1) & (place[:, 0] <= height - 1 - edge) & (place[:, 1] <= width - 1 - edge)
-            called = np.flatnonzero((best[t] >= settings.threshold) & near[t] & inside)
-            rows = table.empty(len(called))
-            rows["frame"], rows["time_s"] = frame.row["frame"], frame.row["time_s"]
-            rows["y_px"], rows["x_px"] = place[called].T
-            rows["y_nm"], rows["x_nm"] = place[called].T * setup.calibration.pixel_size_nm
-            sigma = np.where(self.seen[window_t][called], self.sigma[window_t][called], spread)
-            rows["sigma_nm"] = sigma * setup.calibration.pixel_size_nm
-            rows["score"], rows["kind_prob"] = np.minimum(defect[t, called], 1), np.minimum(best[t, called], 1)
-            rows["kind"] = names[kind[t, called]]
-            if len(called):
-                states = np.array([k.state for k in material.kinds])[kind[t, called]]
-                rows["complex"], rows["orientation"] = complexes(
-                    self.keys[called, :2], self.keys[called, 2], states, material
-                )
-            out.append(rows)
-        return np.concatenate(out)
-
-    def _expected(self, basis: np.ndarray) -> tuple[np.ndarray, float]:
-        """(T, N, 2) where each site should be: on the frame's lattice, off by as much as it usually is."""
-        expected = np.full(self.place.shape, np.nan, np.float32)
-        for t, frame in enumerate(self.frames):
-            if not np.isnan(frame.lattice).any():
-                cell = self.keys[:, :2] - self.shifts[self.low + t]
-                expected[t] = (cell + basis[self.keys[:, 2]]) @ frame.lattice[:2] + frame.lattice[2]
-        offset = np.where(self.seen[..., None], self.place - expected, np.nan)
-        count = np.maximum(self.seen.sum(0), 1)[:, None]
-        expected += (np.nansum(offset, 0) / count)[None]
-        rest = np.where(self.seen[..., None], self.place - expected, np.nan)
-        return expected, float(np.sqrt(np.nanmean(rest**2))) if self.seen.any() else 0.0
-
-
-def _modest(ratio: np.ndarray, features: np.ndarray, scatter: np.ndarray) -> np.ndarray:
-    """(n, K) log-likelihood ratios to the ideal state, taken down where the bulk of the columns speaks for a defect.
-
-    Of Gaussians of equal width the ideal columns' log-ratio has the mean -variance / 2. A network that says more of all
-    columns would, frame after frame, turn the whole crystal into defects. Never taken up.
-    """
-    natural = features - scatter**2 / 2
-    return np.concatenate([ratio[:, :1], np.minimum(ratio[:, 1:], natural)], axis=1)
-
-
-def _near(seen: np.ndarray, gap: int) -> np.ndarray:
-    """(T, N) bool: seen within `gap` frames."""
-    near = seen.copy()
-    for step in range(1, gap + 1):
-        near[step:] |= seen[:-step]
-        near[:-step] |= seen[step:]
-    return near

@@ -18,7 +18,7 @@ from stemdefects.io.runs import write_atomically
 
 class Block(NamedTuple):
     """Results of consecutive frames: rows of the defect table, their patches, rows of the frame table; and, where the
-    frames are looked at together later, the columns on lattice sites and the lattices (`movie_sites`)."""
+    frames are looked at together later, the columns on lattice sites and the lattices (`site_columns`)."""
 
     number: int
     rows: np.ndarray

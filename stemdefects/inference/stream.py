@@ -10,7 +10,7 @@ import numpy as np
 
 from stemdefects.crystal.bragg import fit_lattice
 from stemdefects.errors import UserError
-from stemdefects.inference import align, movie_sites
+from stemdefects.inference import align, site_columns
 from stemdefects.inference import calibration as calibrating
 from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, find_defects
 from stemdefects.inference.engine import Engine, FrameOutput
@@ -172,7 +172,7 @@ def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.nd
     pixel = setup.calibration.pixel_size_nm
     all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
     material = setup.model.material
-    all_columns = [np.zeros(0, movie_sites.column_dtype(material.n_states))]
+    all_columns = [np.zeros(0, site_columns.column_dtype(material.n_states))]
     lattices = np.full((len(work.indices), 3, 2), np.nan)
     for i, found in enumerate(results):
         row = frames[i : i + 1]
@@ -192,7 +192,7 @@ def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.nd
             row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
             lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
             if setup.keeps_columns:
-                all_columns.append(movie_sites.pack(found, int(work.indices[i]), setup.model, setup.rules))
+                all_columns.append(site_columns.pack(found, int(work.indices[i]), setup.model, setup.rules))
         else:
             row["note"] = b"no lattice found"
         all_rows.append(rows)
