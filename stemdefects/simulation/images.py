@@ -125,9 +125,11 @@ def project(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_p
     x = jnp.concatenate([crystal.x_px, crystal.extra_x_px]) + drift_px[1]
     y, x = scan.distort(conditions.scan, y, x, height)
     jitter = scan.rows(key, conditions.scan, height)
+    y, x, jitter = jax.lax.optimization_barrier((y, x, jitter))
     spectrum = probe.spread(y, x, jnp.concatenate([signal, extra]), stage.table)
     spectrum = spectrum * probe.transfer(conditions.probe, stage.table, conditions.pixel_size_nm)
     lines = jnp.fft.ifft(spectrum, axis=0)
+    lines = jax.lax.optimization_barrier(lines)
     lines = scan.shift_rows(lines, jitter, stage.table.frequency_x, stage.table.pad_px, height)
     image = jnp.fft.irfft(lines, stage.table.padded_px[1], axis=1)
     image = image[:, stage.table.pad_px : stage.table.pad_px + width] / conditions.pixel_size_nm**2

@@ -132,7 +132,9 @@ def scores(image: np.ndarray, model: np.ndarray, pixel_size_nm: float) -> dict[s
     return out
 
 
-def compare(path: str | Path, width_nm: float = 0.009, thermal: bool = False, only: list[int] | None = None) -> list[dict]:
+def compare(
+    path: str | Path, width_nm: float = 0.009, thermal: bool = False, only: list[int] | None = None
+) -> list[dict]:
     """Scores of every image of the file (or of `only` some): ratios and width common, one scale each.
 
     `thermal=True` also takes each column's mean thermal displacement from the image, which no model can know.

@@ -132,6 +132,8 @@ def spread(y_px, x_px, weight, table: Optics):
     inside = (y > 3) & (y < height - 4) & (x > 3) & (x < width - 4)
     weight_y = _kernel(first_y[:, None] + taps - y[:, None]) * jnp.where(inside, weight, 0.0)[:, None]
     weight_x = _kernel(first_x[:, None] + taps - x[:, None])
+    # materialised: else the exponentials are computed for each of the 36 pixels instead of 6 + 6 times
+    weight_y, weight_x = jax.lax.optimization_barrier((weight_y, weight_x))
     rows = jnp.where(inside, first_y, height)[:, None, None] + taps[:, None]
     columns = first_x[:, None, None] + taps
     grid = (

@@ -87,7 +87,9 @@ def test_rows_states_events_and_pictures_tell_one_story(written):
         quiet = ~np.isin(np.arange(len(state)), changed)
         assert np.array_equal(before[quiet], states[number][quiet])
         metal = here[np.isin(here["kind"], [b"V_W"])]
-        for row in metal[(metal["y_px"] > 3) & (metal["y_px"] < SIZE - 4) & (metal["x_px"] > 3) & (metal["x_px"] < SIZE - 4)]:
+        for row in metal[
+            (metal["y_px"] > 3) & (metal["y_px"] < SIZE - 4) & (metal["x_px"] > 3) & (metal["x_px"] < SIZE - 4)
+        ]:
             y, x = round(float(row["y_px"])), round(float(row["x_px"]))
             assert frames[number][y - 1 : y + 2, x - 1 : x + 2].mean() < np.percentile(frames[number], 50)
 
@@ -117,7 +119,9 @@ def test_orientations_are_bonds_of_the_centre(written):
     angle = np.arctan2(affine[0, 1], affine[1, 1])
     checked = 0
     for center in rows[(rows["kind"] == b"Mo_W") & (rows["orientation"] >= 0)]:
-        partner = rows[(rows["frame"] == center["frame"]) & (rows["complex"] == center["complex"]) & (rows["kind"] == b"V_S")]
+        partner = rows[
+            (rows["frame"] == center["frame"]) & (rows["complex"] == center["complex"]) & (rows["kind"] == b"V_S")
+        ]
         if len(partner) == 1:
             way = np.arctan2(partner["y_px"][0] - center["y_px"], partner["x_px"][0] - center["x_px"]) - angle
             expected = np.deg2rad(30.0 + 120.0 * float(center["orientation"]))
