@@ -94,6 +94,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
             trained = _train(cfg, run, tracker, the_task, checkpoints, indices, resumed)
             if writes:
                 results.finish(cfg, run, tracker, the_task, checkpoints, *trained)
+            processes.any_process(False)  # the others wait until the model is there
         finally:
             checkpoints.close()
     return run
