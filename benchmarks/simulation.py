@@ -2,7 +2,7 @@
 
     python benchmarks/simulation.py [size_px=256] [batch=8] [step=true] [multislice=true]
 
-CPU seconds count all threads, which other processes on the machine hardly change; wall seconds are the least of several.
+CPU seconds count all threads, which other processes on the machine hardly change; wall seconds are the least of some.
 On a GPU wall seconds are what counts.
 """
 
@@ -117,7 +117,7 @@ def speed(size_px: int, batch: int, step: bool) -> None:
         step_cpu, step_wall = training_step(size_px, batch)
         print(f"  step of unet_small    {step_cpu:8.4f} CPU s {step_wall:8.4f} wall s")
         print(
-            f"  simulation / step     {100 * cpu / step_cpu:7.1f}% of CPU {100 * wall / step_wall:7.1f}% of wall (bar 15%)"
+            f"  simulation / step     {100 * cpu / step_cpu:7.1f}% of CPU {100 * wall / step_wall:7.1f}% of wall (15%)"
         )
     known = jax.jit(images.make_known_simulator(stage, 1))
     _, _, made = jax.device_get(known(jax.random.key(0)))

@@ -92,9 +92,10 @@ class _Hdf5:
         self._file = file = h5py.File(part, "w")
         height, width = scene.size_px
         n_sites = len(scene.site)
+        whole = scene.cfg.detector.integer
         self._frames = file.create_dataset(
-            "frames", (0, height, width), _frame_dtype(scene.cfg), maxshape=(None, height, width), chunks=(1, height, width),
-            compression="gzip" if scene.cfg.detector.integer else None, compression_opts=1 if scene.cfg.detector.integer else None,
+            "frames", (0, height, width), _frame_dtype(scene.cfg), maxshape=(None, height, width),
+            chunks=(1, height, width), **({"compression": "gzip", "compression_opts": 1} if whole else {}),
         )  # fmt: skip
         movie = scene.cfg.movie
         attrs = {

@@ -16,7 +16,7 @@ from stemdefects.simulation.stage import Stage, make_stage, mobile_state
 
 
 class Truth(NamedTuple):
-    """What an image shows: one entry per column, padded to N with `valid` False. Pixel 0 is the first pixel's centre."""
+    """What an image shows: one entry per column, padded to N with `valid` False. 0 is the first pixel's centre."""
 
     y_px: jnp.ndarray  # (N,) float32, in the distorted image
     x_px: jnp.ndarray  # (N,) float32

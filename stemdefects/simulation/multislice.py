@@ -110,7 +110,7 @@ def displaced(case: Case, width_nm: float, ratios: np.ndarray, rounds: int = 4) 
         shown *= (shown * case.image).sum() / (shown**2).sum()
         rest, slope_y, slope_x = case.image - shown, *np.gradient(shown)
         for n, (y, x) in enumerate(case.yx_px):
-            row, column = int(round(y)), int(round(x))
+            row, column = round(float(y)), round(float(x))
             if 3 <= row < height - 3 and 3 <= column < width - 3:
                 near = np.s_[row - 3 : row + 4, column - 3 : column + 4]
                 design = np.stack([-slope_y[near].ravel(), -slope_x[near].ravel(), shown[near].ravel()], 1)

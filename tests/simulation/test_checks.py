@@ -53,7 +53,7 @@ def test_impossible_settings_are_refused_by_name(group, name, value):
 
 @pytest.mark.parametrize("size", [(64,), (64, 0), (8, 64), (64.5, 64)])
 def test_impossible_sizes_are_refused(size):
-    with pytest.raises(UserError, match="view.size_px"):
+    with pytest.raises(UserError, match=r"view\.size_px"):
         checks.check(WS2, TRAIN, size)
 
 

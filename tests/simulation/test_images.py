@@ -125,7 +125,7 @@ def test_truth_positions_are_where_the_distorted_image_shows_the_columns(row_jit
                 weight = np.clip(patch - np.percentile(patch, 40), 0, None) ** 2
                 offsets = np.arange(-3, 4)
                 found = np.array([(weight.sum(1) * offsets).sum(), (weight.sum(0) * offsets).sum()]) / weight.sum()
-                errors.append(found + [row - y, column - x])
+                errors.append(found + np.array([row - y, column - x]))
     errors = np.array(errors)
     assert len(errors) > 100
     assert np.abs(np.median(errors, 0)).max() < 0.05

@@ -39,10 +39,9 @@ def test_thermal_noise_of_that_size_alone_costs_our_own_images_as_much(cases):
     case, rng = cases[0], np.random.default_rng(0)
     ratios = np.array([1.0, 0.44, 0.17, 0.08])
     plain = np.tensordot(ratios, multislice.layers(case, 0.009), 1)
-    shaken = np.mean([
-        np.tensordot(ratios, multislice.layers(case, 0.0064, case.yx_px + rng.normal(0, 0.0064, case.yx_px.shape) / case.pixel_size_nm), 1)
-        for _ in range(3)
-    ], 0)  # fmt: skip
+    sigma_px = 0.0064 / case.pixel_size_nm
+    places = [case.yx_px + rng.normal(0, sigma_px, case.yx_px.shape) for _ in range(3)]
+    shaken = np.mean([np.tensordot(ratios, multislice.layers(case, 0.0064, place), 1) for place in places], 0)
     score = multislice.scores(shaken, plain, case.pixel_size_nm)
     assert 0.985 < score["correlation"] < 0.996
     assert 0.990 < score["blurred_correlation"] < 0.998
@@ -50,7 +49,7 @@ def test_thermal_noise_of_that_size_alone_costs_our_own_images_as_much(cases):
 
 def test_a_mirrored_probe_or_wrong_aberrations_fit_worse(cases):
     case = cases[2]  # coma 23 nm
-    ratios, scale = multislice.fit([case], [multislice.layers(case, 0.009)])
+    ratios, _ = multislice.fit([case], [multislice.layers(case, 0.009)])
     right = multislice.scores(case.image, np.tensordot(ratios, multislice.layers(case, 0.009), 1), case.pixel_size_nm)
     flipped = case.probe._replace(phi21_rad=case.probe.phi21_rad + np.pi, phi23_rad=case.probe.phi23_rad + np.pi)
     wrong_case = multislice.Case(case.image, case.pixel_size_nm, case.yx_px, case.species, flipped)
