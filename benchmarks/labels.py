@@ -155,7 +155,7 @@ def residual_points(frame: np.ndarray) -> np.ndarray:
     lattice = find_lattice(frame)
     parts = take_apart(frame, lattice)
     sigma = defects.column_sigma_px(parts, lattice.spacing_px)
-    found = defects.significance(parts.residual, parts.variance, parts.phase, parts.weight, sigma)
+    found = defects.significance(parts.residual, parts.variance, parts.phase, parts.weight, sigma, parts.calm)
     points = defects.extrema(found.z, 2.0, DISC * lattice.spacing_px)
     return np.column_stack([points.yx, np.abs(points.z)])
 

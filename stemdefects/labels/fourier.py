@@ -104,7 +104,7 @@ def label(
         for f in frames
     ]
     sigma = fourier_defects.column_sigma_px(parts[0], spacing)
-    single = [fourier_defects.significance(p.residual, p.variance, p.phase, p.weight, sigma) for p in parts]
+    single = [fourier_defects.significance(p.residual, p.variance, p.phase, p.weight, sigma, p.calm) for p in parts]
     z_frames, weights = np.stack([s.z for s in single]), np.stack([p.weight for p in parts])
     phases = np.stack([p.phase for p in parts])
     alignment = fourier_align.align(z_frames, phases, lattice, weights, cfg.max_drift * spacing)
@@ -112,11 +112,12 @@ def label(
     warnings = _lattice_warnings(lattice, parts[0], alignment, indices, where)
     mean, trust = fourier_align.mean_at(np.stack([p.residual for p in parts]), weights, shift)
     variance, _ = fourier_align.mean_at(np.stack([p.variance for p in parts]), weights, shift)
+    calm, _ = fourier_align.mean_at(np.stack([p.calm for p in parts]).astype(np.float32), np.ones_like(weights), shift)
     together = fourier_defects.significance(
-        mean, variance / np.maximum(trust, 1e-3), parts[0].phase, np.minimum(trust, 1.0), sigma
+        mean, variance / np.maximum(trust, 1e-3), parts[0].phase, np.minimum(trust, 1.0), sigma, calm > 0.9
     )
     order, _ = fourier_align.mean_at(np.stack([p.order for p in parts]), np.ones_like(weights), shift)
-    regions = _regions(order, parts[0])
+    regions = _regions(order, parts[0], frames[0], spacing)
     crystal = regions == LATTICE
     if crystal.mean() < 0.05:
         raise UserError(
@@ -234,11 +235,12 @@ def _label_warnings(defects: Extrema, crystal: np.ndarray, spacing: float, exces
     return warnings
 
 
-def _regions(order: np.ndarray, parts: fourier_residual.Residual) -> np.ndarray:
+def _regions(order: np.ndarray, parts: fourier_residual.Residual, frame: np.ndarray, spacing: float) -> np.ndarray:
     """(H, W) int8: crystal, hole, amorphous, or unknown where the lattice is neither there nor gone."""
     zero = -parts.read_variance / parts.gain if parts.gain > 0 and parts.read_variance < 0 else 0.0
-    usual = np.median(parts.background[order > ORDER_KEPT]) - zero if (order > ORDER_KEPT).any() else 1.0
-    lost = np.where(parts.background - zero < 0.5 * usual, HOLE, AMORPHOUS)
+    level = ndimage.gaussian_filter(frame, 0.7 * spacing)
+    usual = np.median(level[order > ORDER_KEPT]) - zero if (order > ORDER_KEPT).any() else 1.0
+    lost = np.where(level - zero < 0.5 * usual, HOLE, AMORPHOUS)
     return np.where(order < ORDER_LOST, lost, np.where(order < ORDER_KEPT, UNKNOWN, LATTICE)).astype(np.int8)
 
 

@@ -66,19 +66,25 @@ def column_sigma_px(parts: Residual, spacing_px: float) -> float:
 
 
 def significance(
-    residual: np.ndarray, variance: np.ndarray, phase: np.ndarray, weight: np.ndarray, sigma_px: float
+    residual: np.ndarray,
+    variance: np.ndarray,
+    phase: np.ndarray,
+    weight: np.ndarray,
+    sigma_px: float,
+    calm: np.ndarray | None = None,
 ) -> Significance:
     """Filter `residual` (H, W) with a column of `sigma_px` and bring it to unit noise.
 
-    variance: expected, of one pixel; phase: (2, H, W) place in the unit cell; weight: 0 where nothing is known.
+    variance: expected, of one pixel; phase: (2, H, W) place in the unit cell; weight: 0 where nothing is known;
+    calm: (H, W) bool, where the noise is measured (everywhere with weight, by default).
     """
     inverse = weight / np.maximum(variance, 1e-6 * max(float(variance.max()), 1e-30))  # 0 where nothing was seen
     filtered = ndimage.gaussian_filter(residual * inverse, sigma_px, mode="constant")
     # the squared kernel is again a Gaussian, sqrt(2) narrower, and 1 / (4 pi sigma^2) high in sum
     noise = ndimage.gaussian_filter(inverse, sigma_px / np.sqrt(2), mode="constant") / (4 * np.pi * sigma_px**2)
     z = filtered / np.sqrt(np.maximum(noise, 1e-12 * noise.max()))
-    use = weight > 0.5
-    if not use.any():
+    use = weight > 0.5 if calm is None else calm
+    if use.sum() < 0.05 * use.size:
         use = np.ones_like(use)
     excess = MAD * float(np.median(np.abs(z[use])))
     z = z / _scale_in_cell(z, phase, use)

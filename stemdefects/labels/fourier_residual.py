@@ -13,10 +13,11 @@ CVPR 1993.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 from stemdefects.labels.fourier_lattice import ImageLattice
 
+ODD = 5.0  # standard deviations of the filtered residual: such places do not move the periodic part either
 CLIP = 4.0  # residuals beyond so many standard deviations do not move the periodic part
 
 
@@ -28,7 +29,8 @@ class Residual:
     the noise; phase: (2, H, W) fractional lattice coordinates along a1, a2, in 0..1; order: local amplitude of the
     lattice over its usual one (about 1 in crystal, 0 where there is none); background: slow part of the intensity;
     weight: 0..1, how much each pixel was trusted; row_shift_px, row_gain, row_offset: (H,) what the scan did to rows;
-    gain and read_variance: variance = gain * intensity + read_variance (negative where the detector has an offset).
+    gain and read_variance: variance = gain * intensity + read_variance (negative where the detector has an offset);
+    calm: (H, W) bool, crystal without anything odd in it, from which noise can be told.
     """
 
     periodic: np.ndarray
@@ -43,6 +45,7 @@ class Residual:
     row_offset: np.ndarray
     gain: float
     read_variance: float
+    calm: np.ndarray
 
     @property
     def normalised(self) -> np.ndarray:
@@ -111,7 +114,7 @@ def take_apart(
     frame = np.asarray(frame, np.float32)
     masks = _Masks(lattice, frame.shape, window * lattice.spacing_px, background * lattice.spacing_px)
     base = np.ones(frame.shape, np.float32) if weight is None else np.asarray(weight, np.float32)
-    trust = base
+    trust = shown = base
     rows = np.zeros((3, len(frame)), np.float32)  # shift px, gain - 1, offset
     shifted = np.zeros_like(frame)  # what the rows' faults add
     slow = np.zeros_like(frame)
@@ -136,12 +139,22 @@ def take_apart(
         gain, read = fit_noise(rest, slow + lattice_part, trust)
         variance = expected_variance(slow + lattice_part, gain, read)
         order = _order(masks, clean - slow, lattice, trust)
-        trust = base * np.clip((order - 0.2) / 0.3, 0, 1).astype(np.float32) if step < iterations - 1 else trust
+        if step < iterations - 1:
+            shown = base * np.clip((order - 0.2) / 0.3, 0, 1).astype(np.float32)
+            trust = shown * ~_odd(rest / np.sqrt(variance), lattice.spacing_px)
     periodic = slow + lattice_part + shifted
     return Residual(
-        periodic, frame - periodic, variance, _phase(masks, lattice_part, lattice), order, slow, trust,
-        rows[0], rows[1] + 1, rows[2], gain, read,
+        periodic, frame - periodic, variance, _phase(masks, lattice_part, lattice), order, slow, shown,
+        rows[0], rows[1] + 1, rows[2], gain, read, trust > 0.5,
     )  # fmt: skip
+
+
+def _odd(normalised: np.ndarray, spacing_px: float) -> np.ndarray:
+    """(H, W) bool: around what is too dark or bright for the crystal (a hole is no outlier pixel by pixel)."""
+    sigma = 0.17 * spacing_px
+    filtered = ndimage.gaussian_filter(normalised, sigma) * (2 * np.sqrt(np.pi) * sigma)
+    spread = max(1.0, 1.4826 * float(np.median(np.abs(filtered))))
+    return ndimage.maximum_filter(np.abs(filtered) > ODD * spread, int(0.3 * spacing_px) | 1)
 
 
 def faults(lattice_part: np.ndarray, rows: np.ndarray) -> np.ndarray:
