@@ -90,8 +90,10 @@ def cuts(key, cell: jax.Array, spacing: float, broken) -> Cuts:
 def _opened(masks: jax.Array, sigma: float) -> jax.Array:
     """(n, s, s) bool masks without their small parts: a hole of one cell would be what a vacancy is."""
 
+    inside = smooth(jnp.ones(masks.shape[1:]), sigma)
+
     def one(mask):
-        core = smooth(mask.astype(jnp.float32), sigma) > 0.9
+        core = smooth(mask.astype(jnp.float32), sigma) > 0.9 * inside  # what lies outside may well be hole too
         return (smooth(core.astype(jnp.float32), sigma) > 0.04) & mask
 
     return jax.vmap(one)(masks)
