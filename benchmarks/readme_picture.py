@@ -9,8 +9,8 @@ from PIL import Image
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 
-HEIGHT_PX = 720
-FIGURES = ("trajectories", "counts", "transitions")
+HEIGHT_PX = 640
+FIGURES = ("trajectories", "diffusion", "counts")
 
 
 def main(arguments: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         top += picture.height
     path = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "readme.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole.quantize(256).save(path, optimize=True)
+    whole.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"wrote {path.name}: {whole.width} x {whole.height} px, {path.stat().st_size // 1024} KiB")
 
 
