@@ -12,4 +12,4 @@ def run(cfg: InferRoot) -> None:
 
 
 if __name__ == "__main__":
-    hydra_main("infer", InferRoot, run)
+    hydra_main("infer", InferRoot, run, aliases={"model": "inference.model"})

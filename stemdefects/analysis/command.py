@@ -19,7 +19,7 @@ def run(cfg: AnalyzeRoot) -> Path:
     if (cfg.run is None) == (cfg.table is None):
         raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
     if cfg.run is not None:
-        the_run = runs.resolve(cfg.runs_dir, cfg.run)
+        the_run = runs.resolve(cfg.runs_dir, cfg.run, having="defects.h5")
         path = the_run.defects_path
         if not path.exists():
             raise UserError(

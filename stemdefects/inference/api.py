@@ -87,4 +87,4 @@ def load_model(model: Any, runs_dir: str | Path = "runs") -> Any:
             return artifact.load(candidate)
     if folder.is_dir():
         raise UserError(f"model {folder}: no model in this folder; train one with `python train.py`")
-    return artifact.load(runs.resolve(runs_dir, str(model)).model_dir)
+    return artifact.load(runs.resolve(runs_dir, str(model), having="model").model_dir)

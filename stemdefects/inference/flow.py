@@ -29,7 +29,8 @@ def infer(cfg: InferRoot) -> runs.Run:
     run, model_dir = _run(cfg)
     if run is not None and run.defects_path.exists() and not cfg.overwrite:
         raise UserError(
-            f"{_short(run.defects_path)} is there already; overwrite=true replaces it, run=<another> leaves it alone"
+            f"{_short(run.defects_path)} is there already; overwrite=true replaces it, "
+            f"model={run.id} instead of run= opens a new run with the same model"
         )
     movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
     from stemdefects import devices
@@ -131,15 +132,15 @@ def summarise(found: table.DefectTable, setup: Any) -> dict[str, Any]:
 def _run(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
     """The run that gets the table (None: a new one), and the folder of the model."""
     if cfg.run is not None and cfg.inference.model is not None:
-        raise UserError("run= and inference.model= are both given; run=<id> uses that run's own model")
+        raise UserError("run= and model= are both given; run=<id> uses that run's own model")
     if cfg.run is not None:
-        run = runs.resolve(cfg.runs_dir, cfg.run)
+        run = runs.resolve(cfg.runs_dir, cfg.run, having="model")
         return run, run.model_dir
     if cfg.inference.model is None:
-        raise UserError("run: say whose model to use: run=<id>, run=latest, or inference.model=<model folder>")
+        raise UserError("run: say whose model to use: run=<id>, run=latest, or model=<run id or model folder>")
     folder = Path(cfg.inference.model)
     if not folder.is_dir():
-        raise UserError(f"inference.model={folder}: no such folder; runs keep theirs in runs/<id>/model")
+        folder = runs.resolve(cfg.runs_dir, cfg.inference.model, having="model").model_dir
     return None, folder.resolve()
 
 

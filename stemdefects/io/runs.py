@@ -101,8 +101,10 @@ def list_ids(runs_dir: str | Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir() and _ID.match(path.name))
 
 
-def resolve(runs_dir: str | Path, name: str) -> Run:
+def resolve(runs_dir: str | Path, name: str, having: str | None = None) -> Run:
     """The run called `name`: an exact id, a unique prefix of one, or `latest` (the newest).
+
+    having: file or folder that `latest` must hold, e.g. "model": runs opened by `infer.py model=` have none.
 
     Raises UserError with the nearest ids when there is none, or with all candidates when the prefix is ambiguous.
     """
@@ -111,6 +113,10 @@ def resolve(runs_dir: str | Path, name: str) -> Run:
     if not ids:
         raise UserError(f"run={name}: there are no runs in {root}; make one with `python train.py`, or set runs_dir=")
     if name == "latest":
+        whole = [i for i in ids if having is None or (root / i / having).exists()]
+        if not whole:
+            raise UserError(f"run=latest: none of the {len(ids)} runs in {root} has a {having} yet")
+        ids = whole
         return Run(root / max(ids, key=lambda i: (i[:19], (root / i).stat().st_ctime_ns)))
     if name in ids:
         return Run(root / name)

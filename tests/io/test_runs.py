@@ -38,6 +38,14 @@ def test_resolve_exact_prefix_latest(tmp_path):
         runs.resolve(tmp_path, "2026-02-01_10-00-00_cccd")
 
 
+def test_latest_that_holds_what_is_needed(tmp_path):
+    make(tmp_path, "2026-01-01_10-00-00_aaaa/model", "2026-02-01_10-00-00_bbbb")
+    assert runs.resolve(tmp_path, "latest").id == "2026-02-01_10-00-00_bbbb"
+    assert runs.resolve(tmp_path, "latest", having="model").id == "2026-01-01_10-00-00_aaaa"
+    with pytest.raises(UserError, match=r"defects\.h5"):
+        runs.resolve(tmp_path, "latest", having="defects.h5")
+
+
 def test_no_runs_says_how_to_make_one(tmp_path):
     with pytest.raises(UserError, match=r"train\.py"):
         runs.resolve(tmp_path / "nothing", "latest")
