@@ -104,7 +104,8 @@ def smooth(image: jax.Array, sigma: float) -> jax.Array:
     reach = max(1, int(np.ceil(2.5 * sigma)))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-3)) ** 2).astype(np.float32)
     kernel = jnp.asarray(kernel / kernel.sum())
-    one = jax.vmap(lambda v: jnp.convolve(v, kernel, mode="same"))
+    # mode "same" would give the kernel's length where that is the longer one
+    one = jax.vmap(lambda v: jnp.convolve(v, kernel, mode="full")[reach : reach + len(v)])
     return one(one(image).T).T
 
 

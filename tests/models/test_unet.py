@@ -30,7 +30,7 @@ def test_answers_move_with_the_image():
     apply = jax.jit(model.apply)
     a, b = apply(params, image), apply(params, np.roll(image, shift, 1))
     inner = slice(28, 36)
-    for x, y in zip(a, b, strict=True):
+    for x, y in zip(a[:5], b[:5], strict=True):  # the sixth, spread, is of ensembles only
         moved = slice(28 + shift // 2, 36 + shift // 2)
         np.testing.assert_allclose(np.asarray(x)[:, inner, inner], np.asarray(y)[:, moved, inner], atol=1e-4)
 
