@@ -26,9 +26,9 @@ endif
 	@touch $@
 
 demo: setup ## the whole way once: simulate, train, infer, analyze, report (10 minutes at most on two cores)
-	$(BIN)/python simulate.py simulation=demo_movie output=demo/movie.h5 overwrite=true
+	$(BIN)/python simulate.py simulation=demo_movie output=demo_movie.h5 overwrite=true
 	$(BIN)/python train.py experiment=demo
-	$(BIN)/python infer.py run=latest input=demo/movie.h5
+	$(BIN)/python infer.py run=latest input=demo_movie.h5
 	$(BIN)/python analyze.py run=latest
 
 test: setup ## the test suite (under 10 minutes on two cores)

@@ -19,11 +19,12 @@ def weights(folder):
 
 def test_killed_interrupted_and_damaged_run_ends_bit_identical(trainings, undisturbed):
     often = "training.checkpoint_minutes=0.00001"
+    before = set(runs.list_ids(trainings.runs_dir))  # other tests train there too
     child = trainings.new(often)
-    while len(runs.list_ids(trainings.runs_dir)) < 2:
+    while not (new := set(runs.list_ids(trainings.runs_dir)) - before):
         time.sleep(0.05)
         assert child.poll() is None, child.communicate()
-    run_id = trainings.newest()
+    [run_id] = new
     folder = trainings.runs_dir / run_id
 
     trainings.wait_for_step(child, run_id, 2)
