@@ -103,6 +103,21 @@ def test_found_against_true_is_printed(way):
     assert "Mo_W" in said["analyze"] and "recall" in said["analyze"]
 
 
+def test_the_four_lines_of_the_readme(way, tmp_path):
+    import stemdefects as sd
+
+    cwd, run, _ = way
+    movie = sd.read(cwd / "movie.h5")
+    table = sd.detect(movie, run=run.name, runs_dir=run.parent, progress=False)
+    result = sd.analyze(table, progress=False)
+    page = result.report(tmp_path / "out.html")
+
+    with h5py.File(run / "defects.h5") as file:
+        assert table.rows.tobytes() == file["defects"][()].tobytes(), "the library and the script must agree"
+    assert "data:image" in page.read_text() and "count per frame" in str(result)
+    assert {"value", "low", "high", "unit", "method"} <= set(result.tables["estimates"].columns)
+
+
 def test_nothing_is_overwritten_silently(way):
     cwd, run, _ = way
     before = (run / "defects.h5").stat().st_mtime_ns

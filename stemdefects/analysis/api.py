@@ -88,7 +88,7 @@ def analyze(
     crystal, source, truth = command.surroundings(found, cfg)
     result = pipeline.analyse(
         found, cfg.analysis, crystal, movie or source, truth, seed,
-        lambda frames: tqdm(frames, desc="linking", unit="frame", leave=False, disable=not progress),
+        lambda items, what: tqdm(items, desc=what, leave=False, disable=not progress),
     )  # fmt: skip
     return Result(result, cfg)
 
