@@ -114,7 +114,7 @@ def test_the_four_lines_of_the_readme(way, tmp_path):
 
     with h5py.File(run / "defects.h5") as file:
         assert table.rows.tobytes() == file["defects"][()].tobytes(), "the library and the script must agree"
-    assert "data:image" in page.read_text() and "count per frame" in str(result)
+    assert "data:image" in page.read_text() and "recall" in str(result)
     assert {"value", "low", "high", "unit", "method"} <= set(result.tables["estimates"].columns)
 
 
