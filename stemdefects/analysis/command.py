@@ -48,20 +48,13 @@ def run(cfg: AnalyzeRoot) -> Path:
         tracker.log({"n_tracks": result.tracks.n_tracks, "n_detections": len(found.rows)})
         tracker.summary(output.summary(result))
     print(output.text(result))
-    print(f"report: {_short(page)}")
+    print(f"report: {runs.short(page)}")
     return page
 
 
 def surroundings(found, cfg: AnalyzeRoot) -> tuple:
     """(material, movie or None, truth or None) that belong to the detections, by their attributes and the config."""
     return _material(cfg, found), _movie(found, cfg), _truth(found, cfg)
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _material(cfg: AnalyzeRoot, found):

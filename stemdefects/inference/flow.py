@@ -29,7 +29,7 @@ def infer(cfg: InferRoot) -> runs.Run:
     run, model_dir = _run(cfg)
     if run is not None and run.defects_path.exists() and not cfg.overwrite:
         raise UserError(
-            f"{_short(run.defects_path)} is there already; overwrite=true replaces it, "
+            f"{runs.short(run.defects_path)} is there already; overwrite=true replaces it, "
             f"model={run.id} instead of run= opens a new run with the same model"
         )
     movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
@@ -47,7 +47,7 @@ def infer(cfg: InferRoot) -> runs.Run:
     setup = stream.prepare(movie, model, cfg.inference, known)
     if run is None:
         run = runs.create(cfg.runs_dir)
-        print(f"run {run.id}: new, with the model of {_short(model_dir)}")
+        print(f"run {run.id}: new, with the model of {runs.short(model_dir)}")
     spool = _spool(run)
     if not known:
         reference = None if setup.reference_px is None else setup.reference_px.tolist()
@@ -177,7 +177,7 @@ def _resumable(spool: Spool, fingerprint: dict[str, Any], overwrite: bool) -> di
     other = setup["fingerprint"]
     changed = [k for k in fingerprint if other.get(k) != fingerprint[k]]
     raise UserError(
-        f"{_short(spool.path)} holds an interrupted inference with another {', '.join(changed)} "
+        f"{runs.short(spool.path)} holds an interrupted inference with another {', '.join(changed)} "
         f"(source {other.get('source')}); overwrite=true drops it"
     )
 
@@ -264,9 +264,9 @@ def _report(run: runs.Run, found: table.DefectTable, summary: dict[str, Any], pi
         reasons = ", ".join(f"{n} {reason}" for reason, n in summary["skipped"].items())
         first = found.frames[found.frames["quality"] != 0][0]
         print(f"warning: {summary['n_frames_skipped']} frames skipped ({reasons}); first: {first['note'].decode()}")
-    print(f"table:    {_short(run.defects_path)}  {_short(run.path / 'defects.csv')}")
+    print(f"table:    {runs.short(run.defects_path)}  {runs.short(run.path / 'defects.csv')}")
     for path in pictures:
-        print(f"picture:  {_short(path)}")
+        print(f"picture:  {runs.short(path)}")
 
 
 class _Hash:
@@ -288,10 +288,3 @@ class _Hash:
     def result(self) -> str:
         self._thread.join()
         return self._digest.hexdigest()
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -74,6 +74,14 @@ def write_atomically(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def short(path: Path) -> str:
+    """`path` as a user would type it: relative to the working folder when it lies below that."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
 def create(runs_dir: str | Path) -> Run:
     """Make a new, empty run folder under `runs_dir` (made when missing)."""
     root = Path(runs_dir).resolve()

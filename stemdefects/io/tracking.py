@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stemdefects.errors import UserError
+from stemdefects.io import runs
 from stemdefects.io.runs import Run, write_atomically
 from stemdefects.schema import LoggingConfig
 
@@ -121,7 +122,7 @@ def start(logging: LoggingConfig, run: Run, job_type: str, config: Mapping[str, 
             offline = wandb_run.settings.mode == "offline" or wandb_run.offline
             wandb_run.finish(exit_code=int(failed))
             if offline:
-                print(f"W&B (offline): {_short(folder)}   to upload: wandb sync {_short(folder)}", flush=True)
+                print(f"W&B (offline): {runs.short(folder)}   to upload: wandb sync {runs.short(folder)}", flush=True)
             else:
                 print(f"W&B: {wandb_run.url}", flush=True)
 
@@ -162,10 +163,3 @@ def _reaches_wandb() -> bool:
             return True
     except OSError:
         return False
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
