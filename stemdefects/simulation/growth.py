@@ -132,5 +132,8 @@ def grow(key, stage: Stage, conditions: Conditions, state, columns) -> Crystal:
 
 def to_px(stage: Stage, conditions: Conditions, position_nm):
     """Crystal frame (n, 2) nm to undistorted image pixels, y and x."""
-    turned = (position_nm + conditions.offset_nm) @ conditions.affine.T / conditions.pixel_size_nm
-    return turned[:, 0] + 0.5 * (stage.size_px[0] - 1), turned[:, 1] + 0.5 * (stage.size_px[1] - 1)
+    moved = position_nm + conditions.offset_nm
+    turn = conditions.affine / conditions.pixel_size_nm
+    # written out: batched products of such thin matrices are slow on CPUs
+    y, x = (turn[axis, 0] * moved[:, 0] + turn[axis, 1] * moved[:, 1] for axis in (0, 1))
+    return y + 0.5 * (stage.size_px[0] - 1), x + 0.5 * (stage.size_px[1] - 1)

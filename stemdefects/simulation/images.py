@@ -78,6 +78,7 @@ def make_known_simulator(stage: Stage, n_frames: int) -> Callable:
         conditions = draw_conditions(keys[0], material, cfg)
         if dose_e_per_px is not None:
             conditions = conditions._replace(detector=conditions.detector._replace(dose_e_per_px=dose_e_per_px))
+        conditions = jax.lax.optimization_barrier(conditions)  # else drawn again for every use
         _, state, columns = grow_states(keys[1], stage, conditions)
         crystal = jax.lax.optimization_barrier(grow(keys[2], stage, conditions, state, columns))
         frame_keys = jax.random.split(keys[3], n_frames)
