@@ -1,0 +1,28 @@
+"""Which of a model's confusion matrices a movie gets: that of the validation dose nearest to its own."""
+
+from typing import Any
+
+import numpy as np
+
+
+def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
+    """The model's confusion at the validation dose nearest (by ratio) to the movie's, as an attribute of the table.
+
+    With an unknown dose, of the movie or of the model's sets, the set in the middle. `counts` has rows true state (last:
+    no column there) and columns most probable state (last: not found), see `training.validation.confusion_tables`.
+    None for a model without confusion.
+    """
+    tables = model.confusion.get("doses") or {}
+    if not tables:
+        return None
+    stated = model.config["training"].validation.doses_e_per_px
+    known = {name: float(stated[name]) for name in tables if stated.get(name)}
+    names = sorted(known, key=known.get) or list(tables)
+    if dose_e_per_px and dose_e_per_px > 0 and known:
+        name = min(names, key=lambda n: abs(np.log(known[n] / dose_e_per_px)))
+    else:
+        name = names[len(names) // 2]
+    return {
+        "set": name, "dose_e_per_px": known.get(name), "movie_dose_e_per_px": dose_e_per_px or None,
+        "true": model.confusion["true"], "said": model.confusion["said"], "counts": tables[name]["counts"],
+    }  # fmt: skip
