@@ -9,12 +9,21 @@ CONTROL = 24  # control points per axis
 
 def upsampling(n_px: int) -> np.ndarray:
     """(n_px, CONTROL) cubic B-spline weights that spread control points over `n_px` pixels."""
-    place = (np.arange(n_px) + 0.5) / n_px * CONTROL - 0.5
-    distance = np.abs(place[:, None] - np.arange(CONTROL)[None, :])
+    return np.asarray(_weights(np, n_px, 0.0), np.float32)
+
+
+def moved_upsampling(n_px: int, shift_px):
+    """`upsampling` of a field displaced by `shift_px` (traced); beyond its edge the field goes on as it ends."""
+    return _weights(jnp, n_px, shift_px)
+
+
+def _weights(xp, n_px: int, shift_px):
+    place = (xp.arange(n_px) + 0.5 - shift_px) / n_px * CONTROL - 0.5
+    distance = xp.abs(xp.clip(place, -0.5, CONTROL - 0.5)[:, None] - xp.arange(CONTROL)[None, :])
     near = (4 - 6 * distance**2 + 3 * distance**3) / 6
-    far = np.clip(2 - distance, 0, None) ** 3 / 6
-    weights = np.where(distance < 1, near, far)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    far = xp.clip(2 - distance, 0, None) ** 3 / 6
+    weights = xp.where(distance < 1, near, far)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def control_points(key, length):

@@ -12,7 +12,7 @@ from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.io.table import DEFECT_DTYPE, empty
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import checks, growth, images, population
+from stemdefects.simulation import checks, fields, growth, images, population
 from stemdefects.simulation import stage as stages
 from stemdefects.simulation.conditions import draw_conditions
 from stemdefects.simulation.kinetics import LOST, Event, Kinetics, Rates, Roles, state_labels
@@ -111,9 +111,13 @@ class Scene:
                 y_px=self._base_px[:, 0] + turned[:, 0],
                 x_px=self._base_px[:, 1] + turned[:, 1],
                 state=kept, present=alive, masks=mask,
+                contamination=_moved(self.crystal.contamination, drift),
             )  # fmt: skip
+            # film and dirt lie on the sample and drift with it
+            film = tuple(fields.moved_upsampling(n, d) for n, d in zip(self.size_px, drift, strict=True))
+            stage = self.stage._replace(upsampling=film)
             scan = self.conditions.scan._replace(drift_y_px=shear[0], drift_x_px=shear[1])
-            image, y, x = images.expose(key, self.stage, self.conditions._replace(scan=scan), crystal, drift)
+            image, y, x = images.expose(key, stage, self.conditions._replace(scan=scan), crystal, drift)
             return image, y, x, population.find_complexes(self.stage.slots, self.material, kept)
 
         return jax.vmap(frame)(keys, states, drifts, shears, masks)
@@ -217,6 +221,12 @@ class Scene:
         for place in np.ndindex(out.shape):
             out[place] = known.get(frozenset(np.flatnonzero(mobile[place]).tolist()), 255)
         return out
+
+
+def _moved(image, shift_px):
+    """`image` (H, W) displaced by `shift_px` (y, x), bilinear, its edge continued."""
+    y, x = (jnp.arange(n) - d for n, d in zip(image.shape, shift_px, strict=True))
+    return jax.scipy.ndimage.map_coordinates(image, jnp.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
 
 
 def roles(material: Material, cfg: SimulationConfig) -> Roles:

@@ -119,6 +119,57 @@ def displaced(case: Case, width_nm: float, ratios: np.ndarray, rounds: int = 4) 
     return place
 
 
+def best_linear(case: Case, ratios: np.ndarray, reach_px: int = 24, rounds: int = 300) -> np.ndarray:
+    """(H, W) the best image that stated columns can give with ANY probe: two free kernels, one for metal, one for S.
+
+    Each kernel has (2 reach + 1)^2 unknowns and is fitted to this very image by least squares (LSMR), so that no
+    aberrations, widths or thermal factors can do better. What it misses is not in the stated columns.
+    """
+    import jax.numpy as jnp
+    from scipy.sparse.linalg import LinearOperator, lsmr
+
+    from stemdefects.simulation import probe as optics
+
+    (height, width), side = case.image.shape, 2 * reach_px + 1
+    table = optics.optics(case.image.shape, _PAD_PX, _WINDOW_PX, 1)
+    weight = np.asarray(ratios)[case.species]
+    y, x = (jnp.asarray(place, jnp.float32) for place in case.yx_px.T)
+    spectra = [
+        np.asarray(optics.spread(y, x, jnp.asarray(np.where(kind, weight, 0.0), jnp.float32), table), complex)
+        for kind in (case.species < 2, case.species >= 2)
+    ]
+    inner = np.s_[_PAD_PX : _PAD_PX + height, _PAD_PX : _PAD_PX + width]
+
+    def draw(kernels):
+        total = 0.0
+        for spectrum, kernel in zip(spectra, kernels.reshape(2, side, side), strict=True):
+            whole = np.zeros(table.padded_px)
+            whole[:side, :side] = kernel
+            total = total + spectrum * np.fft.rfft2(np.roll(whole, (-reach_px, -reach_px), (0, 1)))
+        return np.fft.irfft2(total, table.padded_px)[inner].ravel()
+
+    def gather(rest):
+        whole = np.zeros(table.padded_px)
+        whole[inner] = rest.reshape(height, width)
+        spectrum = np.fft.rfft2(whole)
+        found = [np.fft.irfft2(spectrum * s.conj(), table.padded_px) for s in spectra]
+        return np.stack([np.roll(f, (reach_px, reach_px), (0, 1))[:side, :side] for f in found]).ravel()
+
+    operator = LinearOperator((height * width, 2 * side**2), matvec=draw, rmatvec=gather, dtype=float)
+    kernels = lsmr(operator, case.image.ravel().astype(float), maxiter=rounds, atol=1e-9, btol=1e-9)[0]
+    return draw(kernels).reshape(height, width)
+
+
+def limit(path: str | Path, only: list[int] | None = None) -> list[dict]:
+    """Scores of `best_linear` for the images of the file: above them no model of stated columns can come."""
+    cases = read(path)
+    ratios = np.array([1.0, 0.43, 0.17, 0.08])
+    return [
+        {"voltage_kv": float(case.probe.voltage_kv)} | scores(case.image, best_linear(case, ratios), case.pixel_size_nm)
+        for case in (cases if only is None else [cases[n] for n in only])
+    ]
+
+
 def scores(image: np.ndarray, model: np.ndarray, pixel_size_nm: float) -> dict[str, float]:
     """Correlation and RMSE/std, sharp and after a Gaussian blur of 0.1 nm FWHM (`blurred_...`)."""
     from scipy.ndimage import gaussian_filter

@@ -155,6 +155,26 @@ def test_holes_are_lost_columns_dark_and_masked():
         assert last[hole].mean() < 0.7 * last[~hole].mean()
 
 
+def test_crystal_film_and_dirt_drift_together():
+    """Without noise and kinetics a frame is the one before, displaced by the drift."""
+    cfg = _small(
+        n_frames=2, block_frames=2, drift_px_per_frame=[0.0, -4.0], drift_wander_px=0.0, hop_rate_per_s=0.0,
+        attach_rate_per_s=0.0, detach_rate_per_s=0.0, switch_rate_per_s=0.0,
+    )  # fmt: skip
+    cfg.regions.amorphous_probability, cfg.regions.amorphous_fraction = 1.0, [0.3, 0.3]
+    cfg.detector.poisson = cfg.detector.integer = False
+    cfg.detector.blotches, cfg.detector.blotch_length_nm = [0.3, 0.3], [0.8, 0.8]
+    cfg.detector.pulse_spread = cfg.detector.read_noise_e = cfg.detector.line_gain = [0.0, 0.0]
+    cfg.scan.row_jitter_y_px = cfg.detector.afterglow_px = [0.0, 0.0]
+    (block,) = Scene(WS2, cfg, seed=5).blocks()
+    assert (block.regions == 2).mean() > 0.1
+    before = block.frames[0][:, 12:-8]
+    after = block.frames[1][:, 8:-12]
+    assert np.abs(after - before).max() < 0.03 * np.ptp(before)
+    unmoved = block.frames[1][:, 12:-8]
+    assert np.abs(unmoved - before).max() > 0.3 * np.ptp(before)
+
+
 def test_tiff_movies_have_their_truth_beside_them(tmp_path):
     import tifffile
 

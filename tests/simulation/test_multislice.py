@@ -16,13 +16,19 @@ def cases():
     return multislice.read(REFERENCE)
 
 
-def test_stated_columns_reproduce_multislice_up_to_its_thermal_noise():
-    """Three intensities and one width for all; the reference averages only three phonon configurations."""
+def test_stated_columns_reproduce_multislice_as_well_as_any_probe_could(cases):
+    """Three intensities and one width for all six, against two free kernels fitted to each image alone.
+
+    The free kernels stay below correlations of .996 and .998: the reference averages only three phonon configurations.
+    """
     rows = multislice.compare(REFERENCE)
     assert len(rows) == 6
-    assert min(r["correlation"] for r in rows) > 0.991
-    assert min(r["blurred_correlation"] for r in rows) > 0.995
     assert 0.40 < rows[0]["Mo/W"] < 0.46 and 0.15 < rows[0]["S2/W"] < 0.19
+    for number in (0, 3):
+        (best,) = multislice.limit(REFERENCE, only=[number])
+        assert best["correlation"] < 0.996 and best["blurred_correlation"] < 0.998
+        assert rows[number]["correlation"] > best["correlation"] - 0.0025
+        assert rows[number]["blurred_correlation"] > best["blurred_correlation"] - 0.0015
 
 
 def test_with_each_columns_thermal_displacement_the_bars_hold():
