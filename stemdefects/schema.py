@@ -459,7 +459,7 @@ class TransitionsConfig:
 
     states: str = "auto"  # auto | complexes | kind | cluster
     centre: str = "Mo_W"  # the resting part of the complex
-    confusion: str = "auto"  # auto (the model's, else joint) | joint | none
+    confusion: str = "estimate"  # estimate | model (the network's own) | a CSV: state, label, probability
     n_gibbs: int = 400
     n_burn: int = 100
     prior: float = 1.0  # Dirichlet weight per row, spread over the states

@@ -8,13 +8,46 @@ that of the columns, taken as independent.
 import itertools
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.schema import TransitionsConfig
 
+MODES = ("estimate", "model")
 SMOOTHING = 0.5  # counts spread over each row: what was never seen is rare, not impossible
+
+
+@dataclass
+class Confusions:
+    """What is known of the detector: `model` (S, S) from the network's validation, `given` (S, S) from a file; `about`
+    says in words where the one that is used comes from."""
+
+    model: np.ndarray | None = None
+    given: np.ndarray | None = None
+    about: str = ""
+
+
+def known(names: list[str], cfg: TransitionsConfig, attrs: dict, material, notes: list[str]) -> Confusions:
+    """What `analysis.transitions.confusion` asks for, and the model's where the table has it.
+
+    A table without what is asked for is said so in `notes`. Raises UserError for a file that cannot be used.
+    """
+    attribute = parse(attrs.get("confusion"))
+    model = None
+    if attribute is not None:
+        try:
+            model = of_chain(names, attribute, material, cfg.centre)
+        except ValueError as error:
+            notes.append(f"The table's confusion cannot be used: {error}.")
+    if cfg.confusion not in MODES:
+        return Confusions(model, read(cfg.confusion, names), f"from {Path(cfg.confusion).name}")
+    if cfg.confusion == "model" and model is None:
+        why = "the states are not the network's kinds" if attribute is not None else "the table does not hold it"
+        notes.append(f"The network's own confusion was asked for, but {why}: it was estimated with the rates.")
+    return Confusions(model, None, describe(attribute) if model is not None else "")
 
 
 def columns(attribute: dict) -> tuple[list[str], np.ndarray]:
@@ -104,7 +137,9 @@ def read(path: str | Path, names: list[str]) -> np.ndarray:
     path = Path(path)
     key = f"analysis.transitions.confusion={path}"
     if not path.is_file():
-        raise UserError(f"{key}: no such file; there are estimate, model, or a CSV with columns state, label, probability")
+        raise UserError(
+            f"{key}: no such file; there are estimate, model, or a CSV with columns state, label, probability"
+        )
     if path.suffix == ".json":
         raise UserError(f"{key}: a model's confusion is used by analysis.transitions.confusion=model; give a CSV here")
     try:

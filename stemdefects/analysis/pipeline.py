@@ -11,6 +11,7 @@ import numpy as np
 from stemdefects.analysis import (
     classes,
     comparison,
+    confusion,
     drift,
     kinetics,
     linking,
@@ -47,6 +48,7 @@ class Analysis:
     motion: motion.Motion = field(default_factory=motion.Motion)
     chain: states.Chain | None = None
     transitions: dict[str, transitions.Transitions] = field(default_factory=dict)
+    confusions: confusion.Confusions | None = None
     stationarity: dict | None = None
     pairs: dict[str, space.PairCorrelation] = field(default_factory=dict)
     deformation: space.Deformation | None = None
@@ -270,8 +272,9 @@ def _transitions(result: Analysis, rng, progress) -> None:
             "and hopping are lower bounds where they come near one per few frames."
         )
     dt = found.frame_time_s or 1.0
+    result.confusions = confusion.known(result.chain.names, cfg, found.attrs, result.material, result.notes)
     result.transitions, more, notes, result.stationarity = switching.run(
-        result.chain, cfg, found.n_frames, dt, found.time_unit, rng, progress
+        result.chain, cfg, found.n_frames, dt, found.time_unit, rng, progress, result.confusions
     )
     result.estimates += more
     result.notes += notes

@@ -4,7 +4,8 @@ import numpy as np
 from scipy import stats
 from scipy.linalg import expm, logm
 
-from stemdefects.analysis import bootstrap, markov, transitions
+from stemdefects.analysis import chain_tests, markov, transitions
+from stemdefects.analysis.confusion import Confusions
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.states import Chain
 from stemdefects.analysis.transitions import Transitions
@@ -55,9 +56,11 @@ def hidden(
     low, high = markov.interval(P)
     C = posterior.C[0].mean(0)
     extra = {"posterior": posterior, "confusion": C, "accuracy": float(np.diag(C).mean())}
+    best = markov.em(batch, confusion, cfg.prior, n_iter=60) if start is None else start
+    extra["log_likelihood"] = float(best[3][0])
     extra |= _rates(P, dt)
-    extra["chapman"] = _chapman(observed, value, C, posterior, rng)
-    extra["net_flux"] = _net_flux(P)
+    extra["chapman"] = chain_tests.chapman(observed, value, C, posterior, rng)
+    extra["net_flux"] = chain_tests.net_flux(P)
     warning = []
     if confusion is None:
         warning.append(
@@ -99,7 +102,7 @@ def _rates(P: np.ndarray, dt: float) -> dict:
     Q = np.array([q for q, _ in results])
     clean = np.mean([ok for _, ok in results])
     dwell = 1 / np.maximum(-np.diagonal(Q, axis1=1, axis2=2), 1e-12)
-    shares = np.array([_stationary_of(p) for p in P[picks]])
+    shares = np.array([chain_tests.long_run(p) for p in P[picks]])
 
     def summary(samples):
         return np.stack([np.median(samples, 0), *np.quantile(samples, [0.025, 0.975], axis=0)], -1)
@@ -107,98 +110,24 @@ def _rates(P: np.ndarray, dt: float) -> dict:
     return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares), "embeddable": float(clean)}
 
 
-def _stationary_of(P: np.ndarray) -> np.ndarray:
-    size = len(P)
-    system = np.vstack([P.T - np.eye(size), np.ones(size)])
-    return np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0]
-
-
-def _chapman(observed, P, C, posterior, rng, lags=(1, 2, 4, 8)) -> list[dict]:
-    """Chapman-Kolmogorov test on what is seen: how often two labels `lag` frames apart are the same.
-
-    If states switch without memory, the model fitted to single frames predicts it for every lag.
-    """
-    path = markov.sample_paths(observed[None], P[None], C[None], posterior.start[:, -1], rng)[0]
-    rows = []
-    for lag in lags:
-        if observed.shape[1] <= lag:
-            break
-        a, b = observed[:, :-lag], observed[:, lag:]
-        ok = (a >= 0) & (b >= 0)
-        if ok.sum() < 30:
-            break
-        occupied = np.bincount(path[:, :-lag][ok], minlength=len(P)) / ok.sum()
-        predicted = float(np.einsum("i,ij,io,jo->", occupied, np.linalg.matrix_power(P, lag), C, C))
-        same, total = ((a == b) & ok).sum(1).astype(float), ok.sum(1).astype(float)
-        weights = bootstrap.weights(len(total), 300, rng)
-        with np.errstate(invalid="ignore"):
-            error = np.nanstd((weights @ same) / (weights @ total))
-        seen = same.sum() / total.sum()
-        rows.append({"lag": lag, "observed": float(seen), "predicted": predicted, "error": float(error),
-                     "z": float((seen - predicted) / max(error, 1e-6))})  # fmt: skip
-    return rows
-
-
-def _net_flux(P: np.ndarray) -> dict:
-    """Largest net probability flux pi_i P_ij - pi_j P_ji over its posterior scatter: a test of detailed balance."""
-    picks = P[:: max(1, len(P) // 200)]
-    weights = np.array([_stationary_of(p) for p in picks])
-    flow = weights[:, :, None] * picks
-    net = flow - flow.swapaxes(1, 2)
-    mean, spread = net.mean(0), net.std(0)
-    z = np.where(spread > 0, mean / np.maximum(spread, 1e-12), 0.0)
-    i, j = np.unravel_index(np.abs(z).argmax(), z.shape)
-    pairs = len(P[0]) * (len(P[0]) - 1) // 2
-    p = min(1.0, 2 * stats.norm.sf(abs(z[i, j])) * pairs)
-    return {"from": int(i), "to": int(j), "flux": float(mean[i, j]), "z": float(z[i, j]), "p": float(p)}
-
-
-def stationarity(chain: Chain, n_frames: int, n_windows: int, rng, n_shuffles: int = 200) -> dict | None:
-    """Do transition probabilities change over the movie? Log-likelihood ratio of pooled counts per time window.
-
-    The p-value is by shuffling whole tracks' windows: each track is given the window order at random by shifting the
-    steps' frames along a circle, so that label noise and memory inside tracks do not look like change.
-
-    Returns:
-        dict with `p`, `windows` (list of first frame, last frame, (S, S) counts), or None with too few steps.
-    """
-    a, b, track, frame = chain.steps()
-    size = len(chain.names)
-    if len(a) < 50 * n_windows or n_windows < 2:
-        return None
-    edges = np.linspace(0, n_frames, n_windows + 1).astype(int)
-
-    def ratio(frames):
-        window = np.clip(np.searchsorted(edges, frames, side="right") - 1, 0, n_windows - 1)
-        counts = np.zeros((n_windows, size, size))
-        np.add.at(counts, (window, a, b), 1)
-        return 2 * (_log_likelihood(counts).sum() - _log_likelihood(counts.sum(0))), counts
-
-    value, counts = ratio(frame)
-    # one shift for all tracks would keep the windows together; each track gets its own
-    owners = np.unique(track, return_inverse=True)[1]
-    chance = []
-    for _ in range(n_shuffles):
-        shift = rng.integers(0, n_frames, owners.max() + 1)
-        chance.append(ratio((frame + shift[owners]) % n_frames)[0])
-    p = (1 + np.sum(np.array(chance) >= value)) / (1 + n_shuffles)
-    windows = [(int(edges[k]), int(edges[k + 1]), counts[k]) for k in range(n_windows)]
-    return {"p": float(p), "windows": windows}
-
-
-def _log_likelihood(counts):
-    total = counts.sum(-1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nansum(np.where(counts > 0, counts * np.log(counts / total), 0.0), axis=(-1, -2))
-
-
-def run(chain: Chain, cfg: TransitionsConfig, n_frames: int, dt: float, time_unit: str, rng, progress=None):
-    """All estimates of a chain.
+def run(
+    chain: Chain, cfg: TransitionsConfig, n_frames: int, dt: float, time_unit: str, rng, progress=None,
+    known: Confusions | None = None,
+):  # fmt: skip
+    """All estimates of a chain. `hmm` is the one that `cfg.confusion` asks for; the other stands beside it.
 
     Returns:
         (transitions by method, list of `Estimate`, notes, stationarity result or None).
     """
-    found = {"hmm": hidden(chain, cfg, None, rng, dt, progress)}
+    known = known or Confusions()
+    fixed = known.given if known.given is not None else known.model
+    main = "hmm" if cfg.confusion == "estimate" or fixed is None else "hmm_estimate"
+    found = {main: hidden(chain, cfg, None, rng, dt, progress)}
+    if fixed is not None:
+        other = "hmm_model" if main == "hmm" else "hmm"
+        found[other] = hidden(chain, cfg, fixed, rng, dt, progress)
+        found[other].warning = f"With a fixed confusion: {known.about}. {found[other].warning}".strip()
+    found = {name: found[name] for name in ("hmm", "hmm_model", "hmm_estimate") if name in found}
     found["pooled"] = transitions.pooled(chain, cfg.prior)
     found["paper"] = transitions.paper(chain, rng=rng)
     out: list[Estimate] = []
@@ -220,8 +149,33 @@ def run(chain: Chain, cfg: TransitionsConfig, n_frames: int, dt: float, time_uni
         left = transitions.memory(found[kind].P)
         out.append(estimate("second eigenvalue of the transition matrix", left, None, None, "1", kind,
                             subject=method, n=int(t.counts.sum()), n_of="steps"))  # fmt: skip
-    change = stationarity(chain, n_frames, cfg.n_windows, rng)
-    return found, out, _notes(found, change), change
+    change = chain_tests.stationarity(chain, n_frames, cfg.n_windows, rng)
+    return found, out, _notes(found, change) + _disagreement(found), change
+
+
+def _disagreement(found) -> list[str]:
+    """A note when the fixed and the estimated confusion lead to different transitions, or the fixed one misfits."""
+    free = found.get("hmm_estimate", found["hmm"])
+    fixed = found["hmm"] if "hmm_estimate" in found else found.get("hmm_model")
+    if fixed is None:
+        return []
+    gain = 2 * (free.extra["log_likelihood"] - fixed.extra["log_likelihood"])
+    size = len(free.names)
+    p = float(stats.chi2.sf(max(gain, 0), size * (size - 1)))
+    notes = []
+    if p < 0.01:
+        notes.append(
+            f"The labels do not fit that confusion ({fixed.warning.split('.')[0]}; likelihood ratio, p = {p:.1g}): "
+            "this movie is seen better or worse than the network's simulated images, so the estimated one counts."
+        )
+    apart = (free.low > fixed.high) | (fixed.low > free.high)
+    if apart.any():
+        i, j = np.argwhere(apart)[0]
+        notes.append(
+            f"Estimated and fixed confusion disagree on {int(apart.sum())} of {apart.size} transition probabilities, "
+            f"for example {free.names[i]} -> {free.names[j]}: {free.P[i, j]:.3f} and {fixed.P[i, j]:.3f} per frame."
+        )
+    return notes
 
 
 def _notes(found, change) -> list[str]:

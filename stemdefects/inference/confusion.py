@@ -8,7 +8,7 @@ import numpy as np
 def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
     """The model's confusion at the validation dose nearest (by ratio) to the movie's, as an attribute of the table.
 
-    With an unknown dose, of the movie or of the model's sets, the set in the middle. `counts` has rows true state (last:
+    With an unknown dose, of the movie or of the sets, the one in the middle. `counts` has rows true state (last:
     no column there) and columns most probable state (last: not found), see `training.validation.confusion_tables`.
     None for a model without confusion.
     """

@@ -108,6 +108,8 @@ def transitions(result):
         return None
     titles = {
         "hmm": "hidden Markov model",
+        "hmm_model": "the same, network's own confusion",
+        "hmm_estimate": "the same, confusion estimated",
         "pooled": "pooled counts (labels at face value)",
         "paper": "published formula",
     }

@@ -78,8 +78,8 @@ def tables(result) -> dict:
         ])  # fmt: skip
         out["chapman_kolmogorov"] = pd.DataFrame(hmm.extra["chapman"])
         out["confusion"] = pd.DataFrame([
-            {"state": hmm.names[i], "label": hmm.names[j], "probability": hmm.extra["confusion"][i, j], "method": "hmm"}
-            for i, j in np.ndindex(*hmm.P.shape)
+            {"state": m.names[i], "label": m.names[j], "probability": m.extra["confusion"][i, j], "method": name}
+            for name, m in result.transitions.items() if "confusion" in m.extra for i, j in np.ndindex(*m.P.shape)
         ])  # fmt: skip
     if result.classes is not None:
         c = result.classes

@@ -172,7 +172,8 @@ def _transitions(result) -> str:
         f"steps between "
         f"neighbouring frames in {chain.n_tracks} tracks. The hidden Markov model takes wrong labels and missed "
         f"frames into "
-        f"account: by its own account {100 * hmm.extra['accuracy']:.0f}% of labels are right. The pooled counts "
+        f"account: by its own account {100 * hmm.extra['accuracy']:.0f}% of labels are right. {_confusion(result)}"
+        f"The pooled counts "
         f"take labels "
         "at face value; the published formula is shown for comparison only.</p>"
     )
@@ -192,6 +193,17 @@ def _transitions(result) -> str:
         f"<p>Largest net flux, {html.escape(hmm.names[flux['from']])} to {html.escape(hmm.names[flux['to']])}: "
         f"{abs(flux['z']):.1f} sigma, p = {flux['p']:.2f} for detailed balance (reported, not imposed).</p>"
     )
+
+
+def _confusion(result) -> str:
+    """What the network's own confusion says, where it is known."""
+    other = result.transitions.get("hmm_model") or result.transitions.get("hmm_estimate")
+    if other is None:
+        return ""
+    share = f"{100 * other.extra['accuracy']:.0f}% of labels right"
+    if "hmm_model" in result.transitions:
+        return f"With {html.escape(result.confusions.about)}, {share}, the matrix beside it results. "
+    return f"The matrix beside it has the confusion estimated instead ({share}). "
 
 
 SECTIONS = (

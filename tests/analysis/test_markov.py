@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stemdefects.analysis import markov, switching, synthetic, transitions
+from stemdefects.analysis import chain_tests, markov, switching, synthetic, transitions
 from stemdefects.analysis.states import Chain
 
 P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
@@ -131,10 +131,10 @@ def test_rates_invert_the_exponential():
 def test_stationarity_is_refused_only_when_rates_change():
     rng = np.random.default_rng(6)
     steady = as_chain(synthetic.chains(rng, P, n_traces=60, n_frames=80))
-    assert switching.stationarity(steady, 80, 4, rng, 99)["p"] > 0.02
+    assert chain_tests.stationarity(steady, 80, 4, rng, 99)["p"] > 0.02
     fast = np.full((3, 3), 0.15) + np.eye(3) * 0.55
     halves = np.concatenate([synthetic.chains(rng, P, 60, 40), synthetic.chains(rng, fast, 60, 40)], 1)
-    assert switching.stationarity(as_chain(halves), 80, 4, rng, 99)["p"] < 0.02
+    assert chain_tests.stationarity(as_chain(halves), 80, 4, rng, 99)["p"] < 0.02
 
 
 def test_hidden_reports_a_mixture_of_two_populations():
