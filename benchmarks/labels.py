@@ -8,11 +8,12 @@ Simulated movies start intact and end with holes. On each, F1 per frame and kind
     simulated   a network trained on simulation only (--model: which one; else one is trained)
     tuned       that network, fine-tuned on the movie (labels=fourier training.init=...)
 
-beside the ideal observer of a single frame. None of the first three knows kinds, so every method is scored alike: by
-its score that something is amiss at a place. A detection of another kind counts neither for nor against; each has
-its best threshold, chosen per dose and kind on the early frames and kept for the late ones. What lies within one
-lattice spacing of a hole or of the border is left out. Everything trained goes to `--folder` and is used again; every
-training is the command a user would type, on two cores if that is what there is.
+    ideal       the ideal observer of a single intact frame (benchmarks/limit.py), at the movie's prevalences
+
+None of the first three knows kinds, so every method is scored alike: by its score that something is amiss at a place. A
+detection of another kind counts neither for nor against; each has its best threshold, chosen per dose and kind on the
+early frames and kept for the late ones. What lies within one lattice spacing of a hole or of the border is left out.
+Everything trained goes to `--folder` and is used again; every training is the command a user would type.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from scipy.spatial import cKDTree
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-METHODS = ("residual", "paper", "fourier", "simulated", "tuned")
+METHODS = ("residual", "paper", "fourier", "simulated", "tuned", "ideal")
 KINDS = ("Mo_W", "V_W", "V_S2", "V_S")
 RADIUS_NM = 0.09
 LABELLED = 8  # frames that labels are made from; the early frames scored are these
@@ -56,9 +57,12 @@ def main() -> None:
         results[dose] = {}
         for method in options.methods:
             start = time.time()
-            model = train(folder, dose, method, movie, options)
-            found = detect(movie, method, model)
-            results[dose][method] = score(movie, found) | {"seconds": time.time() - start}
+            if method == "ideal":
+                results[dose][method] = ideal(movie, dose)
+            else:
+                model = train(folder, dose, method, movie, options)
+                results[dose][method] = score(movie, detect(movie, method, model))
+            results[dose][method]["seconds"] = time.time() - start
             print(f"{dose}, {method}: done in {time.time() - start:.0f} s", flush=True)
             (folder / "results.json").write_text(json.dumps(results, indent=2, default=float))
             print(table(results), flush=True)
@@ -143,6 +147,30 @@ def detect(path: Path, method: str, model_folder: Path | None) -> dict[int, np.n
         keep = np.isin(columns.region, (0, 3)) & (score > 0.005)
         found[int(i)] = np.stack([columns.y_px, columns.x_px, score], 1)[keep]
     return found
+
+
+def ideal(path: Path, dose: str, n_images: int = 4) -> dict[str, dict[str, float]]:
+    """The ideal observer's F1 per kind in one intact frame of `dose`, at the movie's early prevalences."""
+    import h5py
+
+    from stemdefects import config
+    from stemdefects.crystal import material as crystal
+    from stemdefects.evaluation import study
+
+    stuff, cfg = crystal.load("ws2_mo"), config.load_group("simulation", dose)
+    with h5py.File(path) as file:
+        rows = file["truth/defects"][:]
+        site = file["truth/site"][:]
+        inside = ((file["truth/sites_px"][:] >= 0) & (file["truth/sites_px"][:] < file["frames"].shape[1])).all(1)
+    early = rows[rows["frame"] < LABELLED]
+    prevalence = {}
+    for kind in stuff.kinds:
+        sites = LABELLED * (inside & (site == stuff.states[kind.state].site)).sum()
+        prevalence[kind.name] = max((early["kind"] == kind.name.encode()).sum() / max(sites, 1), 1e-5)
+    watch = study.Study(stuff, cfg, prevalence, [1], (256, 256))
+    seen = [one for _, one in watch.run(cfg.detector.dose_e_per_px[:1], n_images)]
+    found = study.summary(stuff, seen, 1)
+    return {kind: {"early": found[kind]["f1"], "late": float("nan"), "n_early": 0, "n_late": 0} for kind in KINDS}
 
 
 def residual_points(frame: np.ndarray) -> np.ndarray:
@@ -233,7 +261,7 @@ def table(results: dict) -> str:
     ]
     for dose, methods in results.items():
         for method, kinds in methods.items():
-            cells = [f"{kinds[k]['early']:.3f} / {kinds[k]['late']:.3f}" for k in KINDS]
+            cells = [f"{kinds[k]['early']:.3f} / {kinds[k]['late']:.3f}".replace(" / nan", "") for k in KINDS]
             lines.append(f"| {dose} | {method} | " + " | ".join(cells) + " |")
         some = next(iter(methods.values()))
         lines.append(
@@ -251,7 +279,7 @@ def picture(results: dict, path: Path) -> None:
     for row, (dose, methods) in zip(axes, results.items(), strict=True):
         for ax, when in zip(row, ("early", "late"), strict=True):
             for n, (method, kinds) in enumerate(methods.items()):
-                ax.bar(np.arange(len(KINDS)) + 0.16 * (n - 2), [kinds[k][when] for k in KINDS], 0.15, label=method)
+                ax.bar(np.arange(len(KINDS)) + 0.14 * (n - 2.5), [kinds[k][when] for k in KINDS], 0.13, label=method)
             ax.set(
                 xticks=range(len(KINDS)), xticklabels=KINDS, ylim=(0, 1), ylabel="F1", title=f"{dose}, {when} frames"
             )

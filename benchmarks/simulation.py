@@ -1,6 +1,8 @@
 """The simulator's figures: speed beside a training step, against a numpy loop, against multislice, statistics.
 
-    python benchmarks/simulation.py [size_px=256] [batch=8] [step=true] [multislice=true]
+    python benchmarks/simulation.py [size_px=256] [batch=8] [step=true] [multislice=true] [memory=16,1000]
+
+`memory` writes movies of 1024 x 1024 px with so many frames, each in its own process (1,000: some minutes and 2 GB).
 
 CPU seconds count all threads, which other processes on the machine hardly change; wall seconds are the least of some.
 On a GPU wall seconds are what counts.
@@ -10,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-DEFAULTS = {"size_px": "256", "batch": "8", "step": "true", "multislice": "true"}
+DEFAULTS = {"size_px": "256", "batch": "8", "step": "true", "multislice": "true", "memory": ""}
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "multislice" / "ws2_multislice.h5"
 
 
@@ -156,12 +158,40 @@ def against_multislice() -> None:
         print("  " + "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
 
+def memory(n_frames: list[int]) -> None:
+    """Print time, file size and peak memory of `simulate.py` for movies of 1024 x 1024 px."""
+    import subprocess
+    import tempfile
+
+    script = """import resource, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"""
+    print("movies of 1024 x 1024 px: frames, seconds, file (MB), peak memory (MB)")
+    for number in n_frames:
+        with tempfile.TemporaryDirectory() as folder:
+            movie = Path(folder) / "movie.h5"
+            command = [sys.executable, "-c", script, str(Path(__file__).parents[1] / "simulate.py"), "simulation=movie"]
+            command += [f"simulation.movie.n_frames={number}", "simulation.view.size_px=[1024,1024]", f"output={movie}"]
+            start = time.perf_counter()
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            peak = int(done.stdout.split()[-1]) / 1024
+            print(
+                f"  {number:5d} {time.perf_counter() - start:6.0f} {movie.stat().st_size / 1e6:6.0f} {peak:6.0f}",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Run what the command line asks for."""
     options = {**DEFAULTS, **dict(argument.split("=", 1) for argument in sys.argv[1:])}
     from stemdefects import devices
 
     devices.use_compilation_cache()
+    if options["memory"]:
+        memory([int(n) for n in options["memory"].split(",")])
     speed(int(options["size_px"]), int(options["batch"]), options["step"] == "true")
     statistics()
     if options["multislice"] == "true" and REFERENCE.exists():
