@@ -81,6 +81,30 @@ def to_object(cfg: Any, cls: type) -> Any:
         raise UserError(f"config {error.full_key or ''}: {reason}") from None
 
 
+def known_part(stored: dict[str, Any], cls: type) -> tuple[Any, list[str]]:
+    """(instance of `cls` with what it takes of `stored`, dotted keys left out: unknown, or of another type).
+
+    For records written by another version of this software. `stored` must hold what `cls` cannot do without.
+    """
+    left_out: list[str] = []
+    return to_object(_pruned(stored, cls, "", left_out), cls), left_out
+
+
+def _pruned(stored: dict[str, Any], cls: type, where: str, left_out: list[str]) -> dict[str, Any]:
+    types, kept = {f.name: f.type for f in dataclasses.fields(cls)}, {}
+    for name, value in stored.items():
+        if name in types and dataclasses.is_dataclass(types[name]) and isinstance(value, dict):
+            kept[name] = _pruned(value, types[name], f"{where}{name}.", left_out)
+            continue
+        try:
+            _check_mapping({name: value}, cls, "")
+            OmegaConf.merge(OmegaConf.structured(cls), {name: value})
+            kept[name] = value
+        except (UserError, OmegaConfBaseException):
+            left_out.append(f"{where}{name}")
+    return kept
+
+
 def to_plain(obj: Any) -> dict:
     """A dataclass instance as plain dicts and lists, ready for YAML, JSON or W&B."""
     return OmegaConf.to_container(OmegaConf.structured(obj), resolve=True)

@@ -8,7 +8,6 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import UserError
-from stemdefects.io import runs
 from stemdefects.io.movie import Movie, read
 from stemdefects.io.table import DefectTable
 from stemdefects.schema import InferenceConfig
@@ -27,7 +26,8 @@ def detect(
 
     Args:
         movie: a `Movie`, an array (H, W) or (n, H, W) of counts, or a file name.
-        model: a loaded model, a model folder, a run folder, or the id of a run in `runs_dir`.
+        model: a loaded model, the name of a network that ships (`ws2_mo`), a model folder, a run folder, or the id
+            of a run in `runs_dir`.
         run: the same for the id of a run, as infer.py has it; without either the newest run's model is used.
         progress: show a progress bar.
         settings: fields of `InferenceConfig` (configs/inference/default.yaml), e.g. `pixel_size_nm=0.03`,
@@ -76,15 +76,7 @@ def configure(**settings: Any) -> InferenceConfig:
 
 
 def load_model(model: Any, runs_dir: str | Path = "runs") -> Any:
-    """A `LoadedModel` from itself, a model folder, a run folder, or a run's id in `runs_dir`."""
-    from stemdefects.models import artifact
+    """A `LoadedModel` from itself, the name of a network that ships, a model folder, a run folder, or a run's id."""
+    from stemdefects.models import artifact, shipped
 
-    if not isinstance(model, str | Path):
-        return model
-    folder = Path(model)
-    for candidate in (folder, folder / "model"):
-        if (candidate / "model.json").is_file():
-            return artifact.load(candidate)
-    if folder.is_dir():
-        raise UserError(f"model {folder}: no model in this folder; train one with `python train.py`")
-    return artifact.load(runs.resolve(runs_dir, str(model), having="model").model_dir)
+    return artifact.load(shipped.locate(model, runs_dir)) if isinstance(model, str | Path) else model

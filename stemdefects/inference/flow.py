@@ -12,9 +12,11 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import UserError
+from stemdefects.inference import confusion
 from stemdefects.inference.spool import Spool
 from stemdefects.io import movie as movies
 from stemdefects.io import runs, table, tracking
+from stemdefects.models import shipped
 from stemdefects.schema import InferenceConfig, InferRoot
 
 
@@ -96,6 +98,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "model_id": setup.model.id,
         "material": setup.model.material.name,
         "kinds": setup.model.material.kind_names,
+        "confusion": confusion.nearest(setup.model, movie.dose_e_per_px),
         "patch_nm": setup.settings.patch_nm,
         "reference_px": None if setup.reference_px is None else setup.reference_px.tolist(),
         "config": config.to_plain(setup.settings),
@@ -137,11 +140,12 @@ def _run(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
         run = runs.resolve(cfg.runs_dir, cfg.run, having="model")
         return run, run.model_dir
     if cfg.inference.model is None:
-        raise UserError("run: say whose model to use: run=<id>, run=latest, or model=<run id or model folder>")
-    folder = Path(cfg.inference.model)
-    if not folder.is_dir():
-        folder = runs.resolve(cfg.runs_dir, cfg.inference.model, having="model").model_dir
-    return None, folder.resolve()
+        there_are = ", ".join(shipped.names()) or "none yet"
+        raise UserError(
+            f"run: say whose model to use: run=<id>, run=latest, model=<run id or model folder>, "
+            f"or model=<network that ships> ({there_are})"
+        )
+    return None, shipped.locate(cfg.inference.model, cfg.runs_dir)
 
 
 def _spool(run: runs.Run) -> Spool:

@@ -7,8 +7,8 @@ README.md       the model card
 
 import dataclasses
 import functools
-import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io.runs import write_atomically
+from stemdefects.models import weights
 
 FORMAT_VERSION = 1
 _SECTIONS = {
@@ -28,6 +29,7 @@ _SECTIONS = {
     "labels": schema.LabelsConfig,
     "training": schema.TrainingConfig,
 }
+DECIDING = ("model", "material", "labels")  # sections that inference reads; the others tell how the model was made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,27 +157,6 @@ def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, 
     )
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
-    """Nested dict of arrays -> flat dict with `/` between names."""
-    flat = {}
-    for name, value in tree.items():
-        path = f"{prefix}/{name}" if prefix else name
-        flat |= flatten(value, path) if isinstance(value, dict) else {path: np.asarray(value)}
-    return flat
-
-
-def unflatten(flat: dict[str, np.ndarray]) -> dict:
-    """Inverse of `flatten`."""
-    tree: dict = {}
-    for path, value in flat.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
-
-
 def _plain(value: Any) -> Any:
     """`value` for JSON: numbers as Python's own, not-a-number as null (JSON has none)."""
     if isinstance(value, dict):
@@ -185,16 +166,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def weights_id(flat: dict[str, np.ndarray]) -> str:
-    """Twelve hex digits of the SHA-256 of the weights: the model's id in defect tables."""
-    digest = hashlib.sha256()
-    for path in sorted(flat):
-        array = np.ascontiguousarray(flat[path])
-        digest.update(f"{path}{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:12]
 
 
 def save(
@@ -216,16 +187,14 @@ def save(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     material = crystal.from_config(sections["material"])
-    flat = flatten(params)
-    partial = folder / ".weights.partial.npz"
-    np.savez(partial, **flat)
-    partial.replace(folder / "weights.npz")
+    flat = weights.flatten(params)
+    weights.write(folder, flat)
     write_atomically(
         folder / "config.yaml", OmegaConf.to_yaml({name: config.to_plain(sections[name]) for name in _SECTIONS})
     )
     about = {
         "format_version": FORMAT_VERSION,
-        "id": weights_id(flat),
+        "id": weights.identity(flat),
         "material": material.name,
         "sites": material.site_names,
         "states": material.state_names,
@@ -244,8 +213,29 @@ def save(
     return about["id"]
 
 
+def _sections(folder: Path) -> dict[str, Any]:
+    """config.yaml as dataclasses. Of how it was made, what is not known any more is left out and told on stderr."""
+    from omegaconf import OmegaConf
+
+    stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    sections, left_out = {}, []
+    for name, cls in _SECTIONS.items():
+        if name in DECIDING:
+            sections[name] = config.to_object(stored[name], cls)
+        else:
+            sections[name], keys = config.known_part(stored[name], cls)
+            left_out += [f"{name}.{key}" for key in keys]
+    if left_out:
+        print(f"note: model {folder} is of another version; unread: {', '.join(left_out)}", file=sys.stderr, flush=True)
+    return sections
+
+
 def load(folder: str | Path) -> LoadedModel:
-    """Read a model folder. Raises UserError when it is missing, incomplete, damaged or of another format version."""
+    """Read a model folder. Raises UserError when it is missing, incomplete, damaged or of another format version.
+
+    How it was trained (simulation, training) may have been written by another version of this software: what is no
+    longer known of it is left out with a note. What inference works with must be understood in full.
+    """
     folder = Path(folder)
     missing = [n for n in ("weights.npz", "config.yaml", "model.json") if not (folder / n).is_file()]
     if missing:
@@ -255,8 +245,7 @@ def load(folder: str | Path) -> LoadedModel:
         )
     try:
         about = json.loads((folder / "model.json").read_text())
-        with np.load(folder / "weights.npz", allow_pickle=False) as file:
-            flat = {name: file[name] for name in file.files}
+        flat = weights.read(folder)
     except Exception as error:  # zip, JSON and numpy each have their own
         raise UserError(
             f"model {folder}: cannot be read ({type(error).__name__}: {error}); it may be damaged"
@@ -265,12 +254,9 @@ def load(folder: str | Path) -> LoadedModel:
         raise UserError(
             f"model {folder}: format version {about.get('format_version')}, this software reads {FORMAT_VERSION}"
         )
-    if weights_id(flat) != about["id"]:
-        raise UserError(f"model {folder}: weights.npz is {weights_id(flat)}, model.json belongs to {about['id']}")
-    from omegaconf import OmegaConf
-
-    stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
-    sections = {name: config.to_object(stored[name], cls) for name, cls in _SECTIONS.items()}
+    if weights.identity(flat) != about["id"]:
+        raise UserError(f"model {folder}: weights.npz is {weights.identity(flat)}, model.json belongs to {about['id']}")
+    sections = _sections(folder)
     material = crystal.from_config(sections["material"])
     if material.state_names != about["states"]:
         raise UserError(f"model {folder}: states {about['states']} do not fit its material {material.state_names}")
@@ -283,12 +269,13 @@ def load(folder: str | Path) -> LoadedModel:
         thresholds=about["calibration"]["thresholds"],
     )
     confusion_path = folder / "confusion.json"
+    params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), weights.unflatten(flat))  # float16 in the package
     return LoadedModel(
         id=about["id"],
         path=folder,
         config=sections,
         material=material,
-        params=jax.tree.map(jnp.asarray, unflatten(flat)),
+        params=params,
         apply_fn=apply_function(sections["model"], sections["training"], material),
         calibration=calibration,
         confusion=json.loads(confusion_path.read_text()) if confusion_path.is_file() else {},

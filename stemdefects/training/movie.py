@@ -128,11 +128,10 @@ def _start(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any,
     """The config with the model and material of `training.init`, its weights, its material."""
     if cfg.training.init is None or resumed:
         return cfg, None, None
-    from stemdefects.models import artifact
+    from stemdefects.models import artifact, shipped
 
     name = str(cfg.training.init)
-    folder = Path(name) if (Path(name) / "model.json").is_file() else runs.resolve(cfg.runs_dir, name).model_dir
-    model = artifact.load(folder)
+    model = artifact.load(shipped.locate(name, cfg.runs_dir, key="training.init"))
     cfg = dataclasses.replace(cfg)
     cfg.model, cfg.material = model.config["model"], model.config["material"]
     if not model.material.sites[0].floating:

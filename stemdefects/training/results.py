@@ -3,6 +3,7 @@
 import platform
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     about: dict[str, Any] = {
         "run": run.id,
         "command": run.read_summary().get("command", "-"),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seed": cfg.seed,
         "steps": at_step,
         "images": at_step * cfg.training.batch_size,

@@ -6,28 +6,11 @@ import zipfile
 import jax
 import numpy as np
 import pytest
+import yaml
 
-from stemdefects import config
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact
-
-
-@pytest.fixture
-def saved(tmp_path):
-    names = {"material": "ws2_mo", "simulation": "train", "labels": "simulated", "model": "unet_small"}
-    sections = {g: config.load_group(g, n) for g, n in (names | {"training": "quick"}).items()}
-    sections["model"].filters, sections["model"].depths = [8, 12], [1, 1]
-    material = crystal.from_config(sections["material"])
-    model = artifact.build(sections["model"], material)
-    params = jax.jit(model.init)(jax.random.key(0, impl="rbg"), np.zeros((1, 16, 16, 1)))
-    calibration = artifact.Calibration(np.linspace(-1, 1, material.n_states), 1.3, {"V_S": 0.4, "defect": 0.6})
-    folder = tmp_path / "model"
-    model_id = artifact.save(
-        folder, params=params, sections=sections, calibration=calibration,
-        confusion={"doses": {}}, record={"seed": 3, "test": {"f1": np.float32("nan"), "n": np.int64(4)}}, card="# card",
-    )  # fmt: skip
-    return folder, model_id, model, params
+from stemdefects.models import artifact, weights
 
 
 def test_round_trip(saved):
@@ -83,3 +66,38 @@ def test_damage_and_strangers_are_refused(saved, tmp_path):
     (folder / "weights.npz").write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match="cannot be read"):
         artifact.load(folder)
+
+
+def test_a_record_of_another_version_is_no_obstacle_to_inference(saved, capsys):
+    folder = saved[0]
+    stored = yaml.safe_load((folder / "config.yaml").read_text())
+    stored["simulation"]["probe"]["of_old"] = 1.0
+    stored["simulation"]["scan"]["drift_px"] = {"was": "a group"}
+    stored["training"]["of_old"] = {"a": 1}
+    stored["training"]["ensemble"] = 1
+    (folder / "config.yaml").write_text(yaml.safe_dump(stored, sort_keys=False))
+    loaded = artifact.load(folder)
+    note = capsys.readouterr().err
+    for key in ("simulation.probe.of_old", "simulation.scan.drift_px", "training.of_old"):
+        assert key in note
+    assert note.count("\n") == 1
+    assert loaded.config["training"].steps == stored["training"]["steps"] and loaded.id == saved[1]
+    assert loaded.config["simulation"].scan.row_jitter_px == stored["simulation"]["scan"]["row_jitter_px"]
+    stored["model"]["of_old"] = 3  # what inference computes with must be understood
+    (folder / "config.yaml").write_text(yaml.safe_dump(stored, sort_keys=False))
+    with pytest.raises(UserError, match="'of_old' does not exist"):
+        artifact.load(folder)
+
+
+def test_half_precision_weights_load_as_single(saved):
+    folder, _, _, params = saved
+    flat = {name: array.astype(np.float16) for name, array in weights.flatten(params).items()}
+    weights.write(folder, flat)
+    with pytest.raises(UserError, match="belongs to"):
+        artifact.load(folder)  # other weights, other id
+    about = json.loads((folder / "model.json").read_text()) | {"id": weights.identity(flat)}
+    (folder / "model.json").write_text(json.dumps(about))
+    loaded = artifact.load(folder)
+    assert {a.dtype for a in jax.tree.leaves(loaded.params)} == {np.dtype("float32")}
+    for exact, rounded in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
+        np.testing.assert_allclose(rounded, exact, rtol=1e-3, atol=1e-6)

@@ -10,7 +10,7 @@ import numpy as np  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 
 from stemdefects import config, schema  # noqa: E402
-from stemdefects.models.artifact import flatten  # noqa: E402
+from stemdefects.models.weights import flatten  # noqa: E402
 from stemdefects.training import state, step, task  # noqa: E402
 
 cfg = config.to_object(OmegaConf.load(sys.argv[2]), schema.TrainRoot)

@@ -1,0 +1,53 @@
+"""Weights on disk: `weights.npz`, arrays by path, no pickle."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NAME = "weights.npz"
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested dict of arrays -> flat dict with `/` between names."""
+    flat = {}
+    for name, value in tree.items():
+        path = f"{prefix}/{name}" if prefix else name
+        flat |= flatten(value, path) if isinstance(value, dict) else {path: np.asarray(value)}
+    return flat
+
+
+def unflatten(flat: dict[str, np.ndarray]) -> dict:
+    """Inverse of `flatten`."""
+    tree: dict = {}
+    for path, value in flat.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def identity(flat: dict[str, np.ndarray]) -> str:
+    """Twelve hex digits of the SHA-256 of the weights: the model's id in defect tables."""
+    digest = hashlib.sha256()
+    for path in sorted(flat):
+        array = np.ascontiguousarray(flat[path])
+        digest.update(f"{path}{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def write(folder: Path, flat: dict[str, np.ndarray]) -> None:
+    """Write the arrays into `folder`, whole or not at all."""
+    partial = Path(folder) / ".weights.partial.npz"
+    np.savez(partial, **flat)
+    partial.replace(Path(folder) / NAME)
+
+
+def read(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays in `folder`, as they are stored (float32 or float16); whatever is not plain numbers is refused."""
+    with np.load(Path(folder) / NAME, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
