@@ -67,7 +67,7 @@ def write_preview(path: str | Path, material: Material, cfg: SimulationConfig, s
         axis.set_xticks(np.linspace(0, extent[1], 4).round(1))
         axis.set_yticks(np.linspace(0, extent[2], 4).round(1))
         axis.tick_params(labelsize=7)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
     return Path(path)
 
@@ -118,7 +118,9 @@ def _crops(material: Material, cfg: SimulationConfig, seed: int):
     for name in ("hole", "amorphous", "phase_1T", "twin"):
         setattr(cfg.regions, f"{name}_probability", 0.0)
     cfg.defects.line_probability = 0.0
-    cfg.defects.density = {kind.name: [0.02, 0.02] for kind in material.kinds}
+    centers = {group.center for group in material.complexes}
+    density = {kind.name: 0.06 if kind.state in centers else 0.015 for kind in material.kinds}
+    cfg.defects.density = {name: [value, value] for name, value in density.items()}
     cfg.defects.density_scale = 1.0
     cfg.defects.complexes = {group.name: [0.3, 0.3] for group in material.complexes}
     simulate = jax.jit(images.make_simulator(material, cfg, (256, 256)))
