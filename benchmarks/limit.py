@@ -1,9 +1,9 @@
 """How well can anyone detect, and how near does a network come? Writes docs/limit.md and docs/limit.png.
 
-    python benchmarks/limit.py [run=<id>[,<id>]] [simulation=limit,train] [images=24] [frames=1,5,9] [dose=130,400,2500]
-                               [output=docs] [runs_dir=runs] [seed=0]
+    python benchmarks/limit.py [run=ws2_mo,ws2_mo_movie] [simulation=limit,train] [images=24] [frames=1,5,9]
+                               [dose=130,400,2500] [output=docs] [runs_dir=runs] [seed=0]
 
-run: runs (or model folders) whose networks are scored on the same images, each at the number of frames it takes.
+run: networks that ship, run ids or model folders; scored on the same images, each at the number of frames it takes.
 """
 
 import sys
@@ -95,7 +95,7 @@ def run(options: dict) -> Path:
     from stemdefects import config, devices
     from stemdefects.crystal import material as crystal
     from stemdefects.evaluation import page, study
-    from stemdefects.io import runs
+    from stemdefects.models import shipped
 
     devices.use_compilation_cache()
     material = crystal.load("ws2_mo")
@@ -103,10 +103,7 @@ def run(options: dict) -> Path:
     frames = sorted({int(n) for n in options["frames"].split(",")})
     n_images, size_px = int(options["images"]), (256, 256)
     prior = study.state_prior(material, study.PREVALENCE)
-    folders = [
-        Path(name) if (Path(name) / "model.json").is_file() else runs.resolve(options["runs_dir"], name).model_dir
-        for name in filter(None, options["run"].split(","))
-    ]
+    folders = [shipped.locate(name, options["runs_dir"], key="run") for name in filter(None, options["run"].split(","))]
     start, sections, positions = time.time(), {}, {}
     for name in options["simulation"].split(","):
         cfg = config.load_group("simulation", name)
@@ -132,12 +129,13 @@ def run(options: dict) -> Path:
 def facts(options: dict, folders: list[Path], seconds: float) -> dict:
     """What the page says of its own making."""
     own = {k: v for k, v in options.items() if v != DEFAULTS[k] and k not in ("output", "runs_dir", "run")}
-    shown = (["run=<id>"] if folders else []) + [f"{k}={v}" for k, v in own.items()]
+    names = [f.parent.name if f.name == "model" else f.name for f in folders]
+    shown = ([f"run={','.join(names)}"] if folders else []) + [f"{k}={v}" for k, v in own.items()]
     return {
         "images": options["images"],
         "seconds": round(seconds),
         "command": " ".join(["python benchmarks/limit.py", *shown]),
-        "models": ", ".join(f"`{f.parent.name if f.name == 'model' else f.name}`" for f in folders),
+        "models": ", ".join(f"`{name}`" for name in names),
     }
 
 
