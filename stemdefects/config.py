@@ -59,6 +59,8 @@ def _with_base(path: Path) -> DictConfig:
     for entry in cfg.pop("defaults", []):
         if entry == "_self_":
             merged, placed = OmegaConf.merge(merged, cfg), True
+        elif OmegaConf.is_config(entry) and any(key.startswith("override ") for key in entry):
+            continue  # a choice for another group, which is not asked for here
         elif OmegaConf.is_config(entry):  # `clustering: default`: a group inside the group
             for key, choice in entry.items():
                 merged = OmegaConf.merge(merged, {key: _with_base(path.parent / key / f"{choice}.yaml")})

@@ -48,6 +48,17 @@ def test_roots_compose_into_their_schema(root):
     assert config.to_plain(config.to_object(config.to_plain(obj), cls)) == config.to_plain(obj)
 
 
+@pytest.mark.parametrize(
+    "overrides, training",
+    [([], "default"), (["labels=fourier"], "quick"), (["labels=fourier", "training=long"], "long")],
+)
+def test_learning_from_a_movie_is_quick_unless_told_otherwise(overrides, training):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        assert compose("train", overrides=overrides).training.name == training
+
+
 def test_unknown_group_option_lists_what_exists():
     with pytest.raises(UserError, match="unet_small"):
         config.load_group("model", "unet_smal")
