@@ -382,6 +382,7 @@ class InferenceConfig:
     presence: float = 0.5  # least probability of a column
     thresholds: dict[str, float] = field(default_factory=dict)  # least posterior per kind; others: the model's own
     exclude_regions: list[str] = field(default_factory=lambda: ["hole", "amorphous"])
+    require_lattice: bool = True  # nothing is called where a frame's own Bragg components show no lattice
     edge_nm: float = 0.15  # nothing is called this close to the border of a frame
     patch_nm: float = 0.96  # side of the square patch around each defect
     resample_tolerance: float = 0.08  # relative difference from the model's sampling that is left as it is

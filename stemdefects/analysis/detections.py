@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.io import doubts
 from stemdefects.io import table as defect_table
 from stemdefects.schema import TableConfig
 
@@ -102,6 +103,7 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
         table.rows, n_frames, _clock(n_frames, frame_time, table.rows), pixel_size,
         cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), frame_time,
         str(attrs.get("source", name)), frames, None if patches is None else np.asarray(patches), attrs,
+        notes=doubts.sentences(table.frames),
     )  # fmt: skip
 
 

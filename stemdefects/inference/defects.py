@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
+from stemdefects.inference.bragg_map import ABSENT
 from stemdefects.inference.engine import Columns, FrameOutput
 from stemdefects.inference.sites import NOWHERE, SiteView, view
 from stemdefects.io import table
@@ -20,23 +20,28 @@ class Rules:
 
     thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS`, nothing
     is called there; edge_nm: nothing is called this close to the border of the frame, where a column's neighbours are
-    missing; patch_nm: side of the square field of a patch.
+    missing; patch_nm: side of the square field of a patch; require_lattice: nothing is called where the frame's own
+    Bragg components show no lattice, whatever the network says.
     """
 
     thresholds: dict[str, float] = field(default_factory=dict)
     exclude_regions: tuple[str, ...] = ("hole", "amorphous")
     patch_nm: float = 0.96
     edge_nm: float = 0.15
+    require_lattice: bool = True
 
 
 @dataclass(frozen=True)
 class FrameDefects:
-    """Rows (n,) of the defect table without frame, time and nm; patches (n, 32, 32); the lattice the columns form."""
+    """Rows (n,) of the defect table without frame, time and nm; patches (n, 32, 32); the lattice the columns form;
+    called: (n,) which of `columns` the rows are; n_withheld: calls not made where there is no lattice."""
 
     rows: np.ndarray
     patches: np.ndarray
     sites: SiteView | None
     columns: Columns
+    called: np.ndarray
+    n_withheld: int
 
 
 def bond_table(material: Material) -> list[np.ndarray]:
@@ -74,7 +79,11 @@ def find_defects(
     centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
     to_border = np.minimum(centres, np.array(output.image.shape) - 1 - centres).min(1) + 0.5
     inner = to_border * image_px_nm >= rules.edge_nm
-    called = np.flatnonzero((kind_prob >= threshold[kind]) & ~excluded & inner)
+    call = (kind_prob >= threshold[kind]) & ~excluded & inner
+    nowhere = np.zeros(len(call), bool)
+    if rules.require_lattice and output.lattice is not None and output.lattice.clear and len(call):
+        nowhere = output.lattice.at(columns.y_px, columns.x_px) < ABSENT
+    called = np.flatnonzero(call & ~nowhere)
     rows = table.empty(len(called))
     rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]
     rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
@@ -86,7 +95,7 @@ def find_defects(
         number, orientation = complexes(sites.cell[called], columns.site[called], states, material)
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
-    return FrameDefects(rows, patches, sites, columns)
+    return FrameDefects(rows, patches, sites, columns, called, int((call & nowhere).sum()))
 
 
 def classify(columns: Columns, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -137,6 +146,12 @@ def cut_patches(image: np.ndarray, centres_px: np.ndarray, side_px: float) -> np
     if not len(centres_px):
         return np.zeros((0, n, n), np.float16)
     grid = (np.arange(n) - (n - 1) / 2) * side_px / n
-    y = centres_px[:, 0, None, None] + grid[None, :, None]
-    x = centres_px[:, 1, None, None] + grid[None, None, :]
-    return ndimage.map_coordinates(image, np.broadcast_arrays(y, x), order=1, mode="constant").astype(np.float16)
+    height, width = image.shape
+    padded = np.pad(image, 1)
+    y, x = centres_px[:, :1] + grid + 1, centres_px[:, 1:] + grid + 1  # (n, 32): rows and columns of the squares
+    i, j = (np.clip(np.floor(p), 0, size).astype(int) for p, size in ((y, height), (x, width)))
+    a, b = np.clip(y - i, 0, 1)[:, :, None], np.clip(x - j, 0, 1)[:, None, :]
+    i, j = i[:, :, None], j[:, None, :]
+    upper = padded[i, j] * (1 - b) + padded[i, j + 1] * b
+    lower = padded[i + 1, j] * (1 - b) + padded[i + 1, j + 1] * b
+    return (upper * (1 - a) + lower * a).astype(np.float16)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 
+from stemdefects.inference import bragg_map
 from stemdefects.inference import resample as sampling
 from stemdefects.models.normalization import normalize_frames
 
@@ -16,7 +17,8 @@ MARGIN_PX = 2.0  # a tile also reports columns this far outside its part, so tha
 
 
 class Columns(NamedTuple):
-    """Columns of one frame, on the host; n columns, S states. Pixels are those of the original frame."""
+    """Columns of one frame, on the host; n columns, S states. Pixels are those of the original frame, where these are
+    not square its columns' (x): rows are counted in the same unit."""
 
     y_px: np.ndarray
     x_px: np.ndarray
@@ -32,12 +34,14 @@ class Columns(NamedTuple):
 
 class FrameOutput(NamedTuple):
     """What the network says of one frame. image: (h, w) float32, normalised, at the model's sampling (first pixels
-    coincide, `scale` model px per frame px); region_fraction: (4,) of the area: lattice, hole, amorphous, 1T."""
+    coincide, `scale` model px per frame px); region_fraction: (4,) of the area: lattice, hole, amorphous, 1T; lattice:
+    what the frame's Bragg components say, None where the movie shows no lattice."""
 
     columns: Columns
     region_fraction: np.ndarray
     image: np.ndarray
     scale: float
+    lattice: bragg_map.LocalLattice | None = None
 
 
 class Engine:
@@ -46,12 +50,15 @@ class Engine:
     Args:
         model: `models.artifact.LoadedModel`.
         frame_shape: (H, W) of the frames.
-        pixel_size_nm: sampling of the frames, nm per px.
-        batch_size: frames per call; a smaller batch is filled up.
+        pixel_size_nm: sampling of the frames along x, nm per px.
+        batch_size: frames per call and local device; a smaller batch is filled up.
         tile_px, overlap_px: larger frames are cut into tiles (model pixels).
         presence: least probability of a column.
         resample_tolerance: frames whose sampling is this close to the model's are left as they are; interpolation
             would only correlate their noise.
+        aspect: height over width of a pixel; each axis is resampled by its own sampling.
+        vectors_px, lattice_nm: about what lattice the frames show (square pixels), and the ideal crystal's; with them
+            every frame's own lattice is measured too.
     """
 
     def __init__(
@@ -64,33 +71,47 @@ class Engine:
         overlap_px: int = 64,
         presence: float = 0.5,
         resample_tolerance: float = 0.08,
+        aspect: float = 1.0,
+        vectors_px: np.ndarray | None = None,
+        lattice_nm: np.ndarray | None = None,
     ):
-        self.model, self.frame_shape, self.batch_size = model, tuple(frame_shape), batch_size
+        self.model, self.frame_shape = model, tuple(frame_shape)
+        devices = jax.local_devices()
+        self.batch_size = batch_size * len(devices)
         scale = pixel_size_nm / model.pixel_size_nm
         self.scale = 1.0 if abs(scale - 1) <= resample_tolerance else scale
-        shape = sampling.resampled_shape(self.frame_shape, self.scale)
+        self.aspect = aspect
+        scales = (self.scale * aspect, self.scale)
+        shape = sampling.resampled_shape(self.frame_shape, scales)
         self.grid = sampling.plan(shape, tile_px, overlap_px, model.divisor)
         effective_nm = pixel_size_nm / self.scale
         cells = np.prod(self.grid.tile) * effective_nm**2 / model.material.cell_area_nm2
         self.max_peaks = int(1.25 * cells * model.material.n_sites) + 64
         self._presence = presence
+        self._made, waves = None, None
+        if vectors_px is not None:
+            self._made = bragg_map.windows(self.grid.shape, np.asarray(vectors_px) * self.scale, lattice_nm)
+            waves = None if self._made is None else (jnp.asarray(self._made.rows), jnp.asarray(self._made.columns))
         calibration = model.calibration
         key = (
             model.id, calibration.temperature, np.asarray(calibration.log_prior_shift).tobytes(), self.frame_shape,
             self.grid.shape, self.grid.tile, self.grid.starts.tobytes(), self.max_peaks, presence,
         )  # fmt: skip
-        self._weights = None
-        if self.grid.shape != self.frame_shape or self.scale != 1:
-            pairs = zip(self.frame_shape, self.grid.shape, strict=True)
-            self._weights = tuple(jnp.asarray(sampling.weights(n, self.scale, n_out)) for n, n_out in pairs)
+        weights = None
+        if self.grid.shape != self.frame_shape or scales != (1.0, 1.0):
+            sizes = zip(self.frame_shape, scales, self.grid.shape, strict=True)
+            weights = tuple(jnp.asarray(sampling.weights(n, by, n_out)) for n, by, n_out in sizes)
+        self._constants = (weights, waves)
         if key not in _programs:  # a second movie of the same kind compiles nothing
             if len(_programs) >= MAX_PROGRAMS:
                 _programs.pop(next(iter(_programs)))
-            _programs[key] = jax.jit(self._run)
+            _programs[key] = jax.jit(_over_devices(self._run, devices))
         self._program = _programs[key]
 
-    def _run(self, params: Any, weights: tuple | None, frames: jax.Array) -> tuple:
-        """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region counts (B, 4), normalised middle frames."""
+    def _run(self, params: Any, constants: tuple, frames: jax.Array) -> tuple:
+        """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region fractions (B, 4), normalised middle frames,
+        and their Bragg components (None without a lattice)."""
+        weights, waves = constants
         grid, model = self.grid, self.model
         batch, depth = frames.shape[:2]
         flat = frames.reshape(-1, *self.frame_shape)
@@ -112,7 +133,9 @@ class Engine:
         weight = self._cell_weight(region.shape[1:])
         counts = jax.nn.one_hot(region, outputs.region.shape[-1]).reshape(batch, -1, *region.shape[1:], 4)
         counts = (counts * weight[None, ..., None]).sum((1, 2, 3))
-        return peaks, counts / counts.sum(-1, keepdims=True), stacks[:, depth // 2]
+        middle = stacks[:, depth // 2]
+        bragg = None if waves is None else bragg_map.components(middle, *waves)
+        return peaks, counts / counts.sum(-1, keepdims=True), middle, bragg
 
     def _cell_weight(self, cells: tuple[int, int]) -> jax.Array:
         """(n_tiles, h, w) 1 for output cells whose centre lies in the part its tile answers for."""
@@ -128,16 +151,18 @@ class Engine:
         """Start the network on (b, T, H, W) raw counts, b <= batch_size; returns at once, for `collect` to wait."""
         missing = self.batch_size - len(stacks)
         padded = np.concatenate([stacks, np.repeat(stacks[-1:], missing, 0)]) if missing else stacks
-        return len(stacks), self._program(self.model.params, self._weights, jnp.asarray(padded, jnp.float32))
+        return len(stacks), self._program(self.model.params, self._constants, jnp.asarray(padded, jnp.float32))
 
     def collect(self, handle: Any) -> list[FrameOutput]:
         """Wait for a submitted batch; one `FrameOutput` per frame."""
-        n, (peaks, fractions, images) = handle
-        peaks, fractions, images = jax.tree.map(np.asarray, (peaks, fractions, images))
-        return [
-            FrameOutput(self._columns(jax.tree.map(lambda a, i=i: a[i], peaks)), fractions[i], images[i], self.scale)
-            for i in range(n)
-        ]
+        n, found = handle
+        peaks, fractions, images, bragg = jax.tree.map(np.asarray, found)
+        out = []
+        for i in range(n):
+            columns = self._columns(jax.tree.map(lambda a, i=i: a[i], peaks))
+            lattice = None if bragg is None else bragg_map.read(bragg[i], self._made).scaled(1 / self.scale)
+            out.append(FrameOutput(columns, fractions[i], images[i], self.scale, lattice))
+        return out
 
     def __call__(self, stacks: np.ndarray) -> list[FrameOutput]:
         """`submit` and `collect` for any number of frames (n, T, H, W)."""
@@ -153,6 +178,15 @@ class Engine:
         return columns._replace(
             y_px=columns.y_px / self.scale, x_px=columns.x_px / self.scale, sigma_px=columns.sigma_px / self.scale
         )
+
+
+def _over_devices(run: Any, devices: list) -> Any:
+    """`run(params, constants, frames)` with the frames shared out over the local devices."""
+    if len(devices) == 1:
+        return run
+    mesh = jax.sharding.Mesh(np.array(devices), ("frames",))
+    here, everywhere = jax.sharding.PartitionSpec("frames"), jax.sharding.PartitionSpec()
+    return jax.shard_map(run, mesh=mesh, in_specs=(everywhere, everywhere, here), out_specs=here, check_vma=False)
 
 
 def _without_doubles(columns: Columns, radius: float) -> np.ndarray:

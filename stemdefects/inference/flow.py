@@ -14,8 +14,8 @@ from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.inference import confusion
 from stemdefects.inference.spool import Spool
+from stemdefects.io import doubts, runs, table, tracking
 from stemdefects.io import movie as movies
-from stemdefects.io import runs, table, tracking
 from stemdefects.models import shipped
 from stemdefects.schema import InferenceConfig, InferRoot
 
@@ -109,7 +109,7 @@ def summarise(found: table.DefectTable, setup: Any) -> dict[str, Any]:
     """Figures for the summary (setup: `stream.Setup`): counts, frames skipped and why, calibration, area fractions."""
     frames = found.frames
     good = frames[frames["quality"] == 0]
-    area = float(np.prod(setup.engine.frame_shape)) * setup.calibration.pixel_size_nm**2
+    area = float(np.prod(setup.shape_px)) * setup.calibration.pixel_size_nm**2
     per_frame = {k: n / max(len(good), 1) for k, n in found.counts().items()}
     fractions = {
         name: float(np.mean(good[f"fraction_{name}"])) if len(good) else None
@@ -120,6 +120,9 @@ def summarise(found: table.DefectTable, setup: Any) -> dict[str, Any]:
         "n_frames_skipped": int((frames["quality"] != 0).sum()),
         "skipped": _skipped(frames),
         "n_frames_without_lattice": int((good["n_sites"] == 0).sum()),
+        "n_frames_in_doubt": int((good["doubt"] != 0).sum()),
+        "doubts": doubts.counts(frames),
+        "n_withheld": int(frames["n_withheld"].sum()),
         "n_detections": len(found),
         "detections": found.counts(),
         "detections_per_frame": per_frame,
@@ -268,6 +271,8 @@ def _report(run: runs.Run, found: table.DefectTable, summary: dict[str, Any], pi
         reasons = ", ".join(f"{n} {reason}" for reason, n in summary["skipped"].items())
         first = found.frames[found.frames["quality"] != 0][0]
         print(f"warning: {summary['n_frames_skipped']} frames skipped ({reasons}); first: {first['note'].decode()}")
+    for sentence in doubts.sentences(found.frames):
+        print(f"warning: {sentence[0].lower()}{sentence[1:]}")
     print(f"table:    {runs.short(run.defects_path)}  {runs.short(run.path / 'defects.csv')}")
     for path in pictures:
         print(f"picture:  {runs.short(path)}")

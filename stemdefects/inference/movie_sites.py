@@ -67,7 +67,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.n
                 prevalence.setdefault(material.states[state].name, []).append(value)
     return Result(
         np.concatenate(rows),
-        np.array(drifts),
+        np.array(drifts) / (setup.aspect, 1),
         {name: float(np.mean(v)) for name, v in change.items()},
         {name: float(np.mean(v)) for name, v in prevalence.items()},
     )

@@ -20,9 +20,11 @@ class Grid(NamedTuple):
     owned: np.ndarray
 
 
-def resampled_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Size of a frame of `shape` after resampling by `scale` (model px per frame px); both first pixels coincide."""
-    return tuple(int(np.floor((n - 1) * scale + 1e-6)) + 1 for n in shape)
+def resampled_shape(shape: tuple[int, int], scale: float | tuple[float, float]) -> tuple[int, int]:
+    """Size of a frame of `shape` after resampling by `scale` (model px per frame px, of both axes or of each); both
+    first pixels coincide."""
+    scales = np.broadcast_to(scale, 2)
+    return tuple(int(np.floor((n - 1) * by + 1e-6)) + 1 for n, by in zip(shape, scales, strict=True))
 
 
 def weights(n: int, scale: float, n_out: int) -> np.ndarray:
@@ -43,6 +45,14 @@ def resample(frames: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arra
     """
     half = jnp.einsum("bHW,hH->bhW", frames, rows, precision="highest")
     return jnp.einsum("bhW,wW->bhw", half, columns, precision="highest")
+
+
+def square_pixels(frames: np.ndarray, aspect: float) -> np.ndarray:
+    """(n, H, W) with pixels `aspect` times as high as wide -> (n, h, W) with square ones; first rows coincide."""
+    if aspect == 1:
+        return frames
+    n_out = resampled_shape(frames.shape[1:], (aspect, 1.0))[0]
+    return np.einsum("nHW,hH->nhW", frames, weights(frames.shape[1], aspect, n_out), optimize=True)
 
 
 def plan(shape: tuple[int, int], tile_px: int, overlap_px: int, divisor: int) -> Grid:

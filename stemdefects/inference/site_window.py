@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.inference import over_time
+from stemdefects.inference.blocks_of_frames import in_nm
 from stemdefects.inference.defects import bond_table, complexes
 from stemdefects.inference.site_columns import MIN_CENTRE, centred, frames, posterior
 from stemdefects.inference.spool import Block
@@ -146,7 +147,7 @@ class Window:
         near = _near(self.seen, settings.max_gap_frames)[inner]
         basis = np.array([s.position for s in material.sites])
         expected, spread = self._expected(basis)
-        height, width = setup.engine.frame_shape
+        height, width = setup.shape_px
         edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
         out = [table.empty(0)]
         for t in range(stop - start):
@@ -160,9 +161,7 @@ class Window:
             rows = table.empty(len(called))
             rows["frame"], rows["time_s"] = frame.row["frame"], frame.row["time_s"]
             rows["y_px"], rows["x_px"] = place[called].T
-            rows["y_nm"], rows["x_nm"] = place[called].T * setup.calibration.pixel_size_nm
-            sigma = np.where(self.seen[window_t][called], self.sigma[window_t][called], spread)
-            rows["sigma_nm"] = sigma * setup.calibration.pixel_size_nm
+            rows["sigma_nm"] = np.where(self.seen[window_t][called], self.sigma[window_t][called], spread)
             rows["score"], rows["kind_prob"] = np.minimum(defect[t, called], 1), np.minimum(best[t, called], 1)
             rows["kind"] = names[kind[t, called]]
             if len(called):
@@ -170,7 +169,7 @@ class Window:
                 rows["complex"], rows["orientation"] = complexes(
                     self.keys[called, :2], self.keys[called, 2], states, material
                 )
-            out.append(rows)
+            out.append(in_nm(rows, setup))
         return np.concatenate(out)
 
     def _expected(self, basis: np.ndarray) -> tuple[np.ndarray, float]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from stemdefects.crystal.bragg import fit_lattice
 from stemdefects.errors import UserError
-from stemdefects.inference import align, site_columns
+from stemdefects.inference import align, blocks_of_frames
 from stemdefects.inference import calibration as calibrating
-from stemdefects.inference.defects import REGIONS, FrameDefects, Rules, find_defects
-from stemdefects.inference.engine import Engine, FrameOutput
+from stemdefects.inference.defects import REGIONS, Rules, find_defects
+from stemdefects.inference.engine import Engine
+from stemdefects.inference.resample import square_pixels
 from stemdefects.inference.spool import Block
-from stemdefects.io import table
 from stemdefects.io.movie import FrameError, Movie
 from stemdefects.schema import InferenceConfig
 
@@ -25,7 +25,8 @@ READ_AHEAD = 2  # blocks
 @dataclass
 class Setup:
     """All that stays the same over a movie. reference_px: lattice vectors of the movie with the sublattices told apart,
-    None where there is no lattice; indices: the frames used."""
+    None where there is no lattice; indices: the frames used; lattice_nm: of the ideal crystal shown; aspect: height
+    over width of a pixel. Where that is not 1, all pixels here are square ones, as wide as the movie's."""
 
     model: Any
     settings: InferenceConfig
@@ -35,11 +36,19 @@ class Setup:
     rules: Rules
     indices: np.ndarray
     frame_time_s: float | None
+    lattice_nm: np.ndarray
+    aspect: float = 1.0
     recent: dict[int, np.ndarray | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
 
     @property
     def n_blocks(self) -> int:
         return -(-len(self.indices) // self.settings.block_frames)
+
+    @property
+    def shape_px(self) -> tuple[float, float]:
+        """(H, W) of a frame in square pixels."""
+        height, width = self.engine.frame_shape
+        return (height - 1) * self.aspect + 1, width
 
     @property
     def keeps_columns(self) -> bool:
@@ -68,7 +77,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         found = calibrating.Calibration(**known["calibration"])
         reference = None if known["reference_px"] is None else np.array(known["reference_px"])
     else:
-        samples = calibrating.sample_frames(movie)
+        samples = square_pixels(calibrating.sample_frames(movie), movie.aspect)
         found = calibrating.calibrate(
             samples, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm, settings.calibration,
             settings.calibration_tolerance, settings.max_strain, movie.source,
@@ -77,12 +86,15 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     shown_nm = found.sampling_nm * model.material.a_nm / float(np.linalg.norm(lattice_nm[0]))
     engine = Engine(
         model, movie.shape[1:], shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
-        settings.presence, settings.resample_tolerance,
+        settings.presence, settings.resample_tolerance, movie.aspect, found.vectors_px, lattice_nm,
     )  # fmt: skip
     thresholds = {**model.thresholds, **settings.thresholds}
-    rules = Rules(thresholds, tuple(settings.exclude_regions), settings.patch_nm, settings.edge_nm)
+    excluded = tuple(settings.exclude_regions)
+    rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
-    setup = Setup(model, settings, found, engine, reference, rules, indices, frame_time_s)
+    setup = Setup(
+        model, settings, found, engine, reference, rules, indices, frame_time_s, np.asarray(lattice_nm), movie.aspect
+    )
     if not known and found.vectors_px is not None:
         setup.reference_px = _reference(setup, samples, lattice_nm)
     return setup
@@ -138,10 +150,10 @@ def blocks(
     movie: Movie, setup: Setup, todo: Iterable[int], progress: Callable[[int, int], None] | None = None
 ) -> Iterator[Block]:
     """Results of the blocks `todo`, in order. `progress(frames, defects)` is called as they are finished."""
+    maker = blocks_of_frames.BlockMaker(setup)
     for work in _read_ahead(movie, setup, list(todo)):
         good = [i for i, stack in enumerate(work.stacks) if isinstance(stack, np.ndarray)]
-        results: list[FrameDefects | None] = [None] * len(work.stacks)
-        fractions: list[np.ndarray | None] = [None] * len(work.stacks)
+        results: list = [None] * len(work.stacks)
         pending: list[tuple[list[int], Any]] = []
         size = setup.engine.batch_size
         batches = [good[i : i + size] for i in range(0, len(good), size)]
@@ -151,60 +163,13 @@ def blocks(
             if len(pending) > 1 or (batch is None and pending):
                 members, handle = pending.pop(0)
                 for i, output in zip(members, setup.engine.collect(handle), strict=True):
-                    results[i], fractions[i] = _finish(output, setup), output.region_fraction
+                    results[i] = maker.finish(output)
                 if progress:
-                    progress(len(members), sum(len(results[i].rows) for i in members))
+                    progress(len(members), sum(len(results[i].found.rows) for i in members))
         if progress:
             progress(len(work.stacks) - len(good), 0)
-        yield _block(work, results, fractions, setup)
-
-
-def _finish(output: FrameOutput, setup: Setup) -> FrameDefects:
-    model_px_nm = setup.calibration.pixel_size_nm / output.scale
-    return find_defects(output, setup.model.material, setup.rules, setup.reference_px, model_px_nm)
-
-
-def _block(work: Work, results: list[FrameDefects | None], fractions: list[np.ndarray | None], setup: Setup) -> Block:
-    frames = table.empty_frames(len(work.indices))
-    frames["frame"] = work.indices
-    if setup.frame_time_s is not None:
-        frames["time_s"] = work.indices * setup.frame_time_s
-    pixel = setup.calibration.pixel_size_nm
-    all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
-    material = setup.model.material
-    all_columns = [np.zeros(0, site_columns.column_dtype(material.n_states))]
-    lattices = np.full((len(work.indices), 3, 2), np.nan)
-    for i, found in enumerate(results):
-        row = frames[i : i + 1]
-        if found is None:
-            error = work.stacks[i]
-            row["quality"], row["note"] = error.quality, str(error).encode()[-table.NOTE_BYTES :]
-            continue
-        rows = found.rows.copy()
-        rows["frame"], rows["time_s"] = work.indices[i], frames["time_s"][i]
-        rows["y_nm"], rows["x_nm"] = rows["y_px"] * pixel, rows["x_px"] * pixel
-        rows["sigma_nm"] = rows["sigma_nm"] * pixel
-        row["n_defects"] = len(rows)
-        for name, value in zip(REGIONS, fractions[i], strict=True):
-            row[f"fraction_{name}"] = value
-        if found.sites is not None:
-            (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = found.sites.vectors_px
-            row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
-            lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
-            if setup.keeps_columns:
-                all_columns.append(site_columns.pack(found, int(work.indices[i]), setup.model, setup.rules))
-        else:
-            row["note"] = b"no lattice found"
-        all_rows.append(rows)
-        all_patches.append(found.patches)
-    return Block(
-        work.number,
-        np.concatenate(all_rows),
-        frames,
-        np.concatenate(all_patches),
-        np.concatenate(all_columns),
-        lattices,
-    )
+        errors = {i: stack for i, stack in enumerate(work.stacks) if isinstance(stack, FrameError)}
+        yield maker.block(work.number, work.indices, results, errors)
 
 
 def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
@@ -262,7 +227,8 @@ def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
     if isinstance(frames[half], FrameError):
         return frames[half]
     usable = [None if isinstance(frame, FrameError) else frame for frame in frames]
-    return align.stack(usable, setup.reference_px)
+    vectors = None if setup.reference_px is None else setup.reference_px / (setup.aspect, 1)
+    return align.stack(usable, vectors)
 
 
 def _reference(setup: Setup, samples: np.ndarray, lattice_nm: np.ndarray) -> np.ndarray | None:

@@ -107,6 +107,12 @@ class Movie:
         """(n_frames, height, width)."""
         return tuple(int(n) for n in self.frames.shape)
 
+    @property
+    def aspect(self) -> float:
+        """Height over width of a pixel, by `metadata["pixel_size_yx_nm"]`; `pixel_size_nm` is the width."""
+        sizes = self.metadata.get("pixel_size_yx_nm")
+        return 1.0 if sizes is None else float(sizes[0] / sizes[1])
+
     def __len__(self) -> int:
         return self.shape[0]
 

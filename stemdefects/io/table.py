@@ -57,6 +57,11 @@ FRAME_DTYPE = np.dtype(
         ("fraction_1T", "f4"),
         ("n_sites", "i4"),  # lattice sites in the frame; 0: no lattice found
         ("n_missed", "i4"),  # of these, sites where no column was found although its neighbours were
+        ("pixel_size_nm", "f4"),  # along x, by the frame's own Bragg components and the material's cell
+        ("angle_deg", "f4"),  # rotation of the lattice against the material's axes, counter-clockwise with y down
+        *((f"strain_{axes}", "f4") for axes in ("yy", "xx", "xy")),  # of the frame's lattice, scan distortion included
+        ("n_withheld", "i4"),  # calls not made where the Bragg components show no lattice
+        ("doubt", "i2"),  # 0: none; else flags, see stemdefects.io.doubts
         ("quality", "i1"),  # 0: used; else why it was skipped, see stemdefects.io.movie.QUALITY
         ("note", f"S{NOTE_BYTES}"),
     ]
@@ -96,10 +101,8 @@ class DefectTable:
     """Detections of one movie.
 
     rows: (n,) of `DEFECT_DTYPE`; frames: (n_frames,) of `FRAME_DTYPE`, possibly empty; patches: (n, 32, 32) normalised
-    intensities around each row, or None; attrs: schema_version, units, pixel_size_nm, frame_time_s, calibration,
-    source, source_sha256, model_id, material, config, ... (plain values; dicts and lists are kept as JSON); over_time:
-    rows of the same kind from all frames of the movie together (the state of each lattice site, see
-    inference/over_time.py), or None.
+    intensities around each row, or None; attrs: plain values, of pixel_size_nm, frame_time_s, source, model_id,
+    material, config, ...; over_time: rows of the same kind from all frames together (inference/over_time.py), or None.
     """
 
     rows: np.ndarray
@@ -146,7 +149,7 @@ class DefectTable:
         return _dataframe(empty() if self.over_time is None else self.over_time)
 
     def frames_to_pandas(self):
-        """One row per movie frame as a pandas DataFrame."""
+        """One row per movie frame."""
         return _dataframe(self.frames)
 
     def write(self, path: str | Path) -> Path:

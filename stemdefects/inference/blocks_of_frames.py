@@ -1,0 +1,100 @@
+"""From what the network says of each frame of a block to the rows of its tables."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.inference import bragg_map, site_columns, trust
+from stemdefects.inference.defects import REGIONS, FrameDefects, find_defects
+from stemdefects.inference.engine import FrameOutput
+from stemdefects.inference.spool import Block
+from stemdefects.io import doubts, table
+from stemdefects.io.movie import FrameError
+
+
+class Finished(NamedTuple):
+    """One frame: its defects, what of them to believe, its own lattice, the area fractions of `REGIONS`."""
+
+    found: FrameDefects
+    verdict: trust.Verdict
+    lattice: bragg_map.LocalLattice | None
+    fraction: np.ndarray
+
+
+class BlockMaker:
+    """Makes the blocks of one movie (setup: `stream.Setup`)."""
+
+    def __init__(self, setup: Any):
+        self.setup, self._limits = setup, trust.limits(setup.model)
+
+    def finish(self, output: FrameOutput) -> Finished:
+        """Defects of one frame, and how far they are to be believed."""
+        setup = self.setup
+        model_px_nm = setup.calibration.pixel_size_nm / output.scale
+        material = setup.model.material
+        found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm)
+        verdict = trust.assess(output, found, self._limits, material.kind_names)
+        return Finished(found, verdict, output.lattice, output.region_fraction)
+
+    def block(
+        self, number: int, indices: np.ndarray, results: list[Finished | None], errors: dict[int, FrameError]
+    ) -> Block:
+        """Tables of a block. results: per frame, None where `errors` says what was wrong with it."""
+        setup = self.setup
+        frames = table.empty_frames(len(indices))
+        frames["frame"] = indices
+        if setup.frame_time_s is not None:
+            frames["time_s"] = indices * setup.frame_time_s
+        all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
+        all_columns = [np.zeros(0, site_columns.column_dtype(setup.model.material.n_states))]
+        lattices = np.full((len(indices), 3, 2), np.nan)
+        for i, result in enumerate(results):
+            row = frames[i : i + 1]
+            if result is None:
+                row["quality"], row["note"] = errors[i].quality, str(errors[i]).encode()[-table.NOTE_BYTES :]
+                continue
+            found = result.found
+            all_rows.append(self._rows(found.rows, frames[i]))
+            all_patches.append(found.patches)
+            self._describe(row, result)
+            if found.sites is not None:
+                lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
+                if setup.keeps_columns:
+                    all_columns.append(site_columns.pack(found, int(indices[i]), setup.model, setup.rules))
+        parts = (np.concatenate(a) for a in (all_rows, all_patches, all_columns))
+        rows, patches, columns = parts
+        return Block(number, rows, frames, patches, columns, lattices)
+
+    def _rows(self, found: np.ndarray, frame: np.void) -> np.ndarray:
+        """Rows with frame, time and nm, in pixels of the original frame."""
+        rows = found.copy()
+        rows["frame"], rows["time_s"] = frame["frame"], frame["time_s"]
+        return in_nm(rows, self.setup)
+
+    def _describe(self, row: np.ndarray, result: Finished) -> None:
+        """Fill in one row of the frame table."""
+        setup, found = self.setup, result.found
+        row["n_defects"], row["n_withheld"] = len(found.rows), found.n_withheld
+        row["doubt"] = result.verdict.flags
+        row["note"] = "; ".join(doubts.words(result.verdict.flags)).encode()[: table.NOTE_BYTES]
+        for name, value in zip(REGIONS, result.fraction, strict=True):
+            row[f"fraction_{name}"] = value
+        if found.sites is not None:
+            row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
+            vectors = found.sites.vectors_px / (setup.aspect, 1)
+            (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = vectors
+        if result.lattice is not None and np.isfinite(result.lattice.vectors_px).all():
+            vectors, pixel = result.lattice.vectors_px, setup.calibration.pixel_size_nm
+            angle, strain = bragg_map.deformation(vectors, setup.lattice_nm, pixel)
+            row["pixel_size_nm"] = np.sqrt(abs(np.linalg.det(setup.lattice_nm) / np.linalg.det(vectors)))
+            row["angle_deg"] = np.degrees(angle)
+            row["strain_yy"], row["strain_xx"], row["strain_xy"] = strain[0, 0], strain[1, 1], strain[0, 1]
+
+
+def in_nm(rows: np.ndarray, setup: Any) -> np.ndarray:
+    """`rows` in square pixels (sigma too) -> nm filled in, pixels those of the original frame; changes `rows`."""
+    pixel = setup.calibration.pixel_size_nm
+    rows["y_nm"], rows["x_nm"] = rows["y_px"] * pixel, rows["x_px"] * pixel
+    rows["sigma_nm"] = rows["sigma_nm"] * pixel
+    rows["y_px"] /= setup.aspect
+    return rows

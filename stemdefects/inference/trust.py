@@ -1,0 +1,150 @@
+"""Can the network be believed in this frame? Its answers against the Bragg lattice, the columns' own intensities and
+the range it was trained in.
+
+The checks know nothing of the network's inside. Each has a limit that frames of the training kind stay clear of
+(docs/inference.md) and raises one flag of `io.doubts`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from stemdefects.inference.defects import FrameDefects
+from stemdefects.inference.engine import FrameOutput
+from stemdefects.io import doubts
+
+HEADROOM = 1.5  # a field may hold this much more than the densest training image
+MIN_FOUND = 0.75  # of the columns that the Bragg lattice promises
+MAX_OFF = 0.2  # of the columns in the lattice
+MIN_CALLS = 6  # fewer calls of a kind are not judged by their intensity
+MIN_SUPPORT = {True: 0.7, False: 0.35}  # share of them that differ from their neighbours as their kind should
+STRONG = (
+    0.3  # of the brightest ideal column: a change of intensity that shows in one frame, else the lower share counts
+)
+CLEAR_STEP = 1.0  # scatters of the ideal columns
+MAX_ELSEWHERE = 0.1  # of the frame's area
+AROUND = 5  # cells: side of the square of neighbours a column is compared with
+
+
+class Verdict(NamedTuple):
+    """flags: of `io.doubts`; figures: what they rest on, by name."""
+
+    flags: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """share: (n_sites,) largest share of defective columns in training; change: (n_kinds,) of a column's intensity
+    against the ideal one, of the brightest ideal column; fixed: (n_sites,) bool, sublattices whose columns are always
+    there."""
+
+    share: np.ndarray
+    change: np.ndarray
+    fixed: np.ndarray
+
+
+def limits(model: Any) -> Limits:
+    """What `model` (`LoadedModel`) was trained for."""
+    material, simulation = model.material, model.config["simulation"]
+    share = np.zeros(material.n_sites)
+    brightness = np.array([_brightness(s.atoms, material) for s in material.states])
+    change = []
+    for kind in material.kinds:
+        site = material.states[kind.state].site
+        densest = max(simulation.defects.density.get(kind.name, kind.density)) * simulation.defects.density_scale
+        share[site] += densest
+        change.append(brightness[kind.state] - brightness[material.sites[site].ideal])
+    fixed = np.array([not s.floating for s in material.sites])
+    brightest = max(brightness[material.ideal_states].max(), 1e-9)
+    return Limits(np.maximum(share, 0.02), np.array(change) / brightest, fixed)
+
+
+def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[str]) -> Verdict:
+    """Flags and figures of one frame."""
+    if found.sites is None:
+        return Verdict(doubts.UNCHECKED, {})
+    columns, sites, figures, flags = found.columns, found.sites, {}, 0
+    on = sites.on_lattice
+    kind = np.array([kinds.index(name.decode()) for name in found.rows["kind"]], int)
+    called = np.zeros(len(on), bool)
+    called[found.called] = True
+    for g in np.flatnonzero(known.fixed):
+        mine, there = called & (columns.site == g), on & (columns.site == g)
+        n = int(there.sum())
+        share = mine.sum() / max(n, 1)
+        figures[f"called_{g}"] = float(share)
+        limit = HEADROOM * known.share[g]
+        if n and mine.sum() > limit * n + 3 * np.sqrt(limit * n):
+            flags |= doubts.MANY
+    figures["off_lattice"] = float((~on & (columns.region == 0) & known.fixed[columns.site]).sum() / max(len(on), 1))
+    if figures["off_lattice"] > MAX_OFF:
+        flags |= doubts.OFF_LATTICE
+    if output.lattice is not None and output.lattice.clear:
+        flags |= _against_bragg(output, columns, on, known, figures)
+    step = _contrast(output, columns, sites, called)
+    supported = np.sign(known.change[kind]) * step[found.called] > CLEAR_STEP
+    judged = np.isfinite(step[found.called]) & (known.change[kind] != 0)
+    for k in np.unique(kind):
+        these = judged & (kind == k)
+        if these.sum() >= MIN_CALLS:
+            figures[f"support_{kinds[k]}"] = float(supported[these].mean())
+            if supported[these].mean() < MIN_SUPPORT[bool(abs(known.change[k]) > STRONG)]:
+                flags |= doubts.UNSUPPORTED
+    return Verdict(flags, figures)
+
+
+def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Limits, figures: dict) -> int:
+    """Flags of what the network found against what the Bragg components promise."""
+    lattice, flags = output.lattice, 0
+    absent = lattice.absent
+    shape = np.array(output.image.shape) / output.scale
+    cell = abs(np.linalg.det(lattice.vectors_px))
+    promised = (1 - absent.mean()) * shape.prod() / cell * known.fixed.sum()
+    figures["found"] = float((on & known.fixed[columns.site]).sum() / max(promised, 1))
+    if figures["found"] < MIN_FOUND:
+        flags |= doubts.MISSED
+    # places the network calls no lattice, against those where there is none
+    nothing = float(output.region_fraction[1] + output.region_fraction[2])
+    figures["no_bragg"], figures["no_network"] = float(absent.mean()), nothing
+    if abs(nothing - absent.mean()) > MAX_ELSEWHERE:
+        flags |= doubts.ELSEWHERE
+    return flags
+
+
+def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray) -> np.ndarray:
+    """(n,) how much brighter each column is than those of its sublattice around it that were not called, in units of
+    their scatter; NaN where there are too few."""
+    height, width = output.image.shape
+    y, x = np.rint(columns.y_px * output.scale).astype(int), np.rint(columns.x_px * output.scale).astype(int)
+    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    value = np.mean([output.image[(y + i).clip(0, height - 1), (x + j).clip(0, width - 1)] for i, j in around], 0)
+    step = np.full(len(y), np.nan)
+    on = sites.on_lattice
+    if not on.any():
+        return step
+    low = sites.cell[on].min(0)
+    size = tuple(sites.cell[on].max(0) - low + 1)
+    for g in np.unique(columns.site[on]):
+        mine = on & (columns.site == g)
+        index = tuple((sites.cell[mine] - low).T)
+        use = (~called[mine]).astype(np.float64)
+        weight, total = np.zeros(size), np.zeros(size)
+        weight[index], total[index] = use, use * value[mine]
+        count, summed = (ndimage.uniform_filter(a, AROUND, mode="constant")[index] * AROUND**2 for a in (weight, total))
+        count = np.rint(count) - use
+        mean = (summed - use * value[mine]) / np.maximum(count, 1)
+        difference = np.where(count >= 6, value[mine] - mean, np.nan)
+        ideal = difference[(use > 0) & np.isfinite(difference)]
+        if len(ideal) >= 12:
+            scatter = 1.4826 * np.median(np.abs(ideal - np.median(ideal)))
+            step[mine] = (difference - np.median(ideal)) / max(scatter, 1e-9)
+    return step
+
+
+def _brightness(atoms: tuple[tuple[str, int], ...], material: Any) -> float:
+    """HAADF signal of a column by its species, at the material's first voltage."""
+    signal = {s.name: s.intensity[0] for s in material.species}
+    return float(sum(n * signal[name] for name, n in atoms))

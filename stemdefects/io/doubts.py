@@ -1,0 +1,41 @@
+"""Why the detections of a frame should not be taken at their word: the flags of column `doubt` of table `/frames`.
+
+A frame with a doubt was used; its rows are in the table. `inference/trust.py` decides, this module says it in words.
+"""
+
+import numpy as np
+
+MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED = (2**i for i in range(6))
+
+DOUBTS = {
+    MANY: "more columns called defective than the network was ever shown",
+    MISSED: "columns not found where the Bragg peaks show a lattice",
+    OFF_LATTICE: "many columns found off the lattice",
+    UNSUPPORTED: "called columns no darker or brighter than the columns around them (uneven brightness?)",
+    ELSEWHERE: "network and Bragg peaks disagree on where the lattice is",
+    UNCHECKED: "no lattice found, nothing to check the detections against",
+}
+
+
+def words(flags: int) -> list[str]:
+    """The doubts in `flags`, in words."""
+    return [text for bit, text in DOUBTS.items() if int(flags) & bit]
+
+
+def counts(frames: np.ndarray) -> dict[str, int]:
+    """Frames (rows of `/frames`) with each doubt, most frequent first; frames that were skipped do not count."""
+    used = frames["doubt"][frames["quality"] == 0].astype(int)
+    found = {text: int((used & bit > 0).sum()) for bit, text in DOUBTS.items()}
+    return dict(sorted(((t, n) for t, n in found.items() if n), key=lambda item: -item[1]))
+
+
+def sentences(frames: np.ndarray) -> list[str]:
+    """What a reader of the detections has to be told, one sentence per doubt, and one for what was withheld."""
+    if not len(frames) or "doubt" not in frames.dtype.names:
+        return []
+    used = int((frames["quality"] == 0).sum())
+    told = [f"In {n} of {used} frame{'s' * (used != 1)}: {text}." for text, n in counts(frames).items()]
+    withheld = int(frames["n_withheld"].sum())
+    if withheld:
+        told.append(f"{withheld} calls were withheld where the frame's Bragg components show no lattice (a hole?).")
+    return told
