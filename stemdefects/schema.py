@@ -342,7 +342,7 @@ class PicturesConfig:
 
     frames: bool = True  # annotated PNGs of the first, the middle and the last frame
     contact_sheet: bool = True  # defects of every kind as small pictures
-    animation: bool = True  # annotated GIF of a movie
+    animation: bool = True  # the annotated movie: MP4 with imageio-ffmpeg, else GIF
     animation_frames: int = 60  # at most, spread over the movie
     animation_fps: float = 8.0
     max_width_px: int = 1200

@@ -13,7 +13,8 @@ from stemdefects.report import frames as pictures
 
 
 def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Path]:
-    """Annotated first, middle and last frame, animation and contact sheet, as the settings say; returns the files."""
+    """Annotated first, middle and last frame, animation (MP4 where there is an ffmpeg, else GIF) and contact sheet, as
+    the settings say; returns the files."""
     found = DefectTable.read(table_path, patches=False)
     settings, kinds = setup.settings.pictures, setup.model.material.kind_names
     good = found.frames["frame"][found.frames["quality"] == 0]
@@ -22,7 +23,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         tables["all frames together"] = found.over_time
     starts = {name: np.searchsorted(rows["frame"], np.arange(len(movie) + 1)) for name, rows in tables.items()}
     written = []
-    for old in [*folder.glob("*.png"), *folder.glob("*.gif")]:  # of another movie
+    for old in [p for end in ("png", "gif", "mp4") for p in folder.glob(f"*.{end}")]:  # of another movie
         old.unlink()
 
     def annotated(index: int, width: int) -> np.ndarray:
@@ -53,7 +54,8 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     if settings.animation and len(good) > 1:
         chosen = good[np.unique(np.linspace(0, len(good) - 1, min(settings.animation_frames, len(good))).astype(int))]
         stills = (annotated(int(i), min(settings.max_width_px, 640 * len(tables))) for i in chosen)
-        path = pictures.save_animation(_same_size(stills), folder / "detections.gif", settings.animation_fps)
+        name = "detections.mp4" if pictures.has_mp4() else "detections.gif"
+        path = pictures.save_animation(_same_size(stills), folder / name, settings.animation_fps)
         written.append(path)
     return written
 

@@ -77,9 +77,10 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         found = calibrating.Calibration(**known["calibration"])
         reference = None if known["reference_px"] is None else np.array(known["reference_px"])
     else:
-        samples = square_pixels(calibrating.sample_frames(movie), movie.aspect)
+        samples = calibrating.sample_frames(movie)
+        shown = square_pixels(samples, movie.aspect)
         found = calibrating.calibrate(
-            samples, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm, settings.calibration,
+            shown, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm, settings.calibration,
             settings.calibration_tolerance, settings.max_strain, movie.source,
         )  # fmt: skip
     # the network sees the crystal at the size it was trained on, whatever a nanometre is
@@ -235,7 +236,9 @@ def _reference(setup: Setup, samples: np.ndarray, lattice_nm: np.ndarray) -> np.
     """Lattice vectors with the sublattices told apart, from the columns of the first sample that shows a lattice."""
     guess = np.array(setup.calibration.vectors_px)
     for sample in samples:
-        single = fit_lattice(sample, lattice_nm, setup.calibration.lattice_nm, search=1.15)
+        single = fit_lattice(
+            square_pixels(sample[None], setup.aspect), lattice_nm, setup.calibration.lattice_nm, search=1.15
+        )
         output = setup.engine(np.stack([sample] * setup.model.frames)[None])[0]
         start = guess if single is None else single.vectors_px
         found = find_defects(

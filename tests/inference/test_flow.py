@@ -18,6 +18,7 @@ from stemdefects.errors import UserError
 from stemdefects.inference import api, flow
 from stemdefects.io import movie as movies
 from stemdefects.io import runs, table
+from stemdefects.report.frames import has_mp4
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"filters": [8, 8], "depths": [1, 1], "stem": 4, "stride": 2, "name": "tiny"}
@@ -113,7 +114,12 @@ def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_pa
     assert summary["n_frames_skipped"] == 2 and summary["skipped"] == {"constant": 1, "not finite": 1}
     assert not (run.path / "defects.partial").exists()
     pictures = {p.name for p in (run.path / "pictures").iterdir()}
-    assert {"contact_sheet.png", "detections.gif", "first_frame_00000.png", "last_frame_00010.png"} <= pictures
+    assert {
+        "contact_sheet.png",
+        f"detections.{'mp4' if has_mp4() else 'gif'}",
+        "first_frame_00000.png",
+        "last_frame_00010.png",
+    } <= pictures
     rows = (run.path / "defects.csv").read_text().splitlines()
     assert len(rows) == len(found) + 1 and rows[0].split(",") == list(table.DEFECT_DTYPE.names)
     assert found.over_time is not None and (np.diff(found.over_time["frame"]) >= 0).all()
@@ -246,3 +252,46 @@ def test_bad_input_is_one_line_and_exit_2_and_leaves_nothing(model_dir, tmp_path
     last = found.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "inference.pixel_size_nm" in last and "Traceback" not in found.stderr
     assert not (tmp_path / "runs").exists(), "nothing is left of a failure"
+
+
+def test_calibration_by_the_lattice_or_by_the_metadata(model_dir, tmp_path):
+    """The file states 8% too little. Which counts is the user's choice; the network sees the same either way."""
+    frames = hexagonal_frames(2, (96, 96))
+    movie = movies.Movie(frames, pixel_size_nm=0.03 / 1.08)
+    common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
+    by_lattice = api.detect(movie, model_dir, **common)
+    by_file = api.detect(movie, model_dir, calibration="metadata", **common)
+    assert by_lattice.pixel_size_nm == pytest.approx(0.03, rel=0.01)
+    assert by_file.pixel_size_nm == pytest.approx(0.03 / 1.08, rel=1e-6)
+    assert "DISAGREES" in by_lattice.attrs["calibration"]["message"]
+    assert by_file.attrs["calibration"]["origin"] == "metadata"
+    assert len(by_file) == pytest.approx(len(by_lattice), rel=0.05)  # edge_nm is another number of pixels
+    for found in (by_file, by_lattice):
+        np.testing.assert_allclose(found.rows["y_nm"], found.rows["y_px"] * found.pixel_size_nm, rtol=1e-5)
+    np.testing.assert_allclose(by_lattice.frames["pixel_size_nm"], 0.03, rtol=0.01)
+    np.testing.assert_allclose(by_lattice.frames["strain_yy"], 0, atol=0.01)
+    with pytest.raises(UserError, match="no pixel size and no lattice"):
+        noise = np.random.default_rng(0).poisson(5.0, (1, 64, 64))
+        api.detect(movies.Movie(noise), model_dir, calibration="lattice", **common)
+
+
+def test_pixels_that_are_not_square(model_dir):
+    """Rows 1.25 times as far apart as columns: the same places in nm, rows counted in the file's own pixels."""
+    fine = hexagonal_frames(3, (160, 128))
+    square = movies.Movie(fine, pixel_size_nm=0.03)
+    from stemdefects.inference import resample
+
+    shape = resample.resampled_shape((160, 128), (0.8, 1.0))
+    coarse = np.einsum("nHW,hH->nhW", fine, resample.weights(160, 0.8, shape[0]))
+    sizes = {"pixel_size_yx_nm": (0.0375, 0.03)}
+    tall = movies.Movie(coarse, pixel_size_nm=0.03, metadata=sizes)
+    assert tall.aspect == pytest.approx(1.25) and square.aspect == 1
+    common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
+    a, b = (api.detect(m, model_dir, over_time={"min_frames": 2}, **common) for m in (square, tall))
+    assert b.pixel_size_nm == pytest.approx(0.03, rel=0.01)
+    np.testing.assert_allclose(b.rows["y_nm"], b.rows["y_px"] * 1.25 * b.pixel_size_nm, rtol=1e-5)
+    np.testing.assert_allclose(b.over_time["y_nm"], b.over_time["y_px"] * 1.25 * b.pixel_size_nm, rtol=1e-5)
+    assert b.rows["y_px"].max() < shape[0] and b.rows["y_nm"].max() > 0.9 * a.rows["y_nm"].max()
+    for name in ("a1_y_px", "a2_y_px"):
+        np.testing.assert_allclose(b.frames[name] * 1.25, a.frames[name], atol=0.3)
+    np.testing.assert_allclose(b.frames["a1_x_px"], a.frames["a1_x_px"], atol=0.3)

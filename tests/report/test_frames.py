@@ -74,3 +74,20 @@ def test_contact_sheet_and_animation(tmp_path):
     with Image.open(pictures.save_animation(stills, tmp_path / "a.gif", 5)) as movie:
         assert movie.n_frames == 4 and movie.info["duration"] == 200
     assert pictures.save_animation(iter([]), tmp_path / "b.gif") is None
+
+
+@pytest.mark.skipif(not pictures.has_mp4(), reason="no imageio-ffmpeg")
+def test_mp4_keeps_frames_and_colours(tmp_path):
+    import imageio_ffmpeg
+
+    stills = [np.full((61, 80, 3), (0, 0, 0), np.uint8) for _ in range(3)]
+    for i, still in enumerate(stills):
+        still[:, 20 * i : 20 * i + 20] = (230, 159, 0)
+    path = pictures.save_animation(iter(stills), tmp_path / "a.mp4", 5)
+    reader = imageio_ffmpeg.read_frames(str(path))
+    info = next(reader)
+    shown = [np.frombuffer(f, np.uint8).reshape(info["size"][1], info["size"][0], 3) for f in reader]
+    assert len(shown) == 3 and info["size"] == (80, 60) and info["fps"] == pytest.approx(5)
+    for i, picture in enumerate(shown):
+        assert np.abs(picture[30, 20 * i + 10].astype(int) - (230, 159, 0)).max() < 30
+        assert picture[30, (20 * i + 50) % 80].max() < 30
