@@ -121,7 +121,8 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
         )
         tracker.rewind(done)
     n_weights = sum(a.size for a in jax.tree.leaves(current.params))
-    where = f"from step {done}" if done else "from scratch"
+    begun = "from scratch" if the_task.params is None else f"from {training.init}"
+    where = f"from step {done}" if done else begun
     print(f"run {run.id}: {cfg.model.name} ({n_weights / 1e6:.2f} M weights) on {cfg.material.name}, {where}, ", end="")
     print(f"{training.steps} steps of {training.batch_size} images, {devices.describe()}", flush=True)
 

@@ -23,6 +23,7 @@ from stemdefects.io import movie as movies
 from stemdefects.io import runs
 from stemdefects.labels import fourier, fourier_figures, fourier_sampler, fourier_sites
 from stemdefects.labels.fourier_lattice import find_lattice
+from stemdefects.training import start
 
 HELD_OUT = "held_out"
 NOMINAL_NM = 0.3  # lattice constant where nothing says how long a pixel is
@@ -95,14 +96,13 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
         raise UserError(f"labels={cfg.labels.name} makes labels from a movie; say input=<movie or image file>")
     if movie_wanted and cfg.model.frames > 1:
         raise UserError(f"labels={cfg.labels.name}: trains on single frames; model.frames={cfg.model.frames} must be 1")
-    cfg, params, start = _start(cfg, resumed)
+    cfg, params, known = start.weights(cfg, resumed)
     if not movie_wanted:
         return cfg, None, params
-    known = None
-    if start is not None and not start.sites[0].floating:
-        known = start
-    elif resumed and not crystal.from_config(cfg.material).sites[0].floating:
+    if resumed:
         known = crystal.from_config(cfg.material)
+    if known is not None and known.sites[0].floating:
+        known = None
     source, cell_nm = _source(cfg, known)
     if resumed:
         return cfg, source, params
@@ -122,24 +122,6 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     size_px = min(cfg.training.size_px, largest)
     cfg.training = dataclasses.replace(cfg.training, validation=validation, size_px=size_px)
     return cfg, source, params
-
-
-def _start(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any, crystal.Material | None]:
-    """The config with the model and material of `training.init`, its weights, its material."""
-    if cfg.training.init is None or resumed:
-        return cfg, None, None
-    from stemdefects.models import artifact, shipped
-
-    name = str(cfg.training.init)
-    model = artifact.load(shipped.locate(name, cfg.runs_dir, key="training.init"))
-    cfg = dataclasses.replace(cfg)
-    cfg.model, cfg.material = model.config["model"], model.config["material"]
-    if not model.material.sites[0].floating:
-        cfg.labels = dataclasses.replace(
-            cfg.labels, prior=model.config["labels"].prior, heat_sigma_px=model.config["labels"].heat_sigma_px
-        )
-    print(f"starting from model {model.id} ({model.material.name}, {cfg.model.name})", flush=True)
-    return cfg, jax.device_get(model.params), model.material
 
 
 def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Source, np.ndarray]:

@@ -1,0 +1,44 @@
+"""Weights to start from (`training.init`): of a network that ships, of a run, or of a model folder."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from stemdefects import schema
+from stemdefects.crystal import material as crystal
+from stemdefects.errors import UserError
+from stemdefects.models import artifact, shipped, transfer
+
+
+def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any, crystal.Material | None]:
+    """(config, weights or None, material of the network they come from or None).
+
+    Training on a movie takes model, material and prior from that network. Training on simulation keeps its own config,
+    which must then fit: the same network (one frame may become several) and a crystal of the same build. A resumed run
+    has its weights in its checkpoints. Raises UserError with both values for what does not fit.
+    """
+    if cfg.training.init is None or resumed:
+        return cfg, None, None
+    name = str(cfg.training.init)
+    model = artifact.load(shipped.locate(name, cfg.runs_dir, key="training.init"))
+    members = model.config["training"].ensemble
+    if members > 1:
+        raise UserError(
+            f"training.init={name}: that network is an ensemble of {members} members, this training is of "
+            f"{cfg.training.ensemble}; start from a single network"
+        )
+    params, note = jax.device_get(model.params), ""
+    if cfg.labels.source == "movie":
+        cfg = dataclasses.replace(cfg, model=model.config["model"], material=model.config["material"])
+        if not model.material.sites[0].floating:
+            prior, sigma = model.config["labels"].prior, model.config["labels"].heat_sigma_px
+            cfg.labels = dataclasses.replace(cfg.labels, prior=prior, heat_sigma_px=sigma)
+    else:
+        states = transfer.fit_material(model.material, crystal.from_config(cfg.material), name)
+        params = transfer.fit_model(params, model.config["model"], cfg.model, name)
+        note = f"; its states stand for others here: {states}" if states else ""
+        if cfg.model.frames > model.frames:
+            note += f"; its first layer is spread over {cfg.model.frames} frames"
+    print(f"starting from model {model.id} ({model.material.name}, {model.config['model'].name}){note}", flush=True)
+    return cfg, params, model.material
