@@ -136,14 +136,16 @@ NETWORK = """Networks {models} on the same images: **share of the observer's F1*
 best threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold the
 model carries for all doses:"""
 ERRORS = "Position error per axis, root mean square (nm), and in brackets its ratio to the bound of as many frames:"
+HOPPING = """The same networks where 5% of the `V_S` hop between one frame and the next: best F1 for the middle frame.
+What the observer of a static sample reaches cannot be reached here:"""
 STATES = ("W", "Mo", "S2", "S")
 
 
-def write(folder: Path, sections: dict, positions: dict, facts: dict) -> Path:
+def write(folder: Path, sections: dict, positions: dict, facts: dict, hopping: dict | None = None) -> Path:
     """Write `limit.md` and `limit.png` into `folder`; returns the page.
 
     sections: {simulation: (results, network figures)}; positions: {simulation: {dose: {state: bound in nm}}}; facts:
-    images, seconds, command, models.
+    images, seconds, command, models; hopping: {simulation: {(dose, frames): {kind: f1, ap}}} of clips that change.
     """
     from stemdefects.evaluation import study
 
@@ -172,6 +174,12 @@ def write(folder: Path, sections: dict, positions: dict, facts: dict) -> Path:
                 ERRORS,
                 table(["e/px", "frames", *STATES], error_rows(network, positions[name])),
             ]
+        if hopping and name in hopping:
+            rows = [
+                [f"{d:g}", str(n), *(f"{number(by[k]['f1'])} (AP {number(by[k]['ap'])})" for k in KINDS)]
+                for (d, n), by in hopping[name].items()
+            ]
+            parts += [HOPPING, table(["e/px", "frames", *KINDS], rows)]
     path = folder / "limit.md"
     path.write_text("\n\n".join(p.strip() for p in parts) + "\n")
     return path

@@ -1,0 +1,84 @@
+"""A trained network judged on the clips of the limit study: its posterior at their prevalence, paired with truth."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from stemdefects.crystal.material import Material
+from stemdefects.errors import UserError
+from stemdefects.evaluation import detection
+from stemdefects.labels.prevalence import state_prior
+from stemdefects.models import artifact
+from stemdefects.models.normalization import normalize_frames
+from stemdefects.training import scores
+
+RADIUS_NM = 0.09  # a detection this close to the true column is right
+
+
+class Network:
+    """A trained model that gives columns for a clip, and its posterior at the study's prevalence."""
+
+    def __init__(self, folder: Path, material: Material, prevalence: dict, prior: np.ndarray, size_px: tuple[int, int]):
+        self.model = model = artifact.load(folder)
+        if model.material.state_names != material.state_names:
+            raise UserError(f"run={folder}: trained for {model.material.name}, the study shows {material.name}")
+        own = state_prior(model.config["labels"], model.material)
+        self.shift = model.calibration.log_prior_shift + np.log(prior / own)
+        area = size_px[0] * size_px[1] * (1.3 * model.pixel_size_nm) ** 2
+        max_peaks = int(area / material.cell_area_nm2 * material.n_sites) + 64
+        find = artifact.peak_finder(model.config["model"], model.config["labels"], model.material)
+
+        def predict(clip):
+            frames = jax.numpy.moveaxis(normalize_frames(clip), 0, -1)[None]
+            return find(jax.tree.map(lambda a: a[0], model.apply(frames)), max_peaks=max_peaks)
+
+        self._predict = jax.jit(predict)
+        self.parts = {}
+
+    def look(self, about, number: int, frames, truth, margin_px: float) -> None:
+        """Detect in the middle of clip `number` (T, H, W), pair with its truth, keep it under `about` (the dose)."""
+        first = len(frames) // 2 - self.model.frames // 2
+        peaks = jax.tree.map(np.asarray, self._predict(frames[first : first + self.model.frames]))
+        matched = scores.pair_image(truth, peaks, RADIUS_NM, number, margin_px)
+        height, width = frames.shape[1:]
+        keep = ((matched.yx_px >= margin_px) & (matched.yx_px <= np.array([height, width]) - 1 - margin_px)).all(1)
+        self.parts.setdefault(about, []).append(scores.Matched(**{k: v[keep] for k, v in matched.__dict__.items()}))
+
+    def _columns(self, about, material):
+        matched = scores.concatenate(self.parts[about], material.n_states)
+        prob = scores.posterior(matched, material, self.shift, self.model.calibration.temperature)
+        return matched, scores.kind_columns(material, prob, matched.state)
+
+    def alone(self, about, material, kinds) -> dict:
+        """F1 at the best threshold and average precision per kind, on clips that no observer judges."""
+        _, columns = self._columns(about, material)
+        return {
+            kind: {"f1": detection.best_f1(*columns[kind])[0], "ap": detection.average_precision(*columns[kind])}
+            for kind in kinds
+        }
+
+    def figures(self, dose: float, seen: list, material, kinds) -> dict:
+        """Scores per kind beside the observer's, both against the truth, each at its best threshold."""
+        matched, columns = self._columns(dose, material)
+        best = np.concatenate([s.prob[self.model.frames] for s in seen])
+        state = np.concatenate([s.state for s in seen])
+        image = np.repeat(np.arange(len(seen)), [len(s.state) for s in seen])
+        out = {}
+        for kind in kinds:
+            index = material.kinds[material.kind_index(kind)].state
+            score, truth = columns[kind]
+            observer = (best[:, index], state == index, image)
+            f1, limit = detection.best_f1(score, truth)[0], detection.best_f1(*observer[:2])[0]
+            low, high = detection.ratio_interval((score, truth, matched.image), observer, np.random.default_rng(0))
+            out[kind] = {
+                "f1": f1, "observer_f1": limit, "ratio": f1 / limit, "ratio_low": low, "ratio_high": high,
+                "ap": detection.average_precision(score, truth),
+                "own_f1": detection.f1_at(score, truth, self.model.thresholds.get(kind, 0.5)),
+            }  # fmt: skip
+        out["rmse_nm"] = {
+            name: float(np.sqrt((matched.error_nm[(matched.state == i) & matched.found] ** 2).mean()))
+            for i, name in enumerate(material.state_names)
+            if ((matched.state == i) & matched.found).any()
+        }
+        return out
