@@ -9,7 +9,7 @@ import numpy as np
 from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io.movie import Movie, read
-from stemdefects.io.table import DefectTable
+from stemdefects.io.table import DefectTable, empty
 from stemdefects.schema import InferenceConfig
 
 
@@ -40,7 +40,8 @@ def detect(
 
     from stemdefects import devices
     from stemdefects.inference import stream
-    from stemdefects.inference.flow import attributes, look_together
+    from stemdefects.inference.assembly import look_together
+    from stemdefects.inference.flow import attributes
 
     devices.use_compilation_cache()
     if model is not None and run is not None:
@@ -55,9 +56,10 @@ def detect(
         blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), lambda frames, _: bar.update(frames)))
     rows, frames, patches = (np.concatenate([getattr(b, n) for b in blocks]) for n in ("rows", "frames", "patches"))
     found = DefectTable(rows, frames, patches, attributes(movie, setup))
-    together = look_together(blocks.__getitem__, setup)
+    over_time = [empty(0)]
+    together = look_together(blocks.__getitem__, setup, over_time.append)
     if together is not None:
-        found.over_time = together.rows
+        found.over_time = np.concatenate(over_time)
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
     return found

@@ -4,17 +4,14 @@ import hashlib
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.inference import confusion
 from stemdefects.inference.spool import Spool
-from stemdefects.io import doubts, runs, table, tracking
+from stemdefects.io import doubts, runs, tracking
 from stemdefects.io import movie as movies
 from stemdefects.models import shipped
 from stemdefects.schema import InferenceConfig, InferRoot
@@ -36,7 +33,7 @@ def infer(cfg: InferRoot) -> runs.Run:
         )
     movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
     from stemdefects import devices
-    from stemdefects.inference import stream
+    from stemdefects.inference import assembly, stream
     from stemdefects.inference.pictures import draw
     from stemdefects.models import artifact
 
@@ -62,13 +59,13 @@ def infer(cfg: InferRoot) -> runs.Run:
     with tracking.start(cfg.logging, run, "infer", config.to_plain(cfg)) as tracker:
         seconds = _compute(movie, setup, spool)
         attrs = attributes(movie, setup) | {"source_sha256": hashing.result()}
-        found = _assemble(run, setup, spool, attrs)
+        found = assembly.assemble(run, setup, spool, attrs)
         pictures = draw(movie, run.defects_path, setup, run.path / "pictures")
-        summary = summarise(found, setup) | {"infer_seconds": seconds}
+        summary = assembly.summarise(found, setup) | {"infer_seconds": seconds}
         for path in pictures:
             if path.suffix == ".png":
                 tracker.image(path.stem, path)
-        tracker.table("defects", found.to_pandas())
+        tracker.table("defects", found.first.to_pandas())
         tracker.artifact("defects", "defect_table", run.defects_path)
         tracker.summary(summary)
     spool.remove()
@@ -102,36 +99,6 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "patch_nm": setup.settings.patch_nm,
         "reference_px": None if setup.reference_px is None else setup.reference_px.tolist(),
         "config": config.to_plain(setup.settings),
-    }
-
-
-def summarise(found: table.DefectTable, setup: Any) -> dict[str, Any]:
-    """Figures for the summary (setup: `stream.Setup`): counts, frames skipped and why, calibration, area fractions."""
-    frames = found.frames
-    good = frames[frames["quality"] == 0]
-    area = float(np.prod(setup.shape_px)) * setup.calibration.pixel_size_nm**2
-    per_frame = {k: n / max(len(good), 1) for k, n in found.counts().items()}
-    fractions = {
-        name: float(np.mean(good[f"fraction_{name}"])) if len(good) else None
-        for name in ("lattice", "hole", "amorphous", "1T")
-    }
-    return {
-        "n_frames": len(frames),
-        "n_frames_skipped": int((frames["quality"] != 0).sum()),
-        "skipped": _skipped(frames),
-        "n_frames_without_lattice": int((good["n_sites"] == 0).sum()),
-        "n_frames_in_doubt": int((good["doubt"] != 0).sum()),
-        "doubts": doubts.counts(frames),
-        "n_withheld": int(frames["n_withheld"].sum()),
-        "n_detections": len(found),
-        "detections": found.counts(),
-        "detections_per_frame": per_frame,
-        "detections_over_time": None if found.over_time is None else table.DefectTable(found.over_time).counts(),
-        "frame_area_nm2": area,
-        "area_fraction": fractions,
-        "pixel_size_nm": setup.calibration.pixel_size_nm,
-        "calibration": setup.calibration.message,
-        "model_id": setup.model.id,
     }
 
 
@@ -222,49 +189,11 @@ def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
     return time.perf_counter() - start
 
 
-def _assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> table.DefectTable:
-    """Blocks -> defects.h5 and the CSV files."""
-    together = look_together(spool.read, setup)
-    writer = table.TableWriter(run.defects_path, attrs | (together.attributes if together else {}))
-    try:
-        for number in range(setup.n_blocks):
-            block = spool.read(number)
-            writer.append(block.rows, block.frames, block.patches)
-        if together is not None:
-            writer.set_frames(drift_y_px=together.drift_px[:, 0], drift_x_px=together.drift_px[:, 1])
-            writer.write_over_time(together.rows)
-        writer.finish()
-    finally:
-        writer.discard()
-    found = table.DefectTable.read(run.defects_path, patches=False)
-    found.write_csv(run.path / "defects.csv")
-    if together is not None:
-        table.DefectTable(together.rows).write_csv(run.path / "defects_over_time.csv")
-    return found
-
-
-def look_together(read: Callable[[int], Any], setup: Any) -> Any:
-    """`movie_sites.Result` of all blocks, None when the settings or the movie do not ask for it."""
-    if not setup.keeps_columns:
-        return None
-    from stemdefects.inference import movie_sites
-    from stemdefects.labels.prevalence import state_prior
-
-    prior = state_prior(setup.model.config["labels"], setup.model.material)
-    return movie_sites.analyse(read, setup.n_blocks, setup, prior)
-
-
-def _skipped(frames: np.ndarray) -> dict[str, int]:
-    """Skipped frames by reason."""
-    values, counts = np.unique(frames["quality"], return_counts=True)
-    return {movies.QUALITY[int(v)]: int(n) for v, n in zip(values, counts, strict=True) if v}
-
-
-def _report(run: runs.Run, found: table.DefectTable, summary: dict[str, Any], pictures: list[Path]) -> None:
+def _report(run: runs.Run, found: Any, summary: dict[str, Any], pictures: list[Path]) -> None:
     used = summary["n_frames"] - summary["n_frames_skipped"]
     kinds = ", ".join(f"{n} {kind}" for kind, n in summary["detections"].items()) or "none"
-    print(f"{len(found)} defects in {used} frame{'s' * (used != 1)}: {kinds}")
-    if found.over_time is not None:
+    print(f"{found.n_rows} defects in {used} frame{'s' * (used != 1)}: {kinds}")
+    if found.counts_over_time is not None:
         by_kind = summary["detections_over_time"]
         print(f"over time: {', '.join(f'{n} {kind}' for kind, n in by_kind.items()) or 'none'} (all frames together)")
     if summary["n_frames_skipped"]:

@@ -14,17 +14,16 @@ from stemdefects.inference.registration import FrameSites, Registrar
 from stemdefects.inference.site_columns import centred, frames, posterior
 from stemdefects.inference.site_window import RARE, Window
 from stemdefects.inference.spool import Block
-from stemdefects.io import table
 from stemdefects.models import emissions
 
+LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: some 200 MB
 CLEAR_SEPARATION = 1.5  # scatters between a rare state and the ideal one, in one frame
 
 
 class Result(NamedTuple):
-    """rows: of the defect table, ordered by frame; drift_px: (n_frames, 2), NaN where there was no lattice; change and
-    prevalence: what was fitted, by sublattice and state."""
+    """drift_px: (n_frames, 2), NaN where there was no lattice; change and prevalence: what was fitted, by sublattice
+    and state."""
 
-    rows: np.ndarray
     drift_px: np.ndarray
     change_per_frame: dict[str, float]
     prevalence: dict[str, float]
@@ -35,15 +34,19 @@ class Result(NamedTuple):
         return {"over_time_change_per_frame": self.change_per_frame, "over_time_prevalence": self.prevalence}
 
 
-def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.ndarray) -> Result:
-    """Both passes. read: block number -> `Block` (called twice for each); setup: `stream.Setup`; prior: (S,)."""
+def analyse(
+    read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.ndarray, write: Callable[[np.ndarray], None]
+) -> Result:
+    """Both passes. read: block number -> `Block` (called twice for each); setup: `stream.Setup`; prior: (S,); write:
+    takes rows of the defect table, window by window, ordered by frame."""
     material, settings = setup.model.material, setup.settings.over_time
     pixel = setup.calibration.pixel_size_nm
     registrar = Registrar(prior, material.site_of_state, pixel, settings.max_step_nm)
-    shifts, drifts, scatters = [], [], [[] for _ in material.sites]
+    shifts, drifts, scatters, most = [], [], [[] for _ in material.sites], 1
     for frame in frames(read, range(n_blocks)):
         shift, drift = np.zeros(2, int), np.full(2, np.nan)
         if len(frame.columns):
+            most = max(most, len(frame.columns))
             site = frame.columns["site"].astype(int)
             prob = posterior(frame.columns["score"], site, setup.model)
             seen = FrameSites(frame.columns["cell"].astype(int), site, prob, frame.lattice[:2], frame.lattice[2])
@@ -54,19 +57,19 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.n
         shifts.append(shift)
         drifts.append(drift)
     models = [_emissions(g, scatters[g], setup.model, prior) for g in range(material.n_sites)]
-    rows, change, prevalence = [table.empty(0)], {}, {}
-    n, step, margin = len(shifts), settings.window_frames, settings.overlap_frames
+    change, prevalence = {}, {}
+    n, margin = len(shifts), settings.overlap_frames
+    step = int(np.clip(LARGEST_WINDOW // most - 2 * margin, margin + 1, settings.window_frames))
     for start in range(0, n, step):
         low, high = max(0, start - margin), min(n, start + step + margin)
         window = Window(read, setup, low, high, np.array(shifts))
         fits = window.fit(models, prior)
-        rows.append(window.rows(fits, start, min(start + step, n)))
+        write(window.rows(fits, start, min(start + step, n)))
         for g, found in fits.items():
             change.setdefault(material.sites[g].name, []).append(found.change)
             for state, value in zip(window.states[g], found.prevalence, strict=True):
                 prevalence.setdefault(material.states[state].name, []).append(value)
     return Result(
-        np.concatenate(rows),
         np.array(drifts) / (setup.aspect, 1),
         {name: float(np.mean(v)) for name, v in change.items()},
         {name: float(np.mean(v)) for name, v in prevalence.items()},

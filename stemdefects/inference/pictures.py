@@ -8,32 +8,32 @@ import numpy as np
 
 from stemdefects.inference.stream import Setup
 from stemdefects.io.movie import Movie
-from stemdefects.io.table import DefectTable
 from stemdefects.report import frames as pictures
 
 
 def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Path]:
     """Annotated first, middle and last frame, animation (MP4 where there is an ffmpeg, else GIF) and contact sheet, as
     the settings say; returns the files."""
-    found = DefectTable.read(table_path, patches=False)
     settings, kinds = setup.settings.pictures, setup.model.material.kind_names
-    good = found.frames["frame"][found.frames["quality"] == 0]
-    tables = {"each frame on its own": found.rows}
-    if found.over_time is not None:
-        tables["all frames together"] = found.over_time
-    starts = {name: np.searchsorted(rows["frame"], np.arange(len(movie) + 1)) for name, rows in tables.items()}
+    with h5py.File(table_path, "r") as file:
+        frame_table = file["frames"][()]
+        names = {"each frame on its own": "defects", "all frames together": "defects_over_time"}
+        tables = {way: name for way, name in names.items() if name in file}
+        starts = {way: np.searchsorted(file[name]["frame"], np.arange(len(movie) + 1)) for way, name in tables.items()}
+    good = frame_table["frame"][frame_table["quality"] == 0]
     written = []
     for old in [p for end in ("png", "gif", "mp4") for p in folder.glob(f"*.{end}")]:  # of another movie
         old.unlink()
 
     def annotated(index: int, width: int) -> np.ndarray:
         image = movie.frame(index)
-        time = found.frames["time_s"][found.frames["frame"] == index][0]
+        time = frame_table["time_s"][frame_table["frame"] == index][0]
         clock = "" if np.isnan(time) else f", {time:.4g} s"
         name = f"{Path(movie.source).name}  frame {index}{clock}"
         panels = []
-        for way, rows in tables.items():
-            rows = rows[starts[way][index] : starts[way][index + 1]]
+        for way, stored in tables.items():
+            with h5py.File(table_path, "r") as file:
+                rows = file[stored][starts[way][index] : starts[way][index + 1]]
             title = name if not panels else way
             if len(tables) > 1 and not panels:
                 title = f"{name}: {way}"
@@ -49,7 +49,9 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
                 written.append(pictures.save(picture, folder / f"{name}_frame_{index:05d}.png"))
     if settings.contact_sheet:
         with h5py.File(table_path, "r") as file:
-            sheet = pictures.contact_sheet(file["patches"], found.rows, kinds, setup.settings.patch_nm)
+            sheet = pictures.contact_sheet(
+                file["patches"], file["defects"].fields(["kind", "score"])[()], kinds, setup.settings.patch_nm
+            )
         written.append(pictures.save(sheet, folder / "contact_sheet.png"))
     if settings.animation and len(good) > 1:
         chosen = good[np.unique(np.linspace(0, len(good) - 1, min(settings.animation_frames, len(good))).astype(int))]

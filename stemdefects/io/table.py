@@ -8,7 +8,6 @@ A second table has one row per movie frame, and a third array small pictures of 
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -142,24 +141,26 @@ class DefectTable:
 
     def to_pandas(self):
         """The rows as a pandas DataFrame, `kind` as text."""
-        return _dataframe(self.rows)
+        return dataframe(self.rows)
 
     def over_time_to_pandas(self):
         """The rows found from all frames together, as a pandas DataFrame."""
-        return _dataframe(empty() if self.over_time is None else self.over_time)
+        return dataframe(empty() if self.over_time is None else self.over_time)
 
     def frames_to_pandas(self):
         """One row per movie frame."""
-        return _dataframe(self.frames)
+        return dataframe(self.frames)
 
     def write(self, path: str | Path) -> Path:
         """Write everything to HDF5 `path`; an old file is replaced in one step, never seen half written."""
         path = Path(path)
+        from stemdefects.io.table_writer import TableWriter
+
         writer = TableWriter(path, self.attrs, patches=self.patches is not None)
         try:
             writer.append(self.rows, self.frames, self.patches)
             if self.over_time is not None:
-                writer.write_over_time(self.over_time)
+                writer.append_over_time(self.over_time)
             writer.finish()
         finally:
             writer.discard()
@@ -167,11 +168,9 @@ class DefectTable:
 
     def write_csv(self, path: str | Path) -> Path:
         """Write the rows to CSV `path`: the same columns as in HDF5."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        self.to_pandas().to_csv(partial, index=False)
-        partial.replace(path)
-        return path
+        from stemdefects.io.table_writer import write_csv
+
+        return write_csv(path, [self.rows])
 
     @classmethod
     def read(cls, path: str | Path, patches: bool = True) -> "DefectTable":
@@ -201,71 +200,8 @@ class DefectTable:
         return cls(rows, frames, pictures, attrs, over_time)
 
 
-class TableWriter:
-    """Writes a table to HDF5 block by block, beside its final name; `finish` puts it in place in one step.
-
-    Memory does not grow with the number of rows. The same blocks in the same order give the same bytes. (Whoever needs
-    to survive a kill keeps its blocks elsewhere: `inference/spool.py`.)
-    """
-
-    def __init__(self, path: str | Path, attrs: dict[str, Any], patches: bool = True):
-        import h5py
-
-        self.path = Path(path)
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._file = h5py.File(self._partial, "w")
-        chunked = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
-        self._file.create_dataset("defects", (0,), DEFECT_DTYPE, maxshape=(None,), **chunked | {"chunks": (4096,)})
-        self._file.create_dataset("frames", (0,), FRAME_DTYPE, maxshape=(None,), **chunked | {"chunks": (1024,)})
-        if patches:
-            size = (PATCH_PX, PATCH_PX)
-            self._file.create_dataset(
-                "patches", (0, *size), "f2", maxshape=(None, *size), **chunked | {"chunks": (64, *size)}
-            )
-        fixed = {"schema_version": SCHEMA_VERSION, "units": UNITS}
-        for key, value in ({**attrs} | fixed).items():
-            if value is not None:
-                self._file.attrs[key] = _encode(value)
-
-    def append(self, rows: np.ndarray, frames: np.ndarray, patches: np.ndarray | None) -> None:
-        """Add a block: rows (n,), frames (m,), patches (n, 32, 32) or None when the table has none."""
-        blocks = {"defects": rows, "frames": frames, "patches": patches}
-        if ("patches" in self._file) != (patches is not None) or (patches is not None and len(patches) != len(rows)):
-            raise ValueError("each block needs one patch per row, or none in the whole table")
-        for name, block in blocks.items():
-            if block is not None and len(block):
-                data = self._file[name]
-                start = len(data)
-                data.resize(start + len(block), axis=0)
-                data[start:] = block
-
-    def write_over_time(self, rows: np.ndarray) -> None:
-        """Add the rows found from all frames together."""
-        chunks = {"chunks": (4096,), "maxshape": (None,)} if len(rows) else {}
-        packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if len(rows) else {}
-        self._file.create_dataset("defects_over_time", data=rows, **chunks, **packed)
-
-    def set_frames(self, **columns: np.ndarray) -> None:
-        """Replace columns of the frame table, one value per row written so far."""
-        frames = self._file["frames"][()]
-        for name, values in columns.items():
-            frames[name] = values
-        self._file["frames"][...] = frames
-
-    def finish(self) -> Path:
-        """Close the file and move it to its name."""
-        self._file.close()
-        self._partial.replace(self.path)
-        return self.path
-
-    def discard(self) -> None:
-        """Drop what is not finished; does nothing after `finish`."""
-        if self._file:
-            self._file.close()
-        self._partial.unlink(missing_ok=True)
-
-
-def _dataframe(rows: np.ndarray):
+def dataframe(rows: np.ndarray):
+    """A structured array as a pandas DataFrame, bytes as text."""
     import pandas as pd
 
     columns = {}
@@ -275,7 +211,8 @@ def _dataframe(rows: np.ndarray):
     return pd.DataFrame(columns)
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
+    """`value` as an HDF5 attribute."""
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, default=float)
     return str(value) if isinstance(value, Path) else value

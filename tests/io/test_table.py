@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
-from stemdefects.io import table
+from stemdefects.io import table, table_writer
 
 
 def random_table(n=100, seed=0):
@@ -45,7 +45,7 @@ def test_blocks_add_up_to_the_table(tmp_path):
     whole = random_table()
     cuts = ((slice(0, 1), slice(0, 4)), (slice(1, 1), slice(4, 5)), (slice(1, 100), slice(5, 10)))
     for name in ("a.h5", "b.h5"):
-        writer = table.TableWriter(tmp_path / name, whole.attrs)
+        writer = table_writer.TableWriter(tmp_path / name, whole.attrs)
         for rows, frames in cuts:
             writer.append(whole.rows[rows], whole.frames[frames], whole.patches[rows])
         assert not (tmp_path / name).exists(), "an unfinished table must not be seen"

@@ -1,0 +1,105 @@
+"""Tables written block by block, so that memory does not grow with their length."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stemdefects.io import table
+
+
+class TableWriter:
+    """Writes a table to HDF5 block by block, beside its final name; `finish` puts it in place in one step.
+
+    Memory does not grow with the number of rows. The same blocks in the same order give the same bytes. (Whoever needs
+    to survive a kill keeps its blocks elsewhere: `inference/spool.py`.)
+    """
+
+    def __init__(self, path: str | Path, attrs: dict[str, Any], patches: bool = True):
+        import h5py
+
+        self.path = Path(path)
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._file = h5py.File(self._partial, "w")
+        chunked = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+        self._file.create_dataset(
+            "defects", (0,), table.DEFECT_DTYPE, maxshape=(None,), **chunked | {"chunks": (4096,)}
+        )
+        self._file.create_dataset("frames", (0,), table.FRAME_DTYPE, maxshape=(None,), **chunked | {"chunks": (1024,)})
+        if patches:
+            size = (table.PATCH_PX, table.PATCH_PX)
+            self._file.create_dataset(
+                "patches", (0, *size), "f2", maxshape=(None, *size), **chunked | {"chunks": (64, *size)}
+            )
+        fixed = {"schema_version": table.SCHEMA_VERSION, "units": table.UNITS}
+        self.set_attributes({**attrs} | fixed)
+
+    def set_attributes(self, attrs: dict[str, Any]) -> None:
+        """Add attributes; None is left out."""
+        for key, value in attrs.items():
+            if value is not None:
+                self._file.attrs[key] = table.encode(value)
+
+    def append(self, rows: np.ndarray, frames: np.ndarray, patches: np.ndarray | None) -> None:
+        """Add a block: rows (n,), frames (m,), patches (n, 32, 32) or None when the table has none."""
+        blocks = {"defects": rows, "frames": frames, "patches": patches}
+        if ("patches" in self._file) != (patches is not None) or (patches is not None and len(patches) != len(rows)):
+            raise ValueError("each block needs one patch per row, or none in the whole table")
+        for name, block in blocks.items():
+            if block is not None and len(block):
+                data = self._file[name]
+                start = len(data)
+                data.resize(start + len(block), axis=0)
+                data[start:] = block
+
+    def append_over_time(self, rows: np.ndarray) -> None:
+        """Add rows found from all frames together, possibly none of them."""
+        name = "defects_over_time"
+        if name not in self._file:
+            packed = {"chunks": (4096,), "compression": "gzip", "compression_opts": 1, "shuffle": True}
+            self._file.create_dataset(name, (0,), table.DEFECT_DTYPE, maxshape=(None,), **packed)
+        data, start = self._file[name], len(self._file[name])
+        data.resize(start + len(rows), axis=0)
+        data[start:] = rows
+
+    def set_frames(self, **columns: np.ndarray) -> None:
+        """Replace columns of the frame table, one value per row written so far."""
+        frames = self._file["frames"][()]
+        for name, values in columns.items():
+            frames[name] = values
+        self._file["frames"][...] = frames
+
+    def finish(self) -> Path:
+        """Close the file and move it to its name."""
+        self._file.close()
+        self._partial.replace(self.path)
+        return self.path
+
+    def discard(self) -> None:
+        """Drop what is not finished; does nothing after `finish`."""
+        if self._file:
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def stored(path: str | Path, name: str = "defects", at_once: int = 65536) -> Iterator[np.ndarray]:
+    """Rows of the table `name` in the file `path`, `at_once` at a time; at least one, possibly empty, array."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        data = file[name]
+        for start in range(0, max(len(data), 1), at_once):
+            yield data[start : start + at_once]
+
+
+def write_csv(path: str | Path, blocks: Iterable[np.ndarray]) -> Path:
+    """Write structured arrays one after another to CSV `path`, put in place when it is whole."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        for number, rows in enumerate(blocks):
+            table.dataframe(rows).to_csv(file, index=False, header=number == 0)
+    partial.replace(path)
+    return path
