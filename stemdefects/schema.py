@@ -470,6 +470,15 @@ class TransitionsConfig:
 
 
 @dataclass
+class CrystalConfig:
+    """Displaced neighbours of the defects and strain of the field, from the movie's frames."""
+
+    enabled: bool = True
+    nearest_columns: int = 7  # around each defect, its own included; whole shells are taken
+    strain_frames: int = 12  # at most, evenly over the movie; 1: the first frame alone
+
+
+@dataclass
 class AnalysisConfig:
     """From a defect table to tracks, classes, diffusion, transitions."""
 
@@ -480,6 +489,7 @@ class AnalysisConfig:
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
+    crystal: CrystalConfig = field(default_factory=CrystalConfig)
     truth_radius_nm: float = 0.09  # a detection this close to a true defect of its kind is right
     slider_frames: int = 40  # frames shown in the page
 

@@ -12,7 +12,9 @@ from stemdefects.analysis import (
     classes,
     comparison,
     confusion,
+    crystallography,
     drift,
+    field_of_view,
     kinetics,
     linking,
     motion,
@@ -20,6 +22,7 @@ from stemdefects.analysis import (
     scales,
     space,
     states,
+    strain,
     switching,
     tracks,
     transitions,
@@ -52,6 +55,8 @@ class Analysis:
     stationarity: dict | None = None
     pairs: dict[str, space.PairCorrelation] = field(default_factory=dict)
     deformation: space.Deformation | None = None
+    local: crystallography.Local | None = None
+    strain: strain.Strain | None = None
     estimates: list[Estimate] = field(default_factory=list)
     truth: truths.Truth | None = None
     scores: list[truths.Score] = field(default_factory=list)
@@ -119,8 +124,10 @@ def analyse(
     result.estimates += result.motion.estimates
     result.notes += result.motion.notes
     clock("diffusion")
-    _space(result, rng)
+    field_of_view.pairs(result, rng)
     clock("space")
+    field_of_view.crystal(result, rng)
+    clock("crystal")
     _transitions(result, rng, _named(progress, "sampling transitions"))
     clock("transitions")
     if truth is not None:
@@ -222,40 +229,6 @@ def _counts(result: Analysis, rng) -> None:
             result.estimates.append(estimate(
                 "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
                 n=d.n_frames, n_of="frames"))  # fmt: skip
-
-
-def _space(result: Analysis, rng) -> None:
-    """Pair correlations per kind against random places on the lattice, and uneven motion of the field."""
-    found, rows = result.found, result.found.rows
-    if len(rows) < 20:
-        return
-    sites = None
-    if result.motion.vectors is not None:
-        low, high = found.yx.min(0), found.yx.max(0)
-        reach = int(np.ceil(np.linalg.norm(high - low) / result.lattice_constant)) + 2
-        cells = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
-        sites = cells @ result.motion.vectors + (low + high) / 2
-        sites = sites[((sites >= low) & (sites <= high)).all(1)]
-    for kind in result.counts.kinds:
-        own = found.kinds == kind
-        g = space.pair_correlation(rows["frame"][own], found.yx[own], sites, result.lattice_constant, rng=rng)
-        if g is None:
-            continue
-        result.pairs[kind] = g
-        result.estimates.append(estimate(
-            "pairs of neighbours against chance", g.ratio_near, None, None, "1",
-            "pair correlation, random places on the lattice" if sites is not None else "pair correlation, random "
-            "places",
-            subject=kind, n=g.n_frames, n_of="frames", warning=f"p = {g.p:.2f} for no correlation."))  # fmt: skip
-    result.deformation = d = space.deformation(result.tracks, rng=rng)
-    if d is not None and d.p < 0.01 and d.relative > 0.3 * result.lattice_constant:
-        result.notes.append(
-            f"The field does not move as one: long-lived defects move apart by up to {d.relative:.2f} "
-            f"{found.length_unit} "
-            f"over the movie ({100 * d.share:.0f}% of their slow motion is a smooth deformation). Drift "
-            f"correction removes "
-            "the common part only, so slow motion and long lags of the MSD are not diffusion alone."
-        )
 
 
 def _transitions(result: Analysis, rng, progress) -> None:

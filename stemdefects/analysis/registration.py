@@ -38,7 +38,7 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
         found.rows["kind"], cfg.drift.min_points,
     )  # fmt: skip
     if method in ("auto", "bragg"):
-        vectors = _lattice_px(found, material, movie) if movie is not None and result.method == "points" else None
+        vectors = lattice_px(found, material, movie) if movie is not None and result.method == "points" else None
         if vectors is not None:
             result = lattice_drift.from_movie(movie, vectors, result, found.scale)
         elif method == "bragg":
@@ -48,7 +48,7 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
     return result
 
 
-def _lattice_px(found: Detections, material, movie) -> np.ndarray | None:
+def lattice_px(found: Detections, material, movie) -> np.ndarray | None:
     """Lattice vectors (2, 2) in px: the table's, else fitted to some frames of the movie."""
     columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
     if found.frames is not None and set(columns) <= set(found.frames):

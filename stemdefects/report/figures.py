@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.report import motion_figures
+from stemdefects.report import crystal_figures, motion_figures
 from stemdefects.report.style import COLOURS, GREY, colours, pyplot
 
 
@@ -222,5 +222,6 @@ FIGURES = {
     "scores": scores, "counts": counts, "drift": drift, "trajectories": trajectories, "broom": broom,
     "classes": class_averages, "diffusion": motion_figures.diffusion, "msd": motion_figures.msd,
     "gate_scan": motion_figures.gate_scan, "rose": motion_figures.rose, "pairs": pairs, "regions": regions,
-    "transitions": transitions,
+    "transitions": transitions, "displacements": crystal_figures.displacements,
+    "components": crystal_figures.components, "strain": crystal_figures.strain,
 }  # fmt: skip

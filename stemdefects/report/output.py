@@ -85,11 +85,40 @@ def tables(result) -> dict:
         c = result.classes
         out["classes"] = pd.DataFrame({"class": np.arange(len(c.counts)), "n_patches": c.counts, "method": c.method})
         out["class_selection"] = pd.DataFrame(c.scores)
+    out |= crystal_tables(result)
     if result.scores:
         out["truth_scores"] = truths.table(result.scores)
     if result.comparison:
         out["truth_comparison"] = pd.DataFrame(result.comparison)
     return {name: table for name, table in out.items() if len(table.columns)}
+
+
+def crystal_tables(result) -> dict:
+    """Displacements, their components, and strain, where there are any."""
+    import pandas as pd
+
+    out = {}
+    if result.local is not None and result.local.classes:
+        classes = result.local.classes
+        sites = [s.name for s in result.material.sites]
+        out["displacements"] = pd.DataFrame([
+            {"class": name, "column": k, "site": sites[c.site[k]], "y_nm": c.position_nm[k, 0],
+             "x_nm": c.position_nm[k, 1], "moved_y_pm": c.mean_pm[k, 0], "low_y_pm": c.low_pm[k, 0],
+             "high_y_pm": c.high_pm[k, 0], "moved_x_pm": c.mean_pm[k, 1], "low_x_pm": c.low_pm[k, 1],
+             "high_x_pm": c.high_pm[k, 1], "n_defects": c.n, "n_tracks": c.n_tracks}
+            for name, c in classes.items() for k in range(len(c.site))
+        ])  # fmt: skip
+        out["displacement_components"] = pd.DataFrame([
+            {"class": name, "component": k + 1, "explained": c.explained[k], "shuffled_95": c.chance[k],
+             "ideal_columns": c.ideal[k] if k < len(c.ideal) else np.nan}
+            for name, c in classes.items() for k in range(len(c.explained))
+        ])  # fmt: skip
+    if result.strain is not None:
+        s = result.strain
+        values = {"exx": s.exx, "eyy": s.eyy, "exy": s.exy, "rotation_rad": s.rotation}
+        errors = {f"{name}_error": s.error[:, k] for k, name in enumerate(values)}
+        out["strain"] = pd.DataFrame({"y_nm": s.yx_nm[:, 0], "x_nm": s.yx_nm[:, 1]} | values | errors)
+    return out
 
 
 def _name(unit: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stemdefects.analysis.estimates import number
+from stemdefects.report import crystal_sections
 
 
 @dataclass(frozen=True)
@@ -223,5 +224,8 @@ SECTIONS = (
         "pairs": "Above 1: more pairs at this distance than random places give. Grey: 95% of chance for a single "
         "frame, "
                  "since frames repeat the same defects."}),
+    Section("Crystal around the defects", crystal_sections.local, ("displacements", "components")),
+    Section("Strain of the field", crystal_sections.strain, ("strain",), {
+        "strain": "At each column of the brightest sublattice, averaged over about 1 nm. Grey: border."}),
     Section("Transitions between states", _transitions, ("transitions",)),
 )  # fmt: skip

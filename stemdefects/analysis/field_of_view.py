@@ -1,0 +1,72 @@
+"""The field of view as a whole: defects relative to each other, the crystal around them, its strain."""
+
+import numpy as np
+
+from stemdefects.analysis import crystallography, registration, space, strain
+from stemdefects.analysis.estimates import estimate
+
+
+def pairs(result, rng) -> None:
+    """Pair correlations per kind against random places on the lattice, and uneven motion of the field."""
+    found, rows = result.found, result.found.rows
+    if len(rows) < 20:
+        return
+    sites = None
+    if result.motion.vectors is not None:
+        low, high = found.yx.min(0), found.yx.max(0)
+        reach = int(np.ceil(np.linalg.norm(high - low) / result.lattice_constant)) + 2
+        cells = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
+        sites = cells @ result.motion.vectors + (low + high) / 2
+        sites = sites[((sites >= low) & (sites <= high)).all(1)]
+    for kind in result.counts.kinds:
+        own = found.kinds == kind
+        g = space.pair_correlation(rows["frame"][own], found.yx[own], sites, result.lattice_constant, rng=rng)
+        if g is None:
+            continue
+        result.pairs[kind] = g
+        result.estimates.append(estimate(
+            "pairs of neighbours against chance", g.ratio_near, None, None, "1",
+            "pair correlation, random places on the lattice" if sites is not None else "pair correlation, random "
+            "places",
+            subject=kind, n=g.n_frames, n_of="frames", warning=f"p = {g.p:.2f} for no correlation."))  # fmt: skip
+    result.deformation = d = space.deformation(result.tracks, rng=rng)
+    if d is not None and d.p < 0.01 and d.relative > 0.3 * result.lattice_constant:
+        result.notes.append(
+            f"The field does not move as one: long-lived defects move apart by up to {d.relative:.2f} "
+            f"{found.length_unit} "
+            f"over the movie ({100 * d.share:.0f}% of their slow motion is a smooth deformation). Drift "
+            f"correction removes "
+            "the common part only, so slow motion and long lags of the MSD are not diffusion alone."
+        )
+
+
+def crystal(result, rng) -> None:
+    """Displaced neighbours of each class, and strain maps, from the movie's frames."""
+    found, cfg = result.found, result.cfg.crystal
+    if not cfg.enabled or result.movie is None or found.pixel_size_nm is None or not len(found.rows):
+        return
+    result.local = local = crystallography.run(
+        found, result.material, result.movie, result.cfg.transitions.centre, rng, cfg.nearest_columns
+    )
+    result.notes += local.notes
+    for c in local.classes.values():
+        result.estimates.append(estimate(
+            "outward displacement of the nearest columns", *c.radial_pm, "pm",
+            "linear fit of all columns, against ideal ones; tracks resampled", subject=c.name, n=c.n,
+            n_of=f"defects in {c.n_tracks} tracks"))  # fmt: skip
+    vectors = registration.lattice_px(found, result.material, result.movie)
+    if vectors is None or result.material is None:
+        return
+    drift_px = result.drift.yx / found.scale
+    result.strain = s = strain.from_movie(found, result.material, result.movie, drift_px, vectors, cfg.strain_frames)
+    if s is None:
+        result.notes.append("No strain map: too few bright columns could be fitted.")
+        return
+    parts = (("exx - eyy", s.mean[1, 1] - s.mean[0, 0], np.hypot(s.mean_error[1, 1], s.mean_error[0, 0])),
+             ("exy", s.mean[0, 1], s.mean_error[0, 1]))  # fmt: skip
+    for name, value, error in parts:
+        half = 3.18 * error  # t of four blocks
+        result.estimates.append(estimate(
+            f"distortion of the mean lattice, {name}", 100 * value, 100 * (value - half), 100 * (value + half), "%",
+            "columns fitted by Gaussians, against a perfect lattice", n=s.n_columns, n_of="columns",
+            warning="Strain and a distorted scan look the same."))  # fmt: skip
