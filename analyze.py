@@ -5,7 +5,10 @@ from stemdefects.schema import AnalyzeRoot
 
 
 def run(cfg: AnalyzeRoot) -> None:
-    """Analyse the defect table of a run (run=<id>), or any table (table=<csv or h5>, which opens a new run)."""
+    """Analyse the defect table of a run (run=<id>), or any table (table=<csv or h5>, which opens a new run).
+
+    Several are compared: run=[first,second] or table=[a.csv,b.csv].
+    """
     from stemdefects.analysis import command
 
     command.run(cfg)

@@ -1,5 +1,6 @@
 """What `analyze.py` does: find the table, its movie and truth, analyse, write, log."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from stemdefects import config
@@ -11,13 +12,69 @@ from stemdefects.schema import AnalyzeRoot
 def run(cfg: AnalyzeRoot) -> Path:
     """Analyse the table of a run, or a table of its own (which opens a run); returns the path of the page.
 
+    Several (`run=[a,b]` or `table=[a.csv,b.csv]`) are analysed each where they have not been, and compared in a new
+    run.
+
     Raises UserError when neither or both are given, the table is missing, or an analysis is already there.
     """
+    if (cfg.run is None) == (cfg.table is None):
+        raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
+    names = several(cfg.run if cfg.run is not None else cfg.table)
+    return _one(cfg) if len(names) == 1 else _compare(cfg, names)
+
+
+def several(text: str) -> list[str]:
+    """`[a, b]` -> its parts; anything else is one name, brackets or not."""
+    text = str(text).strip()
+    if not (text.startswith("[") and text.endswith("]")) or Path(text).exists():
+        return [text]
+    names = [part.strip().strip("'\"") for part in text[1:-1].split(",")]
+    if not all(names) or len(names) < 2:
+        raise UserError(f"{text}: several runs or tables are given as [first,second], without empty parts")
+    if len(set(names)) < len(names):
+        raise UserError(f"{text}: the same one twice; there is nothing to compare")
+    return names
+
+
+def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
+    """Analyses side by side; those that are there already are taken as they are."""
+    import pandas as pd
+
+    from stemdefects.analysis import compare
+    from stemdefects.io.table import DefectTable
+    from stemdefects.report import comparison_page
+
+    tables, attributes, titles = {}, {}, {}
+    for name in names:
+        if cfg.run is not None:
+            one = runs.resolve(cfg.runs_dir, name, having="defects.h5")
+            if cfg.overwrite or not (one.analysis_dir / "estimates.csv").exists():
+                _one(replace(cfg, run=one.id, overwrite=True))
+            folder, label = one.analysis_dir, one.id
+        else:
+            folder, label = _one(replace(cfg, table=name)).parent, Path(name).name
+        label = label if label not in tables else f"{label} ({len(tables) + 1})"
+        tables[label] = pd.read_csv(folder / "estimates.csv")
+        attributes[label] = DefectTable.read(folder / "defects.h5", patches=False).attrs
+        source = Path(str(attributes[label].get("source", ""))).name
+        titles[label] = f"{label}: {source}" + (f", model {m}" if (m := attributes[label].get("model_id")) else "")
+    rows = compare.side_by_side(tables)
+    notes = compare.cautions(attributes)
+    new = runs.create(cfg.runs_dir)
+    new.write_config(cfg, "analyze")
+    with tracking.start(cfg.logging, new, "compare", config.to_plain(cfg)) as tracker:
+        page = comparison_page.write(new.analysis_dir, rows, tables, notes, titles)
+        tracker.table("comparison", rows)
+    print("\n".join([*comparison_page.sentences(rows), *(f"note: {n}" for n in notes)]))
+    print(f"comparison: {runs.short(page)}")
+    return page
+
+
+def _one(cfg: AnalyzeRoot) -> Path:
+    """One table, analysed into its run's folder."""
     from stemdefects.analysis import detections, pipeline
     from stemdefects.report import output
 
-    if (cfg.run is None) == (cfg.table is None):
-        raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
     if cfg.run is not None:
         the_run = runs.resolve(cfg.runs_dir, cfg.run, having="defects.h5")
         path = the_run.defects_path

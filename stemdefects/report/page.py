@@ -58,7 +58,7 @@ def write(path: Path, result, figures: dict[str, Path], title: str, config_yaml:
             continue
         body.append(f"<h2>{html.escape(section.title)}</h2>")
         body.append(text)
-        body += [_figure(name, path, section.captions.get(name, "")) for name, path in pictures]
+        body += [figure(name, path, section.captions.get(name, "")) for name, path in pictures]
     body.append(_all_numbers(result))
     body.append(
         f"<h2>Config</h2><details><summary>as composed and "
@@ -67,6 +67,11 @@ def write(path: Path, result, figures: dict[str, Path], title: str, config_yaml:
     body.append(
         f"<h2>How to cite</h2><p>The workflow follows: {CITATION}. Cite it, and this software (CITATION.cff).</p>"
     )
+    return write_html(path, title, body)
+
+
+def write_html(path: Path, title: str, body: list[str]) -> Path:
+    """Write `body` (HTML) as one whole page in our style; it is never seen half written."""
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(body)}</body></html>"
@@ -113,7 +118,8 @@ def _notes(result) -> str:
     return f'<div class="warn"><b>Before you quote these numbers</b><ul>{items}</ul></div>'
 
 
-def _figure(name: str, path: Path, caption: str) -> str:
+def figure(name: str, path: Path, caption: str) -> str:
+    """A picture inside the page, with its caption."""
     data = base64.b64encode(path.read_bytes()).decode()
     text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f'<figure><img alt="{html.escape(name)}" src="data:image/png;base64,{data}">{text}</figure>'

@@ -1,0 +1,87 @@
+"""Several analyses side by side."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from stemdefects.analysis import command, compare, synthetic
+from stemdefects.errors import UserError
+from stemdefects.report import comparison_page
+
+
+def test_difference_of_even_intervals_is_the_plain_test():
+    value, low, high, p = compare.difference((1.0, 0.8, 1.2), (1.5, 1.2, 1.8))
+    half = np.hypot(0.2, 0.3)
+    assert (value, low, high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    assert p == pytest.approx(2 * stats.norm.sf(0.5 / half * 1.96), rel=1e-3)
+
+
+def test_p_values_of_equal_counts_are_even():
+    """Two Poisson counts of one mean, each with its exact interval: a nominal 5% test refuses about 5%."""
+    rng = np.random.default_rng(0)
+
+    def exact(n):
+        return float(n), stats.gamma.ppf(0.025, n), stats.gamma.ppf(0.975, n + 1)
+
+    p = np.array([compare.difference(exact(a), exact(b))[3] for a, b in rng.poisson(25, (1000, 2))])
+    assert 0.01 < (p < 0.05).mean() < 0.07
+    other = np.array([compare.difference(exact(a), exact(b))[3] for a, b in rng.poisson((25, 60), (300, 2))])
+    assert (other < 0.05).mean() > 0.9
+
+
+def test_holm():
+    assert compare.holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def estimates(D):
+    columns = ["quantity", "subject", "method", "unit", "value", "low", "high"]
+    rows = [("D", "V_S", "cve", "nm^2/s", D, 0.9 * D, 1.1 * D), ("D", "V_S", "paper", "nm^2/s", D / 5, D / 6, D / 4),
+            ("count per frame", "V_S", "mean", "defects", 10.0, np.nan, np.nan),
+            ("dwell time", "Mo_W", "hmm", "s", np.nan, np.nan, np.nan)]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_side_by_side_tests_what_has_intervals(tmp_path):
+    tables = {"first": estimates(1e-3), "second": estimates(2e-3)}
+    rows = compare.side_by_side(tables)
+    assert rows["main"].tolist() == [True, False, False] and rows["p_corrected"][0] < 1e-6
+    page = comparison_page.write(tmp_path, rows, tables, compare.cautions({"first": {}, "second": {}}),
+                                 {n: n for n in tables})  # fmt: skip
+    text = page.read_text()
+    assert "D of V_S differs" in text and (tmp_path / "comparison.csv").exists() and "nan" not in text.lower()
+    same = compare.side_by_side({"a": estimates(1e-3), "b": estimates(1.02e-3)})
+    assert "None of 1 comparisons" in comparison_page.sentences(same)[0]
+
+
+def test_cautions():
+    notes = compare.cautions({"a": {"model_id": "x", "source": "m.h5"}, "b": {"model_id": "y", "source": "m.h5"}})
+    assert any("networks differ" in n for n in notes) and any("same source" in n for n in notes)
+
+
+def test_names():
+    assert command.several("latest") == ["latest"] and command.several("[a, b]") == ["a", "b"]
+    for bad in ("[a]", "[a,,b]", "[a,a]"):
+        with pytest.raises(UserError):
+            command.several(bad)
+
+
+def test_two_tables_end_to_end(tmp_path, capsys):
+    from stemdefects import config
+    from stemdefects.analysis.api import configure
+
+    cfg = configure(
+        clustering={"max_classes": 2}, transitions={"n_gibbs": 20, "n_burn": 5},
+        diffusion={"n_bootstrap": 60, "gate_scan_lattice": []},
+        table={"pixel_size_nm": 0.03, "frame_time_s": 2.0},
+    )  # fmt: skip
+    for name, D in (("slow", 2e-4), ("fast", 4e-3)):
+        frame, yx, _ = synthetic.movie_points(np.random.default_rng(3), 25, 40, 12.0, D=D)
+        rows = synthetic.defect_rows(frame, yx, 0.03)
+        pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]}).to_csv(tmp_path / f"{name}.csv")
+    cfg.table = f"[{tmp_path / 'slow.csv'},{tmp_path / 'fast.csv'}]"
+    cfg.runs_dir = str(tmp_path / "runs")
+    page = command.run(cfg)
+    printed = capsys.readouterr().out
+    assert page.name == "comparison.html" and "D of defect differs" in printed
+    assert len(list((tmp_path / "runs").iterdir())) == 3 and config.to_yaml(cfg)
