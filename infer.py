@@ -5,9 +5,11 @@ from stemdefects.schema import InferRoot
 
 
 def run(cfg: InferRoot) -> None:
-    """Write defects.h5, defects.csv and pictures into the run's folder."""
-    from stemdefects.inference.flow import infer
-
+    """Write defects.h5, defects.csv and pictures into the run's folder; with cluster= into one run per file."""
+    if cfg.cluster is not None:
+        from stemdefects.inference.many import infer_many as infer
+    else:
+        from stemdefects.inference.flow import infer
     infer(cfg)
 
 

@@ -526,12 +526,15 @@ class TrainRoot:
 class InferRoot:
     """What `infer.py` takes."""
 
-    input: Any = None  # a movie or image file
+    input: Any = None  # a movie or image file; with `cluster` any number of them
     run: str | None = None  # the run whose model is used, and which gets the table
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     runs_dir: str = "runs"
     overwrite: bool = False
+    cluster: str | None = None  # local | dask: each file of `input` is a run of its own; null: all are one movie
+    scheduler: str | None = None  # of cluster=dask, tcp://<host>:<port>
+    workers: int | None = None  # processes of cluster=local; null: one per two cores
 
 
 @dataclass

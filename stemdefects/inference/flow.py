@@ -17,15 +17,17 @@ from stemdefects.models import shipped
 from stemdefects.schema import InferenceConfig, InferRoot
 
 
-def infer(cfg: InferRoot) -> runs.Run:
-    """Find the defects in `cfg.input` with the model of `cfg.run`; everything is written into that run's folder.
+def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
+    """Find the defects in `cfg.input` with the model of `cfg.run`; everything is written into that run's folder, or
+    `into` another one.
 
     An inference that was interrupted goes on where it stopped. Raises UserError for anything the user can mend: no such
     file or run, a damaged file, a table that is already there, an unknown sampling.
     """
     if cfg.input is None:
         raise UserError("input: no file given; say input=<movie or image file>")
-    run, model_dir = _run(cfg)
+    run, model_dir = chosen_model(cfg)
+    run = into or run
     if run is not None and run.defects_path.exists() and not cfg.overwrite:
         raise UserError(
             f"{runs.short(run.defects_path)} is there already; overwrite=true replaces it, "
@@ -102,7 +104,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
     }
 
 
-def _run(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
+def chosen_model(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
     """The run that gets the table (None: a new one), and the folder of the model."""
     if cfg.run is not None and cfg.inference.model is not None:
         raise UserError("run= and model= are both given; run=<id> uses that run's own model")

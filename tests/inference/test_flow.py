@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from small_network import LOOSE, hexagonal_frames, save_model, settings
 
-from stemdefects import config, schema
 from stemdefects.errors import UserError
 from stemdefects.inference import api, flow
 from stemdefects.io import movie as movies
@@ -21,47 +21,6 @@ from stemdefects.io import runs, table
 from stemdefects.report.frames import has_mp4
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"filters": [8, 8], "depths": [1, 1], "stem": 4, "stride": 2, "name": "tiny"}
-LOOSE = ["inference.presence=0.14", "+inference.thresholds.defect=0.05", "inference.exclude_regions=[]"]
-
-
-def hexagonal_frames(n, shape, pixel_nm=0.03):
-    """(n, *shape) counts of a hexagonal lattice of WS2's constant: three cosines and shot noise."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[: shape[0], : shape[1]] * pixel_nm
-    angles = np.radians([13, 73, 133])
-    waves = [np.cos(2 * np.pi / 0.27306 * (y * np.sin(a) + x * np.cos(a))) for a in angles]
-    return rng.poisson(3 * np.exp(np.sum(waves, 0)), (n, *shape)).astype(np.float32)
-
-
-def save_model(folder, n_frames=1):
-    """A small network with random weights as a model folder."""
-    import jax
-
-    from stemdefects.models import artifact
-
-    material = config.load_group("material", "ws2_mo")
-    model = dataclasses.replace(config.load_group("model", "unet_small"), **SMALL, frames=n_frames)
-    network = artifact.build(model, artifact.crystal.from_config(material))
-    side = artifact.divisor(model)
-    params = jax.device_get(network.init(jax.random.key(3), np.zeros((1, side, side, n_frames), np.float32)))
-    n_states = len(material.states)
-    artifact.save(
-        folder,
-        params=params,
-        sections={
-            "model": model, "material": material, "simulation": config.load_group("simulation", "train"),
-            "labels": config.load_group("labels", "simulated"), "training": config.load_group("training", "quick"),
-        },
-        calibration=artifact.Calibration(np.zeros(n_states, np.float32), 1.0, {"defect": 0.05}),
-        confusion={}, record={}, card="tiny",
-    )  # fmt: skip
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +33,6 @@ def movie_file(tmp_path_factory):
         file["frames"][6, :40] = np.nan
         file.attrs.update(pixel_size_nm=0.03, frame_time_s=2.0)
     return path
-
-
-def settings(model_dir, movie_file, tmp_path, **changes):
-    inference = dataclasses.replace(
-        config.load_group("inference", "default"), model=str(model_dir), block_frames=3, batch_size=2, presence=0.14,
-        thresholds={"defect": 0.05}, exclude_regions=[], **changes,
-    )  # fmt: skip
-    logging = schema.LoggingConfig(name="disabled", mode="disabled")
-    root = schema.InferRoot(input=str(movie_file), inference=inference, logging=logging)
-    return dataclasses.replace(root, runs_dir=str(tmp_path / "runs"))
 
 
 @pytest.fixture(scope="module")
