@@ -78,7 +78,8 @@ def _table(rows, title: str, closed: bool = False) -> str:
         f"<tr><td>{html.escape(r.quantity)}</td><td>{html.escape(r.subject)}</td><td>{html.escape(r.method)}</td>"
         f"<td>{html.escape(f'{r.a} / {r.b}')}</td>"
         f"<td>{number(r.value_a)} <small>{span(r.low_a, r.high_a)}</small></td>"
-        f"<td>{number(r.value_b)} <small>{span(r.low_b, r.high_b)}</small> {html.escape('' if r.unit == '1' else r.unit)}"
+        f"<td>{number(r.value_b)} <small>{span(r.low_b, r.high_b)}</small> "
+        f"{html.escape('' if r.unit == '1' else r.unit)}"
         f"</td><td>{number(r.difference)}</td><td>{span(r.low, r.high)}</td><td>{share(r.p)}</td>"
         f"<td>{share(r.p_corrected)}</td></tr>"
         for r in rows.itertuples()
