@@ -44,8 +44,14 @@ class FrameDefects:
     n_withheld: int
 
 
+_bond_tables: dict[int, tuple[Material, list[np.ndarray]]] = {}  # of the material last asked for
+
+
 def bond_table(material: Material) -> list[np.ndarray]:
     """Per sublattice (n_bonds, 3) int: cell step and sublattice of each bonded column, in the order of orientations."""
+    known = _bond_tables.get(id(material))
+    if known is not None and known[0] is material:
+        return known[1]
     small = geometry.disc(material, 3 * material.a_nm)
     tables = []
     for g in range(material.n_sites):
@@ -53,6 +59,8 @@ def bond_table(material: Material) -> list[np.ndarray]:
         bonds = small.bonds[inner]
         bonds = bonds[bonds >= 0]
         tables.append(np.concatenate([small.cell[bonds] - small.cell[inner], small.site[bonds, None]], axis=1))
+    _bond_tables.clear()
+    _bond_tables[id(material)] = (material, tables)
     return tables
 
 

@@ -4,6 +4,7 @@ Columns are joined to their neighbours where the step between them is a lattice 
 numbers the cells. Slow distortions of the scan and strain do no harm, since only steps to neighbours are compared.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal.bragg import equivalent_cells
 
 STEP_TOLERANCE = 0.22  # of a lattice vector, for a step between neighbours
+SAME = 0.03  # fitted vectors this close (relative) to those walked along change no step
 MIN_COLUMNS = 12
 NOWHERE = np.iinfo(np.int32).min
 
@@ -59,8 +61,8 @@ def view(
     """
     if len(position_px) < MIN_COLUMNS:
         return None
-    vectors = _handed(position_px, site, vectors_px, basis, lattice_nm)
-    for _ in range(2):  # once more with the fitted vectors
+    vectors = _handed(position_px, site, np.asarray(vectors_px, float), basis, lattice_nm)
+    for again in (True, False):
         cell = _walk(position_px - basis[site] @ vectors, vectors)
         known = cell[:, 0] != NOWHERE
         if known.sum() < MIN_COLUMNS:
@@ -68,7 +70,10 @@ def view(
         fitted = _fit(position_px[known], cell[known] + basis[site[known]])
         if fitted is None:
             return None
+        moved = np.abs(fitted[0] - vectors).max()
         vectors, origin = fitted
+        if not again or moved < SAME * np.abs(vectors).max():  # else once more with the fitted vectors
+            break
     residual = position_px[known] - (cell[known] + basis[site[known]]) @ vectors - origin
     duplicate = _duplicates(cell, site, weight)
     n_sites, missed, missed_px = _missed(cell, site, ~duplicate & known, position_px, vectors)
@@ -80,7 +85,7 @@ def _handed(
     position: np.ndarray, site: np.ndarray, vectors: np.ndarray, basis: np.ndarray, lattice_nm: np.ndarray
 ) -> np.ndarray:
     """Of the equivalent cells that put the sublattices where they are seen, the nearest to the material's axes."""
-    choices = equivalent_cells(vectors, lattice_nm)
+    choices = _equivalent(vectors.tobytes(), np.asarray(lattice_nm, float).tobytes())
     if len(choices) == 1 or len(basis) == 1:
         return choices[0]
     first = np.flatnonzero(site == 0)
@@ -95,6 +100,11 @@ def _handed(
             distance, _ = tree.query(position[first] + (basis[other] - basis[0]) @ choice, distance_upper_bound=reach)
             votes[i] += np.isfinite(distance).sum()
     return choices[int(np.flatnonzero(votes >= 0.9 * votes.max())[0])]
+
+
+@functools.lru_cache(maxsize=64)  # frames of a movie start from the same vectors
+def _equivalent(vectors: bytes, lattice: bytes) -> list[np.ndarray]:
+    return equivalent_cells(*(np.frombuffer(b).reshape(2, 2) for b in (vectors, lattice)))
 
 
 def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:
