@@ -7,14 +7,18 @@ read as numbers, validates the composed config, and turns `UserError` into one l
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from stemdefects import config
+from stemdefects import config, plugins
 from stemdefects.errors import UserError
 
 _VERBATIM = ("run", "input", "output", "table", "truth")  # taken as text, whatever YAML would make of them
+FAILED_JOBS: set[str] = set()  # folders of a sweep's jobs that failed
+ERROR_FILE = "error.txt"
 _OVERRIDE = re.compile(r"^(\+\+|\+|~)?([A-Za-z_][\w./@]*)=(.*)$", re.DOTALL)
 
 
@@ -33,7 +37,6 @@ def hydra_main(
     import hydra
 
     multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
-    failures: list[str] = []
 
     @hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name=config_name)
     def task(cfg):
@@ -43,7 +46,7 @@ def hydra_main(
             if not multirun:
                 _exit_with(error)
             print(f"error: {error}", file=sys.stderr, flush=True)  # one bad job must not cost the others
-            failures.append(str(error))
+            _leave(error)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
             sys.exit(130)
@@ -56,8 +59,8 @@ def hydra_main(
     except BrokenPipeError:  # `python train.py --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    if failures:
-        print(f"error: {len(failures)} job(s) failed", file=sys.stderr, flush=True)
+    if FAILED_JOBS:
+        print(f"error: {len(FAILED_JOBS)} job(s) failed", file=sys.stderr, flush=True)
         sys.exit(2)
 
 
@@ -80,6 +83,8 @@ def prepare_arguments(arguments: list[str], schema_class: type, aliases: dict[st
         prefix, key, value = match.group(1) or "", match.group(2), match.group(3)
         verbatim = key in _VERBATIM or key in aliases
         key = aliases.get(key, key)
+        if key in ("hydra/launcher", "hydra/sweeper"):
+            plugins.check(key, value)
         if not key.startswith("hydra") and "@" not in key and key not in groups:
             config.check_key(key.replace("/", "."), schema_class)
             if "/" not in key:  # a group inside a group (analysis/clustering=paper) is chosen, not set
@@ -87,7 +92,37 @@ def prepare_arguments(arguments: list[str], schema_class: type, aliases: dict[st
         if verbatim and not (sweeping and "," in value):
             value = _quoted(value)
         prepared.append(f"{prefix}{key}={value}")
-    return prepared
+    return prepared + plugins.defaults(prepared)
+
+
+def _leave(error: UserError) -> None:
+    """Note that this job of a sweep failed, in its folder, which the process that started it will look into."""
+    from hydra.core.hydra_config import HydraConfig
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    FAILED_JOBS.add(str(folder.resolve()))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ERROR_FILE).write_text(f"{error}\n")
+    except OSError:  # a full disk: it was printed
+        pass
+
+
+def command() -> str:
+    """What the user typed to start this work (of a sweep: what would start this job alone), `-` from Python."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:  # whose process may be any
+        return shlex.join(["python", "train.py", *(o.lstrip("+") for o in HydraConfig.get().overrides.task)])
+    arguments = list(sys.orig_argv)  # Hydra's own are rewritten
+    at = next((i for i, a in enumerate(arguments) if Path(a).name == "train.py"), None)
+    return "-" if at is None else shlex.join(["python", "train.py", *arguments[at + 1 :]])
+
+
+def collect_failures(sweep_dir: Path) -> None:
+    """Count the jobs under `sweep_dir` that failed in other processes."""
+    FAILED_JOBS.update(str(path.parent.resolve()) for path in Path(sweep_dir).glob(f"*/{ERROR_FILE}"))
 
 
 def _quoted(value: str) -> str:

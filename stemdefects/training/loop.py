@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from stemdefects import config, devices, schema
+from stemdefects import config, devices, entry, schema
 from stemdefects.errors import UserError
 from stemdefects.io import runs, tracking
 from stemdefects.training import movie, processes, results, resume, state, step, task, validation
@@ -82,7 +82,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     if run is None and processes.primary():  # nothing is left behind by a config that cannot train
         run = runs.create(cfg.runs_dir)
         run.write_config(cfg, "train")
-        run.write_summary({"command": results.command()})
+        run.write_summary({"command": entry.command()})
     run = processes.same_run(run, cfg)
     writes = processes.primary()
     tracked = tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) if writes else processes.Silent(run)

@@ -1,10 +1,8 @@
 """What validation and the final test make of the weights: figures, pictures, the model."""
 
 import platform
-import shlex
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,13 +12,6 @@ from stemdefects import devices
 from stemdefects.errors import UserError
 from stemdefects.models import artifact, emissions, states
 from stemdefects.training import card, pictures, processes, task, validation
-
-
-def command() -> str:
-    """What the user typed to start this training, `-` when it was started from Python."""
-    arguments = list(sys.orig_argv)  # Hydra's own are rewritten
-    at = next((i for i, a in enumerate(arguments) if Path(a).name == "train.py"), None)
-    return "-" if at is None else shlex.join(["python", "train.py", *arguments[at + 1 :]])
 
 
 def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:

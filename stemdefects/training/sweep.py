@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 
+from stemdefects import entry
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -90,6 +92,7 @@ class Summary(Callback):
     def on_multirun_end(self, config: Any, **_: Any) -> None:
         """Collect what the jobs left."""
         folder = Path(config.hydra.sweep.dir)
+        entry.collect_failures(folder)
         table = collect(folder)
         if not len(table):
             return

@@ -1,0 +1,66 @@
+"""Sweeps by every launcher and sweeper: each job is seen in the summary, each failure is told."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from stemdefects import plugins
+from stemdefects.errors import UserError
+
+JOB = Path(__file__).with_name("sweep_job.py")
+
+
+def sweep(folder, *arguments):
+    """Start the sweep as a user does; returns (process, the sweep's folder)."""
+    done = subprocess.run(
+        [sys.executable, str(JOB), "-m", f"runs_dir={folder}", *arguments],
+        capture_output=True, text=True, cwd=folder, timeout=200, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    return done, next((folder / "sweeps").iterdir(), None)
+
+
+def needs(name):
+    return pytest.mark.skipif(not plugins.available(name), reason=f"{plugins.PACKAGES[name]} is not installed")
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    ["basic", pytest.param("joblib", marks=needs("joblib")),
+     pytest.param("submitit_local", marks=needs("submitit_local"))],
+)  # fmt: skip
+def test_every_launcher_tells_of_every_job(launcher, tmp_path):
+    done, folder = sweep(tmp_path, f"hydra/launcher={launcher}", "training.learning_rate=1e-2,13,1e-3", "seed=7")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "error: 1 job(s) failed" in done.stderr
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table["run"].tolist() == ["run-of-0.001", "run-of-0.01"] and table["test_score"].tolist() == [0.0, -1.0]
+    assert (folder / "sweep.png").stat().st_size > 5000 and "run-of-0.01" in done.stdout
+    assert sorted(p.parent.name for p in folder.glob("*/error.txt")) == ["1"]
+    told = done.stdout + "".join(p.read_text() for p in folder.glob(".submitit/**/*_log.out"))
+    assert re.search(r"job: python train.py runs_dir=\S+ training.learning_rate=0.01 seed=7", told)
+
+
+@needs("optuna")
+def test_optuna_seeks_the_greatest_score(tmp_path):
+    done, folder = sweep(
+        tmp_path, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3",
+        "training.learning_rate=tag(log, interval(1e-5, 1))", "seed=3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    table = pd.read_csv(folder / "sweep.csv")
+    assert len(table) == 3 and best["best_value"] == pytest.approx(table["test_score"].max())
+    assert table["training.learning_rate"].nunique() == 3
+
+
+def test_a_plug_in_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(plugins, "available", lambda name: False)
+    with pytest.raises(UserError, match=r"hydra/launcher=joblib: needs the package hydra-joblib-launcher.*\[sweeps\]"):
+        plugins.check("hydra/launcher", "joblib")
+    plugins.check("hydra/launcher", "basic")
