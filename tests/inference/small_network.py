@@ -10,13 +10,14 @@ LOOSE = ["inference.presence=0.14", "+inference.thresholds.defect=0.05", "infere
 SMALL = {"filters": [8, 8], "depths": [1, 1], "stem": 4, "stride": 2, "name": "tiny"}
 
 
-def hexagonal_frames(n, shape, pixel_nm=0.03):
-    """(n, *shape) counts of a hexagonal lattice of WS2's constant: three cosines and shot noise."""
-    rng = np.random.default_rng(0)
+def hexagonal_frames(n, shape, pixel_nm=0.03, seed=0):
+    """(n, *shape) counts of a hexagonal lattice of WS2's constant: three cosines and shot noise (seed None: none)."""
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]] * pixel_nm
     angles = np.radians([13, 73, 133])
     waves = [np.cos(2 * np.pi / 0.27306 * (y * np.sin(a) + x * np.cos(a))) for a in angles]
-    return rng.poisson(3 * np.exp(np.sum(waves, 0)), (n, *shape)).astype(np.float32)
+    mean = np.broadcast_to(3 * np.exp(np.sum(waves, 0)), (n, *shape))
+    return (mean if seed is None else rng.poisson(mean)).astype(np.float32)
 
 
 def save_model(folder, n_frames=1):
