@@ -1,10 +1,11 @@
 """Bias, RMSE and coverage of every estimator on simulated tracks, chains and movies. Writes docs/coverage.csv.
 
     python benchmarks/coverage.py [parts=tracks,chains,points,linking,drift] [sets=200] [output=docs] [seed=0]
+    python benchmarks/coverage.py pixels=20 [model=ws2_mo] [dose=2500]
 
 tracks: diffusion estimators on tracks given without error; chains: transition probabilities; points: D end to end from
 detections with drift, misses and false ones, through our drift correction and linking; linking: recall, precision and
-time at 1,000 frames x 1,000 particles; drift: movies with sudden steps. docs/statistics.md explains the table.
+time at 1,000 frames x 1,000 particles; drift: movies with sudden steps; pixels: simulated movies through a network. docs/statistics.md explains the table.
 """
 
 import csv
@@ -14,7 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-DEFAULTS = {"parts": "tracks,chains,points,linking,drift", "sets": "200", "output": "docs", "seed": "0"}
+DEFAULTS = {
+    "parts": "tracks,chains,points,linking,drift",
+    "sets": "200",
+    "output": "docs",
+    "seed": "0",
+    "pixels": "",
+    "model": "ws2_mo",
+    "dose": "2500",
+}
 D, DT = 5e-4, 2.25
 P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
 
@@ -229,6 +238,19 @@ def on_drift(n_sets: int, seed: int) -> list[dict]:
 PARTS = {"tracks": on_tracks, "chains": on_chains, "points": on_points, "linking": on_linking, "drift": on_drift}
 
 
+def parts_of(settings: dict):
+    """(name, function of nothing) of each part asked for."""
+    n_sets, seed = int(settings["sets"]), int(settings["seed"])
+    if settings["pixels"]:
+        import coverage_pixels
+
+        n, dose = int(settings["pixels"]), float(settings["dose"])
+        yield "pixels", lambda: coverage_pixels.on_pixels(n, seed, settings["model"], dose, summary)
+        return
+    for part in settings["parts"].split(","):
+        yield part, lambda part=part: PARTS[part](n_sets, seed)
+
+
 def main() -> None:
     """Run the parts asked for; rows of other parts in docs/coverage.csv stay."""
     settings = DEFAULTS | dict(argument.split("=", 1) for argument in sys.argv[1:])
@@ -237,8 +259,8 @@ def main() -> None:
     if path.exists():
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
-    for part in settings["parts"].split(","):
-        new = PARTS[part](int(settings["sets"]), int(settings["seed"]))
+    for part, make in parts_of(settings):
+        new = make()
         rows = [row for row in rows if row["part"] != part] + new
         columns = list(dict.fromkeys(name for row in rows for name in row))
         with open(path, "w", newline="") as file:

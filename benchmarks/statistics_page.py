@@ -31,7 +31,7 @@ def main() -> None:
     with open(DOCS / "coverage.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     page = (DOCS / "statistics.md").read_text()
-    for name, parts in {"tracks": ["tracks"], "points": ["points"], "chains": ["chains"],
+    for name, parts in {"tracks": ["tracks"], "points": ["points"], "chains": ["chains"], "pixels": ["pixels"],
                         "linking": ["linking", "drift"]}.items():  # fmt: skip
         tables = [table([r for r in rows if r["part"] == part], COLUMNS) for part in parts]
         body = "\n\n".join(t for t in tables if t.count("\n") > 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis import crystallography, registration, space, strain
+from stemdefects.analysis import crystallography, lines, registration, space, strain
 from stemdefects.analysis.estimates import estimate
 
 
@@ -29,6 +29,8 @@ def pairs(result, rng) -> None:
             "pair correlation, random places on the lattice" if sites is not None else "pair correlation, random "
             "places",
             subject=kind, n=g.n_frames, n_of="frames", warning=f"p = {g.p:.2f} for no correlation."))  # fmt: skip
+        if sites is not None:
+            _lines(result, kind, own, sites, rng)
     result.deformation = d = space.deformation(result.tracks, rng=rng)
     if d is not None and d.p < 0.01 and d.relative > 0.3 * result.lattice_constant:
         result.notes.append(
@@ -38,6 +40,20 @@ def pairs(result, rng) -> None:
             f"correction removes "
             "the common part only, so slow motion and long lags of the MSD are not diffusion alone."
         )
+
+
+def _lines(result, kind, own, sites, rng) -> None:
+    """Vacancy lines of one kind against random sites."""
+    rows = result.found.rows
+    found = lines.find(rows["frame"][own], result.found.yx[own], result.motion.vectors, sites, rng=rng)
+    if found is None:
+        return
+    result.lines[kind] = found
+    result.estimates.append(estimate(
+        "share of defects in lines of three and more", found.share, None, None, "1", "neighbours in a row",
+        subject=kind, n=found.n_frames, n_of="frames",
+        warning=f"By chance {found.null_share[0]:.2f}, up to {found.null_share[2]:.2f} in a frame; p = {found.p:.2f}."
+    ))  # fmt: skip
 
 
 def crystal(result, rng) -> None:

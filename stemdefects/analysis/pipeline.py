@@ -13,9 +13,13 @@ from stemdefects.analysis import (
     comparison,
     confusion,
     crystallography,
+    diffusion,
     drift,
+    evolution,
     field_of_view,
+    growth,
     kinetics,
+    lines,
     linking,
     motion,
     registration,
@@ -53,7 +57,11 @@ class Analysis:
     transitions: dict[str, transitions.Transitions] = field(default_factory=dict)
     confusions: confusion.Confusions | None = None
     stationarity: dict | None = None
+    field_nm2: float | None = None
+    growth: dict[str, growth.Growth] = field(default_factory=dict)
+    regions: dict[str, diffusion.Diffusion] = field(default_factory=dict)
     pairs: dict[str, space.PairCorrelation] = field(default_factory=dict)
+    lines: dict[str, lines.Lines] = field(default_factory=dict)
     deformation: space.Deformation | None = None
     local: crystallography.Local | None = None
     strain: strain.Strain | None = None
@@ -114,16 +122,20 @@ def analyse(
     area = scales.field_area_nm2(found, movie)
     result = Analysis(
         found, cfg, a, gate, moved, linked, links.events, kinetics.count(found, area), truth=truth, notes=notes,
-        material=material, movie=movie,
+        material=material, movie=movie, field_nm2=area,
     )  # fmt: skip
     _purity(result)
     _classes(result, seed)
     clock("classes")
-    _counts(result, rng)
+    evolution.counts(result, rng)
+    evolution.laws(result)
+    evolution.events(result)
+    clock("kinetics")
     result.motion = motion.run(found, corrected, linked, a, sites, cfg, rng, scales.dose_per_time(found, cfg))
     result.estimates += result.motion.estimates
     result.notes += result.motion.notes
     clock("diffusion")
+    evolution.regions(result, rng)
     field_of_view.pairs(result, rng)
     clock("space")
     field_of_view.crystal(result, rng)
@@ -203,32 +215,6 @@ def _classes(result: Analysis, seed: int) -> None:
     found.rows["cluster"] = result.classes.label
     if result.classes.note:
         result.notes.append(result.classes.note)
-
-
-def _counts(result: Analysis, rng) -> None:
-    counts, found = result.counts, result.found
-    good = ~counts.skipped
-    totals = [*zip(counts.kinds, counts.counts.T, strict=True), (ALL, counts.counts.sum(1))]
-    for kind, values in totals if len(counts.kinds) > 1 else totals[:-1]:
-        series = np.where(good, values, np.nan)
-        t = kinetics.trend(counts.times, series, rng=rng)
-        result.estimates.append(estimate(
-            "count per frame", t.mean, t.mean_low, t.mean_high, "defects", "mean, block bootstrap", subject=kind,
-            n=t.n_frames, n_of="frames", headline=True))  # fmt: skip
-        result.estimates.append(estimate(
-            "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
-            "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
-        k = kinetics.growth_rate(counts.times, series, rng=rng)
-        if np.isfinite(k[0]):
-            result.estimates.append(estimate(
-                "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block "
-                "bootstrap", subject=kind,
-                n=t.n_frames, n_of="frames"))  # fmt: skip
-        if counts.area_nm2 is not None and np.isfinite(counts.area_nm2).any():
-            d = kinetics.trend(counts.times, series / counts.area_nm2, rng=rng)
-            result.estimates.append(estimate(
-                "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
-                n=d.n_frames, n_of="frames"))  # fmt: skip
 
 
 def _transitions(result: Analysis, rng, progress) -> None:

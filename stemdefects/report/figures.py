@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.report import crystal_figures, motion_figures
+from stemdefects.report import crystal_figures, evolution_figures, motion_figures
 from stemdefects.report.style import COLOURS, GREY, colours, pyplot
 
 
@@ -219,9 +219,10 @@ def scores(result):
 
 
 FIGURES = {
-    "scores": scores, "counts": counts, "drift": drift, "trajectories": trajectories, "broom": broom,
-    "classes": class_averages, "diffusion": motion_figures.diffusion, "msd": motion_figures.msd,
-    "gate_scan": motion_figures.gate_scan, "rose": motion_figures.rose, "pairs": pairs, "regions": regions,
-    "transitions": transitions, "displacements": crystal_figures.displacements,
-    "components": crystal_figures.components, "strain": crystal_figures.strain,
+    "scores": scores, "counts": counts, "growth": evolution_figures.growth, "drift": drift,
+    "trajectories": trajectories, "broom": broom, "classes": class_averages, "diffusion": motion_figures.diffusion,
+    "msd": motion_figures.msd, "gate_scan": motion_figures.gate_scan, "rose": motion_figures.rose, "pairs": pairs,
+    "lines": evolution_figures.lines, "regions": regions, "transitions": transitions,
+    "displacements": crystal_figures.displacements, "components": crystal_figures.components,
+    "strain": crystal_figures.strain,
 }  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stemdefects.analysis import estimates
+from stemdefects.analysis import estimates, scales
 from stemdefects.analysis import truth as truths
 from stemdefects.io.table import DefectTable
 from stemdefects.report import figures, page, style
@@ -60,6 +60,10 @@ def tables(result) -> dict:
         columns=["kind", "first_frame", "end_frame", *[f"{c}_{_name(result.D_unit)}" for c in ("D", "low", "high")],
                  "n_tracks", "method"],
     )  # fmt: skip
+    flux = scales.dose_per_time(found, result.cfg)
+    if flux:
+        middle = out["diffusion_windows"][["first_frame", "end_frame"]].mean(axis=1)
+        out["diffusion_windows"]["dose_e_per_nm2"] = middle * found.frame_time_s * flux
     out["pair_correlation"] = pd.DataFrame(
         [(kind, *row) for kind, g in result.pairs.items() for row in zip(g.r, g.g, g.low, g.high, strict=True)],
         columns=["kind", f"distance_{unit}", "pairs_over_chance", "chance_low", "chance_high"],
@@ -85,12 +89,40 @@ def tables(result) -> dict:
         c = result.classes
         out["classes"] = pd.DataFrame({"class": np.arange(len(c.counts)), "n_patches": c.counts, "method": c.method})
         out["class_selection"] = pd.DataFrame(c.scores)
-    out |= crystal_tables(result)
+    out |= crystal_tables(result) | evolution_tables(result)
     if result.scores:
         out["truth_scores"] = truths.table(result.scores)
     if result.comparison:
         out["truth_comparison"] = pd.DataFrame(result.comparison)
     return {name: table for name, table in out.items() if len(table.columns)}
+
+
+def evolution_tables(result) -> dict:
+    """Growth laws, vacancy lines and D by region, where there are any."""
+    import pandas as pd
+
+    out = {}
+    if result.growth:
+        out["growth_laws"] = pd.DataFrame([
+            {"series": g.subject, "unit": g.unit, "law": law.name, "delta_aic": law.aic, "delta_bic": law.bic,
+             "possible": law.name in g.rivals, "parameter": name, "value": v[0], "low": v[1], "high": v[2],
+             "time_unit": result.found.time_unit}
+            for g in result.growth.values() for law in g.laws.values()
+            for name, v in (law.parameters or {"": (np.nan,) * 3}).items()
+        ])  # fmt: skip
+    if result.lines:
+        out["lines"] = pd.DataFrame([
+            {"kind": kind, "defects_in_line": k, "lines_per_frame": n, "by_chance": chance}
+            for kind, found in result.lines.items() for k, (n, chance) in found.histogram.items()
+        ])  # fmt: skip
+    if result.regions:
+        name = _name(result.D_unit)
+        out["diffusion_regions"] = pd.DataFrame([
+            {"kind": result.motion.headline, "region": place, f"D_{name}": d.D, f"low_{name}": d.low,
+             f"high_{name}": d.high, "n_tracks": d.n_tracks, "method": "cve"}
+            for place, d in result.regions.items()
+        ])  # fmt: skip
+    return out
 
 
 def crystal_tables(result) -> dict:

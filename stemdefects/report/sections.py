@@ -67,6 +67,19 @@ def _counts(result) -> str:
     return text + (f"<details><summary>densities and changes</summary>{rest}</details>" if rest else "")
 
 
+def _growth(result) -> str:
+    if not result.growth:
+        return ""
+    text = "<ul>" + "".join(f"<li>{html.escape(g.verdict())}</li>" for g in result.growth.values()) + "</ul>"
+    names = {name for g in result.growth.values() for law in g.laws.values() for name in law.parameters}
+    names |= {f"rate, {law}" for g in result.growth.values() for law in g.laws}
+    text += _sentences(result, lambda e: e.quantity in names and e.subject in result.growth)
+    rows = [[html.escape(g.subject), law.name, f"{law.aic:.1f}", f"{law.bic:.1f}"]
+            for g in result.growth.values() for law in g.laws.values()]  # fmt: skip
+    table = _table(["series", "law", "AIC above the best", "BIC above the best"], rows)
+    return text + f"<details><summary>laws compared</summary>{table}</details>"
+
+
 def _drift(result) -> str:
     d = result.drift
     if d.method == "none":
@@ -100,7 +113,7 @@ def _tracks(result) -> str:
         f"{result.cfg.linking.memory} missed frames. "
         f"{events['birth']} births, {events['death']} deaths, {events['gap']} gaps bridged, "
         f"{events['merge']} tracks that ended beside another one.</p>"
-    )
+    ) + _sentences(result, lambda e: e.quantity in ("births of tracks", "deaths of tracks", "merges of tracks"))
 
 
 def _classes(result) -> str:
@@ -126,6 +139,7 @@ def _diffusion(result) -> str:
         rows = [[f"{w[0]} to {w[1] - 1}", number(w[2]), f"{number(w[3])} to {number(w[4])}", w[5]] for w in m.windows]
         head = ["frames", f"D of {m.headline} ({result.D_unit})", "95% interval", "tracks"]
         text += f"<details><summary>over the movie</summary>{_table(head, rows)}</details>"
+    text += _sentences(result, lambda e: e.quantity == "D by region")
     if text and found.pixel_size_nm and found.pixel_size_relative_sigma:
         text += (
             f"<p>The pixel size is uncertain by {100 * found.pixel_size_relative_sigma:.1f}%, which adds "
@@ -153,6 +167,7 @@ def _published(result) -> str:
 
 def _space(result) -> str:
     text = _sentences(result, lambda e: e.quantity.startswith("pairs of neighbours"))
+    text += _sentences(result, lambda e: e.quantity.startswith("share of defects in lines"))
     d = result.deformation
     if d is not None:
         text += (
@@ -211,6 +226,8 @@ SECTIONS = (
     Section("Found against true", _truth, ("scores",)),
     Section("Counts against time", _counts, ("counts", "regions"), {
         "counts": "Points: frames. Line: running mean, with its 95% band from the scatter of the frames."}),
+    Section("Growth laws", _growth, ("growth",), {
+        "growth": "Points: frames. Solid: laws that the data leave possible; dotted: the others."}),
     Section("Drift", _drift, ("drift",)),
     Section("Tracks", _tracks, ("trajectories", "broom"), {
         "trajectories": "In the sample's frame, drift removed.",
@@ -220,7 +237,8 @@ SECTIONS = (
         "diffusion": "Bars: 95% intervals from resampling tracks. Grey: the formula of the reference work.",
         "msd": "The dashed line is the covariance estimate; the curve bends where motion is confined or tracks break.",
         "gate_scan": "D has to level off with the gate. Where it keeps growing, chance links are taken for motion."}),
-    Section("In space", _space, ("pairs",), {
+    Section("In space", _space, ("pairs", "lines"), {
+        "lines": "Rows of neighbours along the lattice's directions. Grey: random sites, as many defects.",
         "pairs": "Above 1: more pairs at this distance than random places give. Grey: 95% of chance for a single "
         "frame, "
                  "since frames repeat the same defects."}),

@@ -1,0 +1,134 @@
+"""D and switching rates from pixels: simulated movies through a network, inference and the whole analysis.
+
+Called by benchmarks/coverage.py (parts=pixels). The nominal D is that of a vacancy alone; in a small field others and
+the bonds of centres block some hops, so D is also compared with the hops that really happened, of all movies together.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+FRAMES, SIZE_PX, DT = 40, 160, 2.25
+
+
+def scene(dose: float):
+    """Simulation config of a small hopping movie at `dose` electrons per pixel."""
+    from stemdefects import config
+
+    cfg = config.load_group("simulation", "demo_movie")
+    cfg.view.size_px = [SIZE_PX, SIZE_PX]
+    cfg.view.rotation_deg = [0.0, 360.0]
+    cfg.detector.dose_e_per_px = [dose, dose]
+    cfg.defects.density = {"V_S": [0.035, 0.035], "V_S2": [0.004, 0.004], "Mo_W": [0.035, 0.035], "V_W": [0.004, 0.004]}
+    cfg.movie.n_frames, cfg.movie.frame_time_s = FRAMES, DT
+    cfg.movie.hop_rate_per_s = 0.006
+    return cfg
+
+
+def realised(path: Path) -> tuple[float, float]:
+    """Hops of lone mobile defects and the time they were watched (s), from the movie's truth."""
+    from stemdefects.analysis import truth as truths
+
+    truth = truths.read(path)
+    rows = truth.rows[(truth.rows["kind"] == b"V_S") & (truth.rows["complex"] < 0)]
+    rows = rows[np.lexsort((rows["frame"], rows["track"]))]
+    same = (np.diff(rows["track"]) == 0) & (np.diff(rows["frame"]) == 1)
+    drift = truth.drift_px[rows["frame"]] * truth.pixel_size_nm
+    place = np.column_stack([rows["y_px"], rows["x_px"]]) * truth.pixel_size_nm - drift
+    step = np.hypot(*np.diff(place, axis=0)[same].T)
+    return float(np.rint((step / 0.3153) ** 2).sum()), float(same.sum() * DT)  # squared lengths: D = a^2 n / 4 T
+
+
+def make_movies(folder: Path, n_movies: int, seed: int, dose: float) -> list[Path]:
+    """Paths of the movies; those that are there already are taken as they are."""
+    from stemdefects.crystal import material
+    from stemdefects.simulation import files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"movie_{dose:g}_{1000 * seed + k}.h5" for k in range(n_movies)]
+    for k, path in enumerate(paths):
+        if not path.exists():
+            files.write_movie(path, material.load("ws2_mo"), scene(dose), seed=1000 * seed + k, progress=False)
+    return paths
+
+
+def on_pixels(settings: dict, summary) -> list[dict]:
+    """Rows of the table: D by method and switching probabilities per frame against the truth.
+
+    settings: of the command line; `pixels` movies, `movies` folder to keep them in, `model`, `dose`, `seed`.
+    """
+    n_movies, seed, dose = int(settings["pixels"]), int(settings["seed"]), float(settings["dose"])
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(make_movies(Path(settings["movies"] or folder), n_movies, seed, dose), settings, summary)
+
+
+def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
+    import stemdefects
+    from stemdefects.analysis import api, command, detections, pipeline
+    from stemdefects.crystal import material
+    from stemdefects.inference.api import load_model
+
+    crystal = material.load("ws2_mo")
+    network = load_model(settings["model"])
+    cfg = api.configure(
+        diffusion={"gate_scan_lattice": [], "n_bootstrap": 400}, crystal={"enabled": False},
+        transitions={"n_gibbs": 200, "n_burn": 60},
+    )  # fmt: skip
+    found, scores, hops, watched = {}, {}, 0.0, 0.0
+    start = time.process_time()
+    for k, path in enumerate(paths):
+        table = stemdefects.detect(path, network, progress=False)
+        table.patches = None
+        detected = detections.from_table(table, cfg.analysis.table)
+        _, movie, truth = command.surroundings(detected, cfg)
+        result = pipeline.analyse(detected, cfg.analysis, crystal, movie, truth, seed=k)
+        n, t = realised(path)
+        hops, watched = hops + n, watched + t
+        for row in result.comparison:
+            if row["found"] is not None and row["low"] is not None:
+                values = row["true"], row["found"], row["low"], row["high"]
+                found.setdefault(_group(row["quantity"]), []).append(values)
+        for s in result.scores:
+            scores.setdefault(s.kind, []).append((s.n_true, s.n_found, s.n_right))
+        f1 = {kind: _f1(scores[kind]) for kind in ("V_S", "Mo_W") if kind in scores}
+        print(f"movie {k}: F1 so far {f1}, {time.process_time() - start:.0f} s", flush=True)
+    seconds = time.process_time() - start
+    effective = crystal.a_nm**2 * hops / watched / 4
+    setting = f"{len(paths)} movies of {FRAMES} frames, {SIZE_PX} px, {settings['dose']} e/px, network {network.id}"
+    rows = []
+    for name, values in sorted(found.items()):
+        true, value, low, high = np.array(values, float).T
+        if name.startswith("D, "):
+            print(f"nominal D {true[0]:.3e}, that of the hops that happened {effective:.3e} nm^2/s")
+            for against, D in (("nominal D", true[0]), ("hops that happened", effective)):
+                rows.append(summary("pixels", setting, f"{name}, against the {against}", D, value, low, high, seconds))
+        else:
+            rows.append(summary("pixels", setting, name, 1.0, value / true, low / true, high / true, seconds))
+    for kind, values in scores.items():
+        n_true, n_found, n_right = np.array(values, float).sum(0)
+        if kind in ("V_S", "Mo_W"):
+            rows.append({
+                "part": "pixels", "setting": setting, "estimator": f"detection of {kind}", "sets": len(paths),
+                "recall": round(n_right / max(n_true, 1), 3), "precision": round(n_right / max(n_found, 1), 3),
+            })  # fmt: skip
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _group(quantity: str) -> str:
+    """Name that entries alike by symmetry share."""
+    if quantity.startswith("D of"):
+        return "D, " + quantity.rsplit(", ", 1)[1]
+    if "->" not in quantity:
+        return quantity
+    source, target = quantity.removeprefix("P(").split(") per")[0].split(" -> ")
+    kinds = "alone" if "+" not in source else "complex", "alone" if "+" not in target else "complex"
+    name = {("alone", "complex"): "attach", ("complex", "alone"): "detach", ("complex", "complex"): "turn"}
+    return f"P({name.get(kinds, 'stay')}) per frame, hidden Markov model"
+
+
+def _f1(values) -> float:
+    n_true, n_found, n_right = np.array(values, float).sum(0)
+    return round(float(2 * n_right / max(n_true + n_found, 1)), 3)
