@@ -1,7 +1,11 @@
-"""Speed and memory of inference: python benchmarks/inference.py <model folder or run id> [frames] [size]
+"""Speed, memory and accuracy of inference, beside AtomAI's predictor. Writes its figures into docs/inference.md.
 
-Frames of a simulated-looking lattice, made here, go from array to table and from file to table; the time per stage is
-measured on the same frames, and the peak memory for a short and a ten times longer movie, each in a process of its own.
+    python benchmarks/inference.py model=<name, run id or folder> [parts=speed,memory] [frames=20] [size=512]
+        [lengths=100,1000,10000] [atomai=<python that has AtomAI>] [atomai_seconds=200] [docs=docs/inference.md]
+
+speed: frames per second from array and from file to the table, the time per stage, the F1 of finding columns on the
+same simulated frames, and AtomAI's figures where `atomai=` names its python (its own environment). memory: peak of
+infer.py on movies of `lengths` small frames. Frames come from the simulation the model was trained on.
 """
 
 import json
@@ -16,90 +20,244 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+DEFAULTS = {
+    "model": "ws2_mo", "parts": "speed,memory", "frames": "20", "size": "512", "lengths": "100,1000,10000",
+    "small": "64", "atomai": "", "atomai_seconds": "200", "docs": str(ROOT / "docs" / "inference.md"),
+    "runs_dir": "runs", "seed": "0",
+}  # fmt: skip
+RADIUS_NM = 0.09  # a column found this close to a true one is right
 
 
-def frames(n: int, size: int, pixel_nm: float = 0.03) -> np.ndarray:
-    """(n, size, size) uint16 counts of a hexagonal lattice of WS2's constant at about movie dose."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:size, :size] * pixel_nm
-    waves = [np.cos(2 * np.pi / 0.27306 * (y * np.sin(a) + x * np.cos(a))) for a in np.radians([13, 73, 133])]
-    return rng.poisson(0.5 * np.exp(np.sum(waves, 0)), (n, size, size)).astype(np.uint16)
+def simulated(model, n: int, size: int, seed: int, dose: float | None = None):
+    """`n` frames (n, size, size) of the model's own simulation and their columns, list of (m, 2) px; nm per px each."""
+    import jax
+
+    from stemdefects.simulation.images import make_simulator
+
+    make = jax.jit(make_simulator(model.material, model.config["simulation"], (size, size)))
+    frames, places, pixels = [], [], []
+    for key in jax.random.split(jax.random.key(seed), n):
+        image, truth = jax.tree.map(np.asarray, make(key))
+        frames.append(image)
+        places.append(np.stack([truth.y_px, truth.x_px], 1)[truth.valid])
+        pixels.append(float(truth.pixel_size_nm))
+    return np.stack(frames), places, np.array(pixels)
 
 
-def measure(model: str, n: int, size: int, from_file: bool, over_time: bool) -> dict:
-    """Frames per second (compilation left out) and peak memory in MB, in this process."""
-    sys.path.insert(0, str(ROOT))
+def unit(frames: np.ndarray) -> np.ndarray:
+    """Each frame to 0..1 by its own percentiles, which AtomAI's scaling by a stack's extremes then leaves alone."""
+    low, high = np.percentile(frames, (0.5, 99.8), axis=(1, 2), keepdims=True)
+    return ((frames - low) / (high - low)).clip(0, 1).astype(np.float32)
+
+
+def column_f1(found: list[np.ndarray], true: list[np.ndarray], pixels: np.ndarray, size: int, margin: float = 8.0):
+    """(F1, rms error in px) of columns, all sublattices together, away from the border."""
+    from stemdefects.training.matching import match
+
+    right = n_found = n_true = 0
+    errors = []
+    for f, t, pixel in zip(found, true, pixels, strict=True):
+        f, t = [p[((p > margin) & (p < size - 1 - margin)).all(1)] for p in (f, t)]
+        a, b = match(t, f, RADIUS_NM / pixel)
+        right, n_found, n_true = right + len(a), n_found + len(f), n_true + len(t)
+        errors.append(((t[a] - f[b]) ** 2).sum(1))
+    return 2 * right / max(n_found + n_true, 1), float(np.sqrt(np.concatenate(errors).mean()))
+
+
+def ours(model_name: str, frames_file: str, raw_file: str) -> dict:
+    """Times and columns of this software, in this process. frames_file: npz of frames and nm per px."""
+    from stemdefects import devices
+    from stemdefects.inference import blocks_of_frames, stream
     from stemdefects.inference.api import configure, detect, load_model
     from stemdefects.io.movie import Movie, read
 
-    loaded = load_model(model)
-    settings = {"over_time": {"enabled": over_time}, "pixel_size_nm": 0.03}
-    block = configure().block_frames
-    with tempfile.TemporaryDirectory() as folder:
-        base = frames(min(n, block), size)
-        detect(Movie(base[:4]), loaded, progress=False, **settings)  # compiles
-        if from_file:
-            import h5py
-
-            path = Path(folder) / "movie.h5"
-            with h5py.File(path, "w") as file:
-                data = file.create_dataset("frames", (n, size, size), "u2", chunks=(1, size, size))
-                for start in range(0, n, len(base)):
-                    data[start : start + len(base)] = base[: n - start]
-            movie = read(path)
-        else:
-            movie = Movie(np.resize(base, (n, size, size)))
-        start = time.perf_counter()
-        table = detect(movie, loaded, progress=False, **settings)
-        seconds = time.perf_counter() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {"frames_per_s": n / seconds, "peak_mb": memory, "detections": len(table)}
-
-
-def stages(model: str, n: int, size: int) -> dict[str, float]:
-    """Seconds per frame of each stage, one after another."""
-    sys.path.insert(0, str(ROOT))
-    from stemdefects.inference.bragg import fit_lattice
-
-    from stemdefects.inference import stream
-    from stemdefects.inference.api import configure, load_model
-    from stemdefects.io.movie import Movie
-
-    movie = Movie(frames(n, size))
-    setup = stream.prepare(movie, load_model(model), configure(pixel_size_nm=0.03))
-    stacks = np.stack([movie.frame(i)[None] for i in range(n)])
-    setup.engine(stacks[: setup.engine.batch_size])
-    found = {}
-    start = time.perf_counter()
-    fit_lattice(stacks[0, 0], setup.model.material.lattice_nm)
-    found["lattice of one frame (once per movie)"] = time.perf_counter() - start
-    start = time.perf_counter()
-    outputs = setup.engine(stacks)
-    found["network and peaks"] = (time.perf_counter() - start) / n
-    start = time.perf_counter()
+    devices.use_compilation_cache()
+    model = load_model(model_name)
+    data = np.load(frames_file)
+    frames, pixels = data["frames"], data["pixels"]
+    settings = {"over_time": {"enabled": False}, "pixel_size_nm": float(np.median(pixels)), "progress": False}
+    detect(Movie(frames[:4]), model, **settings)  # compiles
+    out = {}
+    for name in ("array", "file"):
+        times = []
+        for _ in range(3):
+            source = Movie(frames) if name == "array" else read(raw_file)
+            wall, cpu = time.perf_counter(), time.process_time()
+            table = detect(source, model, **settings)
+            times.append((time.perf_counter() - wall, time.process_time() - cpu))
+        out[name] = {"wall_s": min(t[0] for t in times), "cpu_s": min(t[1] for t in times)}
+    out["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    out["defects"] = len(table)
+    movie = Movie(frames)
+    setup = stream.prepare(movie, model, configure(**{k: v for k, v in settings.items() if k != "progress"}))
+    start = time.process_time()
+    outputs = setup.engine(frames[:, None])
+    out["network_cpu_s"] = time.process_time() - start
+    maker = blocks_of_frames.BlockMaker(setup)
+    start = time.process_time()
     for output in outputs:
-        stream._finish(output, setup)
-    found["sites, defects, patches"] = (time.perf_counter() - start) / n
-    return found
+        maker.finish(output)
+    out["rest_cpu_s"] = time.process_time() - start
+    out["columns"] = [np.stack([o.columns.y_px, o.columns.x_px], 1).round(3).tolist() for o in outputs]
+    return out
+
+
+def in_own_process(*arguments: str) -> str:
+    """Last line of what this script prints when called with `arguments`."""
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+
+def speed(options: dict) -> list[str]:
+    """The rows of the comparison."""
+    import h5py
+
+    from stemdefects import devices
+    from stemdefects.inference.api import load_model
+
+    devices.use_compilation_cache()
+    model = load_model(options["model"], options["runs_dir"])
+    n, size, seed = int(options["frames"]), int(options["size"]), int(options["seed"])
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        frames, places, pixels = simulated(model, n, size, 1_000_000 + seed)
+        np.savez(folder / "frames.npz", frames=frames, pixels=pixels)
+        with h5py.File(folder / "frames.h5", "w") as file:
+            file.create_dataset("frames", data=frames, chunks=(1, size, size))
+        found = json.loads(
+            in_own_process("--ours", str(model.path), str(folder / "frames.npz"), str(folder / "frames.h5"))
+        )
+        f1, rms = column_f1([np.array(c).reshape(-1, 2) for c in found["columns"]], places, pixels, size)
+        lines = [
+            f"{n} frames of {size} x {size} px of `simulation={model.config['simulation'].name}`, "
+            f"{devices.describe()}, load {os.getloadavg()[0]:.1f} while measuring. CPU time is stated beside wall time: "
+            "it depends less on what else the machine does. Best of three; compilation left out.", "",
+            "| | frames/s | CPU ms/frame | columns F1 | rms px | peak MB |", "|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        for name in ("array", "file"):
+            one = found[name]
+            figures = f"{n / one['wall_s']:.1f} | {1000 * one['cpu_s'] / n:.0f} | {f1:.3f} | {rms:.2f}"
+            lines.append(f"| this software, {name} to table | {figures} | {found['peak_mb']} |")
+        if options["atomai"]:
+            lines += atomai(options, model, folder, frames, places, pixels, found)
+        per = [1000 * found[k] / n for k in ("network_cpu_s", "rest_cpu_s")]
+        rest = f"lattice sites, calls, checks and patches {per[1]:.0f} ms ({found['defects'] / n:.0f} defects a frame)"
+        lines += ["", f"Of our CPU time, network and peaks take {per[0]:.0f} ms a frame; {rest}."]
+    return lines
+
+
+def atomai(options: dict, model, folder: Path, frames, places, pixels, found: dict) -> list[str]:
+    """AtomAI's row: trained on images of the same simulation, its own standard recipe."""
+    n, size = len(frames), frames.shape[1]
+    images, where, _ = simulated(model, 160, 256, 5 + int(options["seed"]))
+    y, x = np.mgrid[:256, :256]
+    labels = np.zeros(images.shape, np.uint8)
+    for label, columns in zip(labels, where, strict=True):
+        for cy, cx in columns:  # disks, as its tutorials label atoms
+            i, j = int(max(cy - 3, 0)), int(max(cx - 3, 0))
+            part = (slice(i, i + 8), slice(j, j + 8))
+            label[part] |= ((y[part] - cy) ** 2 + (x[part] - cx) ** 2 <= 2.0**2).astype(np.uint8)
+    np.savez(folder / "train.npz", images=unit(images), labels=labels)
+    np.save(folder / "frames.npy", unit(frames))
+    side = [options["atomai"], str(ROOT / "benchmarks" / "atomai_side.py")]
+    arguments = [str(folder / "train.npz"), str(folder / "frames.npy"), options["atomai_seconds"], str(folder)]
+    subprocess.run([*side, *arguments], check=True, stdout=subprocess.DEVNULL)
+    theirs = json.loads((folder / "atomai.json").read_text())
+    alone = subprocess.run(
+        [*side, "--predict", str(folder / "atomai.pt"), str(folder / "frames.npy")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    coordinates = np.load(folder / "atomai.npz")
+    f1, rms = column_f1([coordinates[str(i)] for i in range(n)], places, pixels, size)
+    ratio = {k: theirs[k] / found["array"][k] for k in ("wall_s", "cpu_s")}
+    return [
+        f"| AtomAI {theirs['version']}, predictor and locator | {n / theirs['wall_s']:.1f} | "
+        f"{1000 * theirs['cpu_s'] / n:.0f} | {f1:.3f} | {rms:.2f} | {alone.stdout.split()[-1]} |", "",
+        f"AtomAI: U-Net trained by its standard recipe for {theirs['train_cpu_s']:.0f} s of CPU time "
+        f"({theirs['cycles']} batches of 16) on 160 images of the same simulation; ours took "
+        f"{model.record.get('seconds', 0):.0f} s of wall time. It finds columns; ours also says what each is. Ratio of "
+        "frames per second, array to table: "
+        f"**{ratio['wall_s']:.1f}** (by CPU time {ratio['cpu_s']:.1f}).",
+    ]  # fmt: skip
+
+
+def memory(options: dict) -> list[str]:
+    """Peak memory of infer.py by the number of frames."""
+    import h5py
+
+    from stemdefects.inference.api import load_model
+
+    size, lengths = int(options["small"]), [int(n) for n in options["lengths"].split(",")]
+    model = load_model(options["model"], options["runs_dir"])
+    frames, *_ = simulated(model, 8, size, 7)
+    lines = [f"| frames of {size} x {size} px | peak MB of infer.py | CPU ms/frame |", "|---|---|---|"]
+    for n in lengths:
+        with tempfile.TemporaryDirectory() as folder:
+            with h5py.File(Path(folder) / "movie.h5", "w") as file:
+                data = file.create_dataset("frames", (n, size, size), "f4", chunks=(1, size, size))
+                for i in range(n):  # a movie that rests for a while, then shows another place
+                    data[i] = np.random.default_rng(i).poisson(np.maximum(frames[i * 8 // n], 0))
+                file.attrs["pixel_size_nm"], file.attrs["frame_time_s"] = 0.03, 1.0
+            arguments = [
+                f"model={model.path}",
+                f"input={folder}/movie.h5",
+                f"runs_dir={folder}/runs",
+                "logging=disabled",
+            ]
+            peak, cpu = in_own_process("--peak", *arguments).split()
+        lines.append(f"| {n:,} | {peak} | {1000 * float(cpu) / n:.0f} |")
+        print(lines[-1], flush=True)
+    return [*lines, "", "CPU time includes the start of the program."]
+
+
+def peak_of(arguments: list[str]) -> str:
+    """Peak MB and CPU seconds of infer.py with `arguments`."""
+    subprocess.run([sys.executable, str(ROOT / "infer.py"), *arguments], check=True, stdout=sys.stderr)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return f"{used.ru_maxrss // 1024} {used.ru_utime + used.ru_stime:.1f}"
+
+
+def write(docs: Path, part: str, lines: list[str], command: str) -> None:
+    """Replace what stands between the marks of `part`."""
+    text = docs.read_text() if docs.exists() else ""
+    begin, end = f"<!-- {part}: made by benchmarks/inference.py -->", f"<!-- end of {part} -->"
+    block = "\n".join([begin, f"`{command}`", "", *lines, end])
+    if begin in text:
+        head, rest = text.split(begin, 1)
+        text = head + block + rest.split(end, 1)[1]
+    else:
+        text += f"\n{block}\n"
+    docs.write_text(text)
+
+
+def main(arguments: list[str]) -> None:
+    options = dict(DEFAULTS)
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in options or not value:
+            sys.exit(f"error: '{argument}': options are {', '.join(f'{k}=' for k in options)}")
+        options[key] = value
+    shown = [
+        a if not a.startswith("atomai=") else "atomai=<its python>" for a in arguments if not a.startswith("docs=")
+    ]
+    for part in options["parts"].split(","):
+        if part == "movies":
+            import movie_states
+
+            lines = movie_states.run(options)
+        else:
+            lines = {"speed": speed, "memory": memory}[part](options)
+        print("\n".join(lines), flush=True)
+        write(Path(options["docs"]), part, lines, " ".join(["python benchmarks/inference.py", *shown]))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--measure":
-        print(
-            json.dumps(measure(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1", sys.argv[6] == "1"))
-        )
-        sys.exit()
-    model, n = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 20
-    size = int(sys.argv[3]) if len(sys.argv) > 3 else 512
-    print(f"{n} frames of {size} x {size}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for what, number, from_file, over_time in (
-        ("array to table", n, 0, 0), ("file to table", n, 1, 0), ("file to table, ten times longer", 10 * n, 1, 0),
-        ("file to table, states over time", n, 1, 1),
-    ):  # fmt: skip
-        command = [sys.executable, __file__, "--measure", model, str(number), str(size), str(from_file), str(over_time)]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-        print(
-            f"{what}: {found['frames_per_s']:.2f} frames/s, peak {found['peak_mb']} MB, {found['detections']} defects"
-        )
-    for stage, seconds in stages(model, min(n, 8), size).items():
-        print(f"{stage}: {1000 * seconds:.0f} ms")
+    if sys.argv[1:2] == ["--ours"]:
+        print(json.dumps(ours(*sys.argv[2:])))
+    elif sys.argv[1:2] == ["--peak"]:
+        print(peak_of(sys.argv[2:]))
+    else:
+        main(sys.argv[1:])
