@@ -131,7 +131,7 @@ def speed(options: dict) -> list[str]:
         f1, rms = column_f1([np.array(c).reshape(-1, 2) for c in found["columns"]], places, pixels, size)
         lines = [
             f"{n} frames of {size} x {size} px of `simulation={model.config['simulation'].name}`, "
-            f"{devices.describe()}, load {os.getloadavg()[0]:.1f} while measuring. CPU time is stated beside wall time: "
+            f"{devices.describe()}, load {os.getloadavg()[0]:.1f} while measuring. CPU time stands beside wall time: "
             "it depends less on what else the machine does. Best of three; compilation left out.", "",
             "| | frames/s | CPU ms/frame | columns F1 | rms px | peak MB |", "|---|---|---|---|---|---|",
         ]  # fmt: skip
