@@ -1,11 +1,12 @@
 """Bias, RMSE and coverage of every estimator on simulated tracks, chains and movies. Writes docs/coverage.csv.
 
     python benchmarks/coverage.py [parts=tracks,chains,points,linking,drift] [sets=200] [output=docs] [seed=0]
-    python benchmarks/coverage.py pixels=20 [model=ws2_mo] [dose=2500]
+    python benchmarks/coverage.py pixels=20 [model=ws2_mo] [dose=4000] [movies=<folder to keep them>]
 
 tracks: diffusion estimators on tracks given without error; chains: transition probabilities; points: D end to end from
 detections with drift, misses and false ones, through our drift correction and linking; linking: recall, precision and
-time at 1,000 frames x 1,000 particles; drift: movies with sudden steps; pixels: simulated movies through a network. docs/statistics.md explains the table.
+time at 1,000 frames x 1,000 particles; drift: movies with sudden steps; pixels: simulated movies through a network.
+docs/statistics.md explains the table.
 """
 
 import csv
@@ -22,7 +23,8 @@ DEFAULTS = {
     "seed": "0",
     "pixels": "",
     "model": "ws2_mo",
-    "dose": "2500",
+    "dose": "4000",
+    "movies": "",
 }
 D, DT = 5e-4, 2.25
 P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
@@ -244,8 +246,7 @@ def parts_of(settings: dict):
     if settings["pixels"]:
         import coverage_pixels
 
-        n, dose = int(settings["pixels"]), float(settings["dose"])
-        yield "pixels", lambda: coverage_pixels.on_pixels(n, seed, settings["model"], dose, summary)
+        yield "pixels", lambda: coverage_pixels.on_pixels(settings, summary)
         return
     for part in settings["parts"].split(","):
         yield part, lambda part=part: PARTS[part](n_sets, seed)
