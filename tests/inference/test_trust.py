@@ -160,6 +160,13 @@ def test_doubts_in_words():
     told = doubts.sentences(frames)
     assert told[0].startswith("In 2 of 2 frames: more columns") and told[1].startswith("In 1 of 2 frames: columns not")
     assert "2 calls were withheld" in told[2] and len(told) == 3
+    from stemdefects.analysis import detections
+    from stemdefects.schema import TableConfig
+
+    rows = table.empty(1)
+    rows["y_nm"] = rows["x_nm"] = 1.0
+    found = detections.from_table(table.DefectTable(rows, frames, attrs={"pixel_size_nm": 0.03}), TableConfig())
+    assert told[0] in found.notes, "the report's warning box says it"
     assert doubts.sentences(table.empty_frames(2)) == [] and len(doubts.words(63)) == 6
 
 
