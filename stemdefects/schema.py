@@ -412,6 +412,7 @@ class DriftConfig:
     max_step_nm: float = 2.0  # largest step between neighbouring frames
     radius_nm: float = 0.06  # two sightings of a resting defect lie this close
     min_points: int = 4  # fewer matched points in a frame: the step is filled in and flagged
+    fiducials: list[str] | None = None  # kinds that rest in the sample: the drift is then theirs alone
 
 
 @dataclass

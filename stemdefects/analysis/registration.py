@@ -23,6 +23,13 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
         raise UserError(f"analysis.drift.method={method}: there are auto, table, bragg, points, none")
     if method == "none" or found.n_frames < 2:
         return drift.none(found.n_frames)
+    use = np.ones(len(found.rows), bool)
+    if cfg.drift.fiducials:
+        use = np.isin(found.kinds, cfg.drift.fiducials)
+        method = "points"
+        if not use.any():
+            notes.append(f"There are no fiducials of kind {', '.join(cfg.drift.fiducials)}; all defects were used.")
+            use[:] = True
     if method in ("auto", "table"):
         stored = _stored_drift(found)
         if stored is not None:
@@ -34,8 +41,8 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
     sigma = np.nanmedian(found.rows["sigma_nm"]) if np.isfinite(found.rows["sigma_nm"]).any() else 0.0
     radius = min(max(cfg.drift.radius_nm * scale, 3.5 * sigma if found.length_unit == "nm" else 0), 0.45 * a)
     result = drift.from_points(
-        found.rows["frame"], found.yx, found.n_frames, radius, cfg.drift.max_step_nm * scale,
-        found.rows["kind"], cfg.drift.min_points,
+        found.rows["frame"][use], found.yx[use], found.n_frames, radius, cfg.drift.max_step_nm * scale,
+        found.rows["kind"][use], cfg.drift.min_points,
     )  # fmt: skip
     if method in ("auto", "bragg"):
         vectors = lattice_px(found, material, movie) if movie is not None and result.method == "points" else None

@@ -29,6 +29,49 @@ def test_links_of_a_dense_movie():
     assert recall > 0.97 and precision > 0.95
 
 
+def test_links_agree_with_trackpy():
+    """Without kinds our links are those of an independent implementation, but for a few ambiguous ones."""
+    trackpy = pytest.importorskip("trackpy", reason="trackpy is not installed (pip install stemdefects[dev])")
+    import pandas as pd
+
+    trackpy.quiet()
+    frame, yx, who = synthetic.movie_points(np.random.default_rng(0), 60, 150, 20.0)
+    ours = linking.link(frame, yx, 1.5 * synthetic.A_NM, memory=2, gap_cost=0.0).track
+    table = pd.DataFrame({"frame": frame, "y": yx[:, 0], "x": yx[:, 1]})
+    found = trackpy.link(table, 1.5 * synthetic.A_NM, pos_columns=["y", "x"], memory=2)
+    theirs = found["particle"].to_numpy()[np.argsort(found.index.to_numpy(), kind="stable")]
+    agreement = link_scores(theirs, frame, ours, memory=2)
+    assert min(agreement) > 0.97
+    ours_right, theirs_right = (link_scores(who, frame, t, memory=2) for t in (ours, theirs))
+    assert ours_right[0] > theirs_right[0] - 0.01 and ours_right[1] > theirs_right[1] - 0.01
+
+
+def test_fiducials_alone_decide_the_drift():
+    """Most defects wander together, three stay: only those named count."""
+    from stemdefects.analysis import detections, registration
+    from stemdefects.schema import AnalysisConfig
+
+    rng = np.random.default_rng(5)
+    n = 40
+    path = np.cumsum(0.03 * rng.standard_normal((n, 2)), 0)
+    resting, moving = rng.uniform(0, 10, (5, 2)), rng.uniform(0, 10, (30, 2))
+    away = np.outer(np.arange(n), [0.02, 0.01])
+    frame = np.repeat(np.arange(n), 35)
+    yx = np.concatenate([np.concatenate([resting + path[t], moving + path[t] + away[t]]) for t in range(n)])
+    rows = synthetic.defect_rows(frame, yx, 0.03, np.tile(["V_W"] * 5 + ["V_S"] * 30, n))
+    found = detections.Detections(rows, n, np.arange(float(n)), 0.03, 0.0, 1.0)
+    cfg = AnalysisConfig(name="test")
+    error = {}
+    for fiducials in (None, ["V_W"]):
+        cfg.drift.fiducials = fiducials
+        moved = registration.register(found, cfg, synthetic.A_NM, None, None, notes := [])
+        error[bool(fiducials)] = np.abs(moved.yx - path + path[0]).max()
+    assert error[True] < 0.01 < 0.3 < error[False]
+    cfg.drift.fiducials = ["Mo_W"]
+    registration.register(found, cfg, synthetic.A_NM, None, None, notes)
+    assert "no fiducials" in notes[-1]
+
+
 def test_assignment_equals_the_dense_solution():
     from scipy.optimize import linear_sum_assignment
 
