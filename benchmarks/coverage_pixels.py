@@ -42,16 +42,50 @@ def realised(path: Path) -> tuple[float, float]:
 
 
 def make_movies(folder: Path, n_movies: int, seed: int, dose: float) -> list[Path]:
-    """Paths of the movies; those that are there already are taken as they are."""
+    """Paths of the movies; those that are there already are taken as they are.
+
+    One microscope and one stage path (compiled once), a new sample, new kinetics and new noise in every movie.
+    """
     from stemdefects.crystal import material
-    from stemdefects.simulation import files
+    from stemdefects.simulation import files, movies
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"movie_{dose:g}_{1000 * seed + k}.h5" for k in range(n_movies)]
+    if all(path.exists() for path in paths):
+        return paths
+    view = movies.Scene(material.load("ws2_mo"), scene(dose), 1000 * seed)
     for k, path in enumerate(paths):
         if not path.exists():
-            files.write_movie(path, material.load("ws2_mo"), scene(dose), seed=1000 * seed + k, progress=False)
+            _new_sample(view, 1000 * seed + k)
+            part = path.with_suffix(".part")
+            writer = files._Hdf5(part, path, view)
+            try:
+                for block in view.blocks():
+                    writer.append(block)
+            finally:
+                writer.close()
     return paths
+
+
+def _new_sample(view, seed: int) -> None:
+    """Other defects, moves and noise under the same microscope."""
+    import jax
+
+    from stemdefects.simulation import movies
+    from stemdefects.simulation.kinetics import Kinetics
+
+    rng = np.random.default_rng([seed, 3])
+    lattice, crystal = view.lattice, view.material
+    state = np.asarray(crystal.ideal_states[lattice.site]).copy()
+    for name, (share, _) in view.cfg.defects.density.items():
+        kind = crystal.kinds[crystal.kind_index(name)]
+        here = lattice.site == crystal.states[kind.state].site
+        state[here & (rng.random(len(state)) < share)] = kind.state
+    view.kinetics = Kinetics(crystal, lattice, state, movies.roles(crystal, view.cfg), view.rates, seed)
+    view.initial_state, view._first_events = view.kinetics.state.copy(), []
+    view.centers = view.kinetics.centers.copy()
+    view.center_identities = view.kinetics.identity[view.centers].copy()
+    view.seed, view._frame_key = seed, jax.random.key(seed)
 
 
 def on_pixels(settings: dict, summary) -> list[dict]:

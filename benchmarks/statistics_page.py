@@ -1,4 +1,4 @@
-"""Put the figures of docs/coverage.csv into docs/statistics.md, between its markers.
+"""Put the figures of docs/coverage.csv and docs/clustering.csv into docs/statistics.md, between its markers.
 
 python benchmarks/statistics_page.py
 """
@@ -19,20 +19,29 @@ def table(rows: list[dict], columns: dict[str, str]) -> str:
 
 
 COLUMNS = {
-    "setting": "setting", "estimator": "estimator", "sets": "sets", "bias_percent": "bias %", "rmse_percent": "RMSE %",
+    "setting": "setting", "estimator": "estimator", "sets": "sets", "ari": "adjusted Rand index",
+    "classes": "classes found", "true_classes": "true classes", "bias_percent": "bias %", "rmse_percent": "RMSE %",
     "coverage_percent": "coverage %", "coverage_range_percent": "single entries %", "recall": "recall",
     "precision": "precision", "rms_nm": "rms error nm", "largest_nm": "largest nm",
     "movies_off_by_a_lattice_vector": "movies off by a lattice vector", "seconds_per_set": "s per set (CPU)",
 }  # fmt: skip
 
 
+def read(name: str) -> list[dict]:
+    """Rows of a CSV file in docs; none when it is not there."""
+    path = DOCS / name
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def main() -> None:
     """Rewrite the tables; text outside the markers stays."""
-    with open(DOCS / "coverage.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read("coverage.csv") + [row | {"part": "clustering"} for row in read("clustering.csv")]
     page = (DOCS / "statistics.md").read_text()
-    for name, parts in {"tracks": ["tracks"], "points": ["points"], "chains": ["chains"], "pixels": ["pixels"],
-                        "linking": ["linking", "drift"]}.items():  # fmt: skip
+    for name in ("tracks", "points", "chains", "pixels", "clustering", "linking"):
+        parts = ["linking", "drift"] if name == "linking" else [name]
         tables = [table([r for r in rows if r["part"] == part], COLUMNS) for part in parts]
         body = "\n\n".join(t for t in tables if t.count("\n") > 1)
         marked = f"<!-- {name} -->\n{body}\n<!-- end {name} -->"

@@ -176,7 +176,8 @@ def _mixture(points, train, pool, cfg, seed, rng):
             "classes": k, "bic": float(models[k].bic(points[train])),
             "stability": float(np.mean(again)) if again else 1.0,
         })  # fmt: skip
-    # past the first number that does not come back, a stable one is chance
+        if scores[-1]["stability"] < STABLE:
+            break  # past the first number that does not come back, a stable one is chance
     falls = next((k for k, s in enumerate(scores) if s["stability"] < STABLE), len(scores))
     stable = scores[: max(falls, 1)]
     chosen = cfg.classes if cfg.classes in models else min(stable, key=lambda s: s["bic"])["classes"]
