@@ -119,3 +119,15 @@ def test_a_path_alone_says_how_to_give_it(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(UserError, match="input="):
         prepare_arguments([str(file)], schema.InferRoot, {})
+
+
+def test_an_experiment_decides_also_what_stands_in_the_main_file(tmp_path):
+    import hydra
+
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\ntraining: {steps: 7}\n")
+    with hydra.initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        overrides = ["experiment=mine", f"hydra.searchpath=[file://{tmp_path}]"]
+        assert hydra.compose("train", overrides)["seed"] == 5
+        composed = hydra.compose("train", [*overrides, "seed=6"])
+    assert composed["seed"] == 6 and composed["training"]["steps"] == 7  # the command line wins over it
