@@ -1,7 +1,7 @@
 """Classes of image patches against the truth: our default discovery, the published raw-pixel mixture, a classifier
 trained on simulation. Writes docs/clustering.csv; benchmarks/statistics_page.py puts it into docs/statistics.md.
 
-    python benchmarks/clustering.py [images=24] [doses=130,550,4000] [output=docs] [patches=<folder to keep them>]
+    python benchmarks/clustering.py [images=20] [doses=low_dose,typical,high_dose] [output=docs] [patches=<folder>]
 
 Patches are cut as inference cuts them, from simulated images of every kind and orientation; the adjusted Rand index (1:
 the same groups, 0: by chance) is taken against the kinds (and complexes) without their orientation.
@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-DEFAULTS = {"images": "24", "doses": "130,550,4000", "output": "docs", "patches": "", "seed": "0"}
-NAMES = {130.0: "low dose", 550.0: "typical", 4000.0: "high dose"}
+DEFAULTS = {"images": "20", "doses": "low_dose,typical,high_dose", "output": "docs", "patches": "", "seed": "0"}
 PER_CLASS = 150  # patches of each class, so that rare ones count
 
 
-def patches(dose: float, n_images: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def patches(simulation: str, n_images: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(patches (n, 32, 32), class names (n,), image number (n,)): kinds and complexes, orientations mixed."""
     import jax
 
@@ -30,7 +29,7 @@ def patches(dose: float, n_images: int, seed: int) -> tuple[np.ndarray, np.ndarr
     from stemdefects.simulation import images
 
     crystal = material.load("ws2_mo")
-    cfg = config.load_group("simulation", "typical")
+    cfg = config.load_group("simulation", simulation)
     cfg.view.rotation_deg = [20.0, 20.0]  # one movie has one direction
     cfg.defects.density = {"V_S": [0.03, 0.03], "V_S2": [0.03, 0.03], "Mo_W": [0.06, 0.06], "V_W": [0.03, 0.03]}
     cfg.defects.complexes = {"Mo_W+V_S": [0.5, 0.5], "Mo_W+2V_S": [0.0, 0.0]}
@@ -39,7 +38,7 @@ def patches(dose: float, n_images: int, seed: int) -> tuple[np.ndarray, np.ndarr
     rng = np.random.default_rng(seed)
     out, names, number = [], [], []
     for k in range(n_images):
-        image, truth = jax.tree.map(np.asarray, simulate(jax.random.key(1000 * seed + k), dose))
+        image, truth = jax.tree.map(np.asarray, simulate(jax.random.key(1000 * seed + k)))
         kind = crystal.kind_of_state[truth.state]
         y, x = truth.y_px, truth.x_px
         inside = (np.minimum(y, 255 - y) > 17) & (np.minimum(x, 255 - x) > 17)
@@ -92,14 +91,14 @@ def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict
     return rows
 
 
-def kept(settings: dict, dose: float):
-    """Patches of a dose, from the folder when they are there."""
+def kept(settings: dict, name: str):
+    """Patches of a simulation config, from the folder when they are there."""
     folder = Path(settings["patches"]) if settings["patches"] else None
-    path = None if folder is None else folder / f"patches_{dose:g}.npz"
+    path = None if folder is None else folder / f"patches_{name}.npz"
     if path is not None and path.exists():
         with np.load(path) as file:
             return file["data"], file["names"], file["number"]
-    found = patches(dose, int(settings["images"]), int(settings["seed"]))
+    found = patches(name, int(settings["images"]), int(settings["seed"]))
     if path is not None:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(path, data=found[0], names=found[1], number=found[2])
@@ -110,10 +109,10 @@ def main() -> None:
     """Score every dose and write the table."""
     settings = DEFAULTS | dict(argument.split("=", 1) for argument in sys.argv[1:])
     rows = []
-    for dose in (float(d) for d in settings["doses"].split(",")):
-        data, names, number = kept(settings, dose)
+    for simulation in settings["doses"].split(","):
+        data, names, number = kept(settings, simulation)
         for row in scores(data, names, number):
-            rows.append({"setting": f"{NAMES.get(dose, 'dose')}, {dose:g} e/px", "n_patches": len(names),
+            rows.append({"setting": f"simulation={simulation}", "n_patches": len(names),
                          "true_classes": len(np.unique(names))} | row)  # fmt: skip
             print(rows[-1], flush=True)
     with open(Path(settings["output"]) / "clustering.csv", "w", newline="") as file:

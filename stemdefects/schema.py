@@ -434,7 +434,7 @@ class ClusteringConfig:
 
     name: str = "default"
     features: str = "threefold"  # threefold | zernike | raw
-    n_pca: int = 12
+    n_pca: int = 5
     classes: int | None = None  # null: chosen by BIC and stability
     max_classes: int = 8
     covariance: str = "full"

@@ -64,12 +64,13 @@ def features(patches: np.ndarray, kind: str) -> np.ndarray:
     raise ValueError(f"unknown features: {kind}")
 
 
-_RADII, _ANGLES = 10, 36
+_RADII, _ANGLES = 7, 36
+_REACH = 0.58  # of the patch: a defect differs from the crystal at its own column and the nearest ones
 
 
 def _polar_matrix(height: int, width: int) -> csr_matrix:
     """Bilinear sampling of a flattened patch at _RADII x _ANGLES polar points around its middle."""
-    limit = (min(height, width) - 1) / 2
+    limit = _REACH * (min(height, width) - 1) / 2
     r, a = np.meshgrid(np.linspace(0, limit, _RADII), np.arange(_ANGLES) * 2 * np.pi / _ANGLES, indexing="ij")
     y, x = (height - 1) / 2 + (r * np.sin(a)).ravel(), (width - 1) / 2 + (r * np.cos(a)).ravel()
     y0, x0 = np.clip(np.floor(y), 0, height - 2).astype(int), np.clip(np.floor(x), 0, width - 2).astype(int)

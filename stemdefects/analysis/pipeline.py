@@ -106,6 +106,13 @@ def analyse(
     Returns:
         `Analysis`. Parts that the data cannot support are left out, and `notes` says why.
     """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # matrices are small: threads of the linear algebra only wait for each other
+        return _analyse(found, cfg, material, movie, truth, seed, progress)
+
+
+def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     rng = np.random.default_rng(seed)
     clock = _Clock()
     notes = list(found.notes)
