@@ -55,25 +55,30 @@ def make_step(
     class_weight: np.ndarray,
     key: jax.Array,
     draw: Callable | None = None,
+    parallel: bool = True,
 ) -> Callable:
     """The jitted step `(state, indices) -> (state, metrics)`; the state is donated.
 
     example: from `make_example`; apply: (params, frames (B, H, W, T)) -> `Outputs` of one network; mask: (G, S);
     class_weight: (S,); key: base of the random stream; draw: (step key, keys) -> a batch, instead of one `example` per
-    key. indices: from `sample_indices`. Image i of step n is always made from `fold_in(fold_in(key, n), i)`, and the
-    loss is normalised over the whole batch, so that the update does not depend on how the batch is spread over devices
-    or processes. A gradient that is not finite changes nothing but `skipped`.
+    key; parallel: False for plain `jit` on one device, to measure what `pmap` costs. indices: from `sample_indices`.
+    Image i of step n is always made from `fold_in(fold_in(key, n), i)`, and the loss is normalised over the whole
+    batch, so that the update does not depend on how the batch is spread over devices or processes. A gradient that is
+    not finite changes nothing but `skipped`.
     """
     key_data = jax.random.key_data(key)
     weights = losses.Parts(**{name: getattr(training.loss, name) for name in losses.Parts._fields})
     class_weight = jnp.asarray(class_weight, jnp.float32)
+
+    def over_devices(values):
+        return jax.lax.psum(values, "device") if parallel else values
 
     def one_step(current: state.TrainState, indices: jax.Array):
         step_key = jax.random.fold_in(jax.random.wrap_key_data(key_data), current.step)
         keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(indices)
         frames, targets, truth = jax.vmap(example)(keys) if draw is None else draw(step_key, keys)
         seen = jax.nn.one_hot(truth.state, len(class_weight)) * truth.valid[..., None]
-        total = jax.tree.map(lambda d: jnp.maximum(d, 1.0), jax.lax.psum(losses.denominators(targets), "device"))
+        total = jax.tree.map(lambda d: jnp.maximum(d, 1.0), over_devices(losses.denominators(targets)))
 
         def loss_of(params):
             parts = losses.sums(apply(params, frames), targets, mask, class_weight)
@@ -86,7 +91,7 @@ def make_step(
         else:  # all members learn from the same images: simulation is paid once
             (loss, parts), grads = jax.vmap(gradient)(current.params)
             loss, parts = jax.tree.map(jnp.mean, (loss, parts))
-        loss, parts, grads, counts = jax.lax.psum((loss, parts, grads, seen.sum((0, 1))), "device")
+        loss, parts, grads, counts = over_devices((loss, parts, grads, seen.sum((0, 1))))
         norm = optax.global_norm(grads)
         updates, opt_state = tx.update(grads, current.opt_state, current.params)
         params = optax.apply_updates(current.params, updates)
@@ -109,4 +114,6 @@ def make_step(
         metrics = {"loss": loss, "grad_norm": norm} | {f"loss_{k}": v for k, v in parts._asdict().items()}
         return following, metrics
 
+    if not parallel:
+        return jax.jit(lambda current, indices: one_step(current, indices.reshape(-1)), donate_argnums=0)
     return jax.pmap(one_step, axis_name="device", in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)

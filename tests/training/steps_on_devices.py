@@ -1,4 +1,7 @@
-"""Child process of test_step.py: a few updates on fake devices. Arguments: devices, config file, output file."""
+"""Child process of test_step.py: a few updates on fake devices.
+
+Arguments: devices, config file, output file, frames of a clip, updates.
+"""
 
 import sys
 
@@ -14,6 +17,7 @@ from stemdefects.models.weights import flatten  # noqa: E402
 from stemdefects.training import state, step, task  # noqa: E402
 
 cfg = config.to_object(OmegaConf.load(sys.argv[2]), schema.TrainRoot)
+cfg.model.frames = int(sys.argv[4])
 assert jax.local_device_count() == int(sys.argv[1])
 the_task = task.from_config(cfg)
 tx = state.optimizer(cfg.training)
@@ -28,7 +32,7 @@ jax.monitoring.register_event_duration_secs_listener(
     lambda name, _duration, **_: compiled.append(name) if name.endswith("backend_compile_duration") else None
 )
 losses, first = [], None
-for n in range(3):
+for n in range(int(sys.argv[5])):
     before = current
     current, metrics = update(current, indices)
     losses.append(float(metrics["loss"]))

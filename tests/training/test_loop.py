@@ -1,11 +1,15 @@
 """The whole training in small: what it writes, and what it refuses."""
 
 import re
+import resource
 
+import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
+from stemdefects.io.runs import Run
 from stemdefects.training import loop
+from stemdefects.training.checkpoints import Checkpoints
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(trainings):
@@ -37,3 +41,35 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tiny_config, chan
     with pytest.raises(UserError, match=message):
         loop.train_and_evaluate(tiny_config(**changes))
     assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_without_progress_training_stops_early_and_finishes(trainings):
+    out, errors = trainings.finish(trainings.new("training.patience=1", "training.validation.every=2"))
+    stopped = re.search(r"no better for 1 validations: stopping at step (\d+)", errors)
+    assert stopped and int(stopped.group(1)) < 12
+    run = Run(trainings.runs_dir / re.search(r"run (\S+):", out).group(1))
+    assert run.read_summary()["steps"] <= int(stopped.group(1)) and (run.model_dir / "weights.npz").is_file()
+
+
+def test_a_disk_that_is_full_costs_the_checkpoint_and_nothing_else(tmp_path, capsys):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    state = {"params": np.arange(40_000, dtype=np.float32)}
+    progress = loop.Progress(best_score=0.5, best_step=1)
+    loop._save(checkpoints, 1, state, progress)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # files end here, as on a disk that is full
+    try:
+        loop._save(checkpoints, 2, state, progress, 0.7)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "warning: checkpoint 2 could not be written" in capsys.readouterr().err
+    assert checkpoints.steps() == [1]
+    step, restored, values = checkpoints.restore(state)
+    assert step == 1 and values["best_score"] == 0.5
+    np.testing.assert_array_equal(restored["params"], state["params"])
+    loop._save(checkpoints, 3, state, progress, 0.7)  # there is room again
+    assert checkpoints.restore(state)[0] == 3 and capsys.readouterr().err == ""
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "checkpoints")  # and what was left half-written is in nobody's way
+    assert again.steps() == [1, 3]
+    again.close()

@@ -15,7 +15,7 @@ from stemdefects.training import step
 
 @pytest.fixture(scope="module")
 def by_devices(tmp_path_factory, child_environment, python):
-    """Results of the child process on 1, 2 and 4 fake devices (run side by side)."""
+    """Results of the child process on 1, 2 and 4 fake devices, and for clips of 3 frames (run side by side)."""
     from omegaconf import OmegaConf
 
     folder = tmp_path_factory.mktemp("steps")
@@ -32,11 +32,12 @@ def by_devices(tmp_path_factory, child_environment, python):
     OmegaConf.save(OmegaConf.create(groups), folder / "config.yaml")
     script = Path(__file__).parent / "steps_on_devices.py"
     children = {
-        n: subprocess.Popen(
-            [python, str(script), str(n), str(folder / "config.yaml"), str(folder / f"{n}.npz")],
+        name: subprocess.Popen(
+            [python, str(script), devices, str(folder / "config.yaml"), str(folder / f"{name}.npz"), frames, steps],
             env=child_environment, stderr=subprocess.PIPE, text=True,
         )
-        for n in (1, 2, 4)
+        for name, devices, frames, steps in ((1, "1", "1", "3"), (2, "2", "1", "3"), (4, "4", "1", "3"),
+                                             ("clip", "1", "3", "30"))
     }  # fmt: skip
     for child in children.values():
         _, errors = child.communicate(timeout=400)
@@ -59,6 +60,14 @@ def test_step_compiles_once_and_donates(by_devices, n):
     at_first, at_last = by_devices[n]["compilations"]
     assert at_first >= 1 and at_last == at_first
     assert by_devices[n]["donated"]
+
+
+def test_on_clips_the_loss_falls(by_devices):
+    losses = by_devices["clip"]["losses"]
+    assert len(losses) == 30 and np.isfinite(losses).all()
+    assert np.median(losses[-10:]) < 0.9 * np.median(losses[:10])
+    kernel = next(v for k, v in by_devices["clip"].items() if k.endswith("params/Conv_0/kernel"))
+    assert kernel.shape[2] == 3 * by_devices[1]["params/params/Conv_0/kernel"].shape[2]
 
 
 def test_batch_must_divide_by_the_devices(monkeypatch):
