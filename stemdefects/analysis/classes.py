@@ -111,6 +111,7 @@ def classify(
     """
     from sklearn.decomposition import PCA
     from sklearn.metrics import adjusted_rand_score
+    from threadpoolctl import threadpool_limits
 
     if len(patches) < 30:
         return None
@@ -134,7 +135,8 @@ def classify(
         if len(train) < len(pool):
             raw[pool] = _nearest_label(points[train], raw[train], points[pool])
     elif cfg.method == "mixture":
-        raw, scores = _mixture(points, train, pool, cfg, seed, rng)
+        with threadpool_limits(1):  # small matrices: threads would wait for each other
+            raw, scores = _mixture(points, train, pool, cfg, seed, rng)
     else:
         raise ValueError(f"unknown clustering method: {cfg.method}")
     label = _by_size(raw)
