@@ -107,8 +107,8 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
     crystal = material.load("ws2_mo")
     network = load_model(settings["model"])
     cfg = api.configure(
-        diffusion={"gate_scan_lattice": [], "n_bootstrap": 400}, crystal={"enabled": False},
-        transitions={"n_gibbs": 200, "n_burn": 60},
+        diffusion={"gate_scan_lattice": [], "n_bootstrap": 400, "kinds": ["V_S"]}, crystal={"enabled": False},
+        transitions={"n_gibbs": 150, "n_burn": 50},
     )  # fmt: skip
     found, scores, hops, watched = {}, {}, 0.0, 0.0
     start = time.process_time()
