@@ -25,6 +25,8 @@ STRONG = (
 )
 CLEAR_STEP = 1.0  # scatters of the ideal columns
 MAX_ELSEWHERE = 0.1  # of the frame's area
+MIN_COLUMNS = 30  # of the first sublattice, to say how bright the second one is
+RATIO_SPREAD = 1.7  # what training and real detectors may differ by from the material's intensities
 AROUND = 5  # cells: side of the square of neighbours a column is compared with
 
 
@@ -39,11 +41,14 @@ class Verdict(NamedTuple):
 class Limits:
     """share: (n_sites,) largest share of defective columns in training; change: (n_kinds,) of a column's intensity
     against the ideal one, of the brightest ideal column; fixed: (n_sites,) bool, sublattices whose columns are always
-    there."""
+    there; ratio: range of the second sublattice's intensity over the first one's, None where there are not two; step:
+    (2,) from the first to the second, of the lattice vectors."""
 
     share: np.ndarray
     change: np.ndarray
     fixed: np.ndarray
+    ratio: tuple[float, float] | None = None
+    step: np.ndarray | None = None
 
 
 def limits(model: Any) -> Limits:
@@ -59,7 +64,14 @@ def limits(model: Any) -> Limits:
         change.append(brightness[kind.state] - brightness[material.sites[site].ideal])
     fixed = np.array([not s.floating for s in material.sites])
     brightest = max(brightness[material.ideal_states].max(), 1e-9)
-    return Limits(np.maximum(share, 0.02), np.array(change) / brightest, fixed)
+    ratio, step = None, None
+    if material.n_sites == 2 and fixed.all():
+        atoms = [material.states[s.ideal].atoms for s in material.sites]
+        voltages = range(len(material.voltages_kv))
+        seen = [_brightness(atoms[1], material, v) / _brightness(atoms[0], material, v) for v in voltages]
+        ratio = (float(min(seen) / RATIO_SPREAD), float(max(seen) * RATIO_SPREAD))
+        step = np.subtract(material.sites[1].position, material.sites[0].position)
+    return Limits(np.maximum(share, 0.02), np.array(change) / brightest, fixed, ratio, step)
 
 
 def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[str]) -> Verdict:
@@ -84,6 +96,10 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
         flags |= doubts.OFF_LATTICE
     if output.lattice is not None and output.lattice.clear:
         flags |= _against_bragg(output, columns, on, known, figures)
+    if known.ratio is not None:
+        figures["ratio"] = ratio = _ratio(output, columns, sites, called, known.step)
+        if not (known.ratio[0] <= ratio <= known.ratio[1] or np.isnan(ratio)):
+            flags |= doubts.OTHER_CRYSTAL
     step = _contrast(output, columns, sites, called)
     supported = np.sign(known.change[kind]) * step[found.called] > CLEAR_STEP
     judged = np.isfinite(step[found.called]) & (known.change[kind] != 0)
@@ -114,14 +130,34 @@ def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Lim
     return flags
 
 
+def _ratio(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray, step: np.ndarray) -> float:
+    """Intensity of the second sublattice's columns over the first one's, whatever the blur.
+
+    The empty place opposite to the second sublattice has the same distances to the first: what it has is background and
+    tails, the same under both. Means over the frame, so that noise does not matter; NaN with too few columns.
+    """
+    first = sites.on_lattice & (columns.site == 0) & ~called & (columns.region == 0)
+    if first.sum() < MIN_COLUMNS:
+        return np.nan
+    place = np.stack([columns.y_px, columns.x_px], 1)[first]
+    bond = step @ sites.vectors_px
+    on_first, second, nothing = (np.median(_values(output, *(place + k * bond).T)) for k in (0, 1, -1))
+    return float((second - nothing) / max(on_first - nothing, 1e-9))
+
+
+def _values(output: FrameOutput, y_px: np.ndarray, x_px: np.ndarray) -> np.ndarray:
+    """(n,) mean of 3 x 3 model pixels around points of the frame."""
+    height, width = output.image.shape
+    y, x = np.rint(y_px * output.scale).astype(int), np.rint(x_px * output.scale).astype(int)
+    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    return np.mean([output.image[(y + i).clip(0, height - 1), (x + j).clip(0, width - 1)] for i, j in around], 0)
+
+
 def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray) -> np.ndarray:
     """(n,) how much brighter each column is than those of its sublattice around it that were not called, in units of
     their scatter; NaN where there are too few."""
-    height, width = output.image.shape
-    y, x = np.rint(columns.y_px * output.scale).astype(int), np.rint(columns.x_px * output.scale).astype(int)
-    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    value = np.mean([output.image[(y + i).clip(0, height - 1), (x + j).clip(0, width - 1)] for i, j in around], 0)
-    step = np.full(len(y), np.nan)
+    value = _values(output, columns.y_px, columns.x_px)
+    step = np.full(len(value), np.nan)
     on = sites.on_lattice
     if not on.any():
         return step
@@ -144,7 +180,7 @@ def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray)
     return step
 
 
-def _brightness(atoms: tuple[tuple[str, int], ...], material: Any) -> float:
-    """HAADF signal of a column by its species, at the material's first voltage."""
-    signal = {s.name: s.intensity[0] for s in material.species}
+def _brightness(atoms: tuple[tuple[str, int], ...], material: Any, voltage: int = 0) -> float:
+    """HAADF signal of a column by its species, at one of the material's voltages."""
+    signal = {s.name: s.intensity[voltage] for s in material.species}
     return float(sum(n * signal[name] for name, n in atoms))

@@ -5,7 +5,7 @@ A frame with a doubt was used; its rows are in the table. `inference/trust.py` d
 
 import numpy as np
 
-MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED = (2**i for i in range(6))
+MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
 
 DOUBTS = {
     MANY: "more columns called defective than the network was ever shown",
@@ -13,6 +13,7 @@ DOUBTS = {
     OFF_LATTICE: "many columns found off the lattice",
     UNSUPPORTED: "called columns no darker or brighter than the columns around them (uneven brightness?)",
     ELSEWHERE: "network and Bragg peaks disagree on where the lattice is",
+    OTHER_CRYSTAL: "the sublattices' brightness is not that of the network's crystal (another material or voltage?)",
     UNCHECKED: "no lattice found, nothing to check the detections against",
 }
 

@@ -28,6 +28,7 @@ class Tracker:
         self.run, self.job_type, self.wandb_run, self.images = run, job_type, wandb_run, images
         self._rows: list[dict] = []
         self._columns: list[str] = []
+        self._behind = False  # metrics.csv could not be written: a full disk
         self._path = run.path / "metrics.csv"
         if self._path.exists():
             with open(self._path, newline="") as file:
@@ -41,11 +42,17 @@ class Tracker:
         new = [name for name in row if name not in self._columns]
         self._columns += new
         self._rows.append(row)
-        if new or not self._path.exists():
-            self._rewrite()
-        else:
-            with open(self._path, "a", newline="") as file:
-                csv.DictWriter(file, self._columns).writerow(row)
+        try:
+            if new or self._behind or not self._path.exists():
+                self._rewrite()
+            else:
+                with open(self._path, "a", newline="") as file:
+                    csv.DictWriter(file, self._columns).writerow(row)
+            self._behind = False
+        except OSError as error:  # must not end hours of work: all rows are written again when there is room
+            if not self._behind:
+                print(f"\nwarning: metrics.csv cannot be written ({error.strerror}); work goes on", file=sys.stderr)
+            self._behind = True
         if self.wandb_run:
             self._wandb_log(figures, step)
 

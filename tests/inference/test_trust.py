@@ -1,6 +1,7 @@
 """The checks on the network's answers: against the Bragg lattice, which is made here with known strain and holes, and
 against intensities; then the shipped network on real files."""
 
+import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -124,6 +125,23 @@ def test_each_doubt_is_raised_by_its_cause():
     assert defects.sites is None and verdict.flags == doubts.UNCHECKED
 
 
+@pytest.mark.parametrize("blur", [1.3, 2.2])
+def test_another_crystal_is_seen_by_its_sublattices(blur):
+    """Columns of 0.3 beside columns of 1: the ratio comes out whatever the blur."""
+    from scipy import ndimage
+
+    image, places, sites = frame(vectors())
+    image = ndimage.gaussian_filter(image, np.sqrt(blur**2 - 1))
+    found = output(image, places, sites, [None] * len(sites))
+    defects = find_defects(found, MATERIAL, Rules(), vectors(), PIXEL_NM)
+    step = np.subtract(MATERIAL.sites[1].position, MATERIAL.sites[0].position)
+    for ratio, wrong in (((0.2, 0.4), False), ((0.05, 0.2), True)):
+        known = dataclasses.replace(LIMITS, ratio=ratio, step=step)
+        verdict = trust.assess(found, defects, known, MATERIAL.kind_names)
+        assert bool(verdict.flags & doubts.OTHER_CRYSTAL) == wrong
+    assert verdict.figures["ratio"] == pytest.approx(0.3, abs=0.06)
+
+
 def test_uneven_brightness_called_mo_is_told_from_mo():
     image, places, sites = frame(vectors(), shade=0.3)
     dark = places[:, 1] > 0.62 * image.shape[1]  # the shaded third
@@ -167,7 +185,7 @@ def test_doubts_in_words():
     rows["y_nm"] = rows["x_nm"] = 1.0
     found = detections.from_table(table.DefectTable(rows, frames, attrs={"pixel_size_nm": 0.03}), TableConfig())
     assert told[0] in found.notes, "the report's warning box says it"
-    assert doubts.sentences(table.empty_frames(2)) == [] and len(doubts.words(63)) == 6
+    assert doubts.sentences(table.empty_frames(2)) == [] and len(doubts.words(127)) == 7
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no shared data beside the project")
@@ -178,6 +196,7 @@ def test_real_files_by_the_shipped_network():
     hole = api.detect(movie.read(REAL / "mos2_se_implanted.dm3"), "ws2_mo", progress=False)
     near = np.hypot(hole.rows["y_px"] - 672, hole.rows["x_px"] - 530) * hole.pixel_size_nm < 1.0
     assert near.sum() <= 12, "the hole is not a hundred vacancies"
+    assert hole.frames["doubt"][0] & doubts.OTHER_CRYSTAL, "MoS2 is not the WS2 the network knows"
     uneven = api.detect(movie.read(REAL / "mos2_60kv_a.npy"), "ws2_mo", pixel_size_nm=7 / 512, progress=False)
     n_mo = uneven.counts().get("Mo_W", 0)
     assert n_mo < trust.MIN_CALLS or uneven.frames["doubt"][0], "uneven brightness silently called Mo_W"
