@@ -1,18 +1,20 @@
 """How well can anyone detect, and how near does a network come? Writes docs/limit.md and docs/limit.png.
 
     python benchmarks/limit.py [run=ws2_mo,ws2_mo_movie] [simulation=limit,train] [images=24] [frames=1,5,9]
-                               [dose=130,400,2500] [output=docs] [runs_dir=runs] [seed=0]
+                               [dose=130,400,2500] [symmetries=1,8] [output=docs] [runs_dir=runs] [seed=0]
 
-run: networks that ship, run ids or model folders; scored on the same images, each at the number of frames it takes.
+run: networks that ship, run ids or model folders; scored on the same images, each at the number of frames it takes,
+looking once or with its answers averaged over so many turned and mirrored images (`inference.symmetries`).
 """
 
+import itertools
 import sys
 import time
 from pathlib import Path
 
 DEFAULTS = {
-    "run": "", "simulation": "limit,train", "images": "24", "frames": "1,5,9", "dose": "130,400,2500",
-    "output": "docs", "runs_dir": "runs", "seed": "0",
+    "run": "", "symmetries": "1,8", "simulation": "limit,train", "images": "24", "frames": "1,5,9",
+    "dose": "130,400,2500", "output": "docs", "runs_dir": "runs", "seed": "0",
 }  # fmt: skip
 HOPS = 0.05  # chance of a vacancy to hop between frames of the hopping clips
 
@@ -30,13 +32,17 @@ def run(options: dict) -> Path:
     doses = [float(d) for d in options["dose"].split(",")]
     frames = sorted({int(n) for n in options["frames"].split(",")})
     n_images, size_px = int(options["images"]), (256, 256)
+    symmetries = [int(n) for n in options["symmetries"].split(",")]
     prior = study.state_prior(material, study.PREVALENCE)
     folders = [shipped.locate(name, options["runs_dir"], key="run") for name in filter(None, options["run"].split(","))]
     start, sections, positions, hopping = time.time(), {}, {}, {}
     for name in options["simulation"].split(","):
         cfg = config.load_group("simulation", name)
-        networks = [Network(f, material, study.PREVALENCE, prior, size_px) for f in folders]
-        networks = {n.model.frames: n for n in networks if n.model.frames in frames}
+        networks = {}
+        for folder, number in itertools.product(folders, symmetries):
+            network = Network(folder, material, study.PREVALENCE, prior, size_px, number)
+            if network.model.frames in frames:
+                networks[network.model.frames, number] = network
         seen = {dose: [] for dose in doses}
         watch = study.Study(material, cfg, study.PREVALENCE, frames, size_px)
         clips = watch.run(doses, n_images, int(options["seed"]), progress=name)
@@ -46,11 +52,15 @@ def run(options: dict) -> Path:
             one.frames = None  # memory: the images have been looked at
             seen[dose].append(one)
         results = {(d, n): study.summary(material, seen[d], n) for d in doses for n in frames}
-        scored = {(d, n): net.figures(d, seen[d], material, page.KINDS) for d in doses for n, net in networks.items()}
+        scored = {
+            (dose, *how): network.figures(dose, seen[dose], material, page.KINDS)
+            for dose, (how, network) in itertools.product(doses, networks.items())
+        }
         sections[name] = (results, scored)
-        for network in networks.values():
+        for how, network in networks.items():
             if network.model.frames > 1:
-                hopping[name] = hopping.get(name, {}) | hop(network, material, cfg, doses, n_images, size_px)
+                found = hop(network, material, cfg, doses, n_images, size_px)
+                hopping.setdefault(name, {}).update({(dose, *how): scores for dose, scores in found.items()})
         positions[name] = {d: study.position_bounds_nm(material, seen[d]) for d in doses}
         # after every section, so that a long run leaves something when it is stopped
         made = facts(options, folders, time.time() - start)
@@ -59,7 +69,7 @@ def run(options: dict) -> Path:
 
 
 def hop(network, material, cfg, doses: list[float], n_images: int, size_px) -> dict:
-    """{(dose, frames): scores} of a network of several frames where vacancies hop from frame to frame."""
+    """{dose: scores} of a network of several frames where vacancies hop from frame to frame."""
     import jax
 
     from stemdefects.evaluation import page, study
@@ -73,7 +83,7 @@ def hop(network, material, cfg, doses: list[float], n_images: int, size_px) -> d
         for number in range(n_images):
             clip, truth = jax.device_get(simulate(jax.random.fold_in(jax.random.key(1), number), dose))
             network.look(("hop", dose), number, clip, truth, study.MARGIN_PX)
-    return {(dose, frames): network.alone(("hop", dose), material, page.KINDS) for dose in doses}
+    return {dose: network.alone(("hop", dose), material, page.KINDS) for dose in doses}
 
 
 def facts(options: dict, folders: list[Path], seconds: float) -> dict:

@@ -9,7 +9,7 @@ from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.evaluation import detection
 from stemdefects.labels.prevalence import state_prior
-from stemdefects.models import artifact
+from stemdefects.models import artifact, symmetry
 from stemdefects.models.normalization import normalize_frames
 from stemdefects.training import scores
 
@@ -19,7 +19,9 @@ RADIUS_NM = 0.09  # a detection this close to the true column is right
 class Network:
     """A trained model that gives columns for a clip, and its posterior at the study's prevalence."""
 
-    def __init__(self, folder: Path, material: Material, prevalence: dict, prior: np.ndarray, size_px: tuple[int, int]):
+    def __init__(
+        self, folder: Path, material: Material, prevalence: dict, prior: np.ndarray, size_px, symmetries: int = 1
+    ):
         self.model = model = artifact.load(folder)
         if model.material.state_names != material.state_names:
             raise UserError(f"run={folder}: trained for {model.material.name}, the study shows {material.name}")
@@ -29,9 +31,11 @@ class Network:
         max_peaks = int(area / material.cell_area_nm2 * material.n_sites) + 64
         find = artifact.peak_finder(model.config["model"], model.config["labels"], model.material)
 
+        answer = symmetry.averaged(model.apply, symmetries)
+
         def predict(clip):
             frames = jax.numpy.moveaxis(normalize_frames(clip), 0, -1)[None]
-            return find(jax.tree.map(lambda a: a[0], model.apply(frames)), max_peaks=max_peaks)
+            return find(jax.tree.map(lambda a: a[0], answer(frames)), max_peaks=max_peaks)
 
         self._predict = jax.jit(predict)
         self.parts = {}

@@ -45,10 +45,10 @@ def detectability_rows(results: dict, kinds=KINDS) -> list[list[str]]:
 
 
 def network_rows(network: dict, kinds=KINDS) -> list[list[str]]:
-    """Rows of a network. network: {(dose, frames): {kind: figures of the script}}."""
+    """Rows of a network. network: {(dose, frames, views): {kind: figures of the script}}."""
     rows = []
-    for (dose, frames), by_kind in network.items():
-        row = [f"{dose:g}", str(frames)]
+    for (dose, *how), by_kind in network.items():
+        row = [f"{dose:g}", *map(str, how)]
         for kind in kinds:
             f = by_kind[kind]
             row.append(
@@ -81,9 +81,10 @@ def picture(path: Path, sections: dict, kinds=KINDS) -> None:
                 dose = np.array(sorted({d for d, m in results if m == n}))
                 f1 = [results[d, n][kind]["f1"] for d in dose]
                 ax.plot(dose, f1, "-o", ms=3, lw=1.4, color=colour, label=f"limit, {n} frame{'s' if n > 1 else ''}")
-                known = [d for d in dose if network and (d, n) in network]
+                views = max((v for _, m, v in network or () if m == n), default=0)
+                known = [d for d in dose if network and (d, n, views) in network]
                 if known:
-                    value = np.array([network[d, n][kind]["f1"] for d in known])
+                    value = np.array([network[d, n, views][kind]["f1"] for d in known])
                     ax.plot(known, value, "x", ms=7, mew=1.6, color=colour, label=f"network, {n}")
             ax.set(xscale="log", ylim=(-0.02, 1.04), title=kind if ax in axes[0] else "")
             ax.set_xticks(dose, [f"{d:g}" for d in dose])
@@ -132,7 +133,8 @@ DETECTABILITY = """Detectability d' of one column in one frame, matched filter w
 quantiles over columns and images, and the F1 that this d' alone allows in the Gaussian limit:"""
 POSITIONS = """Cramer-Rao bound of a column's position in one frame from its own light alone, per axis, root mean square
 (nm); for faint columns the lattice, that is the neighbours' places, says more than their own light:"""
-NETWORK = """Networks {models} on the same images: **share of the observer's F1**, both counted and each at its
+NETWORK = """Networks {models} on the same images, looking once or at all eight turned and mirrored views
+(`inference.symmetries=8`): **share of the observer's F1**, both counted and each at its
 best threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold the
 model carries for all doses:"""
 ERRORS = "Position error per axis, root mean square (nm), and in brackets its ratio to the bound of as many frames:"
@@ -145,7 +147,7 @@ def write(folder: Path, sections: dict, positions: dict, facts: dict, hopping: d
     """Write `limit.md` and `limit.png` into `folder`; returns the page.
 
     sections: {simulation: (results, network figures)}; positions: {simulation: {dose: {state: bound in nm}}}; facts:
-    images, seconds, command, models; hopping: {simulation: {(dose, frames): {kind: f1, ap}}} of clips that change.
+    images, seconds, command, models; hopping: {simulation: {(dose, frames, views): {kind: f1, ap}}}, things moving.
     """
     from stemdefects.evaluation import study
 
@@ -170,16 +172,16 @@ def write(folder: Path, sections: dict, positions: dict, facts: dict, hopping: d
         if network:
             parts += [
                 NETWORK.format(models=facts["models"]),
-                table(["e/px", "frames", *KINDS], network_rows(network)),
+                table(["e/px", "frames", "views", *KINDS], network_rows(network)),
                 ERRORS,
-                table(["e/px", "frames", *STATES], error_rows(network, positions[name])),
+                table(["e/px", "frames", "views", *STATES], error_rows(network, positions[name])),
             ]
         if hopping and name in hopping:
             rows = [
-                [f"{d:g}", str(n), *(f"{number(by[k]['f1'])} (AP {number(by[k]['ap'])})" for k in KINDS)]
-                for (d, n), by in hopping[name].items()
+                [f"{d:g}", *map(str, how), *(f"{number(by[k]['f1'])} (AP {number(by[k]['ap'])})" for k in KINDS)]
+                for (d, *how), by in hopping[name].items()
             ]
-            parts += [HOPPING, table(["e/px", "frames", *KINDS], rows)]
+            parts += [HOPPING, table(["e/px", "frames", "views", *KINDS], rows)]
     path = folder / "limit.md"
     path.write_text("\n\n".join(p.strip() for p in parts) + "\n")
     return path
@@ -188,8 +190,8 @@ def write(folder: Path, sections: dict, positions: dict, facts: dict, hopping: d
 def error_rows(network: dict, bounds: dict) -> list[list[str]]:
     """Rows of position errors. bounds: {dose: {state: nm in one frame}}."""
     rows = []
-    for (dose, frames), by_kind in network.items():
+    for (dose, frames, views), by_kind in network.items():
         error, bound = by_kind["rmse_nm"], bounds[dose]
         cells = [(error.get(s, np.nan), error.get(s, np.nan) / bound.get(s, np.nan) * frames**0.5) for s in STATES]
-        rows.append([f"{dose:g}", str(frames), *(f"{number(e, 4)} ({number(r)})" for e, r in cells)])
+        rows.append([f"{dose:g}", str(frames), str(views), *(f"{number(e, 4)} ({number(r)})" for e, r in cells)])
     return rows

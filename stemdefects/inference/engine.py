@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from stemdefects.inference import bragg_map
 from stemdefects.inference import resample as sampling
+from stemdefects.models import symmetry
 from stemdefects.models.normalization import normalize_frames
 
 MAX_PROGRAMS = 8  # kept compiled
@@ -59,6 +60,7 @@ class Engine:
         aspect: height over width of a pixel; each axis is resampled by its own sampling.
         vectors_px, lattice_nm: about what lattice the frames show (square pixels), and the ideal crystal's; with them
             every frame's own lattice is measured too.
+        symmetries: 1, 2, 4 or 8 ways to turn and mirror each frame, whose answers are averaged.
     """
 
     def __init__(
@@ -74,8 +76,9 @@ class Engine:
         aspect: float = 1.0,
         vectors_px: np.ndarray | None = None,
         lattice_nm: np.ndarray | None = None,
+        symmetries: int = 1,
     ):
-        self.model, self.frame_shape = model, tuple(frame_shape)
+        self.model, self.frame_shape, self.symmetries = model, tuple(frame_shape), symmetries
         devices = jax.local_devices()
         self.batch_size = batch_size * len(devices)
         scale = pixel_size_nm / model.pixel_size_nm
@@ -96,6 +99,7 @@ class Engine:
         key = (
             model.id, calibration.temperature, np.asarray(calibration.log_prior_shift).tobytes(), self.frame_shape,
             self.grid.shape, self.grid.tile, self.grid.starts.tobytes(), self.max_peaks, presence,
+            symmetries,
         )  # fmt: skip
         weights = None
         if self.grid.shape != self.frame_shape or scales != (1.0, 1.0):
@@ -119,7 +123,7 @@ class Engine:
         stacks = flat.reshape(batch, depth, *grid.shape)
         tiles = sampling.cut(flat, grid).reshape(batch, depth, -1, *grid.tile)
         tiles = jnp.moveaxis(tiles, 1, -1).reshape(-1, *grid.tile, depth)
-        outputs = model.apply_fn(params, tiles)
+        outputs = symmetry.averaged(lambda seen: model.apply_fn(params, seen), self.symmetries)(tiles)
         peaks = jax.vmap(lambda o: model.find_peaks(o, max_peaks=self.max_peaks, threshold=self._presence))(outputs)
         peaks = jax.tree.map(lambda a: a.reshape(batch, -1, *a.shape[1:]), peaks)
         start = jnp.asarray(grid.starts, jnp.float32)[None, :, :, None]

@@ -17,6 +17,7 @@ from stemdefects.inference.engine import Engine
 from stemdefects.inference.resample import square_pixels
 from stemdefects.inference.spool import Block
 from stemdefects.io.movie import FrameError, Movie
+from stemdefects.models.symmetry import COUNTS as SYMMETRIES
 from stemdefects.schema import InferenceConfig
 
 READ_AHEAD = 2  # blocks
@@ -88,6 +89,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     engine = Engine(
         model, movie.shape[1:], shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
         settings.presence, settings.resample_tolerance, movie.aspect, found.vectors_px, lattice_nm,
+        settings.symmetries,
     )  # fmt: skip
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
@@ -107,6 +109,8 @@ def check(settings: InferenceConfig, material: Any) -> None:
         value = getattr(settings, key)
         if value is not None and not value > 0:
             raise UserError(f"inference.{key}={value}: must be positive")
+    if settings.symmetries not in SYMMETRIES:
+        raise UserError(f"inference.symmetries={settings.symmetries}: there are: {', '.join(map(str, SYMMETRIES))}")
     for key in ("batch_size", "block_frames"):
         if getattr(settings, key) < 1:
             raise UserError(f"inference.{key}={getattr(settings, key)}: must be at least 1")

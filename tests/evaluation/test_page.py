@@ -25,7 +25,7 @@ def test_page_holds_tables_and_picture(tmp_path):
         "ap": 0.75,
         "own_f1": 0.6,
     }
-    network = {(400.0, 1): dict.fromkeys(page.KINDS, score) | {"rmse_nm": {"W": 0.006}}}
+    network = {(400.0, 1, 8): dict.fromkeys(page.KINDS, score) | {"rmse_nm": {"W": 0.006}}}
     bounds = {130.0: {"W": 0.009}, 400.0: {"W": 0.005}}
     facts = {"images": 3, "seconds": 5, "command": "python benchmarks/limit.py", "models": "`some-run`"}
     path = page.write(tmp_path / "docs", {"limit": (results, network)}, {"limit": bounds}, facts)
@@ -33,7 +33,7 @@ def test_page_holds_tables_and_picture(tmp_path):
     assert "| 400 | 5 | **.73** (-; .80) |" in text
     assert "| 130 | 3.3-4.0 (.73-.86) |" in text
     assert "**.95** (.90-1.01): .70 of .73; AP .75; .60" in text
-    assert "| 400 | 1 | .0060 (1.20) | - (-) |" in text
+    assert "| 400 | 1 | 8 | .0060 (1.20) | - (-) |" in text
     assert "{" not in text
     assert np.asarray(Image.open(tmp_path / "docs" / "limit.png")).std() > 5
 

@@ -63,7 +63,7 @@ def test_crystals_of_the_same_build_correspond():
         transfer.fit_material(ws2, crystal.load("graphene_si"), "x")
     fewer = config.load_group("material", "mos2")
     del fewer.states["S3"], fewer.kinds["Ad_S"]
-    with pytest.raises(UserError, match="there are 10 column states in that network .ws2_mo. and 9 here"):
+    with pytest.raises(UserError, match=r"there are 10 column states in that network .ws2_mo. and 9 here"):
         transfer.fit_material(ws2, crystal.from_config(fewer), "x")
     other = config.load_group("material", "mos2")
     other.states["V_metal"].atoms = {"S": 3}
