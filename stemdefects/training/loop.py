@@ -93,7 +93,13 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
         try:
             trained = _train(cfg, run, tracker, the_task, checkpoints, indices, resumed)
             if writes:
-                results.finish(cfg, run, tracker, the_task, checkpoints, *trained)
+                try:
+                    results.finish(cfg, run, tracker, the_task, checkpoints, *trained)
+                except OSError as error:
+                    raise UserError(
+                        f"run {run.id} is trained, but its model could not be written ({error.strerror or error}); "
+                        f"make room and finish it with: python train.py run={run.id}"
+                    ) from None
             processes.any_process(False)  # the others wait until the model is there
         finally:
             checkpoints.close()

@@ -30,8 +30,11 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
     tracker.log(row | {"val/score": score, "val/temperature": calibration.temperature}, step=done)
     if cfg.training.validation.pictures > 0 and processes.primary():
         path = tracker.run.path / "figures" / "validation.png"
-        pictures.draw(validator, result, calibration, path, cfg.training.validation.pictures)
-        tracker.image("validation", path, step=done)
+        try:
+            pictures.draw(validator, result, calibration, path, cfg.training.validation.pictures)
+            tracker.image("validation", path, step=done)
+        except OSError as error:  # a full disk must not end the training
+            print(f"\nwarning: {path.name} could not be written ({error.strerror})", file=sys.stderr)
     return score
 
 

@@ -77,3 +77,22 @@ def test_unknown_mode(tmp_path):
     with pytest.raises(UserError, match="offline, online, disabled"):
         with tracking.start(logging_config("onlin"), runs.create(tmp_path), "train", {}):
             pass
+
+
+def test_a_full_disk_costs_no_row(tmp_path, capsys):
+    import resource
+
+    with tracking.start(LoggingConfig(name="x", mode="disabled"), runs.create(tmp_path), "train", {}) as tracker:
+        tracker.log({"loss": 0.5}, step=0)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        size = tracker.run.path.joinpath("metrics.csv").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, before[1]))  # files end here, as on a disk that is full
+        try:
+            for step in (1, 2):
+                tracker.log({"loss": 0.25}, step=step)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert capsys.readouterr().err.count("warning: metrics.csv cannot be written") == 1
+        tracker.log({"loss": 0.125}, step=3)
+    lines = (tracker.run.path / "metrics.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines] == ["step", "0", "1", "2", "3"]
