@@ -101,7 +101,8 @@ def _one(cfg: AnalyzeRoot) -> Path:
             lambda items, what: tqdm(items, desc=what, leave=False),
         )  # fmt: skip
         title = f"Defects in {Path(found.source).name}"
-        page = output.write(result, the_run.analysis_dir, title, config.to_yaml(cfg), tracker)
+        earlier = {"labels": the_run.path / "figures" / "labels.png"}  # of a network that learned from the movie itself
+        page = output.write(result, the_run.analysis_dir, title, config.to_yaml(cfg), tracker, earlier)
         tracker.log({"n_tracks": result.tracks.n_tracks, "n_detections": len(found.rows)})
         tracker.summary(output.summary(result))
     print(output.text(result))

@@ -157,9 +157,9 @@ def _name(unit: str) -> str:
     return unit.replace("^2", "2").replace("/", "_per_")
 
 
-def write(result, folder: Path, title: str, config_yaml: str, tracker=None) -> Path:
+def write(result, folder: Path, title: str, config_yaml: str, tracker=None, earlier: dict | None = None) -> Path:
     """Write tables (CSV, HDF5), figures (PNG, SVG) and `report.html` into `folder`; log them; return the page's
-    path."""
+    path. earlier: pictures that the run has from before, by figure name, shown on the page where they exist."""
     folder.mkdir(parents=True, exist_ok=True)
     found = result.found
     attrs = {k: v for k, v in found.attrs.items() if k != "known"}
@@ -176,7 +176,7 @@ def write(result, folder: Path, title: str, config_yaml: str, tracker=None) -> P
     for name, table in frames.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     _write_hdf5(frames, folder / "analysis.h5")
-    pictures = {}
+    pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
     for name, draw in figures.FIGURES.items():
         figure = draw(result)
         if figure is not None:

@@ -223,6 +223,9 @@ def _confusion(result) -> str:
 
 
 SECTIONS = (
+    Section("What the network learned from", lambda result: "", ("labels",), {
+        "labels": "Labels made from the movie's first frames (docs/labels.md): frame, Bragg peaks, what repeats, what "
+        "does not, labels, the part held out."}),
     Section("Found against true", _truth, ("scores",)),
     Section("Counts against time", _counts, ("counts", "regions"), {
         "counts": "Points: frames. Line: running mean, with its 95% band from the scatter of the frames."}),

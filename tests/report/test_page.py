@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from stemdefects import config
 from stemdefects.analysis import command, detections, pipeline, synthetic
@@ -37,7 +38,10 @@ def written(tmp_path_factory):
     cfg.clustering.max_classes, cfg.clustering.n_resamples = 2, 1
     movie = Movie(rng.poisson(20, (30, 270, 270)).astype(np.uint16), 0.03, 2.0)
     result = pipeline.analyse(found, cfg, material.load("ws2_mo"), movie)
-    page = output.write(result, folder, "Test <movie>", "a: 1\n")
+    labels = folder / "learned.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(labels)
+    earlier = {"labels": labels, "strain": folder / "not_there.png"}
+    page = output.write(result, folder, "Test <movie>", "a: 1\n", earlier=earlier)
     return folder, result, page.read_text()
 
 
@@ -47,6 +51,7 @@ def test_page_needs_no_network_and_says_everything(written):
     assert text.count("data:image/png;base64,") >= 5 and "data:image/jpeg;base64," in text
     assert "Test &lt;movie&gt;" in text and "How to cite" in text and "npj Comput. Mater." in text
     assert 'type="range"' in text
+    assert "What the network learned from" in text
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text).lower().replace("nanom", "")
     for e in result.estimates:
         if e.headline:
