@@ -241,11 +241,11 @@ def test_pixels_that_are_not_square(model_dir):
     np.testing.assert_allclose(b.rows["y_nm"], b.rows["y_px"] * 1.25 * b.pixel_size_nm, rtol=1e-5)
     np.testing.assert_allclose(b.over_time["y_nm"], b.over_time["y_px"] * 1.25 * b.pixel_size_nm, rtol=1e-5)
     assert b.rows["y_px"].max() < shape[0] and b.rows["y_nm"].max() > 0.9 * a.rows["y_nm"].max()
-    for table in (a, b):  # each frame's own lattice: 0.03 nm/px, turned alike, not strained
-        np.testing.assert_allclose(table.frames["pixel_size_nm"], 0.03, rtol=1e-3)
-        np.testing.assert_allclose(table.frames["angle_deg"], a.frames["angle_deg"][0], atol=0.1)
+    for found in (a, b):  # each frame's own lattice: 0.03 nm/px, turned alike, not strained
+        np.testing.assert_allclose(found.frames["pixel_size_nm"], 0.03, rtol=1e-3)
+        np.testing.assert_allclose(found.frames["angle_deg"], a.frames["angle_deg"][0], atol=0.1)
         for name in ("strain_yy", "strain_xx", "strain_xy"):
-            np.testing.assert_allclose(table.frames[name], 0, atol=1e-3)
+            np.testing.assert_allclose(found.frames[name], 0, atol=1e-3)
     # the lattice through the columns of a network that learned nothing wanders from frame to frame
     for name in ("a1_y_px", "a2_y_px"):
         assert np.median(b.frames[name]) * 1.25 == pytest.approx(np.median(a.frames[name]), abs=0.3)
