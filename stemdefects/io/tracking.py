@@ -74,9 +74,12 @@ class Tracker:
     def table(self, name: str, frame: Any, max_rows: int = 10_000) -> None:
         """Log a pandas DataFrame (its first `max_rows` rows)."""
         if self.wandb_run:
+            import numpy as np
             import wandb
 
-            self._wandb_log({name: wandb.Table(dataframe=frame.head(max_rows))}, None)
+            # W&B refuses columns of mixed types, and takes numpy's strings for another type than Python's
+            plain = frame.head(max_rows).map(lambda value: value.item() if isinstance(value, np.generic) else value)
+            self._wandb_log({name: wandb.Table(dataframe=plain, allow_mixed_types=True)}, None)
 
     def artifact(self, name: str, kind: str, path: str | Path) -> None:
         """Log a file or folder as the W&B artifact `<name>-<run id>` of type `kind` (model, defect_table, report)."""

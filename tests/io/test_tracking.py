@@ -67,6 +67,20 @@ def test_offline_run_reads_back(tmp_path, capsys):
     assert json.loads((run.path / "summary.json").read_text()) == {"f1": 0.9}
 
 
+def test_columns_of_any_types_are_logged(tmp_path):
+    run = runs.create(tmp_path)
+    frame = pd.DataFrame(
+        {
+            "subject": ["V_S", np.str_("Mo_W"), None],
+            "value": [1.0, np.nan, np.float32(2)],
+            "odd": [1, "a", np.bool_(True)],
+        }
+    )
+    with tracking.start(logging_config("offline"), run, "analyze", {}) as tracker:
+        tracker.table("estimates", frame)
+    assert list((run.path / "wandb").rglob("*estimates*.json"))
+
+
 def test_online_without_an_account_is_refused(tmp_path):
     with pytest.raises(UserError, match="wandb login"):
         with tracking.start(logging_config("online"), runs.create(tmp_path), "train", {}):
