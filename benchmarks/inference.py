@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import script
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -220,26 +221,8 @@ def peak_of(arguments: list[str]) -> str:
     return f"{used.ru_maxrss // 1024} {used.ru_utime + used.ru_stime:.1f}"
 
 
-def write(docs: Path, part: str, lines: list[str], command: str) -> None:
-    """Replace what stands between the marks of `part`."""
-    text = docs.read_text() if docs.exists() else ""
-    begin, end = f"<!-- {part}: made by benchmarks/inference.py -->", f"<!-- end of {part} -->"
-    block = "\n".join([begin, f"`{command}`", "", *lines, end])
-    if begin in text:
-        head, rest = text.split(begin, 1)
-        text = head + block + rest.split(end, 1)[1]
-    else:
-        text += f"\n{block}\n"
-    docs.write_text(text)
-
-
 def main(arguments: list[str]) -> None:
-    options = dict(DEFAULTS)
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options or not value:
-            sys.exit(f"error: '{argument}': options are {', '.join(f'{k}=' for k in options)}")
-        options[key] = value
+    options = script.options(arguments, DEFAULTS)
     shown = [
         a if not a.startswith("atomai=") else "atomai=<its python>" for a in arguments if not a.startswith("docs=")
     ]
@@ -251,7 +234,9 @@ def main(arguments: list[str]) -> None:
         else:
             lines = {"speed": speed, "memory": memory}[part](options)
         print("\n".join(lines), flush=True)
-        write(Path(options["docs"]), part, lines, " ".join(["python benchmarks/inference.py", *shown]))
+        made = "\n".join([f"`{' '.join(['python benchmarks/inference.py', *shown])}`", "", *lines])
+        marks = f"<!-- {part}: made by benchmarks/inference.py -->", f"<!-- end of {part} -->"
+        script.fill(Path(options["docs"]), *marks, made)
 
 
 if __name__ == "__main__":

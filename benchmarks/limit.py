@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import script
+
 DEFAULTS = {
     "run": "", "symmetries": "1,8", "simulation": "limit,train", "images": "24", "frames": "1,5,9",
     "dose": "130,400,2500", "output": "docs", "runs_dir": "runs", "seed": "0",
@@ -102,13 +104,8 @@ def facts(options: dict, folders: list[Path], seconds: float) -> dict:
 def main() -> None:
     from stemdefects.errors import UserError
 
-    options = dict(DEFAULTS)
+    options = script.options(sys.argv[1:], DEFAULTS)
     try:
-        for argument in sys.argv[1:]:
-            key, _, value = argument.partition("=")
-            if key not in options or not value:
-                raise UserError(f"'{argument}': options are {', '.join(f'{k}=' for k in options)}")
-            options[key] = value
         print(f"written: {run(options)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import script
+
 DEFAULTS = {
     "steps": "0", "simulation": "demo_train", "size_px": "128", "batch": "8", "variants": "all", "output": "docs",
     "dose": "2500", "images": "16",
@@ -144,23 +146,17 @@ def page(options: dict, rows: dict[str, dict]) -> str:
 
 
 def main() -> None:
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    unknown = set(given) - set(DEFAULTS)
-    if unknown:
-        sys.exit(f"error: no such option: {', '.join(sorted(unknown))}; there are: {', '.join(DEFAULTS)}")
-    options = DEFAULTS | given
+    options = script.options(sys.argv[1:], DEFAULTS)
     names = list(VARIANTS) if options["variants"] == "all" else options["variants"].split(",")
     rows = {}
     report = functools.partial(print, flush=True)
     for name in names:
         rows[name] = measure(options, VARIANTS[name])
         report(name, json.dumps({k: round(v, 4) for k, v in rows[name].items()}))
-    text = page(options, rows)
     path = Path(options["output"]) / "models.md"
-    start, end = "<!-- measured by benchmarks/models.py -->", "<!-- end -->"
-    old = path.read_text() if path.exists() else f"# Models\n\n{start}\n{end}\n"
-    head, rest = old.split(start, 1)
-    path.write_text(head + start + "\n" + text + "\n" + end + rest.split(end, 1)[1])
+    if not path.exists():
+        path.write_text("# Models\n")
+    script.fill(path, "<!-- measured by benchmarks/models.py -->", "<!-- end -->", page(options, rows))
     report(f"wrote {path}")
 
 

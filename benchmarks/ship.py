@@ -8,6 +8,8 @@ command: what makes it again, where the one on record names places of this machi
 
 import sys
 
+import script
+
 DEFAULTS = {"run": "", "name": "", "runs_dir": "runs", "command": "", "into": ""}
 
 
@@ -17,13 +19,8 @@ def main() -> None:
     from stemdefects.io import runs
     from stemdefects.training.shipping import ship
 
-    options = dict(DEFAULTS)
+    options = script.options(sys.argv[1:], DEFAULTS)
     try:
-        for argument in sys.argv[1:]:
-            key, _, value = argument.partition("=")
-            if key not in options or not value:
-                raise UserError(f"'{argument}': options are {', '.join(f'{k}=' for k in options)}")
-            options[key] = value
         if not options["run"] or not options["name"]:
             raise UserError("say run=<id> and name=<name>")
         devices.use_compilation_cache()

@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+import script
+
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULTS = {
     "parts": "speed,goal", "atomai": "", "model": "unet_small", "size_px": "256", "batch": "8", "simulation": "train",
@@ -230,11 +232,7 @@ def page(options: dict, found: dict) -> str:
 
 
 def main() -> None:
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    unknown = set(given) - set(DEFAULTS)
-    if unknown:
-        sys.exit(f"error: no such option: {', '.join(sorted(unknown))}; there are: {', '.join(DEFAULTS)}")
-    options = DEFAULTS | given
+    options = script.options(sys.argv[1:], DEFAULTS)
     from stemdefects import devices
 
     parts = options["parts"].split(",")
@@ -245,15 +243,10 @@ def main() -> None:
     if "speed" in parts:
         found["speed"] = speed(options)
         print(json.dumps(found["speed"]), flush=True)
-    text, path = page(options, found), Path(options["docs"])
+    path = Path(options["docs"])
     for part in parts:
-        start, end = f"<!-- {part} measured by benchmarks/training.py -->", "<!-- end -->"
-        old = path.read_text()
-        if start not in old:
-            old = f"{old.rstrip()}\n\n{start}\n{end}\n"
-        head, rest = old.split(start, 1)
-        text = page(options, {part: found[part]})
-        path.write_text(head + start + "\n" + text + "\n" + end + rest.split(end, 1)[1])
+        start = f"<!-- {part} measured by benchmarks/training.py -->"
+        script.fill(path, start, "<!-- end -->", page(options, {part: found[part]}))
     print(f"wrote {path}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 SPECIES = ("W", "Mo", "S2", "S")
+_TYPICAL_RATIOS = np.array([1.0, 0.43, 0.17, 0.08])  # of their signals
 _PAD_PX = 24
 _OVERSAMPLING = 2
 _WINDOW_PX = 216  # 2.5 nm or more
@@ -84,7 +85,7 @@ def fit(cases: list[Case], pictures: list[np.ndarray]) -> tuple[np.ndarray, np.n
 
     The cross-section follows voltage and detector angles, which the images change; the ratios do not.
     """
-    ratios = np.array([1.0, 0.43, 0.17, 0.08])
+    ratios = _TYPICAL_RATIOS
     for _ in range(3):
         scales = np.array([
             (p.reshape(4, -1).T @ ratios) @ c.image.ravel() / np.sum((p.reshape(4, -1).T @ ratios) ** 2)
@@ -163,7 +164,7 @@ def best_linear(case: Case, ratios: np.ndarray, reach_px: int = 24, rounds: int 
 def limit(path: str | Path, only: list[int] | None = None) -> list[dict]:
     """Scores of `best_linear` for the images of the file: above them no model of stated columns can come."""
     cases = read(path)
-    ratios = np.array([1.0, 0.43, 0.17, 0.08])
+    ratios = _TYPICAL_RATIOS
     return [
         {"voltage_kv": float(case.probe.voltage_kv)} | scores(case.image, best_linear(case, ratios), case.pixel_size_nm)
         for case in (cases if only is None else [cases[n] for n in only])
