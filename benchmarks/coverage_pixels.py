@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-FRAMES, SIZE_PX, DT = 40, 160, 2.25
+FRAMES, SIZE_PX, DT = 40, 256, 2.25
 
 
 def scene(dose: float):
-    """Simulation config of a small hopping movie at `dose` electrons per pixel."""
+    """Simulation config of a small, dilute hopping movie at `dose` electrons per pixel."""
     from stemdefects import config
 
     cfg = config.load_group("simulation", "demo_movie")
     cfg.view.size_px = [SIZE_PX, SIZE_PX]
     cfg.view.rotation_deg = [0.0, 360.0]
     cfg.detector.dose_e_per_px = [dose, dose]
-    cfg.defects.density = {"V_S": [0.035, 0.035], "V_S2": [0.004, 0.004], "Mo_W": [0.035, 0.035], "V_W": [0.004, 0.004]}
+    cfg.defects.density = {"V_S": [0.015, 0.015], "V_S2": [0.003, 0.003], "Mo_W": [0.025, 0.025], "V_W": [0.003, 0.003]}
     cfg.movie.n_frames, cfg.movie.frame_time_s = FRAMES, DT
     cfg.movie.hop_rate_per_s = 0.006
     return cfg

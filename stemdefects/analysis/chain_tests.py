@@ -17,8 +17,10 @@ def long_run(P: np.ndarray) -> np.ndarray:
 def chapman(observed, P, C, posterior, rng, lags=(1, 2, 4, 8)) -> list[dict]:
     """Chapman-Kolmogorov test on what is seen: how often two labels `lag` frames apart are the same.
 
-    If states switch without memory, the model fitted to single frames predicts it for every lag.
+    If states switch without memory, the model fitted to single frames predicts it for every lag. C: (S, O), or
+    (N, S, O) where the detector differs from trace to trace.
     """
+    C = np.broadcast_to(C if C.ndim == 3 else C[None], (len(observed), *C.shape[-2:]))
     path = markov.sample_paths(observed[None], P[None], C[None], posterior.start[:, -1], rng)[0]
     rows = []
     for lag in lags:
@@ -28,8 +30,9 @@ def chapman(observed, P, C, posterior, rng, lags=(1, 2, 4, 8)) -> list[dict]:
         ok = (a >= 0) & (b >= 0)
         if ok.sum() < 30:
             break
-        occupied = np.bincount(path[:, :-lag][ok], minlength=len(P)) / ok.sum()
-        predicted = float(np.einsum("i,ij,io,jo->", occupied, np.linalg.matrix_power(P, lag), C, C))
+        occupied = np.stack([(ok & (path[:, :-lag] == i)).sum(1) for i in range(len(P))], 1) / ok.sum()
+        later = np.einsum("ij,njo->nio", np.linalg.matrix_power(P, lag), C)
+        predicted = float((occupied * (C * later).sum(-1)).sum())
         same, total = ((a == b) & ok).sum(1).astype(float), ok.sum(1).astype(float)
         weights = bootstrap.weights(len(total), 300, rng)
         with np.errstate(invalid="ignore"):

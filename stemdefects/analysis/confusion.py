@@ -82,7 +82,7 @@ def of_chain(names: list[str], attribute: dict, material, centre: str) -> np.nda
     if all(name in kinds for name in names):
         index = [kinds[n] for n in names]
         return _rows(probability[np.ix_(index, index)])
-    patterns = [_pattern(name, centre) for name in names]
+    patterns = [pattern(name, centre) for name in names]
     if any(p is None for p in patterns) or centre not in kinds:
         return None
     vacancies = {kind for kind, _ in patterns if kind}
@@ -107,7 +107,7 @@ def of_chain(names: list[str], attribute: dict, material, centre: str) -> np.nda
     return _rows(table)
 
 
-def _pattern(name: str, centre: str, n_bonds: int = 3) -> tuple[str, tuple[bool, ...]] | None:
+def pattern(name: str, centre: str, n_bonds: int = 3) -> tuple[str, tuple[bool, ...]] | None:
     """Vacancy kind and which bonds lead to one, from a state's name; None for other names."""
     if name == centre:
         return "", (False,) * n_bonds

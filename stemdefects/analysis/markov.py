@@ -44,19 +44,27 @@ def longest_first(observed: np.ndarray) -> np.ndarray:
     return np.take_along_axis(observed, order[..., None], 1)[..., : int(lengths.max(initial=0))]
 
 
-def _emission(labels: np.ndarray, C: np.ndarray) -> np.ndarray:
-    """Likelihood of labels (B, n) in each state, (B, n, S); ones where nothing was seen (-1)."""
-    padded = np.concatenate([C.swapaxes(1, 2), np.ones((len(C), 1, C.shape[1]))], 1)
-    return padded[np.arange(len(C))[:, None], labels]
+def _table(C: np.ndarray) -> np.ndarray:
+    """Likelihood of each label in each state, (B, 1 or N, O + 1, S), ones at the end for what was not seen (-1)."""
+    C = C if C.ndim == 4 else C[:, None]
+    return np.concatenate([C.swapaxes(2, 3), np.ones((*C.shape[:2], 1, C.shape[2]))], 2)
+
+
+def _emission(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Likelihood of labels (B, n) in each state, (B, n, S)."""
+    B, n = labels.shape
+    trace = np.arange(n) if table.shape[1] > 1 else np.zeros(n, int)
+    return table[np.arange(B)[:, None], trace, labels]
 
 
 def _forward(observed, P, C, start, lengths, live):
     """Filtered state probabilities (L, B, N, S) and log likelihood of each trace (B, N)."""
-    alpha = np.zeros((len(live), *observed.shape[:2], C.shape[1]))
+    table = _table(C)
+    alpha = np.zeros((len(live), *observed.shape[:2], P.shape[1]))
     total = np.zeros(observed.shape[:2])
     for t, n in enumerate(live):
         predicted = np.broadcast_to(start[:, None], alpha[0].shape) if t == 0 else alpha[t - 1, :, :n] @ P
-        joint = predicted * _emission(observed[:, :n, t], C)
+        joint = predicted * _emission(observed[:, :n, t], table)
         norm = np.maximum(joint.sum(-1), 1e-300)
         total[:, :n] += np.where(lengths[:, :n] > t, np.log(norm), 0.0)
         alpha[t, :, :n] = joint / norm[..., None]
@@ -81,6 +89,7 @@ def expectation(observed, P, C, start):
     """
     lengths = _lengths(observed)
     live = _live(lengths)
+    table = _table(C)
     alpha, total = _forward(observed, P, C, start, lengths, live)
     transitions, labels, starts = np.zeros_like(P), np.zeros_like(C), np.zeros_like(start)
     beta = np.ones((*observed.shape[:2], C.shape[1]))
@@ -95,7 +104,7 @@ def expectation(observed, P, C, start):
         if t == 0:
             starts = gamma.sum(1)
             break
-        weighted = _emission(observed[:, :n, t], C) * beta[:, :n]
+        weighted = _emission(observed[:, :n, t], table) * beta[:, :n]
         before = alpha[t - 1, :, :n]
         norm = np.einsum("bni,bij,bnj->bn", before, P, weighted, optimize=True)
         share = np.where(now, before / np.maximum(norm, 1e-300)[..., None], 0.0)
@@ -151,20 +160,23 @@ def em(
     return P, confusion, start, total
 
 
-def _draw(weights: np.ndarray, rng) -> np.ndarray:
+def draw(weights: np.ndarray, rng) -> np.ndarray:
     """One category per leading index in proportion to `weights` (..., S)."""
     edges = np.cumsum(weights, -1)
     pick = rng.random(weights.shape[:-1]) * edges[..., -1]
     return np.minimum((edges < pick[..., None]).sum(-1), weights.shape[-1] - 1)
 
 
-def _dirichlet(counts: np.ndarray, rng) -> np.ndarray:
+def dirichlet(counts: np.ndarray, rng) -> np.ndarray:
     draw = rng.standard_gamma(np.maximum(counts, 1e-3))
     return draw / np.maximum(draw.sum(-1, keepdims=True), 1e-300)
 
 
 def sample_paths(observed, P, C, start, rng) -> np.ndarray:
-    """One path of hidden states per trace from its posterior, (B, N, L); -1 after a trace's end."""
+    """One path of hidden states per trace from its posterior, (B, N, L); -1 after a trace's end.
+
+    C: (B, S, O), or (B, N, S, O) where the detector differs from trace to trace.
+    """
     lengths = _lengths(observed)
     live = _live(lengths)
     alpha, _ = _forward(observed, P, C, start, lengths, live)
@@ -174,7 +186,7 @@ def sample_paths(observed, P, C, start, rng) -> np.ndarray:
     following = np.full(observed.shape[:2], MISSING)
     for t in range(len(live) - 1, -1, -1):
         n = live[t]
-        drawn = _draw(alpha[t, :, :n] * to[batch, following[:, :n]], rng)
+        drawn = draw(alpha[t, :, :n] * to[batch, following[:, :n]], rng)
         following[:, :n] = np.where(lengths[:, :n] > t, drawn, MISSING)
         path[:, :n, t] = following[:, :n]
     return path
@@ -230,13 +242,13 @@ def gibbs(
     sweeps = range(n_burn + n_samples)
     for sweep in progress(sweeps) if progress else sweeps:
         path = sample_paths(observed, P, confusion, start, rng)
-        P = _draw_rows(path_counts(path, size), prior, orbits, rng)
-        start = _dirichlet(path_counts_first(path, size) + 1.0 / size, rng)
+        P = draw_rows(path_counts(path, size), prior, orbits, rng)
+        start = dirichlet(path_counts_first(path, size) + 1.0 / size, rng)
         if C is None:
             ok = (path >= 0) & (observed >= 0)
             flat = (batch[ok] * size + path[ok]) * size + observed[ok]
             labels = np.bincount(flat, minlength=len(P) * size**2).reshape(P.shape)
-            confusion = _dirichlet(labels + believed, rng)
+            confusion = dirichlet(labels + believed, rng)
         if sweep >= n_burn:
             for store, value in zip(kept, (P, confusion, start), strict=True):
                 store[:, sweep - n_burn] = value
@@ -249,11 +261,11 @@ def path_counts_first(path: np.ndarray, size: int) -> np.ndarray:
     return np.stack([(first == s).sum(1) for s in range(size)], 1).astype(float)
 
 
-def _draw_rows(counts, prior, orbits, rng):
+def draw_rows(counts, prior, orbits, rng):
     """Rows of P from their Dirichlet posterior; with `orbits`, tied entries share one draw."""
     size = counts.shape[-1]
     if orbits is None:
-        return _dirichlet(counts + prior / size, rng)
+        return dirichlet(counts + prior / size, rng)
     P = np.empty_like(counts)
     groups: dict[tuple, list[int]] = {}
     for i in range(size):
@@ -262,7 +274,7 @@ def _draw_rows(counts, prior, orbits, rng):
         inside = orbits[rows]
         pooled = np.stack([(counts[:, rows] * (inside == k)).sum((1, 2)) for k in numbers], 1)
         share = np.array([(inside[0] == k).sum() for k in numbers])
-        draw = _dirichlet(pooled + prior * share / size, rng) / share
+        draw = dirichlet(pooled + prior * share / size, rng) / share
         for i in rows:
             for place, k in enumerate(numbers):
                 P[:, i, orbits[i] == k] = draw[:, place, None]

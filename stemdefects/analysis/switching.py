@@ -4,7 +4,7 @@ import numpy as np
 from scipy import stats
 from scipy.linalg import expm, logm
 
-from stemdefects.analysis import chain_tests, markov, transitions
+from stemdefects.analysis import bonds, chain_tests, markov, transitions
 from stemdefects.analysis.confusion import Confusions
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.states import Chain
@@ -21,13 +21,15 @@ def hidden(
 
     Args:
         chain: observed states.
-        confusion: (S, S) probability of each label given the state; None: estimated jointly.
+        confusion: (S, S) probability of each label given the state; None: estimated jointly, for a centre and its
+            vacancies as the recall of each place (`bonds`).
         dt: time of one frame, for rates.
 
     Returns:
-        `Transitions` with posterior medians; `extra` has the `posterior`, mean `confusion`, `rates` and their intervals
-        (S, S), `dwell` times (S, 3: value, low, high), `stationary` (S, 3), `net_flux` (z of the largest violation of
-        detailed balance), and `chapman` (list of lag, observed, predicted, z).
+        `Transitions` with posterior medians; `extra` has the `posterior`, mean `confusion`, `recalls` of `bonds` where
+        it was used, `rates` and their intervals (S, S), `dwell` times (S, 3: value, low, high), `stationary` (S, 3),
+        `net_flux` (z of the largest violation of detailed balance), and `chapman` (list of lag, observed, predicted,
+        z).
     """
     rng = np.random.default_rng(0) if rng is None else rng
     observed = chain.padded()
@@ -46,10 +48,17 @@ def hidden(
         if observed.max() == size - 1
         else None
     )
-    posterior = markov.gibbs(
-        batch, confusion, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng,
-        start_from=start[:3] if start is not None else _start(size, confusion), progress=progress,
-    )  # fmt: skip
+    bits = bonds.of_states(chain.names, cfg.centre) if confusion is None else None
+    recalls = None
+    if bits is not None:
+        posterior, recalls = bonds.gibbs(
+            batch, bits, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng, progress=progress
+        )
+    else:
+        posterior = markov.gibbs(
+            batch, confusion, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng,
+            start_from=start[:3] if start is not None else _start(size, confusion), progress=progress,
+        )  # fmt: skip
     P = posterior.P[0]
     value = np.median(P, 0)
     value /= value.sum(1, keepdims=True)
@@ -59,10 +68,14 @@ def hidden(
     best = markov.em(batch, confusion, cfg.prior, n_iter=60) if start is None else start
     extra["log_likelihood"] = float(best[3][0])
     extra |= _rates(P, dt)
-    extra["chapman"] = chain_tests.chapman(observed, value, C, posterior, rng)
+    detector = C if recalls is None else bonds.confusion(bits, recalls.places[0], recalls.false.mean())
+    extra["chapman"] = chain_tests.chapman(observed, value, detector, posterior, rng)
     extra["net_flux"] = chain_tests.net_flux(P)
     warning = []
-    if confusion is None:
+    if recalls is not None:
+        extra["recalls"] = recalls
+        warning.append(recalls.sentence())
+    elif confusion is None:
         warning.append(
             f"The detector's confusion was estimated with the rates (labels right in "
             f"{100 * extra['accuracy']:.0f}% of frames)."

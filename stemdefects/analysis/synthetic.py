@@ -106,3 +106,15 @@ def defect_rows(frame, yx_nm, pixel_size_nm: float, kind="V_S") -> np.ndarray:
     rows["score"] = rows["kind_prob"] = 1
     rows["kind"] = np.asarray(kind, "S24")
     return rows[np.argsort(rows["frame"], kind="stable")]
+
+
+def centres(rng, P: np.ndarray, n_traces: int = 20, n_frames: int = 40, recall: float = 0.6, spread: float = 0.0):
+    """Labels (n_traces, n_frames) of centres with no vacancy (0) or one on bond k (k + 1), seen by a detector that
+    misses vacancies: in each place with a recall of its own, `recall` on average with standard deviation `spread`."""
+    state = chains(rng, P, n_traces, n_frames, error=0.0)
+    places = np.full((n_traces, len(P) - 1), float(recall))
+    if spread > 0:
+        size = recall * (1 - recall) / spread**2 - 1
+        places = rng.beta(recall * size, (1 - recall) * size, places.shape)
+    seen = rng.random(state.shape) < np.take_along_axis(places, np.maximum(state - 1, 0), 1)
+    return np.where(seen, state, 0)

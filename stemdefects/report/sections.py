@@ -188,7 +188,7 @@ def _transitions(result) -> str:
         f"steps between "
         f"neighbouring frames in {chain.n_tracks} tracks. The hidden Markov model takes wrong labels and missed "
         f"frames into "
-        f"account: by its own account {100 * hmm.extra['accuracy']:.0f}% of labels are right. {_confusion(result)}"
+        f"account. {_labels_right(hmm)} {_confusion(result)}"
         f"The pooled counts "
         f"take labels "
         "at face value; the published formula is shown for comparison only.</p>"
@@ -208,6 +208,13 @@ def _transitions(result) -> str:
     return text + (
         f"<p>Largest net flux, {html.escape(hmm.names[flux['from']])} to {html.escape(hmm.names[flux['to']])}: "
         f"{abs(flux['z']):.1f} sigma, p = {flux['p']:.2f} for detailed balance (reported, not imposed).</p>"
+    )
+
+
+def _labels_right(hmm) -> str:
+    recalls = hmm.extra.get("recalls")
+    return (
+        recalls.sentence() if recalls else f"By its own account {100 * hmm.extra['accuracy']:.0f}% of labels are right."
     )
 
 
