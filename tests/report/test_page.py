@@ -1,5 +1,7 @@
 """The page and the files of an analysis, and the command line."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -80,26 +82,33 @@ def test_no_nan_in_an_estimate():
 
 
 def run_analyze(*arguments):
-    command_line = [sys.executable, "analyze.py", "logging=disabled", *arguments]
-    return subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    command_line = [sys.executable, "analyze.py", *arguments]
+    environment = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"}
+    return subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
 
 
-def test_command_line(tmp_path):
+def test_command_line_with_an_offline_wandb_run(tmp_path):
     rng = np.random.default_rng(1)
     frame, yx, _ = synthetic.movie_points(rng, 12, 15, 6.0)
     rows = synthetic.defect_rows(frame, yx, 0.03)
-    pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]}).to_csv(tmp_path / "t.csv")
+    table = pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]})
+    table.assign(kind=rng.choice(["V_S", "Mo_W"], len(rows))).to_csv(tmp_path / "t.csv")
     units = ("analysis.table.pixel_size_nm=0.03", "analysis.table.frame_time_s=2", "analysis/clustering=paper")
-    done = run_analyze(f"table={tmp_path / 't.csv'}", f"runs_dir={tmp_path / 'runs'}", *units)
+    done = run_analyze(f"table={tmp_path / 't.csv'}", f"runs_dir={tmp_path / 'runs'}", "logging=offline", *units)
     assert done.returncode == 0, done.stderr
-    assert "D of defect" in done.stdout and "report:" in done.stdout
+    assert "D of V_S" in done.stdout and "report:" in done.stdout and "wandb sync" in done.stdout
     run = next((tmp_path / "runs").iterdir())
     assert (run / "analysis" / "report.html").exists() and (run / "summary.json").exists()
     assert "features: raw" in (run / "config.yaml").read_text()
+    media = next((run / "wandb").glob("offline-run-*")) / "files" / "media"
+    for name in ("estimates", "tracks", "events"):
+        [logged] = (media / "table" / "analyze").glob(f"{name}_*.json")
+        assert len(json.loads(logged.read_text())["data"]) == len(pd.read_csv(run / "analysis" / f"{name}.csv"))
+    assert list((media / "images" / "analyze").glob("*.png"))
 
 
 def test_bad_input_is_one_line(tmp_path):
-    done = run_analyze(f"runs_dir={tmp_path}", "table=none.csv")
+    done = run_analyze(f"runs_dir={tmp_path}", "table=none.csv", "logging=disabled")
     assert done.returncode == 2 and "no such defect table" in done.stderr
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
 

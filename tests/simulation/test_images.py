@@ -31,6 +31,13 @@ def batch():
     return simulate, keys, jax.device_get(jax.jit(jax.vmap(simulate))(keys))
 
 
+def no_regions(cfg):
+    """Crystal and point defects alone; what is left out takes most of the compilation."""
+    for name in ("hole", "amorphous", "phase_1T", "twin"):
+        setattr(cfg.regions, f"{name}_probability", 0.0)
+    cfg.defects.line_probability = 0.0
+
+
 def _probe(**changes):
     values = dict(
         voltage_kv=80.0, semi_angle_mrad=30.0, C10_nm=1.0, C12_nm=1.0, phi12_rad=0.3, C21_nm=20.0, phi21_rad=1.0,
@@ -106,7 +113,7 @@ def test_the_mean_of_a_clean_image_is_the_cross_section_times_the_dose():
 def test_truth_positions_are_where_the_distorted_image_shows_the_columns(row_jitter_px):
     """Centroids of W columns at high dose, with every distortion of the scan."""
     cfg = copy.deepcopy(TRAIN)
-    cfg.regions.hole_probability = cfg.regions.amorphous_probability = cfg.regions.phase_1T_probability = 0.0
+    no_regions(cfg)
     cfg.detector.dose_e_per_px = [1e6, 1e6]
     cfg.scan.row_jitter_px = [row_jitter_px, row_jitter_px]
     cfg.scan.drift_px, cfg.scan.flyback_px, cfg.scan.slow_jitter_px = [4.0, 4.0], [1.5, 1.5], [0.8, 0.8]
@@ -214,8 +221,7 @@ def test_regions_hold_no_valid_columns_and_take_their_share(batch):
 
 def test_densities_and_orientations_are_the_ones_asked_for():
     cfg = copy.deepcopy(TRAIN)
-    cfg.regions.hole_probability = cfg.regions.amorphous_probability = cfg.regions.phase_1T_probability = 0.0
-    cfg.regions.twin_probability = cfg.defects.line_probability = 0.0
+    no_regions(cfg)
     asked = {"V_S": 0.05, "V_S2": 0.02, "V_W": 0.01, "Mo_W": 0.04}
     cfg.defects.density = {k.name: [asked.get(k.name, 0.0)] * 2 for k in WS2.kinds}
     cfg.defects.complexes = {"Mo_W+V_S": [0.3, 0.3], "Mo_W+2V_S": [0.1, 0.1]}
@@ -326,7 +332,7 @@ def test_detector_effects_have_the_variance_and_the_reach_they_say():
 
 def test_clips_show_one_crystal_and_their_truth_is_that_of_the_middle_frame():
     cfg = copy.deepcopy(TRAIN)
-    cfg.regions.hole_probability = cfg.regions.amorphous_probability = cfg.regions.phase_1T_probability = 0.0
+    no_regions(cfg)
     cfg.detector.dose_e_per_px = [1e6, 1e6]
     cfg.clip.drift_px, cfg.clip.hop_probability = [1.0, 1.0], [0.0, 0.0]
     key = jax.random.key(3)

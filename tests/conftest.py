@@ -1,0 +1,23 @@
+"""Compiled once per run of the suite: XLA's programs and Python's bytecode, for the tests and the processes they start.
+
+Without this most of the time goes into compiling the same again.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+
+FOLDER = tempfile.mkdtemp(prefix="stemdefects_tests_")
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(FOLDER, "xla"))
+# compiles twice as fast; tests that compare bits compare programs that were compiled alike
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
+if sys.dont_write_bytecode:  # nothing beside the sources, then, but not again in each process
+    del os.environ["PYTHONDONTWRITEBYTECODE"]
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = os.path.join(FOLDER, "bytecode")
+    sys.dont_write_bytecode = False
+
+
+def pytest_unconfigure():
+    shutil.rmtree(FOLDER, ignore_errors=True)
