@@ -5,7 +5,7 @@ Simulated movies start intact and end with holes. On each, F1 per frame and kind
     residual    the Fourier residual of each frame by itself, no network
     paper       a network trained on the reference work's plain recipe (labels=fourier_paper)
     fourier     a network trained on our labels (labels=fourier)
-    simulated   a network trained on simulation only (--model: which one; else one is trained)
+    simulated   a network trained on simulation only (--model: the one that ships, unless another is named)
     tuned       that network, fine-tuned on the movie (labels=fourier training.init=...)
 
     ideal       the ideal observer of a single intact frame (benchmarks/limit.py), at the movie's prevalences
@@ -13,18 +13,21 @@ Simulated movies start intact and end with holes. On each, F1 per frame and kind
 None of the first three knows kinds, so every method is scored alike: by its score that something is amiss at a place. A
 detection of another kind counts neither for nor against; each has its best threshold, chosen per dose and kind on the
 early frames and kept for the late ones. What lies within one lattice spacing of a hole or of the border is left out.
-Everything trained goes to `--folder` and is used again; every training is the command a user would type.
+Everything trained goes to `--folder` and is used again; every training is the command a user would type. The tables go
+into docs/labels.md with `--write`.
 """
 
 import argparse
 import dataclasses
 import json
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import script
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -40,35 +43,43 @@ LATE = 6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--doses", nargs="+", default=["typical", "high_dose"], help="simulation presets")
+    parser.add_argument("--doses", nargs="+", default=["low_dose", "typical", "high_dose"], help="simulation presets")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--folder", default="benchmark_results/labels", help="movies, runs and results")
-    parser.add_argument("--model", help="model folder of the simulation-trained network")
-    parser.add_argument("--steps", type=int, default=600, help="of each training")
-    parser.add_argument("--size-px", type=int, default=384, help="side of the movie's frames")
+    parser.add_argument("--model", default="ws2_mo", help="the simulation-trained network: name or model folder")
+    parser.add_argument("--steps", type=int, default=1000, help="of each training from scratch (training=quick)")
+    parser.add_argument("--tune-steps", type=int, default=300, help="of fine-tuning")
+    parser.add_argument("--size-px", type=int, default=512, help="side of the movie's frames")
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/labels.md")
     options = parser.parse_args()
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    results = {}
+    known = folder / "results.json"
+    results = json.loads(known.read_text()) if known.exists() else {}
     for dose in options.doses:
         movie = make_movie(folder, dose, options)
-        results[dose] = {}
+        results.setdefault(dose, {})
         for method in options.methods:
+            if method in results[dose]:
+                continue
             start = time.time()
             if method == "ideal":
                 results[dose][method] = ideal(movie, dose)
             else:
-                model = train(folder, dose, method, movie, options)
+                model, cpu_s = train(folder, dose, method, movie, options)
                 results[dose][method] = score(movie, detect(movie, method, model))
-            results[dose][method]["seconds"] = time.time() - start
+                results[dose][method]["train_cpu_s"] = cpu_s
             print(f"{dose}, {method}: done in {time.time() - start:.0f} s", flush=True)
-            (folder / "results.json").write_text(json.dumps(results, indent=2, default=float))
+            known.write_text(json.dumps(results, indent=2, default=float))
             print(table(results), flush=True)
-    (folder / "results.md").write_text(table(results) + "\n")
+    text = "\n\n".join((table(results), bars(results), effort(results)))
+    (folder / "results.md").write_text(text + "\n")
     picture(results, folder / "labels.png")
-    print(f"written: {folder / 'results.md'}, {folder / 'labels.png'}")
+    if options.write:
+        script.fill(ROOT / "docs" / "labels.md", "<!-- measured -->", "<!-- end measured -->", text)
+    print(f"{text}\nwritten: {folder / 'results.md'}, {folder / 'labels.png'}")
 
 
 def make_movie(folder: Path, dose: str, options: argparse.Namespace) -> Path:
@@ -91,33 +102,38 @@ def make_movie(folder: Path, dose: str, options: argparse.Namespace) -> Path:
     return files.write_movie(path, material.load("ws2_mo"), cfg, options.seed)
 
 
-def train(folder: Path, dose: str, method: str, movie: Path, options: argparse.Namespace) -> Path | None:
-    """The model folder of `method`, trained when it is not there yet."""
+def train(folder: Path, dose: str, method: str, movie: Path, options: argparse.Namespace) -> tuple[Path | None, float]:
+    """(model folder of `method`, trained when it is not there yet; CPU seconds of the training, NaN without one)."""
     if method == "residual":
-        return None
-    if method == "simulated" and options.model:
-        return Path(options.model)
-    runs = folder / "runs" / (method if method == "simulated" else f"{dose}_{method}")
+        return None, float("nan")
+    if method == "simulated":
+        from stemdefects.models import shipped
+
+        return shipped.locate(options.model), float("nan")
+    runs = folder / "runs" / f"{dose}_{method}"
+    spent = runs / "cpu_s.txt"
     done = sorted(runs.glob("*/model/model.json")) if runs.exists() else []
     if done:
-        return done[-1].parent
+        return done[-1].parent, float(spent.read_text()) if spent.exists() else float("nan")
+    steps = options.tune_steps if method == "tuned" else options.steps
     command = [
-        sys.executable, str(ROOT / "train.py"), "training=quick", f"training.steps={options.steps}",
-        "training.size_px=128", f"training.validation.every={max(options.steps // 2, 1)}",
-        f"runs_dir={runs}", "logging=disabled",
+        sys.executable, str(ROOT / "train.py"), f"labels={'fourier_paper' if method == 'paper' else 'fourier'}",
+        f"input={movie}", f"training.steps={steps}", f"runs_dir={runs}", "logging=disabled",
     ]  # fmt: skip
-    if method in ("paper", "fourier", "tuned"):
-        command += [f"labels={'fourier_paper' if method == 'paper' else 'fourier'}", f"input={movie}"]
     if method == "tuned":
-        command += [f"training.init={train(folder, dose, 'simulated', movie, options)}", "training.learning_rate=5e-4"]
+        command += [f"training.init={options.model}", "training.learning_rate=5e-4"]
     print(" ".join(["python", "train.py", *command[2:]]), flush=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, cwd=ROOT)
-    return sorted(runs.glob("*/model/model.json"))[-1].parent
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    spent.write_text(f"{cpu_s:.1f}")
+    return sorted(runs.glob("*/model/model.json"))[-1].parent, cpu_s
 
 
 def scored_frames(n: int) -> np.ndarray:
     """Early and late frames, in order."""
-    return np.r_[np.arange(0, LABELLED, 2), np.arange(n - LATE, n, 2)]
+    return np.r_[np.arange(LABELLED), np.arange(n - LATE, n)]
 
 
 def detect(path: Path, method: str, model_folder: Path | None) -> dict[int, np.ndarray]:
@@ -139,7 +155,7 @@ def detect(path: Path, method: str, model_folder: Path | None) -> dict[int, np.n
 
     frames = np.stack([movie.frame(int(i)) for i in wanted])
     sampling = calibrate(frames[:4], model.material.lattice_nm, movie.pixel_size_nm, source=path.name).sampling_nm
-    engine = Engine(model, movie.shape[1:], sampling, presence=0.1 if model.material.sites[0].floating else 0.5)
+    engine = Engine(model, movie.shape[1:], sampling, presence=0.04 if model.material.sites[0].floating else 0.5)
     found = {}
     for i, output in zip(wanted, engine(frames[:, None]), strict=True):
         columns = output.columns
@@ -279,6 +295,44 @@ def table(results: dict) -> str:
             f"| {dose} | (defects) | " + " | ".join(f"{some[k]['n_early']} / {some[k]['n_late']}" for k in KINDS) + " |"
         )
     return "\n".join(lines)
+
+
+BARS = (("typical", "Mo_W"), ("typical", "V_W"), ("high_dose", "V_S2"))
+
+
+def bars(results: dict) -> str:
+    """Markdown: errors (1 - F1) on the intact first frames beside the paper's recipe, and what is kept of F1 later."""
+    lines = [
+        "| dose, kind | error, fourier_paper | error, fourier | share | ideal observer's error |",
+        "|---" * 5 + "|",
+    ]
+    for dose, kind in BARS:
+        methods = results.get(dose, {})
+        if {"paper", "fourier", "ideal"} <= set(methods):
+            paper, ours, ideal_ = (1 - methods[m][kind]["early"] for m in ("paper", "fourier", "ideal"))
+            share = f"{ours / paper:.2f}" if paper > 0 else "-"
+            lines.append(f"| {dose}, {kind} | {paper:.3f} | {ours:.3f} | {share} | {ideal_:.3f} |")
+    lines += ["", "| late F1 / early F1 | " + " | ".join(KINDS[:3]) + " |", "|---" * 4 + "|"]
+    for dose, methods in results.items():
+        for method in ("residual", "paper", "fourier"):
+            if method in methods:
+                cells = []
+                for kind in KINDS[:3]:
+                    first, last = methods[method][kind]["early"], methods[method][kind]["late"]
+                    cells.append(f"{last / first:.2f}" if first > 0.3 else "-")
+                lines.append(f"| {dose}, {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def effort(results: dict) -> str:
+    """One line: CPU seconds from the command to the finished model."""
+    parts = []
+    for dose, methods in results.items():
+        for method in ("paper", "fourier", "tuned"):
+            seconds = methods.get(method, {}).get("train_cpu_s", float("nan"))
+            if np.isfinite(seconds):
+                parts.append(f"{dose} {method} {seconds:.0f}")
+    return "CPU seconds from the movie to the finished model (two cores have 600 in 5 minutes): " + ", ".join(parts)
 
 
 def picture(results: dict, path: Path) -> None:

@@ -249,7 +249,8 @@ class FourierConfig:
     held_out: float = 0.25  # of the frame's width, for validation
     augment: bool = True  # false: crops, quarter turns and flips only
     zoom: float = 0.08  # largest relative change of size
-    remade: float = 0.5  # share of images made anew from the noise-free estimate, with planted copies of defects
+    remade: float = 0.5  # share of images made anew, of noise-free scenes with fresh noise
+    scenes: int = 12  # with the found defects planted at other places
     broken: float = 0.5  # share of images with holes or amorphous patches
     mix: float = 0.5  # share of simulated batches where training starts from a model (training.init)
     low_pass: float = 0.7  # paper: radius of the disk, of the shortest reciprocal vector

@@ -31,10 +31,11 @@ class MovieLabels:
 
     frames: (N, H, W) float32; indices: their numbers in the movie; lattice: of the frames; shift_px: (N, 2) content of
     each frame against the first; defects: those labelled, places in the first frame; yx: (N, L, 2) their places in each
-    frame; sure: (N, L) bool; regions: (N, H, W) int8: 0 crystal, 1 hole, 2 amorphous, -1 nothing is said; clean:
-    (H, W) periodic part of the first frame without what the scan did; excess: (H, W) what the defects add to it; cell:
-    (2, H, W) centre (y, x) of the unit cell each pixel belongs to; sigma_px: width of a column; level: threshold in
-    noise units; gain, read_variance: of the noise; steps: maps for pictures; warnings: lines for people.
+    frame; sure: (N, L) bool; unsure_yx: (U, 2) places in the first frame that may hold one; regions: (N, H, W) int8:
+    0 crystal, 1 hole, 2 amorphous, -1 nothing is said; clean: (H, W) periodic part of the first frame without what the
+    scan did; excess: (H, W) what the defects add to it; cell: (2, H, W) centre (y, x) of the unit cell each pixel
+    belongs to; sigma_px: width of a column; level: threshold in noise units; gain, read_variance: of the noise; steps:
+    maps for pictures and scenes; warnings: lines for people.
     """
 
     frames: np.ndarray
@@ -44,6 +45,7 @@ class MovieLabels:
     defects: Extrema
     yx: np.ndarray
     sure: np.ndarray
+    unsure_yx: np.ndarray
     regions: np.ndarray
     clean: np.ndarray
     excess: np.ndarray
@@ -126,6 +128,8 @@ def label(
         )
     level = fourier_defects.threshold(cfg.false_alarms, float(frames[0].size), together.roughness)
     found = fourier_defects.extrema(together.z, max(level - cfg.unsure, 1.5), DISC * spacing)
+    at = np.clip(np.rint(found.yx).astype(int), 0, np.array(regions.shape) - 1)
+    level = fourier_defects.tail_threshold(found, crystal[tuple(at.T)], level, cfg.false_alarms)
     if cfg.recipe == "paper":
         defects, unsure = _paper(frames[0], lattice, cfg), found.take(np.zeros(0, int))
         regions = np.zeros_like(regions)
@@ -157,13 +161,18 @@ def label(
         per_frame[t] = moved.astype(np.int8)
         if cfg.recipe == "local":
             stray = fourier_certainty.only_here(z_frames[t], yx[t], levels[t], spacing)
-            fourier_certainty.cover(
-                per_frame[t], np.concatenate([unsure_yx[t], yx[t][~sure[t]], stray]), DISC * spacing, UNKNOWN
-            )
+            # columns that have moved towards a defect must not blot out the defect itself
+            blurred = np.concatenate([unsure_yx[t], yx[t][~sure[t]], stray])
+            fourier_certainty.cover(per_frame[t], blurred, DISC * spacing, UNKNOWN, keep=yx[t][sure[t]])
     first = parts[0]
     smooth = ndimage.gaussian_filter(mean, 0.6 * sigma)
     steps = {"frame": frames[0], "periodic": first.periodic, "z": together.z, "order": order, "residual": mean}
     steps["lattice"] = clean_part(first) - first.background
+    steps["regions"] = regions
+    # structure that stays from frame to frame and is no defect: columns out of place, weak defects
+    real = max(0.0, 1 - together.excess**-2)
+    odd = np.concatenate([defects.yx, unsure.yx])
+    steps["rest"] = real * smooth * (1 - _bumps(frames[0].shape, odd, 0.3 * spacing, DISC * spacing))
     if cfg.recipe == "paper":
         steps["z"] = fourier_paper.low_pass(frames[0], lattice, cfg.low_pass)
     return MovieLabels(
@@ -174,6 +183,7 @@ def label(
         defects=defects,
         yx=yx,
         sure=sure,
+        unsure_yx=unsure.yx,
         regions=per_frame,
         clean=clean_part(first),
         excess=smooth * _bumps(frames[0].shape, defects.yx, 0.3 * spacing, DISC * spacing),

@@ -13,6 +13,7 @@ from stemdefects.labels.fourier_defects import Extrema
 UNKNOWN, LATTICE, HOLE, AMORPHOUS = -1, 0, 1, 2  # regions
 DISC = 0.42  # radius of what one defect covers, in lattice spacings
 SHADOW = 0.45  # an extremum of the other sign this much weaker than its neighbour is that neighbour's ringing
+DISPLACED = 0.3  # one of either sign so much weaker may be columns that have moved towards the defect
 BORDER = 0.25  # of a lattice spacing
 CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
 CROWD = 4
@@ -28,6 +29,7 @@ def sorted_out(found: Extrema, level: float, regions: np.ndarray, spacing: float
     distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
     other = np.sign(found.z)[:, None] != np.sign(found.z)[None]
     sure &= ~((distance < 1.3 * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
+    sure &= ~((distance < 0.9 * spacing) & (size[:, None] < DISPLACED * size[None])).any(1)
     return found.take(sure), found.take(~sure)
 
 
@@ -69,13 +71,16 @@ def only_here(z: np.ndarray, yx: np.ndarray, level: float, spacing: float) -> np
     return found.yx[distance > DISC * spacing]
 
 
-def cover(regions: np.ndarray, yx: np.ndarray, radius: float, value: int) -> None:
-    """Write `value` into the discs of `radius` px around `yx` (n, 2), in place."""
+def cover(regions: np.ndarray, yx: np.ndarray, radius: float, value: int, keep: np.ndarray | None = None) -> None:
+    """Write `value` into the discs of `radius` px around `yx` (n, 2), in place; not where `keep` (m, 2) is nearer."""
     reach = int(np.ceil(radius))
     grid = np.arange(-reach, reach + 1)
     offsets = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
+    kept = cKDTree(keep) if keep is not None and len(keep) else None
     for centre in yx:
         places = np.rint(centre).astype(int) + offsets
-        near = np.linalg.norm(places - centre, axis=1) <= radius
-        inside = ((places >= 0) & (places < np.array(regions.shape))).all(1)
-        regions[tuple(places[near & inside].T)] = value
+        distance = np.linalg.norm(places - centre, axis=1)
+        use = (distance <= radius) & ((places >= 0) & (places < np.array(regions.shape))).all(1)
+        if kept is not None:
+            use &= kept.query(places)[0] >= distance
+        regions[tuple(places[use].T)] = value

@@ -19,6 +19,9 @@ from stemdefects.labels.fourier_residual import Residual
 PHASE_BINS = 6  # per lattice vector, for the noise in the unit cell
 MAD = 1.4826
 DARK, BRIGHT = 0, 1
+TAIL = (3.0, 4.0)  # where the number of extrema tells how long the noise's tail is
+CLEARLY_REAL = 6.0
+ENOUGH_TAIL = 5
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,30 @@ def threshold(false_alarms: float, area_px: float, roughness: float) -> float:
     if expected_maxima(2.0, area_px, roughness) <= false_alarms:
         return 2.0
     return float(optimize.brentq(lambda u: expected_maxima(u, area_px, roughness) - false_alarms, 2.0, 40.0))
+
+
+def tail_threshold(found: Extrema, inside: np.ndarray, level: float, false_alarms: float) -> float:
+    """`level` raised to where the extrema themselves say that `false_alarms` of them are false.
+
+    Columns out of place and other structure that stays from frame to frame have longer tails than noise. The tail is a
+    Gaussian's, of a width and a number fitted to the extrema beyond `TAIL` of the sign that has fewer of them (defects
+    are mostly of one sign); those beyond `CLEARLY_REAL` do not count. inside: (n,) bool, extrema that do.
+    """
+    low, high = TAIL
+    size = np.abs(found.z)
+    counts = []
+    for sign in (-1, 1):
+        this = inside & (np.sign(found.z) == sign) & (size < CLEARLY_REAL)
+        counts.append((int((this & (size > low)).sum()), int((this & (size > high)).sum())))
+    n_low, n_high = min(counts)
+    if n_high < ENOUGH_TAIL:  # too few to tell
+        return level
+    width2 = 0.5 * (high**2 - low**2) / max(np.log(n_low / n_high * high / low), 0.5)
+    raised = high
+    for _ in range(20):  # n_high u / high exp(-(u^2 - high^2) / 2 width^2) = false_alarms
+        excess = np.log(max(n_high * raised / high / false_alarms, 1.0))
+        raised = np.sqrt(high**2 + 2 * width2 * excess)
+    return max(level, min(float(raised), CLEARLY_REAL))
 
 
 def extrema(z: np.ndarray, lowest: float, radius_px: float) -> Extrema:

@@ -1,9 +1,8 @@
 """Endless training images from a few labelled frames of a movie: `key -> (image, Truth)`, as the simulator gives.
 
-Some images are pieces of the frames themselves; the others are made anew from the noise-free estimate, with copies of
-the found defects planted elsewhere and fresh noise as the frames have it, so that no noise can be learned by heart.
-Both are turned, mirrored, zoomed, dimmed and broken: holes and amorphous patches are cut into them cell by cell, since
-later frames of the movie will have them.
+Some images are pieces of the frames themselves; the others are pieces of noise-free scenes (`fourier_scenes`) with
+fresh noise as the frames have it, so that no noise can be learned by heart. Both are turned, mirrored, zoomed, dimmed
+and broken: holes and amorphous patches are cut into them cell by cell, since later frames of the movie will have them.
 """
 
 from collections.abc import Callable
@@ -14,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemdefects.labels import fourier_augment as change
-from stemdefects.labels.fourier import AMORPHOUS, DISC, HOLE, LATTICE, UNKNOWN, MovieLabels
+from stemdefects.labels import fourier_scenes
+from stemdefects.labels.fourier import AMORPHOUS, HOLE, LATTICE, UNKNOWN, MovieLabels
 from stemdefects.schema import FourierConfig
 from stemdefects.simulation.images import Truth
 
 LEAST_DOSE = 0.4  # of an image relative to the movie's
 EXACT = 0.5  # share of images turned by quarter turns only, which leaves their noise as it is
-STEP_CELLS = 8.0  # how far copies of defects are planted
+SEED = 11  # of the scenes
 BLOTCHES = 0.1  # largest rms of added background, relative to the signal
 
 
@@ -33,10 +33,53 @@ class Columns(NamedTuple):
     sure: np.ndarray
 
 
+class Pictures(NamedTuple):
+    """Q pictures that pieces are cut from, (Q, H, W), their regions, and their points: (Q, L, 2) and (Q, L)."""
+
+    image: np.ndarray
+    region: np.ndarray
+    yx: np.ndarray
+    site: np.ndarray
+    state: np.ndarray
+    sure: np.ndarray
+
+
 def defect_columns(labels: MovieLabels, first_state: int = 1) -> Columns:
     """The labelled defects as columns of one site; state `first_state` is dark, the next one bright."""
     state = labels.defects.state + first_state
     return Columns(labels.yx, np.zeros(len(state), np.int32), state.astype(np.int32), labels.sure)
+
+
+def pictures(labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scenes: int, plant: bool) -> Pictures:
+    """The frames with their labels, and after them the noise-free ones: scenes, or (not `plant`) the labelled estimate.
+
+    allowed: (N, H, W) bool, where labels may be used; elsewhere nothing is said.
+    """
+    known = np.where(allowed, labels.regions, UNKNOWN)
+    site, state = (np.broadcast_to(a, columns.sure.shape) for a in (columns.site, columns.state))
+    of_frames = Pictures(labels.frames, known, columns.yx, site, state, columns.sure)
+    if n_scenes == 0:
+        return of_frames
+    if not plant:
+        first = int(np.flatnonzero(allowed.any((1, 2)))[0])
+        made = Pictures((labels.clean + labels.excess)[None], *(a[first : first + 1] for a in of_frames[1:]))
+    else:
+        everywhere = allowed.any(0)
+        scenes = fourier_scenes.make(labels, everywhere, n_scenes, SEED)
+        region = np.where(everywhere, labels.steps["regions"], UNKNOWN)
+        first = int(columns.state[0] - labels.defects.state[0])  # what stands for dark
+        made = Pictures(
+            scenes.pictures, np.repeat(region[None], n_scenes, 0), scenes.yx, np.zeros_like(scenes.state),
+            scenes.state + first, scenes.there,
+        )  # fmt: skip
+    length = max(of_frames.sure.shape[1], made.sure.shape[1])
+
+    def joined(a, b):
+        if a.ndim > 1 and a.shape[1] != b.shape[1]:
+            a, b = (np.pad(v, [(0, 0), (0, length - v.shape[1])] + [(0, 0)] * (v.ndim - 2)) for v in (a, b))
+        return np.concatenate([a, b])
+
+    return Pictures(*(joined(a, b) for a, b in zip(of_frames, made, strict=True)))
 
 
 def make_sampler(
@@ -54,15 +97,11 @@ def make_sampler(
 
     pixel_size_nm: of the labelled frames; allowed: (N, H, W) bool, where labels may be used (what lies outside is shown
     but says nothing); augment: False gives pieces of the frames, turned by quarter turns and mirrored, nothing else;
-    plant: add copies of the defects to images made anew (for defects that are points of their own, not states of
-    columns). The region of pixels about which nothing is said is -1.
+    plant: images made anew are of scenes (`fourier_scenes`), for defects that are points of their own; else they show
+    the labelled defects where they are, for states of columns. The region of pixels about which nothing is said is -1.
     """
     usable = np.flatnonzero(allowed.any((1, 2)))
-    known = np.where(allowed, labels.regions, UNKNOWN).astype(np.int32)
-    everywhere = allowed.any(0)
-    low, high = _centre_range(everywhere, size_px)
-    place0 = np.clip(np.rint(columns.yx[0]).astype(int), 0, np.array(everywhere.shape) - 1)
-    may_plant = everywhere[tuple(place0.T)]
+    low, high = _centre_range(allowed.any(0), size_px)
     spacing = labels.lattice.spacing_px
     floor = 0.1 * float(np.median(np.maximum(labels.gain * labels.clean + labels.read_variance, 1e-30)))
     vacuum = _vacuum(labels)
@@ -70,8 +109,12 @@ def make_sampler(
     first_ring = float(np.linalg.norm(labels.lattice.peaks @ labels.lattice.reciprocal, axis=1).min())
     shape = (size_px, size_px)
     grid = np.stack(np.meshgrid(*[np.arange(size_px) - (size_px - 1) / 2] * 2, indexing="ij"), -1).astype(np.float32)
-    n, n_frames = len(columns.site), len(labels.frames)
-    pictures = np.concatenate([labels.frames, (labels.clean + labels.excess)[None]]).astype(np.float32)
+    n_frames = len(labels.frames)
+    remake = augment and cfg.remade > 0
+    source = pictures(labels, columns, allowed, cfg.scenes if remake else 0, plant)
+    n_pictures, n_points = len(source.image), source.sure.shape[1]
+    kinds = (np.float32, np.int32, np.float32, np.int32, np.int32, bool)
+    source = Pictures(*(np.asarray(a, kind) for a, kind in zip(source, kinds, strict=True)))
 
     def variance(image):
         return jnp.maximum(labels.gain * image + labels.read_variance, floor)
@@ -86,29 +129,15 @@ def make_sampler(
         place = grid @ matrix.T * zoom + centre  # of each pixel, in the frame
         place = jnp.where(exact, jnp.round(place), place)
 
-        remade = jax.random.bernoulli(next(keys), cfg.remade if augment else 0.0)
-        step = jnp.round(jax.random.uniform(next(keys), (2,), minval=-STEP_CELLS, maxval=STEP_CELLS))
-        planted = (jnp.abs(step).sum() > 0) & remade & plant
-        step = step @ jnp.asarray(labels.lattice.vectors_px, jnp.float32)
+        remade = jax.random.bernoulli(next(keys), cfg.remade if remake else 0.0)
+        scene = jax.random.randint(next(keys), (), min(n_frames, n_pictures - 1), n_pictures)
+        number = jnp.where(remade, scene, frame)
         jitter = labels.row_jitter_px * jax.random.normal(next(keys), (size_px, 1))
         jitter = jnp.stack([jnp.zeros(shape), jnp.broadcast_to(jitter, shape)], -1)
-        place_seen = place + jnp.where(remade, jitter, 0.0)
-        image, kept = change.linear(jnp.asarray(pictures)[jnp.where(remade, n_frames, frame)], place_seen)
+        image, kept = change.linear(jnp.asarray(source.image)[number], place + jnp.where(remade, jitter, 0.0))
         kept = jnp.where(remade, 0.0, kept)
-        if plant and augment:
-            copies = change.linear(jnp.asarray(labels.excess * everywhere), place_seen - step)[0]
-            image = image + jnp.where(planted, copies, 0.0)
-        source = jnp.where(remade, usable[0], frame)
-        region = change.nearest(jnp.asarray(known)[source], place, UNKNOWN)
-
-        there, sure = jnp.asarray(columns.yx, jnp.float32)[source], jnp.asarray(columns.sure)[source]
-        points, valid = jnp.concatenate([there, there + step]), jnp.concatenate([sure, sure & planted & may_plant])
-        if plant:
-            free = change.apart(there + step, there, 0.8 * spacing)
-            valid = valid & jnp.concatenate([jnp.ones(n, bool), free])
-        local = (points - centre) @ matrix / zoom + (size_px - 1) / 2
-        shown = jnp.concatenate([jnp.zeros(n, bool), planted & may_plant])  # a copy that may not be labelled blinds
-        region = jnp.where(change.discs(local, shown & ~valid, shape, DISC * spacing), UNKNOWN, region)
+        region = change.nearest(jnp.asarray(source.region)[number], place, UNKNOWN)
+        local = (jnp.asarray(source.yx)[number] - centre) @ matrix / zoom + (size_px - 1) / 2
 
         if augment:
             image = _uneven(next(keys), image, vacuum, spacing)
@@ -126,16 +155,16 @@ def make_sampler(
         image = image + jnp.sqrt(fresh) * jax.random.normal(next(keys), shape)
 
         inside = ((local > -0.5) & (local < size_px - 0.5)).all(-1)
-        valid = valid & inside & (change.nearest(region, local, UNKNOWN) == LATTICE)
+        valid = jnp.asarray(source.sure)[number] & inside & (change.nearest(region, local, UNKNOWN) == LATTICE)
         return image, Truth(
             y_px=local[:, 0],
             x_px=local[:, 1],
-            site=jnp.tile(jnp.asarray(columns.site, jnp.int32), 2),
-            state=jnp.tile(jnp.asarray(columns.state, jnp.int32), 2),
+            site=jnp.asarray(source.site)[number],
+            state=jnp.asarray(source.state)[number],
             valid=valid,
-            complex=jnp.full(2 * n, -1, jnp.int32),
-            complex_kind=jnp.full(2 * n, -1, jnp.int32),
-            orientation=jnp.full(2 * n, -1, jnp.int8),
+            complex=jnp.full(n_points, -1, jnp.int32),
+            complex_kind=jnp.full(n_points, -1, jnp.int32),
+            orientation=jnp.full(n_points, -1, jnp.int8),
             regions=region,
             pixel_size_nm=jnp.float32(pixel_size_nm) * zoom,
             angle_rad=jnp.float32(0.0),

@@ -9,9 +9,6 @@ import dataclasses
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from stemdefects.crystal import bragg
 from stemdefects.crystal.material import Material
@@ -19,6 +16,7 @@ from stemdefects.errors import UserError
 from stemdefects.labels import fourier_certainty
 from stemdefects.labels.fourier import DISC, LATTICE, UNKNOWN, MovieLabels
 from stemdefects.labels.fourier_sampler import Columns
+from stemdefects.labels.fourier_scenes import cell_origins
 from stemdefects.labels.prevalence import state_prior
 from stemdefects.schema import LabelsConfig
 
@@ -129,27 +127,6 @@ def _off(labels: MovieLabels) -> np.ndarray:
     height, width = labels.frames.shape[1:]
     place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), -1)
     return place - np.moveaxis(labels.cell, 0, -1)
-
-
-def cell_origins(labels: MovieLabels) -> np.ndarray:
-    """(n, 2) places of the brightest column of each cell in the first frame, wherever the scan has put it."""
-    off = _off(labels)
-    near = np.linalg.norm(off, axis=-1) < 0.75
-    centre = np.moveaxis(labels.cell, 0, -1)[near]
-    spacing = labels.lattice.spacing_px
-    pairs = cKDTree(centre).query_pairs(0.3 * spacing, output_type="ndarray").reshape(-1, 2)
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(centre), len(centre)))
-    n, group = connected_components(graph, directed=False)
-    count = np.bincount(group, minlength=n)
-    origins = np.stack([np.bincount(group, c, n) / count for c in centre.T], 1)
-    # cells at the border may have their brightest column outside and others inside
-    for step in (*labels.lattice.vectors_px, *-labels.lattice.vectors_px):
-        more = origins + step
-        distance, _ = cKDTree(origins).query(more)
-        height, width = labels.frames.shape[1:]
-        edge = ((more > -1.2 * spacing) & (more < np.array([height, width]) + 1.2 * spacing)).all(1)
-        origins = np.concatenate([origins, more[(distance > 0.6 * spacing) & edge]])
-    return origins
 
 
 def _amplitudes(labels: MovieLabels, yx: np.ndarray, amplitude: float) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,8 @@ from stemdefects.training import start
 HELD_OUT = "held_out"
 NOMINAL_NM = 0.3  # lattice constant where nothing says how long a pixel is
 PLAUSIBLE_NM = (0.15, 1.5)  # lattice constants
+# of the movie over the model's: within it a new network takes the movie's own sampling, as resampling blurs the noise
+OWN_SAMPLING = (0.7, 1.4)
 SIZE_STEP = 32  # px, sides of training images that every model takes
 ENOUGH = 5  # defects in the held-out part, else whole frames are held out
 
@@ -110,6 +112,8 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     validation = dataclasses.replace(cfg.training.validation)
     if known is None:
         cfg.material = measured_material(cell_nm)
+        if cfg.training.init is None:
+            cfg.model = dataclasses.replace(cfg.model, pixel_size_nm=source.pixel_size_nm)
         counts = np.bincount(source.columns.state, minlength=3)[1:] + 1.0
         share = counts / counts.sum() * 0.999
         cfg.labels = dataclasses.replace(cfg.labels, prior={"dark": float(share[0]), "bright": float(share[1])})
@@ -133,7 +137,8 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
     lattice = find_lattice(frames, where)
     pixel_nm, notes = _pixel_size(movie, settings, lattice, known, where)
     scale = pixel_nm / cfg.model.pixel_size_nm
-    if abs(scale - 1) > 0.08:  # as in inference: nearer samplings are left as they are
+    own = cfg.training.init is None and OWN_SAMPLING[0] < scale < OWN_SAMPLING[1]
+    if not own and abs(scale - 1) > 0.08:  # as in inference: nearer samplings are left as they are
         shape = resample.resampled_shape(frames.shape[1:], scale)
         rows, columns = (resample.weights(n, scale, m) for n, m in zip(frames.shape[1:], shape, strict=True))
         frames = np.einsum("bHW,hH,wW->bhw", frames, rows, columns, optimize=True)

@@ -11,7 +11,7 @@ import numpy as np
 from stemdefects import devices
 from stemdefects.errors import UserError
 from stemdefects.models import artifact, emissions, states
-from stemdefects.training import card, pictures, processes, task, validation
+from stemdefects.training import card, pictures, processes, start, task, validation
 
 
 def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
@@ -25,7 +25,7 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
     result = validator.run(jax.device_get(current.ema))
     calibration = calibration_of(the_task, np.asarray(current.state_counts), result)
     figures = validation.figures(result, the_task, calibration)
-    score = validation.score(figures, list(cfg.labels.prior))
+    score = validation.score(figures, _chosen_by(cfg, the_task))
     row = {f"val/{name}": value for name, value in validation.flat(figures).items()}
     tracker.log(row | {"val/score": score, "val/temperature": calibration.temperature}, step=done)
     if cfg.training.validation.pictures > 0 and processes.primary():
@@ -36,6 +36,34 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
         except OSError as error:  # a full disk must not end the training
             print(f"\nwarning: {path.name} could not be written ({error.strerror})", file=sys.stderr)
     return score
+
+
+def _chosen_by(cfg, the_task: task.Task) -> list[str]:
+    """Kinds whose F1 decides which weights are best. Labels of a movie's own defects differ by sign only, and of one
+    sign there may be next to none: there it is the F1 of all of them together."""
+    return ["defect"] if the_task.material.sites[0].floating else list(cfg.labels.prior)
+
+
+def _parent_if_better(cfg, the_task, validator, params, validated, calibration):
+    """(weights, validation result, calibration, whether the parent's) of the trained network, or of the one that a
+    movie was to improve (`training.init`) where that one is at least as good on the validation images."""
+    if cfg.labels.source != "movie" or cfg.training.init is None:
+        return params, validated, calibration, False
+    try:
+        parent = start.parent(cfg)
+    except UserError as error:
+        print(f"warning: cannot compare with the network this one comes from: {error}", file=sys.stderr)
+        return params, validated, calibration, False
+    result = validator.run(parent.params)
+    # both with thresholds of their own for these images
+    fitted = validation.calibrate(result, the_task, parent.calibration.log_prior_shift)
+    before = validation.score(validation.figures(result, the_task, fitted), _chosen_by(cfg, the_task))
+    after = validation.score(validation.figures(validated, the_task, calibration), _chosen_by(cfg, the_task))
+    print(f"\nscore on validation images: {after:.3f}, before the adaptation: {before:.3f}", flush=True)
+    if before < after:
+        return params, validated, calibration, False
+    print(f"the adaptation did not help: keeping the weights of {cfg.training.init}", flush=True)
+    return jax.device_get(parent.params), result, parent.calibration, True
 
 
 def _emissions(the_task: task.Task, matched: list) -> list[dict[str, Any]]:
@@ -54,6 +82,9 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     params = jax.device_get(chosen.ema)
     validated = validator.run(params)
     calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validated)
+    params, validated, calibration, kept = _parent_if_better(
+        cfg, the_task, validator, params, validated, calibration
+    )  # fmt: skip
     test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
     result = test.run(params)
     figures = validation.figures(result, the_task, calibration)
@@ -68,7 +99,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         "hardware": devices.describe(),
         "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
         "n_weights": int(n_weights),
-    }
+    } | ({"kept": f"the weights of {cfg.training.init}, which the adaptation did not improve"} if kept else {})
     sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
     model_id = artifact.save(
         run.model_dir,
@@ -86,7 +117,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
         tracker.image("test", path)
         tracker.image("calibration", pictures.draw_reliability(figures, run.path / "figures" / "calibration.png"))
-    score = validation.score(figures, list(cfg.labels.prior))
+    score = validation.score(figures, _chosen_by(cfg, the_task))
     row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
     tracker.log(row | {"test/score": score}, step=at_step)
     tracker.summary(

@@ -20,8 +20,7 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
     """
     if cfg.training.init is None or resumed:
         return cfg, None, None
-    name = str(cfg.training.init)
-    model = artifact.load(shipped.locate(name, cfg.runs_dir, key="training.init"))
+    name, model = str(cfg.training.init), parent(cfg)
     members = model.config["training"].ensemble
     if members > 1:
         raise UserError(
@@ -42,3 +41,8 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
             note += f"; its first layer is spread over {cfg.model.frames} frames"
     print(f"starting from model {model.id} ({model.material.name}, {model.config['model'].name}){note}", flush=True)
     return cfg, params, model.material
+
+
+def parent(cfg: schema.TrainRoot) -> artifact.LoadedModel:
+    """The network that `training.init` names. Raises UserError where there is none."""
+    return artifact.load(shipped.locate(str(cfg.training.init), cfg.runs_dir, key="training.init"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stemdefects.config import load_group
-from stemdefects.labels import fourier, fourier_augment, fourier_sampler
+from stemdefects.labels import fourier, fourier_augment, fourier_sampler, fourier_scenes
 from stemdefects.labels.fourier_defects import Extrema
 from stemdefects.labels.fourier_lattice import ImageLattice
 
@@ -35,9 +35,10 @@ def labels():
     cell = (np.rint(grid / 10.0) * 10).transpose(2, 0, 1).astype(np.float32)
     return fourier.MovieLabels(
         frames=frames, indices=np.arange(2), lattice=lattice, shift_px=np.zeros((2, 2)), defects=Extrema(yx, -yx[:, 0]),
-        yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), regions=regions, clean=np.full(SHAPE, 100.0, np.float32),
+        yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), unsure_yx=np.zeros((0, 2)),
+        regions=regions, clean=np.full(SHAPE, 100.0, np.float32),
         excess=-90 * dip, cell=cell, sigma_px=1.5, level=4.0, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
-        steps={},
+        steps={"residual": -90 * dip, "rest": np.zeros(SHAPE, np.float32), "regions": regions[0]},
     )  # fmt: skip
 
 
@@ -81,18 +82,38 @@ def test_turned_zoomed_planted_and_broken_labels_stay_on_their_defects(labels, c
         zoomed += abs(truth.pixel_size_nm[i] - 0.03) > 1e-4
     assert np.mean(off) > 0.97 and len(off) > 50
     assert 10 < zoomed < 40  # some pieces are turned by quarters and keep their size
-    n = len(labels.defects.z)
-    assert truth.valid[:, n:].any()  # copies were planted
     hole = truth.regions == fourier.HOLE
     assert 0.01 < hole.mean() < 0.3
     assert 3 < hole.any((1, 2)).sum() < 40
+
+
+def test_scenes_hold_copies_of_the_defects_in_other_cells(labels):
+    """Dips as deep as the labelled ones, where each sort can sit, a label on each and none elsewhere."""
+    allowed = np.ones(SHAPE, bool)
+    allowed[:, 70:] = False
+    sorts = fourier_scenes.sorts(labels, np.ones(5, bool))
+    assert sorted(len(s.z) for s in sorts) == [1, 4]  # the fifth sits in the middle of the cell
+    for sort in sorts:
+        np.testing.assert_allclose(sort.heights, -90, rtol=0.08)
+    scenes = fourier_scenes.make(labels, allowed, 3, seed=0)
+    assert scenes.there.sum(1).min() >= 2
+    for picture, yx, there in zip(scenes.pictures, scenes.yx, scenes.there, strict=True):
+        yx = yx[there]
+        assert (yx[:, 1] < 70).all() and not (scenes.state[0] == 1).any()
+        on_lattice = np.abs(yx / 5 - np.rint(yx / 5)).max(1) < 0.1  # corners and centres of cells of 10 px
+        assert on_lattice.all()
+        for y, x in yx:
+            assert at(picture, y, x) < 45
+        for y, x in np.argwhere(picture < 50):
+            assert np.hypot(*(yx - [y, x]).T).min() < 2.5
+    assert not np.array_equal(scenes.yx[0], scenes.yx[1])
 
 
 def test_nothing_is_said_outside_the_allowed_part(labels, cfg):
     allowed = np.zeros(labels.frames.shape, bool)
     allowed[:, :, :50] = True
     images, truth = draw(labels, cfg, allowed=allowed, augment=False)
-    column = np.where(truth.valid, np.tile(np.concatenate([labels.yx[0][:, 1]] * 2), (len(images), 1)), 0)
+    column = np.where(truth.valid, np.tile(labels.yx[0][:, 1], (len(images), 1)), 0)
     assert column.max() < 50
     assert (truth.regions == fourier.UNKNOWN).any()
 

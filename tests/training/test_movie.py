@@ -60,6 +60,13 @@ def test_a_detector_is_trained_on_the_movie_alone(movie_config):
     frame = np.random.default_rng(0).poisson(5, (1, 1, 160, 160)).astype(np.float32)
     assert Engine(model, (160, 160), 0.03)(frame)[0].image.shape == (160, 160)
 
+    # steps so large that they destroy the network: what it was is kept
+    training = dataclasses.replace(movie_config.training, init=str(run.model_dir), learning_rate=0.5)
+    spoilt = loop.train_and_evaluate(dataclasses.replace(movie_config, training=training))
+    kept = artifact.load(spoilt.model_dir)
+    assert kept.id == model.id and "kept" in kept.record
+    np.testing.assert_array_equal(kept.calibration.log_prior_shift, model.calibration.log_prior_shift)
+
 
 def test_what_the_config_becomes(movie_config):
     cfg, source, params = movie.prepare(movie_config)
