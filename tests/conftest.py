@@ -14,9 +14,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(FOLDER, "xla"))
 # compiles twice as fast; tests that compare bits compare programs that were compiled alike
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
 if sys.dont_write_bytecode:  # nothing beside the sources, then, but not again in each process
-    del os.environ["PYTHONDONTWRITEBYTECODE"]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = os.path.join(FOLDER, "bytecode")
     sys.dont_write_bytecode = False
+
+
+os.environ.setdefault("WANDB__SERVICE_WAIT", "300")  # on a busy machine the 30 s that it waits for itself are short
 
 
 def pytest_unconfigure():

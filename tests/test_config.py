@@ -1,8 +1,8 @@
 """Configs: composed by Hydra, checked by the schema, with errors that name what exists."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run_script(script, *arguments, cwd=ROOT):
     return subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+        [sys.executable, str(ROOT / script), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
     )
 
 
@@ -74,12 +74,12 @@ def test_unknown_key_is_refused_with_the_list(override):
 
 
 def test_wrong_type_is_refused_fast_without_jax():
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = run_script("train.py", "training.learning_rate=fast")
-    elapsed = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 2
     assert "learning_rate" in result.stderr and "fast" in result.stderr and "Traceback" not in result.stderr
-    assert elapsed < 10, "about a second on an idle machine"
+    assert after.ru_utime - before.ru_utime < 6, "seconds of the processor, whatever else it does: about one"
 
 
 def test_wrong_choice_is_readable():
@@ -97,7 +97,7 @@ def test_help_answers_without_jax(script):
         "assert 'jax' not in sys.modules and 'wandb' not in sys.modules, 'imported for --help'"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / script)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(ROOT / script)], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stderr
     assert script in result.stdout

@@ -92,7 +92,7 @@ def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, t
     ]  # fmt: skip
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     spool = run.path / "defects.partial"
-    deadline = time.time() + 120
+    deadline = time.time() + 300
     while first.poll() is None and not list(spool.glob("block_*.npz")) and time.time() < deadline:
         time.sleep(0.002)
     first.send_signal(signal.SIGKILL)
@@ -195,7 +195,7 @@ def test_bad_input_is_one_line_and_exit_2_and_leaves_nothing(model_dir, tmp_path
     found = subprocess.run(
         [sys.executable, str(ROOT / "infer.py"), f"inference.model={model_dir}", f"input={tmp_path / 'noise.npy'}",
          f"runs_dir={tmp_path / 'runs'}", "logging=disabled"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=120, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True, text=True, cwd=tmp_path, timeout=300, env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert found.returncode == 2, found.stderr
     last = found.stderr.strip().splitlines()[-1]

@@ -31,13 +31,13 @@ def cluster(folder, n_workers=2):
     common = ["--scheduler-file", str(where)]
     processes = [start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", *common)]
     try:
-        deadline = time.time() + 60
+        deadline = time.time() + 200
         while not where.exists() and time.time() < deadline:
             time.sleep(0.1)
         worker = ["dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", *common]
         processes += [start(*worker, "--name", f"w{i}", "--local-directory", str(folder)) for i in range(n_workers)]
         with distributed.Client(scheduler_file=str(where)) as client:
-            client.wait_for_workers(n_workers, timeout=120)
+            client.wait_for_workers(n_workers, timeout=300)
             yield client.scheduler.address, processes[1:]
     finally:
         for process in processes:
@@ -71,7 +71,7 @@ def test_a_killed_worker_costs_nothing_but_time(model_dir, tmp_path):
         watcher.start()
         with pytest.raises(UserError, match=r"1 of 4 files failed.*movie_9"):
             many.infer_many(cfg)
-        assert killed and workers[0].wait(timeout=10) == -signal.SIGKILL
+        assert killed and workers[0].wait(timeout=60) == -signal.SIGKILL
         summary = next((tmp_path / "runs" / "batches").glob("*.csv"))
         rows = list(csv.DictReader(summary.open()))
         assert [r["status"] for r in rows] == ["done", "done", "done", "failed"]

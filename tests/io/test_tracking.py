@@ -51,14 +51,14 @@ def test_offline_run_reads_back(tmp_path, capsys):
         tracker.table("found", pd.DataFrame({"kind": ["V_S"], "count": [3]}))
         tracker.artifact("metrics", "table", run.path / "metrics.csv")
         tracker.summary({"f1": 0.9})
-    assert time.perf_counter() - start < 60, "offline never waits for a network"
+    assert time.perf_counter() - start < 120, "offline never waits for a network"
     out = capsys.readouterr().out
     assert "wandb sync" in out
     [file] = (run.path / "wandb").glob("offline-run-*/*.wandb")
     assert run.id in file.name
     records = subprocess.run(
         [Path(sys.executable).parent / "wandb", "leet", "inspect", "--json", str(file)],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     ).stdout.splitlines()  # fmt: skip
     text = "\n".join(records)
     kinds = {json.loads(line)["type"] for line in records}

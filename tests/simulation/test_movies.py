@@ -216,7 +216,7 @@ def test_outputs_are_refused_before_any_work(tmp_path):
 
 def test_the_command_refuses_bad_settings_in_one_line(tmp_path):
     command = [sys.executable, "simulate.py", f"output={tmp_path / 'a.h5'}", "simulation.detector.dose_e_per_px=[-1,1]"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and "simulation.detector.dose_e_per_px" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "a.h5").exists()
 

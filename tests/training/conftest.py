@@ -48,14 +48,9 @@ def tiny_config(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def child_environment(tmp_path_factory):
-    """Environment of child processes: they share compiled programs and find the package."""
-    cache = tmp_path_factory.mktemp("compiled")
-    return os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache)),
-        "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles twice as fast
-    }  # fmt: skip
+def child_environment():
+    """Environment of child processes: they find the package."""
+    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def sweep(folder, *arguments):
     """Start the sweep as a user does; returns (process, the sweep's folder)."""
     done = subprocess.run(
         [sys.executable, str(JOB), "-m", f"runs_dir={folder}", *arguments],
-        capture_output=True, text=True, cwd=folder, timeout=200, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True, text=True, cwd=folder, timeout=400, env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     return done, next((folder / "sweeps").iterdir(), None)
 

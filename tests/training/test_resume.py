@@ -29,7 +29,7 @@ def test_killed_interrupted_and_damaged_run_ends_bit_identical(trainings, undist
 
     trainings.wait_for_step(child, run_id, 2)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=120)
+    _, errors = child.communicate(timeout=400)
     assert child.returncode == 130, errors
     stopped = re.search(r"stopped at step (\d+), saved; go on with: python train.py run=(\S+)", errors)
     assert stopped and stopped.group(2) == run_id and "Traceback" not in errors
