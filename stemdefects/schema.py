@@ -252,6 +252,7 @@ class FourierConfig:
     remade: float = 0.5  # share of images made anew, of noise-free scenes with fresh noise
     scenes: int = 12  # with the found defects planted at other places
     broken: float = 0.5  # share of images with holes or amorphous patches
+    presence: float = 25.0  # the heat map weighs so many times training.loss.presence: labels alone are few
     mix: float = 0.5  # share of simulated batches where training starts from a model (training.init)
     low_pass: float = 0.7  # paper: radius of the disk, of the shortest reciprocal vector
     threshold: float = 2.5  # paper: both thresholds, standard deviations of the filtered frame

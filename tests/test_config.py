@@ -50,7 +50,12 @@ def test_roots_compose_into_their_schema(root):
 
 @pytest.mark.parametrize(
     "overrides, training",
-    [([], "default"), (["labels=fourier"], "quick"), (["labels=fourier", "training=long"], "long")],
+    [
+        ([], "default"),
+        (["labels=fourier"], "movie"),
+        (["labels=fourier_paper"], "movie"),
+        (["labels=fourier", "training=long"], "long"),
+    ],
 )
 def test_learning_from_a_movie_is_quick_unless_told_otherwise(overrides, training):
     from hydra import compose, initialize_config_dir

@@ -124,7 +124,10 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     largest = SIZE_STEP * -(-max(source.labels.frames.shape[1:]) // SIZE_STEP)
     validation.size_px = min(validation.size_px, largest)
     size_px = min(cfg.training.size_px, largest)
-    cfg.training = dataclasses.replace(cfg.training, validation=validation, size_px=size_px)
+    loss = cfg.training.loss
+    if known is None:  # a crystal has a column in every cell, defects alone are few and their heat map nearly empty
+        loss = dataclasses.replace(loss, presence=loss.presence * cfg.labels.fourier.presence)
+    cfg.training = dataclasses.replace(cfg.training, validation=validation, size_px=size_px, loss=loss)
     return cfg, source, params
 
 
