@@ -1,20 +1,24 @@
 """Classes of image patches against the truth: our default discovery, the published raw-pixel mixture, a classifier
 trained on simulation. Writes docs/clustering.csv; benchmarks/statistics_page.py puts it into docs/statistics.md.
 
-    python benchmarks/clustering.py [images=20] [doses=low_dose,typical,high_dose] [output=docs] [patches=<folder>]
+    python benchmarks/clustering.py [images=40] [doses=low_dose,typical,high_dose] [seeds=0,1,2] [output=docs]
+        [patches=<folder to keep them>]
 
-Patches are cut as inference cuts them, from simulated images of every kind and orientation; the adjusted Rand index (1:
-the same groups, 0: by chance) is taken against the kinds (and complexes) without their orientation.
+Patches are cut as inference cuts them, from simulated images of every kind and orientation with no other defect within
+a lattice constant; the adjusted Rand index (1: the same groups, 0: by chance) is taken against the kinds (and
+complexes) without their orientation, and averaged over the seeds.
 """
 
 import csv
+import itertools
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import script
 
-DEFAULTS = {"images": "20", "doses": "low_dose,typical,high_dose", "output": "docs", "patches": "", "seed": "0"}
+DEFAULTS = {"images": "40", "doses": "low_dose,typical,high_dose", "output": "docs", "patches": "", "seeds": "0,1,2"}
 PER_CLASS = 150  # patches of each class, so that rare ones count
 
 
@@ -31,7 +35,7 @@ def patches(simulation: str, n_images: int, seed: int) -> tuple[np.ndarray, np.n
     crystal = material.load("ws2_mo")
     cfg = config.load_group("simulation", simulation)
     cfg.view.rotation_deg = [20.0, 20.0]  # one movie has one direction
-    cfg.defects.density = {"V_S": [0.03, 0.03], "V_S2": [0.03, 0.03], "Mo_W": [0.06, 0.06], "V_W": [0.03, 0.03]}
+    cfg.defects.density = {"V_S": [0.02, 0.02], "V_S2": [0.02, 0.02], "Mo_W": [0.05, 0.05], "V_W": [0.02, 0.02]}
     cfg.defects.complexes = {"Mo_W+V_S": [0.5, 0.5], "Mo_W+2V_S": [0.0, 0.0]}
     cfg.defects.density_at = None
     simulate = jax.jit(images.make_simulator(crystal, cfg, (256, 256)))
@@ -45,8 +49,11 @@ def patches(simulation: str, n_images: int, seed: int) -> tuple[np.ndarray, np.n
         keep = np.flatnonzero(truth.valid & (kind >= 0) & inside)
         label = np.array(crystal.kind_names, dtype="U24")[kind[keep]]
         grouped = truth.complex[keep] >= 0
-        keep, label, grouped = keep[~grouped | (label == "Mo_W")], label[~grouped | (label == "Mo_W")], None
+        alone = ~grouped | (label == "Mo_W")
+        keep, label = keep[alone], label[alone]
         label[truth.complex[keep] >= 0] = "Mo_W+V_S"
+        pure = other_defects(truth, kind, keep, 1.15 * crystal.a_nm / float(truth.pixel_size_nm)) == 0
+        keep, label = keep[pure], label[pure]
         place = np.column_stack([y[keep], x[keep]]) + rng.normal(0, 0.5, (len(keep), 2))  # as well as columns are found
         out.append(cut_patches(np.asarray(normalize(image)), place.astype(float), 0.96 / float(truth.pixel_size_nm)))
         names.append(label)
@@ -61,8 +68,35 @@ def patches(simulation: str, n_images: int, seed: int) -> tuple[np.ndarray, np.n
     return out[some], names[some], number[some]
 
 
+def other_defects(truth, kind, of, radius_px: float) -> np.ndarray:
+    """(n,) defects within `radius_px` of the columns `of` that are neither the column nor of its own complex."""
+    from scipy.spatial import cKDTree
+
+    place = np.column_stack([truth.y_px, truth.x_px])
+    defects = np.flatnonzero(truth.valid & (kind >= 0))
+    near = cKDTree(place[defects]).query_ball_point(place[of], radius_px)
+    group = truth.complex
+    return np.array([
+        sum(j != i and not (group[i] >= 0 and group[j] == group[i]) for j in defects[n])
+        for i, n in zip(of, near, strict=True)
+    ])  # fmt: skip
+
+
+def told_apart(names: np.ndarray, label: np.ndarray) -> int:
+    """Number of groups of true classes that the labels keep apart: two stay together when a labelled patch of theirs
+    cannot be given to one of them with 80% right."""
+    kinds, groups = np.unique(names, return_inverse=True)[0], np.unique(label)
+    table = np.array([[((names == k) & (label == g)).sum() for g in groups] for k in kinds], float)
+    table /= table.sum(1, keepdims=True)
+    joined = list(range(len(kinds)))
+    for i, j in itertools.combinations(range(len(kinds)), 2):
+        if np.maximum(table[i], table[j]).sum() / 2 < 0.8:
+            joined = [joined[i] if g == joined[j] else g for g in joined]
+    return len(set(joined))
+
+
 def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict]:
-    """One row per method: adjusted Rand index and number of classes."""
+    """One row per method: adjusted Rand index, number of classes, and how many true classes it tells apart."""
     from omegaconf import OmegaConf
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.metrics import adjusted_rand_score
@@ -79,7 +113,8 @@ def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict
         start = time.process_time()
         found = classes.classify(data, cfg, 0, names)
         rows.append({"estimator": method, "ari": round(adjusted_rand_score(names, found.label), 3),
-                     "classes": len(found.averages), "seconds": round(time.process_time() - start, 1)})  # fmt: skip
+                     "classes": len(found.averages), "told_apart": told_apart(names, found.label),
+                     "seconds": round(time.process_time() - start, 1)})  # fmt: skip
     start = time.process_time()
     features = classes.features(data, default.features)
     train = number % 2 == 0
@@ -87,18 +122,19 @@ def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict
     said = model.predict(features[~train])
     rows.append({"estimator": "classifier trained on simulation (other images)",
                  "ari": round(adjusted_rand_score(names[~train], said), 3), "classes": len(np.unique(said)),
+                 "told_apart": told_apart(names[~train], said),
                  "seconds": round(time.process_time() - start, 1)})  # fmt: skip
     return rows
 
 
-def kept(settings: dict, name: str):
+def kept(settings: dict, name: str, seed: int):
     """Patches of a simulation config, from the folder when they are there."""
     folder = Path(settings["patches"]) if settings["patches"] else None
-    path = None if folder is None else folder / f"patches_{name}.npz"
+    path = None if folder is None else folder / f"patches_{name}_{seed}.npz"
     if path is not None and path.exists():
         with np.load(path) as file:
             return file["data"], file["names"], file["number"]
-    found = patches(name, int(settings["images"]), int(settings["seed"]))
+    found = patches(name, int(settings["images"]), seed)
     if path is not None:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(path, data=found[0], names=found[1], number=found[2])
@@ -107,13 +143,23 @@ def kept(settings: dict, name: str):
 
 def main() -> None:
     """Score every dose and write the table."""
-    settings = DEFAULTS | dict(argument.split("=", 1) for argument in sys.argv[1:])
+    settings = script.options(sys.argv[1:], DEFAULTS)
+    seeds = [int(s) for s in settings["seeds"].split(",")]
     rows = []
     for simulation in settings["doses"].split(","):
-        data, names, number = kept(settings, simulation)
-        for row in scores(data, names, number):
-            rows.append({"setting": f"simulation={simulation}", "n_patches": len(names),
-                         "true_classes": len(np.unique(names))} | row)  # fmt: skip
+        found: dict[str, list[dict]] = {}
+        for seed in seeds:
+            data, names, number = kept(settings, simulation, seed)
+            for row in scores(data, names, number):
+                found.setdefault(row["estimator"], []).append(row)
+        for method, each in found.items():
+            row = {
+                "setting": f"simulation={simulation}", "n_patches": len(names), "true_classes": len(np.unique(names)),
+                "estimator": method, "sets": len(seeds), "ari": round(float(np.mean([r["ari"] for r in each])), 3),
+                "classes": ", ".join(str(r["classes"]) for r in each),
+            }  # fmt: skip
+            row["told_apart"] = ", ".join(str(r["told_apart"]) for r in each)
+            rows.append(row | {"seconds": round(float(np.mean([r["seconds"] for r in each])), 1)})
             print(rows[-1], flush=True)
     with open(Path(settings["output"]) / "clustering.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

@@ -1,11 +1,12 @@
 """Bias, RMSE and coverage of every estimator on simulated tracks, chains and movies. Writes docs/coverage.csv.
 
-    python benchmarks/coverage.py [parts=tracks,chains,points,linking,drift] [sets=200] [output=docs] [seed=0]
+    python benchmarks/coverage.py [parts=tracks,chains,centres,points,linking,drift] [sets=200] [output=docs] [seed=0]
     python benchmarks/coverage.py pixels=20 [model=ws2_mo] [dose=4000] [movies=<folder to keep them>]
 
-tracks: diffusion estimators on tracks given without error; chains: transition probabilities; points: D end to end from
-detections with drift, misses and false ones, through our drift correction and linking; linking: recall, precision and
-time at 1,000 frames x 1,000 particles; drift: movies with sudden steps; pixels: simulated movies through a network.
+tracks: diffusion estimators on tracks given without error; chains: transition probabilities; centres: those of centres
+whose vacancies are often missed; points: D end to end from detections with drift, misses and false ones, through our
+drift correction and linking; linking: recall, precision and time at 1,000 frames x 1,000 particles; drift: movies with
+sudden steps; pixels: simulated movies through a network.
 docs/statistics.md explains the table.
 """
 
@@ -14,10 +15,12 @@ import sys
 import time
 from pathlib import Path
 
+import coverage_chains
 import numpy as np
+import script
 
 DEFAULTS = {
-    "parts": "tracks,chains,points,linking,drift",
+    "parts": "tracks,chains,centres,points,linking,drift",
     "sets": "200",
     "output": "docs",
     "seed": "0",
@@ -27,7 +30,6 @@ DEFAULTS = {
     "movies": "",
 }
 D, DT = 5e-4, 2.25
-P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
 
 
 def summary(part, setting, name, truth, values, low, high, seconds) -> dict:
@@ -78,65 +80,6 @@ def on_tracks(n_sets: int, seed: int) -> list[dict]:
         setting = f"{'Brownian, ' if brownian else ''}sigma {sigma} nm, {100 * missed:.0f}% missed"
         for name, found in results.items():
             rows.append(summary("tracks", setting, name, D, *np.array(found).T, spent[name]))
-    return rows
-
-
-def on_chains(n_sets: int, seed: int) -> list[dict]:
-    """40 traces of 60 frames of three states; bias and coverage over all nine probabilities."""
-    from stemdefects.analysis import markov, synthetic, transitions
-    from stemdefects.analysis.states import Chain
-
-    off = ~np.eye(3, dtype=bool)
-    rows = []
-    for error, missed in ((0.1, 0.0), (0.1, 0.15), (0.0, 0.0)):
-        setting = f"{100 * error:.0f}% misclassified, {100 * missed:.0f}% missed"
-        sets = np.stack([synthetic.chains(np.random.default_rng([seed, s]), P, error=error, missed=missed)
-                         for s in range(n_sets)])  # fmt: skip
-        found = {}
-        known = markov.guess_confusion(3, 1 - error)
-        models = {
-            "hmm, confusion known, Gibbs": np.maximum(known, 1e-6), "hmm, confusion joint, Gibbs (default)": None,
-            "hmm, confusion wrong (15% for 10%), Gibbs": markov.guess_confusion(3, 0.85),
-        }  # fmt: skip
-        for name, confusion in models.items():
-            if error == 0 or (missed > 0 and "wrong" in name):
-                continue
-            start = time.process_time()
-            samples = np.concatenate([
-                markov.gibbs(block, confusion, 400, 100, rng=np.random.default_rng([seed, k])).P
-                for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
-            ])  # fmt: skip
-            found[name] = (
-                np.median(samples, 1),
-                *markov.interval(samples, axis=1),
-                time.process_time() - start,
-            )
-        for name, method in (
-            ("pooled counts, Dirichlet", transitions.pooled),
-            ("published formula", transitions.paper),
-        ):
-            start = time.process_time()
-            results = []
-            for labels in sets:
-                track, frame = np.nonzero(labels >= 0)
-                t = method(Chain(["a", "b", "c"], track, frame, labels[track, frame], ""))
-                results.append((t.P, t.low, t.high))
-            found[name] = (*(np.array(v) for v in zip(*results, strict=True)), time.process_time() - start)
-        for name, (value, low, high, seconds) in found.items():
-            relative = value / P
-            row = summary(
-                "chains", setting, name, 1.0, relative[:, off].mean(1), np.zeros(n_sets), np.ones(n_sets), seconds
-            )
-            inside = (low <= P) & (high >= P)
-            row |= {
-                "rmse_percent": round(100 * float(np.sqrt(((relative[:, off] - 1) ** 2).mean())), 1),
-                "coverage_percent": round(100 * inside.mean(), 1),
-                "coverage_error_percent": round(100 * float(inside.mean((1, 2)).std() / np.sqrt(n_sets)), 1),
-                "coverage_range_percent": f"{100 * inside.mean(0).min():.1f} to {100 * inside.mean(0).max():.1f}",
-                "estimator": name,
-            }  # fmt: skip
-            print(row, flush=True)
-            rows.append(row)
     return rows
 
 
@@ -237,7 +180,14 @@ def on_drift(n_sets: int, seed: int) -> list[dict]:
     return [row]
 
 
-PARTS = {"tracks": on_tracks, "chains": on_chains, "points": on_points, "linking": on_linking, "drift": on_drift}
+PARTS = {
+    "tracks": on_tracks,
+    "chains": lambda n_sets, seed: coverage_chains.on_chains(n_sets, seed, summary),
+    "centres": lambda n_sets, seed: coverage_chains.on_centres(n_sets, seed, summary),
+    "points": on_points,
+    "linking": on_linking,
+    "drift": on_drift,
+}
 
 
 def parts_of(settings: dict):
@@ -248,13 +198,18 @@ def parts_of(settings: dict):
 
         yield "pixels", lambda: coverage_pixels.on_pixels(settings, summary)
         return
-    for part in settings["parts"].split(","):
+    parts = settings["parts"].split(",")
+    for part in parts:
+        if part not in PARTS:
+            print(f"error: parts={part}: there are {', '.join(PARTS)}", file=sys.stderr)
+            sys.exit(2)
+    for part in parts:
         yield part, lambda part=part: PARTS[part](n_sets, seed)
 
 
 def main() -> None:
     """Run the parts asked for; rows of other parts in docs/coverage.csv stay."""
-    settings = DEFAULTS | dict(argument.split("=", 1) for argument in sys.argv[1:])
+    settings = script.options(sys.argv[1:], DEFAULTS)
     path = Path(settings["output"]) / "coverage.csv"
     rows = []
     if path.exists():

@@ -54,7 +54,7 @@ def unit(frames: np.ndarray) -> np.ndarray:
 
 def column_f1(found: list[np.ndarray], true: list[np.ndarray], pixels: np.ndarray, size: int, margin: float = 8.0):
     """(F1, rms error in px) of columns, all sublattices together, away from the border."""
-    from stemdefects.training.matching import match
+    from stemdefects.evaluation.matching import match
 
     right = n_found = n_true = 0
     errors = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from stemdefects.analysis.assignment import assign
+from stemdefects.evaluation.matching import assign
 
 
 @dataclass

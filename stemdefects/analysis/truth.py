@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stemdefects.analysis.assignment import match
 from stemdefects.errors import UserError
+from stemdefects.evaluation.matching import match
 from stemdefects.io.table import DEFECT_DTYPE
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.crystal.material import Material
+from stemdefects.evaluation.matching import match
 from stemdefects.models.states import normalize_by_site, site_mask
-from stemdefects.training.matching import match
 
 UNSTATED = -2
 GENERIC = "defect"  # any column that departs from the crystal

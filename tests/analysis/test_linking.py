@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import assignment, drift, linking, synthetic
+from stemdefects.analysis import drift, linking, synthetic
+from stemdefects.evaluation import matching
 
 
 def link_scores(identity, frame, track, memory=3):
@@ -79,7 +80,7 @@ def test_assignment_equals_the_dense_solution():
     for _ in range(20):
         matrix = np.where(rng.random((12, 9)) < 0.25, rng.random((12, 9)), 0)
         i, j = np.nonzero(matrix)
-        chosen = assignment.assign(i, j, matrix[i, j])
+        chosen = matching.assign(i, j, matrix[i, j])
         r, c = linear_sum_assignment(matrix, maximize=True)
         assert matrix[i[chosen], j[chosen]].sum() == pytest.approx(matrix[r, c].sum())
         assert len(set(i[chosen])) == len(chosen) == len(set(j[chosen]))
@@ -88,7 +89,7 @@ def test_assignment_equals_the_dense_solution():
 def test_matching_prefers_more_pairs_over_closer_ones():
     a = np.array([[0.0, 0.0], [0.0, 1.0]])
     b = np.array([[0.0, 0.9], [0.0, 1.9]])
-    i, j = assignment.match(a, b, 1.0)
+    i, j = matching.match(a, b, 1.0)
     assert sorted(zip(i.tolist(), j.tolist(), strict=True)) == [(0, 0), (1, 1)]
 
 

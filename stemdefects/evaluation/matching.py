@@ -42,10 +42,10 @@ def assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> np.ndarray:
 
 
 def match(a: np.ndarray, b: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """As many pairs of points of `a` (m, 2) and `b` (n, 2) within `radius` as possible, of those the closest.
+    """As many pairs of points of `a` (m, 2) and `b` (n, 2) within `radius` as possible, with the least sum of squares.
 
     Returns:
-        Indices into `a` and into `b`.
+        Indices into `a`, rising, and into `b`.
     """
     if len(a) == 0 or len(b) == 0:
         return np.empty(0, int), np.empty(0, int)
@@ -53,4 +53,5 @@ def match(a: np.ndarray, b: np.ndarray, radius: float) -> tuple[np.ndarray, np.n
     # a pair is worth more than any saving in distance
     gain = 2.0 * max(len(a), len(b)) - (near["v"] / radius) ** 2
     chosen = assign(near["i"], near["j"], gain)
+    chosen = chosen[np.argsort(near["i"][chosen], kind="stable")]
     return near["i"][chosen], near["j"][chosen]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stemdefects.training.matching import match
+from stemdefects.evaluation.matching import match
 
 
 def brute_force(true, found, radius):
