@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
-from stemdefects.labels import fourier_align, fourier_defects, fourier_paper
+from stemdefects.labels import fourier_align, fourier_certainty, fourier_defects, fourier_paper
 from stemdefects.labels.fourier_lattice import find_lattice
 from stemdefects.labels.fourier_residual import fit_noise, take_apart
 
@@ -171,6 +171,39 @@ def test_false_alarms_are_as_many_as_asked_for():
         dark, bright = dark + (z < 0).sum(), bright + (z > 0).sum()
     for count in (dark, bright):
         assert 0.4 * n * wanted < count < 2.0 * n * wanted
+
+
+def noise_extrema(rng, n, stretch):
+    """Heights of `n` extrema above 2.5, as Gaussian random fields have them, times `stretch`; half of them dark."""
+    u = np.linspace(2.5, 7, 2000)
+    tail = u * np.exp(-0.5 * u**2)
+    height = np.interp(rng.random(n) * tail[0], tail[::-1], u[::-1]) * stretch
+    return np.where(np.arange(n) % 2, -height, height)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 1.3])
+def test_level_follows_the_tail_of_the_noise(stretch):
+    """Whatever the tail, about as many false alarms as asked for; true defects of one sign change nothing."""
+    rng = np.random.default_rng(2)
+    false, levels = 0, []
+    for _ in range(20):
+        z = noise_extrema(rng, 700, stretch)
+        z = np.concatenate([z, -rng.uniform(4, 30, 60)])
+        found = fourier_defects.Extrema(np.zeros((len(z), 2)), z)
+        # where an unstretched field of these has one false alarm of each sign
+        levels.append(fourier_defects.tail_threshold(found, np.ones(len(z), bool), 4.27, 1.0))
+        false += (z > levels[-1]).sum()
+    assert 4.27 <= np.median(levels) < (4.6 if stretch == 1.0 else 6.0)
+    assert 4 <= false <= 45
+
+
+def test_what_is_unsure_does_not_blot_out_what_is_sure():
+    regions = np.zeros((30, 30), int)
+    fourier_certainty.cover(regions, np.array([[15.0, 12.0]]), 4.5, -1, keep=np.array([[15.0, 16.0]]))
+    assert regions[15, 16] == 0 and regions[15, 15] == 0
+    assert regions[15, 12] == -1 and regions[15, 8] == -1
+    fourier_certainty.cover(regions, np.array([[15.0, 12.0]]), 4.5, -1)
+    assert regions[15, 16] == -1
 
 
 def test_extrema_are_placed_below_a_pixel():

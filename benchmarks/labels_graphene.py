@@ -1,0 +1,82 @@
+"""Are the Si atoms of a real movie found without a change but the input?   python benchmarks/labels_graphene.py
+
+Trains `labels=fourier` on `graphene_si_trimer.npz` (shared data; labels by its authors, incomplete) as a user would,
+runs the model on all frames and prints the recall of the labelled Si, in all frames and in those it was not trained on,
+the detections per frame, and how far they are from the labels.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+DATA = ROOT.parent / "shared" / "data" / "real" / "graphene_si_trimer.npz"
+FIELD_NM = 2.0  # side of its frames, by its authors
+RADIUS_NM = 0.09
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input", type=Path, default=DATA)
+    parser.add_argument("--folder", type=Path, default=Path("benchmark_results/labels_graphene"))
+    parser.add_argument("--steps", type=int, default=600)
+    options = parser.parse_args()
+    if not options.input.exists():
+        sys.exit(f"error: {options.input} is not there")
+    command = [
+        sys.executable, str(ROOT / "train.py"), "labels=fourier", f"input={options.input}", "logging=disabled",
+        f"training.steps={options.steps}", f"runs_dir={options.folder.resolve()}",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, cwd=ROOT)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    model = sorted(options.folder.glob("*/model/model.json"))[-1].parent
+    with np.load(options.input) as stored:
+        images = stored["images"]
+        labels = {int(one["frame"]): np.array(one["Si_xy"]).reshape(-1, 2) for one in json.loads(str(stored["labels"]))}
+        numbers = stored["frame"].tolist()
+    found = detect(model, images)
+    px_nm = FIELD_NM / images.shape[-1]
+    hits, distances = [], []
+    for index, number in enumerate(numbers):
+        for x, y in labels.get(number, ()):
+            distance = cKDTree(found[index]).query([y, x])[0] * px_nm if len(found[index]) else np.inf
+            hits.append((index, distance < RADIUS_NM))
+            distances += [distance] * bool(distance < RADIUS_NM)
+    hits = np.array(hits)
+    new = hits[:, 0] >= 8
+    print(
+        f"labelled Si found: {hits[:, 1].sum()} of {len(hits)} in {len(images)} frames, {hits[new, 1].sum()} of "
+        f"{new.sum()} in the {len(images) - 8} that were not trained on; {np.mean([len(f) for f in found]):.1f} "
+        f"detections per frame; {np.mean(distances):.3f} nm from the labels on average; "
+        f"{used.ru_utime + used.ru_stime:.0f} CPU seconds of training ({options.steps} steps)"
+    )
+
+
+def detect(model_folder: Path, images: np.ndarray) -> list[np.ndarray]:
+    """Per frame (n, 2) y, x in px of what `infer.py` would call a defect."""
+    from stemdefects import devices
+    from stemdefects.inference.calibration import calibrate
+    from stemdefects.inference.engine import Engine
+    from stemdefects.models import artifact
+
+    devices.use_compilation_cache()
+    model = artifact.load(model_folder)
+    sampling = calibrate(images[:4], model.material.lattice_nm, None, source="graphene").sampling_nm
+    found = []
+    for output in Engine(model, images.shape[1:], sampling)(images[:, None]):
+        columns = output.columns
+        amiss = 1 - columns.state_prob[:, model.material.ideal_states].sum(1)
+        called = (amiss > model.thresholds.get("defect", 0.5)) & np.isin(columns.region, (0, 3))
+        found.append(np.stack([columns.y_px, columns.x_px], 1)[called])
+    return found
+
+
+if __name__ == "__main__":
+    main()
