@@ -15,7 +15,7 @@ from stemdefects.training import step
 
 @pytest.fixture(scope="module")
 def by_devices(tmp_path_factory, child_environment, python):
-    """Results of the child process on 1, 2 and 4 fake devices, and for clips of 3 frames (run side by side)."""
+    """Results of the child process on 1 and 4 fake devices, and for clips of 3 frames (run side by side)."""
     from omegaconf import OmegaConf
 
     folder = tmp_path_factory.mktemp("steps")
@@ -36,8 +36,7 @@ def by_devices(tmp_path_factory, child_environment, python):
             [python, str(script), devices, str(folder / "config.yaml"), str(folder / f"{name}.npz"), frames, steps],
             env=child_environment, stderr=subprocess.PIPE, text=True,
         )
-        for name, devices, frames, steps in ((1, "1", "1", "3"), (2, "2", "1", "3"), (4, "4", "1", "3"),
-                                             ("clip", "1", "3", "30"))
+        for name, devices, frames, steps in ((1, "1", "1", "3"), (4, "4", "1", "3"), ("clip", "1", "3", "30"))
     }  # fmt: skip
     for child in children.values():
         _, errors = child.communicate(timeout=400)
@@ -45,9 +44,8 @@ def by_devices(tmp_path_factory, child_environment, python):
     return {n: dict(np.load(folder / f"{n}.npz")) for n in children}
 
 
-@pytest.mark.parametrize("n", [2, 4])
-def test_devices_share_a_batch_without_changing_the_update(by_devices, n):
-    one, many = by_devices[1], by_devices[n]
+def test_devices_share_a_batch_without_changing_the_update(by_devices):
+    one, many = by_devices[1], by_devices[4]
     np.testing.assert_allclose(many["losses"], one["losses"], rtol=2e-4)
     np.testing.assert_array_equal(many["counts"], one["counts"])  # the very same images
     for name in one:
@@ -55,7 +53,7 @@ def test_devices_share_a_batch_without_changing_the_update(by_devices, n):
             np.testing.assert_allclose(many[name], one[name], atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 4])
 def test_step_compiles_once_and_donates(by_devices, n):
     at_first, at_last = by_devices[n]["compilations"]
     assert at_first >= 1 and at_last == at_first
