@@ -90,7 +90,9 @@ def prepare_arguments(arguments: list[str], schema_class: type, aliases: dict[st
             if "/" not in key:  # a group inside a group (analysis/clustering=paper) is chosen, not set
                 prefix = prefix or "++"  # what exists is said by the schema, not by what the YAML files happen to set
         if verbatim and not (sweeping and "," in value):
-            value = _quoted(value)
+            value = (
+                value if key == "input" and value.startswith("[") else _quoted(value)
+            )  # input may be a list of files
         prepared.append(f"{prefix}{key}={value}")
     return prepared + plugins.defaults(prepared)
 
@@ -126,8 +128,8 @@ def collect_failures(sweep_dir: Path) -> None:
 
 
 def _quoted(value: str) -> str:
-    """`value` in Hydra's single quotes; lists, quoted text, `null` and nothing stay as they are."""
-    if value in ("", "null") or value[0] in "'\"[":
+    """`value` in Hydra's single quotes; quoted text, `null` and nothing stay as they are."""
+    if value in ("", "null") or value[0] in "'\"":
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

@@ -45,9 +45,14 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
     from stemdefects.report import comparison_page
 
     tables, attributes, titles = {}, {}, {}
-    for name in names:
+    found = [runs.resolve(cfg.runs_dir, name, having="defects.h5") for name in names] if cfg.run is not None else []
+    if len({one.id for one in found}) < len(found):
+        raise UserError(f"run={cfg.run}: the same run twice; there is nothing to compare")
+    if missing := [name for name in names if cfg.run is None and not Path(name).is_file()]:
+        raise UserError(f"table={missing[0]}: no such defect table")
+    for number, name in enumerate(names):
         if cfg.run is not None:
-            one = runs.resolve(cfg.runs_dir, name, having="defects.h5")
+            one = found[number]
             if cfg.overwrite or not (one.analysis_dir / "estimates.csv").exists():
                 _one(replace(cfg, run=one.id, overwrite=True))
             folder, label = one.analysis_dir, one.id

@@ -113,6 +113,12 @@ def test_bad_input_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
+def test_several_runs_reach_the_command_as_one_text(tmp_path):
+    done = run_analyze(f"runs_dir={tmp_path}", "run=[first,second]", "logging=disabled")
+    assert done.returncode == 2 and "first" in done.stderr and "Traceback" not in done.stderr
+    assert "Cannot convert" not in done.stderr
+
+
 @pytest.mark.parametrize("given", [{}, {"run": "x", "table": "y"}])
 def test_run_or_table_not_both(given, tmp_path):
     with pytest.raises(UserError, match="give either"):
