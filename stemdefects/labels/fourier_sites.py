@@ -23,6 +23,7 @@ from stemdefects.schema import LabelsConfig
 GRID = 24  # pixels of the mean cell along each lattice vector
 CERTAIN = 0.9  # posterior at which the ideal state is taken as a label
 CERTAIN_DEFECT = 0.98  # any other state
+TOLD = 3.5  # spreads between the ideal state and any other that is expected on a site, for its states to be labelled
 UNSTATED = -1  # a column whose state is not known: its place is learned, its state is not
 MAX_STRAIN = 0.12  # a lattice that fits the crystal no better than this is another one
 
@@ -51,11 +52,17 @@ def crystal_columns(
     spread = np.hypot(sigma[:, None], 0.1 * np.abs(change[site]) + 0.03)
     # half the prior's weight: with all of it every column that says nothing would be called perfect
     log_p = -0.5 * ((measured[:, None] - change[site]) / spread) ** 2 - np.log(spread) + 0.5 * log_prior
-    log_p = np.where(own[site], log_p, -np.inf)
+    # states that nobody expects are no rivals: nothing here could tell them from those that are expected
+    expected = state_prior(cfg, material) > cfg.other_prior
+    log_p = np.where(own[site] & expected, log_p, -np.inf)
     log_p -= log_p.max(1, keepdims=True)
     posterior = np.exp(log_p) / np.exp(log_p).sum(1, keepdims=True)
     state, certain = posterior.argmax(1), posterior.max(1) > CERTAIN
     certain &= (state == material.ideal_states[site]) | (posterior.max(1) > CERTAIN_DEFECT)
+    # where one state of a site cannot be told, its columns would be called perfect and the network would unlearn it
+    faint = np.abs(change) < TOLD * np.hypot(sigma.mean(), 0.1 * np.abs(change) + 0.03)
+    rivals = own & expected & (np.arange(material.n_states) != material.ideal_states[:, None])
+    certain &= ~(faint & rivals).any(1)[site]
     # beyond three spreads of every state: something the crystal's catalogue does not have
     fits = (np.abs(measured[:, None] - change[site]) / spread)[np.arange(len(state)), state] < 4
 

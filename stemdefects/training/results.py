@@ -12,6 +12,7 @@ from stemdefects import devices
 from stemdefects.errors import UserError
 from stemdefects.models import artifact, emissions, states
 from stemdefects.training import card, pictures, processes, start, task, validation
+from stemdefects.training.movie import HELD_OUT
 
 
 def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
@@ -25,7 +26,7 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
     result = validator.run(jax.device_get(current.ema))
     calibration = calibration_of(the_task, np.asarray(current.state_counts), result)
     figures = validation.figures(result, the_task, calibration)
-    score = validation.score(figures, _chosen_by(cfg, the_task))
+    score = _score(figures, cfg, the_task)
     row = {f"val/{name}": value for name, value in validation.flat(figures).items()}
     tracker.log(row | {"val/score": score, "val/temperature": calibration.temperature}, step=done)
     if cfg.training.validation.pictures > 0 and processes.primary():
@@ -38,10 +39,15 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
     return score
 
 
-def _chosen_by(cfg, the_task: task.Task) -> list[str]:
-    """Kinds whose F1 decides which weights are best. Labels of a movie's own defects differ by sign only, and of one
-    sign there may be next to none: there it is the F1 of all of them together."""
-    return ["defect"] if the_task.material.sites[0].floating else list(cfg.labels.prior)
+def _score(figures: dict[str, dict[str, Any]], cfg, the_task: task.Task) -> float:
+    """What the best weights are chosen by: mean F1 of the kinds that matter.
+
+    Labels of a movie's own defects differ by sign only, and of one sign there may be next to none: there it is the F1
+    of all of them together. The held-out part of a movie weighs as much as all simulated images beside it.
+    """
+    kinds = ["defect"] if the_task.material.sites[0].floating else list(cfg.labels.prior)
+    parts = [{k: v for k, v in figures.items() if (k == HELD_OUT) == own} for own in (True, False)]
+    return float(np.mean([validation.score(part, kinds) for part in parts if part]))
 
 
 def _parent_if_better(cfg, the_task, validator, params, validated, calibration):
@@ -57,8 +63,8 @@ def _parent_if_better(cfg, the_task, validator, params, validated, calibration):
     result = validator.run(parent.params)
     # both with thresholds of their own for these images
     fitted = validation.calibrate(result, the_task, parent.calibration.log_prior_shift)
-    before = validation.score(validation.figures(result, the_task, fitted), _chosen_by(cfg, the_task))
-    after = validation.score(validation.figures(validated, the_task, calibration), _chosen_by(cfg, the_task))
+    before = _score(validation.figures(result, the_task, fitted), cfg, the_task)
+    after = _score(validation.figures(validated, the_task, calibration), cfg, the_task)
     print(f"\nscore on validation images: {after:.3f}, before the adaptation: {before:.3f}", flush=True)
     if before < after:
         return params, validated, calibration, False
@@ -117,7 +123,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
         tracker.image("test", path)
         tracker.image("calibration", pictures.draw_reliability(figures, run.path / "figures" / "calibration.png"))
-    score = validation.score(figures, _chosen_by(cfg, the_task))
+    score = _score(figures, cfg, the_task)
     row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
     tracker.log(row | {"test/score": score}, step=at_step)
     tracker.summary(
