@@ -2,7 +2,8 @@
 
 The interval of a difference comes from the two intervals themselves (Zou and Donner, Stat. Med. 27, 1693 (2008)): each
 end uses the halves that face each other, so that the lopsided intervals of rates stay lopsided. p-values are corrected
-for the number of quantities that are tested (Holm).
+for the number of quantities that are tested (Holm). Densities: the frames of a movie show the same defects again, so
+their scatter says nothing of the next field; that of the number of defects (Poisson) is added before two are compared.
 """
 
 import itertools
@@ -42,7 +43,7 @@ def side_by_side(tables: dict):
         table = table.copy()
         table["subject"] = table["subject"].fillna("")
         table = table[np.isfinite(table["value"].astype(float))]
-        parts[name] = table.drop_duplicates(key).set_index(key)
+        parts[name] = _with_field_to_field(table.drop_duplicates(key)).set_index(key)
     rows = []
     for a, b in itertools.combinations(parts, 2):
         for index in parts[a].index.intersection(parts[b].index, sort=False):
@@ -64,6 +65,21 @@ def side_by_side(tables: dict):
     main = out["main"].to_numpy(bool)
     out.loc[main, "p_corrected"] = holm(out.loc[main, "p"].to_numpy(float))
     return out
+
+
+def _with_field_to_field(table):
+    """Intervals of densities widened by the scatter of the number of defects from field to field (Poisson)."""
+    table = table.copy()
+    number = table[table["quantity"] == "count per frame"].set_index("subject")["value"].astype(float)
+    for k in table.index[table["quantity"] == "density"]:
+        value, low, high = (float(table.loc[k, c]) for c in ("value", "low", "high"))
+        n = number.get(table.loc[k, "subject"], np.nan)
+        if np.isfinite([value, low, high, n]).all() and n > 0:
+            down, up = (value * abs(stats.gamma.ppf(q, n + d) / n - 1) for q, d in ((0.025, 0), (0.975, 1)))
+            table.loc[k, "low"] = max(value - np.hypot(value - low, down), 0.0)
+            table.loc[k, "high"] = value + np.hypot(high - value, up)
+            table.loc[k, "method"] = f"{table.loc[k, 'method']}, and Poisson for the field"
+    return table
 
 
 def holm(p: np.ndarray) -> np.ndarray:

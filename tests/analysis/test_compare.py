@@ -54,6 +54,22 @@ def test_side_by_side_tests_what_has_intervals(tmp_path):
     assert "None of 1 comparisons" in comparison_page.sentences(same)[0]
 
 
+def test_densities_of_two_fields_of_one_sample_do_not_differ():
+    """Frames repeat the same defects: 18 and 13 of them in two fields are no difference, however many frames."""
+    columns = ["quantity", "subject", "method", "unit", "value", "low", "high"]
+
+    def field(n):
+        rows = [("count per frame", "Mo_W", "mean", "defects", n, n - 0.3, n + 0.3),
+                ("density", "Mo_W", "mean", "1/nm^2", n / 60, (n - 0.3) / 60, (n + 0.3) / 60)]  # fmt: skip
+        return pd.DataFrame(rows, columns=columns)
+
+    rng = np.random.default_rng(1)
+    alike = [compare.side_by_side({"a": field(float(n)), "b": field(float(m))}) for n, m in rng.poisson(20, (150, 2))]
+    p = np.array([t.loc[t["quantity"] == "density", "p"].iloc[0] for t in alike])
+    assert (p < 0.05).mean() < 0.09
+    assert compare.side_by_side({"a": field(18.0), "b": field(60.0)})["p_corrected"].min() < 1e-3
+
+
 def test_cautions():
     notes = compare.cautions({"a": {"model_id": "x", "source": "m.h5"}, "b": {"model_id": "y", "source": "m.h5"}})
     assert any("networks differ" in n for n in notes) and any("same source" in n for n in notes)
