@@ -64,7 +64,7 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
         source = Path(str(attributes[label].get("source", ""))).name
         titles[label] = f"{label}: {source}" + (f", model {m}" if (m := attributes[label].get("model_id")) else "")
     rows = compare.side_by_side(tables)
-    notes = compare.cautions(attributes)
+    notes = compare.cautions(attributes, rows["quantity"])
     new = runs.create(cfg.runs_dir)
     new.write_config(cfg, "analyze")
     with tracking.start(cfg.logging, new, "compare", config.to_plain(cfg)) as tracker:

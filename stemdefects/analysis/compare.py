@@ -90,9 +90,15 @@ def holm(p: np.ndarray) -> np.ndarray:
     return out
 
 
-def cautions(attributes: dict[str, dict]) -> list[str]:
-    """What makes the analyses hard to compare, one sentence each; attributes: of each table, by name."""
+def cautions(attributes: dict[str, dict], quantities=()) -> list[str]:
+    """What makes the analyses hard to compare, one sentence each; attributes: of each table, by name; quantities: the
+    names of what is compared."""
     notes = []
+    if any("@" in str(q) for q in quantities):
+        notes.append(
+            "Orientations (@0, @1, @2) are numbered from each movie's own lattice vectors: @0 of one movie may be @1 "
+            "of the other, so that only sums over orientations compare."
+        )
     words = {
         "model_id": "networks", "material": "materials", "dose_e_per_px": "doses per pixel",
         "frame_time_s": "frame times", "source": "sources",

@@ -11,6 +11,7 @@ import numpy as np
 from stemdefects.analysis.tracks import Tracks
 
 MISSING = -1
+RARE = 20  # sightings; what is rarer, and below 1%, is no state of the chain
 
 
 @dataclass
@@ -59,9 +60,12 @@ class Chain:
 
 
 def from_labels(tracks: Tracks, labels: np.ndarray, max_states: int, how: str) -> Chain:
-    """States from one label (str) per table row; the `max_states` most frequent, the others undecided."""
+    """States from one label (str) per table row; the `max_states` most frequent, the others undecided, as those seen
+    fewer than 20 times in less than 1% of the rows: nothing could be said of their rates."""
     of_entry = np.asarray(labels)[tracks.index]
     names, counts = np.unique(of_entry[of_entry != ""], return_counts=True)
+    enough = (counts >= RARE) | (counts >= 0.01 * counts.sum())
+    names, counts = names[enough], counts[enough]
     names = sorted(names[np.argsort(-counts, kind="stable")[:max_states]])
     state = np.full(len(of_entry), MISSING)
     for number, name in enumerate(names):

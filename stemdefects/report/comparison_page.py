@@ -94,7 +94,7 @@ def _forest(tables: dict, wanted, label: str):
     """Values with bars: one row per quantity, one colour per analysis, one panel per unit."""
     panels: dict[str, dict[str, list]] = {}
     for k, table in enumerate(tables.values()):
-        for e in table.itertuples():
+        for e in table.fillna({"subject": ""}).itertuples():
             name = wanted(e)
             if name and np.isfinite([e.value, e.low, e.high]).all():
                 panels.setdefault(str(e.unit), {}).setdefault(name, []).append((k, e.value, e.low, e.high))

@@ -38,6 +38,7 @@ def estimates(D):
     columns = ["quantity", "subject", "method", "unit", "value", "low", "high"]
     rows = [("D", "V_S", "cve", "nm^2/s", D, 0.9 * D, 1.1 * D), ("D", "V_S", "paper", "nm^2/s", D / 5, D / 6, D / 4),
             ("count per frame", "V_S", "mean", "defects", 10.0, np.nan, np.nan),
+            ("rate Mo_W -> Mo_W+V_S", np.nan, "hmm", "1/s", 0.1, 0.05, 0.2),
             ("dwell time", "Mo_W", "hmm", "s", np.nan, np.nan, np.nan)]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -45,13 +46,18 @@ def estimates(D):
 def test_side_by_side_tests_what_has_intervals(tmp_path):
     tables = {"first": estimates(1e-3), "second": estimates(2e-3)}
     rows = compare.side_by_side(tables)
-    assert rows["main"].tolist() == [True, False, False] and rows["p_corrected"][0] < 1e-6
+    assert rows["main"].tolist() == [True, False, False, True] and rows["p_corrected"][0] < 1e-6
     page = comparison_page.write(tmp_path, rows, tables, compare.cautions({"first": {}, "second": {}}),
                                  {n: n for n in tables})  # fmt: skip
     text = page.read_text()
-    assert "D of V_S differs" in text and (tmp_path / "comparison.csv").exists() and ">nan" not in text
+    assert (
+        "D of V_S differs" in text
+        and " nan<" not in (tmp_path / "figures" / "comparison_rates.svg").read_text()
+        and (tmp_path / "comparison.csv").exists()
+        and ">nan" not in text
+    )
     same = compare.side_by_side({"a": estimates(1e-3), "b": estimates(1.02e-3)})
-    assert "None of 1 comparisons" in comparison_page.sentences(same)[0]
+    assert "None of 2 comparisons" in comparison_page.sentences(same)[0]
 
 
 def test_densities_of_two_fields_of_one_sample_do_not_differ():
@@ -72,6 +78,7 @@ def test_densities_of_two_fields_of_one_sample_do_not_differ():
 
 def test_cautions():
     notes = compare.cautions({"a": {"model_id": "x", "source": "m.h5"}, "b": {"model_id": "y", "source": "m.h5"}})
+    assert "numbered from each movie" in compare.cautions({}, ["rate Mo_W -> Mo_W+V_S@0"])[0]
     assert any("networks differ" in n for n in notes) and any("same source" in n for n in notes)
 
 

@@ -103,6 +103,19 @@ def test_steps_are_not_counted_across_gaps():
     assert transitions.counts(chain).tolist() == [[0, 0], [1, 1]]
 
 
+def test_states_too_rare_for_rates_are_undecided():
+    from stemdefects.analysis import states, tracks
+
+    labels = np.array((["a"] * 9 + ["b"] * 6 + ["a"] * 9 + ["b"] * 6) * 100)
+    labels[[5, 700, 2000]] = "c"
+    some = tracks.build(np.arange(len(labels)) // 30, np.tile(np.arange(30), 100), np.zeros(len(labels)),
+                        np.zeros((len(labels), 2)))  # fmt: skip
+    chain = states.from_labels(some, labels, 8, "test")
+    assert chain.names == ["a", "b"] and (chain.state == states.MISSING).sum() == 3
+    few = states.from_labels(some.select(np.arange(100) == 0), labels, 8, "test")
+    assert few.names == ["a", "b", "c"]  # one of 30 is 3%
+
+
 def test_symmetry_ties_share_probabilities():
     names = ["Mo_W", "Mo_W+V_S@0", "Mo_W+V_S@1", "Mo_W+V_S@2"]
     orbits = markov.orientation_orbits(names)
