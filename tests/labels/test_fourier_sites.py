@@ -1,5 +1,7 @@
 """Labels on the columns of a known crystal, against planted columns."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -47,13 +49,16 @@ def test_columns_get_their_sites_and_states(planted, ws2):
     assert np.sqrt((distance.min(1)[inner] ** 2).mean()) < 0.35
     assert (site[nearest] == columns.site)[inner].all()  # metal and chalcogen are told apart
     said = inner & columns.sure[0] & (columns.state != fourier_sites.UNSTATED)
-    assert said.mean() > 0.4
+    assert said.mean() > 0.3  # the metal columns
     right = state[nearest] == columns.state
     assert right[said].mean() > 0.99
     mo = said & (state[nearest] == ws2.state_index("Mo"))
     assert mo.sum() >= 11 and right[mo].all()
     vacant = inner & (state[nearest] == ws2.state_index("V_metal"))
-    assert not (columns.state[vacant] == ws2.state_index("W")).any()
+    # an S2 on the metal site is too rare a rival to leave vacant ones unnamed
+    assert (columns.state[vacant] == ws2.state_index("V_metal")).mean() > 0.8
+    # V_S cannot be told from noise: its site would be taught that there is none
+    assert (columns.state[columns.site == 1] == fourier_sites.UNSTATED).all()
     assert (told.regions[0] == fourier.LATTICE).mean() > 0.8
 
 
@@ -61,8 +66,6 @@ def test_another_crystal_is_refused(planted, ws2):
     frames, *_ = planted
     labels = fourier.label(frames, load_group("labels", "fourier").fourier)
     square = np.array([[9.0, 0.0], [0.0, 9.0]])
-    import dataclasses
-
     wrong = dataclasses.replace(labels, lattice=dataclasses.replace(labels.lattice, vectors_px=square))
     with pytest.raises(UserError, match=r"differs by .* from that of ws2_mo"):
         fourier_sites.register(wrong, ws2, PIXEL_NM)
