@@ -134,3 +134,16 @@ def test_existing_analysis_is_not_overwritten(tmp_path):
     (run.analysis_dir / "report.html").touch()
     with pytest.raises(UserError, match="overwrite=true"):
         command.run(AnalyzeRoot(runs_dir=str(tmp_path), run=run.id))
+
+
+@pytest.mark.parametrize("n_per_frame", [0, 3])
+def test_page_of_a_table_without_tracks(tmp_path, n_per_frame):
+    """No detection at all, or none that is seen twice: the page says so, without a NaN."""
+    frame = np.repeat(np.arange(8), n_per_frame)
+    yx = np.random.default_rng(0).uniform(0, 80, (len(frame), 2))
+    rows = synthetic.defect_rows(frame, yx, 0.03)
+    found = detections.Detections(rows, 8, np.arange(8) * 2.0, 0.03, 0.02, 2.0, "movie.h5")
+    result = pipeline.analyse(found, config.load_group("analysis", "default"), material.load("ws2_mo"))
+    text = output.write(result, tmp_path, "little", "a: 1\n").read_text()
+    assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text).lower().replace("nanom", "")
+    assert ("no track has 3 detections" if n_per_frame else "no transition matrix") in text
