@@ -101,5 +101,6 @@ def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
             value, (low, high) = np.median(samples, 1), markov.interval(samples, axis=1)
             for group, (i, j) in groups.items():
                 relative = [(v[:, i, j] / truth[i, j]).ravel() for v in (value, low, high)]
-                rows.append(summary("centres", setting, f"{name}: {group}", 1.0, *relative, spent))
+                row = summary("centres", setting, f"{name}: {group}", 1.0, *relative, spent)
+                rows.append(row | {"sets": n_sets, "seconds_per_set": round(spent / n_sets, 3)})
     return rows

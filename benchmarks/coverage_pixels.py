@@ -108,7 +108,7 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
     network = load_model(settings["model"])
     cfg = api.configure(
         diffusion={"gate_scan_lattice": [], "n_bootstrap": 400, "kinds": ["V_S"]}, crystal={"enabled": False},
-        transitions={"n_gibbs": 150, "n_burn": 50},
+        transitions={"n_gibbs": 300, "n_burn": 100},
     )  # fmt: skip
     found, scores, hops, watched = {}, {}, 0.0, 0.0
     start = time.process_time()
@@ -139,7 +139,8 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
             for against, D in (("nominal D", true[0]), ("hops that happened", effective)):
                 rows.append(summary("pixels", setting, f"{name}, against the {against}", D, value, low, high, seconds))
         else:
-            rows.append(summary("pixels", setting, name, 1.0, value / true, low / true, high / true, seconds))
+            row = summary("pixels", setting, name, 1.0, value / true, low / true, high / true, seconds)
+            rows.append(row | {"sets": len(paths), "seconds_per_set": round(seconds / len(paths), 3)})
     for kind, values in scores.items():
         n_true, n_found, n_right = np.array(values, float).sum(0)
         if kind in ("V_S", "Mo_W"):
