@@ -127,8 +127,7 @@ def _shaped(pieces, alone, where, z, sigma_px, spacing) -> Sort:
     column = np.exp(-0.5 * square / sigma_px**2)
     near = np.exp(-0.5 * square / (DISC * spacing) ** 2)  # further out are the neighbours' own defects
     norm = (column**2).sum()
-    learn = alone if alone.any() else np.ones_like(alone)
-    trust = float((z[learn] ** 2).sum())
+    trust = float((z[alone] ** 2).sum())  # pieces with other defects in them teach no shape
     blur = 0.6 * sigma_px * PIXELS_KNOWN / (trust + PIXELS_KNOWN)
 
     def measure(shape):
@@ -136,8 +135,10 @@ def _shaped(pieces, alone, where, z, sigma_px, spacing) -> Sort:
 
     shape = column
     for _ in range(3):
-        heights = measure(shape)
-        mean = (heights[learn, None, None] * pieces[learn]).sum(0) / (heights[learn] ** 2).sum()
+        if not alone.any():
+            break
+        heights = measure(shape)[alone]
+        mean = (heights[:, None, None] * pieces[alone]).sum(0) / (heights**2).sum()
         mean = ndimage.gaussian_filter(mean, blur)
         mean = mean * norm / max((mean * column).sum(), 0.3 * norm)
         shape = (trust * mean + SHAPE_KNOWN * column) / (trust + SHAPE_KNOWN)
