@@ -164,6 +164,8 @@ def describe(attribute: dict) -> str:
     """Where the model's confusion comes from, in words."""
     dose, own = attribute.get("dose_e_per_px"), attribute.get("movie_dose_e_per_px")
     at = f"at {dose:g} e/px" if dose else f"on its set {attribute.get('set')}"
+    if attribute.get("decision", "most probable") == "most probable":
+        at += ", which counts the most probable state and not what the table's thresholds call"
     if own:
         return f"the network's own, {at} (the movie has {own:g})"
     return f"the network's own, {at} (the movie's dose is not known)"

@@ -151,7 +151,11 @@ def run(
                 n=int(t.counts[i].sum()), n_of="steps", warning=t.warning if name != "hmm" else ""))  # fmt: skip
     t, e = found["hmm"], found["hmm"].extra
     for i, name in enumerate(t.names):
-        out.append(estimate("dwell time", *e["dwell"][i], time_unit, "hmm", subject=name, n=t.n_tracks))
+        value, low, high = e["dwell"][i]
+        lasts = n_frames * dt
+        beyond = f"Longer than the movie ({lasts:.3g} {time_unit}): hardly any was seen to end." if high > lasts else ""
+        out.append(estimate("dwell time", value, low, high, time_unit, "hmm", subject=name, n=t.n_tracks,
+                            warning=beyond if value <= lasts else f"{beyond} Trust the lower end only."))  # fmt: skip
         out.append(estimate("long-run share", *e["stationary"][i], "1", "hmm", subject=name, n=t.n_tracks))
         for j, other in enumerate(t.names):
             if i != j:

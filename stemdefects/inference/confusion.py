@@ -9,8 +9,8 @@ def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
     """The model's confusion at the validation dose nearest (by ratio) to the movie's, as an attribute of the table.
 
     With an unknown dose, of the movie or of the sets, the one in the middle. `counts` has rows true state (last:
-    no column there) and columns most probable state (last: not found), see `training.validation.confusion_tables`.
-    None for a model without confusion.
+    no column there) and columns the state said (last: not found), see `training.validation.confusion_tables`;
+    `decision` is `thresholds`, or `most probable` in models of before. None for a model without confusion.
     """
     tables = model.confusion.get("doses") or {}
     if not tables:
@@ -25,4 +25,5 @@ def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
     return {
         "set": name, "dose_e_per_px": known.get(name), "movie_dose_e_per_px": dose_e_per_px or None,
         "true": model.confusion["true"], "said": model.confusion["said"], "counts": tables[name]["counts"],
+        "decision": model.confusion.get("decision", "most probable"),
     }  # fmt: skip

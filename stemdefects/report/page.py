@@ -114,7 +114,7 @@ def _cards(result) -> str:
 def _notes(result) -> str:
     if not result.notes:
         return ""
-    items = "".join(f"<li>{html.escape(note)}</li>" for note in dict.fromkeys(result.notes))
+    items = "".join(f"<li>{sections.nice(note)}</li>" for note in dict.fromkeys(result.notes))
     return f'<div class="warn"><b>Before you quote these numbers</b><ul>{items}</ul></div>'
 
 

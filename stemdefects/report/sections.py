@@ -21,11 +21,12 @@ class Section:
 
 
 def _sentences(result, wanted: Callable) -> str:
-    items = "".join(f"<li>{_nice(e.sentence())}</li>" for e in result.estimates if wanted(e))
+    items = "".join(f"<li>{nice(e.sentence())}</li>" for e in result.estimates if wanted(e))
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _nice(text: str) -> str:
+def nice(text: str) -> str:
+    """Escaped for HTML, with powers as such."""
     return html.escape(text).replace("^2", "²").replace("^4", "⁴")
 
 
@@ -94,8 +95,8 @@ def _drift(result) -> str:
     text = f"The field moved {np.hypot(*d.yx[-1]):.2f} {result.found.length_unit} from first to last frame, " \
            f"{np.median(step):.3f} {result.found.length_unit} in a typical step, {how}."  # fmt: skip
     if np.isfinite(d.sigma).any():
-        text += f" Its error is {'at most ' if d.method == 'bragg' else ''}about {np.nanmedian(d.sigma):.1g} "
-        f"{result.found.length_unit}."
+        most = "at most " if d.method == "bragg" else ""
+        text += f" Its error is {most}about {np.nanmedian(d.sigma):.1g} {result.found.length_unit}."
     return f"<p>{html.escape(text)} {html.escape(d.note)}</p>"
 
 
@@ -202,7 +203,9 @@ def _transitions(result) -> str:
     head = ["frames apart", "labels equal, observed", "model", "difference (sigma)"]
     text += f"<p>Does one memoryless chain describe it (Chapman-Kolmogorov)?</p>{_table(head, rows)}"
     if result.stationarity:
-        text += f"<p>Same probabilities all along the movie: p = {result.stationarity['p']:.3f}. "
+        p = result.stationarity["p"]
+        said = "they change" if p < 0.01 else "no change is seen" if p > 0.05 else "a change is possible"
+        text += f"<p>Are the probabilities the same all along the movie? p = {p:.3f}: {said}.</p>"
     flux = hmm.extra["net_flux"]
     text += _published(result)
     return text + (

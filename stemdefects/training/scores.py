@@ -161,9 +161,20 @@ def best_threshold(score: np.ndarray, truth: np.ndarray, weight: np.ndarray, def
     return float(np.clip(0.5 * (threshold[i] + below), 0.01, 0.99))
 
 
-def confusion(matched: Matched, prob: np.ndarray, n_states: int) -> np.ndarray:
-    """(S + 1, S + 1) counts: rows true state (last: no column there), columns most probable state (last: not found)."""
-    said = np.where(matched.found, prob.argmax(1), n_states)
+def called(prob: np.ndarray, material: Material, thresholds: dict[str, float]) -> np.ndarray:
+    """(n,) state that a table would give each column: that of its most probable kind where its posterior reaches the
+    kind's threshold (`defect` for kinds not named), else the most probable state that is no defect."""
+    states = np.array([kind.state for kind in material.kinds])
+    limits = np.array([thresholds.get(kind.name, thresholds.get(GENERIC, 0.5)) for kind in material.kinds])
+    best = prob[:, states].argmax(1)
+    whole = np.delete(np.arange(prob.shape[1]), states)
+    sound = whole[prob[:, whole].argmax(1)]
+    return np.where(prob[np.arange(len(prob)), states[best]] >= limits[best], states[best], sound)
+
+
+def confusion(matched: Matched, said: np.ndarray, n_states: int) -> np.ndarray:
+    """(S + 1, S + 1) counts: rows true state (last: no column there), columns state `said` (n,) (last: not found)."""
+    said = np.where(matched.found, said, n_states)
     true = np.where(matched.state >= 0, matched.state, n_states)
     table = np.zeros((n_states + 1, n_states + 1))
     np.add.at(table, (true, said), 1)

@@ -172,14 +172,16 @@ def flat(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
 def confusion_tables(result: Result, task: Task, calibration: Calibration) -> dict[str, Any]:
     """Confusion matrix per dose for `confusion.json`.
 
-    Rows: true state, last row: no column there. Columns: most probable state at the realistic prevalence, last column:
-    not found. `counts` as they are; `probability` has rows that add up to 1.
+    Rows: true state, last row: no column there. Columns: the state that a defect table says with the calibration's
+    thresholds (`decision`), last column: not found. `counts` as they are; `probability` has rows that add up to 1.
     """
     names = task.material.state_names
     tables = {}
     for dose, matched in result.matched.items():
         prob = scores.posterior(matched, task.material, calibration.log_prior_shift, calibration.temperature)
-        counts = scores.confusion(matched, prob, task.material.n_states)
+        said = scores.called(prob, task.material, calibration.thresholds)
+        counts = scores.confusion(matched, said, task.material.n_states)
         rows = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         tables[dose] = {"counts": counts.astype(int).tolist(), "probability": np.round(rows, 6).tolist()}
-    return {"true": [*names, "none"], "said": [*names, "missed"], "doses": tables}
+    about = {"true": [*names, "none"], "said": [*names, "missed"], "decision": "thresholds"}
+    return about | {"doses": tables}

@@ -79,7 +79,8 @@ def test_pairing_one_image(material):
     assert np.isnan(matched.error_nm[2:]).all()
     prob = scores.posterior(matched, material, np.zeros(material.n_states))
     np.testing.assert_allclose(prob[0, [v_s, s2]], [0.9, 0.1], rtol=1e-6)
-    table = scores.confusion(matched, prob, material.n_states)
+    said = scores.called(prob, material, {"V_S": 0.5})
+    table = scores.confusion(matched, said, material.n_states)
     assert table[v_s, v_s] == 1 and table[s2, v_s] == 1 and table[s2, -1] == 1 and table[-1, s2] == 1
     assert table.sum() == 4
     score, is_one = scores.kind_columns(material, prob, matched.state)["V_S"]
@@ -87,6 +88,20 @@ def test_pairing_one_image(material):
     generic, is_defect = scores.kind_columns(material, prob, matched.state)["defect"]
     np.testing.assert_allclose(generic, [0.9, 0.7, 0, 0.2], atol=1e-7)
     assert is_defect.tolist() == [True, False, False, False]
+
+
+def test_what_is_called_is_what_the_table_says(material):
+    """Kinds by their thresholds, as inference calls them, and not by the most probable state."""
+    rng = np.random.default_rng(4)
+    prob = rng.dirichlet(np.full(material.n_states, 0.3), 200)
+    thresholds = {"V_S": 0.2, "Mo_W": 0.8, "defect": 0.4}
+    said = scores.called(prob, material, thresholds)
+    kinds = np.array([k.state for k in material.kinds])
+    best = prob[:, kinds].argmax(1)
+    limit = np.array([thresholds.get(k.name, 0.4) for k in material.kinds])[best]
+    is_called = prob[:, kinds].max(1) >= limit
+    assert (said[is_called] == kinds[best][is_called]).all() and not np.isin(said[~is_called], kinds).any()
+    assert (said != prob.argmax(1)).any()
 
 
 def test_weights_bring_a_rich_set_to_realistic_prevalence(material):
