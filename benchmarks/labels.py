@@ -121,7 +121,7 @@ def train(folder: Path, dose: str, method: str, movie: Path, options: argparse.N
         f"input={movie}", f"training.steps={steps}", f"runs_dir={runs}", "logging=disabled",
     ]  # fmt: skip
     if method == "tuned":
-        command += [f"training.init={options.model}", "training.learning_rate=1e-4"]
+        command += [f"training.init={options.model}", "training.learning_rate=2e-4"]
     print(" ".join(["python", "train.py", *command[2:]]), flush=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, cwd=ROOT)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stemdefects.labels import fourier_augment as change
 from stemdefects.labels import fourier_scenes
@@ -51,27 +52,24 @@ def defect_columns(labels: MovieLabels, first_state: int = 1) -> Columns:
 
 
 def pictures(labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scenes: int, plant: bool) -> Pictures:
-    """The frames with their labels, and after them the noise-free ones: scenes, or (not `plant`) the labelled estimate.
+    """The frames with their labels, and after them `n_scenes` noise-free scenes with theirs.
 
-    allowed: (N, H, W) bool, where labels may be used; elsewhere nothing is said.
+    allowed: (N, H, W) bool, where labels may be used; elsewhere nothing is said; plant: what is planted is all that is
+    labelled in scenes, else (states of columns) it is the state of the column there, and the others are ideal.
     """
     known = np.where(allowed, labels.regions, UNKNOWN)
     site, state = (np.broadcast_to(a, columns.sure.shape) for a in (columns.site, columns.state))
     of_frames = Pictures(labels.frames, known, columns.yx, site, state, columns.sure)
     if n_scenes == 0:
         return of_frames
-    if not plant:
-        first = int(np.flatnonzero(allowed.any((1, 2)))[0])
-        made = Pictures((labels.clean + labels.excess)[None], *(a[first : first + 1] for a in of_frames[1:]))
-    else:
-        everywhere = allowed.any(0)
+    everywhere = allowed.any(0)
+    region = np.repeat(np.where(everywhere, labels.steps["regions"], UNKNOWN)[None], n_scenes, 0)
+    if plant:
         scenes = fourier_scenes.make(labels, everywhere, n_scenes, SEED)
-        region = np.where(everywhere, labels.steps["regions"], UNKNOWN)
-        first = int(columns.state[0] - labels.defects.state[0])  # what stands for dark
-        made = Pictures(
-            scenes.pictures, np.repeat(region[None], n_scenes, 0), scenes.yx, np.zeros_like(scenes.state),
-            scenes.state + first, scenes.there,
-        )  # fmt: skip
+        state = columns.state[scenes.label]
+        made = Pictures(scenes.pictures, region, scenes.yx, np.zeros_like(state), state, scenes.there)
+    else:
+        made = _crystal_scenes(labels, columns, everywhere, region, n_scenes)
     length = max(of_frames.sure.shape[1], made.sure.shape[1])
 
     def joined(a, b):
@@ -80,6 +78,29 @@ def pictures(labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scene
         return np.concatenate([a, b])
 
     return Pictures(*(joined(a, b) for a, b in zip(of_frames, made, strict=True)))
+
+
+def _crystal_scenes(labels, columns: Columns, everywhere: np.ndarray, region: np.ndarray, n_scenes: int) -> Pictures:
+    """Scenes of a known crystal: its columns in the first frame, ideal but for those where something was planted."""
+    yx = columns.yx[0]
+    usual = np.full(columns.site.max() + 1, -1)  # state of most columns of a site; -1 where no state is told
+    for g in range(len(usual)):
+        told = columns.state[(columns.site == g) & (columns.state >= 0)]
+        if len(told):
+            usual[g] = np.bincount(told).argmax()
+    tree, near = cKDTree(yx), 0.3 * labels.lattice.spacing_px
+    distance, at = tree.query(labels.defects.yx)
+    meant = np.where((distance < near) & (columns.state[at] != usual[columns.site[at]]), columns.state[at], -1)
+    scenes = fourier_scenes.make(labels, everywhere, n_scenes, SEED, only=meant >= 0)
+    state = np.repeat(usual[columns.site][None], n_scenes, 0)
+    for m in range(n_scenes):
+        distance, at = tree.query(scenes.yx[m])
+        there = scenes.there[m] & (distance < near)
+        state[m, at[there]] = meant[scenes.label[m][there]]
+    return Pictures(
+        scenes.pictures, region, np.repeat(yx[None], n_scenes, 0), np.repeat(columns.site[None], n_scenes, 0), state,
+        np.ones(state.shape, bool),
+    )  # fmt: skip
 
 
 def make_sampler(
@@ -97,8 +118,8 @@ def make_sampler(
 
     pixel_size_nm: of the labelled frames; allowed: (N, H, W) bool, where labels may be used (what lies outside is shown
     but says nothing); augment: False gives pieces of the frames, turned by quarter turns and mirrored, nothing else;
-    plant: images made anew are of scenes (`fourier_scenes`), for defects that are points of their own; else they show
-    the labelled defects where they are, for states of columns. The region of pixels about which nothing is said is -1.
+    plant: labels are defects, points of their own; else they are columns with states. Images made anew are of scenes
+    (`fourier_scenes`). The region of pixels about which nothing is said is -1.
     """
     usable = np.flatnonzero(allowed.any((1, 2)))
     low, high = _centre_range(allowed.any(0), size_px)

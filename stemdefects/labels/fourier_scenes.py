@@ -33,21 +33,22 @@ MARGIN = 1.5
 @dataclass(frozen=True)
 class Sort:
     """Defects of one sign at one place of the unit cell: state (0 dark, 1 bright), offset_px (2,) from the centre of
-    the cell, shape (s, s) of height about 1, heights (n,) of its labels in the frames' units, z (n,)."""
+    the cell, shape (s, s) of height about 1; of its labels: heights (n,) in the frames' units, z (n,), numbers (n,)."""
 
     state: int
     offset_px: np.ndarray
     shape: np.ndarray
     heights: np.ndarray
     z: np.ndarray
+    labels: np.ndarray
 
 
 class Scenes(NamedTuple):
-    """M pictures (M, H, W) and what was planted: yx (M, P, 2), state (M, P), there (M, P) bool."""
+    """M pictures (M, H, W) and what was planted: yx (M, P, 2), label (M, P) it is a copy of, there (M, P) bool."""
 
     pictures: np.ndarray
     yx: np.ndarray
-    state: np.ndarray
+    label: np.ndarray
     there: np.ndarray
 
 
@@ -103,7 +104,8 @@ def sorts(labels, use: np.ndarray) -> list[Sort]:
         members = np.array(members)
         ideal = yx[members] - offset[members] + where
         pieces = np.stack([_piece(labels.steps["residual"], p, spacing) for p in ideal])
-        found.append(_shaped(pieces, alone[members], where, z[members], labels.sigma_px, spacing))
+        shape, heights = _shaped(pieces, alone[members], z[members], labels.sigma_px, spacing)
+        found.append(Sort(int(z[members[0]] > 0), where, shape, heights, z[members], members))
     return found
 
 
@@ -121,8 +123,8 @@ def _piece(image: np.ndarray, centre: np.ndarray, spacing: float) -> np.ndarray:
     return ndimage.map_coordinates(image, places, order=3, mode="nearest") * ramp**2 * (3 - 2 * ramp)
 
 
-def _shaped(pieces, alone, where, z, sigma_px, spacing) -> Sort:
-    """Shape and heights from the pieces (n, s, s) of one sort: a product of the two, weighted by the heights."""
+def _shaped(pieces, alone, z, sigma_px, spacing) -> tuple[np.ndarray, np.ndarray]:
+    """Shape (s, s) and heights (n,) of one sort, whose product comes closest to its pieces (n, s, s)."""
     square = (_grid(spacing) ** 2).sum(-1)
     column = np.exp(-0.5 * square / sigma_px**2)
     near = np.exp(-0.5 * square / (DISC * spacing) ** 2)  # further out are the neighbours' own defects
@@ -145,11 +147,14 @@ def _shaped(pieces, alone, where, z, sigma_px, spacing) -> Sort:
     heights = measure(shape)
     # a neighbour in the piece may turn a height around: then what the filter saw counts
     heights = np.where(np.sign(heights) == np.sign(z), heights, z * np.median(np.abs(heights)) / np.median(np.abs(z)))
-    return Sort(int(z[0] > 0), where, shape, heights, z)
+    return shape, heights
 
 
-def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
-    """`n_scenes` scenes with the defects of the labels within `allowed` (H, W) bool, planted there as well."""
+def make(labels, allowed: np.ndarray, n_scenes: int, seed: int, only: np.ndarray | None = None) -> Scenes:
+    """`n_scenes` scenes with the defects of the labels within `allowed` (H, W) bool, planted there as well.
+
+    only: (L,) bool, the labels that may be planted.
+    """
     rng = np.random.default_rng(seed)
     spacing = labels.lattice.spacing_px
     shape = np.array(labels.clean.shape)
@@ -160,12 +165,15 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
         return ok & where[tuple(np.clip(cell, 0, shape - 1).T)]
 
     use = inside(labels.defects.yx, allowed) & labels.sure.any(0)
+    if only is not None:
+        use &= only
     chosen, like = [], []  # and how many labels of the same sort are about as strong
     for sort in sorts(labels, use):
         alike = (np.abs(np.log(sort.heights[:, None] / sort.heights)) < LIKE).sum(1)
         believed = (alike >= BELIEVED) | (np.abs(sort.z) > labels.level + MARGIN)
         if believed.any():
-            chosen.append(dataclasses.replace(sort, heights=sort.heights[believed], z=sort.z[believed]))
+            kept = {name: getattr(sort, name)[believed] for name in ("heights", "z", "labels")}
+            chosen.append(dataclasses.replace(sort, **kept))
             like.append(alike[believed])
     base = labels.clean + labels.steps["rest"]
     if not chosen:
@@ -181,7 +189,7 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
     n_cells = inside(origins, crystal).sum()
     n_plants = int(np.clip(2 * use.sum() / max(n_cells, 1), *DENSITY) * n_cells) + 1
     pictures, yx = np.repeat(base[None], n_scenes, 0), np.zeros((n_scenes, n_plants, 2))
-    state, there = np.zeros((n_scenes, n_plants), int), np.zeros((n_scenes, n_plants), bool)
+    label, there = np.zeros((n_scenes, n_plants), int), np.zeros((n_scenes, n_plants), bool)
     for m in range(n_scenes):
         taken = np.zeros((0, 2))
         for p, number in enumerate(rng.choice(len(chosen), n_plants, p=share / share.sum())):
@@ -191,10 +199,10 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
                 continue
             taken = np.concatenate([taken, where[None]])
             weight = like[number] ** -0.5
-            height = rng.choice(sort.heights, p=weight / weight.sum()) * np.exp(SPREAD * rng.normal())
-            _plant(pictures[m], where, height * sort.shape)
-            yx[m, p], state[m, p], there[m, p] = where, sort.state, True
-    return Scenes(pictures, yx, state, there)
+            member = rng.choice(len(weight), p=weight / weight.sum())
+            _plant(pictures[m], where, sort.heights[member] * np.exp(SPREAD * rng.normal()) * sort.shape)
+            yx[m, p], label[m, p], there[m, p] = where, sort.labels[member], True
+    return Scenes(pictures, yx, label, there)
 
 
 def _plant(picture: np.ndarray, centre: np.ndarray, piece: np.ndarray) -> None:
