@@ -6,6 +6,7 @@ from stemdefects.analysis import compare, diffusion, growth, kinetics, motion, r
 from stemdefects.analysis.estimates import estimate
 
 MIN_COUNT = 3.0  # mean per frame for which a law is looked for
+MIN_CHANGE = 5.0  # defects between the tenth and the nine tenths of the frames: one or two events make no law
 MIN_SHARE = 0.002  # largest share of the field for which a law is looked for
 
 
@@ -41,7 +42,8 @@ def laws(result) -> None:
     series = []
     for kind, values in zip(of.kinds, of.counts.T, strict=True):
         values = np.where(of.skipped, np.nan, values.astype(float))
-        if np.nanmean(values) >= MIN_COUNT if np.isfinite(values).any() else False:
+        enough = np.isfinite(values).any() and np.nanmean(values) >= MIN_COUNT
+        if enough and np.ptp(np.nanquantile(values, [0.1, 0.9])) >= MIN_CHANGE:
             series.append((f"number of {kind}", "defects", values, True))
     frames = found.frames
     if frames is not None and "frame" in frames:

@@ -61,3 +61,20 @@ def test_lines_are_counted_and_chance_is_known():
     assert found.longest >= 6 and found.number >= 2 and found.p <= 0.05 and found.share >= 10 / 30 - 0.01
     assert [len(line) for line in lines.rows(row, vectors)] == [6]
     assert lines.find(np.arange(5), np.zeros((5, 2)), vectors, sites) is None
+
+
+def test_one_event_makes_no_law():
+    """Four vacancies that become five are counted without scatter, and no law of growth follows from it."""
+    from types import SimpleNamespace
+
+    from stemdefects.analysis import evolution
+
+    def laws(values):
+        of = SimpleNamespace(kinds=["V_W"], counts=np.array(values)[:, None], skipped=np.zeros(len(values), bool),
+                             times=np.arange(len(values)) * 2.0)  # fmt: skip
+        result = SimpleNamespace(counts=of, found=SimpleNamespace(frames=None, time_unit="s"), growth={}, estimates=[])
+        evolution.laws(result)
+        return result.growth
+
+    assert laws([4] * 20 + [5] * 20) == {}
+    assert "number of V_W" in laws(np.arange(40) // 2)
