@@ -50,7 +50,7 @@ def _score(figures: dict[str, dict[str, Any]], cfg, the_task: task.Task) -> floa
     return float(np.mean([validation.score(part, kinds) for part in parts if part]))
 
 
-def _parent_if_better(cfg, the_task, validator, params, validated, calibration):
+def better_of_both(cfg, the_task, validator, params, validated, calibration):
     """(weights, validation result, calibration, whether the parent's) of the trained network, or of the one that a
     movie was to improve (`training.init`) where that one is at least as good on the validation images."""
     if cfg.labels.source != "movie" or cfg.training.init is None:
@@ -88,7 +88,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     params = jax.device_get(chosen.ema)
     validated = validator.run(params)
     calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validated)
-    params, validated, calibration, kept = _parent_if_better(
+    params, validated, calibration, kept = better_of_both(
         cfg, the_task, validator, params, validated, calibration
     )  # fmt: skip
     test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
