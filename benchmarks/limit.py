@@ -1,10 +1,11 @@
 """How well can anyone detect, and how near does a network come? Writes docs/limit.md and docs/limit.png.
 
     python benchmarks/limit.py [run=ws2_mo,ws2_mo_movie] [simulation=limit,train] [images=24] [frames=1,5,9]
-                               [dose=130,400,2500] [symmetries=1,8] [output=docs] [runs_dir=runs] [seed=0]
+                               [dose=130,400,2500] [symmetries=1,8] [light=true] [output=docs] [runs_dir=runs] [seed=0]
 
 run: networks that ship, run ids or model folders; scored on the same images, each at the number of frames it takes,
-looking once or with its answers averaged over so many turned and mirrored images (`inference.symmetries`).
+looking once or with its answers averaged over so many turned and mirrored images (`inference.symmetries`), and pooled
+with the light of the columns (`inference.light`) or, light=false, alone.
 """
 
 import itertools
@@ -15,7 +16,7 @@ from pathlib import Path
 import script
 
 DEFAULTS = {
-    "run": "", "symmetries": "1,8", "simulation": "limit,train", "images": "24", "frames": "1,5,9",
+    "run": "", "symmetries": "1,8", "light": "true", "simulation": "limit,train", "images": "24", "frames": "1,5,9",
     "dose": "130,400,2500", "output": "docs", "runs_dir": "runs", "seed": "0",
 }  # fmt: skip
 HOPS = 0.05  # chance of a vacancy to hop between frames of the hopping clips
@@ -42,7 +43,7 @@ def run(options: dict) -> Path:
         cfg = config.load_group("simulation", name)
         networks = {}
         for folder, number in itertools.product(folders, symmetries):
-            network = Network(folder, material, study.PREVALENCE, prior, size_px, number)
+            network = Network(folder, material, study.PREVALENCE, prior, size_px, number, options["light"] == "true")
             if network.model.frames in frames:
                 networks[network.model.frames, number] = network
         seen = {dose: [] for dose in doses}
@@ -98,6 +99,7 @@ def facts(options: dict, folders: list[Path], seconds: float) -> dict:
         "seconds": round(seconds),
         "command": " ".join(["python benchmarks/limit.py", *shown]),
         "models": ", ".join(f"`{name}`" for name in names),
+        "light": "pooled with the light of the columns" if options["light"] == "true" else "without the columns' light",
     }
 
 

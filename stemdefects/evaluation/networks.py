@@ -1,4 +1,5 @@
-"""A trained network judged on the clips of the limit study: its posterior at their prevalence, paired with truth."""
+"""A trained network, alone or pooled with the light of its columns, judged on the clips of the limit study: its
+posterior at their prevalence, paired with truth."""
 
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.evaluation import detection
+from stemdefects.inference import column_light
 from stemdefects.labels.prevalence import state_prior
 from stemdefects.models import artifact, symmetry
 from stemdefects.models.normalization import normalize_frames
@@ -17,16 +19,27 @@ RADIUS_NM = 0.09  # a detection this close to the true column is right
 
 
 class Network:
-    """A trained model that gives columns for a clip, and its posterior at the study's prevalence."""
+    """A trained model that gives columns for a clip, and its posterior at the study's prevalence.
+
+    light: its opinion of each column is pooled with what the column's light says (`inference.light`).
+    """
 
     def __init__(
-        self, folder: Path, material: Material, prevalence: dict, prior: np.ndarray, size_px, symmetries: int = 1
+        self,
+        folder: Path,
+        material: Material,
+        prevalence: dict,
+        prior: np.ndarray,
+        size_px,
+        symmetries: int = 1,
+        light: bool = False,
     ):
         self.model = model = artifact.load(folder)
         if model.material.state_names != material.state_names:
             raise UserError(f"run={folder}: trained for {model.material.name}, the study shows {material.name}")
         own = state_prior(model.config["labels"], model.material)
         self.shift = model.calibration.log_prior_shift + np.log(prior / own)
+        self.light, self._prior = light, prior
         area = size_px[0] * size_px[1] * (1.3 * model.pixel_size_nm) ** 2
         max_peaks = int(area / material.cell_area_nm2 * material.n_sites) + 64
         find = artifact.peak_finder(model.config["model"], model.config["labels"], model.material)
@@ -44,10 +57,28 @@ class Network:
         """Detect in the middle of clip `number` (T, H, W), pair with its truth, keep it under `about` (the dose)."""
         first = len(frames) // 2 - self.model.frames // 2
         peaks = jax.tree.map(np.asarray, self._predict(frames[first : first + self.model.frames]))
+        if self.light:
+            peaks = self._with_light(peaks, frames[first : first + self.model.frames].mean(0), truth)
         matched = scores.pair_image(truth, peaks, RADIUS_NM, number, margin_px)
         height, width = frames.shape[1:]
         keep = ((matched.yx_px >= margin_px) & (matched.yx_px <= np.array([height, width]) - 1 - margin_px)).all(1)
         self.parts.setdefault(about, []).append(scores.Matched(**{k: v[keep] for k, v in matched.__dict__.items()}))
+
+    def _with_light(self, peaks, image, truth):
+        """Peaks whose state probabilities, once calibrated, are those of network and light together."""
+        model, found = self.model, np.flatnonzero(peaks.valid)
+        site, temperature = peaks.site[found], model.calibration.temperature
+        with np.errstate(divide="ignore"):
+            log_prob = np.log(peaks.state_prob[found])
+        prob = scores.calibrated(log_prob, site, model.material, self.shift, temperature)
+        place = np.stack([peaks.y_px, peaks.x_px], 1)[found]
+        light = column_light.evidence(image, place, site, model.material, float(truth.pixel_size_nm))
+        prob = column_light.pooled(prob, light, self._prior, site, model.material)
+        together = peaks.state_prob.copy()
+        with np.errstate(divide="ignore"):
+            raw = temperature * (np.log(prob) - self.shift)
+        together[found] = np.exp(raw - raw.max(1, keepdims=True))
+        return peaks._replace(state_prob=together)
 
     def _columns(self, about, material):
         matched = scores.concatenate(self.parts[about], material.n_states)

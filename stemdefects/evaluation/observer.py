@@ -43,6 +43,7 @@ class Scene(NamedTuple):
 
 def make_scene_simulator(stage: images.Stage, prior: np.ndarray, n_frames: int):
     """`(key, dose_e_per_px) -> (frames (T, H, W), Truth, Known, Scene)`: a clip, and all the observer is told of it.
+    A third argument is taken as the clip's conditions, instead of drawn ones.
 
     prior: (S,) how common each state is; the states of a site add up to 1. Not for jit: the likelihood is made on the
     host. Raises `UserError` for settings whose noise has no likelihood here.
@@ -55,8 +56,8 @@ def make_scene_simulator(stage: images.Stage, prior: np.ndarray, n_frames: int):
             f"simulation.detector.poisson (simulation={stage.cfg.name}): the limit needs noise; set it to true"
         )
 
-    def make(key, dose_e_per_px):
-        frames, truth, known = simulate(key, jnp.float32(dose_e_per_px))
+    def make(key, dose_e_per_px, conditions=None):
+        frames, truth, known = simulate(key, jnp.float32(dose_e_per_px), conditions)
         parts, electrons = prepare(frames, truth, known)
         given = known.conditions.detector
         low = max(float(parts["low"]), _LEAST_MEAN_E)

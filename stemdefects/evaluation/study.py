@@ -91,9 +91,9 @@ class Study:
         """The order in which `posterior` judges the columns of a clip."""
         return observer.update_order(truth.y_px, truth.x_px, truth.valid, NEIGHBOUR_PX, _ROW, self._rows)
 
-    def look(self, key, dose_e_per_px: float) -> Seen:
-        """Simulate one clip and judge it."""
-        clip, truth, known, scene = self.make(key, dose_e_per_px)
+    def look(self, key, dose_e_per_px: float, conditions=None) -> Seen:
+        """Simulate one clip and judge it. conditions: of the microscope and the sample, None: drawn."""
+        clip, truth, known, scene = self.make(key, dose_e_per_px, conditions)
         truth = jax.tree.map(np.asarray, truth)
         order, middle = self.order(truth), max(self.frames) // 2
         scored = np.flatnonzero(truth.valid & _within(truth, self.size_px))

@@ -6,6 +6,7 @@ import numpy as np
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
+from stemdefects.inference import column_light
 from stemdefects.inference.bragg_map import ABSENT
 from stemdefects.inference.engine import Columns, FrameOutput
 from stemdefects.inference.sites import NOWHERE, SiteView, view
@@ -21,7 +22,8 @@ class Rules:
     thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS`, nothing
     is called there; edge_nm: nothing is called this close to the border of the frame, where a column's neighbours are
     missing; patch_nm: side of the square field of a patch; require_lattice: nothing is called where the frame's own
-    Bragg components show no lattice, whatever the network says.
+    Bragg components show no lattice, whatever the network says; light_prior: (S,) prevalence that the network's
+    posterior assumes, to pool it with what the light of the columns says (`column_light`), None: it is not.
     """
 
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -29,6 +31,7 @@ class Rules:
     patch_nm: float = 0.96
     edge_nm: float = 0.15
     require_lattice: bool = True
+    light_prior: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,13 @@ def find_defects(
             keep = ~sites.duplicate
             columns = columns.take(keep)
             sites = view(position[keep], columns.site, columns.presence, sites.vectors_px, basis, sites.vectors_px)
-    defect, kind, kind_prob = classify(columns, material)
+    prob = columns.state_prob
+    if rules.light_prior is not None:
+        seen = output.image if output.together is None else output.together
+        place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
+        light = column_light.evidence(seen, place, columns.site, material, image_px_nm)
+        prob = column_light.pooled(prob, light, rules.light_prior, columns.site, material)
+    defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
     centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
@@ -106,10 +115,9 @@ def find_defects(
     return FrameDefects(rows, patches, sites, columns, called, int((call & nowhere).sum()))
 
 
-def classify(columns: Columns, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Posterior of any defect (n,), most probable kind (n,) and its posterior (n,)."""
-    kinds = np.array([k.state for k in material.kinds])
-    of_kinds = columns.state_prob[:, kinds] if len(columns.site) else np.zeros((0, len(kinds)))
+def classify(state_prob: np.ndarray, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Posterior of any defect (n,), most probable kind (n,) and its posterior (n,), from (n, S)."""
+    of_kinds = state_prob[:, [k.state for k in material.kinds]]
     kind = of_kinds.argmax(1) if len(of_kinds) else np.zeros(0, int)
     return of_kinds.sum(1).clip(0, 1), kind, of_kinds[np.arange(len(kind)), kind]
 

@@ -36,13 +36,15 @@ class Columns(NamedTuple):
 class FrameOutput(NamedTuple):
     """What the network says of one frame. image: (h, w) float32, normalised, at the model's sampling (first pixels
     coincide, `scale` model px per frame px); region_fraction: (4,) of the area: lattice, hole, amorphous, 1T; lattice:
-    what the frame's Bragg components say, None where the movie shows no lattice."""
+    what the frame's Bragg components say, None where the movie shows no lattice; together: mean of the aligned frames
+    that the network was shown, None where that is `image`."""
 
     columns: Columns
     region_fraction: np.ndarray
     image: np.ndarray
     scale: float
     lattice: bragg_map.LocalLattice | None = None
+    together: np.ndarray | None = None
 
 
 class Engine:
@@ -114,7 +116,7 @@ class Engine:
 
     def _run(self, params: Any, constants: tuple, frames: jax.Array) -> tuple:
         """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region fractions (B, 4), normalised middle frames,
-        and their Bragg components (None without a lattice)."""
+        their Bragg components (None without a lattice) and the mean of all frames (None where there is one)."""
         weights, waves = constants
         grid, model = self.grid, self.model
         batch, depth = frames.shape[:2]
@@ -139,7 +141,8 @@ class Engine:
         counts = (counts * weight[None, ..., None]).sum((1, 2, 3))
         middle = stacks[:, depth // 2]
         bragg = None if waves is None else bragg_map.components(middle, *waves)
-        return peaks, counts / counts.sum(-1, keepdims=True), middle, bragg
+        together = stacks.mean(1) if depth > 1 else None
+        return peaks, counts / counts.sum(-1, keepdims=True), middle, bragg, together
 
     def _cell_weight(self, cells: tuple[int, int]) -> jax.Array:
         """(n_tiles, h, w) 1 for output cells whose centre lies in the part its tile answers for."""
@@ -160,12 +163,13 @@ class Engine:
     def collect(self, handle: Any) -> list[FrameOutput]:
         """Wait for a submitted batch; one `FrameOutput` per frame."""
         n, found = handle
-        peaks, fractions, images, bragg = jax.tree.map(np.asarray, found)
+        peaks, fractions, images, bragg, together = jax.tree.map(np.asarray, found)
         out = []
         for i in range(n):
             columns = self._columns(jax.tree.map(lambda a, i=i: a[i], peaks))
             lattice = None if bragg is None else bragg_map.read(bragg[i], self._made).scaled(1 / self.scale)
-            out.append(FrameOutput(columns, fractions[i], images[i], self.scale, lattice))
+            mean = None if together is None else together[i]
+            out.append(FrameOutput(columns, fractions[i], images[i], self.scale, lattice, mean))
         return out
 
     def __call__(self, stacks: np.ndarray) -> list[FrameOutput]:

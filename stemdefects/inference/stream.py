@@ -17,6 +17,7 @@ from stemdefects.inference.engine import Engine
 from stemdefects.inference.resample import square_pixels
 from stemdefects.inference.spool import Block
 from stemdefects.io.movie import FrameError, Movie
+from stemdefects.labels.prevalence import state_prior
 from stemdefects.models.symmetry import COUNTS as SYMMETRIES
 from stemdefects.schema import InferenceConfig
 
@@ -93,7 +94,8 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     )  # fmt: skip
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
-    rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice)
+    prior = state_prior(model.config["labels"], model.material) if settings.light else None
+    rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, prior)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(
         model, settings, found, engine, reference, rules, indices, frame_time_s, np.asarray(lattice_nm), movie.aspect

@@ -68,14 +68,17 @@ def make_clip_simulator(material: Material, cfg: SimulationConfig, size_px: tupl
 
 
 def make_known_simulator(stage: Stage, n_frames: int) -> Callable:
-    """As `make_clip_simulator`, but the function gives `(frames, Truth, Known)`: also how the frames were made."""
+    """As `make_clip_simulator`, but the function gives `(frames, Truth, Known)`: also how the frames were made.
+
+    It takes `conditions` too, to be used instead of those drawn.
+    """
     material, cfg = stage.material, stage.cfg
     middle = n_frames // 2
     mobile = mobile_state(material, cfg)
 
-    def simulate(key, dose_e_per_px=None):
+    def simulate(key, dose_e_per_px=None, conditions=None):
         keys = jax.random.split(key, 6)
-        conditions = draw_conditions(keys[0], material, cfg)
+        conditions = draw_conditions(keys[0], material, cfg) if conditions is None else conditions
         if dose_e_per_px is not None:
             conditions = conditions._replace(detector=conditions.detector._replace(dose_e_per_px=dose_e_per_px))
         conditions = jax.lax.optimization_barrier(conditions)  # else drawn again for every use

@@ -104,12 +104,19 @@ def weights(matched: Matched, prior: np.ndarray, site_of_state: np.ndarray) -> n
 
 def posterior(matched: Matched, material: Material, shift: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """(R, S) state posterior at the realistic prevalence; 0 for columns that were not found."""
-    own = site_mask(material.site_of_state, material.n_sites)[matched.site]
-    found = matched.found
-    logits = np.where(own, np.maximum(matched.log_prob, -80.0) / temperature + shift, -np.inf)
+    prob = calibrated(matched.log_prob, matched.site, material, shift, temperature)
+    return np.where(matched.found[:, None], prob, 0.0)
+
+
+def calibrated(
+    log_prob: np.ndarray, site: np.ndarray, material: Material, shift: np.ndarray, temperature: float = 1.0
+) -> np.ndarray:
+    """(n, S) posterior over the states of each column's site from the network's log probabilities as trained."""
+    own = site_mask(material.site_of_state, material.n_sites)[site]
+    logits = np.where(own, np.maximum(log_prob, -80.0) / temperature + shift, -np.inf)
     logits = logits - logits.max(1, keepdims=True, initial=-1e9)
     prob = np.exp(logits)
-    return np.where(found[:, None], prob / prob.sum(1, keepdims=True), 0.0)
+    return prob / prob.sum(1, keepdims=True)
 
 
 def kind_columns(material: Material, prob: np.ndarray, state: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -27,7 +27,10 @@ def test_page_holds_tables_and_picture(tmp_path):
     }
     network = {(400.0, 1, 8): dict.fromkeys(page.KINDS, score) | {"rmse_nm": {"W": 0.006}}}
     bounds = {130.0: {"W": 0.009}, 400.0: {"W": 0.005}}
-    facts = {"images": 3, "seconds": 5, "command": "python benchmarks/limit.py", "models": "`some-run`"}
+    facts = {
+        "images": 3, "seconds": 5, "command": "python benchmarks/limit.py", "models": "`some-run`",
+        "light": "without the columns' light",
+    }  # fmt: skip
     path = page.write(tmp_path / "docs", {"limit": (results, network)}, {"limit": bounds}, facts)
     text = path.read_text()
     assert "| 400 | 5 | **.73** (-; .80) |" in text

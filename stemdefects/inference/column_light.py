@@ -1,0 +1,193 @@
+"""What the light of each column says of its state, measured at the columns the network has found.
+
+A network learns to judge a column from examples; how much light there is at a known place need not be learned. The
+image is fitted by least squares as a sum of equal Gaussians, one at every column, so that neighbours which overlap are
+told apart (compare the column intensities of Van Aert et al., Ultramicroscopy 109, 1236 (2009)). Each column is
+compared with those of its sublattice around it, most of which are ideal: background, gain and blur cancel. How much
+light an ideal column has is measured too, against the empty places of the lattice; a state whose HAADF signal is a
+fraction of the ideal one's has that fraction of it. Neither the dose nor the detector need be known.
+
+Network and light see the same electrons: their opinions are pooled by the geometric mean (logarithmic opinion pool,
+Genest & Zidek, Stat. Sci. 1, 114 (1986)), which counts no evidence twice.
+"""
+
+import numpy as np
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
+
+from stemdefects.crystal.material import Material
+
+WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
+NEIGHBOURS = 30  # columns of the same sublattice that say what is usual here
+NEAREST = 9  # columns of all sublattices that share what lies under a column
+MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
+CLIP = 25.0
+RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
+_OUTLIER = 2.5
+_RIDGE = 1e-3
+
+
+def amplitudes(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
+    """(n,) light of each column: the volume of its Gaussian, in units of `image` times px^2, up to a constant.
+
+    image: (H, W); place_px: (n, 2) y, x; width_px: standard deviation. Pixels outside the image are taken as those at
+    its border: within two widths of it the light is not to be trusted.
+    """
+    n = len(place_px)
+    pairs = cKDTree(place_px).query_pairs(5 * width_px, output_type="ndarray")
+    distance2 = ((place_px[pairs[:, 0]] - place_px[pairs[:, 1]]) ** 2).sum(1)
+    overlap = np.exp(-distance2 / (4 * width_px**2))
+    itself = np.repeat(np.arange(n), 2).reshape(-1, 2)
+    rows, columns = np.concatenate([pairs, pairs[:, ::-1], itself]).T
+    values = np.concatenate([overlap, overlap, np.full(n, 1 + _RIDGE)])
+    smooth = ndimage.gaussian_filter(np.asarray(image, float) - np.mean(image), width_px, mode="nearest", truncate=4.0)
+    seen = ndimage.map_coordinates(smooth, place_px.T, order=3, mode="nearest")
+    return splu(sparse.csc_matrix((values, (rows, columns)), (n, n))).solve(seen) * (4 * np.pi * width_px**2)
+
+
+def measure(
+    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, width_px: float
+) -> tuple[dict[int, float], np.ndarray]:
+    """Light of an ideal column of each sublattice, and (n,) how much more or less light each column has than usual.
+
+    NaN where that cannot be said: floating sites, columns at the border, sublattices with too few columns; all of it
+    without two sublattices of different signal. Arguments as in `evidence` and `amplitudes`.
+    """
+    deviation = np.full(len(site), np.nan)
+    ends = _ends(site, material)
+    if ends is None:
+        return {}, deviation
+    light = amplitudes(image, place_px, width_px)
+    for g in _sublattices(site, material):
+        mine = site == g
+        deviation[mine] = light[mine] - _mean_around(light[mine], place_px[mine], NEIGHBOURS)
+    border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
+    deviation[border < 2 * width_px] = np.nan
+    signal = _signal(material)[material.ideal_states]
+    nominal = float(signal[ends[0]] / signal[ends[1]])
+    ratio = nominal * float(
+        np.clip(np.nan_to_num(_ratio(image, place_px, site, ends, width_px) / nominal, nan=1.0), *RATIO_RANGE)
+    )
+    faint, bright = (np.median(light[site == g]) for g in ends)
+    unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
+    usual = {g: unit * float(signal[g] / signal[ends[1]]) for g in _sublattices(site, material)}
+    usual[ends[0]] = unit * ratio
+    return usual, _without_neighbours(deviation, place_px, site)
+
+
+def evidence(
+    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, pixel_nm: float
+) -> np.ndarray:
+    """(n, S) log-likelihood of each state of a column's site, less that of its ideal state; 0 where the light says
+    nothing, see `measure`.
+
+    image: (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice; pixel_nm: of the image.
+    Gaussian, with the scatter that the sublattice's columns have in this image.
+    """
+    found = np.zeros((len(site), material.n_states), np.float32)
+    usual, deviation = measure(image, place_px, site, material, WIDTH_NM / pixel_nm)
+    signal = _signal(material)
+    for g, ideal in usual.items():
+        mine = np.flatnonzero((site == g) & np.isfinite(deviation))
+        if len(mine) < MIN_COLUMNS or not ideal > 0:
+            continue
+        states = np.flatnonzero(material.site_of_state == g)
+        level = ideal * (signal[states] / signal[material.sites[g].ideal] - 1)
+        # (x^2 - (x - level)^2) / 2 scatter^2
+        ratio = level * (deviation[mine, None] - 0.5 * level) / scatter(deviation[mine]) ** 2
+        ratio = np.maximum(ratio - ratio.max(1, keepdims=True), -CLIP)
+        found[np.ix_(mine, states)] = ratio - ratio[:, states == material.sites[g].ideal]
+    return found
+
+
+def pooled(prob: np.ndarray, found: np.ndarray, prior: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
+    """(n, S) posterior from the network's posterior `prob` (n, S) and the light's `evidence` (n, S).
+
+    prior: (S,) prevalence that `prob` assumes. Both likelihoods count half; where the light says nothing, `prob` stays.
+    Dirt is light too, so for a state brighter than the ideal one the light never speaks louder than the network.
+    """
+    own = material.site_of_state[None] == site[:, None]
+    log_prior = np.log(prior)
+    ratio = np.log(np.maximum(prob, 1e-30)) - log_prior
+    ideal = material.ideal_states[site]
+    ratio = ratio - np.take_along_axis(ratio, ideal[:, None], 1)
+    signal = _signal(material)
+    brighter = signal[None] > signal[ideal][:, None]
+    light = np.where(brighter, np.minimum(found, ratio), found)
+    logit = np.where(own, log_prior + 0.5 * ratio + 0.5 * light, -np.inf)
+    weight = np.exp(logit - logit.max(1, keepdims=True))
+    says = (found != 0).any(1)[:, None]
+    return np.where(says, weight / weight.sum(1, keepdims=True), prob).astype(prob.dtype)
+
+
+def scatter(deviation: np.ndarray) -> float:
+    """Standard deviation of the bulk, from the median absolute deviation; NaN is left out."""
+    return max(1.4826 * float(np.nanmedian(np.abs(deviation))), 1e-12)
+
+
+def _signal(material: Material) -> np.ndarray:
+    return material.intensities(float(np.mean(material.voltages_kv)))
+
+
+def _sublattices(site: np.ndarray, material: Material) -> list[int]:
+    """Sublattices of the lattice with columns enough."""
+    return [int(g) for g in np.unique(site) if not material.sites[g].floating and (site == g).sum() >= MIN_COLUMNS]
+
+
+def _ends(site: np.ndarray, material: Material) -> tuple[int, int] | None:
+    """Faintest and brightest sublattice; None where all are alike."""
+    signal = _signal(material)[material.ideal_states]
+    ordered = sorted(_sublattices(site, material), key=lambda g: signal[g])
+    if len(ordered) < 2 or signal[ordered[0]] == signal[ordered[-1]]:
+        return None
+    return ordered[0], ordered[-1]
+
+
+def _ratio(image: np.ndarray, place_px: np.ndarray, site: np.ndarray, ends: tuple[int, int], width_px: float) -> float:
+    """Signal of the faint sublattice's columns over the bright one's, whatever blur and background.
+
+    On a honeycomb the empty place opposite to a faint column, seen from a bright one, has the same neighbours as it: it
+    has background and tails alone (Krivanek et al., Nature 464, 571 (2010), take off such tails column by column). NaN
+    where the medians cannot be taken.
+    """
+    faint, bright = (place_px[site == g] for g in ends)
+    bond, nearest = cKDTree(faint).query(bright)
+    use = np.abs(bond / np.median(bond) - 1) < 0.2
+    if use.sum() < MIN_COLUMNS:
+        return np.nan
+    smooth = ndimage.gaussian_filter(np.asarray(image, float), 0.5 * width_px, mode="nearest")
+    places = bright[use], faint[nearest[use]], 2 * bright[use] - faint[nearest[use]]
+    inside = ((places[2] > 0) & (places[2] < np.array(image.shape) - 1)).all(1)
+    if inside.sum() < MIN_COLUMNS:
+        return np.nan
+    on, second, nothing = (np.median(ndimage.map_coordinates(smooth, p[inside].T, order=1)) for p in places)
+    return float((second - nothing) / max(on - nothing, 1e-12))
+
+
+def _mean_around(value: np.ndarray, place_px: np.ndarray, k: int) -> np.ndarray:
+    """Mean of the `k` values nearest to each, itself and outliers left out."""
+    _, near = cKDTree(place_px).query(place_px, k=min(k + 1, len(value)))
+    around = value[near[:, 1:]]
+    middle = np.median(around, 1, keepdims=True)
+    keep = np.abs(around - middle) <= _OUTLIER * 1.4826 * np.median(np.abs(around - middle), 1, keepdims=True)
+    return (around * keep).sum(1) / np.maximum(keep.sum(1), 1)
+
+
+def _without_neighbours(deviation: np.ndarray, place_px: np.ndarray, site: np.ndarray) -> np.ndarray:
+    """Takes off what a column has from its neighbours, as far as these predict the columns of this image (regression):
+    the robust mean of the nearest of all sublattices (uneven background) and the sum of the three nearest (the tails of
+    a heavy or missing one)."""
+    known = np.flatnonzero(np.isfinite(deviation))
+    if len(known) < MIN_COLUMNS:
+        return deviation
+    place, value = place_px[known], deviation[known]
+    _, near = cKDTree(place).query(place, k=4)
+    design = np.stack([_mean_around(value, place, NEAREST), value[near[:, 1:]].sum(1)], 1)
+    out = deviation.copy()
+    for g in np.unique(site[known]):
+        mine = site[known] == g
+        bulk = mine & (np.abs(value) <= _OUTLIER * scatter(value[mine]))
+        slopes, *_ = np.linalg.lstsq(design[bulk], value[bulk], rcond=None)
+        out[known[mine]] = value[mine] - design[mine] @ slopes
+    return out

@@ -1,0 +1,132 @@
+"""The light of columns against a dense least-squares fit, and against images whose columns are known."""
+
+import numpy as np
+import pytest
+
+from stemdefects.crystal import material as crystal
+from stemdefects.inference import column_light
+
+PIXEL_NM = 0.03
+WIDTH_PX = 1.5
+S2_SIGNAL = 0.16
+
+
+@pytest.fixture(scope="module")
+def ws2():
+    return crystal.load("ws2_mo")
+
+
+def honeycomb(ws2, size=200):
+    """Places (n, 2) px and sublattices (n,) of a WS2 field."""
+    steps = np.stack(np.meshgrid(np.arange(-60, 60), np.arange(-60, 60), indexing="ij"), -1).reshape(-1, 2)
+    places, sites = [], []
+    for g, site in enumerate(ws2.sites):
+        place = (steps + site.position) @ ws2.lattice_nm / PIXEL_NM + size / 2
+        inside = ((place > 2) & (place < size - 3)).all(1)
+        places.append(place[inside])
+        sites.append(np.full(inside.sum(), g))
+    return np.concatenate(places), np.concatenate(sites)
+
+
+def drawn(places, signal, size=200, width=WIDTH_PX):
+    """Expected image of Gaussian columns of unit volume times `signal`."""
+    y, x = np.arange(size)[:, None] - places[:, 0], np.arange(size)[:, None] - places[:, 1]
+    rows, columns = (np.exp(-0.5 * (d / width) ** 2) / (np.sqrt(2 * np.pi) * width) for d in (y, x))
+    return (rows * signal) @ columns.T
+
+
+def test_amplitudes_are_the_least_squares_fit():
+    rng = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(np.arange(12, 50, 5.0), np.arange(12, 50, 5.0)), -1).reshape(-1, 2)
+    places += rng.uniform(-0.5, 0.5, places.shape)
+    image = drawn(places, rng.uniform(1, 5, len(places)), 62) + rng.normal(size=(62, 62)) * 0.05
+    image -= image.mean()
+    design = np.stack([drawn(p[None], np.ones(1), 62).ravel() for p in places], 1)
+    expected, *_ = np.linalg.lstsq(design, image.ravel(), rcond=None)
+    assert np.allclose(column_light.amplitudes(image, places, WIDTH_PX), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("strength", [0.75, 1.0, 1.3])
+def test_weak_and_missing_columns_are_told_whatever_the_detector_gives_sulfur(ws2, strength):
+    rng = np.random.default_rng(1)
+    places, site = honeycomb(ws2)
+    state = ws2.ideal_states[site].copy()
+    chalcogen = np.flatnonzero((site == 1) & (np.abs(places - 100) < 80).all(1))
+    picked = rng.permutation(chalcogen)[:24]
+    state[picked[:12]], state[picked[12:]] = ws2.state_index("S"), ws2.state_index("V_chalcogen")
+    signal = ws2.intensities(100.0)[state] * np.where(site == 1, strength, 1.0) * 9000
+    y = np.linspace(0, 60, 200)
+    image = rng.poisson(drawn(places, signal) + 60 + y[:, None]) * 3.0 + 11
+    found = column_light.evidence(image, places, site, ws2, PIXEL_NM)
+    best = np.where(ws2.site_of_state[None] == site[:, None], found, -np.inf).argmax(1)
+    assert (best[picked] == state[picked]).mean() > 0.9
+    rest = np.setdiff1d(chalcogen, picked)
+    assert (best[rest] == state[rest]).mean() > 0.98
+    usual, _ = column_light.measure(image, places, site, ws2, column_light.WIDTH_NM / PIXEL_NM)
+    assert usual[1] / usual[0] == pytest.approx(S2_SIGNAL * strength, rel=0.12)
+
+
+def test_the_evidence_is_as_large_as_the_noise_allows(ws2):
+    """Of ideal columns a log-likelihood ratio has the mean -d'^2 / 2 and the variance d'^2."""
+    rng = np.random.default_rng(2)
+    places, site = honeycomb(ws2)
+    expected = drawn(places, ws2.intensities(100.0)[ws2.ideal_states[site]] * 400) + 3
+    ratios = []
+    for _ in range(4):
+        found = column_light.evidence(rng.poisson(expected), places, site, ws2, PIXEL_NM)
+        ratios.append(found[(site == 1) & (np.abs(places - 100) < 80).all(1), ws2.state_index("S")])
+    ratios = np.concatenate(ratios)
+    one = drawn(np.array([[100.0, 100.0]]), np.array([0.08 * 400]))
+    limit = np.sqrt((one**2 / drawn_near_sulfur(expected, places, site)).sum())
+    assert -ratios.mean() == pytest.approx(ratios.var() / 2, rel=0.2)
+    assert 0.85 * limit < ratios.std() < 1.1 * limit
+
+
+def drawn_near_sulfur(expected, places, site):
+    """The expected image moved so that one sulfur column lies at (100, 100)."""
+    from scipy.ndimage import shift
+
+    sulfur = places[site == 1]
+    nearest = sulfur[((sulfur - 100) ** 2).sum(1).argmin()]
+    return shift(expected, 100 - nearest, order=1, mode="nearest")
+
+
+def test_light_says_nothing_where_it_cannot(ws2):
+    graphene = crystal.load("graphene_si")
+    rng = np.random.default_rng(3)
+    places = rng.uniform(5, 195, (400, 2))
+    site = np.arange(400) % max(graphene.n_sites, 1)
+    lattice = [g for g, s in enumerate(graphene.sites) if not s.floating]
+    site = np.array(lattice)[np.arange(400) % len(lattice)]
+    found = column_light.evidence(rng.poisson(5.0, (200, 200)), places, site, graphene, PIXEL_NM)
+    assert (found == 0).all()
+    few = column_light.evidence(np.ones((64, 64)), places[:10] / 4, np.arange(10) % 2, ws2, PIXEL_NM)
+    assert few.shape == (10, ws2.n_states) and (few == 0).all()
+    prob = rng.dirichlet(np.ones(graphene.n_states), 400).astype(np.float32)
+    prior = np.full(graphene.n_states, 1 / graphene.n_states)
+    assert (column_light.pooled(prob, found, prior, site, graphene) == prob).all()
+
+
+def test_two_equal_opinions_are_one(ws2):
+    site = np.array([0, 1, 1])
+    own = ws2.site_of_state[None] == site[:, None]
+    prior = np.where(ws2.site_of_state == 0, 1 / (ws2.site_of_state == 0).sum(), 1 / (ws2.site_of_state == 1).sum())
+    said = np.random.default_rng(4).normal(size=own.shape) * own
+    prob = np.where(own, prior * np.exp(said), 0)
+    prob /= prob.sum(1, keepdims=True)
+    found = said - np.take_along_axis(said, ws2.ideal_states[site][:, None], 1)
+    assert np.allclose(column_light.pooled(prob, found, prior, site, ws2), prob, atol=1e-6)
+
+
+def test_dirt_does_not_make_an_adatom(ws2):
+    """Light for a state brighter than the crystal counts no more than the network says."""
+    site, adatom = np.array([0]), ws2.state_index("W2")
+    own = (ws2.site_of_state == 0)[None]
+    prior = np.where(ws2.site_of_state == 0, 1e-3, 1.0)
+    prior[ws2.state_index("W")] = 1 - prior[ws2.site_of_state == 0].sum() + 1e-3
+    prob = np.where(own, prior, 0.0)  # the network sees nothing special
+    found = np.zeros(own.shape)
+    found[0, adatom] = 20.0
+    assert column_light.pooled(prob, found, prior, site, ws2)[0, adatom] == pytest.approx(prior[adatom], rel=1e-6)
+    found[0, ws2.state_index("Mo")] = 20.0  # darker: the light is heard
+    assert column_light.pooled(prob, found, prior, site, ws2)[0, ws2.state_index("Mo")] > 0.9
