@@ -1,11 +1,13 @@
 """How well can anyone detect, and how near does a network come? Writes docs/limit.md and docs/limit.png.
 
     python benchmarks/limit.py [run=ws2_mo,ws2_mo_movie] [simulation=limit,train] [images=24] [frames=1,5,9]
-                               [dose=130,400,2500] [symmetries=1,8] [light=true] [output=docs] [runs_dir=runs] [seed=0]
+                               [dose=130,400,2500] [symmetries=1,8] [light=true] [average=9] [output=docs]
+                               [runs_dir=runs] [seed=0]
 
 run: networks that ship, run ids or model folders; scored on the same images, each at the number of frames it takes,
 looking once or with its answers averaged over so many turned and mirrored images (`inference.symmetries`), and pooled
-with the light of the columns (`inference.light`) or, light=false, alone.
+with the light of the columns (`inference.light`) or, light=false, alone. average: single-frame networks are also shown
+the mean of so many frames (`inference.average_frames`).
 """
 
 import itertools
@@ -16,8 +18,8 @@ from pathlib import Path
 import script
 
 DEFAULTS = {
-    "run": "", "symmetries": "1,8", "light": "true", "simulation": "limit,train", "images": "24", "frames": "1,5,9",
-    "dose": "130,400,2500", "output": "docs", "runs_dir": "runs", "seed": "0",
+    "run": "", "symmetries": "1,8", "light": "true", "average": "9", "simulation": "limit,train", "images": "24",
+    "frames": "1,5,9", "dose": "130,400,2500", "output": "docs", "runs_dir": "runs", "seed": "0",
 }  # fmt: skip
 HOPS = 0.05  # chance of a vacancy to hop between frames of the hopping clips
 
@@ -36,16 +38,20 @@ def run(options: dict) -> Path:
     frames = sorted({int(n) for n in options["frames"].split(",")})
     n_images, size_px = int(options["images"]), (256, 256)
     symmetries = [int(n) for n in options["symmetries"].split(",")]
-    prior = study.state_prior(material, study.PREVALENCE)
+    prior, light = study.state_prior(material, study.PREVALENCE), options["light"] == "true"
+    about = material, study.PREVALENCE, prior, size_px
+    averaged = [int(n) for n in filter(None, options["average"].split(",")) if int(n) in frames]
     folders = [shipped.locate(name, options["runs_dir"], key="run") for name in filter(None, options["run"].split(","))]
     start, sections, positions, hopping = time.time(), {}, {}, {}
     for name in options["simulation"].split(","):
         cfg = config.load_group("simulation", name)
         networks = {}
         for folder, number in itertools.product(folders, symmetries):
-            network = Network(folder, material, study.PREVALENCE, prior, size_px, number, options["light"] == "true")
-            if network.model.frames in frames:
-                networks[network.model.frames, number] = network
+            network = Network(folder, *about, number, light)
+            if network.frames in frames:
+                networks[network.frames, number] = network
+            for n in [n for n in averaged if network.frames == 1]:
+                networks[n, number] = Network(folder, *about, number, light, average=n)
         seen = {dose: [] for dose in doses}
         watch = study.Study(material, cfg, study.PREVALENCE, frames, size_px)
         clips = watch.run(doses, n_images, int(options["seed"]), progress=name)
@@ -61,7 +67,7 @@ def run(options: dict) -> Path:
         }
         sections[name] = (results, scored)
         for how, network in networks.items():
-            if network.model.frames > 1:
+            if network.frames > 1:
                 found = hop(network, material, cfg, doses, n_images, size_px)
                 hopping.setdefault(name, {}).update({(dose, *how): scores for dose, scores in found.items()})
         positions[name] = {d: study.position_bounds_nm(material, seen[d]) for d in doses}
@@ -80,7 +86,7 @@ def hop(network, material, cfg, doses: list[float], n_images: int, size_px) -> d
 
     cfg = study.independent_columns(cfg, material, study.PREVALENCE)
     cfg.clip.hop_probability = [HOPS, HOPS]
-    frames = network.model.frames
+    frames = network.frames
     simulate = jax.jit(images.make_clip_simulator(material, cfg, size_px, frames))
     for dose in doses:
         for number in range(n_images):
@@ -99,6 +105,10 @@ def facts(options: dict, folders: list[Path], seconds: float) -> dict:
         "seconds": round(seconds),
         "command": " ".join(["python benchmarks/limit.py", *shown]),
         "models": ", ".join(f"`{name}`" for name in names),
+        "averaged": f"With {options['average']} frames the single-frame network is shown their mean "
+        "(`inference.average_frames`)."
+        if options["average"]
+        else "",
         "light": "pooled with the light of the columns" if options["light"] == "true" else "without the columns' light",
     }
 

@@ -382,6 +382,7 @@ class InferenceConfig:
     tile_px: int = 512  # larger frames are cut into tiles, model pixels
     overlap_px: int = 64
     presence: float = 0.5  # least probability of a column
+    average_frames: int = 1  # odd: a single-frame model is shown the mean of so many aligned frames
     light: bool = True  # the light of each column has half the say about its state
     symmetries: int = 1  # 2, 4, 8: answers averaged over turned and mirrored frames; sees fainter defects, takes longer
     thresholds: dict[str, float] = field(default_factory=dict)  # least posterior per kind; others: the model's own

@@ -21,7 +21,8 @@ RADIUS_NM = 0.09  # a detection this close to the true column is right
 class Network:
     """A trained model that gives columns for a clip, and its posterior at the study's prevalence.
 
-    light: its opinion of each column is pooled with what the column's light says (`inference.light`).
+    light: its opinion of each column is pooled with what the column's light says (`inference.light`); average: a
+    single-frame model is shown the mean of so many frames (`inference.average_frames`); frames: how many it judges by.
     """
 
     def __init__(
@@ -33,13 +34,15 @@ class Network:
         size_px,
         symmetries: int = 1,
         light: bool = False,
+        average: int = 1,
     ):
         self.model = model = artifact.load(folder)
         if model.material.state_names != material.state_names:
             raise UserError(f"run={folder}: trained for {model.material.name}, the study shows {material.name}")
         own = state_prior(model.config["labels"], model.material)
         self.shift = model.calibration.log_prior_shift + np.log(prior / own)
-        self.light, self._prior = light, prior
+        self.light, self._prior, self._average = light, prior, average > 1
+        self.frames = max(model.frames, average)
         area = size_px[0] * size_px[1] * (1.3 * model.pixel_size_nm) ** 2
         max_peaks = int(area / material.cell_area_nm2 * material.n_sites) + 64
         find = artifact.peak_finder(model.config["model"], model.config["labels"], model.material)
@@ -55,10 +58,12 @@ class Network:
 
     def look(self, about, number: int, frames, truth, margin_px: float) -> None:
         """Detect in the middle of clip `number` (T, H, W), pair with its truth, keep it under `about` (the dose)."""
-        first = len(frames) // 2 - self.model.frames // 2
-        peaks = jax.tree.map(np.asarray, self._predict(frames[first : first + self.model.frames]))
+        first = len(frames) // 2 - self.frames // 2
+        clip = frames[first : first + self.frames]
+        clip = clip.mean(0, keepdims=True) if self._average else clip
+        peaks = jax.tree.map(np.asarray, self._predict(clip))
         if self.light:
-            peaks = self._with_light(peaks, frames[first : first + self.model.frames].mean(0), truth)
+            peaks = self._with_light(peaks, clip.mean(0), truth)
         matched = scores.pair_image(truth, peaks, RADIUS_NM, number, margin_px)
         height, width = frames.shape[1:]
         keep = ((matched.yx_px >= margin_px) & (matched.yx_px <= np.array([height, width]) - 1 - margin_px)).all(1)
@@ -96,7 +101,7 @@ class Network:
     def figures(self, dose: float, seen: list, material, kinds) -> dict:
         """Scores per kind beside the observer's, both against the truth, each at its best threshold."""
         matched, columns = self._columns(dose, material)
-        best = np.concatenate([s.prob[self.model.frames] for s in seen])
+        best = np.concatenate([s.prob[self.frames] for s in seen])
         state = np.concatenate([s.state for s in seen])
         image = np.repeat(np.arange(len(seen)), [len(s.state) for s in seen])
         out = {}

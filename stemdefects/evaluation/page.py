@@ -135,8 +135,8 @@ POSITIONS = """Cramer-Rao bound of a column's position in one frame from its own
 (nm); for faint columns the lattice, that is the neighbours' places, says more than their own light:"""
 NETWORK = """Networks {models} on the same images, {light} (`inference.light`), looking once or at
 all eight turned and mirrored views (`inference.symmetries=8`): **share of the observer's F1**, both counted and each at
-its best threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold the
-model carries for all doses:"""
+its best threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold
+the model carries for all doses. {averaged}"""
 ERRORS = "Position error per axis, root mean square (nm), and in brackets its ratio to the bound of as many frames:"
 HOPPING = """The same networks where 5% of the `V_S` hop between one frame and the next: best F1 for the middle frame.
 What the observer of a static sample reaches cannot be reached here:"""

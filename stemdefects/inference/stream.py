@@ -70,6 +70,11 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     Raises UserError for settings that make no sense and movies without a usable frame.
     """
     check(settings, model.material)
+    if settings.average_frames > 1 and model.frames > 1:
+        raise UserError(
+            f"inference.average_frames={settings.average_frames}: model {model.id} takes {model.frames} frames by "
+            "itself; use a single-frame model"
+        )
     indices = selected(settings.frames, len(movie))
     lattice_nm = model.material.lattice_nm
     if settings.lattice_constant_nm is not None:
@@ -113,6 +118,10 @@ def check(settings: InferenceConfig, material: Any) -> None:
             raise UserError(f"inference.{key}={value}: must be positive")
     if settings.symmetries not in SYMMETRIES:
         raise UserError(f"inference.symmetries={settings.symmetries}: there are: {', '.join(map(str, SYMMETRIES))}")
+    if settings.average_frames < 1 or settings.average_frames % 2 == 0:
+        raise UserError(
+            f"inference.average_frames={settings.average_frames}: must be odd, the frame itself the middle one"
+        )
     for key in ("batch_size", "block_frames"):
         if getattr(settings, key) < 1:
             raise UserError(f"inference.{key}={getattr(settings, key)}: must be at least 1")
@@ -216,8 +225,9 @@ def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
 
 
 def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
-    """Frame `index` as (T, H, W) with its aligned neighbours, or what is wrong with it."""
-    half = setup.model.frames // 2
+    """Frame `index` as (T, H, W) with its aligned neighbours, or their mean, or what is wrong with it."""
+    average = setup.settings.average_frames
+    half = max(setup.model.frames, average) // 2
     frames: list[np.ndarray | FrameError | None] = []
     for i in range(index - half, index + half + 1):
         if not 0 <= i < len(movie):
@@ -235,6 +245,8 @@ def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
         return frames[half]
     usable = [None if isinstance(frame, FrameError) else frame for frame in frames]
     vectors = None if setup.reference_px is None else setup.reference_px / (setup.aspect, 1)
+    if average > 1:
+        return align.stack(usable, vectors).mean(0, keepdims=True, dtype=np.float32)
     return align.stack(usable, vectors)
 
 

@@ -29,7 +29,7 @@ def test_page_holds_tables_and_picture(tmp_path):
     bounds = {130.0: {"W": 0.009}, 400.0: {"W": 0.005}}
     facts = {
         "images": 3, "seconds": 5, "command": "python benchmarks/limit.py", "models": "`some-run`",
-        "light": "without the columns' light",
+        "light": "without the columns' light", "averaged": "",
     }  # fmt: skip
     path = page.write(tmp_path / "docs", {"limit": (results, network)}, {"limit": bounds}, facts)
     text = path.read_text()

@@ -15,7 +15,8 @@ import pytest
 from small_network import LOOSE, hexagonal_frames, save_model, settings
 
 from stemdefects.errors import UserError
-from stemdefects.inference import api, flow
+from stemdefects.inference import api, flow, stream
+from stemdefects.inference.api import load_model
 from stemdefects.io import movie as movies
 from stemdefects.io import runs, table
 from stemdefects.report.frames import has_mp4
@@ -162,6 +163,17 @@ def test_a_model_of_three_frames_sees_its_neighbours_whatever_the_blocks(movie_f
         np.testing.assert_allclose(a.rows[name], b.rows[name], atol=1e-3)
 
 
+def test_the_mean_of_nine_frames_has_a_third_of_the_noise(tmp_path):
+    frames, clean = hexagonal_frames(9, (96, 96)), hexagonal_frames(1, (96, 96), seed=None)[0]
+    movie = movies.Movie(frames, pixel_size_nm=0.03, frame_time_s=1.0)
+    setup = stream.prepare(movie, load_model(save_model(tmp_path / "one")), api.configure(average_frames=9))
+    seen = next(stream._read_ahead(movie, setup, [0])).stacks[4]
+    assert seen.shape == (1, 96, 96)
+    assert (seen[0] - clean).std() == pytest.approx((frames[4] - clean).std() / 3, rel=0.05)
+    with pytest.raises(UserError, match="takes 3 frames"):
+        stream.prepare(movie, load_model(save_model(tmp_path / "three", n_frames=3)), api.configure(average_frames=3))
+
+
 @pytest.mark.parametrize(
     "change,message",
     [
@@ -170,6 +182,7 @@ def test_a_model_of_three_frames_sees_its_neighbours_whatever_the_blocks(movie_f
         ({"frames": "a:b"}, "start:stop:step"),
         ({"tile_px": 8}, "tile_px"),
         ({"batch_size": 0}, "batch_size"),
+        ({"average_frames": 4}, "must be odd"),
         ({"patch_nm": -1.0}, "patch_nm"),
         ({"exclude_regions": ["moon"]}, "no region 'moon'"),
         ({"thresholds": {"V_Q": 0.5}}, "no such kind"),
