@@ -163,7 +163,8 @@ def atomai(options: dict, model, folder: Path, frames, places, pixels, found: di
     np.save(folder / "frames.npy", unit(frames))
     side = [options["atomai"], str(ROOT / "benchmarks" / "atomai_side.py")]
     arguments = [str(folder / "train.npz"), str(folder / "frames.npy"), options["atomai_seconds"], str(folder)]
-    subprocess.run([*side, *arguments], check=True, stdout=subprocess.DEVNULL)
+    # it leaves files where it runs
+    subprocess.run([*side, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=folder)
     theirs = json.loads((folder / "atomai.json").read_text())
     alone = subprocess.run(
         [*side, "--predict", str(folder / "atomai.pt"), str(folder / "frames.npy")],
