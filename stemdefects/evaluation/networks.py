@@ -85,14 +85,15 @@ class Network:
         together[found] = np.exp(raw - raw.max(1, keepdims=True))
         return peaks._replace(state_prob=together)
 
-    def _columns(self, about, material):
+    def columns(self, about, material):
+        """(`Matched`, scores and truth per kind) of all clips kept under `about`."""
         matched = scores.concatenate(self.parts[about], material.n_states)
         prob = scores.posterior(matched, material, self.shift, self.model.calibration.temperature)
         return matched, scores.kind_columns(material, prob, matched.state)
 
     def alone(self, about, material, kinds) -> dict:
         """F1 at the best threshold and average precision per kind, on clips that no observer judges."""
-        _, columns = self._columns(about, material)
+        _, columns = self.columns(about, material)
         return {
             kind: {"f1": detection.best_f1(*columns[kind])[0], "ap": detection.average_precision(*columns[kind])}
             for kind in kinds
@@ -100,7 +101,7 @@ class Network:
 
     def figures(self, dose: float, seen: list, material, kinds) -> dict:
         """Scores per kind beside the observer's, both against the truth, each at its best threshold."""
-        matched, columns = self._columns(dose, material)
+        matched, columns = self.columns(dose, material)
         best = np.concatenate([s.prob[self.frames] for s in seen])
         state = np.concatenate([s.state for s in seen])
         image = np.repeat(np.arange(len(seen)), [len(s.state) for s in seen])

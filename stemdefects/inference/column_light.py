@@ -26,6 +26,7 @@ CLIP = 25.0
 RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
 _OUTLIER = 2.5
 _RIDGE = 1e-3
+_RING = 1.25  # distances; the next ring is at 1.73
 
 
 def amplitudes(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
@@ -51,8 +52,8 @@ def measure(
 ) -> tuple[dict[int, float], np.ndarray]:
     """Light of an ideal column of each sublattice, and (n,) how much more or less light each column has than usual.
 
-    NaN where that cannot be said: floating sites, columns at the border, sublattices with too few columns; all of it
-    without two sublattices of different signal. Arguments as in `evidence` and `amplitudes`.
+    NaN where that cannot be said: floating sites, columns at the border or beside a hole, sublattices with too few
+    columns; all of it without two sublattices of different signal. Arguments as in `evidence` and `amplitudes`.
     """
     deviation = np.full(len(site), np.nan)
     ends = _ends(site, material)
@@ -63,7 +64,7 @@ def measure(
         mine = site == g
         deviation[mine] = light[mine] - _mean_around(light[mine], place_px[mine], NEIGHBOURS)
     border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
-    deviation[border < 2 * width_px] = np.nan
+    deviation[(border < 2 * width_px) | ~_surrounded(place_px, site)] = np.nan
     signal = _signal(material)[material.ideal_states]
     nominal = float(signal[ends[0]] / signal[ends[1]])
     ratio = nominal * float(
@@ -163,6 +164,20 @@ def _ratio(image: np.ndarray, place_px: np.ndarray, site: np.ndarray, ends: tupl
         return np.nan
     on, second, nothing = (np.median(ndimage.map_coordinates(smooth, p[inside].T, order=1)) for p in places)
     return float((second - nothing) / max(on - nothing, 1e-12))
+
+
+def _surrounded(place_px: np.ndarray, site: np.ndarray) -> np.ndarray:
+    """(n,) bool: the six nearest columns of the sublattice are there, at one distance.
+
+    At the edge of a hole or a patch, what lies under a column is not what lies under the others.
+    """
+    around = np.zeros(len(site), bool)
+    for g in np.unique(site):
+        mine = np.flatnonzero(site == g)
+        if len(mine) >= MIN_COLUMNS:
+            distance, _ = cKDTree(place_px[mine]).query(place_px[mine], k=7)
+            around[mine] = distance[:, 6] < _RING * np.median(distance[:, 1:])
+    return around
 
 
 def _mean_around(value: np.ndarray, place_px: np.ndarray, k: int) -> np.ndarray:
