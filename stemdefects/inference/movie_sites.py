@@ -82,12 +82,11 @@ def _emissions(site: int, scatters: list[np.ndarray], model: Any, prior: np.ndar
     A rare state that looks nearly like the ideal one is left out: over many frames any unevenness of the sample would
     turn into it.
     """
-    records = model.record.get("emissions")
-    if not records or not scatters:
+    if not scatters:
         return None
     material = model.material
     scatter = np.median(scatters, axis=0)
-    found = emissions.fitted(records, site, scatter, material.site_of_state, material.sites[site].ideal)
+    found = emissions.fitted(model.emissions, site, scatter, material.site_of_state, material.sites[site].ideal)
     if found is None:
         return None
     away = found.mean - found.mean[0]

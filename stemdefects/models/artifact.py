@@ -1,8 +1,8 @@
 """A trained model as a folder: all that inference needs, in formats that cannot run code.
 
 weights.npz     arrays by path, no pickle          config.yaml      model, material, simulation, labels, training
-model.json      states, calibration, thresholds    confusion.json   confusion matrix per dose
-README.md       the model card
+emissions.npz   `models.emissions`, alike          model.json       states, calibration, thresholds
+README.md       the model card                     confusion.json   confusion matrix per dose
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io.runs import write_atomically
-from stemdefects.models import weights
+from stemdefects.models import emissions, weights
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had the emissions in model.json; it is read too
 _SECTIONS = {
     "model": schema.ModelConfig,
     "material": schema.MaterialConfig,
@@ -53,6 +53,7 @@ class LoadedModel:
     apply_fn: Callable  # (params, frames) -> Outputs
     calibration: Calibration
     confusion: dict[str, Any]
+    emissions: dict[str, np.ndarray]  # of `emissions.measure`; empty: none were measured
     record: dict[str, Any]  # the rest of model.json: run id, seed, hardware, scores
 
     @property
@@ -177,10 +178,12 @@ def save(
     confusion: dict[str, Any],
     record: dict[str, Any],
     card: str,
+    emitted: dict[str, np.ndarray] | None = None,
 ) -> str:
     """Write the artifact into `folder` (made when missing; files are replaced one by one, whole). Returns its id.
 
-    sections: dataclasses for the keys of config.yaml; record: plain figures for model.json; card: Markdown.
+    sections: dataclasses for the keys of config.yaml; record: plain figures for model.json; card: Markdown;
+    emitted: from `emissions.measure`.
     """
     from omegaconf import OmegaConf
 
@@ -188,13 +191,16 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     material = crystal.from_config(sections["material"])
     flat = weights.flatten(params)
+    emitted = emitted or {}
     weights.write(folder, flat)
+    weights.write(folder, emitted, emissions.NAME)
     write_atomically(
         folder / "config.yaml", OmegaConf.to_yaml({name: config.to_plain(sections[name]) for name in _SECTIONS})
     )
     about = {
         "format_version": FORMAT_VERSION,
         "id": weights.identity(flat),
+        "emissions": weights.identity(emitted),
         "material": material.name,
         "sites": material.site_names,
         "states": material.state_names,
@@ -237,7 +243,7 @@ def load(folder: str | Path) -> LoadedModel:
     longer known of it is left out with a note. What inference works with must be understood in full.
     """
     folder = Path(folder)
-    missing = [n for n in ("weights.npz", "config.yaml", "model.json") if not (folder / n).is_file()]
+    missing = [n for n in (weights.NAME, "config.yaml", "model.json") if not (folder / n).is_file()]
     if missing:
         raise UserError(
             f"model {folder}: {', '.join(missing)} missing; train one with `python train.py` or finish it with "
@@ -246,16 +252,22 @@ def load(folder: str | Path) -> LoadedModel:
     try:
         about = json.loads((folder / "model.json").read_text())
         flat = weights.read(folder)
+        if about.get("format_version") == 1:
+            emitted = emissions.packed(about.get("emissions", []))
+            about |= {"format_version": FORMAT_VERSION, "emissions": weights.identity(emitted)}
+        else:
+            emitted = weights.read(folder, emissions.NAME)
     except Exception as error:  # zip, JSON and numpy each have their own
         raise UserError(
             f"model {folder}: cannot be read ({type(error).__name__}: {error}); it may be damaged"
         ) from None
     if about.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"model {folder}: format version {about.get('format_version')}, this software reads {FORMAT_VERSION}"
+            f"model {folder}: format version {about.get('format_version')}, this software reads 1 to {FORMAT_VERSION}"
         )
-    if weights.identity(flat) != about["id"]:
-        raise UserError(f"model {folder}: weights.npz is {weights.identity(flat)}, model.json belongs to {about['id']}")
+    for name, arrays, known in ((weights.NAME, flat, about["id"]), (emissions.NAME, emitted, about["emissions"])):
+        if weights.identity(arrays) != known:
+            raise UserError(f"model {folder}: {name} is {weights.identity(arrays)}, model.json belongs to {known}")
     sections = _sections(folder)
     material = crystal.from_config(sections["material"])
     if material.state_names != about["states"]:
@@ -279,5 +291,6 @@ def load(folder: str | Path) -> LoadedModel:
         apply_fn=apply_function(sections["model"], sections["training"], material),
         calibration=calibration,
         confusion=json.loads(confusion_path.read_text()) if confusion_path.is_file() else {},
+        emissions=emitted,
         record=about,
     )

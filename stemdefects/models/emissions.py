@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+NAME = "emissions.npz"
+PARTS = ("scatter", "n", "sum", "square")
 BANDWIDTH = 0.25  # of log scatter: images this alike count fully
 MIN_COLUMNS = 30  # ideal columns of a site in an image
 SHRINK = 25.0  # columns that the ideal covariance counts for
@@ -60,11 +62,11 @@ def centre(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return middle, np.maximum(1.4826 * np.median(np.abs(features - middle), 0), 1e-3)
 
 
-def measure(matched: list[Any], site_of_state: np.ndarray, ideal_states: np.ndarray) -> list[dict[str, Any]]:
+def measure(matched: list[Any], site_of_state: np.ndarray, ideal_states: np.ndarray) -> dict[str, np.ndarray]:
     """Per site and image: scatter of the ideal columns, and count, sum and sum of squares of each state's log-ratios.
 
-    matched: `training.scores.Matched` of simulated images (true state, site, log probabilities, image). Returns plain
-    lists for JSON; `fitted` reads them.
+    matched: `training.scores.Matched` of simulated images (true state, site, log probabilities, image). Returns what
+    `packed` makes of it; `fitted` reads that.
     """
     records = []
     for part in matched:
@@ -83,31 +85,41 @@ def measure(matched: list[Any], site_of_state: np.ndarray, ideal_states: np.ndar
                 records.append(
                     {
                         "site": site,
-                        "scatter": scatter.round(4).tolist(),
+                        "scatter": scatter,
                         "n": [len(g) for g in groups],
-                        "sum": [g.sum(0).round(3).tolist() for g in groups],
-                        "square": [(g.T @ g).round(2).tolist() for g in groups],
+                        "sum": [g.sum(0) for g in groups],
+                        "square": [g.T @ g for g in groups],
                     }
                 )
-    return records
+    return packed(records)
+
+
+def packed(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """One record per site and image -> float32 arrays `<site>/<part>` over the R images of the site: `scatter` (R, F),
+    `n` (R, K), `sum` (R, K, F), `square` (R, K, F, F)."""
+    return {
+        f"{site}/{part}": np.array([r[part] for r in records if r["site"] == site], np.float32)
+        for site in sorted({r["site"] for r in records})
+        for part in PARTS
+    }
 
 
 def fitted(
-    records: list[dict[str, Any]], site: int, scatter: np.ndarray, site_of_state: np.ndarray, ideal: int
+    records: dict[str, np.ndarray], site: int, scatter: np.ndarray, site_of_state: np.ndarray, ideal: int
 ) -> Emissions | None:
     """Emissions of a sublattice for frames whose ideal columns scatter by `scatter` (F,); None without records."""
-    records = [r for r in records if r["site"] == site]
     states = ordered_states(site, site_of_state, ideal)
-    if not records or len(states) < 2:
+    if f"{site}/n" not in records or len(states) < 2:
         return None
-    difference = np.log([r["scatter"] for r in records]) - np.log(np.maximum(scatter, 1e-3))
+    scatters, counts, sums, squares = (records[f"{site}/{part}"].astype(float) for part in PARTS)
+    difference = np.log(scatters) - np.log(np.maximum(scatter, 1e-3))
     distance = np.sqrt((difference**2).mean(1))
     # the nearest few always count, however unlike
     width = max(BANDWIDTH, float(np.sort(distance)[min(4, len(distance) - 1)]))
     weight = np.exp(-0.5 * (distance / width) ** 2)
-    n = np.einsum("r,rk->k", weight, [r["n"] for r in records])
-    total = np.einsum("r,rkf->kf", weight, [r["sum"] for r in records])
-    square = np.einsum("r,rkfg->kfg", weight, [r["square"] for r in records])
+    n = np.einsum("r,rk->k", weight, counts)
+    total = np.einsum("r,rkf->kf", weight, sums)
+    square = np.einsum("r,rkfg->kfg", weight, squares)
     kept = [k for k in range(len(states)) if n[k] > 3]
     if 0 not in kept or len(kept) < 2:
         return None

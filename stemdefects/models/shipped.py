@@ -10,7 +10,7 @@ from pathlib import Path
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 
-FILES = ("weights.npz", "config.yaml", "model.json", "confusion.json", "README.md")
+FILES = ("weights.npz", "emissions.npz", "config.yaml", "model.json", "confusion.json", "README.md")
 LARGEST_MB = 12.0  # all of them together
 
 

@@ -1,4 +1,4 @@
-"""Weights on disk: `weights.npz`, arrays by path, no pickle."""
+"""Arrays on disk, by path, no pickle: `weights.npz` holds those of the network."""
 
 import hashlib
 from pathlib import Path
@@ -31,7 +31,7 @@ def unflatten(flat: dict[str, np.ndarray]) -> dict:
 
 
 def identity(flat: dict[str, np.ndarray]) -> str:
-    """Twelve hex digits of the SHA-256 of the weights: the model's id in defect tables."""
+    """Twelve hex digits of the SHA-256 of the arrays: of the weights, the model's id in defect tables."""
     digest = hashlib.sha256()
     for path in sorted(flat):
         array = np.ascontiguousarray(flat[path])
@@ -40,14 +40,14 @@ def identity(flat: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()[:12]
 
 
-def write(folder: Path, flat: dict[str, np.ndarray]) -> None:
+def write(folder: Path, flat: dict[str, np.ndarray], name: str = NAME) -> None:
     """Write the arrays into `folder`, whole or not at all."""
-    partial = Path(folder) / ".weights.partial.npz"
-    np.savez(partial, **flat)
-    partial.replace(Path(folder) / NAME)
+    partial = Path(folder) / f".{name}.partial.npz"
+    np.savez_compressed(partial, **flat)
+    partial.replace(Path(folder) / name)
 
 
-def read(folder: Path) -> dict[str, np.ndarray]:
+def read(folder: Path, name: str = NAME) -> dict[str, np.ndarray]:
     """The arrays in `folder`, as they are stored (float32 or float16); whatever is not plain numbers is refused."""
-    with np.load(Path(folder) / NAME, allow_pickle=False) as file:
+    with np.load(Path(folder) / name, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

@@ -72,11 +72,6 @@ def better_of_both(cfg, the_task, validator, params, validated, calibration):
     return jax.device_get(parent.params), result, parent.calibration, True
 
 
-def _emissions(the_task: task.Task, matched: list) -> list[dict[str, Any]]:
-    """How columns of each state look to the network, for the states of sites over time (`models.emissions`)."""
-    return emissions.measure(matched, the_task.material.site_of_state, the_task.material.ideal_states)
-
-
 def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validator, n_weights) -> None:
     """Score the best weights on fresh images and write the model."""
     at_step, chosen = int(current.step), current
@@ -88,9 +83,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     params = jax.device_get(chosen.ema)
     validated = validator.run(params)
     calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validated)
-    params, validated, calibration, kept = better_of_both(
-        cfg, the_task, validator, params, validated, calibration
-    )  # fmt: skip
+    params, validated, calibration, kept = better_of_both(cfg, the_task, validator, params, validated, calibration)
     test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
     result = test.run(params)
     figures = validation.figures(result, the_task, calibration)
@@ -107,16 +100,16 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         "n_weights": int(n_weights),
     } | ({"kept": f"the weights of {cfg.training.init}, which the adaptation did not improve"} if kept else {})
     sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
+    sites = the_task.material.site_of_state, the_task.material.ideal_states
     model_id = artifact.save(
         run.model_dir,
         params=params,
         sections=sections,
         calibration=calibration,
         confusion=validation.confusion_tables(result, the_task, calibration),
-        record=about
-        | {"test": figures, "prior": [float(p) for p in the_task.prior]}
-        | {"emissions": _emissions(the_task, [*validated.matched.values(), *result.matched.values()])},
+        record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
         card=card.make(cfg, the_task, calibration, figures, about),
+        emitted=emissions.measure([*validated.matched.values(), *result.matched.values()], *sites),
     )
     if cfg.training.validation.pictures > 0:
         path = run.path / "figures" / "test.png"

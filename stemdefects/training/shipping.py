@@ -16,7 +16,7 @@ import numpy as np
 from stemdefects import schema
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run, write_atomically
-from stemdefects.models import artifact, shipped, weights
+from stemdefects.models import artifact, emissions, shipped, weights
 
 SAME = 0.005  # largest change of an F1 that counts as none: one detection in two hundred
 _ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z]{4}")
@@ -61,6 +61,7 @@ def ship(run: Run, name: str, command: str | None = None, into: Path | None = No
     partial.mkdir(parents=True)
     try:
         weights.write(partial, flat)
+        weights.write(partial, model.emissions, emissions.NAME)
         (partial / "config.yaml").write_text(_without_places((run.model_dir / "config.yaml").read_text()))
         about = {**model.record, **made, "id": weights.identity(flat)}
         write_atomically(partial / "model.json", json.dumps(about, indent=1))

@@ -6,11 +6,21 @@ import pytest
 
 from stemdefects import config
 from stemdefects.crystal import material as crystal
-from stemdefects.models import artifact
+from stemdefects.models import artifact, emissions
 
 
 @pytest.fixture
-def saved(tmp_path):
+def records():
+    """Emissions of two sublattices on three images, as the first format had them."""
+    return [
+        {"site": s, "scatter": [0.5 + i] * (1 + s), "n": [40 + i] * (2 + s), "sum": [[float(i)] * (1 + s)] * (2 + s),
+         "square": [[[2.0 * i] * (1 + s)] * (1 + s)] * (2 + s)}
+        for i in range(3) for s in (0, 1)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def saved(tmp_path, records):
     names = {"material": "ws2_mo", "simulation": "train", "labels": "simulated", "model": "unet_small"}
     sections = {g: config.load_group(g, n) for g, n in (names | {"training": "quick"}).items()}
     sections["model"].filters, sections["model"].depths = [8, 12], [1, 1]
@@ -22,5 +32,6 @@ def saved(tmp_path):
     model_id = artifact.save(
         folder, params=params, sections=sections, calibration=calibration,
         confusion={"doses": {}}, record={"seed": 3, "test": {"f1": np.float32("nan"), "n": np.int64(4)}}, card="# card",
+        emitted=emissions.packed(records),
     )  # fmt: skip
     return folder, model_id, model, params

@@ -10,7 +10,7 @@ import yaml
 
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, weights
+from stemdefects.models import artifact, emissions, weights
 
 
 def test_round_trip(saved):
@@ -29,12 +29,46 @@ def test_round_trip(saved):
     assert peaks.state_prob.shape == (50, loaded.material.n_states)
 
 
-def test_weights_hold_no_pickle(saved):
-    folder = saved[0]
-    with zipfile.ZipFile(folder / "weights.npz") as archive:
+@pytest.mark.parametrize("file", [weights.NAME, emissions.NAME])
+def test_arrays_hold_no_pickle(saved, file):
+    with zipfile.ZipFile(saved[0] / file) as archive:
+        assert archive.namelist()
         for name in archive.namelist():
             assert name.endswith(".npy")
             assert b"O" not in archive.read(name)[:128].split(b"'descr':")[1][:8]  # no object arrays
+
+
+def test_emissions_come_back_as_they_went_and_belong_to_their_model(saved, records):
+    folder = saved[0]
+    loaded = artifact.load(folder)
+    expected = emissions.packed(records)
+    assert expected.keys() == loaded.emissions.keys() == {f"{s}/{part}" for s in (0, 1) for part in emissions.PARTS}
+    for name, array in expected.items():
+        assert loaded.emissions[name].dtype == np.float32
+        np.testing.assert_array_equal(loaded.emissions[name], array)
+    assert loaded.emissions["1/sum"].tolist() == [r["sum"] for r in records if r["site"] == 1]
+    assert (folder / "model.json").read_text().count("\n") < 100
+    weights.write(folder, {name: array + 1 for name, array in expected.items()}, emissions.NAME)
+    with pytest.raises(UserError, match=r"emissions.npz is \w{12}, model.json belongs to"):
+        artifact.load(folder)
+    (folder / emissions.NAME).unlink()
+    with pytest.raises(UserError, match=r"cannot be read .*emissions.npz"):
+        artifact.load(folder)
+
+
+def test_a_model_of_the_first_format_is_read(saved, records):
+    """It had the emissions in model.json."""
+    folder = saved[0]
+    now = artifact.load(folder)
+    about = json.loads((folder / "model.json").read_text()) | {"format_version": 1, "emissions": records}
+    (folder / "model.json").write_text(json.dumps(about))
+    (folder / emissions.NAME).unlink()
+    then = artifact.load(folder)
+    assert then.record == now.record and then.id == now.id
+    jax.tree.map(np.testing.assert_array_equal, then.emissions, now.emissions)
+    del about["emissions"]
+    (folder / "model.json").write_text(json.dumps(about))
+    assert artifact.load(folder).emissions == {}
 
 
 def test_poisoned_weights_are_not_unpickled(saved, tmp_path):
@@ -44,9 +78,10 @@ def test_poisoned_weights_are_not_unpickled(saved, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "exploded"), "w"))
 
-    np.savez(folder / "weights.npz", a=np.array([Bomb()], dtype=object))
-    with pytest.raises(UserError, match="cannot be read"):
-        artifact.load(folder)
+    for name in (emissions.NAME, weights.NAME):
+        np.savez(folder / name, a=np.array([Bomb()], dtype=object))
+        with pytest.raises(UserError, match="cannot be read"):
+            artifact.load(folder)
     assert not (tmp_path / "exploded").exists()
 
 
