@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 KINDS = ("V_S", "V_S2", "Mo_W", "V_W")
-N_FRAMES, SIZE_PX, SEEDS, DOSE = 40, 192, (11, 12, 13), 550.0
+N_FRAMES, SIZE_PX, SEEDS, DOSE = 40, 192, (31, 32, 33, 34, 35, 36), 550.0
 MARGIN_PX = 8.0
 RADIUS_PX = 2.8  # 0.09 nm
 
@@ -136,7 +136,7 @@ def ideal(path: Path, material, separation: dict, seed: int) -> dict[str, tuple[
         prevalence = np.bincount(true.ravel(), minlength=len(level)) / true.size
         change = (np.diff(true, axis=0) != 0).mean() / max(1 - (prevalence**2).sum(), 1e-9)
         seen = np.exp(log_likelihood - log_likelihood.max(-1, keepdims=True))
-        posterior, _ = over_time.forward_backward(seen, prevalence, change)
+        posterior = over_time.forward_backward(seen, prevalence, change).posterior
         for k in kinds:
             index = int(np.flatnonzero(order == 1 + kinds.index(k))[0])
             called = posterior[..., index] >= 0.5

@@ -358,7 +358,7 @@ class OverTimeConfig:
     min_frames: int = 4  # shorter movies are left as they are
     window_frames: int = 256  # frames smoothed together; windows overlap by `overlap_frames` on each side
     overlap_frames: int = 24
-    evidence_weight: float = 0.7  # below 1: errors of neighbouring frames are alike
+    evidence_weight: float = 1.0  # of a frame; below 1: errors of neighbouring frames are alike
     threshold: float = 0.5  # least posterior of a kind
     max_gap_frames: int = 2  # a site that was not seen this close in time is not reported
     max_step_nm: float = 2.0  # largest drift between neighbouring frames

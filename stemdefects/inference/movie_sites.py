@@ -12,12 +12,11 @@ import numpy as np
 
 from stemdefects.inference.registration import FrameSites, Registrar
 from stemdefects.inference.site_columns import centred, frames, posterior
-from stemdefects.inference.site_window import RARE, Window
+from stemdefects.inference.site_window import Window
 from stemdefects.inference.spool import Block
 from stemdefects.models import emissions
 
 LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: some 200 MB
-CLEAR_SEPARATION = 1.5  # scatters between a rare state and the ideal one, in one frame
 
 
 class Result(NamedTuple):
@@ -51,12 +50,12 @@ def analyse(
             prob = posterior(frame.columns["score"], site, setup.model)
             seen = FrameSites(frame.columns["cell"].astype(int), site, prob, frame.lattice[:2], frame.lattice[2])
             shift, drift = registrar.add(seen)
-            for g, scatter in enumerate(centred(frame.columns, material)[1]):
+            for g, scatter in enumerate(centred(frame.columns, material, pixel)[1]):
                 if scatter is not None:
                     scatters[g].append(scatter)
         shifts.append(shift)
         drifts.append(drift)
-    models = [_emissions(g, scatters[g], setup.model, prior) for g in range(material.n_sites)]
+    models = [_emissions(g, scatters[g], setup.model) for g in range(material.n_sites)]
     change, prevalence = {}, {}
     n, margin = len(shifts), settings.overlap_frames
     step = int(np.clip(LARGEST_WINDOW // most - 2 * margin, margin + 1, settings.window_frames))
@@ -66,8 +65,8 @@ def analyse(
         fits = window.fit(models, prior)
         write(window.rows(fits, start, min(start + step, n)))
         for g, found in fits.items():
-            change.setdefault(material.sites[g].name, []).append(found.change)
-            for state, value in zip(window.states[g], found.prevalence, strict=True):
+            change.setdefault(material.sites[g].name, []).append(found.mean_change)
+            for state, value in zip(window.states[g], found.mean_prevalence, strict=True):
                 prevalence.setdefault(material.states[state].name, []).append(value)
     return Result(
         np.array(drifts) / (setup.aspect, 1),
@@ -76,21 +75,10 @@ def analyse(
     )
 
 
-def _emissions(site: int, scatters: list[np.ndarray], model: Any, prior: np.ndarray) -> emissions.Emissions | None:
-    """Emissions of a sublattice at the movie's scatter; None where the model has none.
-
-    A rare state that looks nearly like the ideal one is left out: over many frames any unevenness of the sample would
-    turn into it.
-    """
+def _emissions(site: int, scatters: list[np.ndarray], model: Any) -> emissions.Emissions | None:
+    """Emissions of a sublattice at the movie's scatter; None where the model has none."""
     if not scatters:
         return None
     material = model.material
     scatter = np.median(scatters, axis=0)
-    found = emissions.fitted(model.emissions, site, scatter, material.site_of_state, material.sites[site].ideal)
-    if found is None:
-        return None
-    away = found.mean - found.mean[0]
-    separation = np.sqrt(np.einsum("kf,fg,kg->k", away, np.linalg.inv(found.covariance[0]), away))
-    keep = (prior[found.states] >= RARE) | (separation >= CLEAR_SEPARATION)
-    keep[0] = True
-    return emissions.Emissions(found.states[keep], found.mean[keep], found.covariance[keep])
+    return emissions.fitted(model.emissions, site, scatter, material.site_of_state, material.sites[site].ideal)

@@ -1,25 +1,70 @@
 """The state of every lattice site at every frame of a movie, from all frames together.
 
 A hidden Markov model per site. Between frames a site keeps its state, or, with a small probability, draws a new one
-from the prevalence in this movie; what a frame shows of a site has the likelihood of `models.emissions`, or, without
-them, that of the network's own posterior. Forward-backward (Rabiner, Proc. IEEE 77, 257 (1989)) gives the posterior;
-the probability of change and the prevalence are fitted by expectation maximisation. A frame in which a column was not
-found says nothing about it.
+from the prevalence in this movie; both are those of its surroundings, since vacancies beside a dopant are more and turn
+faster. What a frame shows of a site has the likelihood of an emission: `levels.Levels`, which learns from the movie, or
+`Given`. Forward-backward (Rabiner, Proc. IEEE 77, 257 (1989)) gives the posterior; the probability of change, the
+prevalence and the emission are fitted by expectation maximisation. A frame in which a column was not found says nothing
+about it.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 WORST = 12.0  # largest log-likelihood ratio that one frame can give: it may be wrong
+FEW_SITES = 5.0  # that the usual prevalence counts for, in surroundings that are rare
+FIRST = 4  # iterations after which only the best start goes on
+
+
+class Emission(Protocol):
+    """What the frames show of the sites of a sublattice."""
+
+    def log_likelihood(self) -> np.ndarray:
+        """(T, N, S), zeros where nothing was seen."""
+
+    def learned(self, posterior: np.ndarray) -> "Emission":
+        """The emission that suits the posterior (T, N, S) best."""
+
+    def starts(self) -> list["Emission"]:
+        """Emissions to begin with; the one that comes to explain the movie best is taken."""
+
+
+class Given(NamedTuple):
+    """An emission that is known: log-likelihoods (T, N, S)."""
+
+    seen: np.ndarray
+
+    def log_likelihood(self) -> np.ndarray:
+        return self.seen
+
+    def learned(self, posterior: np.ndarray) -> "Given":
+        return self
+
+    def starts(self) -> list["Given"]:
+        return [self]
 
 
 class Fit(NamedTuple):
-    """posterior: (T, N, S); change: probability of a new draw per frame; prevalence: (S,) in this movie."""
+    """posterior: (T, N, S); change: (C,) probability of a new draw per frame and prevalence: (C, S), in each kind of
+    surroundings; sites: (C,) how many sites have these; log_evidence: of all that was seen; emission: as learned."""
 
     posterior: np.ndarray
-    change: float
+    change: np.ndarray
     prevalence: np.ndarray
+    sites: np.ndarray
+    log_evidence: float
+    emission: Emission
+
+    @property
+    def mean_change(self) -> float:
+        """Over all sites."""
+        return float(np.average(self.change, weights=self.sites))
+
+    @property
+    def mean_prevalence(self) -> np.ndarray:
+        """(S,) over all sites."""
+        return np.average(self.prevalence, axis=0, weights=self.sites)
 
 
 def likelihood(log_likelihood: np.ndarray, evidence_weight: float = 1.0) -> np.ndarray:
@@ -31,51 +76,109 @@ def likelihood(log_likelihood: np.ndarray, evidence_weight: float = 1.0) -> np.n
     return np.exp(evidence_weight * np.maximum(relative, -WORST)).astype(np.float32)
 
 
-def forward_backward(seen: np.ndarray, prevalence: np.ndarray, change: float) -> tuple[np.ndarray, np.ndarray]:
-    """Posteriors (T, N, S) and probabilities (T - 1, N) that a site drew anew before each frame but the first.
+class Smoothed(NamedTuple):
+    """posterior: (T, N, S); moved: (T - 1, N) probability that a site's state is another than in the frame before;
+    log_evidence: of all that was seen."""
 
-    seen: (T, N, S) likelihoods, ones where nothing was seen; prevalence: (S,).
+    posterior: np.ndarray
+    moved: np.ndarray
+    log_evidence: float
+
+
+def forward_backward(
+    seen: np.ndarray, prevalence: np.ndarray, change: np.ndarray | float, around: np.ndarray | None = None
+) -> Smoothed:
+    """Forward-backward for every site.
+
+    seen: (T, N, S) likelihoods, ones where nothing was seen; prevalence: (C, S) and change: (C,) of each kind of
+    surroundings, around: (T, N) int which of them a site has; or (S,), a number and None.
     """
+    seen = np.asarray(seen)
     n_frames = len(seen)
+    prevalence = np.atleast_2d(prevalence).astype(seen.dtype)
+    change = np.atleast_1d(change).astype(seen.dtype)
+
+    def draw(t: int) -> tuple[np.ndarray, np.ndarray]:
+        return (prevalence, change) if around is None else (prevalence[around[t]], change[around[t]])
+
     forward = np.empty_like(seen)
-    state = np.broadcast_to(prevalence, seen.shape[1:])
+    state = np.broadcast_to(draw(0)[0], seen.shape[1:])
+    log_evidence = 0.0
     for t in range(n_frames):
-        mixed = state if t == 0 else (1 - change) * state + change * prevalence
+        usual, new = draw(t)
+        mixed = state if t == 0 else (1 - new)[:, None] * state + new[:, None] * usual
         state = mixed * seen[t]
-        state = state / np.maximum(state.sum(-1, keepdims=True), 1e-30)
-        forward[t] = state
+        total = np.maximum(state.sum(-1, keepdims=True), 1e-30)
+        log_evidence += float(np.log(total).sum())
+        forward[t] = state = state / total
     posterior = np.empty_like(seen)
-    drew = np.empty((max(n_frames - 1, 0), seen.shape[1]), seen.dtype)
+    moved = np.empty((max(n_frames - 1, 0), seen.shape[1]), seen.dtype)
     later = np.ones(seen.shape[1:], seen.dtype)
     posterior[-1] = forward[-1]
     for t in range(n_frames - 1, 0, -1):
+        usual, new = draw(t)
         weighted = seen[t] * later
-        kept = (1 - change) * (forward[t - 1] * weighted).sum(-1)
-        new = change * (prevalence * weighted).sum(-1)
-        drew[t - 1] = new / np.maximum(kept + new, 1e-30)
-        later = (1 - change) * weighted + change * (prevalence * weighted).sum(-1, keepdims=True)
+        same = forward[t - 1] * weighted
+        kept = (1 - new) * same.sum(-1)
+        fresh = new * (usual * weighted).sum(-1)
+        moved[t - 1] = (fresh - new * (usual * same).sum(-1)) / np.maximum(kept + fresh, 1e-30)
+        later = (1 - new)[:, None] * weighted + fresh[:, None]
         later = later / np.maximum(later.max(-1, keepdims=True), 1e-30)
         smooth = forward[t - 1] * later
         posterior[t - 1] = smooth / np.maximum(smooth.sum(-1, keepdims=True), 1e-30)
-    return posterior, drew
+    return Smoothed(posterior, moved, log_evidence)
 
 
 def fit(
-    seen: np.ndarray, prior: np.ndarray, change: float = 0.01, n_iterations: int = 8, prior_weight: float = 200.0
+    emission: Emission,
+    prior: np.ndarray,
+    around: np.ndarray | None = None,
+    evidence_weight: float = 1.0,
+    change: float = 0.03,
+    n_iterations: int = 12,
+    prior_weight: float = 50.0,
 ) -> Fit:
     """Expectation maximisation for sites of one sublattice.
 
-    seen: (T, N, S) from `likelihood`, S the states of this sublattice; prior: (S,) adds up to 1 and counts as
-    `prior_weight` sites. A site's run in one state counts once, however many frames it lasts.
+    prior: (S,) adds up to 1 and counts as `prior_weight` sites; around: (T, N) int surroundings, 0 the usual ones,
+    None: all alike; evidence_weight: see `likelihood`. A site's run in one state counts once, however long it lasts.
     """
-    prevalence = np.asarray(prior, float) / np.sum(prior)
-    seen = np.asarray(seen, np.float32)
-    for _ in range(n_iterations):
-        posterior, drew = forward_backward(seen, prevalence.astype(np.float32), np.float32(change))
-        if len(drew):
-            # half a change per hundred site frames as a prior keeps short movies sane
-            change = float(np.clip((drew.sum() + 0.5) / (drew.size + 50), 1e-6, 0.3))
-        total = posterior.mean(0).sum(0) + prior_weight * prior / np.sum(prior)
-        prevalence = total / total.sum()
-    posterior, _ = forward_backward(seen, prevalence.astype(np.float32), np.float32(change))
-    return Fit(posterior, change, prevalence)
+    prior = np.asarray(prior, float) / np.sum(prior)
+    shape = emission.log_likelihood().shape
+    around = np.zeros(shape[:2], int) if around is None else around
+    n_kinds = int(around.max(initial=0)) + 1
+    sites = np.array([(around == c).sum() for c in range(n_kinds)]) / shape[0]
+    first = np.tile(prior, (n_kinds, 1)), np.full(n_kinds, change)
+
+    def smooth(emission: Emission, prevalence: np.ndarray, changes: np.ndarray) -> Smoothed:
+        log = emission.log_likelihood()
+        found = forward_backward(likelihood(log, evidence_weight), prevalence, changes, around)
+        return found._replace(log_evidence=found.log_evidence + evidence_weight * float(log.max(-1).sum()))
+
+    def iterate(emission: Emission, prevalence: np.ndarray, changes: np.ndarray, n: int) -> tuple:
+        prevalence, changes = prevalence.copy(), changes.copy()
+        for _ in range(n):
+            found = smooth(emission, prevalence, changes)
+            for c in range(n_kinds):
+                mine = around == c
+                here = found.moved[mine[1:]]
+                # a new draw is seen where it gives another state; a prior worth fifty site frames keeps short movies
+                # and rare surroundings sane
+                visible = max(1 - (prevalence[c] ** 2).sum(), 1e-6)
+                expected = 50 * (0.01 if c == 0 else changes[0])
+                changes[c] = np.clip((here.sum() / visible + expected) / (here.size + 50), 1e-6, 0.5)
+                total = found.posterior[mine].sum(0) / shape[0]
+                total = total + (prior_weight * prior if c == 0 else FEW_SITES * prevalence[0])
+                prevalence[c] = total / total.sum()
+            emission = emission.learned(found.posterior)
+        return emission, prevalence, changes
+
+    starts = emission.starts()
+    if len(starts) > 1:
+        runs = [iterate(start, *first, FIRST) for start in starts]
+        best = max(runs, key=lambda run: smooth(*run).log_evidence)
+        emission, prevalence, changes = iterate(*best, n_iterations - FIRST)
+    else:
+        emission, prevalence, changes = iterate(starts[0], *first, n_iterations)
+    found = smooth(emission, prevalence, changes)
+    return Fit(found.posterior, changes, prevalence, np.maximum(sites, 1e-9), found.log_evidence, emission)

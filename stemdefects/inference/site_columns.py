@@ -9,6 +9,7 @@ from stemdefects.inference.defects import REGIONS, FrameDefects, Rules
 from stemdefects.inference.spool import Block
 from stemdefects.models import emissions
 
+BORDER_NM = (0.15, 0.3, 0.45)  # where bands along the border end: half the network's view of a column
 MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
 
 
@@ -63,17 +64,36 @@ def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Fra
             yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row)
 
 
-def centred(columns: np.ndarray, material: Any) -> tuple[list, list]:
-    """Per sublattice: log-ratios (n, F) less those of the frame's ideal columns, and their scatter (F,) or None."""
+def centred(columns: np.ndarray, material: Any, pixel_size_nm: float) -> tuple[list, list]:
+    """Per sublattice: log-ratios (n, F) less those of the frame's ideal columns, and their scatter (F,) or None.
+
+    Columns near the border of the frame, whose neighbours the network does not see, are compared with each other.
+    """
     features, scatters = [], []
+    band = _border_bands(columns, pixel_size_nm)
     for g, site in enumerate(material.sites):
         states = emissions.ordered_states(g, material.site_of_state, site.ideal)
-        mine = columns["score"][columns["site"] == g][:, states[1:]].astype(np.float32)
+        here = columns["site"] == g
+        mine = columns["score"][here][:, states[1:]].astype(np.float32)
         if len(mine) < MIN_CENTRE or len(states) < 2:
             features.append(mine)
             scatters.append(None)
             continue
         middle, scatter = emissions.centre(mine)
-        features.append(mine - middle)
+        centred_ones = mine - middle
+        for k in range(len(BORDER_NM)):
+            near = band[here] == k
+            if near.sum() >= MIN_CENTRE:
+                centred_ones[near] -= np.median(centred_ones[near], 0)
+        features.append(centred_ones)
         scatters.append(scatter)
     return features, scatters
+
+
+def _border_bands(columns: np.ndarray, pixel_size_nm: float) -> np.ndarray:
+    """(n,) int: which of the bands `BORDER_NM` along the border a column is in; `len(BORDER_NM)`: in none."""
+    if not len(columns):
+        return np.zeros(0, int)
+    place = np.stack([columns["y_px"], columns["x_px"]], 1)
+    inwards = np.minimum(place - place.min(0), place.max(0) - place).min(1) * pixel_size_nm
+    return np.searchsorted(BORDER_NM, inwards, side="right")

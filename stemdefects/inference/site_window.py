@@ -1,7 +1,7 @@
 """The sites seen in a window of frames, as arrays over time: likelihoods, posteriors, rows of the defect table.
 
-A heavy or missing neighbour changes how a column looks: columns with the same neighbours are compared with each other,
-most of them being ideal.
+A heavy or missing neighbour changes how a column looks: by how much is taken off, since most columns beside one are
+ideal.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.inference import over_time
+from stemdefects.inference import levels, over_time
 from stemdefects.inference.blocks_of_frames import in_nm
 from stemdefects.inference.defects import bond_table, complexes
 from stemdefects.inference.site_columns import MIN_CENTRE, centred, frames, posterior
@@ -17,6 +17,7 @@ from stemdefects.inference.spool import Block
 from stemdefects.io import table
 from stemdefects.models import emissions
 
+SURE = 0.7  # posterior of a sure call
 RARE = 1e-3  # prevalence below which only measured emissions count
 MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 
@@ -52,48 +53,89 @@ class Window:
 
     def fit(self, models: list[emissions.Emissions | None], prior: np.ndarray) -> dict[int, over_time.Fit]:
         """Posteriors of the sites of each sublattice; states of `self.states`."""
-        setup = self.setup
-        weight = setup.settings.over_time.evidence_weight
+        material, pixel = self.setup.model.material, self.setup.calibration.pixel_size_nm
         fits: dict[int, over_time.Fit] = {}
-        bulk = [centred(frame.columns, setup.model.material) for frame in self.frames]
+        bulk = [centred(frame.columns, material, pixel) for frame in self.frames]
         for g in self.states:
             mine = np.flatnonzero(self.keys[:, 2] == g)
             if not len(mine) or len(self.states[g]) < 2:
                 continue
             place = np.full(len(self.keys), -1)
             place[mine] = np.arange(len(mine))
-            if models[g] is not None:
-                self.states[g] = models[g].states
-            states = self.states[g]
-            likelihood = np.ones((len(self.frames), len(mine), len(states)), np.float32)
-            around = self._surroundings(g, mine, fits)
-            usual = self._usual(g, place, around, bulk)
-            for t, frame in enumerate(self.frames):
-                here = frame.columns["site"] == g
-                sites = place[self.index[t][here]]
-                if bulk[t][1][g] is None:
-                    continue
-                features = bulk[t][0][g] - usual[around[t, sites]]
-                if models[g] is not None:
-                    log_likelihood = models[g].log_likelihood(features)
-                else:
-                    prob = posterior(frame.columns["score"][here], frame.columns["site"][here], setup.model)
-                    ratio = np.log(np.maximum(prob[:, states], 1e-12) / np.maximum(prior[states], 1e-9))
-                    log_likelihood = _modest(ratio - ratio[:, :1], features, bulk[t][1][g])
-                    # of states it hardly ever saw the network's opinion is not worth adding up
-                    log_likelihood[:, prior[states] < RARE] = -over_time.WORST
-                likelihood[t, sites] = over_time.likelihood(log_likelihood, weight)
-            fits[g] = over_time.fit(likelihood, prior[states])
+            counts = self._neighbours(g, mine, fits)
+            features = self._features(g, place, bulk, len(mine))
+            features -= counts @ _shifts(features, counts)
+            around = np.minimum(counts.sum(-1), 2)
+            emission = self._levels(g, models[g], features, bulk, counts, prior)
+            if emission is not None:
+                emission = emission.near(self._called(g, place, len(mine)))
+            else:
+                emission = over_time.Given(self._network_says(g, place, features, bulk, prior))
+            fits[g] = over_time.fit(emission, prior[self.states[g]], around, self.setup.evidence_weight)
         return fits
 
-    def _surroundings(self, g: int, mine: np.ndarray, fits: dict[int, over_time.Fit]) -> np.ndarray:
-        """(T, n) int: which of the different surroundings a site has, by the states of its bonded neighbours on
-        sublattices that are known already; 0: the ideal crystal or nothing known."""
-        code = np.zeros((len(self.frames), len(mine)), np.int64)
-        if not fits:
-            return code
+    def _features(self, g: int, place: np.ndarray, bulk: list, n: int) -> np.ndarray:
+        """(T, n, F) log-ratios of the sublattice's columns less those of the frame's bulk; NaN where not seen."""
+        features = np.full((len(self.frames), n, max(len(self.states[g]) - 1, 1)), np.nan, np.float32)
+        for t, frame in enumerate(self.frames):
+            if bulk[t][1][g] is not None:
+                features[t, place[self.index[t][frame.columns["site"] == g]]] = bulk[t][0][g]
+        return features
+
+    def _levels(
+        self, g: int, found: emissions.Emissions | None, features: np.ndarray, bulk: list, counts: np.ndarray,
+        prior: np.ndarray,
+    ) -> levels.Levels | None:  # fmt: skip
+        """Levels of the sublattice's states, which `self.states` then are; None where there are no emissions for it."""
+        scatters = [scatter[g] for _, scatter in bulk if scatter[g] is not None]
+        if found is None or not scatters:
+            return None
         material = self.setup.model.material
-        state = np.zeros((len(self.frames), len(self.keys) + 1), np.int64)  # 0: ideal; the last: no such site
+        signal = material.intensities(float(np.mean(material.voltages_kv)))[found.states]
+        axis = np.searchsorted(self.states[g][1:], found.states)  # the ideal state is first, the others in order
+        made = levels.of_movie(
+            features, np.median(scatters, axis=0), counts, found, axis, signal, prior[found.states] >= RARE,
+        )  # fmt: skip
+        if made is None:
+            return None
+        emission, use = made
+        self.states[g] = found.states[use]
+        return emission
+
+    def _called(self, g: int, place: np.ndarray, n: int) -> np.ndarray:
+        """(T, n) int: state of `self.states` that the network, in this frame alone, is sure of; 0: none."""
+        called = np.zeros((len(self.frames), n), int)
+        for t, frame in enumerate(self.frames):
+            here = frame.columns["site"] == g
+            prob = posterior(frame.columns["score"][here], frame.columns["site"][here], self.setup.model)
+            prob = prob[:, self.states[g]]
+            called[t, place[self.index[t][here]]] = np.where(prob.max(1) > SURE, prob.argmax(1), 0)
+        return called
+
+    def _network_says(
+        self, g: int, place: np.ndarray, features: np.ndarray, bulk: list, prior: np.ndarray
+    ) -> np.ndarray:
+        """(T, n, S) log-likelihoods by the network's own posterior."""
+        states, model = self.states[g], self.setup.model
+        seen = np.zeros((*features.shape[:2], len(states)), np.float32)
+        for t, frame in enumerate(self.frames):
+            if bulk[t][1][g] is None:
+                continue
+            here = frame.columns["site"] == g
+            sites = place[self.index[t][here]]
+            prob = posterior(frame.columns["score"][here], frame.columns["site"][here], model)
+            ratio = np.log(np.maximum(prob[:, states], 1e-12) / np.maximum(prior[states], 1e-9))
+            log_likelihood = _modest(ratio - ratio[:, :1], features[t, sites], bulk[t][1][g])
+            # of states it hardly ever saw the network's opinion is not worth adding up
+            log_likelihood[:, prior[states] < RARE] = -over_time.WORST
+            seen[t, sites] = log_likelihood
+        return seen
+
+    def _neighbours(self, g: int, mine: np.ndarray, fits: dict[int, over_time.Fit]) -> np.ndarray:
+        """(T, n, J) int8: how many bonded neighbours, on sublattices that are known already, are in each of the J
+        defective states that occur."""
+        material = self.setup.model.material
+        state = np.zeros((len(self.frames), len(self.keys) + 1), np.int8)  # 0: ideal; the last: no such site
         for other, found in fits.items():
             called = np.where(found.posterior.max(-1) > 0.5, found.posterior.argmax(-1), 0)
             state[:, np.flatnonzero(self.keys[:, 2] == other)] = np.append(0, self.states[other][1:] + 1)[called]
@@ -104,30 +146,11 @@ class Window:
             [number.get((a + i, b + j, other), nowhere) for i, j, other in steps]
             for a, b, _ in self.keys[mine].tolist()
         ]
-        neighbours = np.array(neighbours, int).reshape(len(mine), len(steps))
-        around = np.sort(state[:, neighbours], axis=-1)  # which neighbour it is does not matter
-        for k in range(len(steps)):
-            code = code * (material.n_states + 1) + around[..., k]
-        return np.unique(np.append(0, code), return_inverse=True)[1][1:].reshape(code.shape)
-
-    def _usual(self, g: int, place: np.ndarray, around: np.ndarray, bulk: list) -> np.ndarray:
-        """(n surroundings, F) where the log-ratios of most columns with these surroundings lie."""
-        features, codes, sites = [], [], []
-        for t, frame in enumerate(self.frames):
-            if bulk[t][1][g] is not None:
-                at = place[self.index[t][frame.columns["site"] == g]]
-                features.append(bulk[t][0][g])
-                codes.append(around[t, at])
-                sites.append(at)
-        n_features = max(len(self.states[g]) - 1, 1) if not features else features[0].shape[1]
-        usual = np.zeros((around.max(initial=0) + 1, n_features), np.float32)
-        if features:
-            features, codes, sites = (np.concatenate(x) for x in (features, codes, sites))
-            for code in range(1, len(usual)):
-                here = codes == code
-                if here.sum() >= MIN_CENTRE and len(np.unique(sites[here])) >= MIN_SITES:
-                    usual[code] = np.median(features[here], 0)
-        return usual
+        around = state[:, np.array(neighbours, int).reshape(len(mine), len(steps))]
+        occur = np.setdiff1d(np.unique(around), 0)
+        return np.stack([(around == s).sum(-1, dtype=np.int8) for s in occur], -1) if len(occur) else np.zeros(
+            (*state[:, mine].shape, 0), np.int8
+        )  # fmt: skip
 
     def rows(self, fits: dict[int, over_time.Fit], start: int, stop: int) -> np.ndarray:
         """Rows of the frames [start, stop): defective sites, where they are or, if missed, where they should be."""
@@ -184,6 +207,17 @@ class Window:
         expected += (np.nansum(offset, 0) / count)[None]
         rest = np.where(self.seen[..., None], self.place - expected, np.nan)
         return expected, float(np.sqrt(np.nanmean(rest**2))) if self.seen.any() else 0.0
+
+
+def _shifts(features: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(J, F) by how much one neighbour in each state shifts the log-ratios of most columns, 0 where too few show it."""
+    shifts = np.zeros((counts.shape[-1], features.shape[-1]), np.float32)
+    alone = (counts.sum(-1) == 1) & np.isfinite(features[..., 0])
+    for j in range(len(shifts)):
+        here = alone & (counts[..., j] == 1)
+        if here.sum() >= MIN_CENTRE and here.any(0).sum() >= MIN_SITES:
+            shifts[j] = np.median(features[here], 0)
+    return shifts
 
 
 def _modest(ratio: np.ndarray, features: np.ndarray, scatter: np.ndarray) -> np.ndarray:

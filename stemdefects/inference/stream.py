@@ -58,6 +58,11 @@ class Setup:
         settings = self.settings.over_time
         return settings.enabled and len(self.indices) >= settings.min_frames and self.reference_px is not None
 
+    @property
+    def evidence_weight(self) -> float:
+        """Of one frame's evidence over time: frames that were looked at together show the same electrons."""
+        return self.settings.over_time.evidence_weight / max(self.model.frames, self.settings.average_frames)
+
     def block(self, number: int) -> np.ndarray:
         """Frame numbers of a block."""
         return self.indices[number * self.settings.block_frames : (number + 1) * self.settings.block_frames]

@@ -3,33 +3,44 @@ import itertools
 import numpy as np
 import pytest
 
-from stemdefects.inference import over_time
+from stemdefects.inference import levels, over_time
 from stemdefects.inference.registration import FrameSites, Registrar
+from stemdefects.models.emissions import Emissions
 
 PREVALENCE = np.array([0.96, 0.03, 0.01])
 
 
-def brute_force(seen, prevalence, change):
-    """Posteriors by summing over all state sequences."""
+def brute_force(seen, prevalence, change, around):
+    """Posteriors, chance of another state and log-evidence, by summing over all state sequences."""
     n_frames, n_sites, n_states = seen.shape
-    step = (1 - change) * np.eye(n_states) + change * prevalence[None]
-    out = np.zeros(seen.shape)
+    out, moved = np.zeros(seen.shape), np.zeros((n_frames - 1, n_sites))
     for path in itertools.product(range(n_states), repeat=n_frames):
-        prior = prevalence[path[0]] * np.prod([step[a, b] for a, b in itertools.pairwise(path)])
         for i in range(n_sites):
-            weight = prior * np.prod([seen[t, i, s] for t, s in enumerate(path)])
+            weight = prevalence[around[0, i]][path[0]] * seen[0, i, path[0]]
+            for t in range(1, n_frames):
+                c, a, b = around[t, i], path[t - 1], path[t]
+                weight *= ((1 - change[c]) * (a == b) + change[c] * prevalence[c][b]) * seen[t, i, b]
             for t, s in enumerate(path):
                 out[t, i, s] += weight
-    return out / out.sum(-1, keepdims=True)
+                if t > 0 and s != path[t - 1]:
+                    moved[t - 1, i] += weight
+    total = out[0].sum(-1)
+    return out / total[:, None], moved / total, np.log(total).sum()
 
 
 def test_forward_backward_is_the_sum_over_all_histories():
     rng = np.random.default_rng(0)
     seen = rng.uniform(0.01, 1, (5, 4, 3))
     seen[2, 1] = 1  # a frame in which the column was missed
-    found, drew = over_time.forward_backward(seen, PREVALENCE, 0.1)
-    np.testing.assert_allclose(found, brute_force(seen, PREVALENCE, 0.1), atol=1e-6)
-    assert drew.shape == (4, 4) and (drew >= 0).all() and (drew <= 1).all()
+    prevalence, change = np.array([PREVALENCE, [0.5, 0.4, 0.1]]), np.array([0.1, 0.3])
+    around = rng.integers(0, 2, (5, 4))
+    found = over_time.forward_backward(seen, prevalence, change, around)
+    expected, moved, log_evidence = brute_force(seen, prevalence, change, around)
+    np.testing.assert_allclose(found.posterior, expected, atol=1e-6)
+    assert found.log_evidence == pytest.approx(log_evidence, abs=1e-6)
+    np.testing.assert_allclose(found.moved, moved, atol=1e-6)
+    alike = over_time.forward_backward(seen, PREVALENCE, 0.1)
+    np.testing.assert_allclose(alike.posterior, brute_force(seen, [PREVALENCE], [0.1], 0 * around)[0], atol=1e-6)
 
 
 def simulated(n_frames=80, n_sites=600, change=0.02, separation=1.2, seed=0):
@@ -53,7 +64,7 @@ def test_what_one_frame_cannot_see_many_can():
     seen = over_time.likelihood(log_likelihood)
     single = seen * PREVALENCE
     single /= single.sum(-1, keepdims=True)
-    found = over_time.fit(seen, PREVALENCE)
+    found = over_time.fit(over_time.Given(log_likelihood), PREVALENCE)
     defect = state > 0
     alone, together = f1(single[..., 0] < 0.5, defect), f1(found.posterior[..., 0] < 0.5, defect)
     assert alone < 0.5 and together > 0.8, (alone, together)
@@ -65,17 +76,70 @@ def test_what_one_frame_cannot_see_many_can():
 
 def test_change_and_prevalence_are_fitted():
     _, log_likelihood = simulated(120, 1500, 0.01, 2.0)
-    found = over_time.fit(over_time.likelihood(log_likelihood), PREVALENCE)
-    assert found.change == pytest.approx(0.01, rel=0.4)
-    np.testing.assert_allclose(found.prevalence, PREVALENCE, atol=0.012)
-    wrong = over_time.fit(over_time.likelihood(log_likelihood), np.array([0.8, 0.1, 0.1]), prior_weight=20)
-    np.testing.assert_allclose(wrong.prevalence, PREVALENCE, atol=0.03)
+    found = over_time.fit(over_time.Given(log_likelihood), PREVALENCE)
+    assert found.mean_change == pytest.approx(0.01, rel=0.4)
+    np.testing.assert_allclose(found.mean_prevalence, PREVALENCE, atol=0.012)
+    wrong = over_time.fit(over_time.Given(log_likelihood), np.array([0.8, 0.1, 0.1]), prior_weight=20)
+    np.testing.assert_allclose(wrong.mean_prevalence, PREVALENCE, atol=0.03)
+
+
+def line_of(state, scale, rng, counts=None, shift=0.0, level=(0.0, 2.0, 4.0), scatter=2.0):
+    """Levels, not yet fitted, of columns in `state` (T, N); their true levels are `scale` times what was measured."""
+    line = scale * np.array(level)[state] + rng.normal(0, scatter, state.shape) + 0.3
+    counts = np.zeros((*state.shape, 1)) if counts is None else counts
+    nothing = np.zeros((*state.shape, 0))
+    return levels.Levels(
+        line + shift * counts[..., 0], nothing, counts, np.array(level), scatter**2, np.zeros(0, int), np.zeros(0),
+        np.zeros(0),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.7])
+def test_how_far_apart_the_states_are_is_learned_from_the_movie(scale):
+    rng = np.random.default_rng(1)
+    state, _ = simulated(60, 1200, 0.05)
+    counts = (rng.random((1, 1200, 1)) < 0.1) * np.ones((60, 1, 1))  # a tenth sits beside a dopant
+    found = over_time.fit(line_of(state, scale, rng, counts, 0.5), PREVALENCE, counts[..., 0].astype(int))
+    assert found.emission.scale == pytest.approx(scale, rel=0.15)
+    np.testing.assert_allclose(found.emission.shift, [0.3, 0.5], atol=0.12)
+    known = over_time.Given(-0.125 * (line_of(state, scale, np.random.default_rng(1)).line[..., None] - 0.3
+                                      - scale * np.array([0.0, 2.0, 4.0])) ** 2)  # fmt: skip
+    best = f1(over_time.fit(known, PREVALENCE).posterior[..., 1] > 0.5, state == 1)
+    assert f1(found.posterior[..., 1] > 0.5, state == 1) > 0.75 * best
+
+
+def test_single_vacancies_alone_are_not_taken_for_double_ones():
+    rng = np.random.default_rng(2)
+    state = np.minimum(simulated(60, 400, 0.02)[0], 1)  # nothing but the first defective state, and 3 scatters away
+    emission = line_of(state, 3.0, rng)
+    sure = np.where((state == 1) & (rng.random(state.shape) < 0.5), 1, 0)
+    found = over_time.fit(emission.near(sure), PREVALENCE)
+    assert found.emission.scale == pytest.approx(3.0, rel=0.1)
+    assert f1(found.posterior.argmax(-1) == 1, state == 1) > 0.97
+    # calls that the frames beside do not bear out say nothing
+    noise = np.where(emission.line > 4.5, 1, 0) * (state == 0)
+    assert noise.sum() > levels.MIN_CALLS and emission.near(noise).scales == levels.STARTS
+
+
+def test_rare_states_need_a_light_of_their_own():
+    """A rare state is told by its own log-ratio, or not at all where that does not tell it."""
+    mean = np.array([[0.0, 0, 0, 0], [1, 2, 0, 0], [2, 4, 0, 0], [0, -2, 18, 0.5], [0, -2, 2, 1]])
+    found = Emissions(np.arange(5), mean, np.tile(np.eye(4) * 4.0, (5, 1, 1)))
+    features = np.zeros((3, 30, 4))
+    features[:, 7, 2] = 17.0
+    emission, use = levels.of_movie(
+        features, np.full(4, 2.0), np.zeros((3, 30, 0)), found, np.arange(5) - 1, np.array([0.15, 0.08, 0.0, 1.1, 0.2]),
+        np.array([True, True, True, False, False]),
+    )  # fmt: skip
+    np.testing.assert_array_equal(use, [0, 1, 2, 3])
+    posterior = over_time.fit(emission, np.array([0.98, 0.015, 0.0045, 0.0005])).posterior
+    assert (posterior[:, 7].argmax(-1) == 3).all() and (np.delete(posterior, 7, 1).argmax(-1) == 0).all()
 
 
 def test_nothing_seen_is_the_prevalence():
-    found, _ = over_time.forward_backward(np.ones((6, 3, 3)), PREVALENCE, 0.05)
+    found = over_time.forward_backward(np.ones((6, 3, 3)), PREVALENCE, 0.05).posterior
     np.testing.assert_allclose(found, np.broadcast_to(PREVALENCE, found.shape), atol=1e-9)
-    assert over_time.fit(np.ones((1, 2, 3)), PREVALENCE).posterior.shape == (1, 2, 3)
+    assert over_time.fit(over_time.Given(np.zeros((1, 2, 3))), PREVALENCE).posterior.shape == (1, 2, 3)
 
 
 def drifting_crystal(n_frames, step_px, n_defects, seed=0):
