@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from labels import columns_of
 from scipy.spatial import cKDTree
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,18 +62,11 @@ def main() -> None:
 
 def detect(model_folder: Path, images: np.ndarray) -> list[np.ndarray]:
     """Per frame (n, 2) y, x in px of what `infer.py` would call a defect."""
-    from stemdefects import devices
-    from stemdefects.inference.calibration import calibrate
-    from stemdefects.inference.engine import Engine
     from stemdefects.models import artifact
 
-    devices.use_compilation_cache()
     model = artifact.load(model_folder)
-    sampling = calibrate(images[:4], model.material.lattice_nm, None, source="graphene").sampling_nm
     found = []
-    for output in Engine(model, images.shape[1:], sampling)(images[:, None]):
-        columns = output.columns
-        amiss = 1 - columns.state_prob[:, model.material.ideal_states].sum(1)
+    for columns, amiss in columns_of(model, images):
         called = (amiss > model.thresholds.get("defect", 0.5)) & np.isin(columns.region, (0, 3))
         found.append(np.stack([columns.y_px, columns.x_px], 1)[called])
     return found

@@ -11,17 +11,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.spatial import cKDTree
 
 from stemdefects.labels import fourier_augment as change
-from stemdefects.labels import fourier_scenes
+from stemdefects.labels import fourier_population, fourier_scenes
 from stemdefects.labels.fourier import AMORPHOUS, HOLE, LATTICE, UNKNOWN, MovieLabels
+from stemdefects.labels.fourier_population import Registered
 from stemdefects.schema import FourierConfig
 from stemdefects.simulation.images import Truth
 
 LEAST_DOSE = 0.4  # of an image relative to the movie's
 EXACT = 0.5  # share of images turned by quarter turns only, which leaves their noise as it is
-SEED = 11  # of the scenes
+SEED = 10  # of the scenes of validation; those of training have the next one
 BLOTCHES = 0.1  # largest rms of added background, relative to the signal
 
 
@@ -51,11 +51,13 @@ def defect_columns(labels: MovieLabels, first_state: int = 1) -> Columns:
     return Columns(labels.yx, np.zeros(len(state), np.int32), state.astype(np.int32), labels.sure)
 
 
-def pictures(labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scenes: int, plant: bool) -> Pictures:
+def pictures(
+    labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scenes: int, crystal: Registered | None, seed: int
+) -> Pictures:
     """The frames with their labels, and after them `n_scenes` noise-free scenes with theirs.
 
-    allowed: (N, H, W) bool, where labels may be used; elsewhere nothing is said; plant: what is planted is all that is
-    labelled in scenes, else (states of columns) it is the state of the column there, and the others are ideal.
+    allowed: (N, H, W) bool, where labels may be used; elsewhere nothing is said; crystal: scenes are of this crystal
+    (`fourier_population`), else copies of the labelled defects are planted (`fourier_scenes`).
     """
     known = np.where(allowed, labels.regions, UNKNOWN)
     site, state = (np.broadcast_to(a, columns.sure.shape) for a in (columns.site, columns.state))
@@ -64,12 +66,14 @@ def pictures(labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scene
         return of_frames
     everywhere = allowed.any(0)
     region = np.repeat(np.where(everywhere, labels.steps["regions"], UNKNOWN)[None], n_scenes, 0)
-    if plant:
-        scenes = fourier_scenes.make(labels, everywhere, n_scenes, SEED)
+    if crystal is None:
+        scenes = fourier_scenes.make(labels, everywhere, n_scenes, seed)
         state = columns.state[scenes.label]
         made = Pictures(scenes.pictures, region, scenes.yx, np.zeros_like(state), state, scenes.there)
     else:
-        made = _crystal_scenes(labels, columns, everywhere, region, n_scenes)
+        image, state = fourier_population.make(labels, columns.yx[0], crystal, n_scenes, seed)
+        site, yx = (np.broadcast_to(a, (n_scenes, *a.shape)) for a in (columns.site, columns.yx[0]))
+        made = Pictures(image, region, yx, site, state, np.ones(state.shape, bool))
     length = max(of_frames.sure.shape[1], made.sure.shape[1])
 
     def joined(a, b):
@@ -78,29 +82,6 @@ def pictures(labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scene
         return np.concatenate([a, b])
 
     return Pictures(*(joined(a, b) for a, b in zip(of_frames, made, strict=True)))
-
-
-def _crystal_scenes(labels, columns: Columns, everywhere: np.ndarray, region: np.ndarray, n_scenes: int) -> Pictures:
-    """Scenes of a known crystal: its columns in the first frame, ideal but for those where something was planted."""
-    yx = columns.yx[0]
-    usual = np.full(columns.site.max() + 1, -1)  # state of most columns of a site; -1 where no state is told
-    for g in range(len(usual)):
-        told = columns.state[(columns.site == g) & (columns.state >= 0)]
-        if len(told):
-            usual[g] = np.bincount(told).argmax()
-    tree, near = cKDTree(yx), 0.3 * labels.lattice.spacing_px
-    distance, at = tree.query(labels.defects.yx)
-    meant = np.where((distance < near) & (columns.state[at] != usual[columns.site[at]]), columns.state[at], -1)
-    scenes = fourier_scenes.make(labels, everywhere, n_scenes, SEED, only=meant >= 0)
-    state = np.repeat(usual[columns.site][None], n_scenes, 0)
-    for m in range(n_scenes):
-        distance, at = tree.query(scenes.yx[m])
-        there = scenes.there[m] & (distance < near)
-        state[m, at[there]] = meant[scenes.label[m][there]]
-    return Pictures(
-        scenes.pictures, region, np.repeat(yx[None], n_scenes, 0), np.repeat(columns.site[None], n_scenes, 0), state,
-        np.ones(state.shape, bool),
-    )  # fmt: skip
 
 
 def make_sampler(
@@ -112,14 +93,14 @@ def make_sampler(
     allowed: np.ndarray,
     *,
     augment: bool = True,
-    plant: bool = True,
+    crystal: Registered | None = None,
 ) -> Callable:
     """A function `key -> (image (size_px, size_px) float32, Truth)`, pure, of fixed shapes, for jit and vmap.
 
     pixel_size_nm: of the labelled frames; allowed: (N, H, W) bool, where labels may be used (what lies outside is shown
-    but says nothing); augment: False gives pieces of the frames, turned by quarter turns and mirrored, nothing else;
-    plant: labels are defects, points of their own; else they are columns with states. Images made anew are of scenes
-    (`fourier_scenes`). The region of pixels about which nothing is said is -1.
+    but says nothing); augment: False gives pieces turned by quarter turns and mirrored, nothing else, of the frames
+    and, where the crystal is known, of scenes; crystal: what columns and scenes are of, None: labels are defects,
+    points of their own. The region of pixels about which nothing is said is -1.
     """
     usable = np.flatnonzero(allowed.any((1, 2)))
     low, high = _centre_range(allowed.any(0), size_px)
@@ -131,8 +112,8 @@ def make_sampler(
     shape = (size_px, size_px)
     grid = np.stack(np.meshgrid(*[np.arange(size_px) - (size_px - 1) / 2] * 2, indexing="ij"), -1).astype(np.float32)
     n_frames = len(labels.frames)
-    remake = augment and cfg.remade > 0
-    source = pictures(labels, columns, allowed, cfg.scenes if remake else 0, plant)
+    remake = cfg.remade > 0 and (augment or crystal is not None)
+    source = pictures(labels, columns, allowed, cfg.scenes if remake else 0, crystal, SEED + augment)
     n_pictures, n_points = len(source.image), source.sure.shape[1]
     kinds = (np.float32, np.int32, np.float32, np.int32, np.int32, bool)
     source = Pictures(*(np.asarray(a, kind) for a, kind in zip(source, kinds, strict=True)))
@@ -165,9 +146,7 @@ def make_sampler(
             cell = jnp.stack([change.nearest(jnp.asarray(part), place) for part in labels.cell], -1)
             cell = (cell - centre) @ matrix / zoom + (size_px - 1) / 2
             cut = change.cuts(next(keys), cell, spacing, jax.random.bernoulli(next(keys), cfg.broken))
-            image = change.emptied(
-                next(keys), image, cut, vacuum, contrast, labels.sigma_px, first_ring
-            )  # fmt: skip
+            image = change.emptied(next(keys), image, cut, vacuum, contrast, labels.sigma_px, first_ring)
             region = jnp.where(cut.hole, HOLE, jnp.where(cut.patch, AMORPHOUS, region))
             kept = jnp.where(cut.hole | cut.patch, 0.0, kept)
         dim = jax.random.uniform(next(keys), (2,))

@@ -114,6 +114,11 @@ def _grid(spacing: float) -> np.ndarray:
     return np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), -1).astype(float)
 
 
+def gaussian(spacing: float, sigma_px: float) -> np.ndarray:
+    """(s, s) of height 1, of the extent of a shape."""
+    return np.exp(-0.5 * (_grid(spacing) ** 2).sum(-1) / sigma_px**2)
+
+
 def _piece(image: np.ndarray, centre: np.ndarray, spacing: float) -> np.ndarray:
     """(s, s) of `image` around `centre`, fading out beyond the nearest columns, which may have moved."""
     grid = _grid(spacing)
@@ -125,9 +130,8 @@ def _piece(image: np.ndarray, centre: np.ndarray, spacing: float) -> np.ndarray:
 
 def _shaped(pieces, alone, z, sigma_px, spacing) -> tuple[np.ndarray, np.ndarray]:
     """Shape (s, s) and heights (n,) of one sort, whose product comes closest to its pieces (n, s, s)."""
-    square = (_grid(spacing) ** 2).sum(-1)
-    column = np.exp(-0.5 * square / sigma_px**2)
-    near = np.exp(-0.5 * square / (DISC * spacing) ** 2)  # further out are the neighbours' own defects
+    column = gaussian(spacing, sigma_px)
+    near = gaussian(spacing, DISC * spacing)  # further out are the neighbours' own defects
     norm = (column**2).sum()
     trust = float((z[alone] ** 2).sum())  # pieces with other defects in them teach no shape
     blur = 0.6 * sigma_px * PIXELS_KNOWN / (trust + PIXELS_KNOWN)
@@ -150,11 +154,8 @@ def _shaped(pieces, alone, z, sigma_px, spacing) -> tuple[np.ndarray, np.ndarray
     return shape, heights
 
 
-def make(labels, allowed: np.ndarray, n_scenes: int, seed: int, only: np.ndarray | None = None) -> Scenes:
-    """`n_scenes` scenes with the defects of the labels within `allowed` (H, W) bool, planted there as well.
-
-    only: (L,) bool, the labels that may be planted.
-    """
+def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
+    """`n_scenes` scenes with the defects of the labels within `allowed` (H, W) bool, planted there as well."""
     rng = np.random.default_rng(seed)
     spacing = labels.lattice.spacing_px
     shape = np.array(labels.clean.shape)
@@ -165,8 +166,6 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int, only: np.ndarray
         return ok & where[tuple(np.clip(cell, 0, shape - 1).T)]
 
     use = inside(labels.defects.yx, allowed) & labels.sure.any(0)
-    if only is not None:
-        use &= only
     chosen, like = [], []  # and how many labels of the same sort are about as strong
     for sort in sorts(labels, use):
         alike = (np.abs(np.log(sort.heights[:, None] / sort.heights)) < LIKE).sum(1)
@@ -200,12 +199,12 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int, only: np.ndarray
             taken = np.concatenate([taken, where[None]])
             weight = like[number] ** -0.5
             member = rng.choice(len(weight), p=weight / weight.sum())
-            _plant(pictures[m], where, sort.heights[member] * np.exp(SPREAD * rng.normal()) * sort.shape)
+            plant(pictures[m], where, sort.heights[member] * np.exp(SPREAD * rng.normal()) * sort.shape)
             yx[m, p], label[m, p], there[m, p] = where, sort.labels[member], True
     return Scenes(pictures, yx, label, there)
 
 
-def _plant(picture: np.ndarray, centre: np.ndarray, piece: np.ndarray) -> None:
+def plant(picture: np.ndarray, centre: np.ndarray, piece: np.ndarray) -> None:
     """Add `piece` (s, s) around `centre` to `picture`, in place."""
     whole = np.rint(centre).astype(int)
     moved = ndimage.shift(piece, centre - whole, order=3, mode="constant")

@@ -15,10 +15,11 @@ from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.labels import fourier_certainty
 from stemdefects.labels.fourier import DISC, LATTICE, UNKNOWN, MovieLabels
+from stemdefects.labels.fourier_population import Registered
 from stemdefects.labels.fourier_sampler import Columns
 from stemdefects.labels.fourier_scenes import cell_origins
 from stemdefects.labels.prevalence import state_prior
-from stemdefects.schema import LabelsConfig
+from stemdefects.schema import LabelsConfig, SimulationConfig
 
 GRID = 24  # pixels of the mean cell along each lattice vector
 CERTAIN = 0.9  # posterior at which the ideal state is taken as a label
@@ -29,19 +30,22 @@ MAX_STRAIN = 0.12  # a lattice that fits the crystal no better than this is anot
 
 
 def crystal_columns(
-    labels: MovieLabels, material: Material, pixel_size_nm: float, cfg: LabelsConfig
-) -> tuple[Columns, MovieLabels]:
-    """Columns with the states that the residual makes certain (-1 for the others), and labels to go with them.
+    labels: MovieLabels, material: Material, pixel_size_nm: float, cfg: LabelsConfig, simulation: SimulationConfig
+) -> tuple[Columns, MovieLabels, Registered]:
+    """Columns with the states that the residual makes certain (-1 for the others), labels to go with them, and what
+    scenes of this crystal are made from (as `simulation` draws its states).
 
     Raises UserError when the movie's lattice is not that of `material`.
     """
     vectors, origin, amplitude = register(labels, material, pixel_size_nm)
-    cells = cell_origins(labels) + origin
+    brightest = cell_origins(labels)
+    cell = np.rint((brightest - brightest[0]) @ np.linalg.inv(vectors)).astype(int)
+    cells = brightest + origin
     basis = np.array([s.position for s in material.sites])
     yx = (cells[:, None] + (basis @ vectors)[None]).reshape(-1, 2)
     site = np.tile(np.arange(material.n_sites), len(cells))
     inside = ((yx > -0.5) & (yx < np.array(labels.frames.shape[1:]) - 0.5)).all(1)
-    yx, site = yx[inside], site[inside]
+    yx, site, cell = yx[inside], site[inside], np.repeat(cell, material.n_sites, 0)[inside]
 
     intensity = material.intensities(float(np.mean(material.voltages_kv)))
     change = intensity[None] - intensity[material.ideal_states][:, None]  # (G, S) what a state adds to its site
@@ -79,6 +83,7 @@ def crystal_columns(
     return (
         Columns(moved, site.astype(np.int32), state.astype(np.int32), sure),
         dataclasses.replace(labels, regions=regions),
+        Registered(material, simulation, cell, site, amplitude),
     )
 
 

@@ -23,38 +23,59 @@ from stemdefects.io import movie as movies
 from stemdefects.io import runs
 from stemdefects.labels import fourier, fourier_figures, fourier_sampler, fourier_sites
 from stemdefects.labels.fourier_lattice import find_lattice
+from stemdefects.labels.fourier_population import Registered
 from stemdefects.training import start
 
-HELD_OUT = "held_out"
+HELD_OUT, OWN_DOSE = "held_out", "own_dose"  # validation sets: of the movie, and simulated like it
 NOMINAL_NM = 0.3  # lattice constant where nothing says how long a pixel is
 PLAUSIBLE_NM = (0.15, 1.5)  # lattice constants
 # of the movie over the model's: within it a new network takes the movie's own sampling, as resampling blurs the noise
 OWN_SAMPLING = (0.7, 1.4)
 SIZE_STEP = 32  # px, sides of training images that every model takes
+DOSES = 1.5  # simulated images have the movie's dose within this factor
 ENOUGH = 5  # defects in the held-out part, else whole frames are held out
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A labelled movie. `train` and `test`: (N, H, W) bool, where labels serve training and validation; pixel_size_nm:
-    of the labelled frames, which are at the model's sampling; columns: what is labelled; notes: lines for people."""
+    of the labelled frames, which are at the model's sampling; columns: what is labelled; crystal: what they are columns
+    of, None: labels are defects on one floating site; notes: lines for people."""
 
     labels: fourier.MovieLabels
     columns: fourier_sampler.Columns
     pixel_size_nm: float
     train: np.ndarray
     test: np.ndarray
-    floating: bool
+    crystal: Registered | None
     notes: tuple[str, ...]
+
+    @property
+    def floating(self) -> bool:
+        """Whether labels are defects of no known crystal."""
+        return self.crystal is None
 
     def simulator(self, cfg: schema.TrainRoot, size_px: int, held_out: bool) -> Callable:
         """`(key, dose) -> (image, Truth)` of training or of validation pieces; the dose is the movie's own."""
         settings = cfg.labels.fourier
         sample = fourier_sampler.make_sampler(
             self.labels, self.columns, settings, size_px, self.pixel_size_nm, self.test if held_out else self.train,
-            augment=settings.augment and not held_out, plant=self.floating,
+            augment=settings.augment and not held_out, crystal=self.crystal,
         )  # fmt: skip
         return lambda key, dose=None: sample(key)
+
+    def dose_e_per_px(self, simulation: schema.SimulationConfig) -> float:
+        """Dose of `simulation`, within its range, at which its images are as noisy as this movie of a known crystal."""
+        labels, material = self.labels, self.crystal.material
+        zero = -labels.read_variance / labels.gain if labels.gain > 0 else 0.0  # the detector's offset has no noise
+        level = float(labels.clean.mean()) - max(zero, 0.0)
+        variance = float(np.maximum(labels.gain * labels.clean + labels.read_variance, 1e-30).mean())
+        # electrons per px that give as much noise; in the simulation pulse heights add to it, in the mean so much
+        low, high = simulation.detector.pulse_spread
+        electrons = level**2 / variance * (1 + (low**2 + low * high + high**2) / 3)
+        voltage_kv = float(np.mean(material.voltages_kv))
+        signal = material.intensities(voltage_kv)[material.ideal_states].sum() * material.cross_section_nm2(voltage_kv)
+        return float(np.clip(electrons * material.cell_area_nm2 / signal, *simulation.detector.dose_e_per_px))
 
     def frequency(self, n_states: int) -> np.ndarray:
         """(S,) share of each state among the labels."""
@@ -119,7 +140,7 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
         cfg.labels = dataclasses.replace(cfg.labels, prior={"dark": float(share[0]), "bright": float(share[1])})
         validation.doses_e_per_px = {HELD_OUT: 0.0}
     else:
-        validation.doses_e_per_px = {**validation.doses_e_per_px, HELD_OUT: 0.0}
+        validation.doses_e_per_px = {OWN_DOSE: source.dose_e_per_px(cfg.simulation), HELD_OUT: 0.0}
     # pieces larger than the frame would be mostly mirror images of it
     largest = SIZE_STEP * -(-max(source.labels.frames.shape[1:]) // SIZE_STEP)
     validation.size_px = min(validation.size_px, largest)
@@ -149,9 +170,9 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
     labels = fourier.label(frames, settings, where, indices)
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
     if known is None:
-        columns = fourier_sampler.defect_columns(labels)
+        columns, registered = fourier_sampler.defect_columns(labels), None
     else:
-        columns, labels = fourier_sites.crystal_columns(labels, known, pixel_nm, cfg.labels)
+        columns, labels, registered = fourier_sites.crystal_columns(labels, known, pixel_nm, cfg.labels, cfg.simulation)
     train, test, how = split(labels, settings.held_out)
     n_dark = int((labels.defects.z < 0).sum())
     notes += [
@@ -160,7 +181,7 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
         f"{n_dark} dark and {len(labels.defects.z) - n_dark} bright defects beyond {labels.level:.1f} times the noise; "
         f"validation on {how}",
     ]
-    source = Source(labels, columns, pixel_nm, train, test, known is None, tuple(notes))
+    source = Source(labels, columns, pixel_nm, train, test, registered, tuple(notes))
     return source, labels.lattice.vectors_px * pixel_nm
 
 
@@ -240,6 +261,16 @@ def either(simulated: Callable, movie: Callable) -> Callable:
         return filled
 
     return lambda key, dose: jax.lax.cond(dose > 0, one(simulated), one(movie), key, dose)
+
+
+def at_dose(simulated: Callable, dose_e_per_px: float) -> Callable:
+    """`simulated` (key, dose) as a function of the key alone, at doses around one."""
+
+    def example(key):
+        spread = jax.random.uniform(jax.random.fold_in(key, 0xD05E), minval=-1.0, maxval=1.0)
+        return simulated(key, dose_e_per_px * DOSES**spread)
+
+    return example
 
 
 def mixed_draw(simulated: Callable, movie: Callable, share: float) -> Callable:

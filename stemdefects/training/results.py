@@ -11,8 +11,7 @@ import numpy as np
 from stemdefects import devices
 from stemdefects.errors import UserError
 from stemdefects.models import artifact, emissions, states
-from stemdefects.training import card, pictures, processes, start, task, validation
-from stemdefects.training.movie import HELD_OUT
+from stemdefects.training import adaptation, card, pictures, processes, task, validation
 
 
 def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
@@ -26,7 +25,7 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
     result = validator.run(jax.device_get(current.ema))
     calibration = calibration_of(the_task, np.asarray(current.state_counts), result)
     figures = validation.figures(result, the_task, calibration)
-    score = _score(figures, cfg, the_task)
+    score = adaptation.score(figures, cfg, the_task)
     row = {f"val/{name}": value for name, value in validation.flat(figures).items()}
     tracker.log(row | {"val/score": score, "val/temperature": calibration.temperature}, step=done)
     if cfg.training.validation.pictures > 0 and processes.primary():
@@ -37,39 +36,6 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
         except OSError as error:  # a full disk must not end the training
             print(f"\nwarning: {path.name} could not be written ({error.strerror})", file=sys.stderr)
     return score
-
-
-def _score(figures: dict[str, dict[str, Any]], cfg, the_task: task.Task) -> float:
-    """What the best weights are chosen by: mean F1 of the kinds that matter.
-
-    Labels of a movie's own defects differ by sign only, and of one sign there may be next to none: there it is the F1
-    of all of them together. The held-out part of a movie weighs as much as all simulated images beside it.
-    """
-    kinds = ["defect"] if the_task.material.sites[0].floating else list(cfg.labels.prior)
-    parts = [{k: v for k, v in figures.items() if (k == HELD_OUT) == own} for own in (True, False)]
-    return float(np.mean([validation.score(part, kinds) for part in parts if part]))
-
-
-def better_of_both(cfg, the_task, validator, params, validated, calibration):
-    """(weights, validation result, calibration, whether the parent's) of the trained network, or of the one that a
-    movie was to improve (`training.init`) where that one is at least as good on the validation images."""
-    if cfg.labels.source != "movie" or cfg.training.init is None:
-        return params, validated, calibration, False
-    try:
-        parent = start.parent(cfg)
-    except UserError as error:
-        print(f"warning: cannot compare with the network this one comes from: {error}", file=sys.stderr)
-        return params, validated, calibration, False
-    result = validator.run(parent.params)
-    # both with thresholds of their own for these images
-    fitted = validation.calibrate(result, the_task, parent.calibration.log_prior_shift)
-    before = _score(validation.figures(result, the_task, fitted), cfg, the_task)
-    after = _score(validation.figures(validated, the_task, calibration), cfg, the_task)
-    print(f"\nscore on validation images: {after:.3f}, before the adaptation: {before:.3f}", flush=True)
-    if before < after:
-        return params, validated, calibration, False
-    print(f"the adaptation did not help: keeping the weights of {cfg.training.init}", flush=True)
-    return jax.device_get(parent.params), result, parent.calibration, True
 
 
 def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validator, n_weights) -> None:
@@ -83,7 +49,9 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     params = jax.device_get(chosen.ema)
     validated = validator.run(params)
     calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validated)
-    params, validated, calibration, kept = better_of_both(cfg, the_task, validator, params, validated, calibration)
+    params, validated, calibration, share = adaptation.best_share(
+        cfg, the_task, validator, params, validated, calibration
+    )
     test = validation.Validator(cfg, the_task, seed_offset=1, like=validator)
     result = test.run(params)
     figures = validation.figures(result, the_task, calibration)
@@ -98,7 +66,8 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         "hardware": devices.describe(),
         "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
         "n_weights": int(n_weights),
-    } | ({"kept": f"the weights of {cfg.training.init}, which the adaptation did not improve"} if kept else {})
+        "share_trained": share,
+    }
     sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
     sites = the_task.material.site_of_state, the_task.material.ideal_states
     model_id = artifact.save(
@@ -116,7 +85,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
         tracker.image("test", path)
         tracker.image("calibration", pictures.draw_reliability(figures, run.path / "figures" / "calibration.png"))
-    score = _score(figures, cfg, the_task)
+    score = adaptation.score(figures, cfg, the_task)
     row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
     tracker.log(row | {"test/score": score}, step=at_step)
     tracker.summary(

@@ -80,7 +80,8 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
         if source.floating:
             example, validation_example, frequency = of_movie, held_out, source.frequency(material.n_states)
         else:
-            draw = movie.mixed_draw(example, of_movie, cfg.labels.fourier.mix)
+            near = movie.at_dose(example, source.dose_e_per_px(cfg.simulation))
+            draw = movie.mixed_draw(near, of_movie, cfg.labels.fourier.mix)
             validation_example = movie.either(validation_example, held_out)
     return Task(
         material=material,

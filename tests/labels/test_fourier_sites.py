@@ -9,9 +9,10 @@ from stemdefects.config import load_group
 from stemdefects.crystal import material as crystal
 from stemdefects.crystal.lattice import disc
 from stemdefects.errors import UserError
-from stemdefects.labels import fourier, fourier_sites
+from stemdefects.labels import fourier, fourier_population, fourier_sites
 
 PIXEL_NM, SIGMA, SHAPE = 0.03, 1.6, (192, 192)
+COUNTS = 800.0  # at the centre of a column of signal 1
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +33,28 @@ def planted(ws2):
     for name, site, number in (("Mo", 0, 16), ("V_metal", 0, 6), ("V_chalcogen", 1, 6)):
         free = np.flatnonzero(inner & (lattice.site == site) & (state == ws2.ideal_states[site]))
         state[rng.choice(free, number, replace=False)] = ws2.state_index(name)
-    height = 40 * ws2.intensities(80.0)[state]
+    height = COUNTS / 20 * ws2.intensities(80.0)[state]
     rows = np.exp(-0.5 * ((np.arange(SHAPE[0])[:, None] - yx[:, 0]) / SIGMA) ** 2) * height
     columns = np.exp(-0.5 * ((np.arange(SHAPE[1])[:, None] - yx[:, 1]) / SIGMA) ** 2)
     frames = np.stack([20.0 * rng.poisson(rows @ columns.T + 2) + 50 for _ in range(2)]).astype(np.float32)
     return frames, yx, lattice.site, state
 
 
-def test_columns_get_their_sites_and_states(planted, ws2):
-    frames, yx, site, state = planted
-    labels = fourier.label(frames, load_group("labels", "fourier").fourier)
-    columns, told = fourier_sites.crystal_columns(labels, ws2, PIXEL_NM, load_group("labels", "simulated"))
+@pytest.fixture(scope="module")
+def labels(planted):
+    return fourier.label(planted[0], load_group("labels", "fourier").fourier)
+
+
+@pytest.fixture(scope="module")
+def registered(labels, ws2):
+    """Columns, labels to go with them, and the crystal, as the simulator of training draws it."""
+    cfg, simulation = load_group("labels", "simulated"), load_group("simulation", "train")
+    return fourier_sites.crystal_columns(labels, ws2, PIXEL_NM, cfg, simulation)
+
+
+def test_columns_get_their_sites_and_states(planted, registered, ws2):
+    _, yx, site, state = planted
+    columns, told, _ = registered
     distance = np.linalg.norm(columns.yx[0][:, None] - yx[None], axis=2)
     nearest = distance.argmin(1)
     inner = ((columns.yx[0] > 10) & (columns.yx[0] < 181)).all(1)
@@ -62,9 +74,25 @@ def test_columns_get_their_sites_and_states(planted, ws2):
     assert (told.regions[0] == fourier.LATTICE).mean() > 0.8
 
 
-def test_another_crystal_is_refused(planted, ws2):
-    frames, *_ = planted
-    labels = fourier.label(frames, load_group("labels", "fourier").fourier)
+def test_scenes_hold_states_of_all_columns_as_bright_as_in_the_movie(registered, ws2):
+    columns, told, known = registered
+    pictures, state = fourier_population.make(told, columns.yx[0], known, 24, seed=3)
+    yx = np.rint(columns.yx[0]).astype(int)
+    inner = ((yx > 8) & (yx < 183)).all(1)
+    change = (pictures - told.clean)[:, yx[:, 0].clip(0, 191), yx[:, 1].clip(0, 191)]
+    ideal = state == ws2.ideal_states[columns.site]
+    assert 0.7 < ideal.mean() < 0.98
+    alone = np.linalg.norm(columns.yx[0][:, None] - columns.yx[0], axis=2) < 1.1 * told.lattice.spacing_px
+    for one, undisturbed in zip(change, ideal, strict=True):  # where no neighbour has changed nothing has
+        assert np.abs(one[inner & ~(alone & ~undisturbed).any(1)]).max() < 1e-3 * COUNTS
+    for name, least, most in (("V_metal", -1.2, -0.8), ("Mo", -0.75, -0.45), ("S", -0.15, -0.03)):
+        this = (state == ws2.state_index(name)) & inner
+        assert this.sum() >= 10
+        assert least < np.median(change[this]) / COUNTS < most  # nominal: -1, -0.57, -0.08; drawn around it
+    assert (np.diff(np.sort([(s == ws2.state_index("S")).mean() for s in state])) > 0).any()  # densities differ
+
+
+def test_another_crystal_is_refused(labels, ws2):
     square = np.array([[9.0, 0.0], [0.0, 9.0]])
     wrong = dataclasses.replace(labels, lattice=dataclasses.replace(labels.lattice, vectors_px=square))
     with pytest.raises(UserError, match=r"differs by .* from that of ws2_mo"):

@@ -1,6 +1,7 @@
 """From a movie to a trained detector: what training makes of it, and what it refuses."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import h5py
 import jax
@@ -14,7 +15,7 @@ from stemdefects.labels.simulated import Targets
 from stemdefects.models import artifact
 from stemdefects.models.states import floating_log_posterior, site_mask
 from stemdefects.simulation.images import Truth
-from stemdefects.training import loop, movie, results, task, validation
+from stemdefects.training import adaptation, loop, movie, results, task, validation
 
 VECTORS = np.array([[1.9, 9.82], [9.45, 3.26]])
 
@@ -60,7 +61,7 @@ def test_a_detector_is_trained_on_the_movie_alone(movie_config):
     frame = np.random.default_rng(0).poisson(5, (1, 1, 160, 160)).astype(np.float32)
     assert Engine(model, (160, 160), 0.03)(frame)[0].image.shape == (160, 160)
 
-    # weights that training has spoilt are not kept where those it began with are no worse
+    # weights between those it began with and the trained ones are chosen on the validation images
     training = dataclasses.replace(movie_config.training, init=str(run.model_dir))
     cfg, source, params = movie.prepare(dataclasses.replace(movie_config, training=training))
     the_task = task.from_config(cfg, source, params)
@@ -68,9 +69,19 @@ def test_a_detector_is_trained_on_the_movie_alone(movie_config):
     spoilt = jax.tree.map(np.zeros_like, params)
     seen = validator.run(spoilt)
     calibration = results.calibration_of(the_task, np.ones(3), seen)
-    weights, _, chosen, kept = results.better_of_both(cfg, the_task, validator, spoilt, seen, calibration)
-    assert kept and chosen.temperature == model.calibration.temperature
-    jax.tree.map(np.testing.assert_array_equal, weights, jax.device_get(model.params))
+    trained = (cfg, the_task, validator, spoilt, seen, calibration)
+    with pytest.MonkeyPatch.context() as patch:
+        for values, expected in (((0.3, 0.1, 0.3, 0.2, 0.3), 0.0), ((0.1, 0.2, 0.5, 0.5, 0.4), 0.5)):
+            answers = iter(values)
+            patch.setattr(adaptation, "score", lambda *_, answers=answers: next(answers))
+            weights, _, chosen, share = adaptation.best_share(*trained)
+            assert share == expected
+            wanted = jax.tree.map(lambda p, s=share: (1 - s) * p, jax.device_get(model.params))
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), weights, wanted)
+            # the first network's own calibration where it is kept as it was
+            assert (chosen.temperature == model.calibration.temperature) or share > 0
+    # spoilt weights are worth nothing
+    assert adaptation.best_share(*trained)[3] < 1
 
 
 def test_what_the_config_becomes(movie_config):
@@ -124,3 +135,25 @@ def test_mixed_batches_come_from_one_source_at_a_time():
         values.append(np.unique(frames).tolist())
     assert all(len(v) == 1 for v in values)
     assert 0.5 < np.mean([v[0] == 1 for v in values]) < 0.9
+
+
+def test_simulated_images_are_as_noisy_as_the_movie():
+    """Dose from the noise alone, whatever the detector's gain and offset; inverse to the variance; within the range."""
+    ws2, simulation = crystal.load("ws2_mo"), load_group("simulation", "train")
+    simulation.detector = dataclasses.replace(simulation.detector, pulse_spread=[0.0, 0.0])
+    fraction = ws2.intensities(80.0)[ws2.ideal_states].sum() * ws2.cross_section_nm2(80.0) / ws2.cell_area_nm2
+
+    def dose(electrons, gain, offset, excess=1.0):
+        clean = np.full((8, 8), gain * electrons + offset)
+        noise = {"gain": gain * excess, "read_variance": -gain * excess * offset}
+        source = SimpleNamespace(labels=SimpleNamespace(clean=clean, **noise), crystal=SimpleNamespace(material=ws2))
+        return movie.Source.dose_e_per_px(source, simulation)
+
+    assert dose(500 * fraction, 20.0, 50.0) == pytest.approx(500, rel=1e-3)
+    assert dose(500 * fraction, 1.0, 0.0) == pytest.approx(500, rel=1e-3)
+    assert dose(500 * fraction, 1.0, 0.0, excess=2.0) == pytest.approx(250, rel=1e-3)
+    assert dose(1e6 * fraction, 1.0, 0.0) == simulation.detector.dose_e_per_px[1]
+    simulation.detector.pulse_spread = [0.0, 0.9]
+    assert dose(500 * fraction, 1.0, 0.0) == pytest.approx(500 * 1.27, rel=1e-3)
+    near = jax.vmap(movie.at_dose(lambda key, dose: dose, 300.0))(jax.random.split(jax.random.key(0), 200))
+    assert 200 <= near.min() < 220 and 420 < near.max() <= 450
