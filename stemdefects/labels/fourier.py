@@ -17,7 +17,6 @@ from stemdefects.labels.fourier_defects import Extrema
 from stemdefects.labels.fourier_lattice import ImageLattice, find_lattice
 from stemdefects.schema import FourierConfig
 
-STATES = ("dark", "bright")
 RECIPES = ("local", "paper")
 ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
 MUCH_REST = 1.4  # spread of the residual, of the noise expected
@@ -33,7 +32,7 @@ class MovieLabels:
     each frame against the first; defects: those labelled, places in the first frame; yx: (N, L, 2) their places in each
     frame; sure: (N, L) bool; unsure_yx: (U, 2) places in the first frame that may hold one; regions: (N, H, W) int8:
     0 crystal, 1 hole, 2 amorphous, -1 nothing is said; clean: (H, W) periodic part of the first frame without what the
-    scan did; excess: (H, W) what the defects add to it; cell: (2, H, W) centre (y, x) of the unit cell each pixel
+    scan did; cell: (2, H, W) centre (y, x) of the unit cell each pixel
     belongs to; sigma_px: width of a column; level: threshold in noise units; gain, read_variance: of the noise; steps:
     maps for pictures and scenes; warnings: lines for people.
     """
@@ -48,7 +47,6 @@ class MovieLabels:
     unsure_yx: np.ndarray
     regions: np.ndarray
     clean: np.ndarray
-    excess: np.ndarray
     cell: np.ndarray
     sigma_px: float
     level: float
@@ -85,9 +83,15 @@ def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarra
 
 
 def label(
-    frames: np.ndarray, cfg: FourierConfig, where: str = "movie", indices: np.ndarray | None = None
+    frames: np.ndarray,
+    cfg: FourierConfig,
+    where: str = "movie",
+    indices: np.ndarray | None = None,
+    lattice: ImageLattice | None = None,
 ) -> MovieLabels:
     """Labels of `frames` (N, H, W), which show one field of view (drifting) of one crystal.
+
+    indices: their numbers in the movie; lattice: what they show, where that has been found already.
 
     Raises UserError when no lattice is found, when the frames hold no crystal, and when nothing is found to learn from.
     """
@@ -97,7 +101,7 @@ def label(
     if cfg.recipe == "paper":
         frames = frames[:1]
     indices = np.arange(len(frames)) if indices is None else indices[: len(frames)]
-    lattice = find_lattice(frames, where)
+    lattice = find_lattice(frames, where) if lattice is None else lattice
     spacing = lattice.spacing_px
     parts = [
         fourier_residual.take_apart(
@@ -166,8 +170,9 @@ def label(
             fourier_certainty.cover(per_frame[t], blurred, DISC * spacing, UNKNOWN, keep=yx[t][sure[t]])
     first = parts[0]
     smooth = ndimage.gaussian_filter(mean, 0.6 * sigma)
-    steps = {"frame": frames[0], "periodic": first.periodic, "z": together.z, "order": order, "residual": mean}
-    steps["lattice"] = clean_part(first) - first.background
+    steps = {"frame": frames[0], "periodic": first.periodic, "z": together.z, "residual": mean}
+    clean = clean_part(first)
+    steps["lattice"] = clean - first.background
     steps["regions"] = regions
     # structure that stays from frame to frame and is no defect: columns out of place, weak defects
     real = max(0.0, 1 - together.excess**-2)
@@ -185,9 +190,8 @@ def label(
         sure=sure,
         unsure_yx=unsure.yx,
         regions=per_frame,
-        clean=clean_part(first),
-        excess=smooth * _bumps(frames[0].shape, defects.yx, 0.3 * spacing, DISC * spacing),
-        cell=cell_centres(first.phase, lattice, clean_part(first) - first.background),
+        clean=clean,
+        cell=cell_centres(first.phase, lattice, steps["lattice"]),
         sigma_px=sigma,
         level=level,
         gain=first.gain,

@@ -18,6 +18,7 @@ MAX_INDEX = 4
 MIN_PEAKS = 2
 BLIND_SNR = 18.0  # of two of them: without a crystal to compare with, more is asked than `bragg.MIN_SNR`
 N_PROPOSERS = 16  # strongest peaks, from which pairs are taken
+N_FITTED = 12  # strongest peaks, to whose places below a bin the lattice is fitted
 EXPLAINED = 0.93  # of the best proposal's score: a larger reciprocal cell with that much is preferred
 MIN_SINE = 0.35  # of the angle between the reciprocal vectors
 
@@ -75,16 +76,16 @@ def find_lattice(frames: np.ndarray, where: str = "image") -> ImageLattice:
     basis = _propose(peaks, np.log(strength), shape, np.log(certain))
     if basis is None:
         raise UserError(_missing(where, peaks, strength))
-    # the refinement needs only the strongest few; twice, as the first basis is off by up to a bin
-    places = np.array([bragg.peak_position(windowed, p) for p in peaks])
-    for _ in range(2):
-        hk, off = _index(places, basis, shape)
-        good = (off < TOLERANCE_BINS) & (np.abs(hk).max(1) <= MAX_INDEX) & (np.abs(hk).max(1) > 0)
-        weight = np.sqrt(np.log(strength[good]))[:, None]
-        basis = np.linalg.lstsq(hk[good] * weight, places[good] * weight, rcond=None)[0]
+    _, good = _indexed(peaks, basis, shape)
+    fitted = np.flatnonzero(good)[np.argsort(-strength[good])[:N_FITTED]]
+    places = peaks.astype(float)
+    places[fitted] = [bragg.peak_position(windowed, p) for p in places[fitted]]
+    for _ in range(2):  # twice, as the first basis is off by up to a bin
+        hk, good = _indexed(places[fitted], basis, shape)
+        weight = np.sqrt(np.log(strength[fitted][good]))[:, None]
+        basis = np.linalg.lstsq(hk[good] * weight, places[fitted][good] * weight, rcond=None)[0]
     basis = _reduced(basis)
-    hk, off = _index(places, basis, shape)
-    good = (off < TOLERANCE_BINS) & (np.abs(hk).max(1) <= MAX_INDEX) & (np.abs(hk).max(1) > 0)
+    _, good = _indexed(places, basis, shape)
     vectors = np.linalg.inv(basis).T
     visible, snr = _visible(ratio, basis, shape, threshold)
     if len(visible) < MIN_PEAKS or np.linalg.matrix_rank(visible) < 2:
@@ -108,7 +109,7 @@ def _missing(where: str, peaks: np.ndarray, strength: np.ndarray) -> str:
     return (
         f"{where}: no lattice found. Looked for two independent Bragg peaks {BLIND_SNR:g} times above the noise, "
         f"with {bragg.MIN_PERIODS:g} or more periods across the frame; found {found}. Take frames with more intact "
-        "crystal (labels.first_frame), more of them (labels.n_frames), or labels=simulated"
+        "crystal (labels.fourier.first_frame), more of them (labels.fourier.n_frames), or labels=simulated"
     )
 
 
@@ -116,6 +117,13 @@ def _at(ratio: np.ndarray, frequency: np.ndarray) -> float:
     height, half = ratio.shape
     width = 2 * (half - 1)
     return float(ratio[round(frequency[0] * height) % height, min(round(frequency[1] * width), half - 1)])
+
+
+def _indexed(places: np.ndarray, basis: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest integer indices (n, 2) of frequencies (n, 2), and which of these are peaks of the lattice."""
+    hk, off = _index(places, basis, shape)
+    order = np.abs(hk).max(1)
+    return hk, (off < TOLERANCE_BINS) & (order <= MAX_INDEX) & (order > 0)
 
 
 def _index(places: np.ndarray, basis: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

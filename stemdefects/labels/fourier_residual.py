@@ -18,6 +18,7 @@ from scipy import fft, ndimage
 from stemdefects.labels.fourier_lattice import ImageLattice
 
 ODD = 5.0  # standard deviations of the filtered residual: such places do not move the periodic part either
+ITERATIONS = 4
 CLIP = 4.0  # residuals beyond so many standard deviations do not move the periodic part
 
 
@@ -101,27 +102,23 @@ def take_apart(
     window: float = 3.0,
     background: float = 1.5,
     fit_rows: bool = True,
-    iterations: int = 4,
-    weight: np.ndarray | None = None,
 ) -> Residual:
     """Separate `frame` (H, W) into what repeats with `lattice` and the rest.
 
     window: standard deviation of the sliding window, in lattice spacings (large: one lattice for the whole frame;
     small: follows rotation and distortion, but takes 1 / (4 pi window^2) cells' worth of each defect with it);
-    background: the same for the slow part of the intensity; fit_rows: fit shift, gain and offset of each scan row;
-    weight: (H, W) 0 where nothing is to be learned from.
+    background: the same for the slow part of the intensity; fit_rows: fit shift, gain and offset of each scan row.
     """
     frame = np.asarray(frame, np.float32)
     masks = _Masks(lattice, frame.shape, window * lattice.spacing_px, background * lattice.spacing_px)
-    base = np.ones(frame.shape, np.float32) if weight is None else np.asarray(weight, np.float32)
-    trust = shown = base
+    trust = shown = np.ones(frame.shape, np.float32)
     rows = np.zeros((3, len(frame)), np.float32)  # shift px, gain - 1, offset
     shifted = np.zeros_like(frame)  # what the rows' faults add
     slow = np.zeros_like(frame)
     lattice_part = np.zeros_like(frame)
     gain = read = 0.0
     variance = np.full_like(frame, frame.var() + 1e-30)
-    for step in range(iterations):
+    for step in range(ITERATIONS):
         norm = np.maximum(masks.smooth(trust, masks.low), 1e-3)
         norm_slow = np.maximum(masks.smooth(trust, masks.background), 1e-3)
         clean = frame - shifted
@@ -139,8 +136,8 @@ def take_apart(
         gain, read = fit_noise(rest, slow + lattice_part, trust)
         variance = expected_variance(slow + lattice_part, gain, read)
         order = _order(masks, clean - slow, lattice, trust)
-        if step < iterations - 1:
-            shown = base * np.clip((order - 0.2) / 0.3, 0, 1).astype(np.float32)
+        if step < ITERATIONS - 1:
+            shown = np.clip((order - 0.2) / 0.3, 0, 1).astype(np.float32)
             trust = shown * ~_odd(rest / np.sqrt(variance), lattice.spacing_px)
     periodic = slow + lattice_part + shifted
     return Residual(

@@ -45,9 +45,9 @@ class Pictures(NamedTuple):
     sure: np.ndarray
 
 
-def defect_columns(labels: MovieLabels, first_state: int = 1) -> Columns:
-    """The labelled defects as columns of one site; state `first_state` is dark, the next one bright."""
-    state = labels.defects.state + first_state
+def defect_columns(labels: MovieLabels) -> Columns:
+    """The labelled defects as columns of one site; state 1 is dark, 2 bright, 0 the crystal without one."""
+    state = labels.defects.state + 1
     return Columns(labels.yx, np.zeros(len(state), np.int32), state.astype(np.int32), labels.sure)
 
 

@@ -117,9 +117,12 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
         raise UserError(f"input={cfg.input} is used with labels=fourier (labels={cfg.labels.name} needs no movie)")
     if movie_wanted and cfg.input is None:
         raise UserError(f"labels={cfg.labels.name} makes labels from a movie; say input=<movie or image file>")
-    if movie_wanted and cfg.model.frames > 1:
-        raise UserError(f"labels={cfg.labels.name}: trains on single frames; model.frames={cfg.model.frames} must be 1")
     cfg, params, known = start.weights(cfg, resumed)
+    if movie_wanted and cfg.model.frames > 1:
+        of = f" (of training.init={cfg.training.init})" if cfg.training.init else ""
+        raise UserError(
+            f"labels={cfg.labels.name}: trains on single frames; model.frames={cfg.model.frames}{of} must be 1"
+        )
     if not movie_wanted:
         return cfg, None, params
     if resumed:
@@ -167,7 +170,8 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
         rows, columns = (resample.weights(n, scale, m) for n, m in zip(frames.shape[1:], shape, strict=True))
         frames = np.einsum("bHW,hH,wW->bhw", frames, rows, columns, optimize=True)
         pixel_nm = cfg.model.pixel_size_nm
-    labels = fourier.label(frames, settings, where, indices)
+        lattice = None
+    labels = fourier.label(frames, settings, where, indices, lattice)
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
     if known is None:
         columns, registered = fourier_sampler.defect_columns(labels), None

@@ -37,7 +37,7 @@ def labels():
         frames=frames, indices=np.arange(2), lattice=lattice, shift_px=np.zeros((2, 2)), defects=Extrema(yx, -yx[:, 0]),
         yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), unsure_yx=np.zeros((0, 2)),
         regions=regions, clean=np.full(SHAPE, 100.0, np.float32),
-        excess=-90 * dip, cell=cell, sigma_px=1.5, level=4.0, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
+        cell=cell, sigma_px=1.5, level=4.0, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
         steps={"residual": -90 * dip, "rest": np.zeros(SHAPE, np.float32), "regions": regions[0]},
     )  # fmt: skip
 

@@ -100,6 +100,9 @@ def test_refusals(movie_config, tiny_config):
         movie.prepare(dataclasses.replace(tiny_config(), input="m.h5"))
     with pytest.raises(UserError, match="must be 1"):
         movie.prepare(dataclasses.replace(movie_config, model=dataclasses.replace(movie_config.model, frames=3)))
+    several = dataclasses.replace(movie_config.training, init="ws2_mo_movie")
+    with pytest.raises(UserError, match=r"model.frames=5 \(of training.init=ws2_mo_movie\) must be 1"):
+        movie.prepare(dataclasses.replace(movie_config, training=several))
     labels = dataclasses.replace(
         movie_config.labels, fourier=dataclasses.replace(movie_config.labels.fourier, held_out=1.5)
     )
