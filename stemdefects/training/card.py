@@ -7,6 +7,7 @@ import numpy as np
 
 from stemdefects import schema
 from stemdefects.models.artifact import Calibration
+from stemdefects.training.movie import HELD_OUT, OWN_DOSE
 from stemdefects.training.task import Task
 
 
@@ -24,14 +25,20 @@ def score_table(figures: dict[str, dict[str, Any]], kinds: list[str], what: str 
     return "\n".join(lines)
 
 
-def _origin(cfg: schema.TrainRoot) -> tuple[str, str]:
-    """Where the training images came from, and what follows from it."""
+def _origin(cfg: schema.TrainRoot, share: float) -> tuple[str, str]:
+    """Where the training images came from, and what follows from it; share: of trained weights (`adaptation`)."""
     if cfg.labels.source == "movie":
-        start = f" and simulation={cfg.simulation.name}, started from {cfg.training.init}" if cfg.training.init else ""
-        return f"labels={cfg.labels.name} from {Path(str(cfg.input)).name}{start}", (
-            "Made for this movie: other samples, doses, blurs or samplings are outside what it has seen. Its scores\n"
-            "are against labels from the movie's own Fourier analysis, which miss what is too faint for it."
+        made = f"labels={cfg.labels.name} from {Path(str(cfg.input)).name}"
+        scores = (
+            "Its scores\nare against labels from the movie's own Fourier analysis, which miss what is too faint for it."
         )
+        if cfg.training.init:
+            made += f", {share:.0%} of the way from {cfg.training.init}"
+        if OWN_DOSE in cfg.training.validation.doses_e_per_px:
+            made += f"; simulation={cfg.simulation.name}"
+            scores = f"`{OWN_DOSE}`\nare simulated images as noisy as it, `{HELD_OUT}` parts of it and scenes of its crystal."
+        limits = "Made for this movie: other samples, doses, blurs or samplings are outside what it has seen. "
+        return made, limits + scores
     return f"simulated, simulation={cfg.simulation.name}", (
         "Trained on simulation only. At doses, blurs or samplings outside `config.yaml`'s ranges the scores do not\n"
         "hold. A single V_S in a single frame of a typical movie is beyond what one frame tells; use several frames,\n"
@@ -48,7 +55,7 @@ def make(
 ) -> str:
     """Markdown card of a model from the figures of its final test and how it was made.
 
-    about: run, command, seed, steps, hardware, versions, seconds, images, n_weights.
+    about: run, command, seed, steps, hardware, versions, seconds, images, n_weights, share_trained.
     """
     material, kinds = task.material, [k.name for k in task.material.kinds] + ["defect"]
     doses = cfg.training.validation.doses_e_per_px
@@ -68,7 +75,7 @@ def make(
     sets = ", ".join(
         f"{n}: {d:g} incident e/px" if d > 0 else f"{n}: held-out parts of the movie" for n, d in doses.items()
     )
-    source, limits = _origin(cfg)
+    source, limits = _origin(cfg, about["share_trained"])
     return f"""# {material.name}: {cfg.model.name}, {frames}
 
 Finds the columns of {material.name} in HAADF-STEM images, their state, sub-pixel position with its uncertainty, and the

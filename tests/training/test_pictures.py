@@ -59,7 +59,7 @@ def test_pictures_and_card_are_made(case, tmp_path):
     ):
         assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 8000
     about = {"run": "r", "command": "python train.py", "seed": 0, "steps": 5, "images": 40, "seconds": 60.0}
-    about |= {"hardware": "1 x cpu", "versions": "jax", "n_weights": 1000}
+    about |= {"hardware": "1 x cpu", "versions": "jax", "n_weights": 1000, "share_trained": 1.0}
     text = card.make(cfg, the_task, calibration, figures, about)
     assert "| Mo_W | 0.9" in text and "python train.py" in text and "typical: 400 incident e/px" in text
 
