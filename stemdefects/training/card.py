@@ -36,7 +36,7 @@ def _origin(cfg: schema.TrainRoot, share: float) -> tuple[str, str]:
             made += f", {share:.0%} of the way from {cfg.training.init}"
         if OWN_DOSE in cfg.training.validation.doses_e_per_px:
             made += f"; simulation={cfg.simulation.name}"
-            scores = f"`{OWN_DOSE}`\nare simulated images as noisy as it, `{HELD_OUT}` parts of it and scenes of its crystal."
+            scores = f"`{OWN_DOSE}`\nare simulated images as noisy as it, `{HELD_OUT}` parts of it and of its scenes."
         limits = "Made for this movie: other samples, doses, blurs or samplings are outside what it has seen. "
         return made, limits + scores
     return f"simulated, simulation={cfg.simulation.name}", (
