@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from stemdefects import schema
@@ -32,7 +30,7 @@ PLAUSIBLE_NM = (0.15, 1.5)  # lattice constants
 # of the movie over the model's: within it a new network takes the movie's own sampling, as resampling blurs the noise
 OWN_SAMPLING = (0.7, 1.4)
 SIZE_STEP = 32  # px, sides of training images that every model takes
-DOSES = 1.5  # simulated images have the movie's dose within this factor
+MUCH = 1e-3  # learning rate at which a trained network loses what it knows
 ENOUGH = 5  # defects in the held-out part, else whole frames are held out
 
 
@@ -185,6 +183,10 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
         f"{n_dark} dark and {len(labels.defects.z) - n_dark} bright defects beyond {labels.level:.1f} times the noise; "
         f"validation on {how}",
     ]
+    if cfg.training.init is not None and cfg.training.learning_rate > MUCH:
+        notes.append(
+            f"training.learning_rate={cfg.training.learning_rate:g} is much for a trained network; see training=adapt"
+        )
     source = Source(labels, columns, pixel_nm, train, test, registered, tuple(notes))
     return source, labels.lattice.vectors_px * pixel_nm
 
@@ -251,63 +253,3 @@ def measured_material(vectors_nm: np.ndarray) -> schema.MaterialConfig:
         states={name: schema.StateConfig("defect", atoms) for name, atoms in state.items()},
         kinds={name: schema.KindConfig(name) for name in ("dark", "bright")},
     )
-
-
-def either(simulated: Callable, movie: Callable) -> Callable:
-    """(key, dose) -> example: of the movie where the dose is 0, else simulated at that dose."""
-    length = _longest(simulated, movie)
-
-    def one(make):
-        def filled(key, dose):
-            frames, targets, truth = make(key, dose)
-            return frames, _filled(targets, length), _filled(truth, length)
-
-        return filled
-
-    return lambda key, dose: jax.lax.cond(dose > 0, one(simulated), one(movie), key, dose)
-
-
-def at_dose(simulated: Callable, dose_e_per_px: float) -> Callable:
-    """`simulated` (key, dose) as a function of the key alone, at doses around one."""
-
-    def example(key):
-        spread = jax.random.uniform(jax.random.fold_in(key, 0xD05E), minval=-1.0, maxval=1.0)
-        return simulated(key, dose_e_per_px * DOSES**spread)
-
-    return example
-
-
-def mixed_draw(simulated: Callable, movie: Callable, share: float) -> Callable:
-    """(step_key, keys) -> a batch, simulated with probability `share`, else from the movie: one kind per step.
-
-    Both are `(key) -> (frames, Targets, Truth)`; their lists of columns are filled up to one length.
-    """
-    length = _longest(simulated, movie)
-
-    def one(make):
-        def filled(key):
-            frames, targets, truth = make(key)
-            return frames, _filled(targets, length), _filled(truth, length)
-
-        return jax.vmap(filled)
-
-    def draw(step_key, keys):
-        pick = jax.random.uniform(jax.random.fold_in(step_key, 0x313)) < share
-        return jax.lax.cond(pick, one(simulated), one(movie), keys)
-
-    return draw
-
-
-def _longest(*makers: Callable) -> int:
-    return max(jax.eval_shape(make, jax.random.key(0))[2].site.shape[0] for make in makers)
-
-
-def _filled(columns: Any, length: int) -> Any:
-    """`Targets` or `Truth` of one image, its lists of columns (N, ...) filled up with zeros: no weight, not valid."""
-    names = ("cell", "weight", "offset", "y_px", "x_px", "site", "state", "valid", "complex", "complex_kind")
-    names = [name for name in (*names, "orientation") if hasattr(columns, name)]
-
-    def fill(value):
-        return jnp.pad(value, [(0, length - value.shape[0])] + [(0, 0)] * (value.ndim - 1))
-
-    return columns._replace(**{name: fill(getattr(columns, name)) for name in names})

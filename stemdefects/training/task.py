@@ -15,7 +15,7 @@ from stemdefects.labels import simulated
 from stemdefects.labels.prevalence import state_prior
 from stemdefects.models import artifact, ensemble, states
 from stemdefects.simulation import conditions, images
-from stemdefects.training import movie, step
+from stemdefects.training import mixing, step
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -80,9 +80,9 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
         if source.floating:
             example, validation_example, frequency = of_movie, held_out, source.frequency(material.n_states)
         else:
-            near = movie.at_dose(example, source.dose_e_per_px(cfg.simulation))
-            draw = movie.mixed_draw(near, of_movie, cfg.labels.fourier.mix)
-            validation_example = movie.either(validation_example, held_out)
+            near = mixing.at_dose(example, source.dose_e_per_px(cfg.simulation))
+            draw = mixing.mixed_draw(near, of_movie, cfg.labels.fourier.mix)
+            validation_example = mixing.either(validation_example, held_out)
     return Task(
         material=material,
         model=artifact.build(cfg.model, material, jnp.bfloat16) if half else exact,

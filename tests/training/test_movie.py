@@ -15,7 +15,7 @@ from stemdefects.labels.simulated import Targets
 from stemdefects.models import artifact
 from stemdefects.models.states import floating_log_posterior, site_mask
 from stemdefects.simulation.images import Truth
-from stemdefects.training import adaptation, loop, movie, results, task, validation
+from stemdefects.training import adaptation, loop, mixing, movie, results, task, validation
 
 VECTORS = np.array([[1.9, 9.82], [9.45, 3.26]])
 
@@ -129,7 +129,7 @@ def test_mixed_batches_come_from_one_source_at_a_time():
 
         return example
 
-    draw = jax.jit(movie.mixed_draw(make(1, 5), make(2, 3), 0.7))
+    draw = jax.jit(mixing.mixed_draw(make(1, 5), make(2, 3), 0.7))
     values = []
     for n in range(40):
         keys = jax.random.split(jax.random.key(n), 4)
@@ -158,5 +158,5 @@ def test_simulated_images_are_as_noisy_as_the_movie():
     assert dose(1e6 * fraction, 1.0, 0.0) == simulation.detector.dose_e_per_px[1]
     simulation.detector.pulse_spread = [0.0, 0.9]
     assert dose(500 * fraction, 1.0, 0.0) == pytest.approx(500 * 1.27, rel=1e-3)
-    near = jax.vmap(movie.at_dose(lambda key, dose: dose, 300.0))(jax.random.split(jax.random.key(0), 200))
+    near = jax.vmap(mixing.at_dose(lambda key, dose: dose, 300.0))(jax.random.split(jax.random.key(0), 200))
     assert 200 <= near.min() < 220 and 420 < near.max() <= 450
