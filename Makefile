@@ -32,7 +32,7 @@ demo: setup ## the whole way once: simulate, train, infer, analyze, report (10 m
 	$(BIN)/python analyze.py run=latest
 
 test: setup ## the test suite (under 10 minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: setup ## style: ruff
 	$(BIN)/python -m ruff check .

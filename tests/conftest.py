@@ -1,30 +1,101 @@
 """Compiled once per run of the suite: XLA's programs and Python's bytecode, for the tests and the processes they start.
 
-Without this most of the time goes into compiling the same again.
+Without this most of the time goes into compiling the same again. Tests of one file run one after the other in one
+process (`pytest -n 2` of pytest-xdist shares out files), the longest files first, so that all processes end together.
 """
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
 
-FOLDER = tempfile.mkdtemp(prefix="stemdefects_tests_")
+import pytest
 
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(FOLDER, "xla"))
-# compiles three times as fast; tests that compare bits compare programs that were compiled alike
-FLAGS = ["--xla_backend_optimization_level=0"]
-if version("jaxlib").startswith("0.10."):  # an unknown flag ends the process
-    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
-if sys.dont_write_bytecode:  # nothing beside the sources, then, but not again in each process
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = os.path.join(FOLDER, "bytecode")
-    sys.dont_write_bytecode = False
+ROOT = Path(__file__).resolve().parents[1]
+TINY = [  # a training small enough for tests: the real simulator, network and loop on 32 px images
+    "model=unet_small", "model.filters=[8,8]", "model.depths=[1,1]", "training=quick",
+    "training.steps=12", "training.batch_size=4", "training.size_px=32", "training.warmup_steps=2",
+    "training.validation.every=6", "training.validation.images=2", "training.validation.size_px=32",
+    # features whose compilation takes most of the time
+    "simulation.regions.phase_1T_probability=0", "simulation.regions.twin_probability=0",
+    "simulation.regions.amorphous_probability=0", "simulation.regions.hole_probability=0",
+    "simulation.defects.line_probability=0",
+]  # fmt: skip
+# a process of pytest-xdist lives in the environment of the one that started it, and leaves the folder to that one
+OWN = "PYTEST_XDIST_WORKER" not in os.environ
+# one training serves them all
+TOGETHER = ("test_whole_way", "test_processes", "test_resume", "test_loop", "test_shipping", "test_start")
+# what takes more than 15 s of a processor, so that no process ends with it alone
+LONGEST_FIRST = (
+    "test_images", "test_flow", "test_step", "test_movies", "test_movie", "test_page", "test_observer", "test_many",
+    "test_devices", "test_multislice", "test_launchers", "test_compare", "test_config", "test_pipeline",
+)  # fmt: skip
+
+if OWN:
+    FOLDER = tempfile.mkdtemp(prefix="stemdefects_tests_")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(FOLDER, "xla"))
+    # compiles three times as fast; tests that compare bits compare programs that were compiled alike
+    FLAGS = ["--xla_backend_optimization_level=0"]
+    if version("jaxlib").startswith("0.10."):  # an unknown flag ends the process
+        FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+    os.environ["XLA_FLAGS"] = " ".join([*FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
+    # programs without the places in the sources that they come from are made faster
+    os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+    os.environ["JAX_TRACEBACK_FILTERING"] = "off"
+    if sys.dont_write_bytecode:  # nothing beside the sources, then, but not again in each process
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = os.path.join(FOLDER, "bytecode")
+        sys.dont_write_bytecode = False
+
+    os.environ.setdefault("WANDB__SERVICE_WAIT", "300")  # on a busy machine the 30 s that it waits for itself are short
 
 
-os.environ.setdefault("WANDB__SERVICE_WAIT", "300")  # on a busy machine the 30 s that it waits for itself are short
+@pytest.fixture(scope="session")
+def tiny():
+    """Command-line overrides of the tiny training."""
+    return list(TINY)
+
+
+@pytest.fixture(scope="session")
+def several_commands(tmp_path_factory):
+    """`several_commands([(script, argument, ...), ...], cwd)`: what each exits with and says, all in one process."""
+
+    def run(commands, cwd=ROOT):
+        asked = tmp_path_factory.mktemp("commands") / "commands.json"
+        asked.write_text(json.dumps([[str(ROOT / script), *map(str, rest)] for script, *rest in commands]))
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "tests" / "several_commands.py"), str(asked)],
+            cwd=cwd, capture_output=True, text=True, timeout=400, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        names = ("returncode", "stdout", "stderr")
+        return [SimpleNamespace(**dict(zip(names, one, strict=True))) for one in json.loads(done.stdout)]
+
+    return run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """`pytest -n 2` alone shares out whole files, in the order below."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist, config.option.loadscopereorder = "loadgroup", False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    ranks = {name: n for n, name in enumerate((*TOGETHER, *LONGEST_FIRST))}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = "trainings" if item.path.stem in TOGETHER else f"{item.path.parent.name}_{item.path.stem}"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_unconfigure():
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    if OWN:
+        shutil.rmtree(FOLDER, ignore_errors=True)

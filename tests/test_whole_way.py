@@ -19,28 +19,20 @@ import yaml
 from stemdefects.io.table import DEFECT_DTYPE
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAIN = [  # crystal and point defects alone: what is left out takes most of the compilation
-    *(f"simulation.regions.{name}_probability=0" for name in ("phase_1T", "twin", "amorphous", "hole")),
-    "simulation.defects.line_probability=0",
-]
-
-
-def run_script(script, *arguments, cwd):
-    environment = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"} | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=400, env=environment,
-    )  # fmt: skip
 
 
 def succeed(script, *arguments, cwd):
-    result = run_script(script, *arguments, cwd=cwd)
+    environment = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"} | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=400, env=environment,
+    )  # fmt: skip
     assert result.returncode == 0, f"{script}: {result.stderr[-3000:]}"
     return result.stdout
 
 
 @pytest.fixture(scope="module")
-def way(tmp_path_factory):
+def way(tmp_path_factory, tiny):
     """Folder in which the four commands have run, and their stdout."""
     cwd = tmp_path_factory.mktemp("way")
     said = {
@@ -48,10 +40,7 @@ def way(tmp_path_factory):
             "simulate.py", "simulation=demo_movie", "output=movie.h5", "simulation.movie.n_frames=6",
             "simulation.view.size_px=[128,128]", cwd=cwd,
         ),
-        "train": succeed(
-            "train.py", "model=unet_small", "training=quick", "training.steps=40", "training.size_px=64",
-            "training.batch_size=4", "training.validation.every=40", "training.validation.images=2", *PLAIN, cwd=cwd,
-        ),
+        "train": succeed("train.py", *tiny, cwd=cwd),
         "infer": succeed("infer.py", "run=latest", "input=movie.h5", "inference.pictures.animation=false", cwd=cwd),
         "analyze": succeed("analyze.py", "run=latest", cwd=cwd),
     }  # fmt: skip
@@ -122,38 +111,37 @@ def test_the_four_lines_of_the_readme(way, tmp_path):
     assert {"value", "low", "high", "unit", "method"} <= set(result.tables["estimates"].columns)
 
 
-def test_nothing_is_overwritten_silently(way):
+REFUSED = {
+    ("infer.py", "run=latest", "input=movie.h5"): "overwrite=true",
+    ("analyze.py", "run=latest"): "overwrite=true",
+    ("simulate.py", "simulation=demo_movie", "output=movie.h5"): "overwrite=true",
+    ("infer.py", "run=latest", "input=nothing.tif", "overwrite=true"): "nothing.tif",
+    ("infer.py", "run=1e5", "input=movie.h5"): "run=1e5",
+    ("infer.py", "input=movie.h5"): "run=",
+    ("infer.py", "run=latest", "input=text.dm3", "overwrite=true"): "text.dm3",
+    ("analyze.py", "run=nosuchrun"): "nosuchrun",
+    ("analyze.py", "table=nothing.csv"): "nothing.csv",
+    ("train.py", "model=unet_small", "training.batch_size=-1"): "batch_size",
+    ("simulate.py", "output=x.h5", "simulation.detector.dose_e_per_px=[-1.0,-1.0]"): "dose_e_per_px",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(way, several_commands):
+    """What the commands that must be refused say, and whether the table is the one from before."""
     cwd, run, _ = way
-    before = (run / "defects.h5").stat().st_mtime_ns
-    for script, *arguments in [
-        ("infer.py", "run=latest", "input=movie.h5"),
-        ("analyze.py", "run=latest"),
-        ("simulate.py", "simulation=demo_movie", "output=movie.h5"),
-    ]:
-        result = run_script(script, *arguments, cwd=cwd)
-        assert result.returncode == 2, script
-        assert "overwrite=true" in result.stderr and "Traceback" not in result.stderr
-    assert (run / "defects.h5").stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("infer.py", "run=latest", "input=nothing.tif", "overwrite=true"), "nothing.tif"),
-        (("infer.py", "run=1e5", "input=movie.h5"), "run=1e5"),
-        (("infer.py", "input=movie.h5"), "run="),
-        (("infer.py", "run=latest", "input=text.dm3", "overwrite=true"), "text.dm3"),
-        (("analyze.py", "run=nosuchrun"), "nosuchrun"),
-        (("analyze.py", "table=nothing.csv"), "nothing.csv"),
-        (("train.py", "model=unet_small", "training.batch_size=-1"), "batch_size"),
-        (("simulate.py", "output=x.h5", "simulation.detector.dose_e_per_px=[-1.0,-1.0]"), "dose_e_per_px"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(way, arguments, expected):
-    cwd, _, _ = way
     (cwd / "text.dm3").write_text("not an image")
-    result = run_script(*arguments, cwd=cwd)
+    before = (run / "defects.h5").stat().st_mtime_ns
+    done = dict(zip(REFUSED, several_commands(REFUSED, cwd), strict=True))
+    return done, (run / "defects.h5").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("command", REFUSED, ids=" ".join)
+def test_bad_input_is_one_line_and_exit_code_2(refused, command):
+    done, untouched = refused
+    result = done[command]
     assert result.returncode == 2, result.stderr[-2000:]
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and expected in lines[0]
+    assert len(lines) == 1 and REFUSED[command] in lines[0]
     assert "Traceback" not in result.stderr
+    assert untouched

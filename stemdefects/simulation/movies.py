@@ -47,7 +47,7 @@ class Scene:
         self.material, self.cfg, self.seed = material, cfg, seed
         keys = jax.random.split(jax.random.key(seed), 5)
         self._frame_key = keys[4]
-        conditions = draw_conditions(keys[0], material, cfg)
+        conditions = jax.jit(lambda key: draw_conditions(key, material, cfg))(keys[0])  # op by op compiles for longer
         conditions = conditions._replace(complexes=jnp.zeros_like(conditions.complexes), has_twin=jnp.asarray(False))
         self.conditions = conditions
         self.pixel_size_nm = float(conditions.pixel_size_nm)
@@ -56,12 +56,10 @@ class Scene:
         self.drift_px = 0.5 * (self._path_px[1:] + self._path_px[:-1])
         self.lattice = self._cut()
         self.stage = stages.make_stage(material, cfg, self.size_px, self.lattice)
-        _, state, columns = growth.grow_states(keys[1], self.stage, conditions)
-        crystal = growth.grow(keys[2], self.stage, conditions, state, columns)
-        self.crystal = crystal
+        state, self.crystal = self._grow(keys[1:3], conditions)
         self.rates = rates(material, cfg, self.pixel_size_nm, self.dose_e_per_px)
         self.kinetics = Kinetics(material, self.lattice, np.asarray(state), roles(material, cfg), self.rates, seed)
-        holes = np.flatnonzero(np.asarray(crystal.region) == growth.HOLE)
+        holes = np.flatnonzero(np.asarray(self.crystal.region) == growth.HOLE)
         self._first_events = self.kinetics.open_hole(holes) if len(holes) else []
         self.initial_state = self.kinetics.state.copy()
         position = jnp.asarray(self.lattice.position_nm, jnp.float32)
@@ -81,6 +79,16 @@ class Scene:
         assert abs(step - material.a_nm) < 0.01 * material.a_nm or self.lattice.hops[0, 0] < 0
         self._nearest = self._nearest_site_map()
         self._render = jax.jit(self._render_block)
+
+    def _grow(self, keys, conditions):
+        """(states (n,) at the start, the crystal)."""
+
+        @jax.jit
+        def grown(keys, conditions):
+            _, state, columns = growth.grow_states(keys[0], self.stage, conditions)
+            return state, growth.grow(keys[1], self.stage, conditions, state, columns)
+
+        return grown(keys, conditions)
 
     def _cut(self) -> geometry.Lattice:
         """The part of the crystal that some frame shows, with a margin."""

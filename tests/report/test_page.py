@@ -107,16 +107,15 @@ def test_command_line_with_an_offline_wandb_run(tmp_path):
     assert list((media / "images" / "analyze").glob("*.png"))
 
 
-def test_bad_input_is_one_line(tmp_path):
-    done = run_analyze(f"runs_dir={tmp_path}", "table=none.csv", "logging=disabled")
-    assert done.returncode == 2 and "no such defect table" in done.stderr
-    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
-
-
-def test_several_runs_reach_the_command_as_one_text(tmp_path):
-    done = run_analyze(f"runs_dir={tmp_path}", "run=[first,second]", "logging=disabled")
-    assert done.returncode == 2 and "first" in done.stderr and "Traceback" not in done.stderr
-    assert "Cannot convert" not in done.stderr
+def test_bad_input_is_one_line_and_several_runs_reach_the_command_as_one_text(tmp_path, several_commands):
+    common = (f"runs_dir={tmp_path}", "logging=disabled")
+    one, several = several_commands(
+        [("analyze.py", "table=none.csv", *common), ("analyze.py", "run=[first,second]", *common)]
+    )
+    assert one.returncode == 2 and "no such defect table" in one.stderr
+    assert "Traceback" not in one.stderr and len(one.stderr.strip().splitlines()) == 1
+    assert several.returncode == 2 and "first" in several.stderr and "Traceback" not in several.stderr
+    assert "Cannot convert" not in several.stderr
 
 
 @pytest.mark.parametrize("given", [{}, {"run": "x", "table": "y"}])

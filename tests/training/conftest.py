@@ -1,5 +1,6 @@
-"""A training small enough for tests: the real simulator, network and loop on 32 px images."""
+"""The tiny training as a config and as a command."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -10,41 +11,35 @@ import pytest
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = [
-    "model=unet_small", "model.filters=[8,8]", "model.depths=[1,1]", "training=quick", "logging=disabled",
-    "training.steps=12", "training.batch_size=4", "training.size_px=32", "training.warmup_steps=2",
-    "training.validation.every=6", "training.validation.images=2", "training.validation.size_px=32",
-    "training.validation.pictures=0",
-    # features whose compilation takes most of the time
-    "simulation.regions.phase_1T_probability=0", "simulation.regions.twin_probability=0",
-    "simulation.regions.amorphous_probability=0", "simulation.regions.hole_probability=0",
-    "simulation.defects.line_probability=0",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def tiny():
-    """Command-line overrides of the tiny training."""
-    return list(TINY)
+def tiny(tiny):
+    """Command-line overrides of the tiny training, without pictures and W&B."""
+    return [*tiny, "logging=disabled", "training.validation.pictures=0"]
 
 
-@pytest.fixture
-def tiny_config(tmp_path):
-    """The tiny training as a `TrainRoot`; `tiny_config(key=value, ...)` with dotted keys as `a__b`."""
+@pytest.fixture(scope="session")
+def tiny_root(tiny):
+    """`tiny_root(runs_dir, key=value, ...)`: the tiny training as a `TrainRoot`, with dotted keys as `a__b`."""
     from stemdefects import config, schema
 
-    def make(**changes):
+    def make(runs_dir, **changes):
         groups = {"material": "ws2_mo", "simulation": "train", "labels": "simulated", "logging": "disabled"}
-        pairs = [o.split("=", 1) for o in TINY]
+        pairs = [o.split("=", 1) for o in tiny]
         groups |= {k: v for k, v in pairs if "." not in k}
-        root = schema.TrainRoot(
-            runs_dir=str(tmp_path / "runs"), **{g: config.load_group(g, n) for g, n in groups.items()}
-        )
+        root = schema.TrainRoot(runs_dir=str(runs_dir), **{g: config.load_group(g, n) for g, n in groups.items()})
         root.inference = config.load_group("inference", "default")
         dots = [f"{k}={v}" for k, v in pairs if "." in k] + [f"{k.replace('__', '.')}={v}" for k, v in changes.items()]
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(root), OmegaConf.from_dotlist(dots)))
 
     return make
+
+
+@pytest.fixture
+def tiny_config(tiny_root, tmp_path):
+    """`tiny_root` with runs of this test's own."""
+    return functools.partial(tiny_root, tmp_path / "runs")
 
 
 @pytest.fixture(scope="session")

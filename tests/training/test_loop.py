@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
-from stemdefects.io.runs import Run
 from stemdefects.training import loop
 from stemdefects.training.checkpoints import Checkpoints
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(trainings):
-    child = trainings.new(
-        "training.learning_rate=1e30", "training.log_every=1", "training.steps=40", "training.warmup_steps=1"
-    )
-    _, errors = child.communicate(timeout=400)
-    assert child.returncode == 2 and "Traceback" not in errors
-    assert re.search(r"error: training stopped at step \d+: loss .*learning rate \d.*last good: ", errors), errors
+def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(tiny_config):
+    cfg = tiny_config(
+        training__learning_rate=1e30, training__log_every=1, training__steps=40, training__warmup_steps=1
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"training stopped at step \d+: loss .*learning rate \d.*last good: "):
+        loop.train_and_evaluate(cfg)
 
 
 def test_of_equal_scores_the_later_weights_count_but_patience_runs_out():
@@ -43,11 +41,10 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tiny_config, chan
     assert not list((tmp_path / "runs").glob("*"))
 
 
-def test_without_progress_training_stops_early_and_finishes(trainings):
-    out, errors = trainings.finish(trainings.new("training.patience=1", "training.validation.every=2"))
-    stopped = re.search(r"no better for 1 validations: stopping at step (\d+)", errors)
+def test_without_progress_training_stops_early_and_finishes(tiny_config, capsys):
+    run = loop.train_and_evaluate(tiny_config(training__patience=1, training__validation__every=2))
+    stopped = re.search(r"no better for 1 validations: stopping at step (\d+)", capsys.readouterr().err)
     assert stopped and int(stopped.group(1)) < 12
-    run = Run(trainings.runs_dir / re.search(r"run (\S+):", out).group(1))
     assert run.read_summary()["steps"] <= int(stopped.group(1)) and (run.model_dir / "weights.npz").is_file()
 
 

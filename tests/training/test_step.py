@@ -14,34 +14,24 @@ from stemdefects.training import step
 
 
 @pytest.fixture(scope="module")
-def by_devices(tmp_path_factory, child_environment, python):
-    """Results of the child process on 1 and 4 fake devices, and for clips of 3 frames (run side by side)."""
+def by_devices(tmp_path_factory, tiny_root, child_environment, python):
+    """Results of the tiny training's first updates on 1 and 4 fake devices, and of more for clips of 3 frames."""
     from omegaconf import OmegaConf
 
     folder = tmp_path_factory.mktemp("steps")
-    names = {"material": "ws2_mo", "simulation": "train", "labels": "simulated", "model": "unet_small"}
-    groups = {g: config.to_plain(config.load_group(g, n)) for g, n in (names | {"training": "quick"}).items()}
-    groups["inference"] = config.to_plain(config.load_group("inference", "default"))
-    groups["logging"] = config.to_plain(config.load_group("logging", "disabled"))
-    groups["model"] |= {"filters": [8, 8], "depths": [1, 1]}
-    groups["training"] |= {"batch_size": 4, "size_px": 32}
-    groups["simulation"]["regions"] |= {
-        f"{name}_probability": 0.0 for name in ("phase_1T", "twin", "amorphous", "hole")
-    }
-    groups["simulation"]["defects"]["line_probability"] = 0.0
-    OmegaConf.save(OmegaConf.create(groups), folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(config.to_plain(tiny_root(folder))), folder / "config.yaml")
     script = Path(__file__).parent / "steps_on_devices.py"
-    children = {
-        name: subprocess.Popen(
-            [python, str(script), devices, str(folder / "config.yaml"), str(folder / f"{name}.npz"), frames, steps],
+    children = [
+        subprocess.Popen(
+            [python, str(script), devices, str(folder / "config.yaml"), str(folder), *trainings],
             env=child_environment, stderr=subprocess.PIPE, text=True,
         )
-        for name, devices, frames, steps in ((1, "1", "1", "3"), (4, "4", "1", "3"), ("clip", "1", "3", "30"))
-    }  # fmt: skip
-    for child in children.values():
+        for devices, trainings in (("1", ("1", "1", "3", "clip", "3", "30")), ("4", ("4", "1", "3")))
+    ]  # fmt: skip
+    for child in children:
         _, errors = child.communicate(timeout=400)
         assert child.returncode == 0, errors
-    return {n: dict(np.load(folder / f"{n}.npz")) for n in children}
+    return {n: dict(np.load(folder / f"{n}.npz")) for n in (1, 4, "clip")}
 
 
 def test_devices_share_a_batch_without_changing_the_update(by_devices):
