@@ -188,7 +188,8 @@ def columns_of(
     for output in engine(frames[:, None]):
         columns = output.columns
         place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-        light = column_light.evidence(output.image, place, columns.site, material, shown_nm / output.scale)
+        light = column_light.measure(output.image, place, columns.site, material, shown_nm / output.scale)
+        light = column_light.evidence(light, columns.site, material)
         prob = column_light.pooled(columns.state_prob, light, prior, columns.site, material)
         yield columns, 1 - prob[:, material.ideal_states].sum(1)
 

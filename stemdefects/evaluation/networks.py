@@ -77,8 +77,10 @@ class Network:
             log_prob = np.log(peaks.state_prob[found])
         prob = scores.calibrated(log_prob, site, model.material, self.shift, temperature)
         place = np.stack([peaks.y_px, peaks.x_px], 1)[found]
-        light = column_light.evidence(image, place, site, model.material, float(truth.pixel_size_nm))
-        prob = column_light.pooled(prob, light, self._prior, site, model.material)
+        light = column_light.measure(image, place, site, model.material, float(truth.pixel_size_nm))
+        prob = column_light.pooled(
+            prob, column_light.evidence(light, site, model.material), self._prior, site, model.material
+        )
         together = peaks.state_prob.copy()
         with np.errstate(divide="ignore"):
             raw = temperature * (np.log(prob) - self.shift)

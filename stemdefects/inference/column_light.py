@@ -13,7 +13,7 @@ Genest & Zidek, Stat. Sci. 1, 114 (1986)), which counts no evidence twice.
 
 import numpy as np
 from scipy import ndimage, sparse
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from stemdefects.crystal.material import Material
@@ -42,29 +42,36 @@ def amplitudes(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.n
     itself = np.repeat(np.arange(n), 2).reshape(-1, 2)
     rows, columns = np.concatenate([pairs, pairs[:, ::-1], itself]).T
     values = np.concatenate([overlap, overlap, np.full(n, 1 + _RIDGE)])
-    smooth = ndimage.gaussian_filter(np.asarray(image, float) - np.mean(image), width_px, mode="nearest", truncate=4.0)
-    seen = ndimage.map_coordinates(smooth, place_px.T, order=3, mode="nearest")
-    return splu(sparse.csc_matrix((values, (rows, columns)), (n, n))).solve(seen) * (4 * np.pi * width_px**2)
+    level = np.asarray(image, np.float32) - np.float32(np.mean(image))
+    smooth = ndimage.gaussian_filter(level, width_px, mode="nearest", truncate=4.0)
+    seen = ndimage.map_coordinates(smooth, place_px.T, order=3, mode="nearest", output=float)
+    # the overlaps are small: some ten steps of conjugate gradients, a fraction of a factorisation
+    light, _ = cg(sparse.csr_matrix((values, (rows, columns)), (n, n)), seen, rtol=1e-7, maxiter=200)
+    return light * (4 * np.pi * width_px**2)
 
 
 def measure(
-    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, width_px: float
-) -> tuple[dict[int, float], np.ndarray]:
-    """Light of an ideal column of each sublattice, and (n,) how much more or less light each column has than usual.
+    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, pixel_nm: float
+) -> np.ndarray:
+    """(n,) how much more or less light each column has than is usual around it, in units of an ideal column's.
 
-    NaN where that cannot be said: floating sites, columns at the border or beside a hole, sublattices with too few
-    columns; all of it without two sublattices of different signal. Arguments as in `evidence` and `amplitudes`.
+    0: ideal, -1: nothing there. NaN where that cannot be said: floating sites, columns at the border or beside a hole,
+    sublattices with too few columns; all of it without two sublattices of different signal. image: (H, W) counts in any
+    unit; place_px: (n, 2) y, x; site: (n,) sublattice; pixel_nm: of the image.
     """
-    deviation = np.full(len(site), np.nan)
-    ends = _ends(site, material)
+    deviation, around = np.full(len(site), np.nan), np.zeros(len(site), bool)
+    ends, width_px = _ends(site, material), WIDTH_NM / pixel_nm
     if ends is None:
-        return {}, deviation
+        return deviation
     light = amplitudes(image, place_px, width_px)
-    for g in _sublattices(site, material):
-        mine = site == g
-        deviation[mine] = light[mine] - _mean_around(light[mine], place_px[mine], NEIGHBOURS)
+    sublattices = _sublattices(site, material)
+    for g in sublattices:
+        mine = np.flatnonzero(site == g)
+        distance, near = cKDTree(place_px[mine]).query(place_px[mine], k=min(NEIGHBOURS + 1, len(mine)))
+        deviation[mine] = light[mine] - _robust_mean(light[mine][near[:, 1:]])
+        around[mine] = distance[:, 6] < _RING * np.median(distance[:, 1:7])  # the first ring is whole
     border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
-    deviation[(border < 2 * width_px) | ~_surrounded(place_px, site)] = np.nan
+    deviation[(border < 2 * width_px) | ~around] = np.nan
     signal = _signal(material)[material.ideal_states]
     nominal = float(signal[ends[0]] / signal[ends[1]])
     ratio = nominal * float(
@@ -72,29 +79,28 @@ def measure(
     )
     faint, bright = (np.median(light[site == g]) for g in ends)
     unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
-    usual = {g: unit * float(signal[g] / signal[ends[1]]) for g in _sublattices(site, material)}
-    usual[ends[0]] = unit * ratio
-    return usual, _without_neighbours(deviation, place_px, site)
+    deviation = _without_neighbours(deviation, place_px, site)
+    for g in np.unique(site):
+        ideal = unit * (ratio if g == ends[0] else float(signal[g] / signal[ends[1]]))
+        deviation[site == g] /= ideal if g in sublattices and ideal > 0 else np.nan
+    return deviation
 
 
-def evidence(
-    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, pixel_nm: float
-) -> np.ndarray:
+def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
     """(n, S) log-likelihood of each state of a column's site, less that of its ideal state; 0 where the light says
-    nothing, see `measure`.
+    nothing.
 
-    image: (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice; pixel_nm: of the image.
-    Gaussian, with the scatter that the sublattice's columns have in this image.
+    deviation: (n,) from `measure`; site: (n,) sublattice. Gaussian, with the scatter that the sublattice's columns have
+    in this image.
     """
     found = np.zeros((len(site), material.n_states), np.float32)
-    usual, deviation = measure(image, place_px, site, material, WIDTH_NM / pixel_nm)
     signal = _signal(material)
-    for g, ideal in usual.items():
+    for g in _sublattices(site, material):
         mine = np.flatnonzero((site == g) & np.isfinite(deviation))
-        if len(mine) < MIN_COLUMNS or not ideal > 0:
+        if len(mine) < MIN_COLUMNS:
             continue
         states = np.flatnonzero(material.site_of_state == g)
-        level = ideal * (signal[states] / signal[material.sites[g].ideal] - 1)
+        level = signal[states] / signal[material.sites[g].ideal] - 1
         # (x^2 - (x - level)^2) / 2 scatter^2
         ratio = level * (deviation[mine, None] - 0.5 * level) / scatter(deviation[mine]) ** 2
         ratio = np.maximum(ratio - ratio.max(1, keepdims=True), -CLIP)
@@ -166,27 +172,13 @@ def _ratio(image: np.ndarray, place_px: np.ndarray, site: np.ndarray, ends: tupl
     return float((second - nothing) / max(on - nothing, 1e-12))
 
 
-def _surrounded(place_px: np.ndarray, site: np.ndarray) -> np.ndarray:
-    """(n,) bool: the six nearest columns of the sublattice are there, at one distance.
-
-    At the edge of a hole or a patch, what lies under a column is not what lies under the others.
-    """
-    around = np.zeros(len(site), bool)
-    for g in np.unique(site):
-        mine = np.flatnonzero(site == g)
-        if len(mine) >= MIN_COLUMNS:
-            distance, _ = cKDTree(place_px[mine]).query(place_px[mine], k=7)
-            around[mine] = distance[:, 6] < _RING * np.median(distance[:, 1:])
-    return around
-
-
-def _mean_around(value: np.ndarray, place_px: np.ndarray, k: int) -> np.ndarray:
-    """Mean of the `k` values nearest to each, itself and outliers left out."""
-    _, near = cKDTree(place_px).query(place_px, k=min(k + 1, len(value)))
-    around = value[near[:, 1:]]
-    middle = np.median(around, 1, keepdims=True)
-    keep = np.abs(around - middle) <= _OUTLIER * 1.4826 * np.median(np.abs(around - middle), 1, keepdims=True)
-    return (around * keep).sum(1) / np.maximum(keep.sum(1), 1)
+def _robust_mean(around: np.ndarray) -> np.ndarray:
+    """(n,) mean of each row of (n, k), outliers left out: beyond `_OUTLIER` standard deviations by its quartiles."""
+    ordered = np.sort(around, axis=1)
+    k = ordered.shape[1]
+    low, middle, high = (ordered[:, [min(int(q * k), k - 1)]] for q in (0.25, 0.5, 0.75))
+    keep = np.abs(ordered - middle) <= _OUTLIER * (high - low) / 1.349
+    return (ordered * keep).sum(1) / np.maximum(keep.sum(1), 1)
 
 
 def _without_neighbours(deviation: np.ndarray, place_px: np.ndarray, site: np.ndarray) -> np.ndarray:
@@ -197,8 +189,9 @@ def _without_neighbours(deviation: np.ndarray, place_px: np.ndarray, site: np.nd
     if len(known) < MIN_COLUMNS:
         return deviation
     place, value = place_px[known], deviation[known]
-    _, near = cKDTree(place).query(place, k=4)
-    design = np.stack([_mean_around(value, place, NEAREST), value[near[:, 1:]].sum(1)], 1)
+    _, near = cKDTree(place).query(place, k=NEAREST + 1)
+    around = value[near[:, 1:]]
+    design = np.stack([_robust_mean(around), around[:, :3].sum(1)], 1)
     out = deviation.copy()
     for g in np.unique(site[known]):
         mine = site[known] == g

@@ -37,13 +37,15 @@ class Rules:
 @dataclass(frozen=True)
 class FrameDefects:
     """Rows (n,) of the defect table without frame, time and nm; patches (n, 32, 32); the lattice the columns form;
-    called: (n,) which of `columns` the rows are; n_withheld: calls not made where there is no lattice."""
+    called: (n,) which of `columns` the rows are; light: of all columns, see `column_light.measure`, NaN if not asked;
+    n_withheld: calls not made where there is no lattice."""
 
     rows: np.ndarray
     patches: np.ndarray
     sites: SiteView | None
     columns: Columns
     called: np.ndarray
+    light: np.ndarray
     n_withheld: int
 
 
@@ -84,12 +86,13 @@ def find_defects(
             keep = ~sites.duplicate
             columns = columns.take(keep)
             sites = view(position[keep], columns.site, columns.presence, sites.vectors_px, basis, sites.vectors_px)
-    prob = columns.state_prob
+    prob, light = columns.state_prob, np.full(len(columns.site), np.nan)
     if rules.light_prior is not None:
         seen = output.image if output.together is None else output.together
         place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-        light = column_light.evidence(seen, place, columns.site, material, image_px_nm)
-        prob = column_light.pooled(prob, light, rules.light_prior, columns.site, material)
+        light = column_light.measure(seen, place, columns.site, material, image_px_nm)
+        says = column_light.evidence(light, columns.site, material)
+        prob = column_light.pooled(prob, says, rules.light_prior, columns.site, material)
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
@@ -112,7 +115,7 @@ def find_defects(
         number, orientation = complexes(sites.cell[called], columns.site[called], states, material)
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
-    return FrameDefects(rows, patches, sites, columns, called, int((call & nowhere).sum()))
+    return FrameDefects(rows, patches, sites, columns, called, light, int((call & nowhere).sum()))
 
 
 def classify(state_prob: np.ndarray, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

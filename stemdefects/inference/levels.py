@@ -18,12 +18,12 @@ import numpy as np
 from stemdefects.models.emissions import Emissions
 
 LEVEL_ERROR = 0.25  # relative: what a level measured on other images may be off by
-SCALE_ERROR = 0.3  # relative: how much the scale differs between movies
-SCALE_RANGE = (0.5, 4.0)
-STARTS = (0.8, 1.6, 3.2)  # scales: expectation maximisation finds the nearest optimum
+SCALE_ERROR = 0.1  # relative: what the scale may differ from the expected one
+SCALE_RANGE = (0.5, 4.0)  # where nothing is expected
+STARTS = (0.8, 1.6, 3.2)  # then; expectation maximisation finds the nearest optimum
+PLAIN = 4.0  # scatters from the ideal state to the next; beyond, the measured levels do
 NEIGHBOUR_FRAMES = 10.0  # site frames that "a neighbour shifts nothing" counts for
 LEAST_SCATTER = 0.5  # of the bulk along the line; where log-ratios saturate there is none to measure
-MIN_CALLS = 20  # of single frames, to begin with their scale
 CLEAR = 3.0  # scatters between a rare state and all others along its own log-ratio
 
 
@@ -34,8 +34,8 @@ class Levels:
     line: (T, N) log-ratio of the faintest state less that of the frame's bulk, NaN where a column was not seen; own:
     (T, N, R) the log-ratios of the rare states, by themselves; counts: (T, N, J) defective neighbours by their state;
     level: (K,) on the line, NaN for rare states; variance: of the bulk on the line; own_level, own_variance: (R,);
-    rare: (R,) which of the K states; scales: to begin with. Learned: scale, and shift (1 + J,): of the bulk, and by
-    each neighbour.
+    rare: (R,) which of the K states; expected: what scale the light of the columns asks for, None: not known. Learned:
+    scale, and shift (1 + J,): of the bulk, and by each neighbour.
     """
 
     line: np.ndarray
@@ -48,7 +48,7 @@ class Levels:
     own_variance: np.ndarray
     scale: float = 1.0
     shift: np.ndarray | None = None
-    scales: tuple[float, ...] = STARTS
+    expected: float | None = None
 
     @property
     def _common(self) -> np.ndarray:
@@ -75,24 +75,8 @@ class Levels:
         return log.astype(np.float32)
 
     def starts(self) -> list["Levels"]:
-        return [replace(self, scale=scale) for scale in self.scales]
-
-    def near(self, called: np.ndarray) -> "Levels":
-        """With the scale to begin with that sure calls ask for, where there are enough of them.
-
-        called: (T, N) int, state that a frame's own look is sure of, 0: none. Whether half as much light is missing or
-        all of it is then no question. What counts is the same site in the frames beside, whose noise called nothing.
-        """
-        beside = np.full((2, *self.line.shape), np.nan)
-        beside[0, 1:], beside[1, :-1] = self.line[:-1], self.line[1:]
-        some = np.isfinite(beside).any(0) & (called > 0)
-        level = np.append(self.level, np.nan)[np.where(some, called, -1)]
-        some &= np.isfinite(level)
-        if some.sum() < MIN_CALLS:
-            return self
-        seen = np.nanmean(beside[:, some], 0)
-        scale = float((level[some] * seen).sum() / (level[some] ** 2).sum())
-        return replace(self, scales=(scale,)) if SCALE_RANGE[0] <= scale <= SCALE_RANGE[1] else self
+        """With the expected scale; one for each of the scales `STARTS` where it is not known."""
+        return [replace(self, scale=scale) for scale in (STARTS if self.expected is None else (self.expected,))]
 
     def learned(self, posterior: np.ndarray) -> "Levels":
         """With the scale and shifts that suit the posterior best (one step of coordinate ascent each)."""
@@ -101,10 +85,13 @@ class Levels:
         prob = posterior[seen][:, common].astype(float)
         level, variance = self.level[common], self._variances[common]
         rest = self._rest[seen].astype(float)
-        # least squares of rest = scale * level, the prior being one more measurement
+        # least squares of rest = scale * level
         precise = prob * level / variance
-        scale = ((precise * rest[:, None]).sum() + SCALE_ERROR**-2) / ((precise * level).sum() + SCALE_ERROR**-2)
-        scale = float(np.clip(scale, *SCALE_RANGE))
+        scale = (precise * rest[:, None]).sum() / max((precise * level).sum(), 1e-9)
+        possible = np.array(SCALE_RANGE)
+        if self.expected is not None:
+            possible = self.expected * np.array([1 - SCALE_ERROR, 1 + SCALE_ERROR])
+        scale = float(np.clip(scale, *possible))
         design = np.column_stack([np.ones(len(rest)), self.counts[seen]])
         left = self.line[seen] * prob.sum(1) - prob @ (scale * level)
         strength = np.diag(np.append(0.0, np.full(design.shape[1] - 1, NEIGHBOUR_FRAMES)))
@@ -115,7 +102,7 @@ class Levels:
 
 def of_movie(
     features: np.ndarray, scatter: np.ndarray, counts: np.ndarray, found: Emissions, axis: np.ndarray,
-    signal: np.ndarray, common: np.ndarray,
+    signal: np.ndarray, common: np.ndarray, light_scatter: float | None,
 ) -> tuple[Levels, np.ndarray] | None:  # fmt: skip
     """Levels before anything is learned from the movie, and which of the K states of `found` they tell apart.
 
@@ -124,6 +111,10 @@ def of_movie(
     that is a state's log-ratio, its HAADF signal, and whether it is not rare. The line is the log-ratio of the faintest
     common state or, where all are brighter than the ideal one, the brightest. A rare state counts where its own
     log-ratio tells it from every other. None where the network is so sure of every column that nothing scatters.
+
+    light_scatter: of the columns' light in one frame, in units of an ideal column's, None: not known. A network that
+    uses all light there is tells two states apart as well as that light does: d' on the line is the light that is
+    missing over its scatter. So the light says how far apart states are, and whether a faint column lacks half or all.
     """
     others = np.flatnonzero(common)
     others = others[others > 0]
@@ -144,7 +135,13 @@ def of_movie(
     use = np.array([*use, *own])
     level = found.mean[use, line] - found.mean[0, line]
     level[rare] = np.nan
+    deviation = float(scatter[line])
+    nearest = others[np.abs(found.mean[others, line] - found.mean[0, line]).argmin()]
+    away = abs(found.mean[nearest, line] - found.mean[0, line])
+    expected = 1.0 if away > PLAIN * deviation else None
+    if expected is None and light_scatter:
+        expected = abs(signal[nearest] / signal[0] - 1) / light_scatter * deviation / max(away, 1e-6)
     return Levels(
-        features[..., line], features[..., axis[own]], counts, level, float(scatter[line] ** 2), rare,
-        found.mean[own, axis[own]], found.covariance[0][axis[own], axis[own]],
+        features[..., line], features[..., axis[own]], counts, level, deviation**2, rare,
+        found.mean[own, axis[own]], found.covariance[0][axis[own], axis[own]], expected=expected,
     ), use  # fmt: skip

@@ -14,11 +14,11 @@ MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its i
 
 
 def column_dtype(n_states: int) -> np.dtype:
-    """One column on a lattice site. score: log probability of each state as the network was trained, less that of the
-    ideal state."""
+    """One column on a lattice site. light: see `column_light.measure`; score: log probability of each state as the
+    network was trained, less that of the ideal state."""
     return np.dtype([
         ("frame", "i4"), ("cell", "i2", 2), ("site", "i1"), ("y_px", "f4"), ("x_px", "f4"), ("sigma_px", "f4"),
-        ("score", "f2", n_states),
+        ("light", "f2"), ("score", "f2", n_states),
     ])  # fmt: skip
 
 
@@ -31,6 +31,7 @@ def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarra
     packed = np.zeros(len(columns.site), column_dtype(material.n_states))
     packed["frame"], packed["cell"], packed["site"] = frame, found.sites.cell[use], columns.site
     packed["y_px"], packed["x_px"], packed["sigma_px"] = columns.y_px, columns.x_px, columns.sigma_px
+    packed["light"] = np.clip(found.light[use], -10, 10)
     log_prob = np.log(np.maximum(columns.state_prob, 1e-30))
     raw = model.calibration.temperature * (log_prob - np.asarray(model.calibration.log_prior_shift))
     ideal = material.ideal_states[columns.site]

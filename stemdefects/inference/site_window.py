@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.inference import levels, over_time
+from stemdefects.inference import column_light, levels, over_time
 from stemdefects.inference.blocks_of_frames import in_nm
 from stemdefects.inference.defects import bond_table, complexes
 from stemdefects.inference.site_columns import MIN_CENTRE, centred, frames, posterior
@@ -17,7 +17,6 @@ from stemdefects.inference.spool import Block
 from stemdefects.io import table
 from stemdefects.models import emissions
 
-SURE = 0.7  # posterior of a sure call
 RARE = 1e-3  # prevalence below which only measured emissions count
 MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 
@@ -67,9 +66,7 @@ class Window:
             features -= counts @ _shifts(features, counts)
             around = np.minimum(counts.sum(-1), 2)
             emission = self._levels(g, models[g], features, bulk, counts, prior)
-            if emission is not None:
-                emission = emission.near(self._called(g, place, len(mine)))
-            else:
+            if emission is None:
                 emission = over_time.Given(self._network_says(g, place, features, bulk, prior))
             fits[g] = over_time.fit(emission, prior[self.states[g]], around, self.setup.evidence_weight)
         return fits
@@ -95,6 +92,7 @@ class Window:
         axis = np.searchsorted(self.states[g][1:], found.states)  # the ideal state is first, the others in order
         made = levels.of_movie(
             features, np.median(scatters, axis=0), counts, found, axis, signal, prior[found.states] >= RARE,
+            self._light_scatter(g),
         )  # fmt: skip
         if made is None:
             return None
@@ -102,15 +100,14 @@ class Window:
         self.states[g] = found.states[use]
         return emission
 
-    def _called(self, g: int, place: np.ndarray, n: int) -> np.ndarray:
-        """(T, n) int: state of `self.states` that the network, in this frame alone, is sure of; 0: none."""
-        called = np.zeros((len(self.frames), n), int)
-        for t, frame in enumerate(self.frames):
-            here = frame.columns["site"] == g
-            prob = posterior(frame.columns["score"][here], frame.columns["site"][here], self.setup.model)
-            prob = prob[:, self.states[g]]
-            called[t, place[self.index[t][here]]] = np.where(prob.max(1) > SURE, prob.argmax(1), 0)
-        return called
+    def _light_scatter(self, g: int) -> float | None:
+        """Scatter of the light of a sublattice's columns in one frame, in units of an ideal column's; None: unknown."""
+        scatters = []
+        for frame in self.frames:
+            light = frame.columns["light"][frame.columns["site"] == g].astype(float)
+            if np.isfinite(light).sum() >= column_light.MIN_COLUMNS:
+                scatters.append(column_light.scatter(light))
+        return float(np.median(scatters)) if scatters else None
 
     def _network_says(
         self, g: int, place: np.ndarray, features: np.ndarray, bulk: list, prior: np.ndarray

@@ -109,16 +109,19 @@ def test_how_far_apart_the_states_are_is_learned_from_the_movie(scale):
 
 
 def test_single_vacancies_alone_are_not_taken_for_double_ones():
+    """Nothing but the first defective state, three scatters away: how much light is missing tells which it is."""
     rng = np.random.default_rng(2)
-    state = np.minimum(simulated(60, 400, 0.02)[0], 1)  # nothing but the first defective state, and 3 scatters away
-    emission = line_of(state, 3.0, rng)
-    sure = np.where((state == 1) & (rng.random(state.shape) < 0.5), 1, 0)
-    found = over_time.fit(emission.near(sure), PREVALENCE)
-    assert found.emission.scale == pytest.approx(3.0, rel=0.1)
-    assert f1(found.posterior.argmax(-1) == 1, state == 1) > 0.97
-    # calls that the frames beside do not bear out say nothing
-    noise = np.where(emission.line > 4.5, 1, 0) * (state == 0)
-    assert noise.sum() > levels.MIN_CALLS and emission.near(noise).scales == levels.STARTS
+    state = np.minimum(simulated(60, 400, 0.02)[0], 1)
+    features = np.stack([line_of(state, 3.0, rng).line / 2, line_of(state, 3.0, rng).line], -1)
+    found = Emissions(np.arange(3), np.array([[0.0, 0], [1, 2], [2, 4]]), np.tile(np.diag([1.0, 4]), (3, 1, 1)))
+    emission, use = levels.of_movie(
+        features, np.array([1.0, 2.0]), np.zeros((60, 400, 0)), found, np.arange(3) - 1, np.array([0.16, 0.08, 0.0]),
+        np.ones(3, bool), 0.5 / 3.0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(use, [0, 1, 2])
+    fitted = over_time.fit(emission, PREVALENCE)
+    assert fitted.emission.scale == pytest.approx(3.0, rel=0.1)
+    assert f1(fitted.posterior.argmax(-1) == 1, state == 1) > 0.97
 
 
 def test_rare_states_need_a_light_of_their_own():
@@ -129,7 +132,7 @@ def test_rare_states_need_a_light_of_their_own():
     features[:, 7, 2] = 17.0
     emission, use = levels.of_movie(
         features, np.full(4, 2.0), np.zeros((3, 30, 0)), found, np.arange(5) - 1, np.array([0.15, 0.08, 0.0, 1.1, 0.2]),
-        np.array([True, True, True, False, False]),
+        np.array([True, True, True, False, False]), None,
     )  # fmt: skip
     np.testing.assert_array_equal(use, [0, 1, 2, 3])
     posterior = over_time.fit(emission, np.array([0.98, 0.015, 0.0045, 0.0005])).posterior
