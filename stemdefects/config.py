@@ -51,6 +51,16 @@ def load_group(group: str, name: str) -> Any:
     return to_object(_with_base(path), GROUPS[group])
 
 
+def default_with(group: str, settings: dict[str, Any]) -> Any:
+    """The default config of `group` with `settings` in place, as a library is called: groups within it are given as
+    dicts of what changes, or as dataclasses. Raises UserError for what does not exist."""
+    plain = to_plain(load_group(group, "default"))
+    for name, value in settings.items():
+        value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+        plain[name] = plain[name] | value if isinstance(plain.get(name), dict) and isinstance(value, dict) else value
+    return to_object(plain, GROUPS[group])
+
+
 def _with_base(path: Path) -> DictConfig:
     """A group file merged onto the files of its own `defaults` list, as Hydra does within a group."""
     cfg = OmegaConf.load(path)

@@ -82,18 +82,21 @@ def several_commands(tmp_path_factory):
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
     """`pytest -n 2` alone shares out whole files, in the order below."""
-    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+    if not OWN:
+        config.option.loadgroup = True
+    elif getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist, config.option.loadscopereorder = "loadgroup", False
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
+def pytest_itemcollected(item):
+    if item.config.pluginmanager.hasplugin("xdist"):
+        group = "trainings" if item.path.stem in TOGETHER else f"{item.path.parent.name}_{item.path.stem}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_modifyitems(items):
     ranks = {name: n for n, name in enumerate((*TOGETHER, *LONGEST_FIRST))}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = "trainings" if item.path.stem in TOGETHER else f"{item.path.parent.name}_{item.path.stem}"
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_unconfigure():

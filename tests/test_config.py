@@ -31,6 +31,17 @@ def test_every_config_file_loads_and_begins_with_its_command(group):
         assert loaded.name == name
 
 
+def test_settings_of_a_library_call_change_the_default_and_nothing_else():
+    default = config.load_group("analysis", "default")
+    linking = schema.LinkingConfig(memory=4)
+    changed = config.default_with("analysis", {"clustering": {"max_classes": 3}, "linking": linking})
+    assert changed.clustering.max_classes == 3 and changed.linking == linking
+    default.clustering.max_classes, default.linking = 3, linking
+    assert changed == default
+    with pytest.raises(UserError, match="'max_clases' does not exist"):
+        config.default_with("analysis", {"clustering": {"max_clases": 3}})
+
+
 @pytest.mark.parametrize("root", ["train", "infer", "analyze", "simulate"])
 def test_roots_compose_into_their_schema(root):
     from hydra import compose, initialize_config_dir

@@ -72,7 +72,7 @@ def analyze(
         material: name of a material config; by default the one the table was made for, else ws2_mo.
         seed: of every resampling.
         progress: show a progress bar.
-        settings: groups of `AnalysisConfig` (configs/analysis/default.yaml), e.g. `linking={"memory_frames": 2}`.
+        settings: groups of `AnalysisConfig` (configs/analysis/default.yaml), e.g. `linking={"memory": 2}`.
 
     Raises UserError when the table cannot be read or a setting does not exist.
     """
@@ -95,14 +95,8 @@ def analyze(
 
 def configure(material: str | None = None, **settings: Any) -> AnalyzeRoot:
     """The default analysis config with `settings` in place; groups within it are given as dicts."""
-    plain = config.to_plain(config.load_group("analysis", "default"))
-    for name, value in settings.items():
-        plain[name] = plain[name] | value if isinstance(plain.get(name), dict) and isinstance(value, dict) else value
-    return config.to_object(
-        {
-            "material": config.to_plain(config.load_group("material", material or "ws2_mo")),
-            "analysis": plain,
-            "logging": config.to_plain(config.load_group("logging", "disabled")),
-        },
-        AnalyzeRoot,
+    return AnalyzeRoot(
+        material=config.load_group("material", material or "ws2_mo"),
+        analysis=config.default_with("analysis", settings),
+        logging=config.load_group("logging", "disabled"),
     )

@@ -2,7 +2,7 @@
 
 `truth` may be a bool (what is there) or a probability (what an ideal observer believes): with its own, calibrated
 posterior in place of the truth the observer's scores are their expectations, free of the luck of which site is which.
-`weight` counts each row; None: once.
+`weight` counts each row; None: once. A score of -inf is claimed at no threshold.
 """
 
 import numpy as np
@@ -16,7 +16,8 @@ def curve(score, truth, weight=None) -> tuple[np.ndarray, np.ndarray, np.ndarray
     score, truth, weight = _columns(score, truth, weight)
     order = np.argsort(-score, kind="stable")
     score, hits, claimed = score[order], np.cumsum((weight * truth)[order]), np.cumsum(weight[order])
-    last = np.append(np.diff(score) != 0, True) if len(score) else np.zeros(0, bool)
+    last = np.append(score[1:] != score[:-1], True) if len(score) else np.zeros(0, bool)
+    last &= score > -np.inf
     with np.errstate(divide="ignore", invalid="ignore"):
         return score[last], (hits / np.maximum(claimed, 1e-300))[last], (hits / hits[-1:])[last]
 
@@ -37,12 +38,21 @@ def best_f1(score, truth, weight=None) -> tuple[float, float]:
     return float(value[best]), float(threshold[best])
 
 
-def f1_at(score, truth, threshold: float, weight=None) -> float:
-    """F1 of `score >= threshold`; NaN where nothing is true."""
+def at_threshold(score, truth, threshold: float, weight=None) -> dict[str, float]:
+    """Precision, recall and F1 of `score >= threshold`; NaN where undefined (nothing is true, nothing claimed)."""
     score, truth, weight = _columns(score, truth, weight)
     claimed = score >= threshold
-    total = (weight * truth).sum()
-    return float(2 * (weight * truth)[claimed].sum() / (weight[claimed].sum() + total)) if total > 0 else np.nan
+    hit, n_claimed, n_true = (weight * truth)[claimed].sum(), weight[claimed].sum(), (weight * truth).sum()
+    return {
+        "precision": hit / n_claimed if n_claimed > 0 else np.nan,
+        "recall": hit / n_true if n_true > 0 else np.nan,
+        "f1": 2 * hit / (n_claimed + n_true) if n_true > 0 else np.nan,
+    }
+
+
+def f1_at(score, truth, threshold: float, weight=None) -> float:
+    """F1 of `score >= threshold`; NaN where nothing is true."""
+    return float(at_threshold(score, truth, threshold, weight)["f1"])
 
 
 def average_precision(score, truth, weight=None) -> float:

@@ -1,6 +1,5 @@
 """Detection as a library: `stemdefects.detect(movie, model)` returns a table, and writes nothing."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +66,7 @@ def detect(
 
 def configure(**settings: Any) -> InferenceConfig:
     """The default inference config with `settings` in place; groups within it are given as dicts."""
-    default = config.load_group("inference", "default")
-    plain = config.to_plain(default)
-    for name, value in settings.items():
-        if isinstance(plain.get(name), dict) and isinstance(value, dict):
-            plain[name] = plain[name] | value
-        else:
-            plain[name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-    return config.to_object(plain, InferenceConfig)
+    return config.default_with("inference", settings)
 
 
 def load_model(model: Any, runs_dir: str | Path = "runs") -> Any:

@@ -1,4 +1,4 @@
-"""Detection scores against truth: F1 and average precision per kind, confusion, position error, calibration.
+"""What detection scores are made of: columns paired with truth and weighted, their posteriors, confusion, calibration.
 
 Every figure is stated for a realistic prevalence: columns are weighted by prior / frequency in the set, so that a set
 rich in defects gives the F1 of a sample where they are rare (what is found of a kind does not depend on how many there
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.crystal.material import Material
+from stemdefects.evaluation import detection
 from stemdefects.evaluation.matching import match
 from stemdefects.models.states import normalize_by_site, site_mask
 
@@ -127,43 +128,17 @@ def kind_columns(material: Material, prob: np.ndarray, state: np.ndarray) -> dic
     return columns | {GENERIC: (defect, (state >= 0) & ~np.isin(state, ideal))}
 
 
-def f1(score: np.ndarray, truth: np.ndarray, weight: np.ndarray, threshold: float) -> dict[str, float]:
-    """Precision, recall and F1 of `score >= threshold`; NaN where undefined (nothing there, nothing claimed)."""
-    claimed = score >= threshold
-    hit = weight[claimed & truth].sum()
-    n_claimed, n_true = weight[claimed].sum(), weight[truth].sum()
-    return {
-        "precision": hit / n_claimed if n_claimed > 0 else np.nan,
-        "recall": hit / n_true if n_true > 0 else np.nan,
-        "f1": 2 * hit / (n_claimed + n_true) if n_true > 0 else np.nan,
-    }
-
-
-def precision_recall(score: np.ndarray, truth: np.ndarray, weight: np.ndarray):
-    """(thresholds, precision, recall), falling threshold, one entry per distinct positive score."""
-    order = np.argsort(-score, kind="stable")
-    order = order[score[order] > 0]
-    hits, claimed = np.cumsum((weight * truth)[order]), np.cumsum(weight[order])
-    last = np.append(np.diff(score[order]) != 0, True) if len(order) else np.zeros(0, bool)
-    total = max((weight * truth).sum(), 1e-12)
-    return score[order][last], (hits / np.maximum(claimed, 1e-12))[last], (hits / total)[last]
-
-
-def average_precision(score: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> float:
-    """Area under the precision-recall curve (step-wise, as scikit-learn); NaN without a true one."""
-    if not truth.any():
-        return np.nan
-    _, precision, recall = precision_recall(score, truth, weight)
-    return float((np.diff(recall, prepend=0.0) * precision).sum())
+def claimable(score: np.ndarray) -> np.ndarray:
+    """Scores for `evaluation.detection`: what was not found (posterior 0) is claimed at no threshold."""
+    return np.where(score > 0, score, -np.inf)
 
 
 def best_threshold(score: np.ndarray, truth: np.ndarray, weight: np.ndarray, default: float = 0.5) -> float:
     """Threshold with the greatest F1, halfway to the next lower score; `default` where there is nothing to find."""
-    threshold, precision, recall = precision_recall(score, truth, weight)
-    if not truth.any() or not len(threshold) or recall.max() == 0:
+    threshold, precision, recall = detection.curve(claimable(score), truth, weight)
+    if not len(threshold) or not np.nanmax(recall, initial=0.0) > 0:
         return default
-    value = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    i = int(np.argmax(value))
+    i = int(np.argmax(detection.f1(precision, recall)))
     below = threshold[i + 1] if i + 1 < len(threshold) else 0.0
     return float(np.clip(0.5 * (threshold[i] + below), 0.01, 0.99))
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemdefects import schema
+from stemdefects.evaluation import detection
 from stemdefects.models import artifact
 from stemdefects.models.artifact import Calibration
 from stemdefects.training import scores
@@ -106,7 +107,9 @@ def _threshold(sets: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
     sets = [s for s in sets if s[1].any()]
     if not sets:
         return 0.5
-    return float(THRESHOLDS[int(np.argmax([np.mean([scores.f1(*s, t)["f1"] for s in sets]) for t in THRESHOLDS]))])
+    return float(
+        THRESHOLDS[int(np.argmax([np.mean([detection.f1_at(*s[:2], t, s[2]) for s in sets]) for t in THRESHOLDS]))]
+    )
 
 
 def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, dict[str, Any]]:
@@ -122,9 +125,10 @@ def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, d
         prob = scores.posterior(matched, task.material, calibration.log_prior_shift, calibration.temperature)
         kinds = {}
         for name, (score, truth) in scores.kind_columns(task.material, prob, matched.state).items():
-            kinds[name] = scores.f1(score, truth, weight, calibration.thresholds.get(name, 0.5)) | {
-                "best_f1": scores.f1(score, truth, weight, scores.best_threshold(score, truth, weight))["f1"],
-                "ap": scores.average_precision(score, truth, weight),
+            best = scores.best_threshold(score, truth, weight)
+            kinds[name] = detection.at_threshold(score, truth, calibration.thresholds.get(name, 0.5), weight) | {
+                "best_f1": detection.f1_at(score, truth, best, weight),
+                "ap": detection.average_precision(scores.claimable(score), truth, weight),
                 "n": int(truth.sum()),
             }
         true = matched.state >= 0

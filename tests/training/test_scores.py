@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, precision_recall_curve, precision_recall_fscore_support
 
 from stemdefects.crystal import material as crystal
+from stemdefects.evaluation import detection
 from stemdefects.training import scores
 
 
@@ -25,19 +26,22 @@ def random_scores():
 
 def test_f1_and_average_precision_agree_with_sklearn(random_scores):
     score, truth, weight = random_scores
-    got = scores.f1(score, truth, weight, 0.45)
+    got = detection.at_threshold(score, truth, 0.45, weight)
     expected = precision_recall_fscore_support(truth, score >= 0.45, average="binary", sample_weight=weight)
     assert [got["precision"], got["recall"], got["f1"]] == pytest.approx(expected[:3])
-    positive = np.maximum(score, 1e-3)  # a score of 0 means: not found, at no threshold
-    expected = average_precision_score(truth, positive, sample_weight=weight)
-    assert scores.average_precision(positive, truth, weight) == pytest.approx(expected)
+    # a score of 0 means: not found, at no threshold; true ones among them count as missed at the end of the curve
+    lost = np.where(np.arange(len(score)) % 3, score, 0.0)
+    precision, recall, _ = precision_recall_curve(truth, lost, sample_weight=weight)
+    expected = -(np.diff(recall) * precision[:-1])[1:].sum()
+    assert detection.average_precision(scores.claimable(lost), truth, weight) == pytest.approx(expected)
+    assert expected < average_precision_score(truth, lost, sample_weight=weight) - 0.01
 
 
 def test_best_threshold_is_best(random_scores):
     score, truth, weight = random_scores
     best = scores.best_threshold(score, truth, weight)
-    tried = [scores.f1(score, truth, weight, t)["f1"] for t in np.linspace(0.01, 0.99, 197)]
-    assert scores.f1(score, truth, weight, best)["f1"] >= max(tried) - 1e-12
+    tried = [detection.f1_at(score, truth, t, weight) for t in np.linspace(0.01, 0.99, 197)]
+    assert detection.f1_at(score, truth, best, weight) >= max(tried) - 1e-12
 
 
 def test_calibrated_probabilities_have_no_calibration_error():
@@ -84,7 +88,7 @@ def test_pairing_one_image(material):
     assert table[v_s, v_s] == 1 and table[s2, v_s] == 1 and table[s2, -1] == 1 and table[-1, s2] == 1
     assert table.sum() == 4
     score, is_one = scores.kind_columns(material, prob, matched.state)["V_S"]
-    assert scores.f1(score, is_one, np.ones(4), 0.5) == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3)}
+    assert detection.at_threshold(score, is_one, 0.5) == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3)}
     generic, is_defect = scores.kind_columns(material, prob, matched.state)["defect"]
     np.testing.assert_allclose(generic, [0.9, 0.7, 0, 0.2], atol=1e-7)
     assert is_defect.tolist() == [True, False, False, False]
@@ -122,7 +126,7 @@ def test_weights_bring_a_rich_set_to_realistic_prevalence(material):
         return scores.Matched(state, np.full(n, site), log_prob, nothing, np.ones(n), np.zeros(n, int), nothing)
 
     def f1(matched, weight):
-        return scores.f1(np.exp(matched.log_prob[:, v_s]), matched.state == v_s, weight, 0.5)["f1"]
+        return detection.f1_at(np.exp(matched.log_prob[:, v_s]), matched.state == v_s, 0.5, weight)
 
     rich, real = make(100_000, 0.2), make(400_000, 0.01)
     weight = scores.weights(rich, prior, material.site_of_state)
@@ -151,5 +155,5 @@ def test_empty_images_are_no_trouble(material):
     empty = scores.concatenate([], material.n_states)
     prob = scores.posterior(empty, material, np.zeros(material.n_states))
     assert prob.shape == (0, material.n_states)
-    assert np.isnan(scores.f1(np.zeros(0), np.zeros(0, bool), np.zeros(0), 0.5)["f1"])
+    assert np.isnan(detection.f1_at(np.zeros(0), np.zeros(0, bool), 0.5, np.zeros(0)))
     assert scores.best_threshold(np.zeros(0), np.zeros(0, bool), np.zeros(0)) == 0.5
