@@ -1,48 +1,62 @@
 """Classes of image patches against the truth: our default discovery, the published raw-pixel mixture, a classifier
 trained on simulation. Writes docs/clustering.csv; benchmarks/statistics_page.py puts it into docs/statistics.md.
 
-    python benchmarks/clustering.py [images=40] [doses=low_dose,typical,high_dose] [seeds=0,1,2] [output=docs]
-        [patches=<folder to keep them>]
+    python benchmarks/clustering.py [each=600] [doses=low_dose,typical,high_dose] [seeds=10,11,12,13,14] [mixed=false]
+        [output=docs] [patches=<folder to keep them>]
 
 Patches are cut as inference cuts them, from simulated images of every kind and orientation with no other defect within
-a lattice constant; the adjusted Rand index (1: the same groups, 0: by chance) is taken against the kinds (and
-complexes) without their orientation, and averaged over the seeds.
+a lattice constant. The images of a set are of one specimen and one probe, as the frames of a movie are (`mixed=true`:
+every image has its own, signals and aberrations drawn anew). The adjusted Rand index (1: the same groups, 0: by chance)
+is taken against the kinds (and complexes) without their orientation, and averaged over the seeds.
 """
 
 import csv
 import itertools
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import script
 
-DEFAULTS = {"images": "40", "doses": "low_dose,typical,high_dose", "output": "docs", "patches": "", "seeds": "0,1,2"}
-PER_CLASS = 150  # patches of each class, so that rare ones count
+DEFAULTS = {"each": "600", "doses": "low_dose,typical,high_dose", "output": "docs", "patches": "",
+            "seeds": "10,11,12,13,14", "mixed": "false"}  # fmt: skip
+PATCH_NM = 0.96
+ANGLE_DEG = 20.0  # of a1; one movie has one direction
+MATERIAL = "ws2_mo"
 
 
-def patches(simulation: str, n_images: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(patches (n, 32, 32), class names (n,), image number (n,)): kinds and complexes, orientations mixed."""
+def patches(simulation: str, each: int, seed: int, mixed: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(patches (n, 32, 32), class names (n,), image number (n,)): `each` of every kind and complex, orientations mixed,
+    so that rare ones count."""
     import jax
 
     from stemdefects import config
     from stemdefects.crystal import material
     from stemdefects.inference.defects import cut_patches
     from stemdefects.models.normalization import normalize
-    from stemdefects.simulation import images
+    from stemdefects.simulation import images, stage
+    from stemdefects.simulation.conditions import draw_conditions
 
-    crystal = material.load("ws2_mo")
+    crystal = material.load(MATERIAL)
     cfg = config.load_group("simulation", simulation)
-    cfg.view.rotation_deg = [20.0, 20.0]  # one movie has one direction
+    cfg.view.rotation_deg = [ANGLE_DEG, ANGLE_DEG]
     cfg.defects.density = {"V_S": [0.02, 0.02], "V_S2": [0.02, 0.02], "Mo_W": [0.05, 0.05], "V_W": [0.02, 0.02]}
     cfg.defects.complexes = {"Mo_W+V_S": [0.5, 0.5], "Mo_W+2V_S": [0.0, 0.0]}
     cfg.defects.density_at = None
-    simulate = jax.jit(images.make_simulator(crystal, cfg, (256, 256)))
+    simulate = jax.jit(images.make_known_simulator(stage.make_stage(crystal, cfg, (256, 256)), 1))
+    one = draw_conditions(jax.random.key(1000 * seed), crystal, cfg)
     rng = np.random.default_rng(seed)
-    out, names, number = [], [], []
-    for k in range(n_images):
-        image, truth = jax.tree.map(np.asarray, simulate(jax.random.key(1000 * seed + k)))
+    out, names, number, k = [], [], [], 0
+    while k < 40 or min(np.unique(np.concatenate(names), return_counts=True)[1]) < each:
+        key = jax.random.key(1000 * seed + k)
+        conditions = draw_conditions(key, crystal, cfg)
+        if not mixed:
+            same = {name: getattr(one, name) for name in ("signals_nm2", "mean_fraction", "probe")}
+            conditions = conditions._replace(**same)
+        frames, truth, _ = simulate(key, None, conditions)
+        image, truth = np.asarray(frames[0]), jax.tree.map(np.asarray, truth)
         kind = crystal.kind_of_state[truth.state]
         y, x = truth.y_px, truth.x_px
         inside = (np.minimum(y, 255 - y) > 17) & (np.minimum(x, 255 - x) > 17)
@@ -55,17 +69,29 @@ def patches(simulation: str, n_images: int, seed: int) -> tuple[np.ndarray, np.n
         pure = other_defects(truth, kind, keep, 1.15 * crystal.a_nm / float(truth.pixel_size_nm)) == 0
         keep, label = keep[pure], label[pure]
         place = np.column_stack([y[keep], x[keep]]) + rng.normal(0, 0.5, (len(keep), 2))  # as well as columns are found
-        out.append(cut_patches(np.asarray(normalize(image)), place.astype(float), 0.96 / float(truth.pixel_size_nm)))
+        side_px = PATCH_NM / float(truth.pixel_size_nm)
+        out.append(cut_patches(np.asarray(normalize(image)), place.astype(float), side_px))
         names.append(label)
         number.append(np.full(len(keep), k))
+        k += 1
     out, names, number = np.concatenate(out), np.concatenate(names), np.concatenate(number)
     order = rng.permutation(len(names))
     rank = np.empty(len(names), int)
     for name in np.unique(names):
         mine = order[names[order] == name]
         rank[mine] = np.arange(len(mine))
-    some = rank < PER_CLASS
+    some = rank < each
     return out[some], names[some], number[some]
+
+
+def light(data: np.ndarray):
+    """Light of the columns in the patches, of a lattice of the nominal size and direction."""
+    from stemdefects.analysis import columns, patch_light
+    from stemdefects.crystal import material
+
+    crystal = material.load(MATERIAL)
+    vectors = crystal.lattice_nm @ columns.turn(np.deg2rad(ANGLE_DEG)) * (data.shape[1] / PATCH_NM)
+    return patch_light.measure(data, np.broadcast_to(vectors, (len(data), 2, 2)), crystal, PATCH_NM)
 
 
 def other_defects(truth, kind, of, radius_px: float) -> np.ndarray:
@@ -102,21 +128,27 @@ def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict
     from sklearn.metrics import adjusted_rand_score
 
     from stemdefects import config
-    from stemdefects.analysis import classes
+    from stemdefects.analysis import classes, patch_features
     from stemdefects.schema import ClusteringConfig
 
     rows = []
     default = config.load_group("analysis", "default").clustering
     stored = OmegaConf.load(config.config_dir() / "analysis" / "clustering" / "paper.yaml")
     paper = config.to_object(stored, ClusteringConfig)
-    for method, cfg in (("default", default), ("raw pixels, five components (published)", paper)):
+    whole = replace(default, features="threefold")
+    methods = {
+        "default": default,
+        "three-fold means of the pixels": whole,
+        "raw pixels, five components (published)": paper,
+    }
+    for method, cfg in methods.items():
         start = time.process_time()
-        found = classes.classify(data, cfg, 0, names)
+        found = classes.classify(data, cfg, 0, names, light(data) if cfg is default else None)
         rows.append({"estimator": method, "ari": round(adjusted_rand_score(names, found.label), 3),
                      "classes": len(found.averages), "told_apart": told_apart(names, found.label),
                      "seconds": round(time.process_time() - start, 1)})  # fmt: skip
     start = time.process_time()
-    features = classes.features(data, default.features)
+    features = patch_features.features(data, "threefold")
     train = number % 2 == 0
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features[train], names[train])
     said = model.predict(features[~train])
@@ -130,11 +162,12 @@ def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict
 def kept(settings: dict, name: str, seed: int):
     """Patches of a simulation config, from the folder when they are there."""
     folder = Path(settings["patches"]) if settings["patches"] else None
-    path = None if folder is None else folder / f"patches_{name}_{seed}.npz"
+    each, mixed = int(settings["each"]), settings["mixed"] == "true"
+    path = None if folder is None else folder / f"patches_{name}_{seed}_{each}{'_mixed' * mixed}.npz"
     if path is not None and path.exists():
         with np.load(path) as file:
             return file["data"], file["names"], file["number"]
-    found = patches(name, int(settings["images"]), seed)
+    found = patches(name, each, seed, mixed)
     if path is not None:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(path, data=found[0], names=found[1], number=found[2])
@@ -144,6 +177,7 @@ def kept(settings: dict, name: str, seed: int):
 def main() -> None:
     """Score every dose and write the table."""
     settings = script.options(sys.argv[1:], DEFAULTS)
+    kind = ", every image its own probe" if settings["mixed"] == "true" else ""
     seeds = [int(s) for s in settings["seeds"].split(",")]
     rows = []
     for simulation in settings["doses"].split(","):
@@ -154,7 +188,8 @@ def main() -> None:
                 found.setdefault(row["estimator"], []).append(row)
         for method, each in found.items():
             row = {
-                "setting": f"simulation={simulation}", "n_patches": len(names), "true_classes": len(np.unique(names)),
+                "setting": f"simulation={simulation}, {settings['each']} of each{kind}",
+                "n_patches": len(names), "true_classes": len(np.unique(names)),
                 "estimator": method, "sets": len(seeds), "ari": round(float(np.mean([r["ari"] for r in each])), 3),
                 "classes": ", ".join(str(r["classes"]) for r in each),
             }  # fmt: skip

@@ -438,7 +438,7 @@ class ClusteringConfig:
     """Unsupervised classes of the image patches."""
 
     name: str = "default"
-    features: str = "threefold"  # threefold | zernike | raw
+    features: str = "columns"  # columns | threefold | zernike | raw
     n_pca: int = 5
     classes: int | None = None  # null: chosen by BIC and stability
     max_classes: int = 8

@@ -1,17 +1,23 @@
-"""Unsupervised classes of the image patches: rotation-aware features, PCA, Gaussian mixture, honest model selection.
+"""Unsupervised classes of the image patches, for discovery: they say how well they agree with the network's kinds.
 
-Kinds come from training on simulation; classes are for discovery, and say how well they agree with the kinds.
+Where the lattice is known a patch is described by the light of its column and of the three bonded ones (`patch_light`),
+and classes are those of a mixture that knows the orientations (`turned_mixture`). Else, or when asked for, features of
+the whole patch go through PCA into a Gaussian mixture or HDBSCAN. Either way the number of classes is the one of lowest
+BIC up to where labels no longer come back when the mixture is fitted to random halves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
+from stemdefects.analysis import turned_mixture
+from stemdefects.analysis.patch_features import features
+from stemdefects.analysis.patch_light import Light
 from stemdefects.schema import ClusteringConfig
 
 OUTLIER = -1
-STABLE = 0.8  # adjusted Rand index between the whole set's classes and those of random halves
+STABLE = 0.8  # Jaccard index of each class between the whole set and random halves
+LEAST_PATCHES = 30
 
 
 @dataclass
@@ -20,10 +26,13 @@ class Classes:
 
     Attributes:
         label: (n,) class 0..n_classes-1 by falling size, -1 outlier.
-        averages: (n_classes, h, w) mean patches.
+        averages: (n_classes, h, w) mean patches, members of a class with orientations turned onto each other.
         counts: (n_classes,) members.
         scores: one dict per tried number of classes: `classes`, `bic`, `stability`.
         agreement: adjusted Rand index with the kinds, None without kinds.
+        light: (n_classes, 4) mean light of the column and of its three bonded ones, the one that differs first, in
+            units of an ideal bright column; None where it was not measured.
+        site: (n_classes,) sublattice of each class, None as `light`.
     """
 
     label: np.ndarray
@@ -33,131 +42,137 @@ class Classes:
     agreement: float | None
     method: str
     note: str = ""
+    light: np.ndarray | None = None
+    site: np.ndarray | None = None
 
 
-def features(patches: np.ndarray, kind: str) -> np.ndarray:
-    """Features of patches (n, h, w), whose frames are normalised already; all are scaled alike, so that brightness
-    counts.
+@dataclass
+class _Found:
+    """Labels (n,) and orientations (n,), -1 for none, before classes are sorted by size."""
 
-    `raw`: pixels in the central disc. `threefold`: the polar image averaged over the three rotations that leave a
-    1H lattice as it is, so that the orientations of one complex fall together. `zernike`: sizes of the Zernike
-    moments up to order 8, unchanged by any rotation (Teague, J. Opt. Soc. Am. 70, 920 (1980)).
-
-    Raises:
-        ValueError: unknown kind.
-    """
-    flat = np.asarray(patches, np.float32).reshape(len(patches), -1)
-    height, width = patches.shape[1:]
-    middle = np.nanmedian(flat)
-    spread = max(1.4826 * np.nanmedian(np.abs(flat - middle)), 1e-6)
-    flat = np.clip((flat - middle) / spread, -30, 30)
-    yy, xx = np.mgrid[:height, :width]
-    radius = np.hypot(yy - (height - 1) / 2, xx - (width - 1) / 2)
-    limit = (min(height, width) - 1) / 2
-    if kind == "raw":
-        return flat[:, (radius <= limit).ravel()]
-    if kind == "threefold":
-        polar = (_polar_matrix(height, width) @ flat.T).T.reshape(len(flat), _RADII, 3, _ANGLES // 3)
-        return polar.mean(2).reshape(len(flat), -1)
-    if kind == "zernike":
-        return np.abs(flat @ _zernike(height, width).T)
-    raise ValueError(f"unknown features: {kind}")
-
-
-_RADII, _ANGLES = 7, 36
-_REACH = 0.58  # of the patch: a defect differs from the crystal at its own column and the nearest ones
-
-
-def _polar_matrix(height: int, width: int) -> csr_matrix:
-    """Bilinear sampling of a flattened patch at _RADII x _ANGLES polar points around its middle."""
-    limit = _REACH * (min(height, width) - 1) / 2
-    r, a = np.meshgrid(np.linspace(0, limit, _RADII), np.arange(_ANGLES) * 2 * np.pi / _ANGLES, indexing="ij")
-    y, x = (height - 1) / 2 + (r * np.sin(a)).ravel(), (width - 1) / 2 + (r * np.cos(a)).ravel()
-    y0, x0 = np.clip(np.floor(y), 0, height - 2).astype(int), np.clip(np.floor(x), 0, width - 2).astype(int)
-    fy, fx = y - y0, x - x0
-    rows = np.tile(np.arange(y.size), 4)
-    columns = np.concatenate([y0 * width + x0, y0 * width + x0 + 1, (y0 + 1) * width + x0, (y0 + 1) * width + x0 + 1])
-    values = np.concatenate([(1 - fy) * (1 - fx), (1 - fy) * fx, fy * (1 - fx), fy * fx])
-    return csr_matrix((values, (rows, columns)), (y.size, height * width))
-
-
-def _zernike(height: int, width: int, order: int = 8) -> np.ndarray:
-    """Complex conjugate Zernike polynomials on the patch's disc, (n_moments, height * width)."""
-    from math import factorial
-
-    yy, xx = np.mgrid[:height, :width]
-    y, x = yy - (height - 1) / 2, xx - (width - 1) / 2
-    r, a = np.hypot(y, x) / ((min(height, width) - 1) / 2), np.arctan2(y, x)
-    inside = r <= 1
-    moments = []
-    for n in range(order + 1):
-        for m in range(n % 2, n + 1, 2):
-            radial = sum(
-                (-1) ** k * factorial(n - k)
-                / (factorial(k) * factorial((n + m) // 2 - k) * factorial((n - m) // 2 - k)) * r ** (n - 2 * k)
-                for k in range((n - m) // 2 + 1)
-            )  # fmt: skip
-            moments.append((np.sqrt(n + 1) * radial * np.exp(-1j * m * a) * inside).ravel() / inside.sum())
-    return np.array(moments)
+    label: np.ndarray
+    turn: np.ndarray
+    scores: list[dict] = field(default_factory=list)
+    method: str = ""
 
 
 def classify(
-    patches: np.ndarray, cfg: ClusteringConfig, seed: int = 0, kinds: np.ndarray | None = None
+    patches: np.ndarray,
+    cfg: ClusteringConfig,
+    seed: int = 0,
+    kinds: np.ndarray | None = None,
+    light: Light | None = None,
 ) -> Classes | None:
-    """Group patches (n, h, w) into classes.
+    """Group patches (n, h, w) into classes; `light` of their columns, for `features: columns`.
 
-    The number of classes is the one of lowest BIC up to where labels no longer come back when the mixture is fitted to
-    random halves (adjusted Rand index below 0.8). Returns None with fewer than 30 patches.
+    Without light in half of the patches, or with HDBSCAN, three-fold means stand in for it. Returns None with fewer
+    than 30 patches.
     """
-    from sklearn.decomposition import PCA
     from sklearn.metrics import adjusted_rand_score
     from threadpoolctl import threadpool_limits
 
-    if len(patches) < 30:
+    rng, notes = np.random.default_rng(seed), []
+    use_light = cfg.features == "columns" and cfg.method == "mixture" and light is not None
+    if use_light and not light.known.mean() >= 0.5:
+        use_light = False
+        notes.append("The light of the columns is known in too few patches; whole patches were compared instead.")
+    with threadpool_limits(1):  # small matrices: threads would wait for each other
+        found = _of_light(light, cfg, rng) if use_light else _of_patches(patches, cfg, seed, rng)
+    if found is None:
         return None
-    rng = np.random.default_rng(seed)
-    data = features(patches, cfg.features)
-    finite = np.isfinite(data).all(1)
-    pool = np.flatnonzero(finite)
-    train = np.sort(rng.permutation(pool)[: cfg.max_patches])
-    if len(train) < 30:
-        return None
-    n_pca = min(cfg.n_pca, data.shape[1], len(train) - 1)
-    pca = PCA(n_pca, random_state=seed).fit(data[train])
-    points = np.zeros((len(data), n_pca))
-    points[finite] = pca.transform(data[finite])
-    scores: list[dict] = []
-    if cfg.method == "hdbscan":
-        from sklearn.cluster import HDBSCAN
-
-        raw = np.full(len(data), OUTLIER)
-        raw[train] = HDBSCAN(min_cluster_size=max(10, len(train) // 50), copy=True).fit_predict(points[train])
-        if len(train) < len(pool):
-            raw[pool] = _nearest_label(points[train], raw[train], points[pool])
-    elif cfg.method == "mixture":
-        with threadpool_limits(1):  # small matrices: threads would wait for each other
-            raw, scores = _mixture(points, train, pool, cfg, seed, rng)
-    else:
-        raise ValueError(f"unknown clustering method: {cfg.method}")
-    label = _by_size(raw)
+    label = _by_size(found.label)
     n_classes = int(label.max(initial=-1)) + 1
-    averages = (
-        np.stack([_mean_patch(patches[label == k]) for k in range(n_classes)]) if n_classes else np.empty((0, 0, 0))
-    )
-    counts = np.bincount(label[label >= 0], minlength=n_classes)
+    members = [np.flatnonzero(label == k) for k in range(n_classes)]
+    averages = [_mean_patch(patches[rows], found.turn[rows]) for rows in members]
     agreement = None
     if kinds is not None and len(np.unique(kinds)) > 1:
         inside = label >= 0
         agreement = float(adjusted_rand_score(kinds[inside], label[inside]))
-    note = "" if n_classes > 1 else "The patches form one class only: no grouping is stable."
-    return Classes(
-        label, averages, counts, scores, agreement, f"{cfg.features} features, {n_pca} components, {cfg.method}", note
-    )
+    if n_classes <= 1:
+        notes.append("The patches form one class only: no grouping is stable.")
+    out = Classes(
+        label, np.stack(averages) if averages else np.empty((0, 0, 0)),
+        np.array([len(rows) for rows in members], int), found.scores, agreement, found.method, " ".join(notes),
+    )  # fmt: skip
+    if use_light:
+        turned = np.take_along_axis(light.beside, (np.maximum(found.turn, 0)[:, None] + np.arange(3)) % 3, 1)
+        values = np.column_stack([light.own, turned])
+        out.light = np.array([np.nanmean(values[rows], 0) for rows in members]).reshape(-1, 4)
+        out.site = np.array([light.site[rows][0] for rows in members], int)
+    return out
+
+
+def _of_light(light: Light, cfg: ClusteringConfig, rng) -> _Found | None:
+    """Classes of the columns' light."""
+    pool = np.flatnonzero(light.known)
+    if len(pool) < LEAST_PATCHES:
+        return None
+    own, beside, site = light.even(light.own)[pool], light.even(light.beside)[pool], light.site[pool]
+    train = np.sort(rng.permutation(len(pool))[: cfg.max_patches])
+
+    def grow(rows, least):
+        return turned_mixture.joint(own[rows], beside[rows], site[rows], cfg.classes or cfg.max_classes, least)
+
+    def labels(mixtures):
+        return turned_mixture.assign(mixtures, own[train], beside[train], site[train])[0]
+
+    path = grow(train, cfg.classes or 1)
+    if not path:
+        return None
+    totals = [sum(turned_mixture.bic(m, len(train)) for m in mixtures.values()) for mixtures in path]
+    path = path[: max(int(np.argmin(totals)) + 2, (cfg.classes or 0) - turned_mixture.size(path[0]) + 1)]
+    most = max(len(m.classes) for m in path[-1].values())
+    halves = [grow(rng.permutation(train)[: len(train) // 2], most) for _ in range(cfg.n_resamples)]
+    scores = []
+    for mixtures, total in zip(path, totals, strict=False):
+        count = turned_mixture.size(mixtures)
+        same = [next((m for m in half if turned_mixture.size(m) == count), half[-1]) for half in halves if half]
+        scores.append({
+            "classes": count, "bic": total,
+            "stability": _agreement(labels(mixtures), [labels(m) for m in same]),
+        })  # fmt: skip
+        if scores[-1]["stability"] < STABLE:
+            break
+    chosen = path[_choose(scores, cfg.classes)]
+    found = _Found(np.full(len(light.own), OUTLIER), np.full(len(light.own), -1), scores)
+    found.label[pool], found.turn[pool] = turned_mixture.assign(chosen, own, beside, site)
+    found.method = "the light of the column and of its three bonded ones, a mixture that knows the orientations"
+    return found
+
+
+def _of_patches(patches: np.ndarray, cfg: ClusteringConfig, seed: int, rng) -> _Found | None:
+    """Classes of features of the whole patch."""
+    from sklearn.decomposition import PCA
+
+    if len(patches) < LEAST_PATCHES:
+        return None
+    kind = "threefold" if cfg.features == "columns" else cfg.features
+    data = features(patches, kind)
+    finite = np.isfinite(data).all(1)
+    pool = np.flatnonzero(finite)
+    train = np.sort(rng.permutation(pool)[: cfg.max_patches])
+    if len(train) < LEAST_PATCHES:
+        return None
+    n_pca = min(cfg.n_pca, data.shape[1], len(train) - 1)
+    points = np.zeros((len(data), n_pca))
+    points[finite] = PCA(n_pca, random_state=seed).fit(data[train]).transform(data[finite])
+    found = _Found(np.full(len(data), OUTLIER), np.full(len(data), -1))
+    found.method = f"{kind} features, {n_pca} components, {cfg.method}"
+    if cfg.method == "hdbscan":
+        from sklearn.cluster import HDBSCAN
+
+        found.label[train] = HDBSCAN(min_cluster_size=max(10, len(train) // 50), copy=True).fit_predict(points[train])
+        if len(train) < len(pool):
+            found.label[pool] = _nearest_label(points[train], found.label[train], points[pool])
+    elif cfg.method == "mixture":
+        found.label, found.scores = _mixture(points, train, pool, cfg, seed, rng)
+    else:
+        raise ValueError(f"unknown clustering method: {cfg.method}")
+    return found
 
 
 def _mixture(points, train, pool, cfg, seed, rng):
     """Labels by Gaussian mixture, and the table of BIC and stability over the number of classes."""
-    from sklearn.metrics import adjusted_rand_score
     from sklearn.mixture import GaussianMixture
 
     def fit(k, rows, state):
@@ -170,22 +185,17 @@ def _mixture(points, train, pool, cfg, seed, rng):
     scores, models = [], {}
     for k in sizes:
         models[k] = fit(k, train, seed)
-        reference = models[k].predict(points[train])
         again = []
         for number in range(cfg.n_resamples if k > 1 else 0):
             half = rng.permutation(train)[: max(len(train) // 2, 5 * k)]
-            again.append(adjusted_rand_score(reference, fit(k, half, seed + 1 + number).predict(points[train])))
+            again.append(fit(k, half, seed + 1 + number).predict(points[train]))
         scores.append({
             "classes": k, "bic": float(models[k].bic(points[train])),
-            "stability": float(np.mean(again)) if again else 1.0,
+            "stability": _agreement(models[k].predict(points[train]), again),
         })  # fmt: skip
         if scores[-1]["stability"] < STABLE:
             break  # past the first number that does not come back, a stable one is chance
-    falls = next((k for k, s in enumerate(scores) if s["stability"] < STABLE), len(scores))
-    stable = scores[: max(falls, 1)]
-    chosen = cfg.classes if cfg.classes in models else min(stable, key=lambda s: s["bic"])["classes"]
-    for s in scores:
-        s["chosen"] = s["classes"] == chosen
+    chosen = scores[_choose(scores, cfg.classes)]["classes"]
     label = np.full(len(points), OUTLIER)
     label[pool] = models[chosen].predict(points[pool])
     likelihood = models[chosen].score_samples(points[pool])
@@ -194,6 +204,29 @@ def _mixture(points, train, pool, cfg, seed, rng):
         typical = models[chosen].score_samples(models[chosen].sample(2000)[0])
         label[pool[likelihood < np.quantile(typical, cfg.outlier_quantile / 10) - 5]] = OUTLIER
     return label, scores
+
+
+def _agreement(label: np.ndarray, others: list[np.ndarray]) -> float:
+    """How well the worst class comes back in other labels of the same patches: the mean Jaccard index with the class
+    there that is most like it (Hennig, Comput. Stat. Data Anal. 52, 258 (2007)); 1 without others."""
+    if not others:
+        return 1.0
+
+    def likest(mine, other):
+        same = (np.sum(mine & (other == j)) / np.sum(mine | (other == j)) for j in np.unique(other[other >= 0]))
+        return max(same, default=0.0)
+
+    return float(min(np.mean([likest(label == k, o) for o in others]) for k in np.unique(label[label >= 0])))
+
+
+def _choose(scores: list[dict], wanted: int | None) -> int:
+    """Index of the number of classes to take, marked `chosen`: the wanted one, else of lowest BIC among the stable."""
+    falls = next((k for k, s in enumerate(scores) if s["stability"] < STABLE), len(scores))
+    number = min(range(max(falls, 1)), key=lambda k: scores[k]["bic"])
+    number = next((k for k, s in enumerate(scores) if s["classes"] == wanted), number)
+    for k, s in enumerate(scores):
+        s["chosen"] = k == number
+    return number
 
 
 def _nearest_label(known, labels, points):
@@ -211,5 +244,21 @@ def _by_size(label: np.ndarray) -> np.ndarray:
     return out
 
 
-def _mean_patch(patches: np.ndarray) -> np.ndarray:
-    return np.asarray(patches, np.float32).mean(0) if len(patches) else np.zeros(patches.shape[1:], np.float32)
+def _mean_patch(patches: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Mean of patches (n, h, w), those of orientation k turned back by k thirds."""
+    from scipy.ndimage import map_coordinates
+
+    height, width = patches.shape[1:]
+    middle = np.array([height - 1, width - 1]) / 2
+    offset = np.stack(np.mgrid[:height, :width], -1) - middle
+    total, weight = np.zeros((height, width)), np.zeros((height, width))
+    for k in np.unique(turn):
+        mean = np.asarray(patches[turn == k], np.float32).mean(0)
+        if k > 0:
+            c, s = np.cos(2 * np.pi * k / 3), np.sin(2 * np.pi * k / 3)
+            place = offset @ np.array([[c, -s], [s, c]]) + middle  # (y, x), by k thirds from x towards y
+            mean = map_coordinates(mean, np.moveaxis(place, -1, 0), order=1, cval=np.nan)
+        good = np.isfinite(mean)
+        total[good] += (turn == k).sum() * mean[good]
+        weight[good] += (turn == k).sum()
+    return (total / np.maximum(weight, 1)).astype(np.float32)

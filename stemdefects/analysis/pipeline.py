@@ -21,7 +21,9 @@ from stemdefects.analysis import (
     kinetics,
     lines,
     linking,
+    members,
     motion,
+    patch_light,
     registration,
     scales,
     space,
@@ -215,13 +217,25 @@ def _classes(result: Analysis, seed: int) -> None:
     if found.patches is None or len(found.rows) == 0:
         result.notes.append("There are no image patches in the table, so no classes were looked for.")
         return
-    result.classes = classes.classify(np.asarray(found.patches), cfg, seed, found.kinds)
+    patches = np.asarray(found.patches)
+    light = _light(found, patches, result.material) if cfg.features == "columns" else None
+    result.classes = classes.classify(patches, cfg, seed, found.kinds, light)
     if result.classes is None:
         result.notes.append(f"{len(found.patches)} patches are too few for classes (30 are needed).")
         return
     found.rows["cluster"] = result.classes.label
     if result.classes.note:
         result.notes.append(result.classes.note)
+
+
+def _light(found: Detections, patches: np.ndarray, material) -> patch_light.Light | None:
+    """Light of the columns in the patches; None where their lattice is not known."""
+    lattices = members.lattices(found)
+    if lattices is None or found.pixel_size_nm is None or not found.attrs.get("patch_nm"):
+        return None
+    patch_nm = float(found.attrs["patch_nm"])
+    vectors = lattices[found.rows["frame"]] * (found.pixel_size_nm * patches.shape[1] / patch_nm)
+    return patch_light.measure(patches, vectors, material, patch_nm)
 
 
 def _transitions(result: Analysis, rng, progress) -> None:

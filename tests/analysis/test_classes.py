@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import classes
+from stemdefects.analysis import classes, patch_features
 from stemdefects.schema import ClusteringConfig
 
 
@@ -51,7 +51,7 @@ def test_features_do_not_change_under_rotation_by_a_third(features):
 
     data, _ = patches(np.random.default_rng(2), 20, noise=0.0)
     turned = np.stack([rotate(p, 120, reshape=False, order=3) for p in data])
-    a, b = classes.features(data, features), classes.features(turned, features)
+    a, b = patch_features.features(data, features), patch_features.features(turned, features)
     assert np.abs(a - b).mean() < 0.12 * np.abs(a - a.mean(0)).mean() + 0.05
 
 

@@ -1,0 +1,273 @@
+"""Gaussian mixture whose classes may come in the three orientations of the lattice.
+
+A column is described by its own light, the mean light of its three bonded columns, and their contrast, the complex sum
+of b_k exp(2 pi i k / 3) times 2/3: a turn by a third turns the contrast and changes nothing else. A class that looks
+the same in all directions has one contrast; one in which a bond differs has three, a third of a turn apart and of one
+size, and which of them a member has is a hidden variable. So a complex is one class in all its orientations, and the
+noise is not folded, as it would be by sorting the bonds. Classes of one family share their scatter, for noise is the
+instrument's; a class with its own costs more parameters. Every group (sublattice) has classes of its own.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+TURNS = np.exp(2j * np.pi * np.arange(3) / 3)
+BACKGROUND = 0.01  # share of members of no class that is expected
+_FLOOR = 1e-5  # variance
+_LEAST = 10  # members of a class
+_EVIDENCE = 10.0  # fall of the BIC that is very strong evidence (Kass & Raftery, J. Am. Stat. Assoc. 90, 773 (1995))
+_QUICK, _FULL, _SOME = 15, 100, 500  # rounds, and columns of the quick ones
+
+
+@dataclass
+class Family:
+    """What classes share: scatter (2, 2) of own light and mean of bonds, variance of the contrast per component, and
+    the contrast of a class that is alike in all directions (a crooked probe)."""
+
+    scatter: np.ndarray
+    spread: float
+    offset: complex
+
+
+@dataclass
+class Member:
+    """A class: its family, share, mean (2,) of own light and mean of bonds, and size of the contrast. A negative one:
+    one bond darker, or two brighter, than the others; None: alike in all directions."""
+
+    family: int
+    weight: float
+    mean: np.ndarray
+    contrast: float | None = None
+
+
+@dataclass
+class Mixture:
+    """Classes of one group; `background`: log density of what belongs to none."""
+
+    families: list[Family]
+    classes: list[Member]
+    background: float
+    log_likelihood: float = -np.inf
+
+    @property
+    def n_parameters(self) -> int:
+        return 6 * len(self.families) + sum(3 + (c.contrast is not None) for c in self.classes)
+
+    def log_density(self, own, beside) -> np.ndarray:
+        """(n, K, 3) log of the density of each class in each orientation, with the class's share."""
+        pair, contrast = coordinates(own, beside)
+        return np.stack([self._one(c, pair, contrast) for c in self.classes], 1)
+
+    def _one(self, c: Member, pair, contrast):
+        f = self.families[c.family]
+        inverse, volume = np.linalg.inv(f.scatter), np.linalg.det(f.scatter)
+        off = pair - c.mean
+        value = np.log(c.weight / (3 * f.spread * (2 * np.pi) ** 2 * np.sqrt(volume))) - 0.5 * (
+            (off @ inverse) * off
+        ).sum(1)
+        return value[:, None] - 0.5 * np.abs(contrast[:, None] - f.offset - (c.contrast or 0.0) * TURNS) ** 2 / f.spread
+
+    def assign(self, own, beside) -> tuple[np.ndarray, np.ndarray]:
+        """(class (n,), -1 for none; orientation (n,), -1 where the class has none) of each column."""
+        value = self.log_density(own, beside)
+        top = value.max((1, 2))
+        chance = np.exp(value - top[:, None, None])
+        of_class = chance.sum(2)
+        label = of_class.argmax(1)
+        turn = chance[np.arange(len(label)), label].argmax(1)
+        turned = np.array([c.contrast is not None for c in self.classes])
+        outside = of_class.max(1) < np.exp(np.minimum(self.background - top, 700))
+        label[outside] = -1
+        return label, np.where((label >= 0) & turned[label], turn, -1)
+
+    def bonds(self, number: int) -> np.ndarray:
+        """(3,) mean light of the bonded columns of a class, the one that differs first."""
+        c = self.classes[number]
+        wave = (c.contrast or 0.0) * TURNS.real
+        return c.mean[1] + wave
+
+
+def coordinates(own, beside) -> tuple[np.ndarray, np.ndarray]:
+    """((n, 2) own light and mean of bonds, (n,) complex contrast) from (n,) and (n, 3)."""
+    return np.column_stack([own, beside.mean(1)]), 2 / 3 * (beside @ TURNS)
+
+
+def bic(mixture: Mixture, n: int) -> float:
+    return -2 * mixture.log_likelihood + mixture.n_parameters * np.log(n)
+
+
+def search(own, beside, n: int, largest: int, least: int = 1) -> list[Mixture]:
+    """The best mixture found with 1, 2, ... classes: each grows out of the one before by splitting a class.
+
+    own: (m,), beside: (m, 3) of one group; n: columns of all groups, for the BIC. Stops one number after the lowest
+    BIC, not before `least` and not after `largest`.
+    """
+    pair, contrast = coordinates(own, beside)
+    start = Family(np.cov(pair.T) + _FLOOR * np.eye(2), np.var(contrast) / 2 + _FLOOR, complex(contrast.mean()))
+    reach = np.quantile(np.abs(contrast - contrast.mean()), 0.999)
+    volume = np.prod(np.ptp(pair, axis=0) + np.sqrt(_FLOOR)) * np.pi * (reach**2 + _FLOOR)
+    first = Mixture([start], [Member(0, 1.0 - BACKGROUND, pair.mean(0))], np.log(BACKGROUND / volume))
+    found = [_refined(_em(first, pair, contrast, _FULL, 0), pair, contrast, n)]
+    while len(found) < largest:
+        grown = _best(_splits(found[-1]), pair, contrast, n)
+        if grown is None:
+            break
+        found.append(_refined(grown, pair, contrast, n))
+        if len(found) > least and bic(found[-1], n) > min(bic(m, n) for m in found[:-1]):
+            break
+    return found
+
+
+def _refined(mixture: Mixture, pair, contrast, n: int) -> Mixture:
+    """With orientations and families of their own where the evidence for them is very strong."""
+    while True:
+        better = _best(_changes(mixture), pair, contrast, n)
+        if better is None or bic(better, n) > bic(mixture, n) - _EVIDENCE:
+            return mixture
+        mixture = better
+
+
+def _best(candidates, pair, contrast, n: int) -> Mixture | None:
+    """Of lowest BIC; all are tried for a few rounds on some of the columns, the best two to the end on all."""
+    step = max(1, len(pair) // _SOME)
+    tried = [_em(c, pair[::step], contrast[::step], _QUICK, _LEAST / step) for c in candidates]
+    tried = sorted((m for m in tried if m is not None), key=lambda m: bic(m, n) - 2 * (step - 1) * m.log_likelihood)
+    done = [m for m in (_em(c, pair, contrast, _FULL, _LEAST) for c in tried[:2]) if m is not None]
+    return min(done, key=lambda m: bic(m, n), default=None)
+
+
+def _changes(mixture: Mixture):
+    for number, c in enumerate(mixture.classes):
+        f = mixture.families[c.family]
+        if c.contrast is None:
+            for sign in (-1, 1):
+                new = copy.deepcopy(mixture)
+                new.classes[number].contrast = sign * np.sqrt(f.spread)
+                new.families[c.family].spread *= 0.8
+                yield new
+        if sum(d.family == c.family for d in mixture.classes) > 1:
+            new = copy.deepcopy(mixture)
+            new.classes[number].family = len(new.families)
+            new.families.append(copy.deepcopy(f))
+            yield new
+
+
+def _splits(mixture: Mixture):
+    for number, c in enumerate(mixture.classes):
+        f = mixture.families[c.family]
+        size, axes = np.linalg.eigh(f.scatter)
+        for way in (0, 1, "darker", "brighter"):
+            new = copy.deepcopy(mixture)
+            a, family = new.classes[number], new.families[c.family]
+            a.weight /= 2
+            b = copy.deepcopy(a)
+            if isinstance(way, int):
+                step = 0.8 * axes[:, way] * np.sqrt(size[way])
+                a.mean, b.mean = c.mean + step, c.mean - step
+                family.scatter = f.scatter - 0.6 * np.outer(step, step)
+            else:
+                a.contrast, b.contrast = None, (-1.4 if way == "darker" else 1.4) * np.sqrt(f.spread)
+                family.spread = 0.7 * f.spread
+            new.classes.append(b)
+            yield new
+            apart = copy.deepcopy(new)
+            apart.classes[-1].family = len(apart.families)
+            apart.families.append(copy.deepcopy(family))
+            yield apart
+
+
+def _em(mixture: Mixture, pair, contrast, rounds: int, least: float) -> Mixture | None:
+    """Expectation maximisation; None when a class dies or a scatter has no inverse."""
+    mixture, last = copy.deepcopy(mixture), -np.inf
+    for round_ in range(rounds + 1):
+        if any(np.linalg.det(f.scatter) <= 0 or f.spread <= 0 for f in mixture.families):
+            return None
+        value = np.stack([mixture._one(c, pair, contrast) for c in mixture.classes], 1)
+        top = np.maximum(value.max((1, 2)), mixture.background)
+        total = np.log(np.exp(value - top[:, None, None]).sum((1, 2)) + np.exp(mixture.background - top)) + top
+        mixture.log_likelihood = float(total.sum())
+        if mixture.log_likelihood - last < 0.05 or round_ == rounds:
+            return mixture
+        last = mixture.log_likelihood
+        share = np.exp(value - total[:, None, None])
+        if (share.sum((0, 2)) < least).any():
+            return None
+        for number in range(len(mixture.families)):
+            _maximise(mixture, number, share, pair, contrast)
+    return mixture
+
+
+def _maximise(mixture: Mixture, number: int, share, pair, contrast) -> None:
+    """Means, contrasts, offset and scatter of one family, given how much of each column each class and turn has."""
+    family = mixture.families[number]
+    mine = [k for k, c in enumerate(mixture.classes) if c.family == number]
+    turned = [k for k in mine if mixture.classes[k].contrast is not None]
+    # contrast = offset + size * turn: least squares in offset (two numbers) and the sizes
+    normal, target = np.zeros((2 + len(turned),) * 2), np.zeros(2 + len(turned))
+    scatter, count = np.zeros((2, 2)), 0.0
+    for k in mine:
+        c, part = mixture.classes[k], share[:, k].sum(1)
+        size = part.sum()
+        c.weight, c.mean = size / len(pair), part @ pair / size
+        off = pair - c.mean
+        scatter += (part[:, None] * off).T @ off
+        count += size
+        together = (part * contrast).sum()
+        target[:2] += together.real, together.imag
+        normal[0, 0] += size
+        normal[1, 1] += size
+        if c.contrast is not None:
+            place = 2 + turned.index(k)
+            direction = (share[:, k] @ TURNS).sum()
+            normal[0, place] = normal[place, 0] = direction.real
+            normal[1, place] = normal[place, 1] = direction.imag
+            normal[place, place] = size
+            target[place] = ((share[:, k] @ TURNS.conj()) * contrast).sum().real
+    solved = np.linalg.solve(normal, target)
+    family.offset = complex(solved[0], solved[1])
+    for k, value in zip(turned, solved[2:], strict=True):
+        mixture.classes[k].contrast = float(value)
+    left = 0.0
+    for k in mine:
+        middle = family.offset + (mixture.classes[k].contrast or 0.0) * TURNS
+        left += (share[:, k] * np.abs(contrast[:, None] - middle) ** 2).sum()
+    family.scatter, family.spread = scatter / count + _FLOOR * np.eye(2), float(left / (2 * count)) + _FLOOR
+
+
+def joint(own, beside, group, largest: int, least: int = 1) -> list[dict[int, Mixture]]:
+    """Mixtures of all groups (n,) together, by rising number of classes: the group that gains most grows first.
+
+    Groups of fewer than 20 columns have no class. Stops where `search` stops in every group.
+    """
+    n = len(own)
+    names = [int(g) for g in np.unique(group) if (group == g).sum() >= 2 * _LEAST]
+    room = largest - len(names) + 1
+    paths = {g: search(own[group == g], beside[group == g], n, max(room, 1), least) for g in names}
+    level = dict.fromkeys(names, 0)
+    found = [{g: paths[g][0] for g in names}] if names else []
+    while sum(level.values()) + len(names) < largest:
+        ways = {g: bic(paths[g][k + 1], n) - bic(paths[g][k], n) for g, k in level.items() if k + 1 < len(paths[g])}
+        if not ways:
+            break
+        level[min(ways, key=ways.get)] += 1
+        found.append({g: paths[g][k] for g, k in level.items()})
+    return found
+
+
+def size(mixtures: dict[int, Mixture]) -> int:
+    """Number of classes of all groups."""
+    return sum(len(m.classes) for m in mixtures.values())
+
+
+def assign(mixtures: dict[int, Mixture], own, beside, group) -> tuple[np.ndarray, np.ndarray]:
+    """(class (n,) counted through all groups, -1 for none; orientation (n,), -1 where the class has none)."""
+    label, turn, first = np.full(len(own), -1), np.full(len(own), -1), 0
+    for g, mixture in mixtures.items():
+        mine = np.flatnonzero(group == g)
+        if len(mine):
+            found, turn[mine] = mixture.assign(own[mine], beside[mine])
+            label[mine] = np.where(found >= 0, found + first, -1)
+        first += len(mixture.classes)
+    return label, turn
