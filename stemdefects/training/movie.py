@@ -22,6 +22,7 @@ from stemdefects.io import runs
 from stemdefects.labels import fourier, fourier_figures, fourier_sampler, fourier_sites
 from stemdefects.labels.fourier_lattice import find_lattice
 from stemdefects.labels.fourier_population import Registered
+from stemdefects.labels.fourier_residual import take_apart
 from stemdefects.training import start
 
 HELD_OUT, OWN_DOSE = "held_out", "own_dose"  # validation sets: of the movie, and simulated like it
@@ -29,6 +30,7 @@ NOMINAL_NM = 0.3  # lattice constant where nothing says how long a pixel is
 PLAUSIBLE_NM = (0.15, 1.5)  # lattice constants
 # of the movie over the model's: within it a new network takes the movie's own sampling, as resampling blurs the noise
 OWN_SAMPLING = (0.7, 1.4)
+KNOWN_SAMPLING = (0.9, 1.1)  # the same for a trained network, which has seen such samplings
 SIZE_STEP = 32  # px, sides of training images that every model takes
 MUCH = 1e-3  # learning rate at which a trained network loses what it knows
 ENOUGH = 5  # defects in the held-out part, else whole frames are held out
@@ -130,12 +132,11 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     source, cell_nm = _source(cfg, known)
     if resumed:
         return cfg, source, params
-    cfg = dataclasses.replace(cfg)
+    # inference then leaves the movie as it is
+    cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, pixel_size_nm=source.pixel_size_nm))
     validation = dataclasses.replace(cfg.training.validation)
     if known is None:
         cfg.material = measured_material(cell_nm)
-        if cfg.training.init is None:
-            cfg.model = dataclasses.replace(cfg.model, pixel_size_nm=source.pixel_size_nm)
         counts = np.bincount(source.columns.state, minlength=3)[1:] + 1.0
         share = counts / counts.sum() * 0.999
         cfg.labels = dataclasses.replace(cfg.labels, prior={"dark": float(share[0]), "bright": float(share[1])})
@@ -162,14 +163,18 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
     lattice = find_lattice(frames, where)
     pixel_nm, notes = _pixel_size(movie, settings, lattice, known, where)
     scale = pixel_nm / cfg.model.pixel_size_nm
-    own = cfg.training.init is None and OWN_SAMPLING[0] < scale < OWN_SAMPLING[1]
-    if not own and abs(scale - 1) > 0.08:  # as in inference: nearer samplings are left as they are
+    low, high = OWN_SAMPLING if cfg.training.init is None else KNOWN_SAMPLING
+    if low < scale < high:
+        labels = fourier.label(frames, settings, where, indices, lattice)
+    else:
+        noise = take_apart(frames[0], lattice)
         shape = resample.resampled_shape(frames.shape[1:], scale)
         rows, columns = (resample.weights(n, scale, m) for n, m in zip(frames.shape[1:], shape, strict=True))
         frames = np.einsum("bHW,hH,wW->bhw", frames, rows, columns, optimize=True)
         pixel_nm = cfg.model.pixel_size_nm
-        lattice = None
-    labels = fourier.label(frames, settings, where, indices, lattice)
+        labels = fourier.label(frames, settings, where, indices)
+        # interpolation hides noise from neighbouring pixels; white noise in these must have as much below them
+        labels = dataclasses.replace(labels, gain=noise.gain * scale**2, read_variance=noise.read_variance * scale**2)
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
     if known is None:
         columns, registered = fourier_sampler.defect_columns(labels), None

@@ -91,6 +91,13 @@ def test_what_the_config_becomes(movie_config):
     assert sum(cfg.labels.prior.values()) == pytest.approx(0.999)
     assert not (source.train & source.test).any()
     assert crystal.from_config(cfg.material).nothing_states.tolist() == [0]
+    assert cfg.model.pixel_size_nm == 0.03 and source.labels.gain == pytest.approx(1.0, rel=0.1)
+    # of frames that are enlarged, white noise must have the power that the movie's has below a column's frequencies
+    fourier = dataclasses.replace(movie_config.labels.fourier, pixel_size_nm=0.045)
+    labels = dataclasses.replace(movie_config.labels, fourier=fourier)
+    _, source, _ = movie.prepare(dataclasses.replace(movie_config, labels=labels))
+    assert source.labels.frames.shape[1:] == (239, 239)
+    assert source.labels.gain == pytest.approx(1.5**2, rel=0.1)
 
 
 def test_refusals(movie_config, tiny_config):
