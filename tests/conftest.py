@@ -79,24 +79,23 @@ def several_commands(tmp_path_factory):
     return run
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config):
-    """`pytest -n 2` alone shares out whole files, in the order below."""
-    if not OWN:
-        config.option.loadgroup = True
-    elif getattr(config.option, "numprocesses", None) and config.option.dist == "no":
-        config.option.dist, config.option.loadscopereorder = "loadgroup", False
-
-
-def pytest_itemcollected(item):
-    if item.config.pluginmanager.hasplugin("xdist"):
-        group = "trainings" if item.path.stem in TOGETHER else f"{item.path.parent.name}_{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_collection_modifyitems(items):
     ranks = {name: n for n, name in enumerate((*TOGETHER, *LONGEST_FIRST))}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Whole files to each process, in the order that they stand in."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            return "trainings" if Path(file).stem in TOGETHER else file
+
+    config.option.loadscopereorder = False
+    return Files(config, log)
 
 
 def pytest_unconfigure():
