@@ -95,7 +95,7 @@ def coordinates(own, beside) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bic(mixture: Mixture, n: int) -> float:
-    return -2 * mixture.log_likelihood + mixture.n_parameters * np.log(n)
+    return float(-2 * mixture.log_likelihood + mixture.n_parameters * np.log(n))
 
 
 def search(own, beside, n: int, largest: int, least: int = 1) -> list[Mixture]:
@@ -121,12 +121,16 @@ def search(own, beside, n: int, largest: int, least: int = 1) -> list[Mixture]:
 
 
 def _refined(mixture: Mixture, pair, contrast, n: int) -> Mixture:
-    """With orientations and families of their own where the evidence for them is very strong."""
+    """Without orientations that are not needed; with more, and families of their own, on very strong evidence."""
     while True:
-        better = _best(_changes(mixture), pair, contrast, n)
-        if better is None or bic(better, n) > bic(mixture, n) - _EVIDENCE:
+        simpler = _best(_simpler(mixture), pair, contrast, n)
+        if simpler is not None and bic(simpler, n) <= bic(mixture, n):
+            mixture = simpler
+            continue
+        richer = _best(_richer(mixture), pair, contrast, n)
+        if richer is None or bic(richer, n) > bic(mixture, n) - _EVIDENCE:
             return mixture
-        mixture = better
+        mixture = richer
 
 
 def _best(candidates, pair, contrast, n: int) -> Mixture | None:
@@ -138,7 +142,15 @@ def _best(candidates, pair, contrast, n: int) -> Mixture | None:
     return min(done, key=lambda m: bic(m, n), default=None)
 
 
-def _changes(mixture: Mixture):
+def _simpler(mixture: Mixture):
+    for number, c in enumerate(mixture.classes):
+        if c.contrast is not None:
+            new = copy.deepcopy(mixture)
+            new.classes[number].contrast = None
+            yield new
+
+
+def _richer(mixture: Mixture):
     for number, c in enumerate(mixture.classes):
         f = mixture.families[c.family]
         if c.contrast is None:
