@@ -237,7 +237,7 @@ def _maximise(mixture: Mixture, number: int, share, pair, contrast) -> None:
             normal[1, place] = normal[place, 1] = direction.imag
             normal[place, place] = size
             target[place] = ((share[:, k] @ TURNS.conj()) * contrast).sum().real
-    solved = np.linalg.solve(normal, target)
+    solved = np.linalg.lstsq(normal, target, rcond=1e-9)[0]  # all members in one orientation: size or offset, the same
     family.offset = complex(solved[0], solved[1])
     for k, value in zip(turned, solved[2:], strict=True):
         mixture.classes[k].contrast = float(value)

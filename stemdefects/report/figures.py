@@ -149,7 +149,7 @@ def class_averages(result):
         axes[0][k].set_axis_off()
     if columns > n:
         k = [s["classes"] for s in c.scores]
-        for place, key, name in ((axes[0][n], "bic", "BIC"), (axes[0][n + 1], "stability", "stability (ARI)")):
+        for place, key, name in ((axes[0][n], "bic", "BIC"), (axes[0][n + 1], "stability", "worst class comes back")):
             place.plot(k, [s[key] for s in c.scores], "o-", ms=3, color=COLOURS[0])
             chosen = [s for s in c.scores if s.get("chosen")]
             place.plot([s["classes"] for s in chosen], [s[key] for s in chosen], "o", ms=7, mfc="none", color="k")

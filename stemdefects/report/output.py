@@ -88,6 +88,10 @@ def tables(result) -> dict:
     if result.classes is not None:
         c = result.classes
         out["classes"] = pd.DataFrame({"class": np.arange(len(c.counts)), "n_patches": c.counts, "method": c.method})
+        if c.light is not None:
+            out["classes"]["sublattice"] = [result.material.site_names[g] for g in c.site]
+            for k, name in enumerate(("light", "light_bond_1", "light_bond_2", "light_bond_3")):
+                out["classes"][name] = c.light[:, k]
         out["class_selection"] = pd.DataFrame(c.scores)
     out |= crystal_tables(result) | evolution_tables(result)
     if result.scores:

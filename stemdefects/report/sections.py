@@ -126,7 +126,25 @@ def _classes(result) -> str:
     )
     if c.agreement is not None:
         text += f" Agreement with the network's kinds: adjusted Rand index {c.agreement:.2f} (1 the same, 0 by chance)."
-    return text + f" {html.escape(c.note)}</p>"
+    text += f" {html.escape(c.note)}</p>"
+    if c.light is None:
+        return text
+    kinds = result.found.kinds
+    rows = []
+    for k, (own, *bonds) in enumerate(c.light):
+        names, counts = np.unique(kinds[c.label == k], return_counts=True)
+        most = counts.argmax()
+        site = result.material.site_names[c.site[k]]
+        rows.append([
+            str(k), str(c.counts[k]), site, f"{own:.2f}", ", ".join(f"{b:.2f}" for b in bonds),
+            f"{names[most]} ({100 * counts[most] / c.counts[k]:.0f}%)",
+        ])  # fmt: skip
+    head = ["class", "patches", "sublattice", "light of the column", "of its three bonded columns", "most are called"]
+    text += _table(head, rows)
+    return text + (
+        "<p>Light is in units of an ideal column of the brighter sublattice beside it: a missing column has 0. A "
+        "bonded column that differs stands first; pictures of such a class are turned onto each other.</p>"
+    )
 
 
 def _diffusion(result) -> str:
