@@ -62,9 +62,12 @@ def classify(
     seed: int = 0,
     kinds: np.ndarray | None = None,
     light: Light | None = None,
+    owner: np.ndarray | None = None,
 ) -> Classes | None:
     """Group patches (n, h, w) into classes; `light` of their columns, for `features: columns`.
 
+    owner: (n,) number of the defect that a patch is of, -1 unknown: a defect that stays is seen in many frames, and
+    what comes back with the same defects proves nothing, so halves are halves of the owners.
     Without light in half of the patches, or with HDBSCAN, three-fold means stand in for it. Returns None with fewer
     than 30 patches.
     """
@@ -72,12 +75,13 @@ def classify(
     from threadpoolctl import threadpool_limits
 
     rng, notes = np.random.default_rng(seed), []
+    owner = _numbered(owner, len(patches))
     use_light = cfg.features == "columns" and cfg.method == "mixture" and light is not None
     if use_light and not light.known.mean() >= 0.5:
         use_light = False
         notes.append("The light of the columns is known in too few patches; whole patches were compared instead.")
     with threadpool_limits(1):  # small matrices: threads would wait for each other
-        found = _of_light(light, cfg, rng) if use_light else _of_patches(patches, cfg, seed, rng)
+        found = _of_light(light, cfg, owner, rng) if use_light else _of_patches(patches, cfg, seed, owner, rng)
     if found is None:
         return None
     label = _by_size(found.label)
@@ -102,7 +106,7 @@ def classify(
     return out
 
 
-def _of_light(light: Light, cfg: ClusteringConfig, rng) -> _Found | None:
+def _of_light(light: Light, cfg: ClusteringConfig, owner, rng) -> _Found | None:
     """Classes of the columns' light."""
     pool = np.flatnonzero(light.known)
     if len(pool) < LEAST_PATCHES:
@@ -122,7 +126,7 @@ def _of_light(light: Light, cfg: ClusteringConfig, rng) -> _Found | None:
     totals = [sum(turned_mixture.bic(m, len(train)) for m in mixtures.values()) for mixtures in path]
     path = path[: max(int(np.argmin(totals)) + 2, (cfg.classes or 0) - turned_mixture.size(path[0]) + 1)]
     most = max(len(m.classes) for m in path[-1].values())
-    halves = [grow(rng.permutation(train)[: len(train) // 2], most) for _ in range(cfg.n_resamples)]
+    halves = [grow(train[_half(owner[pool][train], rng)], most) for _ in range(cfg.n_resamples)]
     scores = []
     for mixtures, total in zip(path, totals, strict=False):
         count = turned_mixture.size(mixtures)
@@ -140,7 +144,7 @@ def _of_light(light: Light, cfg: ClusteringConfig, rng) -> _Found | None:
     return found
 
 
-def _of_patches(patches: np.ndarray, cfg: ClusteringConfig, seed: int, rng) -> _Found | None:
+def _of_patches(patches: np.ndarray, cfg: ClusteringConfig, seed: int, owner, rng) -> _Found | None:
     """Classes of features of the whole patch."""
     from sklearn.decomposition import PCA
 
@@ -165,13 +169,13 @@ def _of_patches(patches: np.ndarray, cfg: ClusteringConfig, seed: int, rng) -> _
         if len(train) < len(pool):
             found.label[pool] = _nearest_label(points[train], found.label[train], points[pool])
     elif cfg.method == "mixture":
-        found.label, found.scores = _mixture(points, train, pool, cfg, seed, rng)
+        found.label, found.scores = _mixture(points, train, pool, cfg, seed, owner, rng)
     else:
         raise ValueError(f"unknown clustering method: {cfg.method}")
     return found
 
 
-def _mixture(points, train, pool, cfg, seed, rng):
+def _mixture(points, train, pool, cfg, seed, owner, rng):
     """Labels by Gaussian mixture, and the table of BIC and stability over the number of classes."""
     from sklearn.mixture import GaussianMixture
 
@@ -187,7 +191,7 @@ def _mixture(points, train, pool, cfg, seed, rng):
         models[k] = fit(k, train, seed)
         again = []
         for number in range(cfg.n_resamples if k > 1 else 0):
-            half = rng.permutation(train)[: max(len(train) // 2, 5 * k)]
+            half = train[_half(owner[train], rng)]
             again.append(fit(k, half, seed + 1 + number).predict(points[train]))
         scores.append({
             "classes": k, "bic": float(models[k].bic(points[train])),
@@ -204,6 +208,19 @@ def _mixture(points, train, pool, cfg, seed, rng):
         typical = models[chosen].score_samples(models[chosen].sample(2000)[0])
         label[pool[likelihood < np.quantile(typical, cfg.outlier_quantile / 10) - 5]] = OUTLIER
     return label, scores
+
+
+def _numbered(owner: np.ndarray | None, n: int) -> np.ndarray:
+    """(n,) owners, each patch without one being its own."""
+    if owner is None:
+        return np.arange(n)
+    return np.where(owner >= 0, owner, owner.max(initial=0) + 1 + np.arange(n))
+
+
+def _half(owner: np.ndarray, rng) -> np.ndarray:
+    """(n,) bool: the patches of a random half of the owners."""
+    names, number = np.unique(owner, return_inverse=True)
+    return (rng.permutation(len(names)) < (len(names) + 1) // 2)[number]
 
 
 def _agreement(label: np.ndarray, others: list[np.ndarray]) -> float:

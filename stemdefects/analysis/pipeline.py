@@ -219,7 +219,7 @@ def _classes(result: Analysis, seed: int) -> None:
         return
     patches = np.asarray(found.patches)
     light = _light(found, patches, result.material) if cfg.features == "columns" else None
-    result.classes = classes.classify(patches, cfg, seed, found.kinds, light)
+    result.classes = classes.classify(patches, cfg, seed, found.kinds, light, found.rows["track"])
     if result.classes is None:
         result.notes.append(f"{len(found.patches)} patches are too few for classes (30 are needed).")
         return

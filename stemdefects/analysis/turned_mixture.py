@@ -18,7 +18,7 @@ BACKGROUND = 0.01  # share of members of no class that is expected
 _FLOOR = 1e-5  # variance
 _LEAST = 10  # members of a class
 _EVIDENCE = 10.0  # fall of the BIC that is very strong evidence (Kass & Raftery, J. Am. Stat. Assoc. 90, 773 (1995))
-_QUICK, _FULL, _SOME = 15, 100, 500  # rounds, and columns of the quick ones
+_QUICK, _MORE, _FULL, _SOME = 12, 20, 100, 400  # rounds, and columns of the quick ones
 
 
 @dataclass
@@ -134,12 +134,13 @@ def _refined(mixture: Mixture, pair, contrast, n: int) -> Mixture:
 
 
 def _best(candidates, pair, contrast, n: int) -> Mixture | None:
-    """Of lowest BIC; all are tried for a few rounds on some of the columns, the best two to the end on all."""
+    """Of lowest BIC; all are tried for a few rounds on some of the columns, the best two for more on all of them."""
     step = max(1, len(pair) // _SOME)
     tried = [_em(c, pair[::step], contrast[::step], _QUICK, _LEAST / step) for c in candidates]
     tried = sorted((m for m in tried if m is not None), key=lambda m: bic(m, n) - 2 * (step - 1) * m.log_likelihood)
-    done = [m for m in (_em(c, pair, contrast, _FULL, _LEAST) for c in tried[:2]) if m is not None]
-    return min(done, key=lambda m: bic(m, n), default=None)
+    done = [m for m in (_em(c, pair, contrast, _MORE, _LEAST) for c in tried[:2]) if m is not None]
+    best = min(done, key=lambda m: bic(m, n), default=None)
+    return None if best is None else _em(best, pair, contrast, _FULL, _LEAST)
 
 
 def _simpler(mixture: Mixture):
