@@ -18,7 +18,7 @@ import numpy as np
 from stemdefects.models.emissions import Emissions
 
 LEVEL_ERROR = 0.25  # relative: what a level measured on other images may be off by
-SCALE_ERROR = 0.1  # relative: what the scale may differ from the expected one
+SCALE_ERROR = 0.05  # relative: what the scale may differ from the expected one
 SCALE_RANGE = (0.5, 4.0)  # where nothing is expected
 STARTS = (0.8, 1.6, 3.2)  # then; expectation maximisation finds the nearest optimum
 PLAIN = 4.0  # scatters from the ideal state to the next; beyond, the measured levels do

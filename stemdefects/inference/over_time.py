@@ -135,7 +135,7 @@ def fit(
     around: np.ndarray | None = None,
     evidence_weight: float = 1.0,
     change: float = 0.03,
-    n_iterations: int = 12,
+    n_iterations: int = 8,
     prior_weight: float = 50.0,
 ) -> Fit:
     """Expectation maximisation for sites of one sublattice.

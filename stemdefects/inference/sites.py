@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal.bragg import equivalent_cells
 
 STEP_TOLERANCE = 0.22  # of a lattice vector, for a step between neighbours
+ONE_LATTICE = 0.97  # share of the columns that must lie on it
 SAME = 0.03  # fitted vectors this close (relative) to those walked along change no step
 MIN_COLUMNS = 12
 NOWHERE = np.iinfo(np.int32).min
@@ -63,7 +64,9 @@ def view(
         return None
     vectors = _handed(position_px, site, np.asarray(vectors_px, float), basis, lattice_nm)
     for again in (True, False):
-        cell = _walk(position_px - basis[site] @ vectors, vectors)
+        cell = _rounded(position_px, site, basis, vectors)
+        if cell is None:
+            cell = _walk(position_px - basis[site] @ vectors, vectors)
         known = cell[:, 0] != NOWHERE
         if known.sum() < MIN_COLUMNS:
             return None
@@ -105,6 +108,33 @@ def _handed(
 @functools.lru_cache(maxsize=64)  # frames of a movie start from the same vectors
 def _equivalent(vectors: bytes, lattice: bytes) -> list[np.ndarray]:
     return equivalent_cells(*(np.frombuffer(b).reshape(2, 2) for b in (vectors, lattice)))
+
+
+def _rounded(position: np.ndarray, site: np.ndarray, basis: np.ndarray, vectors: np.ndarray) -> np.ndarray | None:
+    """(n, 2) cells of columns that all lie on one lattice, NOWHERE for the few that do not; None where it is not so.
+
+    One lattice fits a whole frame where the crystal is whole and the scan steady; then no steps need be followed. A
+    lattice that was wrong by more than half a cell anywhere would pass through every misfit on the way there.
+    """
+    shortest = min(np.linalg.norm(vectors, axis=1).min(), np.linalg.norm(vectors[0] - vectors[1]))
+    cell = (position - basis[site] @ vectors) @ np.linalg.inv(vectors)
+    phase = np.angle(np.exp(2j * np.pi * cell).mean(0)) / (2 * np.pi)
+    whole = np.rint(cell - phase)
+    for _ in range(2):
+        off = np.linalg.norm((cell - phase - whole) @ vectors, axis=1)
+        good = off < STEP_TOLERANCE * shortest
+        if good.mean() < ONE_LATTICE:
+            return None
+        fitted = _fit(position[good], whole[good] + basis[site[good]])
+        if fitted is None:
+            return None
+        vectors, origin = fitted
+        cell, phase = (position - origin - basis[site] @ vectors) @ np.linalg.inv(vectors), 0.0
+        whole = np.rint(cell)
+    off = np.linalg.norm((cell - whole) @ vectors, axis=1)
+    if (off < 0.5 * STEP_TOLERANCE * shortest).mean() < ONE_LATTICE:
+        return None
+    return np.where(off[:, None] < STEP_TOLERANCE * shortest, whole, NOWHERE).astype(np.int32)
 
 
 def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def test_how_far_apart_the_states_are_is_learned_from_the_movie(scale):
     counts = (rng.random((1, 1200, 1)) < 0.1) * np.ones((60, 1, 1))  # a tenth sits beside a dopant
     found = over_time.fit(line_of(state, scale, rng, counts, 0.5), PREVALENCE, counts[..., 0].astype(int))
     assert found.emission.scale == pytest.approx(scale, rel=0.15)
-    np.testing.assert_allclose(found.emission.shift, [0.3, 0.5], atol=0.12)
+    np.testing.assert_allclose(found.emission.shift, [0.3, 0.5], atol=0.18)
     known = over_time.Given(-0.125 * (line_of(state, scale, np.random.default_rng(1)).line[..., None] - 0.3
                                       - scale * np.array([0.0, 2.0, 4.0])) ** 2)  # fmt: skip
     best = f1(over_time.fit(known, PREVALENCE).posterior[..., 1] > 0.5, state == 1)

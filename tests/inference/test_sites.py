@@ -4,6 +4,7 @@ import pytest
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal import material as materials
 from stemdefects.crystal.bragg import rotation
+from stemdefects.inference import sites
 from stemdefects.inference.defects import Rules, bond_table, complexes, find_defects
 from stemdefects.inference.engine import Columns, FrameOutput
 from stemdefects.inference.sites import NOWHERE, view
@@ -64,6 +65,19 @@ def test_a_guess_turned_by_sixty_degrees_is_set_right(ws2, crystal, angle):
         assert (turned - angle) % 120 == pytest.approx(0, abs=0.5) or (turned - angle) % 120 == pytest.approx(
             120, abs=0.5
         )
+
+
+def test_one_lattice_for_the_frame_numbers_cells_as_steps_between_neighbours_do(ws2, crystal):
+    basis = np.array([s.position for s in ws2.sites])
+    vectors = ws2.lattice_nm @ rotation(0.3) / PIXEL_NM
+    position = place(crystal, np.degrees(0.3), 0.4)
+    guess = vectors * 1.004  # a third of a cell off at the border
+    rounded = sites._rounded(position, crystal.site, basis, guess)
+    walked = sites._walk(position - basis[crystal.site] @ guess, guess)
+    np.testing.assert_array_equal(rounded - rounded[0], walked - walked[0])
+    assert sites._rounded(position, crystal.site, basis, vectors * 1.05) is None  # never wrong numbers
+    bent = place(crystal, np.degrees(0.3), 0.4, distort_px=6.0)
+    assert sites._rounded(bent, crystal.site, basis, vectors) is None
 
 
 def test_missed_columns_are_found_and_edges_are_not(ws2, crystal):
