@@ -114,29 +114,25 @@ def _of_light(light: Light, cfg: ClusteringConfig, owner, rng) -> _Found | None:
     own, beside, site = light.even(light.own)[pool], light.even(light.beside)[pool], light.site[pool]
     train = np.sort(rng.permutation(len(pool))[: cfg.max_patches])
 
-    def grow(rows, least):
-        return turned_mixture.joint(own[rows], beside[rows], site[rows], cfg.classes or cfg.max_classes, least)
+    def grow(rows):
+        return turned_mixture.joint(own[rows], beside[rows], site[rows])
 
     def labels(mixtures):
         return turned_mixture.assign(mixtures, own[train], beside[train], site[train])[0]
 
-    path = grow(train, cfg.classes or 1)
+    halves = [grow(train[_half(owner[pool][train], rng)]) for _ in range(cfg.n_resamples)]
+    path, scores = [], []
+    for mixtures, *others in zip(grow(train), *halves, strict=False):
+        count = turned_mixture.size(mixtures)
+        total = sum(turned_mixture.bic(m, len(train)) for m in mixtures.values())
+        stability = _agreement(labels(mixtures), [labels(m) for m in others])
+        path.append(mixtures)
+        scores.append({"classes": count, "bic": total, "stability": stability})
+        past = stability < STABLE or (len(scores) > 1 and total > scores[-2]["bic"])
+        if count >= (cfg.classes or cfg.max_classes) or (past and not cfg.classes):
+            break
     if not path:
         return None
-    totals = [sum(turned_mixture.bic(m, len(train)) for m in mixtures.values()) for mixtures in path]
-    path = path[: max(int(np.argmin(totals)) + 2, (cfg.classes or 0) - turned_mixture.size(path[0]) + 1)]
-    most = max(len(m.classes) for m in path[-1].values())
-    halves = [grow(train[_half(owner[pool][train], rng)], most) for _ in range(cfg.n_resamples)]
-    scores = []
-    for mixtures, total in zip(path, totals, strict=False):
-        count = turned_mixture.size(mixtures)
-        same = [next((m for m in half if turned_mixture.size(m) == count), half[-1]) for half in halves if half]
-        scores.append({
-            "classes": count, "bic": total,
-            "stability": _agreement(labels(mixtures), [labels(m) for m in same]),
-        })  # fmt: skip
-        if scores[-1]["stability"] < STABLE:
-            break
     chosen = path[_choose(scores, cfg.classes)]
     found = _Found(np.full(len(light.own), OUTLIER), np.full(len(light.own), -1), scores)
     found.label[pool], found.turn[pool] = turned_mixture.assign(chosen, own, beside, site)

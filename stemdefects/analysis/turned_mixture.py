@@ -9,6 +9,7 @@ instrument's; a class with its own costs more parameters. Every group (sublattic
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,26 +99,21 @@ def bic(mixture: Mixture, n: int) -> float:
     return float(-2 * mixture.log_likelihood + mixture.n_parameters * np.log(n))
 
 
-def search(own, beside, n: int, largest: int, least: int = 1) -> list[Mixture]:
+def search(own, beside, n: int) -> Iterator[Mixture]:
     """The best mixture found with 1, 2, ... classes: each grows out of the one before by splitting a class.
 
-    own: (m,), beside: (m, 3) of one group; n: columns of all groups, for the BIC. Stops one number after the lowest
-    BIC, not before `least` and not after `largest`.
+    own: (m,), beside: (m, 3) of one group; n: columns of all groups, for the BIC.
     """
     pair, contrast = coordinates(own, beside)
     start = Family(np.cov(pair.T) + _FLOOR * np.eye(2), np.var(contrast) / 2 + _FLOOR, complex(contrast.mean()))
     reach = np.quantile(np.abs(contrast - contrast.mean()), 0.999)
     volume = np.prod(np.ptp(pair, axis=0) + np.sqrt(_FLOOR)) * np.pi * (reach**2 + _FLOOR)
-    first = Mixture([start], [Member(0, 1.0 - BACKGROUND, pair.mean(0))], np.log(BACKGROUND / volume))
-    found = [_refined(_em(first, pair, contrast, _FULL, 0), pair, contrast, n)]
-    while len(found) < largest:
-        grown = _best(_splits(found[-1]), pair, contrast, n)
-        if grown is None:
-            break
-        found.append(_refined(grown, pair, contrast, n))
-        if len(found) > least and bic(found[-1], n) > min(bic(m, n) for m in found[:-1]):
-            break
-    return found
+    mixture = Mixture([start], [Member(0, 1.0 - BACKGROUND, pair.mean(0))], np.log(BACKGROUND / volume))
+    mixture = _em(mixture, pair, contrast, _FULL, 0)
+    while mixture is not None:
+        mixture = _refined(mixture, pair, contrast, n)
+        yield mixture
+        mixture = _best(_splits(mixture), pair, contrast, n)
 
 
 def _refined(mixture: Mixture, pair, contrast, n: int) -> Mixture:
@@ -249,24 +245,23 @@ def _maximise(mixture: Mixture, number: int, share, pair, contrast) -> None:
     family.scatter, family.spread = scatter / count + _FLOOR * np.eye(2), float(left / (2 * count)) + _FLOOR
 
 
-def joint(own, beside, group, largest: int, least: int = 1) -> list[dict[int, Mixture]]:
+def joint(own, beside, group) -> Iterator[dict[int, Mixture]]:
     """Mixtures of all groups (n,) together, by rising number of classes: the group that gains most grows first.
 
-    Groups of fewer than 20 columns have no class. Stops where `search` stops in every group.
+    Groups of fewer than 20 columns have no class.
     """
     n = len(own)
     names = [int(g) for g in np.unique(group) if (group == g).sum() >= 2 * _LEAST]
-    room = largest - len(names) + 1
-    paths = {g: search(own[group == g], beside[group == g], n, max(room, 1), least) for g in names}
-    level = dict.fromkeys(names, 0)
-    found = [{g: paths[g][0] for g in names}] if names else []
-    while sum(level.values()) + len(names) < largest:
-        ways = {g: bic(paths[g][k + 1], n) - bic(paths[g][k], n) for g, k in level.items() if k + 1 < len(paths[g])}
-        if not ways:
-            break
-        level[min(ways, key=ways.get)] += 1
-        found.append({g: paths[g][k] for g, k in level.items()})
-    return found
+    growing = {g: search(own[group == g], beside[group == g], n) for g in names}
+    now = {g: next(found) for g, found in growing.items()}
+    following = {g: next(found, None) for g, found in growing.items()}
+    while now:
+        yield dict(now)
+        gain = {g: bic(m, n) - bic(now[g], n) for g, m in following.items() if m is not None}
+        if not gain:
+            return
+        g = min(gain, key=gain.get)
+        now[g], following[g] = following[g], next(growing[g], None)
 
 
 def size(mixtures: dict[int, Mixture]) -> int:

@@ -1,5 +1,7 @@
 """Light of columns in drawn patches whose heights are known, and classes that come in three orientations."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -99,7 +101,7 @@ def columns(rng, noise=0.03):
 
 def test_a_complex_is_one_class_and_its_orientation_is_told():
     own, beside, truth, turn = columns(np.random.default_rng(3))
-    path = turned_mixture.search(own, beside, len(own), 6)
+    path = list(itertools.islice(turned_mixture.search(own, beside, len(own)), 4))
     best = min(path, key=lambda m: turned_mixture.bic(m, len(own)))
     assert len(best.classes) == 3
     contrast = sorted(c.contrast or 0.0 for c in best.classes)
@@ -116,7 +118,7 @@ def test_a_complex_is_one_class_and_its_orientation_is_told():
 def test_noise_of_the_columns_is_one_class():
     rng = np.random.default_rng(4)
     own, beside = 0.03 * rng.standard_normal(600), 0.16 + 0.03 * rng.standard_normal((600, 3))
-    path = turned_mixture.search(own, beside, 600, 6)
+    path = list(itertools.islice(turned_mixture.search(own, beside, 600), 3))
     best = min(path, key=lambda m: turned_mixture.bic(m, 600))
     assert len(best.classes) == 1 and best.classes[0].contrast is None
 
@@ -151,3 +153,15 @@ def test_patches_of_unknown_light_fall_back_to_whole_patches():
     patches = rng.standard_normal((len(own), 32, 32)) + truth[:, None, None]
     found = classes.classify(patches, ClusteringConfig(n_resamples=1, max_classes=3), 0, truth, light)
     assert found.light is None and "too few" in found.note and "threefold" in found.method
+
+
+def test_defects_seen_again_and_again_are_no_classes_of_their_own():
+    """Ten defects of one kind, each with its own neighbourhood, in 40 frames each."""
+    rng = np.random.default_rng(7)
+    owner = np.repeat(np.arange(10), 40)
+    own = 0.4 + 0.02 * rng.standard_normal(10)[owner] + 0.004 * rng.standard_normal(400)
+    beside = 0.16 + 0.004 * rng.standard_normal((400, 3))
+    light = patch_light.Light(own, beside, np.zeros(400, int))
+    patches, cfg = np.zeros((400, 32, 32), np.float32), ClusteringConfig(n_resamples=2, max_classes=4)
+    assert len(classes.classify(patches, cfg, 0, light=light).counts) > 1
+    assert len(classes.classify(patches, cfg, 0, light=light, owner=owner).counts) == 1
