@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal.material import Material
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
-NEIGHBOURS = 30  # columns of the same sublattice that say what is usual here
+NEIGHBOURS = 18  # columns of the same sublattice that say what is usual here: three rings
 NEAREST = 9  # columns of all sublattices that share what lies under a column
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
 CLIP = 25.0
@@ -174,7 +174,7 @@ def _ratio(image: np.ndarray, place_px: np.ndarray, site: np.ndarray, ends: tupl
 
 def _robust_mean(around: np.ndarray) -> np.ndarray:
     """(n,) mean of each row of (n, k), outliers left out: beyond `_OUTLIER` standard deviations by its quartiles."""
-    ordered = np.sort(around, axis=1)
+    ordered = np.sort(around.astype(np.float32), axis=1)
     k = ordered.shape[1]
     low, middle, high = (ordered[:, [min(int(q * k), k - 1)]] for q in (0.25, 0.5, 0.75))
     keep = np.abs(ordered - middle) <= _OUTLIER * (high - low) / 1.349

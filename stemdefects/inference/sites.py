@@ -17,6 +17,7 @@ from stemdefects.crystal.bragg import equivalent_cells
 STEP_TOLERANCE = 0.22  # of a lattice vector, for a step between neighbours
 ONE_LATTICE = 0.97  # share of the columns that must lie on it
 SAME = 0.03  # fitted vectors this close (relative) to those walked along change no step
+VOTERS = 300  # columns, spread over the frame, that say how the sublattices lie
 MIN_COLUMNS = 12
 NOWHERE = np.iinfo(np.int32).min
 
@@ -92,6 +93,7 @@ def _handed(
     if len(choices) == 1 or len(basis) == 1:
         return choices[0]
     first = np.flatnonzero(site == 0)
+    first = first[:: max(1, len(first) // VOTERS)]
     votes = np.zeros(len(choices))
     for other in range(1, len(basis)):
         there = np.flatnonzero(site == other)
