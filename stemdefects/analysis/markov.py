@@ -15,8 +15,7 @@ MISSING = -1
 
 @dataclass
 class Posterior:
-    """Samples of the posterior: `P` (B, n, S, S) transitions per frame, `C` (B, n, S, O) confusion, `start` (B, n,
-    S)."""
+    """Samples of the posterior: `P` (B, n, S, S) transitions per frame, `C` (B, n, S, O) confusion, `start`."""
 
     P: np.ndarray
     C: np.ndarray

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stemdefects.analysis.classes import STABLE
 from stemdefects.analysis.estimates import number
 from stemdefects.report import crystal_sections
 
@@ -126,6 +127,12 @@ def _classes(result) -> str:
     )
     if c.agreement is not None:
         text += f" Agreement with the network's kinds: adjusted Rand index {c.agreement:.2f} (1 the same, 0 by chance)."
+    beyond = next((s for s in c.scores[1:] if s["stability"] < STABLE), None)
+    if beyond is not None and not result.cfg.clustering.classes:
+        text += (
+            f" With {beyond['classes']} one class no longer comes back in halves of the defects (Jaccard index "
+            f"{beyond['stability']:.2f})."
+        )
     text += f" {html.escape(c.note)}</p>"
     if c.light is None:
         return text
