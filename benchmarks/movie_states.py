@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 KINDS = ("V_S", "V_S2", "Mo_W", "V_W")
-N_FRAMES, SIZE_PX, SEEDS, DOSE = 40, 192, (51, 52, 53, 54, 55, 56), 550.0
+N_FRAMES, SIZE_PX, SEEDS, DOSE = 40, 192, tuple(range(51, 63)), 550.0
 MARGIN_PX = 8.0
 RADIUS_PX = 2.8  # 0.09 nm
 
