@@ -92,6 +92,12 @@ def tables(result) -> dict:
             out["classes"]["sublattice"] = [result.material.site_names[g] for g in c.site]
             for k, name in enumerate(("light", "light_bond_1", "light_bond_2", "light_bond_3")):
                 out["classes"][name] = c.light[:, k]
+        pairs, n_patches = np.unique(
+            np.column_stack([c.label.astype(str), result.found.kinds]), axis=0, return_counts=True
+        )
+        out["class_kinds"] = pd.DataFrame(
+            {"class": pairs[:, 0].astype(int), "kind": pairs[:, 1], "n_patches": n_patches}
+        )
         out["class_selection"] = pd.DataFrame(c.scores)
     out |= crystal_tables(result) | evolution_tables(result)
     if result.scores:
