@@ -21,9 +21,8 @@ LEVEL_ERROR = 0.25  # relative: what a level measured on other images may be off
 SCALE_ERROR = 0.05  # relative: what the scale may differ from the expected one
 SCALE_RANGE = (0.5, 4.0)  # where nothing is expected
 STARTS = (0.8, 1.6, 3.2)  # then; expectation maximisation finds the nearest optimum
-PLAIN = 4.0  # scatters from the ideal state to the next; beyond, the measured levels do
+PLAIN = 4.0  # scatters from the ideal state to the next: a frame tells them apart
 NEIGHBOUR_FRAMES = 10.0  # site frames that "a neighbour shifts nothing" counts for
-LEAST_SCATTER = 0.5  # of the bulk along the line; where log-ratios saturate there is none to measure
 CLEAR = 3.0  # scatters between a rare state and all others along its own log-ratio
 
 
@@ -110,7 +109,8 @@ def of_movie(
     counts: (T, N, J); found: emissions at this scatter, the ideal state first; axis, signal, common: (K,) the feature
     that is a state's log-ratio, its HAADF signal, and whether it is not rare. The line is the log-ratio of the faintest
     common state or, where all are brighter than the ideal one, the brightest. A rare state counts where its own
-    log-ratio tells it from every other. None where the network is so sure of every column that nothing scatters.
+    log-ratio tells it from every other. None where the network tells all states apart in a single frame: then its own
+    word does, and log-ratios that saturate have no scatter to go by.
 
     light_scatter: of the columns' light in one frame, in units of an ideal column's, None: not known. A network that
     uses all light there is tells two states apart as well as that light does: d' on the line is the light that is
@@ -124,8 +124,6 @@ def of_movie(
     if signal[end] >= signal[0]:
         end = others[signal[others].argmax()]
     line = axis[end]
-    if scatter[line] < LEAST_SCATTER:
-        return None
     use, own = [0, *others], []
     for k in np.setdiff1d(np.arange(1, len(signal)), others):
         away = found.mean[k, axis[k]] - found.mean[use, axis[k]]
@@ -138,8 +136,10 @@ def of_movie(
     deviation = float(scatter[line])
     nearest = others[np.abs(found.mean[others, line] - found.mean[0, line]).argmin()]
     away = abs(found.mean[nearest, line] - found.mean[0, line])
-    expected = 1.0 if away > PLAIN * deviation else None
-    if expected is None and light_scatter:
+    if away > PLAIN * deviation:
+        return None
+    expected = None
+    if light_scatter:
         expected = abs(signal[nearest] / signal[0] - 1) / light_scatter * deviation / max(away, 1e-6)
     return Levels(
         features[..., line], features[..., axis[own]], counts, level, deviation**2, rare,
