@@ -8,6 +8,7 @@ Whole files come from our own writers and, where they are, from ../shared/data/r
 
 import collections
 import multiprocessing
+import re
 import resource
 import sys
 import tempfile
@@ -92,7 +93,15 @@ def _work(pipe) -> None:
             verdict = ("clear error", "") if "\n" not in text and len(text) < 1000 else ("long message", text[:300])
         except BaseException as error:
             verdict = ("traceback", f"{type(error).__name__}: {str(error)[:300]}")
-        pipe.send((*verdict, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
+        pipe.send((*verdict, _peak_mb()))
+
+
+def _peak_mb() -> int:
+    """Peak memory of this process; its ru_maxrss would hold that of the process that started it too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 class _Worker:
