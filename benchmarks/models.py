@@ -148,15 +148,16 @@ def page(options: dict, rows: dict[str, dict]) -> str:
 def main() -> None:
     options = script.options(sys.argv[1:], DEFAULTS)
     names = list(VARIANTS) if options["variants"] == "all" else options["variants"].split(",")
+    path = Path(options["output"]) / "models.md"
+    if not path.exists():
+        path.write_text("# Models\n")
     rows = {}
     report = functools.partial(print, flush=True)
     for name in names:
         rows[name] = measure(options, VARIANTS[name])
         report(name, json.dumps({k: round(v, 4) for k, v in rows[name].items()}))
-    path = Path(options["output"]) / "models.md"
-    if not path.exists():
-        path.write_text("# Models\n")
-    script.fill(path, "<!-- measured by benchmarks/models.py -->", "<!-- end -->", page(options, rows))
+        # after every variant, so that a long run leaves something when it is stopped
+        script.fill(path, "<!-- measured by benchmarks/models.py -->", "<!-- end -->", page(options, rows))
     report(f"wrote {path}")
 
 
