@@ -62,7 +62,7 @@ def measure(patches: np.ndarray, vectors_px: np.ndarray, material, patch_nm: flo
     sites = _honeycomb(material)
     if sites is None:
         return None
-    signal = material.intensities(float(np.mean(material.voltages_kv)))[material.ideal_states[list(sites)]]
+    signal = material.intensities()[material.ideal_states[list(sites)]]
     bright, alike = sites[int(np.argmax(signal))], bool(np.isclose(*signal))
     n, pixel_nm = len(patches), patch_nm / patches.shape[1]
     own, beside, site = np.full(n, np.nan), np.full((n, N_BONDS), np.nan), np.full(n, -1)

@@ -155,8 +155,10 @@ class Material:
         """(n_species,) signal per atom relative to the reference, interpolated linearly in voltage."""
         return np.array([np.interp(voltage_kv, self.voltages_kv, s.intensity) for s in self.species], np.float32)
 
-    def intensities(self, voltage_kv: float) -> np.ndarray:
-        """(n_states,) column HAADF signal relative to the reference species at a voltage (kV)."""
+    def intensities(self, voltage_kv: float | None = None) -> np.ndarray:
+        """(n_states,) column HAADF signal relative to the reference species at a voltage (kV), None: the mean of those
+        known."""
+        voltage_kv = float(np.mean(self.voltages_kv)) if voltage_kv is None else voltage_kv
         return self.species_counts() @ self.species_intensities(voltage_kv)
 
     def cross_section_nm2(self, voltage_kv: float) -> float:

@@ -72,7 +72,7 @@ def measure(
         around[mine] = distance[:, 6] < _RING * np.median(distance[:, 1:7])  # the first ring is whole
     border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
     deviation[(border < 2 * width_px) | ~around] = np.nan
-    signal = _signal(material)[material.ideal_states]
+    signal = material.intensities()[material.ideal_states]
     nominal = float(signal[ends[0]] / signal[ends[1]])
     ratio = nominal * float(
         np.clip(np.nan_to_num(_ratio(image, place_px, site, ends, width_px) / nominal, nan=1.0), *RATIO_RANGE)
@@ -94,7 +94,7 @@ def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.
     in this image.
     """
     found = np.zeros((len(site), material.n_states), np.float32)
-    signal = _signal(material)
+    signal = material.intensities()
     for g in _sublattices(site, material):
         mine = np.flatnonzero((site == g) & np.isfinite(deviation))
         if len(mine) < MIN_COLUMNS:
@@ -119,7 +119,7 @@ def pooled(prob: np.ndarray, found: np.ndarray, prior: np.ndarray, site: np.ndar
     ratio = np.log(np.maximum(prob, 1e-30)) - log_prior
     ideal = material.ideal_states[site]
     ratio = ratio - np.take_along_axis(ratio, ideal[:, None], 1)
-    signal = _signal(material)
+    signal = material.intensities()
     brighter = signal[None] > signal[ideal][:, None]
     light = np.where(brighter, np.minimum(found, ratio), found)
     logit = np.where(own, log_prior + 0.5 * ratio + 0.5 * light, -np.inf)
@@ -133,10 +133,6 @@ def scatter(deviation: np.ndarray) -> float:
     return max(1.4826 * float(np.nanmedian(np.abs(deviation))), 1e-12)
 
 
-def _signal(material: Material) -> np.ndarray:
-    return material.intensities(float(np.mean(material.voltages_kv)))
-
-
 def _sublattices(site: np.ndarray, material: Material) -> list[int]:
     """Sublattices of the lattice with columns enough."""
     return [int(g) for g in np.unique(site) if not material.sites[g].floating and (site == g).sum() >= MIN_COLUMNS]
@@ -144,7 +140,7 @@ def _sublattices(site: np.ndarray, material: Material) -> list[int]:
 
 def _ends(site: np.ndarray, material: Material) -> tuple[int, int] | None:
     """Faintest and brightest sublattice; None where all are alike."""
-    signal = _signal(material)[material.ideal_states]
+    signal = material.intensities()[material.ideal_states]
     ordered = sorted(_sublattices(site, material), key=lambda g: signal[g])
     if len(ordered) < 2 or signal[ordered[0]] == signal[ordered[-1]]:
         return None

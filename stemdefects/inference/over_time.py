@@ -144,10 +144,10 @@ def fit(
     None: all alike; evidence_weight: see `likelihood`. A site's run in one state counts once, however long it lasts.
     """
     prior = np.asarray(prior, float) / np.sum(prior)
-    shape = emission.log_likelihood().shape
-    around = np.zeros(shape[:2], int) if around is None else around
+    around = np.zeros(emission.log_likelihood().shape[:2], int) if around is None else around
+    n_frames = len(around)
     n_kinds = int(around.max(initial=0)) + 1
-    sites = np.array([(around == c).sum() for c in range(n_kinds)]) / shape[0]
+    sites = np.array([(around == c).sum() for c in range(n_kinds)]) / n_frames
     first = np.tile(prior, (n_kinds, 1)), np.full(n_kinds, change)
 
     def smooth(emission: Emission, prevalence: np.ndarray, changes: np.ndarray) -> Smoothed:
@@ -167,7 +167,7 @@ def fit(
                 visible = max(1 - (prevalence[c] ** 2).sum(), 1e-6)
                 expected = 50 * (0.01 if c == 0 else changes[0])
                 changes[c] = np.clip((here.sum() / visible + expected) / (here.size + 50), 1e-6, 0.5)
-                total = found.posterior[mine].sum(0) / shape[0]
+                total = found.posterior[mine].sum(0) / n_frames
                 total = total + (prior_weight * prior if c == 0 else FEW_SITES * prevalence[0])
                 prevalence[c] = total / total.sum()
             emission = emission.learned(found.posterior)

@@ -88,7 +88,7 @@ class Window:
         if found is None or not scatters:
             return None
         material = self.setup.model.material
-        signal = material.intensities(float(np.mean(material.voltages_kv)))[found.states]
+        signal = material.intensities()[found.states]
         axis = np.searchsorted(self.states[g][1:], found.states)  # the ideal state is first, the others in order
         made = levels.of_movie(
             features, np.median(scatters, axis=0), counts, found, axis, signal, prior[found.states] >= RARE,

@@ -46,7 +46,7 @@ def draw(crystal: Registered, n: int, seed: int) -> tuple[np.ndarray, np.ndarray
 
     state, signal = jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(seed), n)))
     ideal = signal[:, material.ideal_states]
-    nominal = material.intensities(float(np.mean(material.voltages_kv)))[material.ideal_states]
+    nominal = material.intensities()[material.ideal_states]
     unit = crystal.amplitude * nominal.max() / ideal[:, [nominal.argmax()]]  # counts per nm2
     state = state[:, index]
     added = np.take_along_axis(signal, state, 1) - ideal[:, crystal.site]

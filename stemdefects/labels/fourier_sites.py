@@ -47,7 +47,7 @@ def crystal_columns(
     inside = ((yx > -0.5) & (yx < np.array(labels.frames.shape[1:]) - 0.5)).all(1)
     yx, site, cell = yx[inside], site[inside], np.repeat(cell, material.n_sites, 0)[inside]
 
-    intensity = material.intensities(float(np.mean(material.voltages_kv)))
+    intensity = material.intensities()
     change = intensity[None] - intensity[material.ideal_states][:, None]  # (G, S) what a state adds to its site
     own = material.site_of_state[None] == np.arange(material.n_sites)[:, None]
     log_prior = np.log(np.maximum(state_prior(cfg, material), 1e-6))
@@ -101,7 +101,7 @@ def register(labels: MovieLabels, material: Material, pixel_size_nm: float) -> t
             f"the movie's lattice differs by {strain:.0%} from that of {material.name}, the material of training.init; "
             "start from a model of this crystal, or train without training.init"
         )
-    intensity = material.intensities(float(np.mean(material.voltages_kv)))[material.ideal_states]
+    intensity = material.intensities()[material.ideal_states]
     basis = np.array([s.position for s in material.sites])
     best = None
     steps = np.arange(GRID) / GRID
