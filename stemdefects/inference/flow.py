@@ -42,7 +42,8 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
     devices.use_compilation_cache()
     model = artifact.load(model_dir)
     fingerprint = _fingerprint(movie, model, cfg.inference)
-    known = None if run is None else _resumable(_spool(run), fingerprint, cfg.overwrite)
+    run = run or (None if cfg.overwrite else _interrupted(cfg.runs_dir, fingerprint))
+    known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
     hashing = _Hash(movie)
     print(f"{movie}", flush=True)
     setup = stream.prepare(movie, model, cfg.inference, known)
@@ -54,6 +55,7 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
         reference = None if setup.reference_px is None else setup.reference_px.tolist()
         calibration = setup.calibration.to_dict()
         spool.start({"fingerprint": fingerprint, "calibration": calibration, "reference_px": reference})
+    held = spool.hold()
     print(f"calibration: {setup.calibration.message}", flush=True)
     if setup.reference_px is None:
         print("no lattice found: defects have no sites, complexes no orientation", flush=True)
@@ -71,6 +73,8 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
         tracker.artifact("defects", "defect_table", run.defects_path)
         tracker.summary(summary)
     spool.remove()
+    if held:
+        held.close()
     movie.close()
     _report(run, found, summary, pictures)
     return run
@@ -140,13 +144,26 @@ def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> 
     }
 
 
-def _resumable(spool: Spool, fingerprint: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """The setup of an interrupted inference of the same kind; None: start anew."""
+def _interrupted(runs_dir: str, fingerprint: dict[str, Any]) -> runs.Run | None:
+    """The newest run in which an inference of the same kind was interrupted, and which nobody is working on."""
+    for name in reversed(runs.list_ids(runs_dir)):
+        run = runs.Run(Path(runs_dir).resolve() / name)
+        spool = _spool(run)
+        if spool.exists() and not run.defects_path.exists() and spool.setup().get("fingerprint") == fingerprint:
+            if held := spool.hold():
+                held.close()
+                return run
+    return None
+
+
+def _resumable(run: runs.Run, fingerprint: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """The setup of an interrupted inference of the same kind in `run`; None: start anew."""
+    spool = _spool(run)
     if not spool.exists():
         return None
     setup = spool.setup()
     if setup.get("fingerprint") == fingerprint:
-        print(f"going on after an interruption: {len(spool.done())} blocks are there", flush=True)
+        print(f"run {run.id}: going on after an interruption, {len(spool.done())} blocks are there", flush=True)
         return setup
     if overwrite or not setup:
         return None

@@ -9,7 +9,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,24 @@ class Spool:
     def read(self, number: int) -> Block:
         with np.load(self._file(number), allow_pickle=False) as data:
             return Block(number, *(data[name] for name in Block._fields[1:]))
+
+    def hold(self) -> IO | None:
+        """Keep others from taking these blocks for left ones, until the file returned is closed or the process ends;
+        None: another process has them."""
+        try:
+            file = open(self.path / "lock", "w")
+        except OSError:  # not ours to write
+            return None
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except (ImportError, OSError):  # no locks on this system or disk
+            pass
+        return file
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

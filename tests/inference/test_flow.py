@@ -17,6 +17,7 @@ from small_network import LOOSE, hexagonal_frames, save_model, settings
 from stemdefects.errors import UserError
 from stemdefects.inference import api, flow, stream
 from stemdefects.inference.api import load_model
+from stemdefects.inference.spool import Spool
 from stemdefects.io import movie as movies
 from stemdefects.io import runs, table
 from stemdefects.report.frames import has_mp4
@@ -85,26 +86,26 @@ def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_pa
 
 def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, tmp_path):
     folder = tmp_path / "killed" / "runs"
-    run = runs.create(folder)
-    (run.path / "model").symlink_to(model_dir)
     command = [
-        sys.executable, str(ROOT / "infer.py"), f"run={run.id}", f"runs_dir={folder}", f"input={movie_file}",
+        sys.executable, str(ROOT / "infer.py"), f"model={model_dir}", f"runs_dir={folder}", f"input={movie_file}",
         "logging=disabled", "inference.block_frames=3", "inference.batch_size=2", *LOOSE,
     ]  # fmt: skip
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    spool = run.path / "defects.partial"
     deadline = time.time() + 300
-    while first.poll() is None and not list(spool.glob("block_*.npz")) and time.time() < deadline:
+    while first.poll() is None and not list(folder.glob("*/*/block_*.npz")) and time.time() < deadline:
         time.sleep(0.002)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    [run_id] = runs.list_ids(folder)
+    run = runs.Run(folder / run_id)
+    spool = run.path / "defects.partial"
     assert not run.defects_path.exists(), "an unfinished table must not look finished"
     kept = len(list(spool.glob("block_*.npz")))
     assert 1 <= kept <= 4
     (spool / "block_000003.npz").write_bytes(b"half a block")  # as a full disk would leave it
     second = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert second.returncode == 0, second.stderr
-    assert "going on after an interruption" in second.stdout
+    assert f"run {run_id}: going on after an interruption" in second.stdout and runs.list_ids(folder) == [run_id]
     assert "2 frames skipped" in second.stdout and "defects.h5" in second.stdout
     ours, theirs = (table.DefectTable.read(r.defects_path) for r in (run, whole))
     for name in ("rows", "frames", "over_time"):
@@ -113,13 +114,25 @@ def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, t
     assert ours.patches.tobytes() == theirs.patches.tobytes()
 
 
+def test_only_left_blocks_of_the_same_inference_are_gone_on_with(tmp_path):
+    same, other = {"source": "a.h5"}, {"source": "b.h5"}
+    assert flow._interrupted(str(tmp_path / "none"), same) is None
+    old, another, finished = (runs.create(tmp_path) for _ in range(3))
+    for run, what in ((old, same), (another, other), (finished, same)):
+        Spool(run.path / "defects.partial").start({"fingerprint": what})
+    finished.defects_path.touch()
+    assert flow._interrupted(str(tmp_path), same).id == old.id
+    held = Spool(old.path / "defects.partial").hold()  # as by a process that works on it
+    assert flow._interrupted(str(tmp_path), same) is None
+    held.close()
+    assert flow._interrupted(str(tmp_path), same).id == old.id
+
+
 def test_an_interrupted_inference_with_other_settings_is_not_mixed(model_dir, movie_file, tmp_path):
     cfg = settings(model_dir, movie_file, tmp_path)
     run = runs.create(cfg.runs_dir)
     (run.path / "model").symlink_to(model_dir)
     cfg.run, cfg.inference.model = run.id, None
-    from stemdefects.inference.spool import Spool
-
     Spool(run.path / "defects.partial").start({"fingerprint": {"source": "another.h5"}})
     with pytest.raises(UserError, match=r"another\.h5"):
         flow.infer(cfg)
