@@ -11,6 +11,7 @@ from stemdefects.inference.bragg_map import ABSENT
 from stemdefects.inference.engine import Columns, FrameOutput
 from stemdefects.inference.sites import NOWHERE, SiteView, view
 from stemdefects.io import table
+from stemdefects.models.ensemble import carried
 
 REGIONS = ("lattice", "hole", "amorphous", "1T")
 
@@ -108,6 +109,8 @@ def find_defects(
     rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]
     rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
     rows["score"], rows["kind_prob"] = defect[called], kind_prob[called]
+    if columns.state_spread is not None:
+        rows["kind_spread"] = _spread(columns, prob, np.array([k.state for k in material.kinds])[kind])[called]
     names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
     rows["kind"] = names[kind[called]]
     if sites is not None and len(called):
@@ -116,6 +119,14 @@ def find_defects(
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
     return FrameDefects(rows, patches, sites, columns, called, light, int((call & nowhere).sum()))
+
+
+def _spread(columns: Columns, prob: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """(n,) standard deviation of the posterior `prob` (n, S) of `state` (n,) over the members of an ensemble."""
+    rows = np.arange(len(state))
+    alone = (prob == columns.state_prob).all(1)
+    share = np.where(alone, 1.0, 0.5)  # pooled with the light, the network has half the say
+    return carried(columns.state_spread[rows, state], columns.state_prob[rows, state], prob[rows, state], share)
 
 
 def classify(state_prob: np.ndarray, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

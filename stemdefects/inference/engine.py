@@ -28,9 +28,10 @@ class Columns(NamedTuple):
     state_prob: np.ndarray  # (n, S)
     presence: np.ndarray
     region: np.ndarray  # (n,) most probable region at the column
+    state_spread: np.ndarray | None = None  # (n, S) of an ensemble: how far its members' `state_prob` differ
 
     def take(self, index: np.ndarray) -> "Columns":
-        return Columns(*(field[index] for field in self))
+        return Columns(*(None if field is None else field[index] for field in self))
 
 
 class FrameOutput(NamedTuple):
@@ -179,8 +180,7 @@ class Engine:
 
     def _columns(self, peaks: Any) -> Columns:
         use = peaks.valid
-        fields = [np.asarray(getattr(peaks, name)[use]) for name in Columns._fields]
-        columns = Columns(*fields)
+        columns = Columns(*(getattr(peaks, name) for name in Columns._fields)).take(use)
         if len(self.grid.starts) > 1:
             columns = columns.take(_without_doubles(columns, 1.5 * MARGIN_PX))
         return columns._replace(

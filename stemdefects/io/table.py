@@ -32,6 +32,7 @@ DEFECT_DTYPE = np.dtype(
         ("score", "f4"),  # probability that this is a defect, 0..1
         ("kind", f"S{KIND_BYTES}"),  # material's kind name, e.g. b"V_S", b"Mo_W"
         ("kind_prob", "f4"),  # probability of `kind`, 0..1
+        ("kind_spread", "f4"),  # of an ensemble: standard deviation of its members' kind_prob; NaN: one network
         ("cluster", "i4"),  # -1: not clustered
         ("track", "i4"),  # -1: not linked
         ("complex", "i4"),  # same number within a frame: neighbouring rows of one complex; -1: alone
@@ -68,7 +69,8 @@ FRAME_DTYPE = np.dtype(
 
 UNITS = {
     "frame": "1", "time_s": "s", "y_px": "px", "x_px": "px", "y_nm": "nm", "x_nm": "nm", "sigma_nm": "nm",
-    "score": "1", "kind": "", "kind_prob": "1", "cluster": "1", "track": "1", "complex": "1", "orientation": "1",
+    "score": "1", "kind": "", "kind_prob": "1", "kind_spread": "1",
+    "cluster": "1", "track": "1", "complex": "1", "orientation": "1",
 }  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def empty(n_rows: int = 0) -> np.ndarray:
     rows = np.zeros(n_rows, DEFECT_DTYPE)
     for name in ("cluster", "track", "complex", "orientation"):
         rows[name] = -1
-    for name in ("time_s", "sigma_nm", "y_nm", "x_nm"):
+    for name in ("time_s", "sigma_nm", "y_nm", "x_nm", "kind_spread"):
         rows[name] = np.nan
     return rows
 

@@ -44,6 +44,16 @@ def combine(members: Outputs, site_mask: np.ndarray) -> Outputs:
     )
 
 
+def carried(spread: jax.Array, before: jax.Array, after: jax.Array, share: float = 1.0) -> jax.Array:
+    """Standard deviation of the probability `after`, made from `before` (of standard deviation `spread`) by a change of
+    its log-odds in which `before` counts `share` (a prior, a temperature, a pool of opinions); to first order.
+
+    Any shape. At most sqrt(p (1 - p)), which members that say either 0 or 1 have.
+    """
+    slope = after * (1 - after) / (before * (1 - before) + SMALL)
+    return (share * spread * slope).clip(0, (after * (1 - after)).clip(0) ** 0.5)
+
+
 def init_members(init: Callable, n_members: int) -> Callable[[jax.Array], Any]:
     """key -> params of `n_members` networks, stacked along a new first axis."""
     return lambda key: jax.vmap(init)(jax.random.split(key, n_members))

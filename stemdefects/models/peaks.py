@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stemdefects.models.ensemble import carried
 from stemdefects.models.states import floating_log_posterior, log_posterior
 from stemdefects.models.unet import Outputs
 
@@ -21,7 +22,7 @@ class Peaks(NamedTuple):
     presence: jax.Array  # (P,) 0..1: a column of this sublattice is here
     valid: jax.Array  # (P,) bool
     region: jax.Array  # (P,) int32 most probable region
-    state_spread: jax.Array | None = None  # (P, S) of an ensemble: standard deviation of its members' probabilities
+    state_spread: jax.Array | None = None  # (P, S) of an ensemble: standard deviation of its members' `state_prob`
 
 
 def local_maxima(score: jax.Array) -> jax.Array:
@@ -80,15 +81,19 @@ def find_peaks(
         )
         least = jnp.where(nothing >= 0, 0.5 * threshold, threshold)
     valid = (value > 0) & (presence >= least)
-    state = log_posterior(logits, site, site_mask, log_prior_shift, temperature)
+    prob = jnp.exp(log_posterior(logits, site, site_mask, log_prior_shift, temperature))
+    spread = None
+    if outputs.spread is not None:
+        trained = jnp.exp(log_posterior(outputs.state[row, column], site, site_mask))
+        spread = carried(outputs.spread[row, column], trained, prob, 1.0 / temperature)
     return Peaks(
         y_px=position[:, 0],
         x_px=position[:, 1],
         sigma_px=jnp.exp(outputs.log_sigma[row, column, site]),
         site=site,
-        state_prob=jnp.exp(state),
+        state_prob=prob,
         presence=jnp.where(valid, presence, 0.0),
         valid=valid,
         region=jnp.argmax(outputs.region[row, column], -1).astype(jnp.int32),
-        state_spread=None if outputs.spread is None else outputs.spread[row, column],
+        state_spread=spread,
     )

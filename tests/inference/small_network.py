@@ -20,8 +20,8 @@ def hexagonal_frames(n, shape, pixel_nm=0.03, seed=0):
     return (mean if seed is None else rng.poisson(mean)).astype(np.float32)
 
 
-def save_model(folder, n_frames=1):
-    """A small network with random weights as a model folder."""
+def save_model(folder, n_frames=1, seeds=(3,)):
+    """A small network with random weights as a model folder; of several seeds: an ensemble."""
     import jax
 
     from stemdefects.models import artifact
@@ -30,14 +30,16 @@ def save_model(folder, n_frames=1):
     model = dataclasses.replace(config.load_group("model", "unet_small"), **SMALL, frames=n_frames)
     network = artifact.build(model, artifact.crystal.from_config(material))
     side = artifact.divisor(model)
-    params = jax.device_get(network.init(jax.random.key(3), np.zeros((1, side, side, n_frames), np.float32)))
+    members = [network.init(jax.random.key(seed), np.zeros((1, side, side, n_frames), np.float32)) for seed in seeds]
+    params = jax.device_get(members[0] if len(seeds) == 1 else jax.tree.map(lambda *a: np.stack(a), *members))
+    training = dataclasses.replace(config.load_group("training", "quick"), ensemble=len(seeds))
     n_states = len(material.states)
     artifact.save(
         folder,
         params=params,
         sections={
             "model": model, "material": material, "simulation": config.load_group("simulation", "train"),
-            "labels": config.load_group("labels", "simulated"), "training": config.load_group("training", "quick"),
+            "labels": config.load_group("labels", "simulated"), "training": training,
         },
         calibration=artifact.Calibration(np.zeros(n_states, np.float32), 1.0, {"defect": 0.05}),
         confusion={}, record={}, card="tiny",

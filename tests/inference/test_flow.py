@@ -176,6 +176,21 @@ def test_a_model_of_three_frames_sees_its_neighbours_whatever_the_blocks(movie_f
         np.testing.assert_allclose(a.rows[name], b.rows[name], atol=1e-3)
 
 
+def test_an_ensemble_says_how_far_its_members_differ(movie_file, tmp_path):
+    common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
+    common |= {"frames": "0:2", "over_time": {"enabled": False}}
+    alike, apart = (save_model(tmp_path / str(seeds[1]), seeds=seeds) for seeds in ((3, 3), (3, 4)))
+    one = api.detect(movie_file, save_model(tmp_path / "one"), **common)
+    two = api.detect(movie_file, alike, **common)
+    assert len(one) == len(two) > 5 and np.isnan(one.rows["kind_spread"]).all()
+    np.testing.assert_allclose(two.rows["kind_prob"], one.rows["kind_prob"], atol=1e-4)
+    np.testing.assert_allclose(two.rows["kind_spread"], 0, atol=1e-4)
+    for symmetries in (1, 2):
+        found = api.detect(movie_file, apart, symmetries=symmetries, **common).rows
+        p, spread = found["kind_prob"].astype(float), found["kind_spread"]
+        assert len(found) and (spread > 1e-4).all() and (spread <= np.sqrt(p * (1 - p)) + 1e-6).all()
+
+
 def test_the_mean_of_nine_frames_has_a_third_of_the_noise(tmp_path):
     frames, clean = hexagonal_frames(9, (96, 96)), hexagonal_frames(1, (96, 96), seed=None)[0]
     movie = movies.Movie(frames, pixel_size_nm=0.03, frame_time_s=1.0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemdefects.crystal import material as crystal
-from stemdefects.models.ensemble import apply_members, combine, init_members
+from stemdefects.models.ensemble import apply_members, carried, combine, init_members
 from stemdefects.models.peaks import find_peaks
 from stemdefects.models.states import site_mask
 from stemdefects.models.unet import Outputs, UNet
@@ -44,6 +44,22 @@ def test_members_that_agree_are_one_network():
     np.testing.assert_allclose(got.presence, one.presence[0], atol=1e-4)
     np.testing.assert_allclose(got.log_sigma, one.log_sigma[0], atol=1e-4)
     assert float(jnp.abs(got.spread).max()) < 1e-6
+
+
+def test_spread_follows_the_probability_through_prior_and_temperature():
+    """Against members that are each taken through the change."""
+    rng = np.random.default_rng(3)
+    odds = rng.normal(-2, 2, 200) + 0.1 * rng.normal(size=(50, 200))
+    shift, share = rng.normal(0, 2, 200), 0.7
+
+    def prob(x):
+        return 1 / (1 + np.exp(-x))
+
+    before, after = prob(odds).mean(0), prob(share * np.log(1 / (1 / prob(odds).mean(0) - 1)) + shift)
+    expected = prob(share * odds + shift).std(0)
+    np.testing.assert_allclose(carried(prob(odds).std(0), before, after, share), expected, rtol=0.1)
+    certain = carried(np.array([0.5]), np.array([1e-9]), np.array([0.5]))
+    assert certain == np.array([0.5])  # members of 0 and 1, no more
 
 
 def test_members_start_apart_and_peaks_carry_their_spread():
