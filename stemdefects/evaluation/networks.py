@@ -6,10 +6,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from stemdefects.crystal.bragg import rotation
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.evaluation import detection
 from stemdefects.inference import column_light
+from stemdefects.inference.sites import view
 from stemdefects.labels.prevalence import state_prior
 from stemdefects.models import artifact, symmetry
 from stemdefects.models.normalization import normalize_frames
@@ -77,7 +79,12 @@ class Network:
             log_prob = np.log(peaks.state_prob[found])
         prob = scores.calibrated(log_prob, site, model.material, self.shift, temperature)
         place = np.stack([peaks.y_px, peaks.x_px], 1)[found]
-        light = column_light.measure(image, place, site, model.material, float(truth.pixel_size_nm))
+        pixel_nm, basis = float(truth.pixel_size_nm), np.array([s.position for s in model.material.sites])
+        vectors = model.material.lattice_nm @ rotation(float(truth.angle_rad)) / pixel_nm
+        sites = view(place.astype(float), site, peaks.presence[found], vectors, basis, vectors)
+        if sites is None:
+            return peaks
+        light = column_light.measure(image, place, site, sites.cell, model.material, pixel_nm)
         prob = column_light.pooled(
             prob, column_light.evidence(light, site, model.material), self._prior, site, model.material
         )

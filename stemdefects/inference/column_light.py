@@ -17,23 +17,27 @@ from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from stemdefects.crystal.material import Material
+from stemdefects.inference import neighbours
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
-NEIGHBOURS = 18  # columns of the same sublattice that say what is usual here: three rings
-NEAREST = 9  # columns of all sublattices that share what lies under a column
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
 CLIP = 25.0
 RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
 _OUTLIER = 2.5
 _RIDGE = 1e-3
-_RING = 1.25  # distances; the next ring is at 1.73
 
 
-def amplitudes(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
-    """(n,) light of each column: the volume of its Gaussian, in units of `image` times px^2, up to a constant.
+def smoothed(image: np.ndarray, width_px: float) -> np.ndarray:
+    """(H, W) float32 `image`, its mean taken off, convolved with a Gaussian of this standard deviation."""
+    level = np.asarray(image, np.float32) - np.float32(np.mean(image))
+    return ndimage.gaussian_filter(level, width_px, mode="nearest", truncate=4.0)
 
-    image: (H, W); place_px: (n, 2) y, x; width_px: standard deviation. Pixels outside the image are taken as those at
-    its border: within two widths of it the light is not to be trusted.
+
+def amplitudes(smooth: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
+    """(n,) light of each column: the volume of its Gaussian, in units of the image times px^2, up to a constant.
+
+    smooth: (H, W) the image `smoothed` by `width_px`; place_px: (n, 2) y, x; width_px: standard deviation. Pixels
+    outside the image are taken as those at its border: within two widths of it the light is not to be trusted.
     """
     n = len(place_px)
     pairs = cKDTree(place_px).query_pairs(5 * width_px, output_type="ndarray")
@@ -42,8 +46,6 @@ def amplitudes(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.n
     itself = np.repeat(np.arange(n), 2).reshape(-1, 2)
     rows, columns = np.concatenate([pairs, pairs[:, ::-1], itself]).T
     values = np.concatenate([overlap, overlap, np.full(n, 1 + _RIDGE)])
-    level = np.asarray(image, np.float32) - np.float32(np.mean(image))
-    smooth = ndimage.gaussian_filter(level, width_px, mode="nearest", truncate=4.0)
     seen = ndimage.map_coordinates(smooth, place_px.T, order=3, mode="nearest", output=float)
     # the overlaps are small: some ten steps of conjugate gradients, a fraction of a factorisation
     light, _ = cg(sparse.csr_matrix((values, (rows, columns)), (n, n)), seen, rtol=1e-7, maxiter=200)
@@ -51,35 +53,34 @@ def amplitudes(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.n
 
 
 def measure(
-    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, pixel_nm: float
+    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, cell: np.ndarray, material: Material, pixel_nm: float
 ) -> np.ndarray:
     """(n,) how much more or less light each column has than is usual around it, in units of an ideal column's.
 
-    0: ideal, -1: nothing there. NaN where that cannot be said: floating sites, columns at the border or beside a hole,
-    sublattices with too few columns; all of it without two sublattices of different signal. image: (H, W) counts in any
-    unit; place_px: (n, 2) y, x; site: (n,) sublattice; pixel_nm: of the image.
+    0: ideal, -1: nothing there. NaN where that cannot be said: floating sites, columns off the lattice, at the border
+    or beside a hole, sublattices with too few columns; all of it without two sublattices of different signal. image:
+    (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice; cell: (n, 2) of the lattice-site view
+    (`sites.SiteView`); pixel_nm: of the image.
     """
-    deviation, around = np.full(len(site), np.nan), np.zeros(len(site), bool)
-    ends, width_px = _ends(site, material), WIDTH_NM / pixel_nm
+    deviation, ends, width_px = np.full(len(site), np.nan), _ends(site, material), WIDTH_NM / pixel_nm
     if ends is None:
         return deviation
-    light = amplitudes(image, place_px, width_px)
+    smooth = smoothed(image, width_px)
+    light = amplitudes(smooth, place_px, width_px)
     sublattices = _sublattices(site, material)
-    for g in sublattices:
-        mine = np.flatnonzero(site == g)
-        distance, near = cKDTree(place_px[mine]).query(place_px[mine], k=min(NEIGHBOURS + 1, len(mine)))
-        deviation[mine] = light[mine] - _robust_mean(light[mine][near[:, 1:]])
-        around[mine] = distance[:, 6] < _RING * np.median(distance[:, 1:7])  # the first ring is whole
+    around = neighbours.around(cell, site, material)
+    # columns of the same sublattice say what is usual here
+    deviation = light - _robust_mean(neighbours.values(light, around.same))
     border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
-    deviation[(border < 2 * width_px) | ~around] = np.nan
+    deviation[(border < 2 * width_px) | ~around.whole] = np.nan
     signal = material.intensities()[material.ideal_states]
     nominal = float(signal[ends[0]] / signal[ends[1]])
     ratio = nominal * float(
-        np.clip(np.nan_to_num(_ratio(image, place_px, site, ends, width_px) / nominal, nan=1.0), *RATIO_RANGE)
+        np.clip(np.nan_to_num(_ratio(smooth, place_px, site, around, ends) / nominal, nan=1.0), *RATIO_RANGE)
     )
     faint, bright = (np.median(light[site == g]) for g in ends)
     unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
-    deviation = _without_neighbours(deviation, place_px, site)
+    deviation = _without_neighbours(deviation, around.near, site)
     for g in np.unique(site):
         ideal = unit * (ratio if g == ends[0] else float(signal[g] / signal[ends[1]]))
         deviation[site == g] /= ideal if g in sublattices and ideal > 0 else np.nan
@@ -147,21 +148,21 @@ def _ends(site: np.ndarray, material: Material) -> tuple[int, int] | None:
     return ordered[0], ordered[-1]
 
 
-def _ratio(image: np.ndarray, place_px: np.ndarray, site: np.ndarray, ends: tuple[int, int], width_px: float) -> float:
+def _ratio(
+    smooth: np.ndarray, place_px: np.ndarray, site: np.ndarray, around: neighbours.Neighbours, ends: tuple[int, int]
+) -> float:
     """Signal of the faint sublattice's columns over the bright one's, whatever blur and background.
 
     On a honeycomb the empty place opposite to a faint column, seen from a bright one, has the same neighbours as it: it
     has background and tails alone (Krivanek et al., Nature 464, 571 (2010), take off such tails column by column). NaN
     where the medians cannot be taken.
     """
-    faint, bright = (place_px[site == g] for g in ends)
-    bond, nearest = cKDTree(faint).query(bright)
-    use = np.abs(bond / np.median(bond) - 1) < 0.2
-    if use.sum() < MIN_COLUMNS:
-        return np.nan
-    smooth = ndimage.gaussian_filter(np.asarray(image, float), 0.5 * width_px, mode="nearest")
-    places = bright[use], faint[nearest[use]], 2 * bright[use] - faint[nearest[use]]
-    inside = ((places[2] > 0) & (places[2] < np.array(image.shape) - 1)).all(1)
+    bonded = around.near[:, 0]
+    use = np.flatnonzero((site == ends[1]) & (bonded >= 0))
+    use = use[site[bonded[use]] == ends[0]]
+    bright, faint = place_px[use], place_px[bonded[use]]
+    places = bright, faint, 2 * bright - faint
+    inside = ((places[2] > 0) & (places[2] < np.array(smooth.shape) - 1)).all(1)
     if inside.sum() < MIN_COLUMNS:
         return np.nan
     on, second, nothing = (np.median(ndimage.map_coordinates(smooth, p[inside].T, order=1)) for p in places)
@@ -169,25 +170,27 @@ def _ratio(image: np.ndarray, place_px: np.ndarray, site: np.ndarray, ends: tupl
 
 
 def _robust_mean(around: np.ndarray) -> np.ndarray:
-    """(n,) mean of each row of (n, k), outliers left out: beyond `_OUTLIER` standard deviations by its quartiles."""
-    ordered = np.sort(around.astype(np.float32), axis=1)
-    k = ordered.shape[1]
-    low, middle, high = (ordered[:, [min(int(q * k), k - 1)]] for q in (0.25, 0.5, 0.75))
+    """(n,) mean of each row of (n, k), outliers left out: beyond `_OUTLIER` standard deviations by its quartiles. NaN
+    is left out, and is the mean of nothing."""
+    ordered = np.sort(around.astype(np.float32), axis=1)  # NaN last
+    count = np.isfinite(ordered).sum(1, keepdims=True)
+    low, middle, high = (
+        np.take_along_axis(ordered, np.minimum((q * count).astype(int), np.maximum(count - 1, 0)), 1)
+        for q in (0.25, 0.5, 0.75)
+    )
     keep = np.abs(ordered - middle) <= _OUTLIER * (high - low) / 1.349
-    return (ordered * keep).sum(1) / np.maximum(keep.sum(1), 1)
+    return np.where(keep, ordered, 0).sum(1) / np.maximum(keep.sum(1), 1) + np.where(count[:, 0], 0, np.nan)
 
 
-def _without_neighbours(deviation: np.ndarray, place_px: np.ndarray, site: np.ndarray) -> np.ndarray:
+def _without_neighbours(deviation: np.ndarray, near: np.ndarray, site: np.ndarray) -> np.ndarray:
     """Takes off what a column has from its neighbours, as far as these predict the columns of this image (regression):
     the robust mean of the nearest of all sublattices (uneven background) and the sum of the three nearest (the tails of
-    a heavy or missing one)."""
+    a heavy or missing one). near: (n, k) their indices."""
     known = np.flatnonzero(np.isfinite(deviation))
     if len(known) < MIN_COLUMNS:
         return deviation
-    place, value = place_px[known], deviation[known]
-    _, near = cKDTree(place).query(place, k=NEAREST + 1)
-    around = value[near[:, 1:]]
-    design = np.stack([_robust_mean(around), around[:, :3].sum(1)], 1)
+    value, around = deviation[known], neighbours.values(deviation, near[known])
+    design = np.nan_to_num(np.stack([_robust_mean(around), np.nansum(around[:, :3], 1)], 1))
     out = deviation.copy()
     for g in np.unique(site[known]):
         mine = site[known] == g

@@ -13,6 +13,7 @@ from stemdefects.inference.sites import NOWHERE, SiteView, view
 from stemdefects.io import table
 from stemdefects.models.ensemble import carried
 
+MAX_CHANGE = 0.15  # of a frame's lattice constant against the expected one
 REGIONS = ("lattice", "hole", "amorphous", "1T")
 
 
@@ -82,16 +83,16 @@ def find_defects(
     if vectors_px is not None and len(columns.site):
         basis = np.array([s.position for s in material.sites])
         position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
-        sites = view(position, columns.site, columns.presence, vectors_px, basis, vectors_px)
+        sites = view(position, columns.site, columns.presence, _of_frame(output, vectors_px), basis, vectors_px)
         if sites is not None and sites.duplicate.any():
             keep = ~sites.duplicate
             columns = columns.take(keep)
             sites = view(position[keep], columns.site, columns.presence, sites.vectors_px, basis, sites.vectors_px)
     prob, light = columns.state_prob, np.full(len(columns.site), np.nan)
-    if rules.light_prior is not None:
+    if rules.light_prior is not None and sites is not None:
         seen = output.image if output.together is None else output.together
         place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-        light = column_light.measure(seen, place, columns.site, material, image_px_nm)
+        light = column_light.measure(seen, place, columns.site, sites.cell, material, image_px_nm)
         says = column_light.evidence(light, columns.site, material)
         prob = column_light.pooled(prob, says, rules.light_prior, columns.site, material)
     defect, kind, kind_prob = classify(prob, material)
@@ -119,6 +120,15 @@ def find_defects(
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
     return FrameDefects(rows, patches, sites, columns, called, light, int((call & nowhere).sum()))
+
+
+def _of_frame(output: FrameOutput, vectors_px: np.ndarray) -> np.ndarray:
+    """(2, 2) lattice vectors to begin with: those that the frame's own Bragg components say, else the expected ones."""
+    lattice = output.lattice
+    if lattice is None or not lattice.clear or not np.isfinite(lattice.vectors_px).all():
+        return vectors_px
+    size = [np.sqrt(abs(np.linalg.det(v))) for v in (lattice.vectors_px, vectors_px)]
+    return lattice.vectors_px if abs(size[0] / size[1] - 1) < MAX_CHANGE else vectors_px
 
 
 def _spread(columns: Columns, prob: np.ndarray, state: np.ndarray) -> np.ndarray:

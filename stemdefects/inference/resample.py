@@ -56,14 +56,13 @@ def square_pixels(frames: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def plan(shape: tuple[int, int], tile_px: int, overlap_px: int, divisor: int) -> Grid:
-    """Tiles for a frame of `shape`. A frame up to `tile_px` is one tile, filled up to a multiple of 64 px.
+    """Tiles for a frame of `shape`. A frame up to `tile_px` is one tile, filled up to a multiple of `divisor`.
 
     Larger frames get equal tiles that overlap by at least `overlap_px`; each answers for what is nearest to its centre.
     """
-    step = int(np.lcm(64, divisor))
     axes = []
     for n in shape:
-        tile = min(-(-n // step), max(1, tile_px // step)) * step
+        tile = min(-(-n // divisor), max(1, tile_px // divisor)) * divisor
         if n <= tile:
             axes.append((tile, np.array([-((tile - n) // 2)]), np.array([[0, n]])))
             continue

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,6 +23,9 @@ from stemdefects.models.symmetry import COUNTS as SYMMETRIES
 from stemdefects.schema import InferenceConfig
 
 READ_AHEAD = 2  # blocks
+IN_FLIGHT = (
+    2  # batches on the device while the host finishes the one before: a batch alone does not keep the cores busy
+)
 
 
 @dataclass
@@ -167,30 +171,51 @@ class Work(NamedTuple):
     stacks: list[np.ndarray | FrameError]
 
 
+@dataclass
+class _Open:
+    """A block on its way: results per frame as they come, `left` of them still to come."""
+
+    work: Work
+    results: list
+    left: int
+
+
 def blocks(
     movie: Movie, setup: Setup, todo: Iterable[int], progress: Callable[[int, int], None] | None = None
 ) -> Iterator[Block]:
     """Results of the blocks `todo`, in order. `progress(frames, defects)` is called as they are finished."""
-    maker = blocks_of_frames.BlockMaker(setup)
+    maker, size = blocks_of_frames.BlockMaker(setup), setup.engine.batch_size
+    report = progress or (lambda frames, defects: None)
+    unfinished: deque[_Open] = deque()
+    pending: deque[tuple[_Open, list[int], Any]] = deque()  # batches on the device, also of the next block
+
+    def finish_one() -> None:
+        block, members, handle = pending.popleft()
+        for i, output in zip(members, setup.engine.collect(handle), strict=True):
+            block.results[i] = maker.finish(output)
+        block.left -= len(members)
+        report(len(members), sum(len(block.results[i].found.rows) for i in members))
+
+    def finished() -> Iterator[Block]:
+        while unfinished and not unfinished[0].left:
+            block = unfinished.popleft()
+            errors = {i: stack for i, stack in enumerate(block.work.stacks) if isinstance(stack, FrameError)}
+            report(len(errors), 0)
+            yield maker.block(block.work.number, block.work.indices, block.results, errors)
+
     for work in _read_ahead(movie, setup, list(todo)):
         good = [i for i, stack in enumerate(work.stacks) if isinstance(stack, np.ndarray)]
-        results: list = [None] * len(work.stacks)
-        pending: list[tuple[list[int], Any]] = []
-        size = setup.engine.batch_size
-        batches = [good[i : i + size] for i in range(0, len(good), size)]
-        for batch in [*batches, None]:
-            if batch:  # the device works on this batch while the host finishes the one before
-                pending.append((batch, setup.engine.submit(np.stack([work.stacks[i] for i in batch]))))
-            if len(pending) > 1 or (batch is None and pending):
-                members, handle = pending.pop(0)
-                for i, output in zip(members, setup.engine.collect(handle), strict=True):
-                    results[i] = maker.finish(output)
-                if progress:
-                    progress(len(members), sum(len(results[i].found.rows) for i in members))
-        if progress:
-            progress(len(work.stacks) - len(good), 0)
-        errors = {i: stack for i, stack in enumerate(work.stacks) if isinstance(stack, FrameError)}
-        yield maker.block(work.number, work.indices, results, errors)
+        block = _Open(work, [None] * len(work.stacks), len(good))
+        unfinished.append(block)
+        for batch in (good[i : i + size] for i in range(0, len(good), size)):
+            pending.append((block, batch, setup.engine.submit(np.stack([work.stacks[i] for i in batch]))))
+            while len(pending) > IN_FLIGHT:
+                finish_one()
+            yield from finished()
+        yield from finished()
+    while pending:
+        finish_one()
+    yield from finished()
 
 
 def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:

@@ -149,8 +149,12 @@ def _values(output: FrameOutput, y_px: np.ndarray, x_px: np.ndarray) -> np.ndarr
     """(n,) mean of 3 x 3 model pixels around points of the frame."""
     height, width = output.image.shape
     y, x = np.rint(y_px * output.scale).astype(int), np.rint(x_px * output.scale).astype(int)
-    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    return np.mean([output.image[(y + i).clip(0, height - 1), (x + j).clip(0, width - 1)] for i, j in around], 0)
+    rows, columns = ([(p + i).clip(0, n - 1) for i in (-1, 0, 1)] for p, n in ((y, height), (x, width)))
+    flat, total = output.image.ravel(), np.zeros(len(y))
+    for row in rows:
+        for column in columns:
+            total += flat[row * width + column]
+    return total / 9
 
 
 def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
-from stemdefects.inference import column_light
+from stemdefects.inference import column_light, neighbours
+from stemdefects.inference.sites import NOWHERE
 
 PIXEL_NM = 0.03
 WIDTH_PX = 1.5
@@ -17,19 +18,20 @@ def ws2():
 
 
 def honeycomb(ws2, size=200):
-    """Places (n, 2) px and sublattices (n,) of a WS2 field."""
+    """Places (n, 2) px, sublattices (n,) and cells (n, 2) of a WS2 field."""
     steps = np.stack(np.meshgrid(np.arange(-60, 60), np.arange(-60, 60), indexing="ij"), -1).reshape(-1, 2)
-    places, sites = [], []
+    places, sites, cells = [], [], []
     for g, site in enumerate(ws2.sites):
         place = (steps + site.position) @ ws2.lattice_nm / PIXEL_NM + size / 2
         inside = ((place > 2) & (place < size - 3)).all(1)
         places.append(place[inside])
         sites.append(np.full(inside.sum(), g))
-    return np.concatenate(places), np.concatenate(sites)
+        cells.append(steps[inside])
+    return np.concatenate(places), np.concatenate(sites), np.concatenate(cells)
 
 
-def evidence(image, places, site, material):
-    return column_light.evidence(column_light.measure(image, places, site, material, PIXEL_NM), site, material)
+def evidence(image, places, site, cell, material):
+    return column_light.evidence(column_light.measure(image, places, site, cell, material, PIXEL_NM), site, material)
 
 
 def drawn(places, signal, size=200, width=WIDTH_PX):
@@ -47,13 +49,15 @@ def test_amplitudes_are_the_least_squares_fit():
     image -= image.mean()
     design = np.stack([drawn(p[None], np.ones(1), 62).ravel() for p in places], 1)
     expected, *_ = np.linalg.lstsq(design, image.ravel(), rcond=None)
-    assert np.allclose(column_light.amplitudes(image, places, WIDTH_PX), expected, atol=0.02)
+    assert np.allclose(
+        column_light.amplitudes(column_light.smoothed(image, WIDTH_PX), places, WIDTH_PX), expected, atol=0.02
+    )
 
 
 @pytest.mark.parametrize("strength", [0.75, 1.0, 1.3])
 def test_weak_and_missing_columns_are_told_whatever_the_detector_gives_sulfur(ws2, strength):
     rng = np.random.default_rng(1)
-    places, site = honeycomb(ws2)
+    places, site, cell = honeycomb(ws2)
     state = ws2.ideal_states[site].copy()
     chalcogen = np.flatnonzero((site == 1) & (np.abs(places - 100) < 80).all(1))
     picked = rng.permutation(chalcogen)[:24]
@@ -61,12 +65,12 @@ def test_weak_and_missing_columns_are_told_whatever_the_detector_gives_sulfur(ws
     signal = ws2.intensities(100.0)[state] * np.where(site == 1, strength, 1.0) * 9000
     y = np.linspace(0, 60, 200)
     image = rng.poisson(drawn(places, signal) + 60 + y[:, None]) * 3.0 + 11
-    found = evidence(image, places, site, ws2)
+    found = evidence(image, places, site, cell, ws2)
     best = np.where(ws2.site_of_state[None] == site[:, None], found, -np.inf).argmax(1)
     assert (best[picked] == state[picked]).mean() > 0.9
     rest = np.setdiff1d(chalcogen, picked)
     assert (best[rest] == state[rest]).mean() > 0.98
-    light = column_light.measure(image, places, site, ws2, PIXEL_NM)
+    light = column_light.measure(image, places, site, cell, ws2, PIXEL_NM)
     assert np.median(light[picked[:12]]) == pytest.approx(-0.5, abs=0.08)
     assert np.median(light[picked[12:]]) == pytest.approx(-1.0, abs=0.12)
 
@@ -74,11 +78,11 @@ def test_weak_and_missing_columns_are_told_whatever_the_detector_gives_sulfur(ws
 def test_the_evidence_is_as_large_as_the_noise_allows(ws2):
     """Of ideal columns a log-likelihood ratio has the mean -d'^2 / 2 and the variance d'^2."""
     rng = np.random.default_rng(2)
-    places, site = honeycomb(ws2)
+    places, site, cell = honeycomb(ws2)
     expected = drawn(places, ws2.intensities(100.0)[ws2.ideal_states[site]] * 400) + 3
     ratios = []
     for _ in range(4):
-        found = evidence(rng.poisson(expected), places, site, ws2)
+        found = evidence(rng.poisson(expected), places, site, cell, ws2)
         ratios.append(found[(site == 1) & (np.abs(places - 100) < 80).all(1), ws2.state_index("S")])
     ratios = np.concatenate(ratios)
     one = drawn(np.array([[100.0, 100.0]]), np.array([0.08 * 400]))
@@ -103,9 +107,9 @@ def test_light_says_nothing_where_it_cannot(ws2):
     site = np.arange(400) % max(graphene.n_sites, 1)
     lattice = [g for g, s in enumerate(graphene.sites) if not s.floating]
     site = np.array(lattice)[np.arange(400) % len(lattice)]
-    found = evidence(rng.poisson(5.0, (200, 200)), places, site, graphene)
+    found = evidence(rng.poisson(5.0, (200, 200)), places, site, np.zeros((400, 2), int), graphene)
     assert (found == 0).all()
-    few = evidence(np.ones((64, 64)), places[:10] / 4, np.arange(10) % 2, ws2)
+    few = evidence(np.ones((64, 64)), places[:10] / 4, np.arange(10) % 2, np.zeros((10, 2), int), ws2)
     assert few.shape == (10, ws2.n_states) and (few == 0).all()
     prob = rng.dirichlet(np.ones(graphene.n_states), 400).astype(np.float32)
     prior = np.full(graphene.n_states, 1 / graphene.n_states)
@@ -135,3 +139,28 @@ def test_dirt_does_not_make_an_adatom(ws2):
     assert column_light.pooled(prob, found, prior, site, ws2)[0, adatom] == pytest.approx(prior[adatom], rel=1e-6)
     found[0, ws2.state_index("Mo")] = 20.0  # darker: the light is heard
     assert column_light.pooled(prob, found, prior, site, ws2)[0, ws2.state_index("Mo")] > 0.9
+
+
+def test_neighbours_by_cells_are_the_nearest_columns(ws2):
+    """Against a search over all distances; where a column is gone, nobody stands in for it."""
+    places, site, cell = honeycomb(ws2, 120)
+    gone = int(((places - 60) ** 2).sum(1).argmin())
+    keep = np.arange(len(site)) != gone
+    places, site, cell = places[keep], site[keep], cell[keep]
+    found = neighbours.around(cell, site, ws2)
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2)
+    inner = np.flatnonzero((np.minimum(places, 119 - places) > 25).all(1))
+    assert len(inner) > 50
+    rings = 2.02 * ws2.a_nm / PIXEL_NM
+    for i in inner:
+        same = np.flatnonzero((distance[i] < rings) & (site == site[i]) & (distance[i] > 0))
+        assert sorted(found.same[i][found.same[i] >= 0]) == sorted(same)
+        near = np.flatnonzero((distance[i] < 1.02 * ws2.a_nm / PIXEL_NM) & (distance[i] > 0))
+        listed = found.near[i][found.near[i] >= 0]
+        assert sorted(listed) == sorted(near) and (np.diff(distance[i][listed]) > -1e-6).all()
+        assert found.whole[i] == (((distance[i] < 1.02 * ws2.a_nm / PIXEL_NM) & (site == site[i])).sum() == 7)
+    assert not found.whole[inner].all() and found.whole[inner].any()
+    off = cell.copy()
+    off[inner[0]] = NOWHERE
+    alone = neighbours.around(off, site, ws2)
+    assert (alone.same[inner[0]] < 0).all() and not alone.whole[inner[0]] and not (alone.near == inner[0]).any()

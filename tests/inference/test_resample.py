@@ -38,7 +38,7 @@ def test_averaging_lowers_noise():
 def test_tiles_own_every_pixel_once(shape):
     grid = resample.plan(shape, 256, 48, 16)
     owned = np.zeros(shape, int)
-    assert all(n % 64 == 0 for n in grid.tile)
+    assert all(n % 16 == 0 for n in grid.tile)
     for (y, x), (top, bottom, left, right) in zip(grid.starts, grid.owned, strict=True):
         owned[top:bottom, left:right] += 1
         assert y <= top and bottom <= y + grid.tile[0] and x <= left and right <= x + grid.tile[1]
