@@ -11,6 +11,7 @@ from stemdefects.io.movie import FrameError, Movie
 
 N_FRAMES = 8  # taken together for the lattice of a movie
 PLAUSIBLE_NM = (0.002, 0.09)  # sampling at which columns of a crystal can be told apart
+LEAST_CELLS = 2.0  # of the crystal along a frame's shorter side
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,20 @@ def calibrate(
             f"{source}: {value:.4g} nm per pixel ({origin}) resolves no atoms; "
             "give an atomic-resolution image, or inference.pixel_size_nm=<nm per pixel>"
         )
+    shown_nm = value if found is None else found.pixel_size_nm
+    cells = min(frames.shape[1:]) * shown_nm / float(np.linalg.norm(lattice_nm[0]))
+    if cells < LEAST_CELLS:
+        raise UserError(
+            f"{source}: frames of {frames.shape[1]} x {frames.shape[2]} px at {shown_nm:.4g} nm per pixel ({origin}) "
+            f"show {cells:.2g} cells of the crystal; at least {LEAST_CELLS:g} are needed"
+        )
     against = user_nm or stated_nm
     disagreement = None if found is None or against is None else against / found.pixel_size_nm - 1
     message = _message(value, origin, found, against, "the user's" if user_nm else "the stated", tolerance)
     strain = None if found is None else float(np.abs(np.linalg.eigvalsh(found.strain)).max())
     return Calibration(
         float(value),
-        float(value if found is None else found.pixel_size_nm),
+        float(shown_nm),
         origin,
         stated_nm,
         found and found.pixel_size_nm,

@@ -115,6 +115,8 @@ def test_unknown_sampling_is_an_error_that_says_what_to_do():
         calibrate(noise, HEXAGONAL, stated_nm=5.5)
     with pytest.raises(UserError, match="there are: lattice, metadata"):
         calibrate(noise, HEXAGONAL, method="guess")
+    with pytest.raises(UserError, match=r"3 x 3 px at 0.008 nm per pixel \(metadata\) show 0.0\d+ cells"):
+        calibrate(noise[:, :3, :3], HEXAGONAL, stated_nm=0.008)
     with pytest.raises(UserError, match="no usable frame"):
         sample_frames(movies.Movie(np.zeros((3, 16, 16))))
 
