@@ -4,7 +4,9 @@ Kinds differ in colour (Okabe and Ito's set, told apart by colour-blind readers)
 grey print can be read too. Marks are open: what is marked stays visible.
 """
 
+import contextlib
 import itertools
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -177,7 +179,8 @@ def has_mp4() -> bool:
     try:
         import imageio_ffmpeg
 
-        imageio_ffmpeg.get_ffmpeg_exe()
+        with _forking():
+            imageio_ffmpeg.get_ffmpeg_exe()
     except Exception:  # not installed, or no ffmpeg for this machine
         return False
     return True
@@ -192,12 +195,21 @@ def _save_mp4(pictures: Iterable[np.ndarray], shape: tuple[int, ...], path: Path
         str(path), (width, height), fps=fps, codec="libx264", quality=None, macro_block_size=2, output_params=quality,
         ffmpeg_log_level="error",
     )  # fmt: skip
-    writer.send(None)
+    with _forking():
+        writer.send(None)
     try:
         for picture in pictures:
             writer.send(np.ascontiguousarray(picture[:height, :width]))
     finally:
         writer.close()
+
+
+@contextlib.contextmanager
+def _forking():
+    """Without JAX's warning of forks: ffmpeg takes the place of the fork at once, and nothing of JAX runs there."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+        yield
 
 
 def _font(size: int) -> ImageFont.ImageFont:
