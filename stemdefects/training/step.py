@@ -36,9 +36,10 @@ def sample_indices(batch_size: int) -> np.ndarray:
     """
     n_devices, n_local = jax.device_count(), jax.local_device_count()
     if batch_size % n_devices:
+        fitting = [n for n in (batch_size // n_devices * n_devices, (batch_size // n_devices + 1) * n_devices) if n]
         raise UserError(
             f"training.batch_size={batch_size} does not divide by the {n_devices} devices; "
-            f"take {max(batch_size // n_devices, 1) * n_devices} or {(batch_size // n_devices + 1) * n_devices}"
+            f"take {' or '.join(map(str, fitting))}"
         )
     per_device = batch_size // n_devices
     first = jax.process_index() * n_local * per_device

@@ -15,7 +15,7 @@ from stemdefects.training import step
 
 @pytest.fixture(scope="module")
 def by_devices(tmp_path_factory, tiny_root, child_environment, python):
-    """Results of the tiny training's first updates on 1 and 4 fake devices, and of more for clips of 3 frames."""
+    """Results of the tiny training's first updates on 1, 2 and 4 fake devices, and of more for clips of 3 frames."""
     from omegaconf import OmegaConf
 
     folder = tmp_path_factory.mktemp("steps")
@@ -26,16 +26,19 @@ def by_devices(tmp_path_factory, tiny_root, child_environment, python):
             [python, str(script), devices, str(folder / "config.yaml"), str(folder), *trainings],
             env=child_environment, stderr=subprocess.PIPE, text=True,
         )
-        for devices, trainings in (("1", ("1", "1", "3", "clip", "3", "30")), ("4", ("4", "1", "3")))
+        for devices, trainings in (
+            ("1", ("1", "1", "3", "clip", "3", "30")), ("2", ("2", "1", "3")), ("4", ("4", "1", "3"))
+        )
     ]  # fmt: skip
     for child in children:
         _, errors = child.communicate(timeout=400)
         assert child.returncode == 0, errors
-    return {n: dict(np.load(folder / f"{n}.npz")) for n in (1, 4, "clip")}
+    return {n: dict(np.load(folder / f"{n}.npz")) for n in (1, 2, 4, "clip")}
 
 
-def test_devices_share_a_batch_without_changing_the_update(by_devices):
-    one, many = by_devices[1], by_devices[4]
+@pytest.mark.parametrize("n", [2, 4])
+def test_devices_share_a_batch_without_changing_the_update(by_devices, n):
+    one, many = by_devices[1], by_devices[n]
     np.testing.assert_allclose(many["losses"], one["losses"], rtol=2e-4)
     np.testing.assert_array_equal(many["counts"], one["counts"])  # the very same images
     for name in one:
@@ -43,7 +46,7 @@ def test_devices_share_a_batch_without_changing_the_update(by_devices):
             np.testing.assert_allclose(many[name], one[name], atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("n", [1, 2, 4])
 def test_step_compiles_once_and_donates(by_devices, n):
     at_first, at_last = by_devices[n]["compilations"]
     assert at_first >= 1 and at_last == at_first
@@ -63,6 +66,8 @@ def test_batch_must_divide_by_the_devices(monkeypatch):
     monkeypatch.setattr(jax, "local_device_count", lambda: 3)
     with pytest.raises(UserError, match=r"batch_size=8 does not divide by the 3 devices; take 6 or 9"):
         step.sample_indices(8)
+    with pytest.raises(UserError, match=r"batch_size=2 does not divide by the 3 devices; take 3$"):
+        step.sample_indices(2)
     assert step.sample_indices(9).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
