@@ -25,6 +25,28 @@ def score_table(figures: dict[str, dict[str, Any]], kinds: list[str], what: str 
     return "\n".join(lines)
 
 
+def confusion_table(confusion: dict[str, Any], dose: str) -> str:
+    """Markdown table of the counts of `validation.confusion_tables` at `dose`: a row per true state that occurs, a
+    column per state said."""
+    counts = np.asarray(confusion["doses"][dose]["counts"])
+    rows, columns = np.flatnonzero(counts.any(1)), np.flatnonzero(counts.any(0))
+    said = [confusion["said"][j] for j in columns]
+    lines = ["| " + " | ".join(["true", *said]) + " |", "|---" * (len(said) + 1) + "|"]
+    lines += ["| " + " | ".join([confusion["true"][i], *map(str, counts[i, columns])]) + " |" for i in rows]
+    return "\n".join(lines)
+
+
+def reliability_table(figures: dict[str, dict[str, Any]]) -> str:
+    """Markdown table of the reliability curves: stated probability of a defect and, per dose, the fraction that are."""
+    curves = [f["reliability"] for f in figures.values()]
+    n = len(curves[0]["weight"])
+    lines = ["| stated | " + " | ".join(figures) + " |", "|---" * (len(curves) + 1) + "|"]
+    for i in range(n):
+        cells = [f"{c['predicted'][i]:.2f}: {c['observed'][i]:.2f}" if c["weight"][i] > 0 else "-" for c in curves]
+        lines.append(f"| {i / n:.1f}-{(i + 1) / n:.1f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _origin(cfg: schema.TrainRoot, share: float) -> tuple[str, str]:
     """Where the training images came from, and what follows from it; share: of trained weights (`adaptation`)."""
     if cfg.labels.source == "movie":
@@ -52,10 +74,12 @@ def make(
     calibration: Calibration,
     figures: dict[str, dict[str, Any]],
     about: dict[str, Any],
+    confusion: dict[str, Any],
 ) -> str:
     """Markdown card of a model from the figures of its final test and how it was made.
 
-    about: run, command, seed, steps, hardware, versions, seconds, images, n_weights, share_trained.
+    about: run, command, seed, steps, hardware, versions, seconds, images, n_weights, share_trained; confusion: from
+    `validation.confusion_tables` of the same test.
     """
     material, kinds = task.material, [k.name for k in task.material.kinds] + ["defect"]
     doses = cfg.training.validation.doses_e_per_px
@@ -76,7 +100,9 @@ def make(
         f"{n}: {d:g} incident e/px" if d > 0 else f"{n}: held-out parts of the movie" for n, d in doses.items()
     )
     source, limits = _origin(cfg, about["share_trained"])
-    return f"""# {material.name}: {cfg.model.name}, {frames}
+    several = f", an ensemble of {task.n_members}" if task.n_members > 1 else ""
+    confused = "\n\n".join(f"{dose}:\n\n{confusion_table(confusion, dose)}" for dose in figures)
+    return f"""# {material.name}: {cfg.model.name}, {frames}{several}
 
 Finds the columns of {material.name} in HAADF-STEM images, their state, sub-pixel position with its uncertainty, and the
 region they are in. {about["n_weights"] / 1e6:.2f} M weights, sampling {cfg.model.pixel_size_nm} nm/px.
@@ -105,6 +131,14 @@ Average precision:
 {score_table(figures, kinds, "ap")}
 
 {chr(10).join(quality)}
+
+Reliability: in each bin, the mean stated probability of a defect (above 0.05) and the fraction that are defects.
+
+{reliability_table(figures)}
+
+Confusion: columns of each true state by what a table says of them (probabilities per row in `confusion.json`).
+
+{confused}
 
 Thresholds on the posterior (chosen on the validation images): {thresholds}. Temperature {calibration.temperature:.2f}.
 

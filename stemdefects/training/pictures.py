@@ -1,6 +1,7 @@
 """Validation images with what was found in them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,27 @@ def draw_reliability(figures: dict[str, dict], path: Path) -> Path:
         axes.plot(stated, observed, marker="o", ms=4, label=f"{dose} (ECE {values['defect_ece']:.3f})")
     axes.set(xlabel="stated probability of a defect", ylabel="fraction that are defects", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=8)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    return path
+
+
+def draw_confusion(confusion: dict[str, Any], path: Path) -> Path:
+    """PNG of the confusion matrices (`validation.confusion_tables`), one per dose: of the columns of each true state,
+    the share that is said to be which; returns `path`."""
+    from matplotlib.figure import Figure
+
+    doses = confusion["doses"]
+    figure = Figure(figsize=(5.4 * len(doses), 4.8), layout="constrained")
+    for axes, (dose, table) in zip(figure.subplots(1, len(doses), squeeze=False)[0], doses.items(), strict=True):
+        share, counts = np.asarray(table["probability"]), np.asarray(table["counts"])
+        axes.imshow(np.where(counts.any(1, keepdims=True), share, np.nan), cmap="Blues", vmin=0, vmax=1)
+        for i, j in np.argwhere(counts > 0):
+            axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=6, color="w" if share[i, j] > 0.6 else "k")
+        axes.set_xticks(range(len(confusion["said"])), confusion["said"], rotation=90, fontsize=7)
+        axes.set_yticks(range(len(confusion["true"])), confusion["true"], fontsize=7)
+        axes.set(xlabel="said", ylabel="true state", title=f"{dose}: columns, shade: share of the row")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

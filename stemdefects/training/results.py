@@ -70,14 +70,15 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
     }
     sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
     sites = the_task.material.site_of_state, the_task.material.ideal_states
+    confusion = validation.confusion_tables(result, the_task, calibration)
     model_id = artifact.save(
         run.model_dir,
         params=params,
         sections=sections,
         calibration=calibration,
-        confusion=validation.confusion_tables(result, the_task, calibration),
+        confusion=confusion,
         record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
-        card=card.make(cfg, the_task, calibration, figures, about),
+        card=card.make(cfg, the_task, calibration, figures, about, confusion),
         emitted=emissions.measure([*validated.matched.values(), *result.matched.values()], *sites),
     )
     if cfg.training.validation.pictures > 0:
@@ -85,6 +86,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         pictures.draw(test, result, calibration, path, cfg.training.validation.pictures)
         tracker.image("test", path)
         tracker.image("calibration", pictures.draw_reliability(figures, run.path / "figures" / "calibration.png"))
+        tracker.image("confusion", pictures.draw_confusion(confusion, run.path / "figures" / "confusion.png"))
     score = adaptation.score(figures, cfg, the_task)
     row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
     tracker.log(row | {"test/score": score}, step=at_step)

@@ -53,15 +53,19 @@ def test_figures_count_what_is_there(case):
 def test_pictures_and_card_are_made(case, tmp_path):
     cfg, the_task, result, calibration, validator = case
     figures = validation.figures(result, the_task, calibration)
+    confusion = validation.confusion_tables(result, the_task, calibration)
     for path in (
         pictures.draw(validator, result, calibration, tmp_path / "a" / "found.png", 2),
         pictures.draw_reliability(figures, tmp_path / "calibration.png"),
+        pictures.draw_confusion(confusion, tmp_path / "confusion.png"),
     ):
         assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 8000
     about = {"run": "r", "command": "python train.py", "seed": 0, "steps": 5, "images": 40, "seconds": 60.0}
     about |= {"hardware": "1 x cpu", "versions": "jax", "n_weights": 1000, "share_trained": 1.0}
-    text = card.make(cfg, the_task, calibration, figures, about)
+    text = card.make(cfg, the_task, calibration, figures, about, confusion)
     assert "| Mo_W | 0.9" in text and "python train.py" in text and "typical: 400 incident e/px" in text
+    assert "| true | W | Mo |\n|---|---|---|\n| W | 180 | 0 |\n| Mo | 2 | 18 |" in text
+    assert "| 0.9-1.0 | 0.95: 1.00 |" in text and "| 0.1-0.2 | - |" in text and "ensemble" not in text
 
 
 def test_the_kind_furthest_above_its_threshold_is_called(case):
