@@ -1,11 +1,14 @@
 """Speed, memory and accuracy of inference, beside AtomAI's predictor. Writes its figures into docs/inference.md.
 
     python benchmarks/inference.py model=<name, run id or folder> [parts=speed,memory] [frames=20] [size=512]
-        [lengths=100,1000,10000] [atomai=<python that has AtomAI>] [atomai_seconds=200] [docs=docs/inference.md]
+        [fields=movie] [lengths=100,1000,10000] [atomai=<python that has AtomAI>] [atomai_seconds=200]
+        [docs=docs/inference.md]
 
 speed: frames per second from array and from file to the table, the time per stage, the F1 of finding columns on the
-same simulated frames, and AtomAI's figures where `atomai=` names its python (its own environment). memory: peak of
-infer.py on movies of `lengths` small frames. Frames come from the simulation the model was trained on.
+same simulated frames, and AtomAI's figures where `atomai=` names its python (its own environment); it is trained on
+images of the same simulation. fields=movie: a movie of `simulation=movie`, one field with its drift and hopping
+vacancies; fields=train: every frame another field of `simulation=train`, turned, scaled and lit as it comes. memory:
+peak of infer.py on movies of `lengths` small frames.
 """
 
 import json
@@ -23,20 +26,23 @@ import script
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 DEFAULTS = {
-    "model": "ws2_mo", "parts": "speed,memory", "frames": "20", "size": "512", "lengths": "100,1000,10000",
-    "small": "64", "atomai": "", "atomai_seconds": "200", "docs": str(ROOT / "docs" / "inference.md"),
+    "model": "ws2_mo", "parts": "speed,memory", "frames": "20", "fields": "movie", "size": "512", "small": "64",
+    "lengths": "100,1000,10000", "atomai": "", "atomai_seconds": "200", "docs": str(ROOT / "docs" / "inference.md"),
     "runs_dir": "runs", "seed": "0",
 }  # fmt: skip
+FIELDS = {"movie": "one movie", "train": "each of another field,"}
 RADIUS_NM = 0.09  # a column found this close to a true one is right
 
 
-def simulated(model, n: int, size: int, seed: int, dose: float | None = None):
-    """`n` frames (n, size, size) of the model's own simulation and their columns, list of (m, 2) px; nm per px each."""
+def simulated(model, fields: str, n: int, size: int, seed: int):
+    """`n` single images (n, size, size) of `simulation=<fields>` and their columns, list of (m, 2) px; nm per px
+    each."""
     import jax
 
+    from stemdefects import config
     from stemdefects.simulation.images import make_simulator
 
-    make = jax.jit(make_simulator(model.material, model.config["simulation"], (size, size)))
+    make = jax.jit(make_simulator(model.material, config.load_group("simulation", fields), (size, size)))
     frames, places, pixels = [], [], []
     for key in jax.random.split(jax.random.key(seed), n):
         image, truth = jax.tree.map(np.asarray, make(key))
@@ -44,6 +50,22 @@ def simulated(model, n: int, size: int, seed: int, dose: float | None = None):
         places.append(np.stack([truth.y_px, truth.x_px], 1)[truth.valid])
         pixels.append(float(truth.pixel_size_nm))
     return np.stack(frames), places, np.array(pixels)
+
+
+def movie(model, n: int, size: int, seed: int, path: Path):
+    """The same of a movie of one field, which is left at `path`."""
+    import h5py
+
+    from stemdefects import config
+    from stemdefects.simulation import files
+
+    cfg = config.load_group("simulation", "movie")
+    cfg.movie.n_frames, cfg.view.size_px = n, [size, size]
+    files.write_movie(path, model.material, cfg, seed)
+    with h5py.File(path) as file:
+        frames, pixel = file["frames"][:], float(file.attrs["pixel_size_nm"])
+        places = [file["truth/sites_px"][:] + drift for drift in file["truth/drift_px"][:]]
+    return frames, places, np.full(n, pixel)
 
 
 def unit(frames: np.ndarray) -> np.ndarray:
@@ -122,16 +144,20 @@ def speed(options: dict) -> list[str]:
     n, size, seed = int(options["frames"]), int(options["size"]), int(options["seed"])
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        frames, places, pixels = simulated(model, n, size, 1_000_000 + seed)
+        if options["fields"] == "movie":
+            frames, places, pixels = movie(model, n, size, 1_000_000 + seed, folder / "frames.h5")
+        else:
+            frames, places, pixels = simulated(model, options["fields"], n, size, 1_000_000 + seed)
+            with h5py.File(folder / "frames.h5", "w") as file:
+                file.create_dataset("frames", data=frames, chunks=(1, size, size))
         np.savez(folder / "frames.npz", frames=frames, pixels=pixels)
-        with h5py.File(folder / "frames.h5", "w") as file:
-            file.create_dataset("frames", data=frames, chunks=(1, size, size))
         found = json.loads(
             in_own_process("--ours", str(model.path), str(folder / "frames.npz"), str(folder / "frames.h5"))
         )
         f1, rms = column_f1([np.array(c).reshape(-1, 2) for c in found["columns"]], places, pixels, size)
         lines = [
-            f"{n} frames of {size} x {size} px of `simulation={model.config['simulation'].name}`, "
+            f"{n} frames of {size} x {size} px, {FIELDS.get(options['fields'], 'single images')} of "
+            f"`simulation={options['fields']}`, "
             f"{devices.describe()}, load {os.getloadavg()[0]:.1f} while measuring. CPU time stands beside wall time: "
             "it depends less on what else the machine does. Best of three; compilation left out.", "",
             "| | frames/s | CPU ms/frame | columns F1 | rms px | peak MB |", "|---|---|---|---|---|---|",
@@ -151,7 +177,7 @@ def speed(options: dict) -> list[str]:
 def atomai(options: dict, model, folder: Path, frames, places, pixels, found: dict) -> list[str]:
     """AtomAI's row: trained on images of the same simulation, its own standard recipe."""
     n, size = len(frames), frames.shape[1]
-    images, where, _ = simulated(model, 160, 256, 5 + int(options["seed"]))
+    images, where, _ = simulated(model, options["fields"], 160, 256, 5 + int(options["seed"]))
     y, x = np.mgrid[:256, :256]
     labels = np.zeros(images.shape, np.uint8)
     for label, columns in zip(labels, where, strict=True):

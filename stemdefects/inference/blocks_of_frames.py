@@ -11,6 +11,8 @@ from stemdefects.inference.spool import Block
 from stemdefects.io import doubts, table
 from stemdefects.io.movie import FrameError
 
+SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the movie
+
 
 class Finished(NamedTuple):
     """One frame: its defects, what of them to believe, its own lattice, the area fractions of `REGIONS`."""
@@ -57,13 +59,18 @@ class BlockMaker:
             all_rows.append(self._rows(found.rows, frames[i]))
             all_patches.append(found.patches)
             self._describe(row, result)
-            if found.sites is not None:
+            if found.sites is not None and self._same_field(found.sites.vectors_px):
                 lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
                 if setup.keeps_columns:
                     all_columns.append(site_columns.pack(found, int(indices[i]), setup.model, setup.rules))
         parts = (np.concatenate(a) for a in (all_rows, all_patches, all_columns))
         rows, patches, columns = parts
         return Block(number, rows, frames, patches, columns, lattices)
+
+    def _same_field(self, vectors_px: np.ndarray) -> bool:
+        """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""
+        expected = self.setup.reference_px
+        return np.linalg.norm(vectors_px - expected) < SAME_FIELD * np.linalg.norm(expected)
 
     def _rows(self, found: np.ndarray, frame: np.void) -> np.ndarray:
         """Rows with frame, time and nm, in pixels of the original frame."""
@@ -83,8 +90,10 @@ class BlockMaker:
             row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
             vectors = found.sites.vectors_px / (setup.aspect, 1)
             (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = vectors
-        if result.lattice is not None and np.isfinite(result.lattice.vectors_px).all():
-            vectors, pixel = result.lattice.vectors_px, setup.calibration.pixel_size_nm
+        own = result.lattice is not None and result.lattice.clear
+        vectors = result.lattice.vectors_px if own else None if found.sites is None else found.sites.vectors_px
+        if vectors is not None and np.isfinite(vectors).all():
+            pixel = setup.calibration.pixel_size_nm
             angle, strain = bragg_map.deformation(vectors, setup.lattice_nm, pixel)
             row["pixel_size_nm"] = np.sqrt(abs(np.linalg.det(setup.lattice_nm) / np.linalg.det(vectors)))
             row["angle_deg"] = np.degrees(angle)

@@ -7,9 +7,13 @@ compared with those of its sublattice around it, most of which are ideal: backgr
 light an ideal column has is measured too, against the empty places of the lattice; a state whose HAADF signal is a
 fraction of the ideal one's has that fraction of it. Neither the dose nor the detector need be known.
 
-Network and light see the same electrons: their opinions are pooled by the geometric mean (logarithmic opinion pool,
-Genest & Zidek, Stat. Sci. 1, 114 (1986)), which counts no evidence twice.
+Network and light see the same electrons: their opinions are pooled as weighted logarithms (logarithmic opinion pool,
+Genest & Zidek, Stat. Sci. 1, 114 (1986)). On an even crystal all that blurs the light is the noise of the pixels, and
+there is nothing a network could add; where film, a wide probe or misplaced columns blur it more, the network has seen
+such images. So the light's weight is the part of its variance that noise explains, and the network's is the rest.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -22,9 +26,18 @@ from stemdefects.inference import neighbours
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
 CLIP = 25.0
+TOGETHER = 1.2  # weights of network and light: 2 / (1 + r) of two readings whose errors correlate by r = 2/3
 RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
 _OUTLIER = 2.5
 _RIDGE = 1e-3
+_SAMPLE = 500  # columns of a sublattice whose pixels say how large the noise is
+
+
+class Light(NamedTuple):
+    """What `measure` says of n columns. NaN where it cannot tell."""
+
+    deviation: np.ndarray  # (n,) light more or less than usual around the column, in units of an ideal column's
+    noise: np.ndarray  # (n,) standard deviation that the pixels' noise alone gives it, the same for a whole sublattice
 
 
 def smoothed(image: np.ndarray, width_px: float) -> np.ndarray:
@@ -54,17 +67,18 @@ def amplitudes(smooth: np.ndarray, place_px: np.ndarray, width_px: float) -> np.
 
 def measure(
     image: np.ndarray, place_px: np.ndarray, site: np.ndarray, cell: np.ndarray, material: Material, pixel_nm: float
-) -> np.ndarray:
-    """(n,) how much more or less light each column has than is usual around it, in units of an ideal column's.
+) -> Light:
+    """How much more or less light each of n columns has than is usual around it, in units of an ideal column's.
 
     0: ideal, -1: nothing there. NaN where that cannot be said: floating sites, columns off the lattice, at the border
     or beside a hole, sublattices with too few columns; all of it without two sublattices of different signal. image:
     (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice; cell: (n, 2) of the lattice-site view
     (`sites.SiteView`); pixel_nm: of the image.
     """
-    deviation, ends, width_px = np.full(len(site), np.nan), _ends(site, material), WIDTH_NM / pixel_nm
+    deviation, noise = np.full(len(site), np.nan), np.full(len(site), np.nan)
+    ends, width_px = _ends(site, material), WIDTH_NM / pixel_nm
     if ends is None:
-        return deviation
+        return Light(deviation, noise)
     smooth = smoothed(image, width_px)
     light = amplitudes(smooth, place_px, width_px)
     sublattices = _sublattices(site, material)
@@ -83,8 +97,32 @@ def measure(
     deviation = _without_neighbours(deviation, around.near, site)
     for g in np.unique(site):
         ideal = unit * (ratio if g == ends[0] else float(signal[g] / signal[ends[1]]))
-        deviation[site == g] /= ideal if g in sublattices and ideal > 0 else np.nan
-    return deviation
+        mine = site == g
+        deviation[mine] /= ideal if g in sublattices and ideal > 0 else np.nan
+        if g in sublattices and ideal > 0:  # volume of a Gaussian fitted to noise
+            noise[mine] = np.sqrt(4 * np.pi) * width_px * pixel_noise(image, place_px[mine], width_px) / ideal
+    return Light(deviation, noise)
+
+
+def pixel_noise(image: np.ndarray, place_px: np.ndarray, width_px: float) -> float:
+    """Standard deviation of the noise of the pixels around places that look alike, in units of `image`; NaN for few.
+
+    image: (H, W); place_px: (m, 2) y, x; width_px: of the Gaussian that weighs the pixels. From second differences
+    along both axes, which smooth images hardly have (Immerkaer, Comput. Vis. Image Underst. 64, 300 (1996)); what the
+    places have in common is taken off before. Noise is supposed white: of interpolated pixels it comes out too small.
+    """
+    reach = int(np.ceil(2 * width_px))
+    centre = np.rint(place_px).astype(int)
+    centre = centre[((centre > reach) & (centre < np.array(image.shape) - reach - 1)).all(1)]
+    if len(centre) < MIN_COLUMNS:
+        return np.nan
+    steps = np.arange(-reach - 1, reach + 2)
+    row, column = centre[:: -(-len(centre) // _SAMPLE), :, None, None].transpose(1, 0, 2, 3)
+    patch = np.asarray(image)[row + steps[:, None], column + steps].astype(np.float32)
+    patch = np.diff(np.diff(patch - patch.mean(0), 2, axis=1), 2, axis=2)
+    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width_px) ** 2)
+    weight /= weight.sum()
+    return float(np.sqrt(np.median(patch**2 @ weight @ weight))) / 6  # 6: what the differences make of white noise
 
 
 def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
@@ -109,11 +147,29 @@ def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.
     return found
 
 
-def pooled(prob: np.ndarray, found: np.ndarray, prior: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
+def share(light: Light, site: np.ndarray, material: Material) -> np.ndarray:
+    """(n,) part of the light's variance in this image that the noise of the pixels explains, 0..1, per sublattice."""
+    part = np.zeros(len(site))
+    for g in _sublattices(site, material):
+        mine = site == g
+        if np.isfinite(light.deviation[mine]).sum() >= MIN_COLUMNS:
+            part[mine] = np.nan_to_num(light.noise[mine] / scatter(light.deviation[mine])) ** 2
+    return np.minimum(part, 1.0)
+
+
+def network_weight(part: np.ndarray) -> np.ndarray:
+    """(n,) what the network's log-likelihoods count where the light's count `part` (n,), see `share`."""
+    return np.minimum(TOGETHER - part, 1.0)
+
+
+def pooled(
+    prob: np.ndarray, found: np.ndarray, part: np.ndarray, prior: np.ndarray, site: np.ndarray, material: Material
+) -> np.ndarray:
     """(n, S) posterior from the network's posterior `prob` (n, S) and the light's `evidence` (n, S).
 
-    prior: (S,) prevalence that `prob` assumes. Both likelihoods count half; where the light says nothing, `prob` stays.
-    Dirt is light too, so for a state brighter than the ideal one the light never speaks louder than the network.
+    part: (n,) weight of the light's log-likelihoods, see `share`; that of the network's is `network_weight`; where the
+    light says nothing, `prob` stays. prior: (S,) prevalence that `prob` assumes. Dirt is light too, so for a state
+    brighter than the ideal one both count half and the light never speaks louder than the network.
     """
     own = material.site_of_state[None] == site[:, None]
     log_prior = np.log(prior)
@@ -121,9 +177,10 @@ def pooled(prob: np.ndarray, found: np.ndarray, prior: np.ndarray, site: np.ndar
     ideal = material.ideal_states[site]
     ratio = ratio - np.take_along_axis(ratio, ideal[:, None], 1)
     signal = material.intensities()
+    together = network_weight(part)[:, None] * ratio + part[:, None] * found
     brighter = signal[None] > signal[ideal][:, None]
-    light = np.where(brighter, np.minimum(found, ratio), found)
-    logit = np.where(own, log_prior + 0.5 * ratio + 0.5 * light, -np.inf)
+    together = np.where(brighter, 0.5 * ratio + 0.5 * np.minimum(found, ratio), together)
+    logit = np.where(own, log_prior + together, -np.inf)
     weight = np.exp(logit - logit.max(1, keepdims=True))
     says = (found != 0).any(1)[:, None]
     return np.where(says, weight / weight.sum(1, keepdims=True), prob).astype(prob.dtype)

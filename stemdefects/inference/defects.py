@@ -6,13 +6,14 @@ import numpy as np
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
-from stemdefects.inference import column_light
+from stemdefects.inference import column_lattice, column_light
 from stemdefects.inference.bragg_map import ABSENT
 from stemdefects.inference.engine import Columns, FrameOutput
 from stemdefects.inference.sites import NOWHERE, SiteView, view
 from stemdefects.io import table
 from stemdefects.models.ensemble import carried
 
+WHOLE = 0.8  # share of the columns on the lattice from which on no other one is tried
 MAX_CHANGE = 0.15  # of a frame's lattice constant against the expected one
 REGIONS = ("lattice", "hole", "amorphous", "1T")
 
@@ -83,18 +84,19 @@ def find_defects(
     if vectors_px is not None and len(columns.site):
         basis = np.array([s.position for s in material.sites])
         position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
-        sites = view(position, columns.site, columns.presence, _of_frame(output, vectors_px), basis, vectors_px)
+        sites = _sites(position, output, vectors_px, basis)
         if sites is not None and sites.duplicate.any():
             keep = ~sites.duplicate
             columns = columns.take(keep)
             sites = view(position[keep], columns.site, columns.presence, sites.vectors_px, basis, sites.vectors_px)
-    prob, light = columns.state_prob, np.full(len(columns.site), np.nan)
+    prob, light, part = columns.state_prob, np.full(len(columns.site), np.nan), np.zeros(len(columns.site))
     if rules.light_prior is not None and sites is not None:
         seen = output.image if output.together is None else output.together
         place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-        light = column_light.measure(seen, place, columns.site, sites.cell, material, image_px_nm)
+        measured = column_light.measure(seen, place, columns.site, sites.cell, material, image_px_nm)
+        light, part = measured.deviation, column_light.share(measured, columns.site, material)
         says = column_light.evidence(light, columns.site, material)
-        prob = column_light.pooled(prob, says, rules.light_prior, columns.site, material)
+        prob = column_light.pooled(prob, says, part, rules.light_prior, columns.site, material)
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
@@ -111,7 +113,7 @@ def find_defects(
     rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
     rows["score"], rows["kind_prob"] = defect[called], kind_prob[called]
     if columns.state_spread is not None:
-        rows["kind_spread"] = _spread(columns, prob, np.array([k.state for k in material.kinds])[kind])[called]
+        rows["kind_spread"] = _spread(columns, prob, part, np.array([k.state for k in material.kinds])[kind])[called]
     names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
     rows["kind"] = names[kind[called]]
     if sites is not None and len(called):
@@ -120,6 +122,20 @@ def find_defects(
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
     return FrameDefects(rows, patches, sites, columns, called, light, int((call & nowhere).sum()))
+
+
+def _sites(position: np.ndarray, output: FrameOutput, vectors_px: np.ndarray, basis: np.ndarray) -> SiteView | None:
+    """The lattice-site view of a frame that is expected to have about the lattice `vectors_px`; where most columns do
+    not lie on that one, of the lattice that they lie on."""
+    columns = output.columns
+    sites = view(position, columns.site, columns.presence, _of_frame(output, vectors_px), basis, vectors_px)
+    if sites is not None and sites.on_lattice.mean() > WHOLE:
+        return sites
+    own = column_lattice.fit(position, columns.site, vectors_px)
+    other = None if own is None else view(position, columns.site, columns.presence, own, basis, vectors_px)
+    if other is None or (sites is not None and other.on_lattice.mean() <= sites.on_lattice.mean()):
+        return sites
+    return other
 
 
 def _of_frame(output: FrameOutput, vectors_px: np.ndarray) -> np.ndarray:
@@ -131,11 +147,14 @@ def _of_frame(output: FrameOutput, vectors_px: np.ndarray) -> np.ndarray:
     return lattice.vectors_px if abs(size[0] / size[1] - 1) < MAX_CHANGE else vectors_px
 
 
-def _spread(columns: Columns, prob: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """(n,) standard deviation of the posterior `prob` (n, S) of `state` (n,) over the members of an ensemble."""
+def _spread(columns: Columns, prob: np.ndarray, part: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """(n,) standard deviation of the posterior `prob` (n, S) of `state` (n,) over the members of an ensemble.
+
+    part: (n,) weight of the light in it.
+    """
     rows = np.arange(len(state))
     alone = (prob == columns.state_prob).all(1)
-    share = np.where(alone, 1.0, 0.5)  # pooled with the light, the network has half the say
+    share = np.where(alone, 1.0, column_light.network_weight(part))
     return carried(columns.state_spread[rows, state], columns.state_prob[rows, state], prob[rows, state], share)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from stemdefects.crystal import material as crystal
 from stemdefects.inference import column_light, neighbours
@@ -31,7 +32,8 @@ def honeycomb(ws2, size=200):
 
 
 def evidence(image, places, site, cell, material):
-    return column_light.evidence(column_light.measure(image, places, site, cell, material, PIXEL_NM), site, material)
+    light = column_light.measure(image, places, site, cell, material, PIXEL_NM)
+    return column_light.evidence(light.deviation, site, material)
 
 
 def drawn(places, signal, size=200, width=WIDTH_PX):
@@ -70,7 +72,7 @@ def test_weak_and_missing_columns_are_told_whatever_the_detector_gives_sulfur(ws
     assert (best[picked] == state[picked]).mean() > 0.9
     rest = np.setdiff1d(chalcogen, picked)
     assert (best[rest] == state[rest]).mean() > 0.98
-    light = column_light.measure(image, places, site, cell, ws2, PIXEL_NM)
+    light = column_light.measure(image, places, site, cell, ws2, PIXEL_NM).deviation
     assert np.median(light[picked[:12]]) == pytest.approx(-0.5, abs=0.08)
     assert np.median(light[picked[12:]]) == pytest.approx(-1.0, abs=0.12)
 
@@ -113,18 +115,79 @@ def test_light_says_nothing_where_it_cannot(ws2):
     assert few.shape == (10, ws2.n_states) and (few == 0).all()
     prob = rng.dirichlet(np.ones(graphene.n_states), 400).astype(np.float32)
     prior = np.full(graphene.n_states, 1 / graphene.n_states)
-    assert (column_light.pooled(prob, found, prior, site, graphene) == prob).all()
+    assert (column_light.pooled(prob, found, np.ones(400), prior, site, graphene) == prob).all()
 
 
-def test_two_equal_opinions_are_one(ws2):
+def test_the_noise_of_pixels_is_told_from_what_the_columns_show(ws2):
+    """Against the noise that was put in; and the share of the scatter that it explains, on even and uneven film."""
+    rng = np.random.default_rng(5)
+    places, site, cell = honeycomb(ws2)
+    volume = ws2.intensities(100.0)[ws2.ideal_states[site]] * 900
+    clean = drawn(places, volume) + 20
+    film = ndimage.gaussian_filter(rng.normal(size=clean.shape), 6)
+    film *= 1.0 / film.std()
+    shares = {}
+    for sigma in (0.3, 1.5):
+        for name, below in (("even", 0.0), ("uneven", film)):
+            image = clean + below + sigma * rng.normal(size=clean.shape)
+            light = column_light.measure(image, places, site, cell, ws2, PIXEL_NM)
+            assert column_light.pixel_noise(image, places[site == 1], WIDTH_PX) == pytest.approx(sigma, rel=0.1)
+            shares[name, sigma] = column_light.share(light, site, ws2)[site == 1][0]
+            width_px = column_light.WIDTH_NM / PIXEL_NM
+            # of the volume of a Gaussian in white noise (the Cramer-Rao bound of its volume)
+            expected = np.sqrt(4 * np.pi) * width_px * sigma / volume[site == 1][0]
+            assert light.noise[site == 1][0] == pytest.approx(expected, rel=0.2)
+    assert shares["even", 0.3] > 0.7 and shares["even", 1.5] > 0.7
+    assert shares["uneven", 0.3] < 0.25 < shares["uneven", 1.5]
+
+
+def test_two_opinions_with_shared_errors_are_pooled_as_bayes_does(ws2):
+    """Two readings of one number, as good as each other, errors correlated by 2/3: a share of 0.6 is exact."""
+    rng = np.random.default_rng(4)
+    n, away, correlation = 50, 1.7, 2 / 3
+    site = np.full(n, 1)
+    ideal, missing = ws2.ideal_states[1], ws2.state_index("S")
+    prior = np.zeros(ws2.n_states)
+    prior[ideal], prior[missing] = 0.9, 0.1
+    for g in range(ws2.n_sites):
+        if g != 1:
+            prior[ws2.ideal_states[g]] = 1.0
+    prior = np.maximum(prior, 1e-12)
+    covariance = np.array([[1, correlation], [correlation, 1]])
+    readings = rng.multivariate_normal([0, 0], covariance, n)
+    ratio = away * (readings - away / 2)  # log-likelihood ratio of each reading alone
+    shift = np.linalg.solve(covariance, [away, away])
+    exact = readings @ shift - 0.5 * away * shift.sum() + np.log(0.1 / 0.9)
+    prob = np.zeros((n, ws2.n_states))
+    odds = np.exp(ratio[:, 0] + np.log(0.1 / 0.9))
+    prob[:, ideal], prob[:, missing] = 1 / (1 + odds), odds / (1 + odds)
+    found = np.zeros((n, ws2.n_states))
+    found[:, missing] = ratio[:, 1]
+    said = column_light.pooled(prob, found, np.full(n, 0.6), prior, site, ws2)
+    assert np.allclose(np.log(said[:, missing] / said[:, ideal]), exact, atol=1e-3)
+
+
+def test_light_that_no_noise_explains_leaves_the_network_alone(ws2):
     site = np.array([0, 1, 1])
     own = ws2.site_of_state[None] == site[:, None]
     prior = np.where(ws2.site_of_state == 0, 1 / (ws2.site_of_state == 0).sum(), 1 / (ws2.site_of_state == 1).sum())
-    said = np.random.default_rng(4).normal(size=own.shape) * own
+    rng = np.random.default_rng(4)
+    said = rng.normal(size=own.shape) * own
     prob = np.where(own, prior * np.exp(said), 0)
     prob /= prob.sum(1, keepdims=True)
-    found = said - np.take_along_axis(said, ws2.ideal_states[site][:, None], 1)
-    assert np.allclose(column_light.pooled(prob, found, prior, site, ws2), prob, atol=1e-6)
+    ideal = ws2.ideal_states[site][:, None]
+    found = np.where(own, rng.normal(size=own.shape), 0)
+    found -= np.take_along_axis(found, ideal, 1)
+    signal = ws2.intensities()
+    darker = own & (signal[None] <= np.take_along_axis(np.broadcast_to(signal, own.shape), ideal, 1))
+
+    def odds(p):
+        return np.log(p / np.take_along_axis(p, ideal, 1), where=own, out=np.zeros(own.shape))
+
+    alone = column_light.pooled(prob, found, np.zeros(3), prior, site, ws2)
+    assert np.allclose(odds(alone)[darker], odds(prob)[darker], atol=1e-5)
+    light = column_light.pooled(prob, found, np.ones(3), prior, site, ws2)
+    assert np.abs(odds(light) - found)[darker].max() < 0.25 * np.abs(odds(prob))[darker].max()
 
 
 def test_dirt_does_not_make_an_adatom(ws2):
@@ -136,9 +199,10 @@ def test_dirt_does_not_make_an_adatom(ws2):
     prob = np.where(own, prior, 0.0)  # the network sees nothing special
     found = np.zeros(own.shape)
     found[0, adatom] = 20.0
-    assert column_light.pooled(prob, found, prior, site, ws2)[0, adatom] == pytest.approx(prior[adatom], rel=1e-6)
+    half = np.full(1, 0.5)
+    assert column_light.pooled(prob, found, half, prior, site, ws2)[0, adatom] == pytest.approx(prior[adatom], rel=1e-6)
     found[0, ws2.state_index("Mo")] = 20.0  # darker: the light is heard
-    assert column_light.pooled(prob, found, prior, site, ws2)[0, ws2.state_index("Mo")] > 0.9
+    assert column_light.pooled(prob, found, half, prior, site, ws2)[0, ws2.state_index("Mo")] > 0.9
 
 
 def test_neighbours_by_cells_are_the_nearest_columns(ws2):

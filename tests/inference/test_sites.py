@@ -4,7 +4,7 @@ import pytest
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal import material as materials
 from stemdefects.crystal.bragg import rotation
-from stemdefects.inference import sites
+from stemdefects.inference import column_lattice, sites
 from stemdefects.inference.defects import Rules, bond_table, complexes, find_defects
 from stemdefects.inference.engine import Columns, FrameOutput
 from stemdefects.inference.sites import NOWHERE, view
@@ -204,3 +204,21 @@ def test_no_columns_at_all(ws2):
     output = FrameOutput(none, np.array([0, 1.0, 0, 0]), np.zeros((64, 64), np.float32), 1.0)
     found = find_defects(output, ws2, Rules(), ws2.lattice_nm / PIXEL_NM, PIXEL_NM)
     assert len(found.rows) == 0 and found.patches.shape == (0, 32, 32) and found.sites is None
+
+
+@pytest.mark.parametrize("angle, scale", [(25, 1.0), (100, 1.15), (-40, 0.87)])
+def test_a_frame_of_another_field_has_its_own_lattice(ws2, crystal, angle, scale):
+    """As in a folder of images: turned and scaled against the lattice of the movie, some columns missing."""
+    position = (place(crystal, angle, 0.5, distort_px=4.0) - 150) * scale + 150
+    keep = np.random.default_rng(0).random(len(position)) > 0.05
+    position, site = position[keep], crystal.site[keep]
+    expected = ws2.lattice_nm / PIXEL_NM
+    basis = np.array([s.position for s in ws2.sites])
+    own = column_lattice.fit(position, site, expected)
+    assert abs(np.linalg.det(own)) == pytest.approx(abs(np.linalg.det(expected)) * scale**2, rel=0.03)
+    found = view(position, site, np.ones(len(site)), own, basis, expected)
+    assert found.on_lattice.all() and found.residual_px < 0.25 * ws2.a_nm / PIXEL_NM
+    turned = np.degrees(np.arctan2(found.vectors_px[0, 0], found.vectors_px[0, 1]))
+    assert (turned - angle + 5) % 120 == pytest.approx(5, abs=2.5)
+    scattered = np.random.default_rng(1).uniform(0, 300, (400, 2))
+    assert column_lattice.fit(scattered, np.zeros(400, int), expected) is None

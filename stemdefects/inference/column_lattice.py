@@ -1,0 +1,56 @@
+"""The lattice of one frame from the columns the network found: for frames of another field than the rest.
+
+A folder of images is read as one movie, but each image may be turned and scaled as it comes; the windows made for the
+movie's lattice (`bragg_map`) then see none.
+"""
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from stemdefects.crystal.bragg import rotation
+
+N_COLUMNS = 300  # spread over the frame, whose steps to their neighbours are looked at
+STEP_DEG = 1.5
+SCALES = (0.9, 0.95, 1.0, 1.05, 1.1)  # of the spacing that the nearest neighbours say
+CLOSE = 0.15  # of the spacing, a step that agrees with the lattice
+MIN_AGREEING = 0.5  # share of the steps
+
+
+def fit(position_px: np.ndarray, site: np.ndarray, shape: np.ndarray) -> np.ndarray | None:
+    """(2, 2) lattice vectors, rows a1, a2 (y, x) in px; None where the columns lie on none.
+
+    position_px: (n, 2) y, x; site: (n,) sublattice; shape: (2, 2) vectors of the ideal crystal in any unit and
+    orientation. Which of the equivalent directions comes out is left to chance.
+    """
+    largest = np.bincount(site).argmax()
+    place = position_px[site == largest]
+    if len(place) < 12:
+        return None
+    some = place[:: max(1, len(place) // N_COLUMNS)]
+    distance, near = cKDTree(place).query(some, k=7)
+    steps = (place[near[:, 1:]] - some[:, None]).reshape(-1, 2)
+    spacing = float(np.median(distance[:, 1]))
+    unit = shape / min(np.linalg.norm(shape, axis=1).min(), np.linalg.norm(shape[0] - shape[1]))
+    tried = [
+        unit @ rotation(np.radians(angle)) * spacing * scale
+        for scale in SCALES
+        for angle in np.arange(0, 180, STEP_DEG)
+    ]
+    best = max(tried, key=lambda vectors: _agreeing(steps, vectors, spacing).mean())
+    for _ in range(3):
+        good = _agreeing(steps, best, spacing)
+        if good.mean() < MIN_AGREEING:
+            return None
+        index = np.rint(steps[good] @ np.linalg.inv(best))
+        if np.linalg.matrix_rank(index) < 2:
+            return None
+        best, *_ = np.linalg.lstsq(index, steps[good], rcond=None)
+    return best
+
+
+def _agreeing(steps: np.ndarray, vectors: np.ndarray, spacing: float) -> np.ndarray:
+    """(n,) bool: the step (n, 2) is about a vector of the lattice, and not none."""
+    index = steps @ np.linalg.inv(vectors)
+    whole = np.rint(index)
+    off = ((index - whole) @ vectors) / spacing
+    return ((off**2).sum(1) < CLOSE**2) & whole.any(1)
