@@ -85,9 +85,9 @@ class Network:
         if sites is None:
             return peaks
         light = column_light.measure(image, place, site, sites.cell, model.material, pixel_nm)
-        prob = column_light.pooled(
-            prob, column_light.evidence(light, site, model.material), self._prior, site, model.material
-        )
+        says = column_light.evidence(light.deviation, site, model.material)
+        part = column_light.share(light, site, model.material)
+        prob = column_light.pooled(prob, says, part, self._prior, site, model.material)
         together = peaks.state_prob.copy()
         with np.errstate(divide="ignore"):
             raw = temperature * (np.log(prob) - self.shift)
