@@ -383,7 +383,7 @@ class InferenceConfig:
     overlap_px: int = 64
     presence: float = 0.5  # least probability of a column
     average_frames: int = 1  # odd: a single-frame model is shown the mean of so many aligned frames
-    light: bool = True  # the light of each column has half the say about its state
+    light: bool = True  # the light of each column is heard too, by how much of its scatter is noise
     symmetries: int = 1  # 2, 4, 8: answers averaged over turned and mirrored frames; sees fainter defects, takes longer
     thresholds: dict[str, float] = field(default_factory=dict)  # least posterior per kind; others: the model's own
     exclude_regions: list[str] = field(default_factory=lambda: ["hole", "amorphous"])
