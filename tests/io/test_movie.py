@@ -227,3 +227,28 @@ def test_velox_pixels_are_those_of_the_reference_array():
     with movies.read(folder / "fei_emd_image.emd", "haadf") as movie:
         np.testing.assert_array_equal(movie.frame(0), np.load(folder / "fei_emd_image.npy").astype(np.float32))
         json.dumps(movie.metadata["signals"])
+
+
+def test_hyperspy_files_by_what_their_axes_say(tmp_path):
+    """A stack, and an image whose two axes were swapped when it was stored."""
+    hspy = pytest.importorskip("rsciio.hspy")
+    named = {
+        "t": {"name": "time", "size": 5, "scale": 2.0, "offset": 0.0, "units": "s", "navigate": True},
+        "y": {"name": "y", "size": 24, "scale": 0.03, "offset": 0.0, "units": "nm", "navigate": False},
+        "x": {"name": "x", "size": 32, "scale": 30.0, "offset": 0.0, "units": "pm", "navigate": False},
+    }
+
+    def write(path, data, axes):
+        common = {"metadata": {"General": {"title": "HAADF"}, "Signal": {"signal_type": ""}}, "original_metadata": {}}
+        common |= {"attributes": {"_lazy": False, "ragged": False}, "package_info": {}, "tmp_parameters": {}}
+        common |= {"learning_results": {}, "models": {}}
+        hspy.file_writer(str(path), {"data": data, "axes": [named[a] for a in axes]} | common)
+
+    write(tmp_path / "stack.hspy", STACK, "tyx")
+    write(tmp_path / "turned.hspy", STACK[2].T.copy(), "xy")
+    with movies.read(tmp_path / "stack.hspy") as movie:
+        assert movie.shape == STACK.shape and movie.pixel_size_nm == pytest.approx(0.03)
+        assert movie.frame_time_s == pytest.approx(2.0)
+        np.testing.assert_array_equal(movie.frame(3), STACK[3])
+    with movies.read(tmp_path / "turned.hspy") as movie:
+        np.testing.assert_array_equal(movie.frame(0), STACK[2])
