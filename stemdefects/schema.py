@@ -343,6 +343,7 @@ class PicturesConfig:
     """Pictures that inference makes."""
 
     frames: bool = True  # annotated PNGs of the first, the middle and the last frame
+    every: int | None = None  # one of so many frames as annotated PNG too, in pictures/frames/; 1: all; null: none
     contact_sheet: bool = True  # defects of every kind as small pictures
     animation: bool = True  # the annotated movie: MP4 with imageio-ffmpeg, else GIF
     animation_frames: int = 60  # at most, spread over the movie

@@ -101,7 +101,7 @@ def calibrate(
     if cells < LEAST_CELLS:
         raise UserError(
             f"{source}: frames of {frames.shape[1]} x {frames.shape[2]} px at {shown_nm:.4g} nm per pixel ({origin}) "
-            f"show {cells:.2g} cells of the crystal; at least {LEAST_CELLS:g} are needed"
+            f"show {cells:.3g} cells of the crystal; at least {LEAST_CELLS:g} are needed"
         )
     against = user_nm or stated_nm
     disagreement = None if found is None or against is None else against / found.pixel_size_nm - 1

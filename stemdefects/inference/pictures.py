@@ -1,5 +1,6 @@
 """The pictures that inference leaves in a run: annotated frames, animation, contact sheet."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from stemdefects.report import frames as pictures
 
 
 def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Path]:
-    """Annotated first, middle and last frame, animation (MP4 where there is an ffmpeg, else GIF) and contact sheet, as
-    the settings say; returns the files."""
+    """Annotated first, middle and last frame, a folder of more of them, animation (MP4 where there is an ffmpeg, else
+    GIF) and contact sheet, as the settings say; returns the files and the folder."""
     settings, kinds = setup.settings.pictures, setup.model.material.kind_names
     with h5py.File(table_path, "r") as file:
         frame_table = file["frames"][()]
@@ -24,6 +25,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     written = []
     for old in [p for end in ("png", "gif", "mp4") for p in folder.glob(f"*.{end}")]:  # of another movie
         old.unlink()
+    shutil.rmtree(folder / "frames", ignore_errors=True)
 
     def annotated(index: int, width: int) -> np.ndarray:
         image = movie.frame(index)
@@ -47,6 +49,11 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
             if name == "first" or index != good[0]:
                 picture = annotated(int(index), settings.max_width_px * len(tables))
                 written.append(pictures.save(picture, folder / f"{name}_frame_{index:05d}.png"))
+    if settings.every and len(good):
+        for index in good[:: settings.every]:
+            picture = annotated(int(index), settings.max_width_px * len(tables))
+            pictures.save(picture, folder / "frames" / f"frame_{index:05d}.png")
+        written.append(folder / "frames")
     if settings.contact_sheet:
         with h5py.File(table_path, "r") as file:
             sheet = pictures.contact_sheet(

@@ -131,6 +131,8 @@ def check(settings: InferenceConfig, material: Any) -> None:
         raise UserError(
             f"inference.average_frames={settings.average_frames}: must be odd, the frame itself the middle one"
         )
+    if settings.pictures.every is not None and settings.pictures.every < 1:
+        raise UserError(f"inference.pictures.every={settings.pictures.every}: must be at least 1; null for none")
     for key in ("batch_size", "block_frames"):
         if getattr(settings, key) < 1:
             raise UserError(f"inference.{key}={getattr(settings, key)}: must be at least 1")

@@ -40,7 +40,9 @@ def movie_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(model_dir, movie_file, tmp_path_factory):
     """The run of an inference that nothing disturbed."""
-    return flow.infer(settings(model_dir, movie_file, tmp_path_factory.mktemp("whole")))
+    cfg = settings(model_dir, movie_file, tmp_path_factory.mktemp("whole"))
+    cfg.inference.pictures.every = 4
+    return flow.infer(cfg)
 
 
 def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_path):
@@ -71,6 +73,8 @@ def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_pa
         "first_frame_00000.png",
         "last_frame_00010.png",
     } <= pictures
+    more = sorted(p.name for p in (run.path / "pictures" / "frames").iterdir())
+    assert more == ["frame_00000.png", "frame_00005.png", "frame_00010.png"]  # of those that are good
     rows = (run.path / "defects.csv").read_text().splitlines()
     assert len(rows) == len(found) + 1 and rows[0].split(",") == list(table.DEFECT_DTYPE.names)
     assert found.over_time is not None and (np.diff(found.over_time["frame"]) >= 0).all()
