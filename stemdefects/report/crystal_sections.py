@@ -46,7 +46,7 @@ def strain(result) -> str:
     if s is None:
         return ""
     spread = [np.nanstd(v) for v in (s.exx, s.eyy, s.exy)]
-    error = np.nanmedian(s.error[:, :3], axis=0)
+    error = [np.median(e[np.isfinite(e)]) if np.isfinite(e).any() else np.nan for e in s.error[:, :3].T]
     parts = ", ".join(
         f"{name} {100 * a:.2f}%" + (f" (error {100 * e:.2f}%)" if np.isfinite(e) else "")
         for name, a, e in zip(("exx", "eyy", "exy"), spread, error, strict=True)
