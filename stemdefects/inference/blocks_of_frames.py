@@ -69,8 +69,9 @@ class BlockMaker:
 
     def _same_field(self, vectors_px: np.ndarray) -> bool:
         """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""
-        expected = self.setup.reference_px
-        return np.linalg.norm(vectors_px - expected) < SAME_FIELD * np.linalg.norm(expected)
+        steps = vectors_px @ np.linalg.inv(self.setup.reference_px)
+        whole = np.rint(steps)
+        return bool(np.abs(steps - whole).max() < SAME_FIELD and round(abs(np.linalg.det(whole))) == 1)
 
     def _rows(self, found: np.ndarray, frame: np.void) -> np.ndarray:
         """Rows with frame, time and nm, in pixels of the original frame."""

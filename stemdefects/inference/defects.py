@@ -13,7 +13,7 @@ from stemdefects.inference.sites import NOWHERE, SiteView, view
 from stemdefects.io import table
 from stemdefects.models.ensemble import carried
 
-WHOLE = 0.8  # share of the columns on the lattice from which on no other one is tried
+WHOLE = 0.8  # share of the columns on a lattice from which on it is the frame's
 MAX_CHANGE = 0.15  # of a frame's lattice constant against the expected one
 REGIONS = ("lattice", "hole", "amorphous", "1T")
 
@@ -133,9 +133,7 @@ def _sites(position: np.ndarray, output: FrameOutput, vectors_px: np.ndarray, ba
         return sites
     own = column_lattice.fit(position, columns.site, vectors_px)
     other = None if own is None else view(position, columns.site, columns.presence, own, basis, vectors_px)
-    if other is None or (sites is not None and other.on_lattice.mean() <= sites.on_lattice.mean()):
-        return sites
-    return other
+    return sites if other is None or other.on_lattice.mean() < WHOLE else other
 
 
 def _of_frame(output: FrameOutput, vectors_px: np.ndarray) -> np.ndarray:
