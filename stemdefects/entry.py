@@ -60,7 +60,9 @@ def hydra_main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     if FAILED_JOBS:
-        print(f"error: {len(FAILED_JOBS)} job(s) failed", file=sys.stderr, flush=True)
+        first = Path(min(FAILED_JOBS, key=lambda folder: (len(folder), folder))) / ERROR_FILE
+        reason = f"; the first: {first.read_text().strip()} ({first})" if first.is_file() else ""
+        print(f"error: {len(FAILED_JOBS)} job(s) failed{reason}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 
