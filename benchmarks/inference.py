@@ -91,8 +91,9 @@ def column_f1(found: list[np.ndarray], true: list[np.ndarray], pixels: np.ndarra
 def ours(model_name: str, frames_file: str, raw_file: str) -> dict:
     """Times and columns of this software, in this process. frames_file: npz of frames and nm per px."""
     from stemdefects import devices
-    from stemdefects.inference import blocks_of_frames, stream
+    from stemdefects.inference import blocks_of_frames
     from stemdefects.inference.api import configure, detect, load_model
+    from stemdefects.inference.setup import prepare
     from stemdefects.io.movie import Movie, read
 
     devices.use_compilation_cache()
@@ -113,7 +114,7 @@ def ours(model_name: str, frames_file: str, raw_file: str) -> dict:
     out["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     out["defects"] = len(table)
     movie = Movie(frames)
-    setup = stream.prepare(movie, model, configure(**{k: v for k, v in settings.items() if k != "progress"}))
+    setup = prepare(movie, model, configure(**{k: v for k, v in settings.items() if k != "progress"}))
     start = time.process_time()
     outputs = setup.engine(frames[:, None])
     out["network_cpu_s"] = time.process_time() - start

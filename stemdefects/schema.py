@@ -378,7 +378,7 @@ class InferenceConfig:
     calibration_tolerance: float = 0.03  # relative disagreement that is reported as such
     lattice_constant_nm: float | None = None  # of the crystal shown; null: of the model's material
     frames: str | None = None  # part of the movie, start:stop:step as in Python; null: all
-    batch_size: int = 4  # frames computed at once
+    batch_size: int | None = None  # frames computed at once on each device; null: 2 on a CPU, 8 on a GPU
     block_frames: int = 32  # frames kept at once; what a kill costs at most
     tile_px: int = 512  # larger frames are cut into tiles, model pixels
     overlap_px: int = 64

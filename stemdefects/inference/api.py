@@ -41,6 +41,7 @@ def detect(
     from stemdefects.inference import stream
     from stemdefects.inference.assembly import look_together
     from stemdefects.inference.flow import attributes
+    from stemdefects.inference.setup import prepare
 
     devices.use_compilation_cache()
     if model is not None and run is not None:
@@ -50,7 +51,7 @@ def detect(
         movie = read(movie, settings.get("signal"))
     elif not isinstance(movie, Movie):
         movie = Movie(movie)
-    setup = stream.prepare(movie, loaded, configure(**settings))
+    setup = prepare(movie, loaded, configure(**settings))
     with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
         blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), lambda frames, _: bar.update(frames)))
     rows, frames, patches = (np.concatenate([getattr(b, n) for b in blocks]) for n in ("rows", "frames", "patches"))

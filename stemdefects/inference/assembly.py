@@ -27,7 +27,7 @@ class Assembled(NamedTuple):
 
 
 def assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> Assembled:
-    """Blocks -> defects.h5 and the CSV files of `run` (setup: `stream.Setup`)."""
+    """Blocks -> defects.h5 and the CSV files of `run` (setup: `setup.Setup`)."""
     counts, over_time, first, n_first = Counter(), None, [table.empty(0)], 0
     all_frames = [table.empty_frames(0)]
     writer = table_writer.TableWriter(run.defects_path, attrs)

@@ -24,7 +24,7 @@ class Finished(NamedTuple):
 
 
 class BlockMaker:
-    """Makes the blocks of one movie (setup: `stream.Setup`)."""
+    """Makes the blocks of one movie (setup: `setup.Setup`)."""
 
     def __init__(self, setup: Any):
         self.setup, self._limits = setup, trust.limits(setup.model)

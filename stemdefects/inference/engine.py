@@ -12,6 +12,7 @@ from stemdefects.inference import resample as sampling
 from stemdefects.models import symmetry
 from stemdefects.models.normalization import normalize_frames
 
+BATCH_SIZE = {True: 2, False: 8}  # on a CPU more frames at once only leave its caches
 MAX_PROGRAMS = 8  # kept compiled
 _programs: dict[tuple, Any] = {}
 MARGIN_PX = 2.0  # a tile also reports columns this far outside its part, so that none is lost between two
@@ -55,7 +56,7 @@ class Engine:
         model: `models.artifact.LoadedModel`.
         frame_shape: (H, W) of the frames.
         pixel_size_nm: sampling of the frames along x, nm per px.
-        batch_size: frames per call and local device; a smaller batch is filled up.
+        batch_size: frames per call and local device, None: `BATCH_SIZE` of its kind; a smaller batch is filled up.
         tile_px, overlap_px: larger frames are cut into tiles (model pixels).
         presence: least probability of a column.
         resample_tolerance: frames whose sampling is this close to the model's are left as they are; interpolation
@@ -71,7 +72,7 @@ class Engine:
         model: Any,
         frame_shape: tuple[int, int],
         pixel_size_nm: float,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         tile_px: int = 512,
         overlap_px: int = 64,
         presence: float = 0.5,
@@ -83,7 +84,7 @@ class Engine:
     ):
         self.model, self.frame_shape, self.symmetries = model, tuple(frame_shape), symmetries
         devices = jax.local_devices()
-        self.batch_size = batch_size * len(devices)
+        self.batch_size = (batch_size or BATCH_SIZE[devices[0].platform == "cpu"]) * len(devices)
         scale = pixel_size_nm / model.pixel_size_nm
         self.scale = 1.0 if abs(scale - 1) <= resample_tolerance else scale
         self.aspect = aspect

@@ -35,8 +35,9 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
         )
     movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
     from stemdefects import devices
-    from stemdefects.inference import assembly, stream
+    from stemdefects.inference import assembly
     from stemdefects.inference.pictures import draw
+    from stemdefects.inference.setup import prepare
     from stemdefects.models import artifact
 
     devices.use_compilation_cache()
@@ -46,7 +47,7 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
     known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
     hashing = _Hash(movie)
     print(f"{movie}", flush=True)
-    setup = stream.prepare(movie, model, cfg.inference, known)
+    setup = prepare(movie, model, cfg.inference, known)
     if run is None:
         run = runs.create(cfg.runs_dir)
         print(f"run {run.id}: new, with the model of {runs.short(model_dir)}")

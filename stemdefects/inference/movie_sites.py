@@ -36,7 +36,7 @@ class Result(NamedTuple):
 def analyse(
     read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.ndarray, write: Callable[[np.ndarray], None]
 ) -> Result:
-    """Both passes. read: block number -> `Block` (called twice for each); setup: `stream.Setup`; prior: (S,); write:
+    """Both passes. read: block number -> `Block` (called twice for each); setup: `setup.Setup`; prior: (S,); write:
     takes rows of the defect table, window by window, ordered by frame."""
     material, settings = setup.model.material, setup.settings.over_time
     pixel = setup.calibration.pixel_size_nm

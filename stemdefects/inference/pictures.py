@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stemdefects.inference.stream import Setup
+from stemdefects.inference.setup import Setup
 from stemdefects.io.movie import Movie
 from stemdefects.report import frames as pictures
 

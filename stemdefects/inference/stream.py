@@ -1,168 +1,24 @@
 """A movie through the network, block by block: reading, computing and the rest overlap, memory stays bounded."""
 
+import os
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.crystal.bragg import fit_lattice
-from stemdefects.errors import UserError
 from stemdefects.inference import align, blocks_of_frames
-from stemdefects.inference import calibration as calibrating
-from stemdefects.inference.defects import REGIONS, Rules, find_defects
-from stemdefects.inference.engine import Engine
-from stemdefects.inference.resample import square_pixels
+from stemdefects.inference.setup import Setup
 from stemdefects.inference.spool import Block
 from stemdefects.io.movie import FrameError, Movie
-from stemdefects.labels.prevalence import state_prior
-from stemdefects.models.symmetry import COUNTS as SYMMETRIES
-from stemdefects.schema import InferenceConfig
 
 READ_AHEAD = 2  # blocks
-IN_FLIGHT = (
-    2  # batches on the device while the host finishes the one before: a batch alone does not keep the cores busy
-)
-
-
-@dataclass
-class Setup:
-    """All that stays the same over a movie. reference_px: lattice vectors of the movie with the sublattices told apart,
-    None where there is no lattice; indices: the frames used; lattice_nm: of the ideal crystal shown; aspect: height
-    over width of a pixel. Where that is not 1, all pixels here are square ones, as wide as the movie's."""
-
-    model: Any
-    settings: InferenceConfig
-    calibration: calibrating.Calibration
-    engine: Engine
-    reference_px: np.ndarray | None
-    rules: Rules
-    indices: np.ndarray
-    frame_time_s: float | None
-    lattice_nm: np.ndarray
-    aspect: float = 1.0
-    recent: dict[int, np.ndarray | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
-
-    @property
-    def n_blocks(self) -> int:
-        return -(-len(self.indices) // self.settings.block_frames)
-
-    @property
-    def shape_px(self) -> tuple[float, float]:
-        """(H, W) of a frame in square pixels."""
-        height, width = self.engine.frame_shape
-        return (height - 1) * self.aspect + 1, width
-
-    @property
-    def keeps_columns(self) -> bool:
-        """Are all columns kept, for the state of sites over time?"""
-        settings = self.settings.over_time
-        return settings.enabled and len(self.indices) >= settings.min_frames and self.reference_px is not None
-
-    @property
-    def evidence_weight(self) -> float:
-        """Of one frame's evidence over time: frames that were looked at together show the same electrons."""
-        return self.settings.over_time.evidence_weight / max(self.model.frames, self.settings.average_frames)
-
-    def block(self, number: int) -> np.ndarray:
-        """Frame numbers of a block."""
-        return self.indices[number * self.settings.block_frames : (number + 1) * self.settings.block_frames]
-
-
-def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str, Any] | None = None) -> Setup:
-    """Calibrate `movie` and compile `model` for it.
-
-    known: `calibration` and `reference_px` of an interrupted inference, taken as they are.
-    Raises UserError for settings that make no sense and movies without a usable frame.
-    """
-    check(settings, model.material)
-    if settings.average_frames > 1 and model.frames > 1:
-        raise UserError(
-            f"inference.average_frames={settings.average_frames}: model {model.id} takes {model.frames} frames by "
-            "itself; use a single-frame model"
-        )
-    indices = selected(settings.frames, len(movie))
-    lattice_nm = model.material.lattice_nm
-    if settings.lattice_constant_nm is not None:
-        lattice_nm = lattice_nm * (settings.lattice_constant_nm / model.material.a_nm)
-    reference = None
-    if known:
-        found = calibrating.Calibration(**known["calibration"])
-        reference = None if known["reference_px"] is None else np.array(known["reference_px"])
-    else:
-        samples = calibrating.sample_frames(movie)
-        shown = square_pixels(samples, movie.aspect)
-        found = calibrating.calibrate(
-            shown, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm, settings.calibration,
-            settings.calibration_tolerance, settings.max_strain, movie.source,
-        )  # fmt: skip
-    # the network sees the crystal at the size it was trained on, whatever a nanometre is
-    shown_nm = found.sampling_nm * model.material.a_nm / float(np.linalg.norm(lattice_nm[0]))
-    engine = Engine(
-        model, movie.shape[1:], shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
-        settings.presence, settings.resample_tolerance, movie.aspect, found.vectors_px, lattice_nm,
-        settings.symmetries,
-    )  # fmt: skip
-    thresholds = {**model.thresholds, **settings.thresholds}
-    excluded = tuple(settings.exclude_regions)
-    prior = state_prior(model.config["labels"], model.material) if settings.light else None
-    rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, prior)
-    frame_time_s = settings.frame_time_s or movie.frame_time_s
-    setup = Setup(
-        model, settings, found, engine, reference, rules, indices, frame_time_s, np.asarray(lattice_nm), movie.aspect
-    )
-    if not known and found.vectors_px is not None:
-        setup.reference_px = _reference(setup, samples, lattice_nm)
-    return setup
-
-
-def check(settings: InferenceConfig, material: Any) -> None:
-    """Raise UserError for values that make no sense, naming the key."""
-    for key in ("pixel_size_nm", "frame_time_s", "lattice_constant_nm", "patch_nm"):
-        value = getattr(settings, key)
-        if value is not None and not value > 0:
-            raise UserError(f"inference.{key}={value}: must be positive")
-    if settings.symmetries not in SYMMETRIES:
-        raise UserError(f"inference.symmetries={settings.symmetries}: there are: {', '.join(map(str, SYMMETRIES))}")
-    if settings.average_frames < 1 or settings.average_frames % 2 == 0:
-        raise UserError(
-            f"inference.average_frames={settings.average_frames}: must be odd, the frame itself the middle one"
-        )
-    if settings.pictures.every is not None and settings.pictures.every < 1:
-        raise UserError(f"inference.pictures.every={settings.pictures.every}: must be at least 1; null for none")
-    for key in ("batch_size", "block_frames"):
-        if getattr(settings, key) < 1:
-            raise UserError(f"inference.{key}={getattr(settings, key)}: must be at least 1")
-    if settings.tile_px < 64 or not 0 <= settings.overlap_px <= settings.tile_px // 2:
-        raise UserError(f"inference.tile_px={settings.tile_px}: at least 64, and overlap_px at most half of it")
-    kinds = {*(k.name for k in material.kinds), "defect"}
-    for name in settings.thresholds:
-        if name not in kinds:
-            raise UserError(f"inference.thresholds.{name}: no such kind; there are: {', '.join(sorted(kinds))}")
-    for name in settings.exclude_regions:
-        if name not in REGIONS:
-            raise UserError(f"inference.exclude_regions: no region {name!r}; there are: {', '.join(REGIONS)}")
-
-
-def selected(frames: str | None, n_frames: int) -> np.ndarray:
-    """Frame numbers that `start:stop:step` (or one number) selects of `n_frames`."""
-    if frames is None:
-        return np.arange(n_frames)
-    text = str(frames).strip()
-    try:
-        parts = [int(p) if p.strip() else None for p in text.split(":")]
-        if len(parts) == 1:
-            indices = np.arange(n_frames)[[parts[0]]]
-        else:
-            indices = np.arange(n_frames)[slice(*parts)]
-    except (ValueError, TypeError, IndexError):
-        indices = np.zeros(0, int)
-    if not len(indices) or (np.diff(indices) <= 0).any():
-        raise UserError(f"inference.frames={text}: selects no frames of {n_frames}; write start:stop:step, e.g. 0:100")
-    return indices
+IN_FLIGHT = 2  # batches on the device, and as many on the host: one alone does not keep the cores busy
+MAX_FINISHERS = 4  # threads that finish frames; most of their work is in compiled code
 
 
 class Work(NamedTuple):
@@ -189,12 +45,17 @@ def blocks(
     maker, size = blocks_of_frames.BlockMaker(setup), setup.engine.batch_size
     report = progress or (lambda frames, defects: None)
     unfinished: deque[_Open] = deque()
-    pending: deque[tuple[_Open, list[int], Any]] = deque()  # batches on the device, also of the next block
+    on_device: deque[tuple[_Open, list[int], Any]] = deque()  # batches, also of the next block
+    on_host: deque[tuple[_Open, list[int], list[Future]]] = deque()
 
-    def finish_one() -> None:
-        block, members, handle = pending.popleft()
-        for i, output in zip(members, setup.engine.collect(handle), strict=True):
-            block.results[i] = maker.finish(output)
+    def collect() -> None:
+        block, members, handle = on_device.popleft()
+        on_host.append((block, members, [pool.submit(maker.finish, output) for output in setup.engine.collect(handle)]))
+
+    def settle() -> None:
+        block, members, futures = on_host.popleft()
+        for i, future in zip(members, futures, strict=True):
+            block.results[i] = future.result()
         block.left -= len(members)
         report(len(members), sum(len(block.results[i].found.rows) for i in members))
 
@@ -205,19 +66,24 @@ def blocks(
             report(len(errors), 0)
             yield maker.block(block.work.number, block.work.indices, block.results, errors)
 
-    for work in _read_ahead(movie, setup, list(todo)):
-        good = [i for i, stack in enumerate(work.stacks) if isinstance(stack, np.ndarray)]
-        block = _Open(work, [None] * len(work.stacks), len(good))
-        unfinished.append(block)
-        for batch in (good[i : i + size] for i in range(0, len(good), size)):
-            pending.append((block, batch, setup.engine.submit(np.stack([work.stacks[i] for i in batch]))))
-            while len(pending) > IN_FLIGHT:
-                finish_one()
+    with ThreadPoolExecutor(min(MAX_FINISHERS, os.cpu_count() or 1), "finisher") as pool:
+        for work in _read_ahead(movie, setup, list(todo)):
+            good = [i for i, stack in enumerate(work.stacks) if isinstance(stack, np.ndarray)]
+            block = _Open(work, [None] * len(work.stacks), len(good))
+            unfinished.append(block)
+            for batch in (good[i : i + size] for i in range(0, len(good), size)):
+                on_device.append((block, batch, setup.engine.submit(np.stack([work.stacks[i] for i in batch]))))
+                if len(on_device) > IN_FLIGHT:
+                    collect()
+                if len(on_host) > IN_FLIGHT:
+                    settle()
+                yield from finished()
             yield from finished()
+        while on_device:
+            collect()
+        while on_host:
+            settle()
         yield from finished()
-    while pending:
-        finish_one()
-    yield from finished()
 
 
 def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
@@ -280,20 +146,3 @@ def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
     if average > 1:
         return align.stack(usable, vectors).mean(0, keepdims=True, dtype=np.float32)
     return align.stack(usable, vectors)
-
-
-def _reference(setup: Setup, samples: np.ndarray, lattice_nm: np.ndarray) -> np.ndarray | None:
-    """Lattice vectors with the sublattices told apart, from the columns of the first sample that shows a lattice."""
-    guess = np.array(setup.calibration.vectors_px)
-    for sample in samples:
-        single = fit_lattice(
-            square_pixels(sample[None], setup.aspect), lattice_nm, setup.calibration.lattice_nm, search=1.15
-        )
-        output = setup.engine(np.stack([sample] * setup.model.frames)[None])[0]
-        start = guess if single is None else single.vectors_px
-        found = find_defects(
-            output, setup.model.material, setup.rules, start, setup.calibration.pixel_size_nm / output.scale
-        )
-        if found.sites is not None and found.sites.on_lattice.mean() > 0.3:
-            return found.sites.vectors_px
-    return None

@@ -17,6 +17,7 @@ from small_network import LOOSE, hexagonal_frames, save_model, settings
 from stemdefects.errors import UserError
 from stemdefects.inference import api, flow, stream
 from stemdefects.inference.api import load_model
+from stemdefects.inference.setup import prepare
 from stemdefects.inference.spool import Spool
 from stemdefects.io import movie as movies
 from stemdefects.io import runs, table
@@ -198,12 +199,12 @@ def test_an_ensemble_says_how_far_its_members_differ(movie_file, tmp_path):
 def test_the_mean_of_nine_frames_has_a_third_of_the_noise(tmp_path):
     frames, clean = hexagonal_frames(9, (96, 96)), hexagonal_frames(1, (96, 96), seed=None)[0]
     movie = movies.Movie(frames, pixel_size_nm=0.03, frame_time_s=1.0)
-    setup = stream.prepare(movie, load_model(save_model(tmp_path / "one")), api.configure(average_frames=9))
+    setup = prepare(movie, load_model(save_model(tmp_path / "one")), api.configure(average_frames=9))
     seen = next(stream._read_ahead(movie, setup, [0])).stacks[4]
     assert seen.shape == (1, 96, 96)
     assert (seen[0] - clean).std() == pytest.approx((frames[4] - clean).std() / 3, rel=0.05)
     with pytest.raises(UserError, match="takes 3 frames"):
-        stream.prepare(movie, load_model(save_model(tmp_path / "three", n_frames=3)), api.configure(average_frames=3))
+        prepare(movie, load_model(save_model(tmp_path / "three", n_frames=3)), api.configure(average_frames=3))
 
 
 @pytest.mark.parametrize(
