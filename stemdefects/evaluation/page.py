@@ -123,7 +123,8 @@ CONDITIONS = {
     "limit": "A flat, steady crystal, 0.03 nm/px, probe of 0.09-0.12 nm FWHM, Poisson noise alone; 0.5% of the beam is "
     "detected, 30% of that is background.",
     "train": "The training images: every aberration, distortion, background and detector setting in its training range "
-    "(`configs/simulation/train.yaml`), known to the observer, unknown to the network.",
+    "(`configs/simulation/train.yaml`), known to the observer, unknown to the network. What each of them costs: "
+    "docs/losses.md.",
 }
 LIMIT = """At every dose {counts}.
 
