@@ -83,8 +83,12 @@ def measure(
     light = amplitudes(smooth, place_px, width_px)
     sublattices = _sublattices(site, material)
     around = neighbours.around(cell, site, material)
-    # columns of the same sublattice say what is usual here
-    deviation = light - _robust_mean(neighbours.values(light, around.same))
+    # columns of the same sublattice say what is usual here; theirs, twice over, what is usual in a wider field
+    usual = _robust_mean(neighbours.values(light, around.same))
+    wider = usual
+    for _ in range(2):
+        wider = _mean(neighbours.values(wider, around.same))
+    deviation = light - usual
     border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
     deviation[(border < 2 * width_px) | ~around.whole] = np.nan
     signal = material.intensities()[material.ideal_states]
@@ -94,7 +98,7 @@ def measure(
     )
     faint, bright = (np.median(light[site == g]) for g in ends)
     unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
-    deviation = _without_neighbours(deviation, around.near, site)
+    deviation = _without_neighbours(deviation, usual - wider, around.near, site)
     for g in np.unique(site):
         ideal = unit * (ratio if g == ends[0] else float(signal[g] / signal[ends[1]]))
         mine = site == g
@@ -239,19 +243,34 @@ def _robust_mean(around: np.ndarray) -> np.ndarray:
     return np.where(keep, ordered, 0).sum(1) / np.maximum(keep.sum(1), 1) + np.where(count[:, 0], 0, np.nan)
 
 
-def _without_neighbours(deviation: np.ndarray, near: np.ndarray, site: np.ndarray) -> np.ndarray:
+def _mean(around: np.ndarray) -> np.ndarray:
+    """(n,) mean of each row of (n, k), NaN left out; NaN of nothing."""
+    known = np.isfinite(around)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, around, 0).sum(1) / known.sum(1)
+
+
+def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndarray, site: np.ndarray) -> np.ndarray:
     """Takes off what a column has from its neighbours, as far as these predict the columns of this image (regression):
     the robust mean of the nearest of all sublattices (uneven background) and the sum of the three nearest (the tails of
-    a heavy or missing one). near: (n, k) their indices."""
+    a heavy or missing one). near: (n, k) their indices.
+
+    detail: (n,) what was usual near the column beyond what is in a wider field. On even crystal it is noise of few
+    columns, which predicts too much to have been taken off: so much is given back, nothing to all of it.
+    """
     known = np.flatnonzero(np.isfinite(deviation))
     if len(known) < MIN_COLUMNS:
         return deviation
     value, around = deviation[known], neighbours.values(deviation, near[known])
-    design = np.nan_to_num(np.stack([_robust_mean(around), np.nansum(around[:, :3], 1)], 1))
+    design = np.nan_to_num(np.stack([_robust_mean(around), np.nansum(around[:, :3], 1), detail[known]], 1))
     out = deviation.copy()
     for g in np.unique(site[known]):
         mine = site[known] == g
         bulk = mine & (np.abs(value) <= _OUTLIER * scatter(value[mine]))
         slopes, *_ = np.linalg.lstsq(design[bulk], value[bulk], rcond=None)
+        if not -1 <= slopes[2] <= 0:
+            slopes[2] = np.clip(slopes[2], -1, 0)
+            rest = value[bulk] - slopes[2] * design[bulk, 2]
+            slopes[:2], *_ = np.linalg.lstsq(design[bulk, :2], rest, rcond=None)
         out[known[mine]] = value[mine] - design[mine] @ slopes
     return out

@@ -141,6 +141,29 @@ def test_the_noise_of_pixels_is_told_from_what_the_columns_show(ws2):
     assert shares["uneven", 0.3] < 0.25 < shares["uneven", 1.5]
 
 
+def test_even_film_is_measured_in_a_wider_field(ws2):
+    """Against the plain mean of the 18 nearest columns: less scatter on even film, no more on uneven film."""
+    rng = np.random.default_rng(0)
+    places, site, cell = honeycomb(ws2, 320)
+    clean = drawn(places, ws2.intensities(100.0)[ws2.ideal_states[site]] * 900, 320) + 20
+    film = ndimage.gaussian_filter(rng.normal(size=clean.shape), 12)
+    width_px = column_light.WIDTH_NM / PIXEL_NM
+    sulfur = np.flatnonzero(site == 1)
+    distance = np.linalg.norm(places[sulfur, None] - places[None, sulfur], axis=2)
+    nearest = sulfur[np.argsort(distance, axis=1)[:, 1:19]]
+    inner = (np.abs(places[sulfur] - 160) < 110).all(1)
+    for below, most in ((0.0, 0.98), (film / film.std(), 1.02)):
+        ours, plain = [], []
+        for _ in range(3):
+            image = clean + below + rng.normal(size=clean.shape)
+            measured = column_light.measure(image, places, site, cell, ws2, PIXEL_NM)
+            light = column_light.amplitudes(column_light.smoothed(image, width_px), places, width_px)
+            noise = np.sqrt(4 * np.pi) * width_px * column_light.pixel_noise(image, places[sulfur], width_px)
+            ours.append(measured.deviation[sulfur][inner] / measured.noise[sulfur[0]])
+            plain.append((light[sulfur] - light[nearest].mean(1))[inner] / noise)
+        assert np.std(ours) < most * np.std(plain)
+
+
 def test_two_opinions_with_shared_errors_are_pooled_as_bayes_does(ws2):
     """Two readings of one number, as good as each other, errors correlated by 2/3: a share of 0.6 is exact."""
     rng = np.random.default_rng(4)
