@@ -54,8 +54,9 @@ def detect(
     setup = prepare(movie, loaded, configure(**settings))
     with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
         blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), lambda frames, _: bar.update(frames)))
-    rows, frames, patches = (np.concatenate([getattr(b, n) for b in blocks]) for n in ("rows", "frames", "patches"))
-    found = DefectTable(rows, frames, patches, attributes(movie, setup))
+    names = ("rows", "frames", "patches", "regions")
+    rows, frames, patches, regions = (np.concatenate([getattr(b, n) for b in blocks]) for n in names)
+    found = DefectTable(rows, frames, patches, attributes(movie, setup), regions=regions)
     over_time = [empty(0)]
     together = look_together(blocks.__getitem__, setup, over_time.append)
     if together is not None:

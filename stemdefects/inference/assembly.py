@@ -34,7 +34,7 @@ def assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> 
     try:
         for number in range(setup.n_blocks):
             block = spool.read(number)
-            writer.append(block.rows, block.frames, block.patches)
+            writer.append(block.rows, block.frames, block.patches, block.regions)
             counts.update(block.rows["kind"].tolist())
             all_frames.append(block.frames)
             if n_first < FIRST_ROWS:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.inference import bragg_map, site_columns, trust
+from stemdefects.inference import bragg_map, region_map, site_columns, trust
 from stemdefects.inference.defects import REGIONS, FrameDefects, find_defects
 from stemdefects.inference.engine import FrameOutput
 from stemdefects.inference.spool import Block
@@ -15,12 +15,14 @@ SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the
 
 
 class Finished(NamedTuple):
-    """One frame: its defects, what of them to believe, its own lattice, the area fractions of `REGIONS`."""
+    """One frame: its defects, what of them to believe, its own lattice, the area fractions of `REGIONS` and their
+    map."""
 
     found: FrameDefects
     verdict: trust.Verdict
     lattice: bragg_map.LocalLattice | None
     fraction: np.ndarray
+    regions: np.ndarray
 
 
 class BlockMaker:
@@ -36,7 +38,7 @@ class BlockMaker:
         material = setup.model.material
         found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm)
         verdict = trust.assess(output, found, self._limits, material.kind_names)
-        return Finished(found, verdict, output.lattice, output.region_fraction)
+        return Finished(found, verdict, output.lattice, output.region_fraction, output.regions)
 
     def block(
         self, number: int, indices: np.ndarray, results: list[Finished | None], errors: dict[int, FrameError]
@@ -50,12 +52,13 @@ class BlockMaker:
         all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
         all_columns = [np.zeros(0, site_columns.column_dtype(setup.model.material.n_states))]
         lattices = np.full((len(indices), 3, 2), np.nan)
+        regions = np.full((len(indices), *setup.engine.region_shape), region_map.UNKNOWN, np.uint8)
         for i, result in enumerate(results):
             row = frames[i : i + 1]
             if result is None:
                 row["quality"], row["note"] = errors[i].quality, str(errors[i]).encode()[-table.NOTE_BYTES :]
                 continue
-            found = result.found
+            found, regions[i] = result.found, result.regions
             all_rows.append(self._rows(found.rows, frames[i]))
             all_patches.append(found.patches)
             self._describe(row, result)
@@ -65,7 +68,7 @@ class BlockMaker:
                     all_columns.append(site_columns.pack(found, int(indices[i]), setup.model, setup.rules))
         parts = (np.concatenate(a) for a in (all_rows, all_patches, all_columns))
         rows, patches, columns = parts
-        return Block(number, rows, frames, patches, columns, lattices)
+        return Block(number, rows, frames, patches, columns, lattices, regions)
 
     def _same_field(self, vectors_px: np.ndarray) -> bool:
         """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""

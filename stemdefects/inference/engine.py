@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 
-from stemdefects.inference import bragg_map
+from stemdefects.inference import bragg_map, region_map
 from stemdefects.inference import resample as sampling
 from stemdefects.models import symmetry
 from stemdefects.models.normalization import normalize_frames
@@ -39,7 +39,7 @@ class FrameOutput(NamedTuple):
     """What the network says of one frame. image: (h, w) float32, normalised, at the model's sampling (first pixels
     coincide, `scale` model px per frame px); region_fraction: (4,) of the area: lattice, hole, amorphous, 1T; lattice:
     what the frame's Bragg components say, None where the movie shows no lattice; together: mean of the aligned frames
-    that the network was shown, None where that is `image`."""
+    that the network was shown, None where that is `image`; regions: (ny, nx) uint8, see `region_map`."""
 
     columns: Columns
     region_fraction: np.ndarray
@@ -47,6 +47,7 @@ class FrameOutput(NamedTuple):
     scale: float
     lattice: bragg_map.LocalLattice | None = None
     together: np.ndarray | None = None
+    regions: np.ndarray | None = None
 
 
 class Engine:
@@ -118,7 +119,8 @@ class Engine:
 
     def _run(self, params: Any, constants: tuple, frames: jax.Array) -> tuple:
         """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region fractions (B, 4), normalised middle frames,
-        their Bragg components (None without a lattice) and the mean of all frames (None where there is one)."""
+        their Bragg components (None without a lattice), the mean of all frames (None where there is one) and coarse
+        maps of the regions (B, n_tiles, h', w')."""
         weights, waves = constants
         grid, model = self.grid, self.model
         batch, depth = frames.shape[:2]
@@ -139,12 +141,30 @@ class Engine:
         peaks = peaks._replace(y_px=y, x_px=x, valid=peaks.valid & own & inside)
         region = jnp.argmax(outputs.region, -1)
         weight = self._cell_weight(region.shape[1:])
-        counts = jax.nn.one_hot(region, outputs.region.shape[-1]).reshape(batch, -1, *region.shape[1:], 4)
+        hot = jax.nn.one_hot(region, outputs.region.shape[-1])
+        regions = region_map.coarse(hot, self._region_cell_px // model.stride)
+        regions = regions.reshape(batch, -1, *regions.shape[1:])
+        counts = hot.reshape(batch, -1, *region.shape[1:], 4)
         counts = (counts * weight[None, ..., None]).sum((1, 2, 3))
         middle = stacks[:, depth // 2]
         bragg = None if waves is None else bragg_map.components(middle, *waves)
         together = stacks.mean(1) if depth > 1 else None
-        return peaks, counts / counts.sum(-1, keepdims=True), middle, bragg, together
+        return peaks, counts / counts.sum(-1, keepdims=True), middle, bragg, together, regions
+
+    @property
+    def _region_cell_px(self) -> int:
+        """Model pixels per cell of the maps of regions."""
+        return region_map.cell_px(self.grid.tile, self.model.stride)
+
+    @property
+    def region_shape(self) -> tuple[int, int]:
+        """(ny, nx) of the maps of regions."""
+        return tuple(-(-n // self._region_cell_px) for n in self.grid.shape)
+
+    @property
+    def region_step_px(self) -> list[float]:
+        """(y, x) pixels of the original frame per cell of the maps of regions."""
+        return [self._region_cell_px / self.scale / self.aspect, self._region_cell_px / self.scale]
 
     def _cell_weight(self, cells: tuple[int, int]) -> jax.Array:
         """(n_tiles, h, w) 1 for output cells whose centre lies in the part its tile answers for."""
@@ -165,13 +185,23 @@ class Engine:
     def collect(self, handle: Any) -> list[FrameOutput]:
         """Wait for a submitted batch; one `FrameOutput` per frame."""
         n, found = handle
-        peaks, fractions, images, bragg, together = jax.tree.map(np.asarray, found)
+        peaks, fractions, images, bragg, together, regions = jax.tree.map(np.asarray, found)
         out = []
         for i in range(n):
             columns = self._columns(jax.tree.map(lambda a, i=i: a[i], peaks))
             lattice = None if bragg is None else bragg_map.read(bragg[i], self._made).scaled(1 / self.scale)
             mean = None if together is None else together[i]
-            out.append(FrameOutput(columns, fractions[i], images[i], self.scale, lattice, mean))
+            out.append(
+                FrameOutput(
+                    columns,
+                    fractions[i],
+                    images[i],
+                    self.scale,
+                    lattice,
+                    mean,
+                    region_map.stitched(regions[i], self.grid),
+                )
+            )
         return out
 
     def __call__(self, stacks: np.ndarray) -> list[FrameOutput]:

@@ -104,6 +104,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "kinds": setup.model.material.kind_names,
         "confusion": confusion.nearest(setup.model, movie.dose_e_per_px),
         "patch_nm": setup.settings.patch_nm,
+        "region_step_px": setup.engine.region_step_px,
         "reference_px": None if setup.reference_px is None else setup.reference_px.tolist(),
         "config": config.to_plain(setup.settings),
     }

@@ -18,6 +18,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     settings, kinds = setup.settings.pictures, setup.model.material.kind_names
     with h5py.File(table_path, "r") as file:
         frame_table = file["frames"][()]
+        region_step_px = setup.engine.region_step_px
         names = {"each frame on its own": "defects", "all frames together": "defects_over_time"}
         tables = {way: name for way, name in names.items() if name in file}
         starts = {way: np.searchsorted(file[name]["frame"], np.arange(len(movie) + 1)) for way, name in tables.items()}
@@ -36,11 +37,21 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         for way, stored in tables.items():
             with h5py.File(table_path, "r") as file:
                 rows = file[stored][starts[way][index] : starts[way][index + 1]]
+                regions = file["regions"][np.searchsorted(frame_table["frame"], index)]
             title = name if not panels else way
             if len(tables) > 1 and not panels:
                 title = f"{name}: {way}"
             panels.append(
-                pictures.annotate(image, rows, setup.calibration.pixel_size_nm, kinds, title, width // len(tables))
+                pictures.annotate(
+                    image,
+                    rows,
+                    setup.calibration.pixel_size_nm,
+                    kinds,
+                    title,
+                    width // len(tables),
+                    regions,
+                    region_step_px,
+                )
             )
         return np.concatenate(list(_same_height(panels)), axis=1)
 

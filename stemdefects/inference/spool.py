@@ -17,8 +17,9 @@ from stemdefects.io.runs import write_atomically
 
 
 class Block(NamedTuple):
-    """Results of consecutive frames: rows of the defect table, their patches, rows of the frame table; and, where the
-    frames are looked at together later, the columns on lattice sites and the lattices (`site_columns`)."""
+    """Results of consecutive frames: rows of the defect table, their patches, rows of the frame table, maps of their
+    regions (`region_map`); and, where the frames are looked at together later, the columns on lattice sites and the
+    lattices (`site_columns`)."""
 
     number: int
     rows: np.ndarray
@@ -26,6 +27,7 @@ class Block(NamedTuple):
     patches: np.ndarray
     columns: np.ndarray
     lattices: np.ndarray
+    regions: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ class DefectTable:
 
     rows: (n,) of `DEFECT_DTYPE`; frames: (n_frames,) of `FRAME_DTYPE`, possibly empty; patches: (n, 32, 32) normalised
     intensities around each row, or None; attrs: plain values, of pixel_size_nm, frame_time_s, source, model_id,
-    material, config, ...; over_time: rows of the same kind from all frames together (inference/over_time.py), or None.
+    material, config, ...; over_time: rows of the same kind from all frames together (inference/over_time.py), or None;
+    regions: (n_frames, ny, nx) uint8, where a frame is lattice (0), hole (1), amorphous or contaminated (2) or 1T (3),
+    in cells of attribute `region_step_px` (y, x), 255: frame not used; or None.
     """
 
     rows: np.ndarray
@@ -111,6 +113,7 @@ class DefectTable:
     patches: np.ndarray | None = None
     attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
     over_time: np.ndarray | None = None
+    regions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -160,7 +163,7 @@ class DefectTable:
 
         writer = TableWriter(path, self.attrs, patches=self.patches is not None)
         try:
-            writer.append(self.rows, self.frames, self.patches)
+            writer.append(self.rows, self.frames, self.patches, self.regions)
             if self.over_time is not None:
                 writer.append_over_time(self.over_time)
             writer.finish()
@@ -176,7 +179,7 @@ class DefectTable:
 
     @classmethod
     def read(cls, path: str | Path, patches: bool = True) -> "DefectTable":
-        """Read a table written by `write`. Without `patches` they stay in the file.
+        """Read a table written by `write`. Without `patches` they and the maps of regions stay there.
 
         Raises UserError when the file is missing, damaged or no defect table.
         """
@@ -195,11 +198,12 @@ class DefectTable:
                 rows = _conform(file["defects"][()], empty, path)
                 frames = _conform(file["frames"][()], empty_frames, path) if "frames" in file else empty_frames()
                 pictures = file["patches"][()] if patches and "patches" in file else None
+                regions = file["regions"][()] if patches and "regions" in file else None
                 name = "defects_over_time"
                 over_time = _conform(file[name][()], empty, path) if name in file else None
         except (OSError, KeyError, RuntimeError) as error:
             raise UserError(f"{path}: cannot be read as a defect table ({str(error).splitlines()[0][:120]})") from None
-        return cls(rows, frames, pictures, attrs, over_time)
+        return cls(rows, frames, pictures, attrs, over_time, regions)
 
 
 def dataframe(rows: np.ndarray):

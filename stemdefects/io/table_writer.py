@@ -42,11 +42,18 @@ class TableWriter:
             if value is not None:
                 self._file.attrs[key] = table.encode(value)
 
-    def append(self, rows: np.ndarray, frames: np.ndarray, patches: np.ndarray | None) -> None:
-        """Add a block: rows (n,), frames (m,), patches (n, 32, 32) or None when the table has none."""
-        blocks = {"defects": rows, "frames": frames, "patches": patches}
+    def append(
+        self, rows: np.ndarray, frames: np.ndarray, patches: np.ndarray | None, regions: np.ndarray | None = None
+    ) -> None:
+        """Add a block: rows (n,), frames (m,), patches (n, 32, 32) or None when the table has none, regions (m, ny, nx)
+        uint8 or None."""
+        blocks = {"defects": rows, "frames": frames, "patches": patches, "regions": regions}
         if ("patches" in self._file) != (patches is not None) or (patches is not None and len(patches) != len(rows)):
             raise ValueError("each block needs one patch per row, or none in the whole table")
+        if regions is not None and "regions" not in self._file:
+            size = regions.shape[1:]
+            packed = {"chunks": (1, *size), "compression": "gzip", "compression_opts": 1}
+            self._file.create_dataset("regions", (0, *size), "u1", maxshape=(None, *size), **packed)
         for name, block in blocks.items():
             if block is not None and len(block):
                 data = self._file[name]

@@ -17,6 +17,7 @@ COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#0
 SHAPES = ("circle", "square", "diamond", "triangle")
 MARK_NM = 0.19  # half size of a mark: the neighbours stay outside
 BAR_NM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+REGION_COLOURS = {"hole": "#FF5555", "amorphous": "#FFB86C", "1T": "#8BE9FD"}
 BACKGROUND, INK = (16, 16, 16), (235, 235, 235)
 
 
@@ -44,11 +45,14 @@ def annotate(
     kinds: Sequence[str],
     title: str = "",
     max_width_px: int = 1200,
+    regions: np.ndarray | None = None,
+    region_step_px: Sequence[float] = (8.0, 8.0),
 ) -> np.ndarray:
-    """One frame with its detections, a scale bar and a legend with counts.
+    """One frame with its detections, a scale bar and a legend with counts; what is no lattice is outlined.
 
-    image: (H, W) counts; rows: detections of this frame (`DEFECT_DTYPE`); kinds: the material's kind names. Rows of one
-    complex are joined by a line. Returns (h, w, 3) uint8, at most `max_width_px` wide (small frames are enlarged).
+    image: (H, W) counts; rows: detections of this frame (`DEFECT_DTYPE`); kinds: the material's kind names; regions:
+    (ny, nx) of `DefectTable.regions`, cells of `region_step_px` (y, x). Rows of one complex are joined by a line.
+    Returns (h, w, 3) uint8, at most `max_width_px` wide (small frames are enlarged).
     """
     height, width = image.shape
     zoom = max_width_px / width if width > max_width_px else max(1, min(4, round(900 / width)))
@@ -58,6 +62,8 @@ def annotate(
     present = [k for k in kinds if (rows["kind"] == k.encode()).any()]
     text_px = max(12, min(24, size[0] // 45))
     entries = [f"{k} {(rows['kind'] == k.encode()).sum()}" for k in present] or ["no defects called"]
+    outlined = {} if regions is None else outlines(regions, region_step_px)
+    entries += [f"{name} {n} ({share:.1%})" for name, (_, n, share) in outlined.items()]
     font = _font(text_px)
     lines = _wrap(entries, font, size[0] - 2 * text_px, text_px)
     header = round(1.7 * text_px) if title else 0
@@ -68,8 +74,13 @@ def annotate(
     def at(row: np.void) -> tuple[float, float]:  # pixel 0 is the centre of the first pixel
         return (row["x_px"] + 0.5) * zoom, (row["y_px"] + 0.5) * zoom + header
 
+    for name, (lines_px, _, _) in outlined.items():
+        for line_px in lines_px:
+            points = [((x + 0.5) * zoom, (y + 0.5) * zoom + header) for y, x in line_px]
+            draw.line(points, fill=REGION_COLOURS[name], width=max(1, round(text_px / 8)))
     radius = min(max(MARK_NM / pixel_size_nm * zoom, 4), 40)
     line = max(1, round(text_px / 9))
+    _scale_bar(draw, (size[0], header + size[1]), pixel_size_nm / zoom, font, text_px)  # marks stay above it
     for number in np.unique(rows["complex"][rows["complex"] >= 0]):
         members = rows[rows["complex"] == number]
         points = [at(row) for row in members]
@@ -82,18 +93,37 @@ def annotate(
     if title:
         draw.rectangle([0, 0, size[0], header - 1], fill=BACKGROUND)
         draw.text((text_px // 2, round(0.3 * text_px)), title, fill=INK, font=font)
-    _scale_bar(draw, (size[0], header + size[1]), pixel_size_nm / zoom, font, text_px)
     y = header + size[1] + round(0.5 * text_px)
     for names in lines:
         x = text_px
         for name in names:
-            if present:
-                colour, shape = looks[name.rsplit(" ", 1)[0]]
+            kind = name.split(" ", 1)[0]
+            if kind in outlined:
+                middle = y + text_px * 0.6
+                draw.line([(x, middle), (x + text_px, middle)], fill=REGION_COLOURS[kind], width=2 * line)
+            elif present:
+                colour, shape = looks[kind]
                 _mark(draw, (x + text_px * 0.5, y + text_px * 0.6), text_px * 0.45, shape, colour, line)
             draw.text((x + 1.3 * text_px, y), name, fill=INK, font=font)
             x += round(font.getlength(name) + 2.6 * text_px)
         y += round(1.6 * text_px)
     return np.asarray(canvas)
+
+
+def outlines(regions: np.ndarray, step_px: Sequence[float]) -> dict[str, tuple[list[np.ndarray], int, float]]:
+    """What is no lattice, by its name: its outlines (m, 2) y, x in pixels of the frame, how many pieces, share of the
+    area. regions: (ny, nx) of `DefectTable.regions`; step_px: pixels per cell (y, x)."""
+    import contourpy
+    from scipy import ndimage
+
+    found = {}
+    for value, name in enumerate(REGION_COLOURS, 1):
+        mask = np.pad(regions == value, 1)
+        if mask.any():
+            lines = contourpy.contour_generator(z=mask.astype(float)).lines(0.5)
+            places = [((line[:, ::-1] - 0.5) * step_px - 0.5) for line in lines]  # cell 0 begins at pixel -1/2
+            found[name] = places, int(ndimage.label(mask)[1]), float((regions == value).mean())
+    return found
 
 
 def contact_sheet(
