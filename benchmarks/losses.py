@@ -157,7 +157,7 @@ with one thing less at a time. Best F1 of `{run}` by itself / **together with th
 What the wrong calls are where nothing is left out (network and light, best threshold per kind). "No column there": at
 the ragged edge of a hole, a patch or a 1T region the truth has no column, and the observer is told so. "Other defect"
 is mostly a half-empty column taken for an empty one or the other way round, where the two are told apart by how much
-light an ideal column has, which a wide probe hides:
+light an ideal column has, which these images hide:
 
 {errors}
 """
