@@ -116,3 +116,27 @@ def test_loss_against_a_plain_loop():
                 expected["sigma"] += share * (0.5 * np.minimum(error**2, 9).sum() * np.exp(-2 * s) + 2 * s)
     for name, value in expected.items():
         assert float(getattr(got, name)) == pytest.approx(value, rel=1e-4), name
+
+
+def test_bfloat16_gives_the_same_loss_and_gradient_to_its_precision(tiny_config):
+    """What runs by itself on a GPU: weights, gradients and loss stay float32, products are rounded to 8 bits."""
+    from stemdefects.training import losses, task
+
+    the_task = task.from_config(tiny_config(training__precision="bfloat16"))
+    params = the_task.init(jax.random.key(0))
+    frames, targets = jax.jit(jax.vmap(lambda k: the_task.example(k)[:2]))(jax.random.split(jax.random.key(1), 2))
+    weight = jnp.asarray(the_task.class_weight, jnp.float32)
+
+    def loss(apply, params):
+        parts = losses.sums(apply(params, frames), targets, the_task.mask, weight)
+        return sum(part / n for part, n in zip(parts, losses.denominators(targets), strict=True))
+
+    assert the_task.model.dtype == jnp.bfloat16
+    half, exact = (
+        jax.jit(jax.value_and_grad(lambda p, apply=apply: loss(apply, p)))(params)
+        for apply in (the_task.model.apply, the_task.exact_apply)
+    )
+    assert half[0].dtype == jnp.float32 and {a.dtype for a in jax.tree.leaves((params, half[1]))} == {jnp.dtype("f4")}
+    assert float(half[0]) == pytest.approx(float(exact[0]), rel=0.02)
+    a, b = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(found[1])]) for found in (half, exact))
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.99
