@@ -177,20 +177,26 @@ def columns_of(
     from stemdefects.inference import column_light
     from stemdefects.inference.calibration import calibrate
     from stemdefects.inference.engine import Engine
+    from stemdefects.inference.sites import view
     from stemdefects.labels.prevalence import state_prior
 
     devices.use_compilation_cache()
     material = model.material
     # the crystal at the size the network knows, as infer.py shows it
-    shown_nm = calibrate(frames[:4], material.lattice_nm, pixel_size_nm, source="frames").sampling_nm
+    found = calibrate(frames[:4], material.lattice_nm, pixel_size_nm, source="frames")
+    shown_nm, basis = found.sampling_nm, np.array([s.position for s in material.sites])
     engine = Engine(model, frames.shape[1:], shown_nm, presence=presence)
     prior = state_prior(model.config["labels"], material)
     for output in engine(frames[:, None]):
         columns = output.columns
-        place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-        light = column_light.measure(output.image, place, columns.site, material, shown_nm / output.scale)
-        light = column_light.evidence(light, columns.site, material)
-        prob = column_light.pooled(columns.state_prob, light, prior, columns.site, material)
+        place = np.stack([columns.y_px, columns.x_px], 1).astype(float)
+        sites = view(place, columns.site, columns.presence, np.array(found.vectors_px), basis, material.lattice_nm)
+        if sites is None:
+            raise SystemExit("labels: the columns of a frame form no lattice")
+        prob, *_ = column_light.judged(
+            columns.state_prob, output.image, place * output.scale, columns.site, sites.cell, material,
+            shown_nm / output.scale, prior,
+        )  # fmt: skip
         yield columns, 1 - prob[:, material.ideal_states].sum(1)
 
 

@@ -84,10 +84,7 @@ class Network:
         sites = view(place.astype(float), site, peaks.presence[found], vectors, basis, vectors)
         if sites is None:
             return peaks
-        light = column_light.measure(image, place, site, sites.cell, model.material, pixel_nm)
-        says = column_light.evidence(light.deviation, site, model.material)
-        part = column_light.share(light, site, model.material)
-        prob = column_light.pooled(prob, says, part, self._prior, site, model.material)
+        prob, *_ = column_light.judged(prob, image, place, site, sites.cell, model.material, pixel_nm, self._prior)
         together = peaks.state_prob.copy()
         with np.errstate(divide="ignore"):
             raw = temperature * (np.log(prob) - self.shift)

@@ -190,6 +190,23 @@ def pooled(
     return np.where(says, weight / weight.sum(1, keepdims=True), prob).astype(prob.dtype)
 
 
+def judged(
+    prob: np.ndarray,
+    image: np.ndarray,
+    place_px: np.ndarray,
+    site: np.ndarray,
+    cell: np.ndarray,
+    material: Material,
+    pixel_nm: float,
+    prior: np.ndarray,
+) -> tuple[np.ndarray, Light, np.ndarray]:
+    """(n, S) the network's posterior `prob` (n, S) pooled with the light of the columns, that `Light`, and its weight
+    (n,). Arguments as in `measure` and `pooled`."""
+    light = measure(image, place_px, site, cell, material, pixel_nm)
+    part = share(light, site, material)
+    return pooled(prob, evidence(light.deviation, site, material), part, prior, site, material), light, part
+
+
 def scatter(deviation: np.ndarray) -> float:
     """Standard deviation of the bulk, from the median absolute deviation; NaN is left out."""
     return max(1.4826 * float(np.nanmedian(np.abs(deviation))), 1e-12)

@@ -93,10 +93,10 @@ def find_defects(
     if rules.light_prior is not None and sites is not None:
         seen = output.image if output.together is None else output.together
         place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-        measured = column_light.measure(seen, place, columns.site, sites.cell, material, image_px_nm)
-        light, part = measured.deviation, column_light.share(measured, columns.site, material)
-        says = column_light.evidence(light, columns.site, material)
-        prob = column_light.pooled(prob, says, part, rules.light_prior, columns.site, material)
+        prob, measured, part = column_light.judged(
+            prob, seen, place, columns.site, sites.cell, material, image_px_nm, rules.light_prior
+        )
+        light = measured.deviation
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
