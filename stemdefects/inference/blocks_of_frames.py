@@ -36,7 +36,7 @@ class BlockMaker:
         setup = self.setup
         model_px_nm = setup.calibration.pixel_size_nm / output.scale
         material = setup.model.material
-        found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm)
+        found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm, told_apart=True)
         verdict = trust.assess(output, found, self._limits, material.kind_names)
         return Finished(found, verdict, output.lattice, output.region_fraction, output.regions)
 

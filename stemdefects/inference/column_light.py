@@ -30,7 +30,7 @@ TOGETHER = 1.2  # weights of network and light: 2 / (1 + r) of two readings whos
 RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
 _OUTLIER = 2.5
 _RIDGE = 1e-3
-_SAMPLE = 500  # columns of a sublattice whose pixels say how large the noise is
+_SAMPLE = 300  # columns of a sublattice whose pixels say how large the noise is
 
 
 class Light(NamedTuple):
@@ -99,7 +99,7 @@ def measure(
     faint, bright = (np.median(light[site == g]) for g in ends)
     unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
     deviation = _without_neighbours(deviation, usual - wider, around.near, site)
-    for g in np.unique(site):
+    for g in np.flatnonzero(np.bincount(site)):
         ideal = unit * (ratio if g == ends[0] else float(signal[g] / signal[ends[1]]))
         mine = site == g
         deviation[mine] /= ideal if g in sublattices and ideal > 0 else np.nan
@@ -214,7 +214,8 @@ def scatter(deviation: np.ndarray) -> float:
 
 def _sublattices(site: np.ndarray, material: Material) -> list[int]:
     """Sublattices of the lattice with columns enough."""
-    return [int(g) for g in np.unique(site) if not material.sites[g].floating and (site == g).sum() >= MIN_COLUMNS]
+    enough = np.flatnonzero(np.bincount(site) >= MIN_COLUMNS)
+    return [int(g) for g in enough if not material.sites[g].floating]
 
 
 def _ends(site: np.ndarray, material: Material) -> tuple[int, int] | None:
@@ -281,7 +282,7 @@ def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndar
     value, around = deviation[known], neighbours.values(deviation, near[known])
     design = np.nan_to_num(np.stack([_robust_mean(around), np.nansum(around[:, :3], 1), detail[known]], 1))
     out = deviation.copy()
-    for g in np.unique(site[known]):
+    for g in np.flatnonzero(np.bincount(site[known])):
         mine = site[known] == g
         bulk = mine & (np.abs(value) <= _OUTLIER * scatter(value[mine]))
         slopes, *_ = np.linalg.lstsq(design[bulk], value[bulk], rcond=None)

@@ -73,22 +73,29 @@ def bond_table(material: Material) -> list[np.ndarray]:
 
 
 def find_defects(
-    output: FrameOutput, material: Material, rules: Rules, vectors_px: np.ndarray | None, image_px_nm: float
+    output: FrameOutput,
+    material: Material,
+    rules: Rules,
+    vectors_px: np.ndarray | None,
+    image_px_nm: float,
+    told_apart: bool = False,
 ) -> FrameDefects:
     """Defective columns of one frame.
 
     vectors_px: (2, 2) lattice vectors expected in the frame (rows, y and x), None: unknown, then there are no sites and
-    no orientations; image_px_nm: sampling of `output.image`.
+    no orientations; image_px_nm: sampling of `output.image`; told_apart: `vectors_px` put the sublattices where they
+    are in the movie.
     """
     columns, sites = output.columns, None
     if vectors_px is not None and len(columns.site):
         basis = np.array([s.position for s in material.sites])
         position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
-        sites = _sites(position, output, vectors_px, basis)
+        sites = _sites(position, output, vectors_px, basis, told_apart)
         if sites is not None and sites.duplicate.any():
             keep = ~sites.duplicate
             columns = columns.take(keep)
-            sites = view(position[keep], columns.site, columns.presence, sites.vectors_px, basis, sites.vectors_px)
+            vectors = sites.vectors_px
+            sites = view(position[keep], columns.site, columns.presence, vectors, basis, vectors, told_apart=True)
     prob, light, part = columns.state_prob, np.full(len(columns.site), np.nan), np.zeros(len(columns.site))
     if rules.light_prior is not None and sites is not None:
         seen = output.image if output.together is None else output.together
@@ -124,11 +131,14 @@ def find_defects(
     return FrameDefects(rows, patches, sites, columns, called, light, int((call & nowhere).sum()))
 
 
-def _sites(position: np.ndarray, output: FrameOutput, vectors_px: np.ndarray, basis: np.ndarray) -> SiteView | None:
+def _sites(
+    position: np.ndarray, output: FrameOutput, vectors_px: np.ndarray, basis: np.ndarray, told_apart: bool
+) -> SiteView | None:
     """The lattice-site view of a frame that is expected to have about the lattice `vectors_px`; where most columns do
     not lie on that one, of the lattice that they lie on."""
-    columns = output.columns
-    sites = view(position, columns.site, columns.presence, _of_frame(output, vectors_px), basis, vectors_px)
+    columns, start = output.columns, _of_frame(output, vectors_px)
+    alike = np.abs(start @ np.linalg.inv(vectors_px) - np.eye(2)).max() < MAX_CHANGE
+    sites = view(position, columns.site, columns.presence, start, basis, vectors_px, told_apart and alike)
     if sites is not None and sites.on_lattice.mean() > WHOLE:
         return sites
     own = column_lattice.fit(position, columns.site, vectors_px)

@@ -54,16 +54,20 @@ def view(
     vectors_px: np.ndarray,
     basis: np.ndarray,
     lattice_nm: np.ndarray,
+    told_apart: bool = False,
 ) -> SiteView | None:
     """Number the cells of detected columns; None when they form no lattice.
 
     position_px: (n, 2) y, x; site: (n,) sublattice; weight: (n,) how sure the column is (of two on one site the surer
     one stays); vectors_px: (2, 2) approximate lattice vectors; basis: (n_sites, 2) fractional positions; lattice_nm:
-    the material's vectors, which decide among equivalent directions.
+    the material's vectors, which decide among equivalent directions; told_apart: `vectors_px` put the sublattices where
+    they are, so that no direction need be decided.
     """
     if len(position_px) < MIN_COLUMNS:
         return None
-    vectors = _handed(position_px, site, np.asarray(vectors_px, float), basis, lattice_nm)
+    vectors = np.asarray(vectors_px, float)
+    if not told_apart:
+        vectors = _handed(position_px, site, vectors, basis, lattice_nm)
     for again in (True, False):
         cell = _rounded(position_px, site, basis, vectors)
         if cell is None:
@@ -215,7 +219,7 @@ def _duplicates(cell: np.ndarray, site: np.ndarray, weight: np.ndarray) -> np.nd
     size = cell[known].max(0) - low + 1
     key = np.ravel_multi_index((*(np.where(known[:, None], cell - low, 0)).T, site), (*size, int(site.max()) + 1))
     again = np.zeros(len(cell), bool)
-    if len(np.unique(key[known])) < known.sum():
+    if np.bincount(key[known]).max() > 1:
         order = np.lexsort((-weight, key, ~known))
         again[order[1:]] = key[order[1:]] == key[order[:-1]]
     return again & known
@@ -229,7 +233,7 @@ def _missed(
     shape = tuple(cell[use].max(0) - low + 2)
     steps = _shortest_steps(vectors)
     n_sites, missed, places = 0, [], []
-    for g in np.unique(site[use]):
+    for g in np.flatnonzero(np.bincount(site[use])):
         mine = use & (site == g)
         index = tuple((cell[mine] - low).T)
         there = np.zeros(shape, bool)

@@ -167,7 +167,7 @@ def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray)
         return step
     low = sites.cell[on].min(0)
     size = tuple(sites.cell[on].max(0) - low + 1)
-    for g in np.unique(columns.site[on]):
+    for g in np.flatnonzero(np.bincount(columns.site[on])):
         mine = on & (columns.site == g)
         index = tuple((sites.cell[mine] - low).T)
         use = (~called[mine]).astype(np.float64)

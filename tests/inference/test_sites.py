@@ -222,3 +222,17 @@ def test_a_frame_of_another_field_has_its_own_lattice(ws2, crystal, angle, scale
     assert (turned - angle + 5) % 120 == pytest.approx(5, abs=2.5)
     scattered = np.random.default_rng(1).uniform(0, 300, (400, 2))
     assert column_lattice.fit(scattered, np.zeros(400, int), expected) is None
+
+
+def test_a_field_with_the_sublattices_exchanged_is_seen_though_its_lattice_is_the_movies(ws2, crystal):
+    """Turned by 60 degrees the Bragg peaks are the same; the movie's word on the sublattices does not hold then."""
+    expected = ws2.lattice_nm @ rotation(0.2) / PIXEL_NM
+    for angle in (0.2, 0.2 + np.pi / 3):
+        position = place(crystal, np.degrees(angle), 0.3)
+        n = len(position)
+        prob = np.zeros((n, ws2.n_states), np.float32)
+        prob[np.arange(n), ws2.ideal_states[crystal.site]] = 1
+        columns = Columns(*position.T, np.full(n, 0.3), crystal.site, prob, np.ones(n), np.zeros(n, int))
+        output = FrameOutput(columns, np.array([1.0, 0, 0, 0]), np.zeros((300, 300), np.float32), 1.0)
+        found = find_defects(output, ws2, Rules(), expected, PIXEL_NM, told_apart=True)
+        assert found.sites.on_lattice.all() and found.sites.residual_px < 1
