@@ -17,7 +17,9 @@ from stemdefects import schema
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run, write_atomically
 from stemdefects.models import artifact, emissions, shipped, weights
+from stemdefects.training import card
 
+CALLS = "## Calls"
 SAME = 0.005  # largest change of an F1 that counts as none: one detection in two hundred
 _ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z]{4}")
 
@@ -67,8 +69,8 @@ def ship(run: Run, name: str, command: str | None = None, into: Path | None = No
         write_atomically(partial / "model.json", json.dumps(about, indent=1))
         # the matrices are long: compact
         write_atomically(partial / "confusion.json", json.dumps(model.confusion, separators=(",", ":")))
-        card = (run.model_dir / "README.md").read_text().replace(str(model.record.get("command")), command)
-        write_atomically(partial / "README.md", card.rstrip() + "\n" + _section(name, about, run.id))
+        text = (run.model_dir / "README.md").read_text().replace(str(model.record.get("command")), command)
+        write_atomically(partial / "README.md", text.rstrip() + "\n" + _section(name, about, run.id))
         size = folder_mb(partial)
         others = [p for p in into.iterdir() if p.is_dir() and p.name != name and not p.name.startswith(".")]
         total = size + sum(folder_mb(p) for p in others)
@@ -81,6 +83,19 @@ def ship(run: Run, name: str, command: str | None = None, into: Path | None = No
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Shipped(into / name, about["id"], dtype, change, size, total)
+
+
+def recount(folder: Path, confusion: dict[str, Any], n_images: int) -> None:
+    """Replace the confusion of the network in `folder` by one of inference (`evaluation.calls`), in its card too."""
+    write_atomically(folder / "confusion.json", json.dumps(confusion, separators=(",", ":")))
+    tables = "\n\n".join(f"{dose}:\n\n{card.confusion_table(confusion, dose)}" for dose in confusion["doses"])
+    text = (folder / "README.md").read_text().split(f"\n{CALLS}\n")[0].rstrip()
+    write_atomically(
+        folder / "README.md",
+        f"{text}\n\n{CALLS}\n\nWhat `infer.py` says (network and light of the columns, thresholds as shipped) of the "
+        f"columns of each true state, on\n{n_images} fresh images per dose, by `python benchmarks/ship.py calls="
+        f"{folder.name}`; `confusion.json` holds them.\n\n{tables}\n",
+    )
 
 
 def folder_mb(folder: Path) -> float:
