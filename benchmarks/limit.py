@@ -11,7 +11,6 @@ the mean of so many frames (`inference.average_frames`).
 """
 
 import itertools
-import sys
 import time
 from pathlib import Path
 
@@ -113,16 +112,5 @@ def facts(options: dict, folders: list[Path], seconds: float) -> dict:
     }
 
 
-def main() -> None:
-    from stemdefects.errors import UserError
-
-    options = script.options(sys.argv[1:], DEFAULTS)
-    try:
-        print(f"written: {run(options)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    script.write_page(run, DEFAULTS)

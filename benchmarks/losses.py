@@ -8,7 +8,6 @@ patches, with a sharp probe and so on (as simulation=limit has it). F1 of the ne
 light of the columns; then what the wrong calls are. With several frames the single-frame network is shown their mean.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,16 +162,5 @@ light an ideal column has, which these images hide:
 """
 
 
-def main() -> None:
-    from stemdefects.errors import UserError
-
-    options = script.options(sys.argv[1:], DEFAULTS)
-    try:
-        print(f"written: {run(options)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    script.write_page(run, DEFAULTS)

@@ -1,6 +1,7 @@
 """What the benchmarks share: options from the command line, and their part of a page."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -23,3 +24,14 @@ def fill(page: Path, start: str, end: str, text: str) -> None:
         old = f"{old.rstrip()}\n\n{start}\n{end}\n".lstrip()
     head, rest = old.split(start, 1)
     page.write_text(f"{head}{start}\n{text}\n{end}{rest.split(end, 1)[1]}")
+
+
+def write_page(run: Callable[[dict[str, str]], Path], defaults: dict[str, str]) -> None:
+    """Call `run` with the command line's options and say what page it wrote; a `UserError` is one line, exit code 2."""
+    from stemdefects.errors import UserError
+
+    try:
+        print(f"written: {run(options(sys.argv[1:], defaults))}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
