@@ -245,12 +245,6 @@ def _transitions(result: Analysis, rng, progress) -> None:
     if result.chain is None:
         result.notes.append("No defect was seen in two different states in successive frames: no transition matrix.")
         return
-    if found.attrs.get("over_time_change_per_frame"):
-        result.notes.append(
-            "Inference smoothed the states over neighbouring frames, so that short stays are lost: the rates of "
-            "switching "
-            "and hopping are lower bounds where they come near one per few frames."
-        )
     dt = found.frame_time_s or 1.0
     result.confusions = confusion.known(result.chain.names, cfg, found.attrs, result.material, result.notes)
     result.transitions, more, notes, result.stationarity = switching.run(
