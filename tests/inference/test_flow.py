@@ -81,8 +81,8 @@ def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_pa
     assert found.over_time is not None and (np.diff(found.over_time["frame"]) >= 0).all()
     assert (found.over_time["score"] >= 0.5).all() and np.isfinite(found.over_time["y_px"]).all()
     assert len((run.path / "defects_over_time.csv").read_text().splitlines()) == len(found.over_time) + 1
-    drift = found.frames["drift_y_px"]
-    assert np.isnan(drift[[4, 6]]).all() and drift[0] == 0
+    # the columns of a network that learned nothing form no lattice to drift with; test_devices.py has one that does
+    assert np.isnan(found.frames["drift_y_px"][[4, 6]]).all()
     again = dataclasses.replace(settings(model_dir, movie_file, tmp_path), run=run.id, runs_dir=str(run.path.parent))
     again.inference.model = None
     with pytest.raises(UserError, match="overwrite=true"):
