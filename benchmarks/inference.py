@@ -221,7 +221,7 @@ def memory(options: dict) -> list[str]:
 
     size, lengths = int(options["small"]), [int(n) for n in options["lengths"].split(",")]
     model = load_model(options["model"], options["runs_dir"])
-    frames, *_ = simulated(model, 8, size, 7)
+    frames, *_ = simulated(model, "train", 8, size, 7)
     lines = [f"| frames of {size} x {size} px | peak MB of infer.py | CPU ms/frame |", "|---|---|---|"]
     for n in lengths:
         with tempfile.TemporaryDirectory() as folder:
