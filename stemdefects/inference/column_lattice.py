@@ -9,10 +9,10 @@ from scipy.spatial import cKDTree
 
 from stemdefects.crystal.bragg import rotation
 
-N_COLUMNS = 300  # spread over the frame, whose steps to their neighbours are looked at
-STEP_DEG = 1.5
-SCALES = (0.9, 0.95, 1.0, 1.05, 1.1)  # of the spacing that the nearest neighbours say
-CLOSE = 0.15  # of the spacing, a step that agrees with the lattice
+N_COLUMNS = 120  # spread over the frame, whose steps to their neighbours are looked at
+STEP_DEG = 2.0
+SCALES = (0.96, 1.0, 1.04)  # of the spacing that the neighbours say
+CLOSE = 0.2  # of the spacing, a step that agrees with the lattice
 MIN_AGREEING = 0.5  # share of the steps
 
 
@@ -29,8 +29,10 @@ def fit(position_px: np.ndarray, site: np.ndarray, shape: np.ndarray) -> np.ndar
     some = place[:: max(1, len(place) // N_COLUMNS)]
     distance, near = cKDTree(place).query(some, k=7)
     steps = (place[near[:, 1:]] - some[:, None]).reshape(-1, 2)
-    spacing = float(np.median(distance[:, 1]))
-    unit = shape / min(np.linalg.norm(shape, axis=1).min(), np.linalg.norm(shape[0] - shape[1]))
+    # of six neighbours the third and fourth: scatter makes the first ones too near and the last ones too far
+    around = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 2), -1).reshape(-1, 2) @ shape
+    ideal = np.sort(np.linalg.norm(around, axis=1))[3:5].mean()
+    unit, spacing = shape / ideal, float(np.median(distance[:, 3:5].mean(1)))
     tried = [
         unit @ rotation(np.radians(angle)) * spacing * scale
         for scale in SCALES

@@ -14,6 +14,7 @@ from stemdefects.io import table
 from stemdefects.models.ensemble import carried
 
 WHOLE = 0.8  # share of the columns on a lattice from which on it is the frame's
+MAX_RESIDUAL = 0.15  # of the spacing
 MAX_CHANGE = 0.15  # of a frame's lattice constant against the expected one
 REGIONS = ("lattice", "hole", "amorphous", "1T")
 
@@ -139,11 +140,18 @@ def _sites(
     columns, start = output.columns, _of_frame(output, vectors_px)
     alike = np.abs(start @ np.linalg.inv(vectors_px) - np.eye(2)).max() < MAX_CHANGE
     sites = view(position, columns.site, columns.presence, start, basis, vectors_px, told_apart and alike)
-    if sites is not None and sites.on_lattice.mean() > WHOLE:
+    if _good(sites):
         return sites
     own = column_lattice.fit(position, columns.site, vectors_px)
     other = None if own is None else view(position, columns.site, columns.presence, own, basis, vectors_px)
-    return sites if other is None or other.on_lattice.mean() < WHOLE else other
+    return other if _good(other) else sites
+
+
+def _good(sites: SiteView | None) -> bool:
+    """Do nearly all columns lie on the lattice, and near its sites? A lattice too fine has a place for every column."""
+    if sites is None or sites.on_lattice.mean() < WHOLE:
+        return False
+    return sites.residual_px < MAX_RESIDUAL * np.sqrt(abs(np.linalg.det(sites.vectors_px)))
 
 
 def _of_frame(output: FrameOutput, vectors_px: np.ndarray) -> np.ndarray:
