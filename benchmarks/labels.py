@@ -184,7 +184,7 @@ def columns_of(
     material = model.material
     # the crystal at the size the network knows, as infer.py shows it
     found = calibrate(frames[:4], material.lattice_nm, pixel_size_nm, source="frames")
-    shown_nm, basis = found.sampling_nm, np.array([s.position for s in material.sites])
+    shown_nm, basis = found.sampling_nm, material.basis
     engine = Engine(model, frames.shape[1:], shown_nm, presence=presence)
     prior = state_prior(model.config["labels"], material)
     for output in engine(frames[:, None]):

@@ -101,7 +101,7 @@ def _ideal_places(found, here, place, material, site, vectors, rng) -> np.ndarra
     known = here[own >= 0]
     if not len(known):
         return np.empty((0, 2))
-    basis = np.array([s.position for s in material.sites])
+    basis = material.basis
     cells = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 2, indexing="ij"), -1).reshape(-1, 2)
     shift = basis[site] - basis[own[own >= 0]]
     at = place[known][:, None] + (cells[None] + shift[:, None]) @ vectors

@@ -147,7 +147,7 @@ def _honeycomb(material) -> tuple[int, int] | None:
 def _around(material, site: int, radius_nm: float) -> _Columns:
     disc = geometry.disc(material, radius_nm + 2 * material.a_nm)
     middle = int(np.flatnonzero((disc.site == site) & (disc.cell == 0).all(1))[0])
-    basis = np.array([s.position for s in material.sites])
+    basis = material.basis
     distance = np.linalg.norm(disc.position_nm - disc.position_nm[middle], axis=1)
     floating = np.array([s.floating for s in material.sites])[disc.site]
     near = np.flatnonzero((distance < radius_nm) & ~floating)

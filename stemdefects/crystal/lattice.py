@@ -26,7 +26,7 @@ class Lattice:
 
 def site_positions_nm(material: Material) -> np.ndarray:
     """(n_sites, 2) position of each sublattice in the cell, (y, x) in nm."""
-    return np.array([s.position for s in material.sites]) @ material.lattice_nm
+    return material.basis @ material.lattice_nm
 
 
 def disc(material: Material, radius_nm: float, mirrored: bool = False) -> Lattice:

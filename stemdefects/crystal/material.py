@@ -120,6 +120,11 @@ class Material:
         return np.array([s.site for s in self.states], np.int32)
 
     @property
+    def basis(self) -> np.ndarray:
+        """(n_sites, 2) position of each sublattice in the cell, in units of a1 and a2."""
+        return np.array([s.position for s in self.sites], float)
+
+    @property
     def ideal_states(self) -> np.ndarray:
         """(n_sites,) int: ideal state of each site."""
         return np.array([s.ideal for s in self.sites], np.int32)

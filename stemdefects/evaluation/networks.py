@@ -79,7 +79,7 @@ class Network:
             log_prob = np.log(peaks.state_prob[found])
         prob = scores.calibrated(log_prob, site, model.material, self.shift, temperature)
         place = np.stack([peaks.y_px, peaks.x_px], 1)[found]
-        pixel_nm, basis = float(truth.pixel_size_nm), np.array([s.position for s in model.material.sites])
+        pixel_nm, basis = float(truth.pixel_size_nm), model.material.basis
         vectors = model.material.lattice_nm @ rotation(float(truth.angle_rad)) / pixel_nm
         sites = view(place.astype(float), site, peaks.presence[found], vectors, basis, vectors)
         if sites is None:

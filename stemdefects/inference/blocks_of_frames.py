@@ -94,9 +94,10 @@ class BlockMaker:
             row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
             vectors = found.sites.vectors_px / (setup.aspect, 1)
             (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = vectors
-        own = result.lattice is not None and result.lattice.clear
-        vectors = result.lattice.vectors_px if own else None if found.sites is None else found.sites.vectors_px
-        if vectors is not None and np.isfinite(vectors).all():
+        vectors = np.full((2, 2), np.nan) if found.sites is None else found.sites.vectors_px
+        if result.lattice is not None and result.lattice.clear:
+            vectors = result.lattice.vectors_px
+        if np.isfinite(vectors).all():
             pixel = setup.calibration.pixel_size_nm
             angle, strain = bragg_map.deformation(vectors, setup.lattice_nm, pixel)
             row["pixel_size_nm"] = np.sqrt(abs(np.linalg.det(setup.lattice_nm) / np.linalg.det(vectors)))

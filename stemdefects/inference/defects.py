@@ -89,7 +89,7 @@ def find_defects(
     """
     columns, sites = output.columns, None
     if vectors_px is not None and len(columns.site):
-        basis = np.array([s.position for s in material.sites])
+        basis = material.basis
         position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
         sites = _sites(position, output, vectors_px, basis, told_apart)
         if sites is not None and sites.duplicate.any():

@@ -32,9 +32,8 @@ class Neighbours(NamedTuple):
 def around(cell: np.ndarray, site: np.ndarray, material: Material) -> Neighbours:
     """Neighbours of columns with the cells (n, 2) (`sites.NOWHERE`: none) and sublattices (n,); at most one a site."""
     floating = np.array([s.floating for s in material.sites])
-    positions = np.array([s.position for s in material.sites], float)
     same_steps, near_steps, n_first = _steps(
-        np.asarray(material.lattice_nm, float).tobytes(), positions.tobytes(), tuple(floating.tolist())
+        np.asarray(material.lattice_nm, float).tobytes(), material.basis.tobytes(), tuple(floating.tolist())
     )
     use = np.flatnonzero((cell[:, 0] != NOWHERE) & ~floating[site])
     same, near = (np.full((len(site), n), NOBODY, np.int32) for n in (SAME, NEAREST))

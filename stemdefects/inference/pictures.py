@@ -34,10 +34,11 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         clock = "" if np.isnan(time) else f", {time:.4g} s"
         name = f"{Path(movie.source).name}  frame {index}{clock}"
         panels = []
+        with h5py.File(table_path, "r") as file:
+            regions = file["regions"][np.searchsorted(frame_table["frame"], index)]
         for way, stored in tables.items():
             with h5py.File(table_path, "r") as file:
                 rows = file[stored][starts[way][index] : starts[way][index + 1]]
-                regions = file["regions"][np.searchsorted(frame_table["frame"], index)]
             title = name if not panels else way
             if len(tables) > 1 and not panels:
                 title = f"{name}: {way}"

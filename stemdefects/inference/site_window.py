@@ -165,7 +165,7 @@ class Window:
             kind[:, mine] = kind_of_state[self.states[g][1:]][part.argmax(-1)]
             best[:, mine], defect[:, mine] = part.max(-1), part.sum(-1)
         near = _near(self.seen, settings.max_gap_frames)[inner]
-        basis = np.array([s.position for s in material.sites])
+        basis = material.basis
         expected, spread = self._expected(basis)
         height, width = setup.shape_px
         edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm

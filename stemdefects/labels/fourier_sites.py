@@ -41,7 +41,7 @@ def crystal_columns(
     brightest = cell_origins(labels)
     cell = np.rint((brightest - brightest[0]) @ np.linalg.inv(vectors)).astype(int)
     cells = brightest + origin
-    basis = np.array([s.position for s in material.sites])
+    basis = material.basis
     yx = (cells[:, None] + (basis @ vectors)[None]).reshape(-1, 2)
     site = np.tile(np.arange(material.n_sites), len(cells))
     inside = ((yx > -0.5) & (yx < np.array(labels.frames.shape[1:]) - 0.5)).all(1)
@@ -102,7 +102,7 @@ def register(labels: MovieLabels, material: Material, pixel_size_nm: float) -> t
             "start from a model of this crystal, or train without training.init"
         )
     intensity = material.intensities()[material.ideal_states]
-    basis = np.array([s.position for s in material.sites])
+    basis = material.basis
     best = None
     steps = np.arange(GRID) / GRID
     fraction = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1)
