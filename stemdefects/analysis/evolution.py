@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from stemdefects.analysis import compare, diffusion, growth, kinetics, motion, registration, surroundings
+from stemdefects.analysis import compare, diffusion, growth, motion, registration, surroundings
+from stemdefects.analysis.counts import growth_rate, trend
 from stemdefects.analysis.estimates import estimate
 
 MIN_COUNT = 3.0  # mean per frame for which a law is looked for
@@ -17,20 +18,20 @@ def counts(result, rng) -> None:
     totals = [*zip(of.kinds, of.counts.T, strict=True), (motion.ALL, of.counts.sum(1))]
     for kind, values in totals if len(of.kinds) > 1 else totals[:-1]:
         series = np.where(good, values, np.nan)
-        t = kinetics.trend(of.times, series, rng=rng)
+        t = trend(of.times, series, rng=rng)
         result.estimates.append(estimate(
             "count per frame", t.mean, t.mean_low, t.mean_high, "defects", "mean, block bootstrap", subject=kind,
             n=t.n_frames, n_of="frames", headline=True))  # fmt: skip
         result.estimates.append(estimate(
             "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
             "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
-        k = kinetics.growth_rate(of.times, series, rng=rng)
+        k = growth_rate(of.times, series, rng=rng)
         if np.isfinite(k[0]):
             result.estimates.append(estimate(
                 "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block bootstrap",
                 subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
         if of.area_nm2 is not None and np.isfinite(of.area_nm2).any():
-            d = kinetics.trend(of.times, series / of.area_nm2, rng=rng)
+            d = trend(of.times, series / of.area_nm2, rng=rng)
             result.estimates.append(estimate(
                 "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
                 n=d.n_frames, n_of="frames"))  # fmt: skip

@@ -12,13 +12,13 @@ from stemdefects.analysis import (
     classes,
     comparison,
     confusion,
+    counts,
     crystallography,
     diffusion,
     drift,
     evolution,
     field_of_view,
     growth,
-    kinetics,
     lines,
     linking,
     members,
@@ -52,7 +52,7 @@ class Analysis:
     drift: drift.Drift
     tracks: tracks.Tracks
     events: np.ndarray
-    counts: kinetics.Counts
+    counts: counts.Counts
     classes: classes.Classes | None = None
     motion: motion.Motion = field(default_factory=motion.Motion)
     chain: states.Chain | None = None
@@ -130,7 +130,7 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     clock("linking")
     area = scales.field_area_nm2(found, movie)
     result = Analysis(
-        found, cfg, a, gate, moved, linked, links.events, kinetics.count(found, area), truth=truth, notes=notes,
+        found, cfg, a, gate, moved, linked, links.events, counts.count(found, area), truth=truth, notes=notes,
         material=material, movie=movie, field_nm2=area,
     )  # fmt: skip
     _purity(result)
