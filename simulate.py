@@ -16,6 +16,7 @@ def run(cfg: SimulateRoot) -> None:
     from stemdefects import devices
 
     devices.use_compilation_cache()
+    devices.check()
     if cfg.preview:
         preview.write_preview(path, crystal, cfg.simulation, cfg.seed)
     else:

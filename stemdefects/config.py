@@ -6,7 +6,7 @@ key, the value and the choices. Nothing here imports JAX.
 
 import dataclasses
 import difflib
-import typing
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,14 @@ def to_object(cfg: Any, cls: type) -> Any:
 
     Raises UserError on an unknown key, a wrong type or a missing value.
     """
-    plain = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
-    _check_mapping(plain, cls, "")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), plain))
+        plain = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
+        _check_mapping(plain, cls, "")
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), escaped(plain)))
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"config {error.full_key or ''}: {reason}") from None
+    return made
 
 
 def known_part(stored: dict[str, Any], cls: type) -> tuple[Any, list[str]]:
@@ -110,21 +111,30 @@ def _pruned(stored: dict[str, Any], cls: type, where: str, left_out: list[str]) 
             continue
         try:
             _check_mapping({name: value}, cls, "")
-            OmegaConf.merge(OmegaConf.structured(cls), {name: value})
+            OmegaConf.merge(OmegaConf.structured(cls), {name: escaped(value)})
             kept[name] = value
         except (UserError, OmegaConfBaseException):
             left_out.append(f"{where}{name}")
     return kept
 
 
+def escaped(value: Any) -> Any:
+    """`value` (text, or lists and dicts of it) such that OmegaConf takes `${` in it as the two letters they are."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: found.group(1) * 2 + r"\${", value)
+    if isinstance(value, dict):
+        return {key: escaped(one) for key, one in value.items()}
+    return [escaped(one) for one in value] if isinstance(value, list | tuple) else value
+
+
 def to_plain(obj: Any) -> dict:
     """A dataclass instance as plain dicts and lists, ready for YAML, JSON or W&B."""
-    return OmegaConf.to_container(OmegaConf.structured(obj), resolve=True)
+    return OmegaConf.to_container(OmegaConf.create(escaped(dataclasses.asdict(obj))), resolve=True)
 
 
 def to_yaml(obj: Any) -> str:
-    """A dataclass instance as YAML text."""
-    return OmegaConf.to_yaml(OmegaConf.structured(obj))
+    """A dataclass instance, or a plain mapping, as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.create(escaped(obj if isinstance(obj, dict) else dataclasses.asdict(obj))))
 
 
 def check_key(key: str, cls: type) -> None:
@@ -132,21 +142,46 @@ def check_key(key: str, cls: type) -> None:
 
     Raises UserError with the nearest names and the whole list of what exists at that level.
     """
+    _type_of(key, cls)
+
+
+def keys(cls: type) -> list[str]:
+    """Dotted keys of all settings of dataclass `cls`, groups too."""
+    found = []
+    for item in dataclasses.fields(cls):
+        found.append(item.name)
+        if dataclasses.is_dataclass(item.type):
+            found += [f"{item.name}.{key}" for key in keys(item.type)]
+    return found
+
+
+def is_text(key: str, cls: type) -> bool:
+    """Whether the setting at the dotted `key` is text: to be taken as typed, whatever YAML would make of it."""
+    kind = _type_of(key, cls)
+    return kind is str or kind == (str | None) or kind is Any
+
+
+def _type_of(key: str, cls: type) -> Any:
+    """Type of the setting at the dotted `key`; None for what stands in a free mapping."""
     where, current = "", cls
-    for name in key.split("."):
+    names = key.split(".")
+    for number, name in enumerate(names):
         fields = {f.name: f.type for f in dataclasses.fields(current)}
         if name not in fields:
-            raise UserError(_unknown(name, where, list(fields)))
+            raise UserError(_unknown(name, where, list(fields), keys(cls)))
         where = f"{where}.{name}" if where else name
         current = fields[name]
-        if isinstance(current, str):
-            current = typing.get_type_hints(schema).get(current, current)
-        if not dataclasses.is_dataclass(current):
-            return  # a value, or a free mapping below which anything may stand
+        if not dataclasses.is_dataclass(current):  # a value, or a free mapping below which anything may stand
+            return current if number == len(names) - 1 else None
+    return current
 
 
-def _unknown(name: str, where: str, existing: list[str]) -> str:
-    near = difflib.get_close_matches(name, existing, 1)
+def _unknown(name: str, where: str, existing: list[str], everywhere: list[str] = ()) -> str:
+    near = difflib.get_close_matches(name, existing, 1, cutoff=0.7)
+    if not near:  # it may stand in another group
+        lasts = {key.rsplit(".", 1)[-1]: key for key in reversed(everywhere)}
+        near = [lasts[one] for one in difflib.get_close_matches(name, lasts, 1, cutoff=0.8)]
+    near = near or difflib.get_close_matches(name, existing, 1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     place = f"'{where}'" if where else "the config"
     return f"config key '{name}' does not exist in {place}.{hint} It has: {', '.join(sorted(existing))}"

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from stemdefects.errors import UserError
+
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between processes, in `$JAX_COMPILATION_CACHE_DIR` or the user's cache folder.
@@ -21,6 +23,22 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def check() -> None:
+    """Raise UserError when JAX is told (JAX_PLATFORMS) to use devices that this machine or its JAX does not have."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX 0.10 asserts where no backend is left
+        wanted = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms or "(unset)"
+        lines = str(error).strip().splitlines()
+        reason = f" ({lines[0].split('. (set')[0]})" if lines else ""
+        raise UserError(
+            f"JAX_PLATFORMS={wanted}: there is no such device here, or JAX's plug-in for it is missing{reason}; unset "
+            "it to take what there is, or use JAX_PLATFORMS=cpu"
+        ) from None
 
 
 def describe() -> str:

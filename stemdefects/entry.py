@@ -1,25 +1,27 @@
 """The thin shell around Hydra that every entry script shares.
 
-It checks override keys before Hydra composes (a typo answers with what exists), keeps paths and run ids from being
-read as numbers, validates the composed config, and turns `UserError` into one line and exit code 2.
+`command_line.py` checks the arguments before Hydra composes; here the composed config is validated, a `UserError`
+becomes one line and exit code 2, and so does what the machine refuses: a disk that is full or read-only, a missing
+device, a reader that closed the pipe.
 """
 
+import contextlib
 import logging
 import os
-import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stemdefects import config, plugins
-from stemdefects.errors import UserError
+from stemdefects import command_line, config
+from stemdefects.errors import UserError, reason_of
 
-_VERBATIM = ("run", "input", "output", "table", "truth")  # taken as text, whatever YAML would make of them
 FAILED_JOBS: set[str] = set()  # folders of a sweep's jobs that failed
 ERROR_FILE = "error.txt"
-_OVERRIDE = re.compile(r"^(\+\+|\+|~)?([A-Za-z_][\w./@]*)=(.*)$", re.DOTALL)
+INTERRUPTED, BROKEN_PIPE = 130, 141  # exit codes as shells know them: 128 and the signal's number
 
 
 def hydra_main(
@@ -31,9 +33,10 @@ def hydra_main(
     Exit codes: 0 done, 2 a `UserError` (one line on stderr), 130 interrupted.
     """
     try:
-        sys.argv[1:] = prepare_arguments(sys.argv[1:], schema_class, aliases or {})
+        sys.argv[1:] = command_line.prepare(sys.argv[1:], schema_class, aliases or {})
     except UserError as error:
         _exit_with(error)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands over its errors instead of printing them and ending
     import hydra
 
     multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
@@ -42,23 +45,27 @@ def hydra_main(
     def task(cfg):
         try:
             return function(config.to_object(cfg, schema_class))
-        except UserError as error:
-            if not multirun:
-                _exit_with(error)
-            print(f"error: {error}", file=sys.stderr, flush=True)  # one bad job must not cost the others
-            _leave(error)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr, flush=True)
-            sys.exit(130)
-        return None
+        except Exception as error:
+            reason = _reason(error)
+            if multirun and reason is not None:  # one bad job must not cost the others
+                print(f"error: {reason}", file=sys.stderr, flush=True)
+                _leave(reason)
+                return None
+            _end(error)  # here, because Hydra would tell of it in its own words
+            raise
 
     for name in ("jax", "absl", "orbax"):  # Hydra shows every logger's INFO
         logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        task()
-    except BrokenPipeError:  # `python train.py --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    with _ending_like_an_interrupt():
+        try:
+            task()
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            _end(error)
+            raise
     if FAILED_JOBS:
         first = Path(min(FAILED_JOBS, key=lambda folder: (len(folder), folder))) / ERROR_FILE
         reason = f"; the first: {first.read_text().strip()} ({first})" if first.is_file() else ""
@@ -66,40 +73,53 @@ def hydra_main(
         sys.exit(2)
 
 
-def prepare_arguments(arguments: list[str], schema_class: type, aliases: dict[str, str]) -> list[str]:
-    """Check and rewrite command-line `arguments` for Hydra.
+@contextlib.contextmanager
+def _ending_like_an_interrupt():
+    """SIGTERM (a queue's time limit, a shutdown) ends the work like Ctrl-C: what is done is kept."""
 
-    Paths and ids are quoted, aliases replaced, and unknown keys refused with a UserError. Options (`-m`, `--help`,
-    `hydra.*`) and group choices pass as they are.
-    """
-    sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
-    groups = {*config.GROUPS, "experiment"}
-    prepared = []
-    for argument in arguments:
-        match = _OVERRIDE.match(argument)
-        if argument.startswith("-") or not match:
-            if not argument.startswith(("-", "~")) and os.path.exists(argument):
-                raise UserError(f"'{argument}' stands alone; say what it is, e.g. input={argument}")
-            prepared.append(argument)
-            continue
-        prefix, key, value = match.group(1) or "", match.group(2), match.group(3)
-        verbatim = key in _VERBATIM or key in aliases
-        key = aliases.get(key, key)
-        if key in ("hydra/launcher", "hydra/sweeper"):
-            plugins.check(key, value)
-        if not key.startswith("hydra") and "@" not in key and key not in groups:
-            config.check_key(key.replace("/", "."), schema_class)
-            if "/" not in key:  # a group inside a group (analysis/clustering=paper) is chosen, not set
-                prefix = prefix or "++"  # what exists is said by the schema, not by what the YAML files happen to set
-        if verbatim and not (sweeping and "," in value):
-            value = (
-                value if key == "input" and value.startswith("[") else _quoted(value)
-            )  # input may be a list of files
-        prepared.append(f"{prefix}{key}={value}")
-    return prepared + plugins.defaults(prepared)
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
-def _leave(error: UserError) -> None:
+def _reason(error: Exception) -> str | None:
+    """Why, in one line, where the user or the machine is the cause; None: a mistake of ours, which shows as such."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        lines = [line.strip() for line in f"{error}\n{error.__cause__ or ''}".splitlines() if line.strip()]
+        return ". ".join(dict.fromkeys(lines[:2]))
+    return reason_of(error)
+
+
+def _end(error: Exception) -> None:
+    """End the process with one line for `error`, where there is one to be said."""
+    if isinstance(error, BrokenPipeError):  # `python train.py --help | head`
+        _close_stdout()
+        sys.exit(BROKEN_PIPE)
+    if (reason := _reason(error)) is not None:
+        _exit_with(UserError(reason))
+
+
+def _close_stdout() -> None:
+    """Nothing more reaches a reader that is gone, Python's own flush at the end included."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: no real file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leave(reason: str) -> None:
     """Note that this job of a sweep failed, in its folder, which the process that started it will look into."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -107,7 +127,7 @@ def _leave(error: UserError) -> None:
     FAILED_JOBS.add(str(folder.resolve()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ERROR_FILE).write_text(f"{error}\n")
+        (folder / ERROR_FILE).write_text(f"{reason}\n")
     except OSError:  # a full disk: it was printed
         pass
 
@@ -127,13 +147,6 @@ def command() -> str:
 def collect_failures(sweep_dir: Path) -> None:
     """Count the jobs under `sweep_dir` that failed in other processes."""
     FAILED_JOBS.update(str(path.parent.resolve()) for path in Path(sweep_dir).glob(f"*/{ERROR_FILE}"))
-
-
-def _quoted(value: str) -> str:
-    """`value` in Hydra's single quotes; quoted text, `null` and nothing stay as they are."""
-    if value in ("", "null") or value[0] in "'\"":
-        return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _exit_with(error: UserError) -> None:

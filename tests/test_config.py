@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from stemdefects import config, schema
-from stemdefects.entry import prepare_arguments
+from stemdefects.command_line import prepare
 from stemdefects.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,10 +99,66 @@ def test_wrong_type_is_refused_fast_without_jax():
     assert after.ru_utime - before.ru_utime < 6, "seconds of the processor, whatever else it does: about one"
 
 
-def test_wrong_choice_is_readable():
-    result = run_script("train.py", "model=unet_smal")
-    assert result.returncode != 0
-    assert "unet_small" in result.stderr and "Traceback" not in result.stderr
+MISTYPED = {
+    ("train.py", "model=unet_smal"): "Did you mean 'unet_small'?",
+    ("train.py", "material=mote2"): "Did you mean 'mose2'?",
+    ("train.py", "experiment=dem"): "Did you mean 'demo'?",
+    ("train.py", "model=unet_smal,unet", "-m"): "Did you mean 'unet_small'?",
+    ("analyze.py", "analysis/clustering=papr"): "Did you mean 'paper'?",
+    ("analyze.py", "analysis/clusterin=paper"): "Did you mean 'clustering'?",
+    ("infer.py", "modle=ws2_mo"): "Did you mean 'model'?",
+    ("infer.py", "pixel_size_nm=0.03"): "Did you mean 'inference.pixel_size_nm'?",
+    ("infer.py", "training=quick"): "'training' does not exist",
+    ("train.py", "training.steps", "=", "5"): "write training.steps=5",
+    ("train.py", "training.steps=", "5"): "write training.steps=5",
+    ("train.py", "training.steps", "=5"): "write training.steps=5",
+    ("train.py", "training.steps = 5"): "write training.steps=5",
+    ("infer.py", "input", "=", "a b.tif"): "write input='a b.tif'",
+    ("train.py", "model=unet_small,unet"): "with -m",
+    ("train.py", "training.steps=100,200"): "with -m",
+    ("train.py", "training.steps=[1"): "cannot be read",
+    ("train.py", "stuff"): "key=value",
+    ("train.py", "~nosuch"): "'nosuch' does not exist",
+    ("train.py", "hydra/launcher=nosuch", "-m"): "hydra/launcher/nosuch",
+    ("train.py", "--config-name", "nosuch"): "nosuch",
+    ("train.py", "seed=1.5"): "seed",
+}
+NAMES = [
+    "[0001]_zone.tif", "~t.tif", "my file (1),b.tif", "a=b.tif", "µm.tif", "it's.tif", 'say "x".tif', "$HOME.tif",
+    "${x}.tif", "{1}.tif", "[a, b].tif", "a#b.tif", "null.tif", "1e5", "a: b", "back\\slash", "end\\", r"\${y}",
+    "%d *? @ + - ! & ;.tif",
+]  # fmt: skip
+
+
+def test_what_is_mistyped_is_one_line_with_what_it_may_have_been(several_commands):
+    for (command, expected), result in zip(MISTYPED.items(), several_commands(MISTYPED), strict=True):
+        [line] = result.stderr.strip().splitlines()
+        assert result.returncode == 2 and line.startswith("error: ") and expected in line, (command, line)
+
+
+def test_names_are_taken_as_they_were_typed(tmp_path, monkeypatch):
+    from hydra import compose, initialize_config_dir
+
+    from stemdefects.command_line import parts_of_list
+
+    monkeypatch.chdir(tmp_path)
+    keys = ["input", "runs_dir", "run", "model", "inference.signal", "scheduler", "inference.frames"]
+    with initialize_config_dir(str(config.config_dir()), version_base="1.3"):
+        for start in range(0, len(NAMES), len(keys)):
+            names = (NAMES + NAMES)[start : start + len(keys)]
+            given = [f"{key}={name}" for key, name in zip(keys, names, strict=True)]
+            prepared = prepare(given, schema.InferRoot, {"model": "inference.model"})
+            cfg = config.to_object(compose("infer", prepared), schema.InferRoot)
+            found = [cfg.input, cfg.runs_dir, cfg.run, cfg.inference.model, cfg.inference.signal, cfg.scheduler]
+            assert [*found, cfg.inference.frames] == names
+            # and stay so in what is stored and sent to workers
+            assert config.to_object(config.to_plain(cfg), schema.InferRoot) == cfg
+            (tmp_path / "stored.yaml").write_text(config.to_yaml(cfg))
+            assert config.to_object(OmegaConf.load(tmp_path / "stored.yaml"), schema.InferRoot) == cfg
+        [both] = prepare(["table=[a b.csv, 'c,d.csv',it's.csv]"], schema.AnalyzeRoot, {})
+        assert parts_of_list(compose("analyze", [both])["table"]) == ["a b.csv", "c,d.csv", "it's.csv"]
+    (tmp_path / "[a,b]").write_text("")
+    assert parts_of_list("[a,b]") is None, "a file of this name is one file"
 
 
 @pytest.mark.parametrize("script", ["train.py", "infer.py", "analyze.py", "simulate.py"])
@@ -123,10 +180,10 @@ def test_ids_and_paths_stay_text():
     arguments = ["run=1e5", "input=my file (1),b.dm3", "inference.calibration=metadata"]
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    prepared = prepare_arguments(arguments, schema.InferRoot, {})
+    prepared = prepare(arguments, schema.InferRoot, {})
     values = [o.value() for o in OverridesParser.create().parse_overrides(prepared)]
     assert values == ["1e5", "my file (1),b.dm3", "metadata"]
-    prepared = prepare_arguments(["run=12_34", "input=it's.tif"], schema.InferRoot, {})
+    prepared = prepare(["run=12_34", "input=it's.tif"], schema.InferRoot, {})
     assert [o.value() for o in OverridesParser.create().parse_overrides(prepared)] == ["12_34", "it's.tif"]
 
 
@@ -134,7 +191,7 @@ def test_a_path_alone_says_how_to_give_it(tmp_path):
     file = tmp_path / "movie.tif"
     file.write_bytes(b"")
     with pytest.raises(UserError, match="input="):
-        prepare_arguments([str(file)], schema.InferRoot, {})
+        prepare([str(file)], schema.InferRoot, {})
 
 
 def test_an_experiment_decides_also_what_stands_in_the_main_file(tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stemdefects import config
+from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError
 from stemdefects.io import runs, tracking
 from stemdefects.schema import AnalyzeRoot
@@ -25,10 +26,9 @@ def run(cfg: AnalyzeRoot) -> Path:
 
 def several(text: str) -> list[str]:
     """`[a, b]` -> its parts; anything else is one name, brackets or not."""
-    text = str(text).strip()
-    if not (text.startswith("[") and text.endswith("]")) or Path(text).exists():
-        return [text]
-    names = [part.strip().strip("'\"") for part in text[1:-1].split(",")]
+    names = parts_of_list(text)
+    if names is None:
+        return [str(text)]
     if not all(names) or len(names) < 2:
         raise UserError(f"{text}: several runs or tables are given as [first,second], without empty parts")
     if len(set(names)) < len(names):

@@ -44,6 +44,7 @@ def detect(
     from stemdefects.inference.setup import prepare
 
     devices.use_compilation_cache()
+    devices.check()
     if model is not None and run is not None:
         raise UserError("detect: give model or run, not both")
     loaded = load_model(run or model or "latest", runs_dir)

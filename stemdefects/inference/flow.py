@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stemdefects import config
+from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError
 from stemdefects.inference import confusion
 from stemdefects.inference.spool import Spool
@@ -26,6 +27,8 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
     """
     if cfg.input is None:
         raise UserError("input: no file given; say input=<movie or image file>")
+    if parts_of_list(cfg.input) or isinstance(cfg.input, list | tuple):
+        raise UserError(f"input={cfg.input}: several files are each a run of its own: add cluster=local")
     run, model_dir = chosen_model(cfg)
     run = into or run
     if run is not None and run.defects_path.exists() and not cfg.overwrite:
@@ -41,6 +44,7 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
     from stemdefects.models import artifact
 
     devices.use_compilation_cache()
+    devices.check()
     model = artifact.load(model_dir)
     fingerprint = _fingerprint(movie, model, cfg.inference)
     run = run or (None if cfg.overwrite else _interrupted(cfg.runs_dir, fingerprint))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stemdefects import config
+from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError
 from stemdefects.io import readers, runs
 from stemdefects.io.runs import write_atomically
@@ -61,8 +62,10 @@ def expand(source: Any) -> list[Path]:
     if source is None:
         raise UserError("input: no file given; say input='<folder>/*.h5'")
     found: list[Path] = []
-    for text in source if isinstance(source, list | tuple) else [source]:
-        path = Path(str(text)).expanduser()
+    if not isinstance(source, list | tuple):
+        source = parts_of_list(source) or [source]
+    for text in source:
+        path = runs.expanded(text)
         if path.is_dir():
             found += sorted(p for p in path.iterdir() if p.suffix[1:].lower() in readers.SUFFIXES)
         elif path.exists():

@@ -17,6 +17,7 @@ from typing import Any
 
 from stemdefects.errors import UserError
 
+_MARKS = ("config.yaml", "model", "defects.h5", "summary.json")  # one of them is in every run folder
 _ID = re.compile(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z]{4}$")
 
 
@@ -74,6 +75,17 @@ def write_atomically(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def expanded(text: str | Path) -> Path:
+    """`text` as a path; `~/` is the user's home, while a name that begins with a tilde (`~t.tif`) is a name."""
+    path = Path(text)
+    if not str(text).startswith("~") or path.exists():
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
+
+
 def short(path: Path) -> str:
     """`path` as a user would type it: relative to the working folder when it lies below that."""
     try:
@@ -109,8 +121,14 @@ def list_ids(runs_dir: str | Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir() and _ID.match(path.name))
 
 
+def is_run(path: Path) -> bool:
+    """Whether the folder `path` holds what a run holds, whatever its name."""
+    return path.is_dir() and any((path / name).exists() for name in _MARKS)
+
+
 def resolve(runs_dir: str | Path, name: str, having: str | None = None) -> Run:
-    """The run called `name`: an exact id, a unique prefix of one, or `latest` (the newest).
+    """The run called `name`: an exact id, a unique prefix of one, `latest` (the newest), or the path of a run folder,
+    whose name may have been changed.
 
     having: file or folder that `latest` must hold, e.g. "model": runs opened by `infer.py model=` have none.
 
@@ -118,9 +136,7 @@ def resolve(runs_dir: str | Path, name: str, having: str | None = None) -> Run:
     """
     root, name = Path(runs_dir).resolve(), str(name)
     ids = list_ids(root)
-    if not ids:
-        raise UserError(f"run={name}: there are no runs in {root}; make one with `python train.py`, or set runs_dir=")
-    if name == "latest":
+    if name == "latest" and ids:
         whole = [i for i in ids if having is None or (root / i / having).exists()]
         if not whole:
             raise UserError(f"run=latest: none of the {len(ids)} runs in {root} has a {having} yet")
@@ -128,10 +144,22 @@ def resolve(runs_dir: str | Path, name: str, having: str | None = None) -> Run:
         return Run(root / max(ids, key=lambda i: (i[:19], (root / i).stat().st_ctime_ns)))
     if name in ids:
         return Run(root / name)
+    if name:
+        is_path = Path(name).name != name
+        places = (root / name, expanded(name))
+        for path in reversed(places) if is_path else places:  # renamed, or moved to another place
+            if is_run(path):
+                return Run(path.resolve())
+        if is_path:
+            what = "holds no run" if expanded(name).exists() else "there is no such folder"
+            raise UserError(f"run={name}: {what}; runs are looked for by path, or by name in {root}")
     matches = [i for i in ids if name and i.startswith(name)]
     if len(matches) == 1:
         return Run(root / matches[0])
     if matches:
         raise UserError(f"run={name}: {len(matches)} runs begin so: {', '.join(matches[-5:])}; give more of the id")
-    near = difflib.get_close_matches(name, ids, 3, cutoff=0.3) or ids[-3:]
+    renamed = sorted(p.name for p in root.iterdir() if p.name not in ids and is_run(p)) if root.is_dir() else []
+    if not ids and not renamed:
+        raise UserError(f"run={name}: there are no runs in {root}; make one with `python train.py`, or set runs_dir=")
+    near = difflib.get_close_matches(name, [*ids, *renamed], 3, cutoff=0.3) or [*ids, *renamed][-3:]
     raise UserError(f"run={name}: no such run in {root}; nearest: {', '.join(near)} (or run=latest)")

@@ -185,8 +185,6 @@ def save(
     sections: dataclasses for the keys of config.yaml; record: plain figures for model.json; card: Markdown;
     emitted: from `emissions.measure`.
     """
-    from omegaconf import OmegaConf
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     material = crystal.from_config(sections["material"])
@@ -195,7 +193,7 @@ def save(
     weights.write(folder, flat)
     weights.write(folder, emitted, emissions.NAME)
     write_atomically(
-        folder / "config.yaml", OmegaConf.to_yaml({name: config.to_plain(sections[name]) for name in _SECTIONS})
+        folder / "config.yaml", config.to_yaml({name: config.to_plain(sections[name]) for name in _SECTIONS})
     )
     about = {
         "format_version": FORMAT_VERSION,

@@ -31,7 +31,7 @@ def locate(name: str | Path, runs_dir: str | Path = "runs", key: str = "model") 
     folder, a run in `runs_dir` (id, unique prefix or `latest`). `key`: what the user typed it after, for messages.
     Raises UserError with the names that exist when it is none of these.
     """
-    text, path = str(name), Path(name)
+    text, path = str(name), runs.expanded(name)
     if text in names():
         return folder() / text
     for candidate in (path, path / "model"):

@@ -19,6 +19,8 @@ def check_output(output: str | None, overwrite: bool) -> Path:
     if not output:
         raise UserError("output: say where the movie goes, e.g. output=movie.h5")
     path = Path(output)
+    if path.is_dir():
+        raise UserError(f"output={output}: is a folder; name the file to write in it, e.g. output={path / 'movie.h5'}")
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"output={output}: unknown suffix; use one of {', '.join(SUFFIXES)}")
     if path.exists() and not overwrite:

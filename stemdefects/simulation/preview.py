@@ -15,6 +15,8 @@ _CROP_PX = 40
 def check_output(output: str | None, overwrite: bool) -> Path:
     """The picture's path (default preview.png); `UserError` when it cannot or should not be written."""
     path = Path(output or "preview.png")
+    if path.is_dir():
+        raise UserError(f"output={output}: is a folder; name the picture to write in it, e.g. {path / 'preview.png'}")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UserError(f"output={path}: a contact sheet is a .png, .svg or .pdf file")
     if path.exists() and not overwrite:

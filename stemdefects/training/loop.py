@@ -70,6 +70,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells of every file
     devices.use_compilation_cache()
     processes.join(cfg.training)
+    devices.check()
     resumed = cfg.run is not None
     if resumed:
         run = runs.resolve(cfg.runs_dir, cfg.run)

@@ -68,3 +68,21 @@ def test_config_and_summary(tmp_path):
     run.write_summary({"train": {"f1": 0.5}})
     run.write_summary({"infer": {"defects": 3}})
     assert json.loads((run.path / "summary.json").read_text()) == {"train": {"f1": 0.5}, "infer": {"defects": 3}}
+
+
+@pytest.mark.parametrize("name", ["my best run", "2026-01-01_10-00-00_aaaa (copy)", "~t", "[3] a=b, µ", "it's ${x}"])
+def test_a_run_that_was_renamed_or_moved_is_reached(tmp_path, monkeypatch, name):
+    make(tmp_path / "runs", "2026-01-01_10-00-00_aaaa/model", f"{name}/model", "empty")
+    make(tmp_path / "elsewhere", f"{name}/model")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert runs.resolve(tmp_path / "runs", name).path == tmp_path / "runs" / name
+    for text in (str(tmp_path / "elsewhere" / name), f"./{name}", f"../elsewhere/{name}/"):
+        assert runs.resolve(tmp_path / "runs", text).path == tmp_path / "elsewhere" / name
+    assert runs.resolve(tmp_path / "nothing", name).path == tmp_path / "elsewhere" / name
+    assert runs.resolve(tmp_path / "runs", "latest").id == "2026-01-01_10-00-00_aaaa"
+    with pytest.raises(UserError, match="holds no run"):
+        runs.resolve(tmp_path / "runs", "../runs/empty")
+    with pytest.raises(UserError, match="no such folder"):
+        runs.resolve(tmp_path / "runs", "./nothing")
+    with pytest.raises(UserError, match="nearest"):
+        runs.resolve(tmp_path / "runs", "empty")

@@ -7,7 +7,7 @@ import pytest
 from stemdefects import config
 from stemdefects.crystal import material
 from stemdefects.errors import UserError
-from stemdefects.simulation import checks
+from stemdefects.simulation import checks, files, preview
 
 WS2 = material.load("ws2_mo")
 TRAIN = config.load_group("simulation", "train")
@@ -74,3 +74,11 @@ def test_impossible_movies_are_refused_by_name(name, value):
     setattr(cfg.movie, name, value)
     with pytest.raises(UserError, match=f"simulation.movie.{name}"):
         checks.check_movie(WS2, cfg)
+
+
+@pytest.mark.parametrize("check", [files.check_output, preview.check_output])
+def test_a_folder_is_no_output(tmp_path, check):
+    for folder in (tmp_path, tmp_path / "movie.h5", tmp_path / "sheet.png"):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="is a folder; name the"):
+            check(str(folder), overwrite=True)

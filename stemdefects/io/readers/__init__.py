@@ -7,6 +7,7 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, LazyFrames, Movie
+from stemdefects.io.runs import expanded
 
 PICTURES = ("png", "jpg", "jpeg", "bmp", "gif", "webp")
 HDF5 = ("h5", "hdf5", "he5")
@@ -22,7 +23,7 @@ def open_movie(path: str | Path, signal: str | None = None) -> Movie:
     text = str(path)
     if not text or text == "None":
         raise UserError("input: no file given; say input=<movie or image file>")
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.exists():
         files = sorted(glob.glob(str(path))) if glob.has_magic(text) else []
         if not files:
