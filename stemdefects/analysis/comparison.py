@@ -9,29 +9,31 @@ from stemdefects.analysis import truth as truths
 def compare(result) -> None:
     """Fill `scores` and `comparison` of an analysis whose `truth` is known."""
     found, truth = result.found, result.truth
-    radius = result.cfg.truth_radius_nm / found.scale if found.length_unit == "nm" else 0.3 * result.lattice_constant
+    lengths = found.length_unit == "nm"
+    radius = result.cfg.truth_radius_nm / found.scale_yx[1] if lengths else 0.3 * result.lattice_constant
+    aspect = found.scale_yx[0] / found.scale_yx[1]
     good = np.flatnonzero(~result.counts.skipped)
-    result.scores = truths.score(found.rows, truth.rows, radius, good)
+    result.scores = truths.score(found.rows, truth.rows, radius, good, aspect)
     kind = truth.attrs.get("mobile_kind", result.motion.headline)
     if truth.D_nm2_per_s is not None and result.D_unit == "nm^2/s":
         for method, d in result.motion.results.get(kind, {}).items():
             result.comparison.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))
     if found.frame_time_s and "hmm" in result.transitions:
-        result.comparison += _compare_matrix(result, radius)
+        result.comparison += _compare_matrix(result, radius, aspect)
     if truth.drift_px is not None:
-        rms, worst = truths.drift_error(result.drift.yx, truth.drift_px, found.scale)
+        rms, worst = truths.drift_error(result.drift.yx, truth.drift_px, found.scale_yx)
         result.comparison.append(_against(f"drift error, rms ({found.length_unit})", 0.0, rms, None, None))
         result.comparison.append(_against(f"drift error, largest ({found.length_unit})", 0.0, worst, None, None))
 
 
-def _compare_matrix(result, radius: float) -> list[dict]:
+def _compare_matrix(result, radius: float, aspect: float) -> list[dict]:
     """True transition probabilities beside ours, both for the centres that switch in the simulation (others never
     do)."""
     truth, found, chain = result.truth, result.found, result.chain
     expected = switching.true_matrix(truth.attrs, found.frame_time_s)
     if expected is None or truth.centers is None:
         return []
-    who = np.isin(truths.identities(found.rows, truth.rows, radius), truth.centers)
+    who = np.isin(truths.identities(found.rows, truth.rows, radius, aspect), truth.centers)
     entry = who[result.tracks.index]
     switching_tracks = np.bincount(result.tracks.track, np.where(entry, 1, -0.2), result.tracks.n_tracks) > 0
     centre_tracks = switching_tracks & (result.track_kinds() == result.cfg.transitions.centre)

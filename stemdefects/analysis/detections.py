@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.analysis import frame_times
 from stemdefects.errors import UserError
 from stemdefects.io import doubts
 from stemdefects.io import table as defect_table
 from stemdefects.schema import TableConfig
+
+LEAST_LATTICE = 0.05  # share of a frame: with less of the crystal in it, it says nothing about defects
 
 
 @dataclass
@@ -19,10 +22,14 @@ class Detections:
 
     Attributes:
         rows: structured array of `DEFECT_DTYPE`, sorted by frame.
-        n_frames: frames of the movie, also those without detections.
-        pixel_size_nm: None when unknown; lengths are then in pixels (`length_unit`).
+        n_frames: frames of the movie, also those without detections and those that nobody looked at.
+        times: (n_frames,) start of each frame in `time_unit`, not evenly spaced where the table says so.
+        pixel_size_nm: width of a pixel (x); None when unknown; lengths are then in pixels (`length_unit`).
         pixel_size_relative_sigma: its relative standard uncertainty (0 when not stated).
-        times: (n_frames,) start of each frame in `time_unit`.
+        frame_time_s: the usual time from one frame to the next; None: unknown, `times` are then frame numbers.
+        pixel_size_yx_nm: (2,) height and width of a pixel, by default square ones; None when unknown.
+        observed: (n_frames,) bool: the frame was looked at and could be used; what is not observed is missing, not
+            empty. By default all are.
         frames: per-frame table (DataFrame) or None.
         patches: (n, 32, 32) image patches in the order of `rows`, or None.
         attrs: the table's own attributes.
@@ -40,6 +47,14 @@ class Detections:
     patches: np.ndarray | None = None
     attrs: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    pixel_size_yx_nm: np.ndarray | None = None
+    observed: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.pixel_size_yx_nm is None and self.pixel_size_nm is not None:
+            self.pixel_size_yx_nm = np.array([self.pixel_size_nm, self.pixel_size_nm], float)
+        if self.observed is None:
+            self.observed = np.ones(self.n_frames, bool)
 
     @property
     def length_unit(self) -> str:
@@ -50,14 +65,19 @@ class Detections:
         return "frame" if self.frame_time_s is None else "s"
 
     @property
-    def scale(self) -> float:
-        """Length units per pixel."""
-        return 1.0 if self.pixel_size_nm is None else self.pixel_size_nm
+    def scale_yx(self) -> np.ndarray:
+        """(2,) length units per pixel along y and x."""
+        return np.ones(2) if self.pixel_size_yx_nm is None else np.asarray(self.pixel_size_yx_nm, float)
+
+    @property
+    def yx_px(self) -> np.ndarray:
+        """(n, 2) positions in pixels of the frames, in the original (drifting) frame."""
+        return np.column_stack([self.rows["y_px"], self.rows["x_px"]]).astype(float)
 
     @property
     def yx(self) -> np.ndarray:
         """(n, 2) positions in `length_unit`, in the original (drifting) frame."""
-        return np.column_stack([self.rows["y_px"], self.rows["x_px"]]).astype(float) * self.scale
+        return self.yx_px * self.scale_yx
 
     @property
     def kinds(self) -> np.ndarray:
@@ -95,16 +115,59 @@ def from_table(table: defect_table.DefectTable, cfg: TableConfig) -> Detections:
 def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) -> Detections:
     attrs = dict(table.attrs)
     pixel_size = cfg.pixel_size_nm or _positive(attrs.get("pixel_size_nm"))
+    if (own := _positive(attrs.get("pixel_size_nm"))) and pixel_size != own:  # lengths that were made with it
+        table.rows["sigma_nm"] *= pixel_size / own
+        attrs |= {"patch_nm": float(attrs["patch_nm"]) * pixel_size / own} if attrs.get("patch_nm") else {}
     frame_time = cfg.frame_time_s or _positive(attrs.get("frame_time_s"))
     frames = table.frames_to_pandas() if len(table.frames) else None
-    n_frames = max(len(table.frames), int(table.rows["frame"].max(initial=-1)) + 1)
+    n_frames = _length(table)
+    clock = frame_times.resolve(n_frames, *_recorded(table), frame_time if cfg.frame_time_s else None)
+    if clock.frame_time_s is None and frame_time:
+        clock = frame_times.resolve(n_frames, [], [], frame_time)
     patches = table.patches if table.patches is not None and len(table.patches) == len(table.rows) else None
     return Detections(
-        table.rows, n_frames, _clock(n_frames, frame_time, table.rows), pixel_size,
-        cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), frame_time,
+        table.rows, n_frames, clock.times, pixel_size,
+        cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), clock.frame_time_s,
         str(attrs.get("source", name)), frames, None if patches is None else np.asarray(patches), attrs,
-        notes=doubts.sentences(table.frames),
+        doubts.sentences(table.frames) + ([clock.note] if clock.note else []), _pixel_yx(pixel_size, attrs),
+        _observed(table, n_frames),
     )  # fmt: skip
+
+
+def _length(table: defect_table.DefectTable) -> int:
+    """Frames of the movie: its own number where the table knows it, else as far as frames and rows go."""
+    shape = table.attrs.get("source_shape")
+    n_movie = int(shape[0]) if isinstance(shape, list | tuple | np.ndarray) and len(shape) == 3 else 0
+    return max(n_movie, *(int(part["frame"].max(initial=-1)) + 1 for part in (table.rows, table.frames)))
+
+
+def _recorded(table: defect_table.DefectTable) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, their times in s): of the frame table, else of the rows; NaN where none is recorded."""
+    part = table.frames if np.isfinite(table.frames["time_s"]).any() else table.rows
+    return part["frame"], part["time_s"]
+
+
+def _observed(table: defect_table.DefectTable, n_frames: int) -> np.ndarray:
+    """(n_frames,) which frames say something about defects: looked at, usable, and with a lattice where the movie has
+    one. Without a frame table all are taken as looked at."""
+    frames = table.frames
+    if not len(frames):
+        return np.ones(n_frames, bool)
+    usable = frames["quality"] == 0
+    if (frames["n_sites"] > 0).any():
+        usable &= (frames["n_sites"] > 0) & ~(frames["fraction_lattice"] <= LEAST_LATTICE)
+    out = np.zeros(n_frames, bool)
+    out[frames["frame"][usable]] = True
+    return out
+
+
+def _pixel_yx(pixel_size_nm: float | None, attrs: dict) -> np.ndarray | None:
+    """(2,) height and width of a pixel as wide as `pixel_size_nm`, of the shape that the table's own pixels have."""
+    if pixel_size_nm is None:
+        return None
+    own = np.ravel(np.asarray(attrs.get("pixel_size_yx_nm", []), float))
+    aspect = own[0] / own[1] if own.shape == (2,) and np.isfinite(own).all() and (own > 0).all() else 1.0
+    return np.array([pixel_size_nm * aspect, pixel_size_nm])
 
 
 def _read_csv(path: Path, cfg: TableConfig) -> Detections:
@@ -152,12 +215,12 @@ def _read_csv(path: Path, cfg: TableConfig) -> Detections:
         rows["sigma_nm"] = known["position_sigma_px"] * pixel_size
     if names["kind"] is None:
         rows["kind"] = b"defect"
-    if frame_time is None and names["time_s"] is not None:
-        frame_time = _frame_time(rows)
     n_frames = int(rows["frame"].max(initial=-1)) + 1
+    clock = frame_times.resolve(n_frames, rows["frame"], rows["time_s"], frame_time)
+    notes += [clock.note] if clock.note else []
     relative = cfg.pixel_size_relative_sigma or known.get("pixel_size_relative_sigma") or 0.0
     return Detections(
-        rows, n_frames, _clock(n_frames, frame_time, rows), pixel_size, float(relative), frame_time, str(path),
+        rows, n_frames, clock.times, pixel_size, float(relative), clock.frame_time_s, str(path),
         attrs={"known": known}, notes=notes,
     )  # fmt: skip
 
@@ -176,19 +239,6 @@ def _positive(value) -> float | None:
     except (TypeError, ValueError):
         return None
     return value if np.isfinite(value) and value > 0 else None
-
-
-def _frame_time(rows: np.ndarray) -> float | None:
-    """Median time per frame from rows that carry both, None when times do not increase with frames."""
-    frames, first = np.unique(rows["frame"], return_index=True)
-    times = rows["time_s"][first]
-    if len(frames) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        return None
-    return float(np.median(np.diff(times) / np.diff(frames)))
-
-
-def _clock(n_frames: int, frame_time_s: float | None, rows: np.ndarray) -> np.ndarray:
-    return np.arange(n_frames, dtype=float) * (frame_time_s or 1.0)
 
 
 def _clean(found: Detections, cfg: TableConfig) -> Detections:
@@ -212,18 +262,13 @@ def _clean(found: Detections, cfg: TableConfig) -> Detections:
     order = order[np.argsort(rows["frame"][order], kind="stable")]
     found = found.select(order)
     found.rows = found.rows.copy()
-    times = found.rows["time_s"]
-    if np.isfinite(times).all() and len(times) and _frame_time(found.rows) is None and found.n_frames > 1:
-        if len(np.unique(found.rows["frame"])) > 1:
-            notes.append("Times do not increase with the frame number; frame numbers and the frame time are used.")
     if found.pixel_size_nm is None:
         notes.append(
             "The pixel size is not known, so lengths are in pixels and D in px^2 per unit of time; "
             "set analysis.table.pixel_size_nm."
         )
     else:
-        found.rows["y_nm"] = found.rows["y_px"] * found.pixel_size_nm
-        found.rows["x_nm"] = found.rows["x_px"] * found.pixel_size_nm
+        found.rows["y_nm"], found.rows["x_nm"] = found.yx.T
     if found.frame_time_s is None:
         notes.append("The frame time is not known, so times are in frames; set analysis.table.frame_time_s.")
     found.rows["time_s"] = found.times[found.rows["frame"]] if found.frame_time_s else np.nan

@@ -43,6 +43,8 @@ def from_points(
     min_points: int = 4,
     memory: int = 5,
     guess: np.ndarray | None = None,
+    observed: np.ndarray | None = None,
+    elapsed: np.ndarray | None = None,
 ) -> Drift:
     """Drift from the point pattern of the detections.
 
@@ -55,12 +57,15 @@ def from_points(
         min_points: fewer matches than this, and the frame's drift is interpolated.
         memory: frames of the recent past that a frame is registered with.
         guess: (n_frames, 2) coarse drift; the vote then looks only within `max_step` of its steps.
+        observed: (n_frames,) bool, frames that were looked at; None: all. The others' drift is interpolated unsaid.
+        elapsed: (n_frames,) start of each frame in usual frame times, for pauses; None: evenly spaced.
 
     Returns:
         `Drift` in the unit of `yx`.
     """
     if len(yx) == 0 or n_frames < 2:
         return none(n_frames, "Too few detections for a drift estimate.")
+    elapsed = np.arange(n_frames, dtype=float) if elapsed is None else elapsed
     labels = np.zeros(len(frame), int) if kind is None else np.unique(kind, return_inverse=True)[1]
     members = np.split(np.arange(len(frame)), np.searchsorted(frame, np.arange(1, n_frames)))
     steps_guess = np.zeros((n_frames, 2)) if guess is None else guess
@@ -80,13 +85,13 @@ def from_points(
         recent = used[-memory:]
         past = np.concatenate([members[s] for s in recent])
         past_yx = np.concatenate([yx[members[s]] - coarse[s] for s in recent])
-        reach = max_step * min(t - last, 3)
+        reach = max_step * min(max(elapsed[t] - elapsed[last], 1), 3)
         step, votes = _vote(past_yx, labels[past], yx[now] - predicted, labels[now], radius, reach)
         if votes >= min(min_points, max(2, len(now) // 3)) * 0.999:
             coarse[t] = predicted + step
             found[t] = True
             used.append(t)
-    return _refine(members, yx, labels, coarse, found, radius, min_points)
+    return _refine(members, yx, labels, coarse, found, radius, min_points, observed, elapsed)
 
 
 def _vote(past, past_kind, now, now_kind, radius, reach) -> tuple[np.ndarray, float]:
@@ -113,7 +118,7 @@ def _vote(past, past_kind, now, now_kind, radius, reach) -> tuple[np.ndarray, fl
     return centre, len(np.unique(i[near]))
 
 
-def _refine(members, yx, labels, coarse, found, radius, min_points) -> Drift:
+def _refine(members, yx, labels, coarse, found, radius, min_points, observed, elapsed) -> Drift:
     """Fit the drift of all frames together to mean shifts of matched points over several lags."""
     n_frames = len(coarse)
     drift, used = coarse.copy(), np.flatnonzero(found)
@@ -137,14 +142,16 @@ def _refine(members, yx, labels, coarse, found, radius, min_points) -> Drift:
     good = found & (matched >= min(min_points, 2))
     if not good.any():
         return none(n_frames, "No defect was recognised from frame to frame; drift was not corrected.")
-    frames = np.arange(n_frames)
     for axis in range(2):
-        drift[~good, axis] = np.interp(frames[~good], frames[good], drift[good, axis])
+        drift[~good, axis] = np.interp(elapsed[~good], elapsed[good], drift[good, axis])
     drift = drift - drift[good][0]
     note = ""
-    if (~good).any():
-        note = f"In {int((~good).sum())} of {n_frames} frames too few defects were recognised; their drift is "
-        "interpolated."
+    looked = np.ones(n_frames, bool) if observed is None else observed
+    if (looked & ~good).any():
+        note = (
+            f"In {int((looked & ~good).sum())} of {int(looked.sum())} frames too few defects were recognised; "
+            "their drift is interpolated."
+        )
     return Drift(drift, np.where(good, sigma, np.nan), ~good, "points", note)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis import compare, diffusion, growth, motion, registration, surroundings
+from stemdefects.analysis import compare, diffusion, growth, motion, registration, square_pixels, surroundings
 from stemdefects.analysis.counts import growth_rate, trend
 from stemdefects.analysis.estimates import estimate
 
@@ -103,11 +103,12 @@ def regions(result, rng) -> None:
     share = sum(frames[f"fraction_{p}"].to_numpy(float) for p in ("hole", "amorphous") if f"fraction_{p}" in frames)
     if not np.any(np.nan_to_num(share) > 0.01):
         return
-    vectors = registration.lattice_px(found, result.material, result.movie)
+    square, movie = square_pixels.view(found, result.movie)
+    vectors = registration.lattice_px(square, result.material, movie)
     if vectors is None:
         return
-    numbers = np.unique(np.linspace(0, min(found.n_frames, len(result.movie)) - 1, 8).astype(int))
-    maps = surroundings.distance_to_gaps(result.movie, numbers, vectors, found.pixel_size_nm)
+    numbers = registration.some_observed(found, len(result.movie), 8)
+    maps = surroundings.distance_to_gaps(movie, numbers, vectors, found.pixel_size_nm)
     if not maps or not any(np.isfinite(m).all() for m in maps.values()):
         return
     names = motion.labels(found, result.cfg.transitions.centre)
@@ -115,7 +116,7 @@ def regions(result, rng) -> None:
     if keep is None or not keep.any():
         return
     some = result.tracks.select(keep)
-    near = surroundings.track_distance(some, found.rows, maps) < surroundings.NEAR_NM
+    near = surroundings.track_distance(some, square.rows, maps) < surroundings.NEAR_NM
     parts = {f"within {surroundings.NEAR_NM:g} nm of holes": near, "away from holes": ~near}
     for place, which in parts.items():
         if which.sum() >= 3:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis import crystallography, lines, registration, space, strain
+from stemdefects.analysis import crystallography, lines, registration, space, square_pixels, strain
 from stemdefects.analysis.estimates import estimate
 
 
@@ -61,8 +61,9 @@ def crystal(result, rng) -> None:
     found, cfg = result.found, result.cfg.crystal
     if not cfg.enabled or result.movie is None or found.pixel_size_nm is None or not len(found.rows):
         return
+    found, movie = square_pixels.view(found, result.movie)
     result.local = local = crystallography.run(
-        found, result.material, result.movie, result.cfg.transitions.centre, rng, cfg.nearest_columns
+        found, result.material, movie, result.cfg.transitions.centre, rng, cfg.nearest_columns
     )
     result.notes += local.notes
     for c in local.classes.values():
@@ -70,11 +71,11 @@ def crystal(result, rng) -> None:
             "outward displacement of the nearest columns", *c.radial_pm, "pm",
             "linear fit of all columns, against ideal ones; tracks resampled", subject=c.name, n=c.n,
             n_of=f"defects in {c.n_tracks} tracks"))  # fmt: skip
-    vectors = registration.lattice_px(found, result.material, result.movie)
+    vectors = registration.lattice_px(found, result.material, movie)
     if vectors is None or result.material is None:
         return
-    drift_px = result.drift.yx / found.scale
-    result.strain = s = strain.from_movie(found, result.material, result.movie, drift_px, vectors, cfg.strain_frames)
+    drift_px = result.drift.yx / found.scale_yx
+    result.strain = s = strain.from_movie(found, result.material, movie, drift_px, vectors, cfg.strain_frames)
     if s is None:
         result.notes.append("No strain map: too few bright columns could be fitted.")
         return

@@ -32,7 +32,7 @@ def three_peaks(vectors_px: np.ndarray) -> np.ndarray:
     return np.array([first, second, third])
 
 
-def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, progress=None) -> Drift:
+def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, observed: np.ndarray | None = None) -> Drift:
     """Drift of every frame of a movie.
 
     Args:
@@ -40,7 +40,7 @@ def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, progr
         vectors_px: (2, 2) lattice vectors (y, x), in px.
         points: drift from the point pattern, in length units; decides the whole lattice vector.
         scale: length units per px.
-        progress: wraps the iterator over frames.
+        observed: (n_frames,) bool, frames to look at; None: all.
 
     Returns:
         `Drift` in length units. Frames that cannot be read, or whose three phases disagree, keep the point pattern's
@@ -48,11 +48,12 @@ def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, progr
     """
     g = three_peaks(vectors_px)
     guess = points.yx / scale
-    n_frames = min(len(movie), len(guess))
+    observed = np.ones(len(guess), bool) if observed is None else observed
+    look = np.flatnonzero(observed[: min(len(movie), len(guess))])
     amplitude = np.full((len(guess), 3), np.nan, complex)
-    for t in progress(range(n_frames)) if progress else range(n_frames):
+    for t in look:
         try:
-            amplitude[t] = peak_amplitudes(movie.frame(t), g)
+            amplitude[t] = peak_amplitudes(movie.frame(int(t)), g)
         except UserError:
             continue
     found = np.isfinite(amplitude).all(1)
@@ -81,8 +82,10 @@ def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, progr
     against = (solved - points.yx / scale)[good]
     spread = np.sqrt(((against - np.median(against, 0)) ** 2).mean())
     sigma = np.where(good, float(spread) * scale, points.sigma)
-    bad = int((~good).sum())
+    bad = int((observed & ~good).sum())
     note = (
-        f"In {bad} of {len(guess)} frames the lattice gave no phase; their drift is the point pattern's." if bad else ""
+        f"In {bad} of {int(observed.sum())} frames the lattice gave no phase; their drift is the point pattern's."
+        if bad
+        else ""
     )
     return Drift((drift - first) * scale, sigma, ~good, "bragg", note)

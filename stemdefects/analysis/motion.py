@@ -65,7 +65,7 @@ def lattice_vectors(found: Detections, some: tracks.Tracks, a: float) -> tuple[n
         values = found.frames[columns].to_numpy(float)
         values = values[np.isfinite(values).all(1)]
         if len(values):
-            vectors = np.median(values, 0).reshape(2, 2) * found.scale
+            vectors = np.median(values, 0).reshape(2, 2) * found.scale_yx
             if abs(np.linalg.det(vectors)) > 0.3 * a**2:
                 return vectors, "the frames' own lattice"
     guess = lattice_sites.lattice_from_steps(some, a) if some.n_tracks else None

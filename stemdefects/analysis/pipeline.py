@@ -234,7 +234,7 @@ def _light(found: Detections, patches: np.ndarray, material) -> patch_light.Ligh
     if lattices is None or found.pixel_size_nm is None or not found.attrs.get("patch_nm"):
         return None
     patch_nm = float(found.attrs["patch_nm"])
-    vectors = lattices[found.rows["frame"]] * (found.pixel_size_nm * patches.shape[1] / patch_nm)
+    vectors = lattices[found.rows["frame"]] * found.scale_yx * (patches.shape[1] / patch_nm)
     return patch_light.measure(patches, vectors, material, patch_nm)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis import drift, lattice_drift
+from stemdefects.analysis import drift, lattice_drift, square_pixels
 from stemdefects.analysis.detections import Detections
 from stemdefects.errors import UserError
 from stemdefects.schema import AnalysisConfig
@@ -42,12 +42,14 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
     radius = min(max(cfg.drift.radius_nm * scale, 3.5 * sigma if found.length_unit == "nm" else 0), 0.45 * a)
     result = drift.from_points(
         found.rows["frame"][use], found.yx[use], found.n_frames, radius, cfg.drift.max_step_nm * scale,
-        found.rows["kind"][use], cfg.drift.min_points,
+        found.rows["kind"][use], cfg.drift.min_points, observed=found.observed,
+        elapsed=found.times / (found.frame_time_s or 1.0),
     )  # fmt: skip
     if method in ("auto", "bragg"):
-        vectors = lattice_px(found, material, movie) if movie is not None and result.method == "points" else None
+        square, shown = square_pixels.view(found, movie)
+        vectors = lattice_px(square, material, shown) if movie is not None and result.method == "points" else None
         if vectors is not None:
-            result = lattice_drift.from_movie(movie, vectors, result, found.scale)
+            result = lattice_drift.from_movie(shown, vectors, result, square.scale_yx[1], found.observed)
         elif method == "bragg":
             notes.append("No drift from Bragg phases (no movie, no lattice or no detections to number it by).")
     if result.note:
@@ -56,7 +58,7 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
 
 
 def lattice_px(found: Detections, material, movie) -> np.ndarray | None:
-    """Lattice vectors (2, 2) in px: the table's, else fitted to some frames of the movie."""
+    """Lattice vectors (2, 2) in square px: the table's, else fitted to some frames of the movie."""
     columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
     if found.frames is not None and set(columns) <= set(found.frames):
         values = found.frames[columns].to_numpy(float)
@@ -68,13 +70,19 @@ def lattice_px(found: Detections, material, movie) -> np.ndarray | None:
     from stemdefects.crystal import bragg
 
     frames = []
-    for number in np.unique(np.linspace(0, len(movie) - 1, 8).astype(int)):
+    for number in some_observed(found, len(movie), 8):
         try:
             frames.append(movie.frame(int(number)))
         except UserError:
             continue
     fit = bragg.fit_lattice(np.stack(frames), material.lattice_nm, found.pixel_size_nm) if frames else None
     return None if fit is None else fit.vectors_px
+
+
+def some_observed(found: Detections, n_movie: int, most: int) -> np.ndarray:
+    """Up to `most` frames evenly chosen from those of the movie that were looked at."""
+    numbers = np.flatnonzero(found.observed[:n_movie])
+    return numbers[np.unique(np.linspace(0, len(numbers) - 1, most).astype(int))] if len(numbers) else numbers
 
 
 def _stored_drift(found: Detections) -> drift.Drift | None:
@@ -84,9 +92,9 @@ def _stored_drift(found: Detections) -> drift.Drift | None:
     good = np.isfinite(yx).all(1)
     if good.sum() < 2 or not np.any(yx[good]):
         return None
-    frames = np.arange(found.n_frames)
     where = found.frames["frame"].to_numpy(int)
-    full = np.column_stack([np.interp(frames, where[good], yx[good, k]) for k in range(2)]) * found.scale
+    at = found.times[where[good]]
+    full = np.column_stack([np.interp(found.times, at, yx[good, k]) for k in range(2)]) * found.scale_yx
     filled = np.ones(found.n_frames, bool)
     filled[where[good]] = False
     return drift.Drift(full - full[0], np.full(found.n_frames, np.nan), filled, "table")

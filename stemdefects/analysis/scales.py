@@ -11,9 +11,9 @@ def lattice_constant(found: Detections, material, notes) -> float:
     if found.length_unit == "nm" and material is not None:
         return float(material.a_nm)
     if found.frames is not None and {"a1_y_px", "a1_x_px"} <= set(found.frames):
-        length = np.nanmedian(np.hypot(found.frames["a1_y_px"], found.frames["a1_x_px"]))
+        length = np.nanmedian(np.hypot(*(found.frames[["a1_y_px", "a1_x_px"]].to_numpy(float) * found.scale_yx).T))
         if np.isfinite(length) and length > 0:
-            return float(length) * found.scale
+            return float(length)
     from scipy.spatial import cKDTree
 
     nearest = []
@@ -38,7 +38,7 @@ def dose_per_time(found: Detections, cfg: AnalysisConfig) -> float | None:
         return cfg.table.dose_e_per_nm2_per_frame / found.frame_time_s
     per_px = found.attrs.get("dose_e_per_px")
     if per_px and found.pixel_size_nm:
-        return float(per_px) / found.pixel_size_nm**2 / found.frame_time_s
+        return float(per_px) / float(np.prod(found.scale_yx)) / found.frame_time_s
     return None
 
 
@@ -56,4 +56,4 @@ def field_area_nm2(found: Detections, movie) -> float | None:
         if len(found.rows) < 20:
             return None
         shape = [np.ptp(found.rows[c]) for c in ("y_px", "x_px")]
-    return float(shape[0]) * float(shape[1]) * found.pixel_size_nm**2
+    return float(shape[0]) * float(shape[1]) * float(np.prod(found.scale_yx))

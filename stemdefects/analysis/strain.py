@@ -12,6 +12,7 @@ from scipy.ndimage import shift as shift_image
 from scipy.spatial import cKDTree
 
 from stemdefects.analysis import columns
+from stemdefects.analysis.registration import some_observed
 from stemdefects.errors import UserError
 
 WINDOW_NM = 1.0  # of the local fit (Gaussian weight)
@@ -103,7 +104,7 @@ def from_movie(found, material, movie, drift_px: np.ndarray, vectors_px: np.ndar
     Returns:
         `Strain`, or None when frames cannot be read or hold too few columns.
     """
-    numbers = np.unique(np.linspace(0, min(len(movie), found.n_frames) - 1, max_frames).astype(int))
+    numbers = some_observed(found, len(movie), max_frames)
     a_px = float(np.sqrt(abs(np.linalg.det(vectors_px)) * 2 / np.sqrt(3)))
     width = 0.16 * a_px
     frames, used = [], []
@@ -151,7 +152,7 @@ def from_movie(found, material, movie, drift_px: np.ndarray, vectors_px: np.ndar
         mean_error = np.std([of_lattice(b[1], material.lattice_nm) for b in blocks], axis=0, ddof=1) / 2
     exx, eyy, exy, rotation = map_.T
     return Strain(
-        place * found.scale, exx, eyy, exy, rotation, error, mean, mean_error, len(used), len(place)
+        place * found.scale_yx, exx, eyy, exy, rotation, error, mean, mean_error, len(used), len(place)
     )  # fmt: skip
 
 

@@ -107,12 +107,16 @@ class Score:
         return 2 * self.n_right / total if total else None
 
 
-def score(rows: np.ndarray, truth: np.ndarray, radius_px: float, frames: np.ndarray | None = None) -> list[Score]:
+def score(
+    rows: np.ndarray, truth: np.ndarray, radius_px: float, frames: np.ndarray | None = None, aspect: float = 1.0
+) -> list[Score]:
     """Precision and recall of every kind, frame by frame, by optimal matching within `radius_px`.
 
     Args:
         rows, truth: defect table rows, positions in px of the same frames.
+        radius_px: in widths of a pixel, as the rms error of the scores.
         frames: frames to count; None: those from the first to the last detection or truth.
+        aspect: height over width of a pixel.
 
     Returns:
         One `Score` per kind that is true or found, then one for `any` kind (position only).
@@ -126,7 +130,7 @@ def score(rows: np.ndarray, truth: np.ndarray, radius_px: float, frames: np.ndar
         true = truth if kind == "any" else truth[truth["kind"] == kind.encode()]
         right, squares = 0, 0.0
         for frame in np.intersect1d(mine["frame"], true["frame"]):
-            a, b = (np.column_stack([r["y_px"], r["x_px"]])[r["frame"] == frame].astype(float) for r in (mine, true))
+            a, b = (_places(r[r["frame"] == frame], aspect) for r in (mine, true))
             i, j = match(a, b, radius_px)
             right += len(i)
             squares += ((a[i] - b[j]) ** 2).sum()
@@ -136,14 +140,19 @@ def score(rows: np.ndarray, truth: np.ndarray, radius_px: float, frames: np.ndar
     return scores
 
 
-def identities(rows: np.ndarray, truth: np.ndarray, radius_px: float) -> np.ndarray:
+def _places(rows: np.ndarray, aspect: float) -> np.ndarray:
+    """(n, 2) positions in widths of a pixel."""
+    return np.column_stack([rows["y_px"] * aspect, rows["x_px"]]).astype(float)
+
+
+def identities(rows: np.ndarray, truth: np.ndarray, radius_px: float, aspect: float = 1.0) -> np.ndarray:
     """(n,) identity of the true defect of the same kind that each row was matched with, -1 where there is none."""
     out = np.full(len(rows), -1)
     for kind in np.unique(rows["kind"]):
         for frame in np.unique(rows["frame"][rows["kind"] == kind]):
             mine = np.flatnonzero((rows["frame"] == frame) & (rows["kind"] == kind))
             true = np.flatnonzero((truth["frame"] == frame) & (truth["kind"] == kind))
-            a, b = (np.column_stack([r["y_px"], r["x_px"]]).astype(float) for r in (rows[mine], truth[true]))
+            a, b = (_places(r, aspect) for r in (rows[mine], truth[true]))
             i, j = match(a, b, radius_px)
             out[mine[i]] = truth["track"][true[j]]
     return out
@@ -159,7 +168,7 @@ def table(scores: list[Score]):
     ])  # fmt: skip
 
 
-def drift_error(found_yx: np.ndarray, truth_px: np.ndarray, scale: float) -> tuple[float, float]:
+def drift_error(found_yx: np.ndarray, truth_px: np.ndarray, scale: float | np.ndarray) -> tuple[float, float]:
     """Root mean square and largest error of the drift per frame, after removing the common offset (unit of found)."""
     n = min(len(found_yx), len(truth_px))
     error = found_yx[:n] - truth_px[:n] * scale

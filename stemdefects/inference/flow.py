@@ -98,6 +98,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
     calibration = setup.calibration.to_dict()
     return {
         "pixel_size_nm": setup.calibration.pixel_size_nm,
+        "pixel_size_yx_nm": [setup.calibration.pixel_size_nm * setup.aspect, setup.calibration.pixel_size_nm],
         "frame_time_s": setup.frame_time_s,
         "dose_e_per_px": movie.dose_e_per_px,
         "calibration": calibration,

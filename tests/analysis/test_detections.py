@@ -93,3 +93,44 @@ def test_own_table_keeps_frames_without_detections(tmp_path, cfg):
     assert found.n_frames == 6 and len(found.rows) == 2
     assert found.patches[:, 0, 0].tolist() == [1, 0]  # in the order of the rows, sorted by frame
     assert any("score below" in n for n in found.notes)
+
+
+def own_table(n_frames: int, chosen, pixel_yx=(0.06, 0.03), times=None) -> DefectTable:
+    """One defect in each of the `chosen` frames of a movie of `n_frames`, as inference would store them."""
+    from stemdefects.io.table import empty_frames
+
+    rows, frames = empty(len(chosen)), empty_frames(len(chosen))
+    rows["frame"] = frames["frame"] = chosen
+    rows["score"], rows["kind"], rows["y_px"], rows["x_px"] = 1, b"V_S", 10.0, 20.0
+    rows["y_nm"], rows["x_nm"] = 10 * pixel_yx[0], 20 * pixel_yx[1]
+    frames["n_sites"], frames["fraction_lattice"] = 100, 1.0
+    if times is not None:
+        frames["time_s"] = times
+    attrs = {"pixel_size_nm": pixel_yx[1], "pixel_size_yx_nm": list(pixel_yx), "source_shape": [n_frames, 64, 64]}
+    return DefectTable(rows, frames, None, attrs)
+
+
+def test_a_table_of_oblong_pixels_keeps_its_nanometres(cfg):
+    found = detections.from_table(own_table(3, [0, 1, 2]), cfg)
+    assert found.yx[0] == pytest.approx([0.6, 0.6]) and found.rows["y_nm"][0] == pytest.approx(0.6)
+    cfg.pixel_size_nm = 0.02  # the user's width; the shape of a pixel stays
+    found = detections.from_table(own_table(3, [0, 1, 2]), cfg)
+    assert found.yx[0] == pytest.approx([0.4, 0.4])
+
+
+def test_frames_that_nobody_looked_at_are_not_observed(cfg):
+    table = own_table(12, range(4, 10))
+    table.frames["quality"][1] = 4
+    table.frames["n_sites"][2] = 0
+    found = detections.from_table(table, cfg)
+    assert found.n_frames == 12 and np.flatnonzero(found.observed).tolist() == [4, 7, 8, 9]
+
+
+def test_recorded_times_are_taken_with_their_pauses(cfg):
+    found = detections.from_table(own_table(5, [0, 1, 3, 4], times=[0, 2, 906, 908]), cfg)
+    assert found.times.tolist() == [0, 2, 454, 906, 908] and found.frame_time_s == 2
+    cfg.frame_time_s = 2.0
+    assert detections.from_table(own_table(5, [0, 1, 3, 4], times=[0, 2, 906, 908]), cfg).times[3] == 906
+    cfg.frame_time_s = 4.0  # the user's word, and it is said that the table's is another
+    found = detections.from_table(own_table(5, [0, 1, 3, 4], times=[0, 2, 906, 908]), cfg)
+    assert found.times.tolist() == [0, 4, 8, 12, 16] and any("stated one is used" in note for note in found.notes)
