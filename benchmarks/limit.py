@@ -14,6 +14,7 @@ import itertools
 import time
 from pathlib import Path
 
+import sample
 import script
 
 DEFAULTS = {
@@ -37,8 +38,8 @@ def run(options: dict) -> Path:
     frames = sorted({int(n) for n in options["frames"].split(",")})
     n_images, size_px = int(options["images"]), (256, 256)
     symmetries = [int(n) for n in options["symmetries"].split(",")]
-    prior, light = study.state_prior(material, study.PREVALENCE), options["light"] == "true"
-    about = material, study.PREVALENCE, prior, size_px
+    prior, light = study.state_prior(material, sample.PREVALENCE), options["light"] == "true"
+    about = material, sample.PREVALENCE, prior, size_px
     averaged = [int(n) for n in filter(None, options["average"].split(",")) if int(n) in frames]
     folders = [shipped.locate(name, options["runs_dir"], key="run") for name in filter(None, options["run"].split(","))]
     start, sections, positions, hopping = time.time(), {}, {}, {}
@@ -52,7 +53,7 @@ def run(options: dict) -> Path:
             for n in [n for n in averaged if network.frames == 1]:
                 networks[n, number] = Network(folder, *about, number, light, average=n)
         seen = {dose: [] for dose in doses}
-        watch = study.Study(material, cfg, study.PREVALENCE, frames, size_px)
+        watch = study.Study(material, cfg, sample.PREVALENCE, frames, size_px)
         clips = watch.run(doses, n_images, int(options["seed"]), progress=name)
         for dose, one in clips:
             for network in networks.values():
@@ -61,7 +62,7 @@ def run(options: dict) -> Path:
             seen[dose].append(one)
         results = {(d, n): study.summary(material, seen[d], n) for d in doses for n in frames}
         scored = {
-            (dose, *how): network.figures(dose, seen[dose], material, page.KINDS)
+            (dose, *how): network.figures(dose, seen[dose], material, sample.KINDS)
             for dose, (how, network) in itertools.product(doses, networks.items())
         }
         sections[name] = (results, scored)
@@ -72,7 +73,7 @@ def run(options: dict) -> Path:
         positions[name] = {d: study.position_bounds_nm(material, seen[d]) for d in doses}
         # after every section, so that a long run leaves something when it is stopped
         made = facts(options, folders, time.time() - start)
-        path = page.write(Path(options["output"]), sections, positions, made, hopping)
+        path = page.write(Path(options["output"]), sections, positions, made, sample.PREVALENCE, sample.STATES, hopping)
     return path
 
 
@@ -80,10 +81,10 @@ def hop(network, material, cfg, doses: list[float], n_images: int, size_px) -> d
     """{dose: scores} of a network of several frames where vacancies hop from frame to frame."""
     import jax
 
-    from stemdefects.evaluation import page, study
+    from stemdefects.evaluation import study
     from stemdefects.simulation import images
 
-    cfg = study.independent_columns(cfg, material, study.PREVALENCE)
+    cfg = study.independent_columns(cfg, material, sample.PREVALENCE)
     cfg.clip.hop_probability = [HOPS, HOPS]
     frames = network.frames
     simulate = jax.jit(images.make_clip_simulator(material, cfg, size_px, frames))
@@ -91,7 +92,7 @@ def hop(network, material, cfg, doses: list[float], n_images: int, size_px) -> d
         for number in range(n_images):
             clip, truth = jax.device_get(simulate(jax.random.fold_in(jax.random.key(1), number), dose))
             network.look(("hop", dose), number, clip, truth, study.MARGIN_PX)
-    return {dose: network.alone(("hop", dose), material, page.KINDS) for dose in doses}
+    return {dose: network.alone(("hop", dose), material, sample.KINDS) for dose in doses}
 
 
 def facts(options: dict, folders: list[Path], seconds: float) -> dict:

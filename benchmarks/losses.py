@@ -11,6 +11,7 @@ light of the columns; then what the wrong calls are. With several frames the sin
 from pathlib import Path
 
 import numpy as np
+import sample
 import script
 
 DEFAULTS = {
@@ -74,18 +75,18 @@ def run(options: dict) -> Path:
     devices.use_compilation_cache()
     material, size_px = crystal.load("ws2_mo"), (256, 256)
     frames, n_images = [int(n) for n in options["frames"].split(",")], int(options["images"])
-    prior = study.state_prior(material, study.PREVALENCE)
+    prior = study.state_prior(material, sample.PREVALENCE)
     folder = shipped.locate(options["run"], options["runs_dir"], key="run")
 
     def conditions_of(name):
-        return study.independent_columns(config.load_group("simulation", name), material, study.PREVALENCE)
+        return study.independent_columns(config.load_group("simulation", name), material, sample.PREVALENCE)
 
     cfg = conditions_of(options["simulation"])
     even = draw_conditions(jax.random.key(0), material, conditions_of("limit"))
     draw = jax.jit(lambda key: draw_conditions(key, material, cfg))
     simulate = jax.jit(images.make_known_simulator(images.make_stage(material, cfg, size_px), max(frames)))
     networks = {
-        (n, light): Network(folder, material, study.PREVALENCE, prior, size_px, light=light, average=n)
+        (n, light): Network(folder, material, sample.PREVALENCE, prior, size_px, light=light, average=n)
         for n in frames
         for light in (False, True)
     }

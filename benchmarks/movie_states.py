@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import sample
 
 KINDS = ("V_S", "V_S2", "Mo_W", "V_W")
 N_FRAMES, SIZE_PX = 40, 192
@@ -98,7 +99,7 @@ def observer(material):
     from stemdefects import config
     from stemdefects.evaluation import study
 
-    return study.Study(material, config.load_group("simulation", "typical"), study.PREVALENCE, (1, 9), (128, 128))
+    return study.Study(material, config.load_group("simulation", "typical"), sample.PREVALENCE, (1, 9), (128, 128))
 
 
 def at_rest(watch, dose: float) -> dict[str, float]:

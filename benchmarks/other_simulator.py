@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import sample
 import script
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +51,10 @@ def run(options: dict) -> list[str]:
     devices.use_compilation_cache()
     material = crystal.load("ws2_mo")
     typical = config.load_group("simulation", "typical")
-    prior = study.state_prior(material, study.PREVALENCE)
+    prior = study.state_prior(material, sample.PREVALENCE)
     folder = shipped.locate(options["run"], "runs", key="run")
     network = Network(
-        folder, material, study.PREVALENCE, prior, (288, 288), int(options["symmetries"]), options["light"] == "true"
+        folder, material, sample.PREVALENCE, prior, (288, 288), int(options["symmetries"]), options["light"] == "true"
     )
     cases = multislice.read(REFERENCE)
     pictures = [multislice.layers(case, 0.009) for case in cases]

@@ -44,10 +44,11 @@ class StateConfig:
 
 @dataclass
 class KindConfig:
-    """A defect kind: the state it stands for and how common it is in training images."""
+    """A defect kind: the state it stands for, and how common it is in training images and in real samples."""
 
     state: str = MISSING
     density: list[float] = _range(0.0, 0.0)  # fraction of the site's columns, range
+    prevalence: float | None = None  # the same in a realistic sample; null: `labels.prior` must say it
 
 
 @dataclass
@@ -266,8 +267,8 @@ class LabelsConfig:
     source: str = "simulation"  # simulation | movie (train.py input=<movie>)
     fourier: FourierConfig = field(default_factory=FourierConfig)
     heat_sigma_px: float = 2.0  # width of the heat map's Gaussians
-    prior: dict[str, float] = field(default_factory=dict)  # kind -> fraction of its sites in a realistic sample
-    other_prior: float = 3e-4  # the same for kinds not named there
+    prior: dict[str, float] = field(default_factory=dict)  # kind -> prevalence, instead of the material's own
+    other_prior: float | None = None  # of kinds for which neither says it (networks older than `prevalence`)
 
 
 @dataclass

@@ -44,6 +44,7 @@ class Kind:
     name: str
     state: int
     density: tuple[float, float] = (0.0, 0.0)  # usual range, fraction of the site's columns
+    prevalence: float | None = None  # fraction of the site's columns in a realistic sample
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,10 @@ def from_config(cfg) -> Material:
             raise bad(f"kinds.{name}", f"state {state!r} has a kind already")
         if len(name.encode()) > KIND_BYTES:
             raise bad(f"kinds.{name}", f"names have at most {KIND_BYTES} bytes")
-        kinds.append(Kind(name, index, check_range(f"material.kinds.{name}.density", spec.density, 0.0, 1.0)))
+        density = check_range(f"material.kinds.{name}.density", spec.density, 0.0, 1.0)
+        if spec.prevalence is not None and not 0 < spec.prevalence < 1:
+            raise bad(f"kinds.{name}.prevalence", f"must lie between 0 and 1, got {spec.prevalence}")
+        kinds.append(Kind(name, index, density, spec.prevalence))
     missing = [s.name for i, s in enumerate(states) if i not in ideal and i not in {k.state for k in kinds}]
     if missing:
         raise bad("kinds", f"states without a kind: {', '.join(missing)}")

@@ -1,10 +1,9 @@
 """The study as a page: tables in Markdown and one picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-
-KINDS = ("V_S", "V_S2", "Mo_W", "V_W")
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -20,7 +19,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def limit_rows(results: dict, kinds=KINDS) -> list[list[str]]:
+def limit_rows(results: dict, kinds: Sequence[str]) -> list[list[str]]:
     """Rows of one set of conditions. results: {(dose, frames): {kind: figures of `study.summary`}}."""
     rows = []
     for (dose, frames), by_kind in results.items():
@@ -32,7 +31,7 @@ def limit_rows(results: dict, kinds=KINDS) -> list[list[str]]:
     return rows
 
 
-def detectability_rows(results: dict, kinds=KINDS) -> list[list[str]]:
+def detectability_rows(results: dict, kinds: Sequence[str]) -> list[list[str]]:
     """d' of one frame per dose: the 5% and 95% quantiles over columns and images, and the F1 it alone allows."""
     rows = []
     for (dose, frames), by_kind in results.items():
@@ -44,7 +43,7 @@ def detectability_rows(results: dict, kinds=KINDS) -> list[list[str]]:
     return rows
 
 
-def network_rows(network: dict, kinds=KINDS) -> list[list[str]]:
+def network_rows(network: dict, kinds: Sequence[str]) -> list[list[str]]:
     """Rows of a network. network: {(dose, frames, views): {kind: figures of the script}}."""
     rows = []
     for (dose, *how), by_kind in network.items():
@@ -59,7 +58,7 @@ def network_rows(network: dict, kinds=KINDS) -> list[list[str]]:
     return rows
 
 
-def picture(path: Path, sections: dict, kinds=KINDS) -> None:
+def picture(path: Path, sections: dict, kinds: Sequence[str]) -> None:
     """Best F1 against dose, a row of panels per set of conditions, a panel per kind, a line per number of frames.
 
     sections: {name: (results, network or None)} as above. Crosses: the network.
@@ -139,60 +138,64 @@ all eight turned and mirrored views (`inference.symmetries=8`): **share of the o
 its best threshold (95% interval by bootstrap over images); then the two F1, average precision, and F1 at the threshold
 the model carries for all doses. {averaged}"""
 ERRORS = "Position error per axis, root mean square (nm), and in brackets its ratio to the bound of as many frames:"
-HOPPING = """The same networks where 5% of the `V_S` hop between one frame and the next: best F1 for the middle frame.
+HOPPING = """The same networks where 5% of the vacancies hop from one frame to the next: best F1 for the middle frame.
 What the observer of a static sample reaches cannot be reached here:"""
-STATES = ("W", "Mo", "S2", "S")
 
 
-def write(folder: Path, sections: dict, positions: dict, facts: dict, hopping: dict | None = None) -> Path:
+def write(
+    folder: Path, sections: dict, positions: dict, facts: dict, prevalence: dict[str, float], states: Sequence[str],
+    hopping: dict | None = None,
+) -> Path:  # fmt: skip
     """Write `limit.md` and `limit.png` into `folder`; returns the page.
 
     sections: {simulation: (results, network figures)}; positions: {simulation: {dose: {state: bound in nm}}}; facts:
-    images, seconds, command, models; hopping: {simulation: {(dose, frames, views): {kind: f1, ap}}}, things moving.
+    images, seconds, command, models; prevalence: of the kinds that get a column; states: whose positions are told;
+    hopping: {simulation: {(dose, frames, views): {kind: f1, ap}}}, things moving.
     """
     from stemdefects.evaluation import study
 
+    kinds = list(prevalence)
     folder.mkdir(parents=True, exist_ok=True)
-    picture(folder / "limit.png", sections)
-    common = ", ".join(f"`{k}` {100 * v:g}%" for k, v in study.PREVALENCE.items())
+    picture(folder / "limit.png", sections, kinds)
+    common = ", ".join(f"`{k}` {100 * v:g}%" for k, v in prevalence.items())
     parts = [INTRODUCTION.format(prevalence=common, margin=study.MARGIN_PX, **facts)]
     for name, (results, network) in sections.items():
         first = next(iter(results.values()))
-        counts = ", ".join(f"{first[k]['n']} `{k}` in {first[k]['sites']} columns" for k in KINDS)
-        bounds = [[f"{d:g}", *(number(by.get(s, np.nan), 4) for s in STATES)] for d, by in positions[name].items()]
+        counts = ", ".join(f"{first[k]['n']} `{k}` in {first[k]['sites']} columns" for k in kinds)
+        bounds = [[f"{d:g}", *(number(by.get(s, np.nan), 4) for s in states)] for d, by in positions[name].items()]
         parts += [
             f"## simulation={name}",
             CONDITIONS.get(name, f"`configs/simulation/{name}.yaml`."),
             LIMIT.format(counts=counts),
-            table(["e/px", "frames", *KINDS], limit_rows(results)),
+            table(["e/px", "frames", *kinds], limit_rows(results, kinds)),
             DETECTABILITY,
-            table(["e/px", *KINDS], detectability_rows(results)),
+            table(["e/px", *kinds], detectability_rows(results, kinds)),
             POSITIONS,
-            table(["e/px", *STATES], bounds),
+            table(["e/px", *states], bounds),
         ]
         if network:
             parts += [
                 NETWORK.format(**facts),
-                table(["e/px", "frames", "views", *KINDS], network_rows(network)),
+                table(["e/px", "frames", "views", *kinds], network_rows(network, kinds)),
                 ERRORS,
-                table(["e/px", "frames", "views", *STATES], error_rows(network, positions[name])),
+                table(["e/px", "frames", "views", *states], error_rows(network, positions[name], states)),
             ]
         if hopping and name in hopping:
             rows = [
-                [f"{d:g}", *map(str, how), *(f"{number(by[k]['f1'])} (AP {number(by[k]['ap'])})" for k in KINDS)]
+                [f"{d:g}", *map(str, how), *(f"{number(by[k]['f1'])} (AP {number(by[k]['ap'])})" for k in kinds)]
                 for (d, *how), by in hopping[name].items()
             ]
-            parts += [HOPPING, table(["e/px", "frames", "views", *KINDS], rows)]
+            parts += [HOPPING, table(["e/px", "frames", "views", *kinds], rows)]
     path = folder / "limit.md"
     path.write_text("\n\n".join(p.strip() for p in parts) + "\n")
     return path
 
 
-def error_rows(network: dict, bounds: dict) -> list[list[str]]:
+def error_rows(network: dict, bounds: dict, states: Sequence[str]) -> list[list[str]]:
     """Rows of position errors. bounds: {dose: {state: nm in one frame}}."""
     rows = []
     for (dose, frames, views), by_kind in network.items():
         error, bound = by_kind["rmse_nm"], bounds[dose]
-        cells = [(error.get(s, np.nan), error.get(s, np.nan) / bound.get(s, np.nan) * frames**0.5) for s in STATES]
+        cells = [(error.get(s, np.nan), error.get(s, np.nan) / bound.get(s, np.nan) * frames**0.5) for s in states]
         rows.append([f"{dose:g}", str(frames), str(views), *(f"{number(e, 4)} ({number(r)})" for e, r in cells)])
     return rows

@@ -14,9 +14,7 @@ from stemdefects.evaluation import bounds, detection, observer
 from stemdefects.schema import SimulationConfig
 from stemdefects.simulation import images
 
-# 7.5 V_S and 2.3 V_S2 among 600 chalcogen columns, 6 Mo_W and 1.3 V_W among 600 metal columns of a 7.5 nm field
-PREVALENCE = {"V_S": 0.0125, "V_S2": 0.0038, "Mo_W": 0.01, "V_W": 0.0022}
-OTHER_PREVALENCE = 3e-4
+OTHER_PREVALENCE = 3e-4  # of kinds that a study does not name: one in five fields of 600 columns
 MARGIN_PX = 8.0  # columns nearer to the border are not scored: part of them is not in the image
 NEIGHBOUR_PX = 8.0  # columns nearer to each other than this are judged one after the other
 _ROW = 256

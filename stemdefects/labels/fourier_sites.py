@@ -18,7 +18,7 @@ from stemdefects.labels.fourier import DISC, LATTICE, UNKNOWN, MovieLabels
 from stemdefects.labels.fourier_population import Registered
 from stemdefects.labels.fourier_sampler import Columns
 from stemdefects.labels.fourier_scenes import cell_origins
-from stemdefects.labels.prevalence import state_prior
+from stemdefects.labels.prevalence import COMMON, state_prior
 from stemdefects.schema import LabelsConfig, SimulationConfig
 
 GRID = 24  # pixels of the mean cell along each lattice vector
@@ -57,7 +57,7 @@ def crystal_columns(
     # half the prior's weight: with all of it every column that says nothing would be called perfect
     log_p = -0.5 * ((measured[:, None] - change[site]) / spread) ** 2 - np.log(spread) + 0.5 * log_prior
     # states that nobody expects are no rivals: nothing here could tell them from those that are expected
-    expected = state_prior(cfg, material) > cfg.other_prior
+    expected = state_prior(cfg, material) >= COMMON
     log_p = np.where(own[site] & expected, log_p, -np.inf)
     log_p -= log_p.max(1, keepdims=True)
     posterior = np.exp(log_p) / np.exp(log_p).sum(1, keepdims=True)

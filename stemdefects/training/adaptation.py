@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.labels import prevalence
 from stemdefects.training import start, validation
 from stemdefects.training.movie import HELD_OUT
 
@@ -25,7 +26,9 @@ def score(figures: dict[str, dict[str, Any]], cfg, the_task) -> float:
     Labels of a movie's own defects differ by sign only, and of one sign there may be next to none: there it is the F1
     of all of them together. The held-out part of a movie weighs as much as all simulated images beside it.
     """
-    kinds = ["defect"] if the_task.material.sites[0].floating else list(cfg.labels.prior)
+    kinds = (
+        ["defect"] if the_task.material.sites[0].floating else prevalence.common_kinds(cfg.labels, the_task.material)
+    )
     parts = [{k: v for k, v in figures.items() if (k == HELD_OUT) == own} for own in (True, False)]
     return float(np.mean([validation.score(part, kinds) for part in parts if part]))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from stemdefects import devices
 from stemdefects.errors import UserError
+from stemdefects.labels import prevalence
 from stemdefects.models import artifact, emissions, states
 from stemdefects.training import adaptation, card, pictures, processes, task, validation
 
@@ -94,7 +95,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         {"model_id": model_id, "test_score": score, "steps": at_step, "train_seconds": progress.seconds} | row
     )
     tracker.artifact("model", "model", run.model_dir)
-    kinds = [k for k in cfg.labels.prior if k in the_task.material.kind_names] + ["defect"]
+    kinds = [*prevalence.common_kinds(cfg.labels, the_task.material), "defect"]
     print(f"\nF1 on fresh images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
     print(card.score_table(figures, kinds))
     print(f"model {model_id}: {run.model_dir}", flush=True)

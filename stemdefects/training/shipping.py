@@ -16,6 +16,7 @@ import numpy as np
 from stemdefects import schema
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run, write_atomically
+from stemdefects.labels import prevalence
 from stemdefects.models import artifact, emissions, shipped, weights
 from stemdefects.training import card
 
@@ -120,7 +121,7 @@ def _storage(model: artifact.LoadedModel) -> tuple[str, float]:
     )
     change = 0.0
     for dose, kinds in ((dose, figures["kinds"]) for dose, figures in exact.items()):
-        for kind in [*cfg.labels.prior, "defect"]:
+        for kind in [*prevalence.common_kinds(cfg.labels, the_task.material), "defect"]:
             for what in ("f1", "best_f1", "ap") if kind in kinds else ():
                 before, after = kinds[kind][what], rounded[dose]["kinds"][kind][what]
                 change = max(change, abs(before - after)) if np.isfinite(before) else change

@@ -31,8 +31,10 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
     if cfg.labels.source == "movie":
         cfg = dataclasses.replace(cfg, model=model.config["model"], material=model.config["material"])
         if not model.material.sites[0].floating:
-            prior, sigma = model.config["labels"].prior, model.config["labels"].heat_sigma_px
-            cfg.labels = dataclasses.replace(cfg.labels, prior=prior, heat_sigma_px=sigma)
+            own = model.config["labels"]
+            cfg.labels = dataclasses.replace(
+                cfg.labels, prior=own.prior, other_prior=own.other_prior, heat_sigma_px=own.heat_sigma_px
+            )
     else:
         states = transfer.fit_material(model.material, crystal.from_config(cfg.material), name)
         params = transfer.fit_model(params, model.config["model"], cfg.model, name)

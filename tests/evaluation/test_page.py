@@ -9,13 +9,14 @@ from PIL import Image
 
 from stemdefects.evaluation import page
 
+KINDS = ("V_S", "V_S2", "Mo_W", "V_W")
 ROOT = Path(__file__).parents[2]
 FIGURES = {"n": 7, "sites": 600, "f1": 0.734, "counted_f1": np.nan, "ap": 0.8, "d_prime_low": 3.3, "d_prime_high": 4.0}
 FIGURES |= {"f1_low": 0.73, "f1_high": 0.86}
 
 
 def test_page_holds_tables_and_picture(tmp_path):
-    results = {(d, n): dict.fromkeys(page.KINDS, FIGURES) for d in (130.0, 400.0) for n in (1, 5)}
+    results = {(d, n): dict.fromkeys(KINDS, FIGURES) for d in (130.0, 400.0) for n in (1, 5)}
     score = {
         "f1": 0.7,
         "observer_f1": 0.734,
@@ -25,13 +26,20 @@ def test_page_holds_tables_and_picture(tmp_path):
         "ap": 0.75,
         "own_f1": 0.6,
     }
-    network = {(400.0, 1, 8): dict.fromkeys(page.KINDS, score) | {"rmse_nm": {"W": 0.006}}}
+    network = {(400.0, 1, 8): dict.fromkeys(KINDS, score) | {"rmse_nm": {"W": 0.006}}}
     bounds = {130.0: {"W": 0.009}, 400.0: {"W": 0.005}}
     facts = {
         "images": 3, "seconds": 5, "command": "python benchmarks/limit.py", "models": "`some-run`",
         "light": "without the columns' light", "averaged": "",
     }  # fmt: skip
-    path = page.write(tmp_path / "docs", {"limit": (results, network)}, {"limit": bounds}, facts)
+    path = page.write(
+        tmp_path / "docs",
+        {"limit": (results, network)},
+        {"limit": bounds},
+        facts,
+        dict.fromkeys(KINDS, 0.01),
+        ["W", "Mo"],
+    )
     text = path.read_text()
     assert "| 400 | 5 | **.73** (-; .80) |" in text
     assert "| 130 | 3.3-4.0 (.73-.86) |" in text

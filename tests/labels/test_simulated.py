@@ -1,5 +1,6 @@
 """Targets against a brute-force oracle."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from stemdefects import config
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
-from stemdefects.labels.prevalence import state_prior
+from stemdefects.labels.prevalence import common_kinds, state_prior
 
 STRIDE, SIGMA, H, W = 2, 1.7, 24, 32
 
@@ -96,7 +97,20 @@ def test_prior_adds_up_within_each_site():
     prior = state_prior(labels, material)
     for g in range(material.n_sites):
         assert prior[material.site_of_state == g].sum() == pytest.approx(1)
-    assert prior[material.state_index("Mo")] == labels.prior["Mo_W"]
+    assert prior[material.state_index("Mo")] == material.kinds[material.kind_index("Mo_W")].prevalence
     labels.prior["V_W"] = 0.995
     with pytest.raises(UserError, match="site metal"):
         state_prior(labels, material)
+
+
+def test_prevalence_is_the_materials_unless_overruled_and_never_a_guess():
+    material, labels = crystal.load("wse2"), config.load_group("labels", "simulated")
+    prior = state_prior(labels, material)
+    for kind in material.kinds:
+        assert prior[kind.state] == kind.prevalence
+    labels.prior["V_Se"] = 0.07
+    assert state_prior(labels, material)[material.state_index("Se")] == 0.07
+    assert common_kinds(labels, material) == ["V_Se", "V_Se2", "V_W", "Mo_W"]
+    unsaid = dataclasses.replace(material, kinds=tuple(dataclasses.replace(k, prevalence=None) for k in material.kinds))
+    with pytest.raises(UserError, match=r"how common is V_Se2\?"):
+        state_prior(labels, unsaid)

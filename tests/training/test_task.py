@@ -38,7 +38,7 @@ def test_rare_kinds_weigh_more_and_the_prior_is_the_samples(tiny_config):
     low, high = cfg.material.kinds["Mo_W"].density
     assert frequency[mo] == pytest.approx((high - low) / np.log(high / low))  # mean of a log-uniform number
     assert the_task.class_weight[mo] > 2 * the_task.class_weight[w]
-    assert the_task.prior[mo] == cfg.labels.prior["Mo_W"]
+    assert the_task.prior[mo] == cfg.material.kinds["Mo_W"].prevalence
 
 
 def test_a_null_dose_is_left_out(tiny_config):
