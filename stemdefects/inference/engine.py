@@ -100,9 +100,8 @@ class Engine:
         if vectors_px is not None:
             self._made = bragg_map.windows(self.grid.shape, np.asarray(vectors_px) * self.scale, lattice_nm)
             waves = None if self._made is None else (jnp.asarray(self._made.rows), jnp.asarray(self._made.columns))
-        calibration = model.calibration
         key = (
-            model.id, calibration.temperature, np.asarray(calibration.log_prior_shift).tobytes(), self.frame_shape,
+            model.signature, self.frame_shape,
             self.grid.shape, self.grid.tile, self.grid.starts.tobytes(), self.max_peaks, presence,
             symmetries,
         )  # fmt: skip

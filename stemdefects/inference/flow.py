@@ -105,6 +105,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "source": movie.source,
         "source_shape": list(movie.shape),
         "model_id": setup.model.id,
+        "model_signature": setup.model.signature,
         "material": setup.model.material.name,
         "kinds": setup.model.material.kind_names,
         "confusion": confusion.nearest(setup.model, movie.dose_e_per_px),
@@ -146,7 +147,7 @@ def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> 
             head.update(f"{path.name} {path.stat().st_size}".encode())
             with open(path, "rb") as stream_:
                 head.update(stream_.read(1 << 20))
-    return {"source": movie.source, "head": head.hexdigest(), "shape": list(movie.shape), "model": model.id} | {
+    return {"source": movie.source, "head": head.hexdigest(), "shape": list(movie.shape), "model": model.signature} | {
         "settings": plain
     }
 

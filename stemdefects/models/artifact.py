@@ -7,6 +7,7 @@ README.md       the model card                     confusion.json   confusion ma
 
 import dataclasses
 import functools
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -55,6 +56,25 @@ class LoadedModel:
     confusion: dict[str, Any]
     emissions: dict[str, np.ndarray]  # of `emissions.measure`; empty: none were measured
     record: dict[str, Any]  # the rest of model.json: run id, seed, hardware, scores
+
+    @functools.cached_property
+    def signature(self) -> str:
+        """Twelve hex digits of all that changes an answer: weights, calibration, thresholds and the deciding sections.
+
+        Two models of the same weights (`id`) that call columns differently have two signatures.
+        """
+        calibration = {
+            "log_prior_shift": np.asarray(self.calibration.log_prior_shift, float).tolist(),
+            "temperature": float(self.calibration.temperature),
+            "thresholds": dict(self.calibration.thresholds),
+        }
+        told = {name: config.to_plain(self.config[name]) for name in DECIDING} | {"calibration": calibration}
+        told |= {
+            "id": self.id,
+            "emissions": weights.identity(self.emissions),
+            "ensemble": self.config["training"].ensemble,
+        }
+        return hashlib.sha256(json.dumps(_plain(told), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def pixel_size_nm(self) -> float:

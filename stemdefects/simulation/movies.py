@@ -109,15 +109,17 @@ class Scene:
         index = cKDTree(self.sites_px).query(np.stack([y.ravel(), x.ravel()], 1), workers=1)[1]
         return low, index.reshape(y.shape).astype(np.int32)
 
-    def _render_block(self, keys, states, drifts, shears, masks):
+    def _render_block(self, base_px, keys, states, drifts, shears, masks):
+        """base_px: (n, 2) columns without the relaxation that follows their state; then one entry per frame of each."""
+
         def frame(key, state, drift, shear, mask):
             kept = jnp.where(state == LOST, self.stage.slots.ideal, state)
             alive = self.crystal.present & (state != LOST)
             moved = population.relax(self.stage.slots, self.material, kept, self.conditions.relaxation)
             turned = moved @ self.conditions.affine.T / self.conditions.pixel_size_nm
             crystal = self.crystal._replace(
-                y_px=self._base_px[:, 0] + turned[:, 0],
-                x_px=self._base_px[:, 1] + turned[:, 1],
+                y_px=base_px[:, 0] + turned[:, 0],
+                x_px=base_px[:, 1] + turned[:, 1],
                 state=kept, present=alive, masks=mask,
                 contamination=_moved(self.crystal.contamination, drift),
             )  # fmt: skip
@@ -133,14 +135,12 @@ class Scene:
     def blocks(self) -> Iterator[Block]:
         """The movie, `movie.block_frames` frames at a time. Memory does not grow with its length."""
         movie = self.cfg.movie
-        state = jnp.asarray(self.initial_state)
         resting = population.relax(
             self.stage.slots, self.material, jnp.asarray(np.asarray(self.crystal.state)), self.conditions.relaxation
         )
         turned = resting @ self.conditions.affine.T / self.conditions.pixel_size_nm
         grown = jnp.stack([self.crystal.y_px, self.crystal.x_px], 1)
-        self._base_px = grown - turned  # static displacements stay, relaxation follows the state
-        del state
+        base_px = grown - turned  # static displacements stay, relaxation follows the state
         events, self._first_events = self._first_events, []
         for first in range(0, movie.n_frames, movie.block_frames):
             count = min(movie.block_frames, movie.n_frames - first)
@@ -159,7 +159,8 @@ class Scene:
             shears = (self._path_px[1:] - self._path_px[:-1])[padded]
             image, y, x, groups = jax.device_get(
                 self._render(
-                    keys, jnp.asarray(states[take], jnp.int32), jnp.asarray(self.drift_px[padded], jnp.float32),
+                    base_px, keys, jnp.asarray(states[take], jnp.int32),
+                    jnp.asarray(self.drift_px[padded], jnp.float32),
                     jnp.asarray(shears, jnp.float32), jnp.asarray(masks[take], jnp.int32),
                 )
             )  # fmt: skip

@@ -1,5 +1,6 @@
 """A model survives the way to disk and back, without pickle, and damage is noticed."""
 
+import dataclasses
 import json
 import zipfile
 
@@ -136,3 +137,18 @@ def test_half_precision_weights_load_as_single(saved):
     assert {a.dtype for a in jax.tree.leaves(loaded.params)} == {np.dtype("float32")}
     for exact, rounded in zip(jax.tree.leaves(params), jax.tree.leaves(loaded.params), strict=True):
         np.testing.assert_allclose(rounded, exact, rtol=1e-3, atol=1e-6)
+
+
+def test_the_signature_covers_all_that_changes_an_answer(saved):
+    model = artifact.load(saved[0])
+    assert model.signature == artifact.load(saved[0]).signature and len(model.signature) == 12
+    cooler = dataclasses.replace(model.calibration, temperature=1.1)
+    stricter = dataclasses.replace(model.calibration, thresholds={"defect": 0.9})
+    labels = dataclasses.replace(model.config["labels"], prior={"V_S": 0.05})
+    others = [
+        dataclasses.replace(model, calibration=cooler),
+        dataclasses.replace(model, calibration=stricter),
+        dataclasses.replace(model, config=model.config | {"labels": labels}),
+    ]
+    assert all(other.id == model.id for other in others)
+    assert len({model.signature, *(other.signature for other in others)}) == 4
