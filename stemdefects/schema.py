@@ -82,6 +82,8 @@ class MaterialConfig:
     states: dict[str, StateConfig] = MISSING
     kinds: dict[str, KindConfig] = MISSING
     complexes: dict[str, ComplexConfig] = field(default_factory=dict)
+    centre: list[str] | None = None  # kinds that catch moving defects; null: those at the centre of a complex
+    headline: str | None = None  # kind whose motion is the first number of a report; null: the first that is no centre
     phase_1T: PolymorphConfig | None = None
 
 

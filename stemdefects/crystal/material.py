@@ -81,6 +81,8 @@ class Material:
     voltages_kv: tuple[float, ...]
     haadf_cross_section_nm2: tuple[float, ...]  # of the reference species, at each voltage
     phase_1T: tuple[int, int] | None = None  # site whose columns split, state of each half
+    centre: tuple[int, ...] = ()  # kinds that catch moving defects
+    headline: int | None = None  # kind whose motion is the first number of a report; None: there are no kinds
 
     @property
     def state_names(self) -> list[str]:
@@ -284,6 +286,7 @@ def from_config(cfg) -> Material:
             raise bad("phase_1T.site", f"site {cfg.phase_1T.site!r} does not exist; known: {', '.join(site_names)}")
         site = site_names.index(cfg.phase_1T.site)
         polymorph = (site, state_of("phase_1T.state", cfg.phase_1T.state, site))
+    centre, headline = _roles(cfg, kinds, complexes)
     return Material(
         name=cfg.name,
         a_nm=float(cfg.a_nm),
@@ -296,7 +299,26 @@ def from_config(cfg) -> Material:
         voltages_kv=voltages,
         haadf_cross_section_nm2=tuple(float(c) for c in cfg.haadf_cross_section_nm2),
         phase_1T=polymorph,
+        centre=centre,
+        headline=headline,
     )
+
+
+def _roles(cfg, kinds: list[Kind], complexes: list[Complex]) -> tuple[tuple[int, ...], int | None]:
+    """Kinds that are centres, and the one of the headline; `UserError` for kinds that do not exist or are both."""
+    names = [k.name for k in kinds]
+    where = f"material.{{}} (material={cfg.name})"
+    if cfg.centre is None:
+        states = {c.center for c in complexes}
+        centre = tuple(i for i, kind in enumerate(kinds) if kind.state in states)
+    else:
+        centre = tuple(_index(names, name, f"{where.format('centre')}: defect kind") for name in cfg.centre)
+    if cfg.headline is None:
+        return centre, next((i for i in range(len(kinds)) if i not in centre), 0 if kinds else None)
+    headline = _index(names, cfg.headline, f"{where.format('headline')}: defect kind")
+    if headline in centre:
+        raise UserError(f"{where.format('headline')}: {cfg.headline} is a centre; the headline is of a kind that moves")
+    return centre, headline
 
 
 def load(name: str) -> Material:
