@@ -1,12 +1,16 @@
 """What `analyze.py` does: find the table, its movie and truth, analyse, write, log."""
 
+import contextlib
+import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
-from stemdefects.errors import UserError
-from stemdefects.io import runs, tracking
+from stemdefects.errors import UserError, reason_of
+from stemdefects.io import locks, runs, tracking
+from stemdefects.io.staging import Staging
 from stemdefects.schema import AnalyzeRoot
 
 
@@ -53,7 +57,7 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
     for number, name in enumerate(names):
         if cfg.run is not None:
             one = found[number]
-            if cfg.overwrite or not (one.analysis_dir / "estimates.csv").exists():
+            if cfg.overwrite or not (one.analysis_dir / "report.html").exists():
                 _one(replace(cfg, run=one.id, overwrite=True))
             folder, label = one.analysis_dir, one.id
         else:
@@ -77,39 +81,91 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
 
 def _one(cfg: AnalyzeRoot) -> Path:
     """One table, analysed into its run's folder."""
-    from stemdefects.analysis import detections, pipeline
+    from stemdefects.analysis import detections
+
+    with contextlib.ExitStack() as holding:
+        if cfg.run is not None:
+            the_run = runs.resolve(cfg.runs_dir, cfg.run, having="defects.h5")
+            if not the_run.defects_path.exists():
+                raise UserError(
+                    f"run={the_run.id}: has no defects.h5 yet; make it with "
+                    f"`python infer.py run={the_run.id} input=<file>`"
+                )
+            holding.enter_context(locks.held(the_run, "analyze"))
+            what = _fingerprint(cfg, the_run.defects_path)
+            done = (the_run.analysis_dir / "report.html").exists()
+            if done and not cfg.overwrite and not Staging(the_run, "analyze").unfinished(what):
+                raise UserError(
+                    f"run={the_run.id}: is analysed already ({the_run.analysis_dir}); overwrite=true replaces it"
+                )
+            found = detections.read(the_run.defects_path, cfg.analysis.table)
+        else:
+            found = detections.read(cfg.table, cfg.analysis.table)
+            what = _fingerprint(cfg, Path(cfg.table))
+            the_run = _interrupted(cfg, what, holding)
+            if the_run is None:
+                the_run = runs.create(cfg.runs_dir)
+                holding.enter_context(locks.held(the_run, "analyze"))
+        try:
+            return _analyse(cfg, the_run, found, what)
+        except UserError:
+            raise
+        except Exception as error:
+            if (reason := reason_of(error)) is None:
+                raise
+            shutil.rmtree(Staging(the_run, "analyze").path, ignore_errors=True)
+            raise UserError(f"run {the_run.id}: {reason}; then the same command analyses it") from None
+
+
+def _fingerprint(cfg: AnalyzeRoot, table: Path) -> dict:
+    """What must be the same for an analysis that was cut off to be the one that is asked for."""
+    plain = config.to_plain(cfg)
+    for name in ("run", "table", "runs_dir", "overwrite", "logging"):
+        plain.pop(name)
+    return {"config": plain, "table": hashlib.sha256(table.read_bytes()).hexdigest(), "name": table.name}
+
+
+def _interrupted(cfg: AnalyzeRoot, what: dict, holding: contextlib.ExitStack) -> runs.Run | None:
+    """The newest run that was opened for the same analysis of the same table and not finished; its lock is kept by
+    `holding`."""
+    for name in reversed(runs.list_ids(cfg.runs_dir)):
+        run = runs.Run(Path(cfg.runs_dir).resolve() / name)
+        if not run.defects_path.exists() and Staging(run, "analyze").unfinished(what):
+            try:
+                holding.enter_context(locks.held(run, "analyze"))
+            except UserError:  # at work, or not ours to write
+                continue
+            print(f"run {run.id}: begun again after an interruption", flush=True)
+            return run
+    return None
+
+
+def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
+    """Analyse `found` into `the_run`, whose lock is held; what was there before stays until all is written."""
+    from tqdm import tqdm
+
+    from stemdefects.analysis import pipeline
     from stemdefects.report import output
 
-    if cfg.run is not None:
-        the_run = runs.resolve(cfg.runs_dir, cfg.run, having="defects.h5")
-        path = the_run.defects_path
-        if not path.exists():
-            raise UserError(
-                f"run={the_run.id}: has no defects.h5 yet; make it with `python infer.py run={the_run.id} input=<file>`"
-            )
-        if (the_run.analysis_dir / "report.html").exists() and not cfg.overwrite:
-            raise UserError(
-                f"run={the_run.id}: is analysed already ({the_run.analysis_dir}); overwrite=true replaces it"
-            )
-        found = detections.read(path, cfg.analysis.table)
-    else:
-        path = Path(cfg.table)
-        found = detections.read(path, cfg.analysis.table)
-        the_run = runs.create(cfg.runs_dir)
-    the_run.write_config(cfg, "analyze")
+    new = Staging(the_run, "analyze")
+    folder = new.begin(what, replaces=the_run.analysis_dir.exists())
+    the_run.write_config(cfg, "analyze", folder)
     material, movie, truth = surroundings(found, cfg)
     with tracking.start(cfg.logging, the_run, "analyze", config.to_plain(cfg)) as tracker:
-        from tqdm import tqdm
-
         result = pipeline.analyse(
             found, cfg.analysis, material, movie, truth, cfg.seed,
             lambda items, what: tqdm(items, desc=what, leave=False),
         )  # fmt: skip
         title = f"Defects in {Path(found.source).name}"
         earlier = {"labels": the_run.path / "figures" / "labels.png"}  # of a network that learned from the movie itself
-        page = output.write(result, the_run.analysis_dir, title, config.to_yaml(cfg), tracker, earlier)
+        output.write(result, folder / "analysis", title, config.to_yaml(cfg), earlier)
+        summary = output.summary(result)
+        new.commit(summary)
+        output.log(result, the_run.analysis_dir, tracker, earlier)
         tracker.log({"n_tracks": result.tracks.n_tracks, "n_detections": len(found.rows)})
-        tracker.summary(output.summary(result))
+        tracker.summary(summary, write=False)
+    new.end()
+    page = the_run.analysis_dir / "report.html"
     print(output.text(result))
     print(f"report: {runs.short(page)}")
     return page

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stemdefects.inference import movie_sites
 from stemdefects.inference.spool import Spool
-from stemdefects.io import doubts, runs, table, table_writer
-from stemdefects.io.movie import QUALITY
+from stemdefects.io import doubts, table, table_writer
+from stemdefects.io.movie import QUALITY, Movie
 from stemdefects.labels.prevalence import state_prior
 
 FIRST_ROWS = 10_000  # that go to the experiment tracker
@@ -26,11 +27,12 @@ class Assembled(NamedTuple):
     first: table.DefectTable
 
 
-def assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> Assembled:
-    """Blocks -> defects.h5 and the CSV files of `run` (setup: `setup.Setup`)."""
+def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> Assembled:
+    """Blocks -> defects.h5 and the CSV files in `folder` (setup: `setup.Setup`)."""
+    path = folder / "defects.h5"
     counts, over_time, first, n_first = Counter(), None, [table.empty(0)], 0
     all_frames = [table.empty_frames(0)]
-    writer = table_writer.TableWriter(run.defects_path, attrs)
+    writer = table_writer.TableWriter(path, attrs)
     try:
         for number in range(setup.n_blocks):
             block = spool.read(number)
@@ -54,12 +56,19 @@ def assemble(run: runs.Run, setup: Any, spool: Spool, attrs: dict[str, Any]) -> 
     finally:
         writer.discard()
     stored = table_writer.stored
-    table_writer.write_csv(run.path / "defects.csv", stored(run.defects_path))
+    table_writer.write_csv(folder / "defects.csv", stored(path))
     if over_time is not None:
-        table_writer.write_csv(run.path / "defects_over_time.csv", stored(run.defects_path, "defects_over_time"))
+        table_writer.write_csv(folder / "defects_over_time.csv", stored(path, "defects_over_time"))
     together = None if over_time is None else _named(over_time)
     head = table.DefectTable(np.concatenate(first)[:FIRST_ROWS])
     return Assembled(np.concatenate(all_frames), sum(counts.values()), _named(counts), together, head)
+
+
+def draw(movie: Movie, folder: Path, setup: Any) -> list[Path]:
+    """The pictures of the table in `folder`, as the settings ask for them; returns their paths."""
+    from stemdefects.inference.pictures import draw
+
+    return draw(movie, folder / "defects.h5", setup, folder / "pictures")
 
 
 def look_together(

@@ -1,5 +1,6 @@
 """`infer.py`: a file and a run's model in; defect table, CSV, pictures and summary out."""
 
+import contextlib
 import hashlib
 import sys
 import threading
@@ -9,11 +10,12 @@ from typing import Any
 
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
-from stemdefects.errors import UserError
+from stemdefects.errors import UserError, reason_of
 from stemdefects.inference import confusion
 from stemdefects.inference.spool import Spool
-from stemdefects.io import doubts, runs, tracking
+from stemdefects.io import doubts, locks, runs, tracking
 from stemdefects.io import movie as movies
+from stemdefects.io.staging import Staging
 from stemdefects.models import shipped
 from stemdefects.schema import InferenceConfig, InferRoot
 
@@ -31,15 +33,20 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
         raise UserError(f"input={cfg.input}: several files are each a run of its own: add cluster=local")
     run, model_dir = chosen_model(cfg)
     run = into or run
-    if run is not None and run.defects_path.exists() and not cfg.overwrite:
-        raise UserError(
-            f"{runs.short(run.defects_path)} is there already; overwrite=true replaces it, "
-            f"model={run.id} instead of run= opens a new run with the same model"
-        )
-    movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
+    with contextlib.ExitStack() as holding:
+        if run is not None:
+            holding.enter_context(locks.held(run, "infer"))
+            _refuse_what_is_done(run, cfg.overwrite)
+        movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
+        return _infer(cfg, run, movie, model_dir, holding)
+
+
+def _infer(
+    cfg: InferRoot, run: runs.Run | None, movie: movies.Movie, model_dir: Path, holding: contextlib.ExitStack
+) -> runs.Run:
+    """See `infer`; `holding` keeps the lock of the run, also of one that is found or opened here."""
     from stemdefects import devices
     from stemdefects.inference import assembly
-    from stemdefects.inference.pictures import draw
     from stemdefects.inference.setup import prepare
     from stemdefects.models import artifact
 
@@ -47,42 +54,83 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
     devices.check()
     model = artifact.load(model_dir)
     fingerprint = _fingerprint(movie, model, cfg.inference)
-    run = run or (None if cfg.overwrite else _interrupted(cfg.runs_dir, fingerprint))
+    if run is None and not cfg.overwrite:
+        run = _interrupted(cfg.runs_dir, fingerprint, holding)
     known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
     hashing = _Hash(movie)
     print(f"{movie}", flush=True)
     setup = prepare(movie, model, cfg.inference, known)
     if run is None:
         run = runs.create(cfg.runs_dir)
+        holding.enter_context(locks.held(run, "infer"))
         print(f"run {run.id}: new, with the model of {runs.short(model_dir)}")
     spool = _spool(run)
-    if not known:
-        reference = None if setup.reference_px is None else setup.reference_px.tolist()
-        calibration = setup.calibration.to_dict()
-        spool.start({"fingerprint": fingerprint, "calibration": calibration, "reference_px": reference})
-    held = spool.hold()
-    print(f"calibration: {setup.calibration.message}", flush=True)
-    if setup.reference_px is None:
-        print("no lattice found: defects have no sites, complexes no orientation", flush=True)
-    run.write_config(cfg, "infer")
-    with tracking.start(cfg.logging, run, "infer", config.to_plain(cfg)) as tracker:
-        seconds = _compute(movie, setup, spool)
-        attrs = attributes(movie, setup) | {"source_sha256": hashing.result()}
-        found = assembly.assemble(run, setup, spool, attrs)
-        pictures = draw(movie, run.defects_path, setup, run.path / "pictures")
-        summary = assembly.summarise(found, setup) | {"infer_seconds": seconds}
-        for path in pictures:
-            if path.suffix == ".png":
-                tracker.image(path.stem, path)
-        tracker.table("defects", found.first.to_pandas())
-        tracker.artifact("defects", "defect_table", run.defects_path)
-        tracker.summary(summary)
-    spool.remove()
-    if held:
-        held.close()
+    with _kept(run, spool, setup):
+        if not known:
+            reference = None if setup.reference_px is None else setup.reference_px.tolist()
+            about = {
+                "fingerprint": fingerprint, "calibration": setup.calibration.to_dict(), "reference_px": reference,
+                "replaces": run.defects_path.exists(),
+            }  # fmt: skip
+            spool.start(about)
+        print(f"calibration: {setup.calibration.message}", flush=True)
+        if setup.reference_px is None:
+            print("no lattice found: defects have no sites, complexes no orientation", flush=True)
+        if not run.defects_path.exists():  # else the former one stands until its results are replaced
+            run.write_config(cfg, "infer")
+        with tracking.start(cfg.logging, run, "infer", config.to_plain(cfg)) as tracker:
+            seconds = _compute(movie, setup, spool)
+            attrs = attributes(movie, setup) | {"source_sha256": hashing.result()}
+            new = Staging(run, "infer")
+            folder = new.begin()
+            run.write_config(cfg, "infer", folder)
+            found = assembly.assemble(folder, setup, spool, attrs)
+            pictures = [run.path / path.relative_to(folder) for path in assembly.draw(movie, folder, setup)]
+            summary = assembly.summarise(found, setup) | {"infer_seconds": seconds}
+            new.commit(summary)
+            for path in pictures:
+                if path.suffix == ".png":
+                    tracker.image(path.stem, path)
+            tracker.table("defects", found.first.to_pandas())
+            tracker.artifact("defects", "defect_table", run.defects_path)
+            tracker.summary(summary, write=False)
+        spool.remove()
     movie.close()
     _report(run, found, summary, pictures)
     return run
+
+
+def is_done(run: runs.Run) -> bool:
+    """Whether `run` has a table, and all that belongs to it: an inference that was cut off in its last steps is not."""
+    spool = _spool(run)
+    return run.defects_path.exists() and not (spool.exists() and spool.setup().get("replaces") is False)
+
+
+def _refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
+    """Raise UserError when `run` has its table, which may not be replaced."""
+    if is_done(run) and not overwrite:
+        raise UserError(
+            f"{runs.short(run.defects_path)} is there already; overwrite=true replaces it, "
+            f"model={run.id} instead of run= opens a new run with the same model"
+        )
+
+
+@contextlib.contextmanager
+def _kept(run: runs.Run, spool: Spool, setup: Any):
+    """A disk that is full ends the inference with a line that says what is kept."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (reason := reason_of(error)) is None:
+            raise
+        with contextlib.suppress(OSError):
+            spool.drop_partial()
+        n = sum(len(setup.block(k)) for k in spool.done() if k < setup.n_blocks)
+        raise UserError(
+            f"run {run.id}: {reason}; {n} of {len(setup.indices)} frames are kept, the same command goes on from there"
+        ) from None
 
 
 def open_input(source: Any, settings: InferenceConfig) -> movies.Movie:
@@ -152,15 +200,19 @@ def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> 
     }
 
 
-def _interrupted(runs_dir: str, fingerprint: dict[str, Any]) -> runs.Run | None:
-    """The newest run in which an inference of the same kind was interrupted, and which nobody is working on."""
+def _interrupted(runs_dir: str, fingerprint: dict[str, Any], holding: contextlib.ExitStack) -> runs.Run | None:
+    """The newest run in which an inference of the same kind was interrupted before its end, and which nobody is working
+    on; its lock is kept by `holding`. A run whose results it was to replace is its owner's business."""
     for name in reversed(runs.list_ids(runs_dir)):
         run = runs.Run(Path(runs_dir).resolve() / name)
         spool = _spool(run)
-        if spool.exists() and not run.defects_path.exists() and spool.setup().get("fingerprint") == fingerprint:
-            if held := spool.hold():
-                held.close()
-                return run
+        known = spool.setup() if spool.exists() else {}
+        if known.get("fingerprint") == fingerprint and not known.get("replaces"):
+            try:
+                holding.enter_context(locks.held(run, "infer"))
+            except UserError:  # at work, or not ours to write
+                continue
+            return run
     return None
 
 

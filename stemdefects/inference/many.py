@@ -142,10 +142,12 @@ def _work_off(client: Any, cfg: InferRoot, batch: _Batch, model_dir: Path) -> li
     import distributed
     from tqdm import tqdm
 
+    from stemdefects.inference.flow import is_done
+
     rows: dict[Path, dict[str, Any]] = {}
     waiting = {}
     for file, run in batch.runs.items():
-        if run.defects_path.exists() and not cfg.overwrite:
+        if is_done(run) and not cfg.overwrite:
             rows[file] = _row(file, run, "done before", run.read_summary())
             continue
         one = replace(cfg, input=str(file), run=None, runs_dir=str(run.path.parent), cluster=None, scheduler=None)

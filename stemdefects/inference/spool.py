@@ -9,7 +9,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,26 +65,18 @@ class Spool:
         with np.load(self._file(number), allow_pickle=False) as data:
             return Block(number, *(data[name] for name in Block._fields[1:]))
 
-    def hold(self) -> IO | None:
-        """Keep others from taking these blocks for left ones, until the file returned is closed or the process ends;
-        None: another process has them."""
-        try:
-            file = open(self.path / "lock", "w")
-        except OSError:  # not ours to write
-            return None
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        except (ImportError, OSError):  # no locks on this system or disk
-            pass
-        return file
+    def drop_partial(self) -> None:
+        """Delete files that never became whole: on a full disk they are in the way."""
+        for path in self.path.glob(".*.partial*"):
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the folder; a kill in the middle of it leaves nothing that looks like a spool."""
+        gone = self.path.with_name(f".{self.path.name}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        if self.path.exists():
+            self.path.replace(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _file(self, number: int) -> Path:
         return self.path / f"block_{number:06d}.npz"

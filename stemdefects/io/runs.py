@@ -12,11 +12,14 @@ import random
 import re
 import string
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from stemdefects.errors import UserError
 
+_OWNERS = ".figures_of.json"
+_UNOWNED = {"analyze": ("analysis",)}  # figures of summaries from before they had owners
 _MARKS = ("config.yaml", "model", "defects.h5", "summary.json")  # one of them is in every run folder
 _ID = re.compile(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z]{4}$")
 
@@ -47,14 +50,16 @@ class Run:
     def analysis_dir(self) -> Path:
         return self.path / "analysis"
 
-    def write_config(self, cfg: Any, stage: str) -> Path:
+    def write_config(self, cfg: Any, stage: str, folder: Path | None = None) -> Path:
         """Write the validated config: `config.yaml` by the stage that opened the run, `config_<stage>.yaml` by later
-        ones (a repeated stage replaces its own file)."""
+        ones (a repeated stage replaces its own file). folder: where to, if not into the run itself."""
         from stemdefects import config
 
         path = self.path / "config.yaml"
+        name = path.name
         if path.exists() and not path.read_text().startswith(f"# {stage}\n"):
-            path = self.path / f"config_{stage}.yaml"
+            name = f"config_{stage}.yaml"
+        path = (folder or self.path) / name
         write_atomically(path, f"# {stage}\n{config.to_yaml(cfg)}")
         return path
 
@@ -63,9 +68,29 @@ class Run:
         path = self.path / "summary.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def write_summary(self, figures: dict) -> None:
-        """Merge `figures` (plain numbers, strings, lists, dicts) into `summary.json`."""
-        write_atomically(self.path / "summary.json", json.dumps(self.read_summary() | figures, indent=2, default=float))
+    def write_summary(self, figures: dict, stage: str | None = None) -> None:
+        """Merge `figures` (plain numbers, strings, lists, dicts) into `summary.json`; those of `stage` are replaced."""
+        gone = () if stage is None else (stage,)
+        for name, text in self.summary_files(figures, stage, gone).items():
+            write_atomically(self.path / name, text)
+
+    def summary_files(self, figures: dict, stage: str | None, gone: Iterable[str] = ()) -> dict[str, str]:
+        """What summary.json is with `figures` of `stage` in it, and without those of the stages `gone`: text by file
+        name, that of a hidden file too, which keeps whose figure is whose.
+
+        A figure that two stages write (`model_id`) stays as long as one of them does."""
+        summary, path = self.read_summary(), self.path / _OWNERS
+        before = json.loads(path.read_text()) if path.exists() else {}
+        owners = {one: names for one, names in before.items() if one not in gone}
+        kept = {name for names in owners.values() for name in names}
+        for one in gone:
+            for name in before.get(one, _UNOWNED.get(one, ())):
+                if name not in kept:
+                    summary.pop(name, None)
+        files = {"summary.json": json.dumps(summary | figures, indent=2, default=float)}
+        if stage is not None:
+            files[_OWNERS] = json.dumps(owners | {stage: sorted(figures)})
+        return files
 
 
 def write_atomically(path: Path, text: str) -> None:

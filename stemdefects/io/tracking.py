@@ -7,9 +7,10 @@ whatever the mode, because an offline W&B run keeps its figures in a binary file
 import contextlib
 import csv
 import os
+import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,22 @@ class Tracker:
 
     def __init__(self, run: Run, job_type: str, wandb_run: Any, images: bool):
         self.run, self.job_type, self.wandb_run, self.images = run, job_type, wandb_run, images
-        self._rows: list[dict] = []
+        self._rows: list[dict] | None = None  # not read yet
         self._columns: list[str] = []
         self._behind = False  # metrics.csv could not be written: a full disk
         self._path = run.path / "metrics.csv"
-        if self._path.exists():
-            with open(self._path, newline="") as file:
-                reader = csv.DictReader(file)
-                self._columns, self._rows = list(reader.fieldnames or []), list(reader)
+
+    def _read(self) -> None:
+        if self._rows is None:
+            self._rows = []
+            if self._path.exists():
+                with open(self._path, newline="") as file:
+                    reader = csv.DictReader(file)
+                    self._columns, self._rows = list(reader.fieldnames or []), list(reader)
 
     def log(self, figures: Mapping[str, float], step: int | None = None) -> None:
         """Log named figures at `step`: one row of metrics.csv, one W&B step."""
+        self._read()
         figures = {name: float(value) for name, value in figures.items()}
         row = {"stage": self.job_type, "step": "" if step is None else int(step), **figures}
         new = [name for name in row if name not in self._columns]
@@ -53,11 +59,11 @@ class Tracker:
             if not self._behind:
                 print(f"\nwarning: metrics.csv cannot be written ({error.strerror}); work goes on", file=sys.stderr)
             self._behind = True
-        if self.wandb_run:
-            self._wandb_log(figures, step)
+        self._wandb_log(figures, step)
 
     def rewind(self, step: int) -> None:
         """Forget this stage's rows after `step`: a resumed training logs them again."""
+        self._read()
         kept = [r for r in self._rows if r["stage"] != self.job_type or r["step"] == "" or int(r["step"]) <= step]
         if len(kept) < len(self._rows):
             self._rows = kept
@@ -65,45 +71,62 @@ class Tracker:
 
     def image(self, name: str, picture: Any, step: int | None = None) -> None:
         """Log a picture: a path to a PNG, or an array (H, W) or (H, W, 3)."""
-        if self.wandb_run and self.images:
-            import wandb
-
-            value = wandb.Image(str(picture) if isinstance(picture, str | Path) else picture)
-            self._wandb_log({name: value}, step)
+        if self.images:
+            self._wandb_log(lambda wandb: {name: wandb.Image(str(picture) if _is_path(picture) else picture)}, step)
 
     def table(self, name: str, frame: Any, max_rows: int = 10_000) -> None:
         """Log a pandas DataFrame (its first `max_rows` rows)."""
-        if self.wandb_run:
+
+        def made(wandb: Any) -> dict:
             import numpy as np
-            import wandb
 
             # W&B refuses columns of mixed types, and takes numpy's strings for another type than Python's
             plain = frame.head(max_rows).map(lambda value: value.item() if isinstance(value, np.generic) else value)
-            self._wandb_log({name: wandb.Table(dataframe=plain, allow_mixed_types=True)}, None)
+            return {name: wandb.Table(dataframe=plain, allow_mixed_types=True)}
+
+        self._wandb_log(made, None)
 
     def artifact(self, name: str, kind: str, path: str | Path) -> None:
         """Log a file or folder as the W&B artifact `<name>-<run id>` of type `kind` (model, defect_table, report)."""
-        if self.wandb_run:
-            import wandb
 
-            artifact = wandb.Artifact(f"{name}-{self.run.id}", type=kind)
-            path = Path(path)
-            (artifact.add_dir if path.is_dir() else artifact.add_file)(str(path), policy="immutable")
-            self.wandb_run.log_artifact(artifact)
+        def send(wandb: Any, wandb_run: Any) -> None:
+            artifact = wandb.Artifact(f"{name}-{_id(self.run)}", type=kind)
+            add = artifact.add_dir if Path(path).is_dir() else artifact.add_file
+            add(str(path), policy="immutable")
+            wandb_run.log_artifact(artifact)
 
-    def summary(self, figures: Mapping[str, Any]) -> None:
-        """Final figures: `summary.json` of the run and the W&B summary."""
-        self.run.write_summary(dict(figures))
-        if self.wandb_run:
-            self.wandb_run.summary.update({f"{self.job_type}/{name}": value for name, value in figures.items()})
+        self._wandb(send)
 
-    def _wandb_log(self, values: dict, step: int | None) -> None:
+    def summary(self, figures: Mapping[str, Any], write: bool = True) -> None:
+        """Final figures: the W&B summary and, with `write`, `summary.json` of the run."""
+        if write:
+            self.run.write_summary(dict(figures), self.job_type)
+        named = {f"{self.job_type}/{name}": value for name, value in figures.items()}
+        self._wandb(lambda _, wandb_run: wandb_run.summary.update(named))
+
+    def _wandb_log(self, values: dict | Callable[[Any], dict], step: int | None) -> None:
         # W&B's own step counter only grows, so a resumed or later stage logs against its own axis
         prefix = self.job_type
-        named = {f"{prefix}/{name}": value for name, value in values.items()}
-        if step is not None:
-            named[f"{prefix}/step"] = int(step)
-        self.wandb_run.log(named)
+
+        def send(wandb: Any, wandb_run: Any) -> None:
+            named = {f"{prefix}/{k}": v for k, v in (values(wandb) if callable(values) else values).items()}
+            if step is not None:
+                named[f"{prefix}/step"] = int(step)
+            wandb_run.log(named)
+
+        self._wandb(send)
+
+    def _wandb(self, send: Callable[[Any, Any], None]) -> None:
+        """`send(wandb, run)`; from its first failure on this stage goes on without W&B."""
+        if not self.wandb_run:
+            return
+        import wandb
+
+        try:
+            send(wandb, self.wandb_run)
+        except Exception as error:  # its own process may be gone, its disk full: our work does not depend on it
+            _warn_without(error)
+            self.wandb_run = None
 
     def _rewrite(self) -> None:
         from io import StringIO
@@ -122,19 +145,46 @@ def start(logging: LoggingConfig, run: Run, job_type: str, config: Mapping[str, 
     Raises UserError for an unknown `logging.mode`, and for `online` without an account.
     """
     wandb_run = _open_wandb(logging, run, job_type, dict(config))
+    tracker = Tracker(run, job_type, wandb_run, logging.images)
     failed = True
     try:
-        yield Tracker(run, job_type, wandb_run, logging.images)
+        yield tracker
         failed = False
     finally:
         if wandb_run:
-            folder = Path(wandb_run.dir).parent
-            offline = wandb_run.settings.mode == "offline" or wandb_run.offline
-            wandb_run.finish(exit_code=int(failed))
-            if offline:
-                print(f"W&B (offline): {runs.short(folder)}   to upload: wandb sync {runs.short(folder)}", flush=True)
-            else:
-                print(f"W&B: {wandb_run.url}", flush=True)
+            _close_wandb(wandb_run, failed, tracker.wandb_run is None)
+
+
+def _close_wandb(wandb_run: Any, failed: bool, gone: bool) -> None:
+    """End the W&B run and say where it is; `gone`: it failed before, and has been spoken of."""
+    try:
+        folder = Path(wandb_run.dir).parent
+        offline = wandb_run.settings.mode == "offline" or wandb_run.offline
+        wandb_run.finish(exit_code=int(failed))
+    except Exception as error:
+        if not gone:
+            _warn_without(error)
+        return
+    if gone:
+        return
+    if offline:
+        print(f"W&B (offline): {runs.short(folder)}   to upload: wandb sync {runs.short(folder)}", flush=True)
+    else:
+        print(f"W&B: {wandb_run.url}", flush=True)
+
+
+def _warn_without(error: Exception) -> None:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    print(f"\nwarning: W&B fails ({reason}); going on without it", file=sys.stderr, flush=True)
+
+
+def _is_path(picture: Any) -> bool:
+    return isinstance(picture, str | Path)
+
+
+def _id(run: Run) -> str:
+    """The run's name, of a renamed run too, in the letters that W&B allows."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", run.id)[:64]
 
 
 def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -> Any:
@@ -155,12 +205,16 @@ def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -
     settings = wandb.Settings(
         init_timeout=30, x_disable_stats=True, x_disable_meta=True, console="off", disable_git=True, disable_code=True
     )
-    wandb_run = wandb.init(
-        id=run.id, name=run.id, project=logging.project, entity=logging.entity, dir=str(run.path), config=config,
-        job_type=job_type, mode=mode, resume="allow" if mode == "online" else None, settings=settings,
-    )  # fmt: skip
-    wandb_run.define_metric(f"{job_type}/step")
-    wandb_run.define_metric(f"{job_type}/*", step_metric=f"{job_type}/step")
+    try:
+        wandb_run = wandb.init(
+            id=_id(run), name=run.id, project=logging.project, entity=logging.entity, dir=str(run.path), config=config,
+            job_type=job_type, mode=mode, resume="allow" if mode == "online" else None, settings=settings,
+        )  # fmt: skip
+        wandb_run.define_metric(f"{job_type}/step")
+        wandb_run.define_metric(f"{job_type}/*", step_metric=f"{job_type}/step")
+    except Exception as error:
+        _warn_without(error)
+        return None
     return wandb_run
 
 

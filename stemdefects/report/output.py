@@ -167,9 +167,9 @@ def _name(unit: str) -> str:
     return unit.replace("^2", "2").replace("/", "_per_")
 
 
-def write(result, folder: Path, title: str, config_yaml: str, tracker=None, earlier: dict | None = None) -> Path:
-    """Write tables (CSV, HDF5), figures (PNG, SVG) and `report.html` into `folder`; log them; return the page's
-    path. earlier: pictures that the run has from before, by figure name, shown on the page where they exist."""
+def write(result, folder: Path, title: str, config_yaml: str, earlier: dict | None = None) -> Path:
+    """Write tables (CSV, HDF5), figures (PNG, SVG) and `report.html` into `folder`; return the page's path.
+    earlier: pictures that the run has from before, by figure name, shown on the page where they exist."""
     folder.mkdir(parents=True, exist_ok=True)
     found = result.found
     attrs = {k: v for k, v in found.attrs.items() if k != "known"}
@@ -191,14 +191,18 @@ def write(result, folder: Path, title: str, config_yaml: str, tracker=None, earl
         figure = draw(result)
         if figure is not None:
             pictures[name] = style.save(figure, folder / "figures", name)
-    path = page.write(folder / "report.html", result, pictures, title, config_yaml)
-    if tracker is not None:
-        for name, picture in pictures.items():
-            tracker.image(name, picture)
-        for name, table in frames.items():
-            tracker.table(name, table)
-        tracker.artifact("report", "report", path)
-    return path
+    return page.write(folder / "report.html", result, pictures, title, config_yaml)
+
+
+def log(result, folder: Path, tracker, earlier: dict | None = None) -> None:
+    """What `write` left in `folder`, to the tracker."""
+    pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
+    pictures |= {name: path for name in figures.FIGURES if (path := folder / "figures" / f"{name}.png").exists()}
+    for name, picture in pictures.items():
+        tracker.image(name, picture)
+    for name, table in tables(result).items() if tracker.wandb_run else ():
+        tracker.table(name, table)
+    tracker.artifact("report", "report", folder / "report.html")
 
 
 def _write_hdf5(frames: dict, path: Path) -> None:

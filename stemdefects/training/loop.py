@@ -1,5 +1,6 @@
 """Training from start, or from a checkpoint, to the finished model: `train_and_evaluate(cfg)`."""
 
+import contextlib
 import dataclasses
 import logging
 import signal
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from stemdefects import config, devices, entry, schema
 from stemdefects.errors import UserError
-from stemdefects.io import runs, tracking
+from stemdefects.io import locks, runs, tracking
 from stemdefects.training import movie, processes, results, resume, state, step, task, validation
 from stemdefects.training.checkpoints import Checkpoints
 
@@ -71,10 +72,18 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     devices.use_compilation_cache()
     processes.join(cfg.training)
     devices.check()
+    with contextlib.ExitStack() as holding:
+        return _train_and_evaluate(cfg, overrides or [], holding)
+
+
+def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: contextlib.ExitStack) -> runs.Run:
+    """See `train_and_evaluate`; `holding` keeps the run's lock."""
     resumed = cfg.run is not None
     if resumed:
         run = runs.resolve(cfg.runs_dir, cfg.run)
-        cfg = resume.stored_config(run, cfg, overrides or [])
+        cfg = resume.stored_config(run, cfg, overrides)
+        if processes.primary():
+            holding.enter_context(locks.held(run, "train"))
     else:
         run = None
     cfg, source, params = movie.prepare(cfg, resumed)
@@ -82,6 +91,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     indices = step.sample_indices(cfg.training.batch_size)
     if run is None and processes.primary():  # nothing is left behind by a config that cannot train
         run = runs.create(cfg.runs_dir)
+        holding.enter_context(locks.held(run, "train"))
         run.write_config(cfg, "train")
         run.write_summary({"command": entry.command()})
     run = processes.same_run(run, cfg)

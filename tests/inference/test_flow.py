@@ -1,6 +1,7 @@
 """infer.py from file to table, with a small real network. Its weights are random, so presence is asked for at a level
 where it calls columns: what is tested here is the way, not the accuracy."""
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -19,8 +20,8 @@ from stemdefects.inference import api, flow, stream
 from stemdefects.inference.api import load_model
 from stemdefects.inference.setup import prepare
 from stemdefects.inference.spool import Spool
+from stemdefects.io import locks, runs, table
 from stemdefects.io import movie as movies
-from stemdefects.io import runs, table
 from stemdefects.report.frames import has_mp4
 
 ROOT = Path(__file__).parents[2]
@@ -121,16 +122,23 @@ def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, t
 
 def test_only_left_blocks_of_the_same_inference_are_gone_on_with(tmp_path):
     same, other = {"source": "a.h5"}, {"source": "b.h5"}
-    assert flow._interrupted(str(tmp_path / "none"), same) is None
-    old, another, finished = (runs.create(tmp_path) for _ in range(3))
-    for run, what in ((old, same), (another, other), (finished, same)):
-        Spool(run.path / "defects.partial").start({"fingerprint": what})
-    finished.defects_path.touch()
-    assert flow._interrupted(str(tmp_path), same).id == old.id
-    held = Spool(old.path / "defects.partial").hold()  # as by a process that works on it
-    assert flow._interrupted(str(tmp_path), same) is None
-    held.close()
-    assert flow._interrupted(str(tmp_path), same).id == old.id
+
+    def interrupted(runs_dir):
+        with contextlib.ExitStack() as holding:
+            run = flow._interrupted(str(runs_dir), same, holding)
+            return run and run.id
+
+    assert interrupted(tmp_path / "none") is None
+    old, finishing, another, replacing = (runs.create(tmp_path) for _ in range(4))
+    for run, what in ((old, same), (finishing, same), (another, other), (replacing, same)):
+        about = {"fingerprint": what, "replaces": run is replacing}
+        Spool(run.path / "defects.partial").start(about)
+    finishing.defects_path.touch()  # its table is there, its end was not reached
+    first = max(old.id, finishing.id)
+    assert interrupted(tmp_path) == first
+    with locks.held(runs.Run(tmp_path / first), "infer"):  # as by a process that works on it
+        assert interrupted(tmp_path) == min(old.id, finishing.id)
+    assert interrupted(tmp_path) == first
 
 
 def test_an_interrupted_inference_with_other_settings_is_not_mixed(model_dir, movie_file, tmp_path):
