@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.analysis import frame_times
+from stemdefects.analysis import foreign_table, frame_times
 from stemdefects.errors import UserError
 from stemdefects.io import doubts
 from stemdefects.io import table as defect_table
@@ -98,18 +98,21 @@ def read(path: str | Path, cfg: TableConfig) -> Detections:
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such defect table; give table=<file.csv or file.h5>, or run=<id>")
-    if path.suffix.lower() in (".h5", ".hdf5"):
-        return _clean(_read_hdf5(path, cfg), cfg)
-    return _clean(_read_csv(path, cfg), cfg)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give table=<file.csv or file.h5>, or run=<id>")
+    if path.suffix.lower() in (".h5", ".hdf5") or _is_hdf5(path):
+        return _clean(_from_table(defect_table.DefectTable.read(path), cfg, str(path)), cfg, str(path))
+    return _clean(foreign_table.read(path, cfg), cfg, str(path))
 
 
-def _read_hdf5(path: Path, cfg: TableConfig) -> Detections:
-    return _from_table(defect_table.DefectTable.read(path), cfg, str(path))
+def _is_hdf5(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def from_table(table: defect_table.DefectTable, cfg: TableConfig) -> Detections:
     """Detections of a `DefectTable` in memory (its rows are copied)."""
-    return _clean(_from_table(dataclasses.replace(table, rows=table.rows.copy()), cfg, "table"), cfg)
+    return _clean(_from_table(dataclasses.replace(table, rows=table.rows.copy()), cfg, "table"), cfg, "table")
 
 
 def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) -> Detections:
@@ -170,69 +173,6 @@ def _pixel_yx(pixel_size_nm: float | None, attrs: dict) -> np.ndarray | None:
     return np.array([pixel_size_nm * aspect, pixel_size_nm])
 
 
-def _read_csv(path: Path, cfg: TableConfig) -> Detections:
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, comment="#")
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV table ({str(error).splitlines()[0]})") from None
-    if not all(str(c).isprintable() for c in frame.columns):
-        raise UserError(f"{path}: not a readable CSV table (binary data); give a .csv or .h5 table")
-    known = dict(cfg.known.get(path.name, {}))
-    names = {column: _first_present(frame.columns, cfg.columns.get(column, [column])) for column in _CSV_COLUMNS}
-    pixel_size = cfg.pixel_size_nm or _positive(known.get("pixel_size_nm"))
-    frame_time = cfg.frame_time_s or _positive(known.get("frame_time_s"))
-    notes = [f"Source: {known['reference']}."] if "reference" in known else []
-    notes += [f"{known['note'][0].upper()}{known['note'][1:]}."] if "note" in known else []
-    rows = defect_table.empty(len(frame))
-    rows["score"], rows["kind_prob"] = 1, 1
-    if names["frame"] is None:
-        raise UserError(
-            f"{path}: no frame column; it has {', '.join(frame.columns)}; set analysis.table.columns.frame=[name]"
-        )
-    for column, name in names.items():
-        if name is None:
-            continue
-        if column == "kind":
-            texts = frame[name].astype(object).where(frame[name].notna(), "unknown")
-            rows["kind"] = [str(v).encode()[: defect_table.KIND_BYTES] for v in texts]
-            continue
-        values = pd.to_numeric(frame[name], errors="coerce").to_numpy(float)
-        if column in ("frame", "track", "complex", "orientation"):
-            values = np.where(np.isfinite(values), values, -1)
-        rows[column] = values
-    for axis in "yx":
-        if names[f"{axis}_px"] is None:
-            if names[f"{axis}_nm"] is None:
-                raise UserError(
-                    f"{path}: no column for {axis}; it has {', '.join(frame.columns)}; "
-                    f"set analysis.table.columns.{axis}_px=[name]"
-                )
-            pixel_size = pixel_size or 1.0  # positions in nm already: one pixel is one nm
-            rows[f"{axis}_px"] = rows[f"{axis}_nm"] / pixel_size
-    if "position_sigma_px" in known and names["sigma_nm"] is None and pixel_size:
-        rows["sigma_nm"] = known["position_sigma_px"] * pixel_size
-    if names["kind"] is None:
-        rows["kind"] = b"defect"
-    n_frames = int(rows["frame"].max(initial=-1)) + 1
-    clock = frame_times.resolve(n_frames, rows["frame"], rows["time_s"], frame_time)
-    notes += [clock.note] if clock.note else []
-    relative = cfg.pixel_size_relative_sigma or known.get("pixel_size_relative_sigma") or 0.0
-    return Detections(
-        rows, n_frames, clock.times, pixel_size, float(relative), clock.frame_time_s, str(path),
-        attrs={"known": known}, notes=notes,
-    )  # fmt: skip
-
-
-_CSV_COLUMNS = tuple(name for name in defect_table.DEFECT_DTYPE.names if name != "cluster")
-
-
-def _first_present(columns, candidates) -> str | None:
-    lower = {str(c).strip().lower(): c for c in columns}
-    return next((lower[c.lower()] for c in candidates if c.lower() in lower), None)
-
-
 def _positive(value) -> float | None:
     try:
         value = float(value)
@@ -241,8 +181,8 @@ def _positive(value) -> float | None:
     return value if np.isfinite(value) and value > 0 else None
 
 
-def _clean(found: Detections, cfg: TableConfig) -> Detections:
-    """Drop rows that cannot be used, and say so; sort by frame."""
+def _clean(found: Detections, cfg: TableConfig, name: str) -> Detections:
+    """Drop rows that cannot be used, and say so; sort by frame. UserError where no row is left."""
     rows, notes = found.rows, found.notes
     good = np.isfinite(rows["y_px"]) & np.isfinite(rows["x_px"]) & (rows["frame"] >= 0)
     if not good.all():
@@ -260,6 +200,9 @@ def _clean(found: Detections, cfg: TableConfig) -> Detections:
     keep &= once
     order = np.flatnonzero(keep)
     order = order[np.argsort(rows["frame"][order], kind="stable")]
+    if not len(order):
+        why = " ".join(note for note in notes if "left out" in note) or "it has no rows"
+        raise UserError(f"{name}: holds no usable detection ({why.rstrip('.')}); there is nothing to analyse")
     found = found.select(order)
     found.rows = found.rows.copy()
     if found.pixel_size_nm is None:
@@ -272,6 +215,4 @@ def _clean(found: Detections, cfg: TableConfig) -> Detections:
     if found.frame_time_s is None:
         notes.append("The frame time is not known, so times are in frames; set analysis.table.frame_time_s.")
     found.rows["time_s"] = found.times[found.rows["frame"]] if found.frame_time_s else np.nan
-    if len(found.rows) == 0:
-        notes.append("The table holds no usable detection.")
     return found
