@@ -5,13 +5,16 @@ Hydra has a grammar of its own, in which brackets, blanks, `=`, `$` and `~` mean
 `UserError` with the nearest names that exist.
 """
 
+import atexit
 import difflib
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from stemdefects import config, plugins
+from stemdefects import config, extensions, plugins
 from stemdefects.errors import UserError
 
 LISTS = ("run", "input", "table")  # may also be several, `[a,b]`: whoever reads them takes the text apart
@@ -30,6 +33,7 @@ def prepare(arguments: list[str], schema_class: type, aliases: dict[str, str]) -
     `-m` raise UserError. Options (`-m`, `--help`) pass as they are.
     """
     sweeping = any(argument in ("-m", "--multirun") for argument in arguments)
+    arguments = _with_materials(arguments)
     folders = _config_folders(arguments)
     prepared, previous = [], ""
     for number, argument in enumerate(arguments):
@@ -58,6 +62,34 @@ def parts_of_list(text: str) -> list[str] | None:
     if not (text.startswith("[") and text.endswith("]")) or Path(text).exists():
         return None
     return [_unquoted(part.strip()) for part in _split(text[1:-1])]
+
+
+def _with_materials(arguments: list[str]) -> list[str]:
+    """Where `material=` names a file, or a material of another package: that file's folder is where Hydra looks too."""
+    taken, changed = {}, []
+    for argument in arguments:
+        if argument.startswith("material="):
+            choices = []
+            for choice in _split(argument.removeprefix("material=")):
+                choice = _unquoted(choice.strip())
+                own = choice in config.group_names("material")
+                file = None if own or re.search(r"[(*?\[]", choice) else extensions.material_file(choice)
+                taken |= {file.stem: file} if file else {}
+                choices.append(file.stem if file else choice)
+            argument = f"material={','.join(choices)}"
+        changed.append(argument)
+    if not taken:
+        return changed
+    folder = Path(tempfile.mkdtemp(prefix="stemdefects_material_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "material").mkdir()
+    for name, file in taken.items():
+        shutil.copyfile(file, folder / "material" / f"{name}.yaml")
+    at = next(n for n, a in enumerate(changed) if a.startswith("material="))  # beside it: options may stand elsewhere
+    asked = [a for a in changed if a.lstrip("+").startswith("hydra.searchpath=")]
+    paths = [part for a in asked for part in parts_of_list(a.split("=", 1)[1]) or [a.split("=", 1)[1]]]
+    changed[at:at] = [f"hydra.searchpath=[{','.join([*paths, f'file://{folder}'])}]"]
+    return [a for a in changed if a not in asked]
 
 
 def _override(

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stemdefects import schema
+from stemdefects import extensions, schema
 from stemdefects.errors import UserError
 
 GROUPS = {
@@ -41,13 +41,17 @@ def group_names(group: str) -> list[str]:
 
 
 def load_group(group: str, name: str) -> Any:
-    """One config file as a validated dataclass, for use as a library (no Hydra).
+    """One config file as a validated dataclass, for use as a library (no Hydra). A material may also be a path, or a
+    name that another package adds.
 
     Raises UserError when there is no such file, listing those that exist.
     """
     path = config_dir() / group / f"{name}.yaml"
+    if not path.exists() and group == "material":
+        path = extensions.material_file(name) or path
     if not path.exists():
-        raise UserError(f"{group}={name}: no such config; there are: {', '.join(group_names(group))}")
+        existing = [*group_names(group), *(extensions.found(extensions.MATERIALS) if group == "material" else ())]
+        raise UserError(f"{group}={name}: no such config; there are: {', '.join(existing)}")
     return to_object(_with_base(path), GROUPS[group])
 
 

@@ -278,6 +278,8 @@ class ModelConfig:
     """The network."""
 
     name: str = MISSING
+    architecture: str = "unet"  # or one that another package adds (docs/extending.md)
+    options: dict[str, Any] = field(default_factory=dict)  # of such an architecture, as it likes
     filters: list[int] = field(default_factory=lambda: [32, 64, 128])  # channels per level, finest first
     depths: list[int] = field(default_factory=lambda: [1, 1, 1])  # residual blocks per level
     stem: int = 4  # image pixels per cell of the finest level
@@ -289,8 +291,9 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """Weights of the parts of the loss."""
+    """The loss and the weights of its parts."""
 
+    name: str = "default"  # or a loss that another package adds (docs/extending.md)
     presence: float = 4.0
     state: float = 1.0
     offset: float = 0.5

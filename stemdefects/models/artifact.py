@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects import config, schema
+from stemdefects import config, extensions, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io.runs import write_atomically
 from stemdefects.models import emissions, weights
 
+OWN_ARCHITECTURE = "unet"
 FORMAT_VERSION = 2  # 1 had the emissions in model.json; it is read too
 _SECTIONS = {
     "model": schema.ModelConfig,
@@ -118,7 +119,11 @@ def divisor(cfg: schema.ModelConfig) -> int:
 
 
 def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None):
-    """The Flax module of a model config. Raises UserError for a config that makes no network."""
+    """The Flax module of a model config: a U-Net, or what the package behind `model.architecture` makes of
+    `(cfg, material, dtype)`, a module from normalised frames (B, H, W, T) to `unet.Outputs`.
+
+    Raises UserError for a config that makes no network.
+    """
     import jax.numpy as jnp
 
     from stemdefects.models.unet import UNet
@@ -138,6 +143,10 @@ def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None
         raise bad("frames", f"needs an odd number of frames, got {cfg.frames}")
     if not 0 < cfg.pixel_size_nm < 1:
         raise bad("pixel_size_nm", f"needs a size in nm between 0 and 1, got {cfg.pixel_size_nm}")
+    dtype = jnp.float32 if dtype is None else dtype
+    if cfg.architecture != OWN_ARCHITECTURE:
+        make = extensions.load(extensions.MODELS, cfg.architecture, "model.architecture", [OWN_ARCHITECTURE])
+        return make(cfg, material, dtype)
     return UNet(
         n_sites=material.n_sites,
         n_states=material.n_states,
@@ -146,7 +155,7 @@ def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None
         stem=cfg.stem,
         stride=cfg.stride,
         norm=cfg.norm,
-        dtype=jnp.float32 if dtype is None else dtype,
+        dtype=dtype,
     )
 
 

@@ -70,6 +70,7 @@ def make_step(
     key_data = jax.random.key_data(key)
     weights = losses.Parts(**{name: getattr(training.loss, name) for name in losses.Parts._fields})
     class_weight = jnp.asarray(class_weight, jnp.float32)
+    parts_of = losses.named(training.loss.name)
 
     def over_devices(values):
         return jax.lax.psum(values, "device") if parallel else values
@@ -82,7 +83,7 @@ def make_step(
         total = jax.tree.map(lambda d: jnp.maximum(d, 1.0), over_devices(losses.denominators(targets)))
 
         def loss_of(params):
-            parts = losses.sums(apply(params, frames), targets, mask, class_weight)
+            parts = parts_of(apply(params, frames), targets, mask, class_weight)
             parts = jax.tree.map(lambda part, n: part / n, parts, total)
             return sum(w * p for w, p in zip(weights, parts, strict=True)), parts
 

@@ -1,0 +1,83 @@
+"""A package of the user's own, installed for the test, adds a material, a network and a loss by its entry points."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from stemdefects import command_line, config, extensions, schema
+from stemdefects.crystal import material as crystal
+from stemdefects.errors import UserError
+from stemdefects.models import artifact, unet
+from stemdefects.training import losses
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder that tests/example_package is installed into, by pip as users do."""
+    source, target = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("site")
+    shutil.copytree(ROOT / "tests" / "example_package", source)
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*install, "--target", str(target), str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture
+def installed(site, monkeypatch):
+    monkeypatch.syspath_prepend(str(site))
+    return site
+
+
+def test_a_material_of_another_package_or_by_its_path(installed):
+    by_name = crystal.load("mote2")
+    by_path = crystal.load(str(installed / "my_lab" / "mote2.yaml"))
+    assert by_name.name == by_path.name == "mote2" and "V_Te" in by_name.kind_names
+    arguments = command_line.prepare(["material=mote2", "seed=1"], schema.TrainRoot, {})
+    assert "material=mote2" in arguments and any(a.startswith("hydra.searchpath=") for a in arguments)
+    with pytest.raises(UserError, match=r"material=mote: no such config.*mote2"):
+        config.load_group("material", "mote")
+    with pytest.raises(UserError, match="no such file"):
+        config.load_group("material", "nowhere/else.yaml")
+
+
+def test_the_command_takes_it_too(site, tmp_path):
+    shutil.copyfile(site / "my_lab" / "mote2.yaml", tmp_path / "own one.yaml")
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
+    for choice in ("mote2", str(tmp_path / "own one.yaml")):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "simulate.py"), f"material={choice}", "--cfg", "job"],
+            cwd=tmp_path, capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "name: mote2" in done.stdout
+
+
+def test_a_network_and_a_loss_of_another_package(installed):
+    material = crystal.load("mote2")
+    cfg = config.load_group("model", "unet_small")
+    cfg.architecture, cfg.options = "plain", {"width": 4}
+    module = artifact.build(cfg, material)
+    frames = np.zeros((1, 32, 32, 1), np.float32)
+    outputs = jax.eval_shape(module.init_with_output, jax.random.key(0), frames)[0]
+    assert isinstance(outputs, unet.Outputs) and outputs.state.shape == (1, 16, 16, material.n_states)
+    cfg.architecture = "plane"
+    with pytest.raises(UserError, match=r"model.architecture=plane: no such thing. Did you mean 'plain'"):
+        artifact.build(cfg, material)
+    assert losses.named("default") is losses.sums
+    assert losses.named("calm").__module__ == "my_lab.loss"
+    with pytest.raises(UserError, match=r"training.loss.name=colm.*calm"):
+        losses.named("colm")
+
+
+def test_what_cannot_be_imported_is_said(installed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "my_lab.loss", None)
+    with pytest.raises(UserError, match=r"training.loss.name=calm: my_lab.loss:calm cannot be imported"):
+        extensions.load(extensions.LOSSES, "calm", "training.loss.name")
