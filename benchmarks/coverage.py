@@ -51,12 +51,12 @@ def summary(part, setting, name, truth, values, low, high, seconds) -> dict:
 
 def on_tracks(n_sets: int, seed: int) -> list[dict]:
     """30 tracks of 5-40 frames of rare hops of one lattice constant, and Brownian motion."""
-    from stemdefects.analysis import diffusion, hopping, synthetic
+    from stemdefects.analysis import diffusion, hopping, msd, synthetic
 
     vectors = synthetic.hexagonal(angle=0.3)
     estimators = {
         "cve (default)": lambda t, rng: diffusion.cve(t, 500, rng),
-        "msd, optimal lags": lambda t, rng: diffusion.msd(t, 20, 300, rng),
+        "msd, optimal lags": lambda t, rng: msd.msd(t, 20, 300, rng),
         "sites (hidden Markov)": lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=100),
         "hop counting": lambda t, rng: hopping.count_hops(t, vectors),
         "published formula": lambda t, rng: diffusion.paper(t),

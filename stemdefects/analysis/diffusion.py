@@ -5,11 +5,22 @@ localisation errors, tracks are independent. What each costs on simulated truth 
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from stemdefects.analysis import bootstrap
+from stemdefects.analysis.notes import Code, Note, join
 from stemdefects.analysis.tracks import Tracks
+
+
+class Steps(NamedTuple):
+    """owner: (m,) track of each step; move: (m, 2); duration: (m,); second: (p,) steps that follow the one before."""
+
+    owner: np.ndarray
+    move: np.ndarray
+    duration: np.ndarray
+    second: np.ndarray
 
 
 @dataclass
@@ -28,43 +39,59 @@ class Diffusion:
     extra: dict = field(default_factory=dict)
 
 
-def _failed(method: str, why: str, n_tracks: int = 0) -> Diffusion:
+def failed(method: str, why: str, n_tracks: int = 0) -> Diffusion:
     return Diffusion(np.nan, np.nan, np.nan, np.nan, n_tracks, 0, method, why)
 
 
-def _steps(tracks: Tracks, lag: int = 1):
-    """Displacements over exactly `lag` frames: (index of the later entry, displacement (m, 2), duration (m,))."""
-    if len(tracks.frame) == 0:
-        return np.empty(0, int), np.empty((0, 2)), np.empty(0)
-    key = tracks.track.astype(np.int64) * (int(tracks.frame.max()) + lag + 2) + tracks.frame
-    position = np.minimum(np.searchsorted(key, key - lag), len(key) - 1)
-    ok = (key[position] == key - lag) & (tracks.track[position] == tracks.track)
-    later, earlier = np.flatnonzero(ok), position[ok]
-    return later, tracks.yx[later] - tracks.yx[earlier], tracks.time[later] - tracks.time[earlier]
+def cve_steps(tracks: Tracks) -> Steps:
+    """Steps from each detection of a track to its next one, and which of them follow each other.
 
-
-def cve_sums(tracks: Tracks) -> dict[str, np.ndarray]:
-    """Per-track sums that the covariance estimator needs: squared steps, products of successive steps, times, counts.
-
-    A step leads from one detection of a track to the next; across missed frames it is longer in time but carries
-    the same two localisation errors, so it enters like the others.
+    Across missed frames and pauses a step is longer in time but carries the same two localisation errors.
     """
-    n = tracks.n_tracks
-    later = np.flatnonzero(np.r_[False, np.diff(tracks.track) == 0]) if n else np.empty(0, int)
+    later = np.flatnonzero(np.r_[False, np.diff(tracks.track) == 0]) if tracks.n_tracks else np.empty(0, int)
     move, duration = tracks.yx[later] - tracks.yx[later - 1], tracks.time[later] - tracks.time[later - 1]
     owner = tracks.track[later]
-    follows = np.flatnonzero(np.r_[False, np.diff(later) == 1]) if len(later) else np.empty(0, int)
-    follows = follows[owner[follows] == owner[follows - 1]]
-    product = move[follows] * move[follows - 1]
+    second = np.flatnonzero(np.r_[False, np.diff(later) == 1]) if len(later) else np.empty(0, int)
+    return Steps(owner, move, duration, second[owner[second] == owner[second - 1]])
 
-    def total(of, weight=None):
-        return np.bincount(of, weight, minlength=n).astype(float)
+
+def _weights(steps: Steps, D: float, sigma2: float, hop_length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the steps and of the products of successive steps, 1 at the most common duration.
+
+    <d^2> = 4 D t + 4 sigma^2 for a step of duration t, and its variance is (4 D t + 4 sigma^2)^2, plus 4 D t a^2 where
+    motion is hops of length a (the fourth cumulant of a compound Poisson process). The line through known sigma^2 that
+    errs least weighs a step by t / variance and divides by t / variance x t; a product of steps by 1 / its variance.
+    So a pause in which all has moved counts hardly more than one step, and equal durations all count 1.
+    """
+    usual = float(np.median(steps.duration))
+    D, sigma2 = max(D, 0.0), max(sigma2, 0.0)
+    floor = 1e-12 * max(float((steps.move**2).sum(1).mean()), 1e-300)  # nothing moved, no noise: all alike
+
+    def spread(t):
+        return 4 * D * t + 4 * sigma2 + floor
+
+    def weight(t):
+        return t / (spread(t) ** 2 + 4 * D * t * hop_length**2)
+
+    first, second = spread(steps.duration[steps.second - 1]), spread(steps.duration[steps.second])
+    return weight(steps.duration) / weight(usual), spread(usual) ** 2 / (first * second)
+
+
+def _cve_sums(steps: Steps, n: int, weight: np.ndarray, pair_weight: np.ndarray) -> dict[str, np.ndarray]:
+    """Per-track weighted sums that the covariance estimator needs: squared steps, products of successive steps, times,
+    counts."""
+    owner, second = steps.owner, steps.second
+    product = steps.move[second] * steps.move[second - 1] * pair_weight[:, None]
+    square = steps.move**2 * weight[:, None]
+
+    def total(of, values):
+        return np.bincount(of, values, minlength=n).astype(float)
 
     return {
-        "square_y": total(owner, move[:, 0] ** 2), "square_x": total(owner, move[:, 1] ** 2),
-        "time": total(owner, duration), "steps": total(owner),
-        "product_y": total(owner[follows], product[:, 0]), "product_x": total(owner[follows], product[:, 1]),
-        "pairs": total(owner[follows]),
+        "square_y": total(owner, square[:, 0]), "square_x": total(owner, square[:, 1]),
+        "time": total(owner, steps.duration * weight), "steps": total(owner, weight),
+        "product_y": total(owner[second], product[:, 0]), "product_x": total(owner[second], product[:, 1]),
+        "pairs": total(owner[second], pair_weight),
     }  # fmt: skip
 
 
@@ -79,27 +106,49 @@ def _cve_values(sums: dict[str, np.ndarray]):
     return (axes[0] + axes[1]) / 2, sigma2, axes
 
 
-def cve(tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None = None) -> Diffusion:
+def _cve_pooled(tracks: Tracks, hop_length: float) -> dict[str, np.ndarray]:
+    """Per-track sums with the weights that suit what they give; the first round weighs all steps by 1 / duration."""
+    steps = cve_steps(tracks)
+    usual = np.median(steps.duration) if len(steps.duration) else 1.0
+    weight = usual / steps.duration
+    sums = _cve_sums(steps, tracks.n_tracks, weight, weight[steps.second] * weight[steps.second - 1])
+    if len(steps.duration) == 0 or np.ptp(steps.duration) < 1e-6 * usual:
+        return sums
+    for _ in range(3):
+        D, sigma2, _ = _cve_values({name: v.sum() for name, v in sums.items()})
+        if not np.isfinite([D, sigma2]).all():
+            break
+        sums = _cve_sums(steps, tracks.n_tracks, *_weights(steps, D, sigma2, hop_length))
+    return sums
+
+
+def cve(
+    tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None = None, hop_length: float = 0.0
+) -> Diffusion:
     """Pooled covariance estimator: D = <d^2>/(4 dt) + <d_n . d_(n+1)>/(2 dt), sigma^2 = -<d_n . d_(n+1)>/2,
     with dt the mean time between successive detections of a track.
 
-    Unbiased under localisation error (Vestergaard, Blainey and Flyvbjerg, Phys. Rev. E 89, 022726 (2014));
-    interval from the bootstrap error over tracks (`bootstrap.positive_interval`).
+    Unbiased under localisation error (Vestergaard, Blainey and Flyvbjerg, Phys. Rev. E 89, 022726 (2014)), whatever the
+    times between detections are: both averages are linear in them. Steps of unequal duration are weighted by what each
+    tells (`_weights`); the interval is from the bootstrap error over tracks (`bootstrap.positive_interval`).
 
     Args:
         tracks: positions in any length unit.
         n_bootstrap: resamples of tracks.
+        hop_length: of one hop, when motion is hops on a lattice; 0: Brownian. It sets weights only, no value rests on
+            it.
 
     Returns:
         `Diffusion` in length^2 per time unit of `tracks`; `extra` has D_y, D_x, `anisotropy` (|D_y-D_x|/(D_y+D_x))
         with its error, and the bootstrap values.
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    sums = cve_sums(tracks)
+    sums = _cve_pooled(tracks, hop_length)
     useful = sums["pairs"] > 0
     n = int(useful.sum())
     if n == 0:
-        return _failed("cve", "No track has three detections.", tracks.n_tracks)
+        return failed("cve", "No track has three detections.", tracks.n_tracks)
+    n_steps = len(tracks.frame) - tracks.n_tracks
     useful = sums["steps"] > 0
     sums = {name: value[useful] for name, value in sums.items()}
     value, sigma2, axes = _cve_values({name: v.sum() for name, v in sums.items()})
@@ -108,14 +157,16 @@ def cve(tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None
     low, high = bootstrap.positive_interval(value, again, weights)
     warning = []
     if sums["square_y"].sum() + sums["square_x"].sum() == 0:
-        warning.append("No detection ever moved: the positions carry no localisation error, so this is no measurement.")
+        text = "No detection ever moved: the positions carry no localisation error, so this is no measurement."
+        warning.append(Note(text, Code.NOTHING_MOVED))
         low = high = np.nan
     elif n < 3:
-        warning.append(f"Only {n} tracks of three or more detections: no interval.")
+        warning.append(Note(f"Only {n} tracks of three or more detections: no interval.", Code.FEW_TRACKS))
     elif n < 10:
-        warning.append(f"Only {n} tracks: the interval is rough.")
+        warning.append(Note(f"Only {n} tracks: the interval is rough.", Code.FEW_TRACKS))
     if low <= 0:
-        warning.append("The interval reaches zero: motion is not shown beyond localisation error.")
+        text = "The interval reaches zero: motion is not shown beyond localisation error."
+        warning.append(Note(text, Code.REACHES_ZERO))
     spread = np.nanstd(sigma2_again)
     extra = {
         "D_y": axes[0], "D_x": axes[1], "resampled": again,
@@ -124,7 +175,7 @@ def cve(tracks: Tracks, n_bootstrap: int = 1000, rng: np.random.Generator | None
         "sigma2": float(sigma2), "sigma2_se": float(spread),
     }  # fmt: skip
     sigma = float(np.sqrt(max(sigma2, 0.0)))
-    return Diffusion(float(value), low, high, sigma, n, int(sums["steps"].sum()), "cve", " ".join(warning), extra)
+    return Diffusion(float(value), low, high, sigma, n, n_steps, "cve", join(warning), extra)
 
 
 def paper(tracks: Tracks) -> Diffusion:
@@ -132,7 +183,7 @@ def paper(tracks: Tracks) -> Diffusion:
     it is 80% too low (the variance of a walk of N steps is not that of its last point)."""
     lengths = tracks.lengths
     if not (lengths > 1).any():
-        return _failed("paper", "No track has two detections.", tracks.n_tracks)
+        return failed("paper", "No track has two detections.", tracks.n_tracks)
     sums = [np.bincount(tracks.track, tracks.yx[:, k] ** p, tracks.n_tracks) for p in (1, 2) for k in (0, 1)]
     variance = (sums[2] + sums[3]) / lengths - (sums[0] ** 2 + sums[1] ** 2) / lengths**2
     start = np.r_[0, np.cumsum(lengths)[:-1]]
@@ -145,100 +196,3 @@ def paper(tracks: Tracks) -> Diffusion:
         float(value), value - half, value + half, np.nan, int(ok.sum()), int((lengths[ok] - 1).sum()), "paper",
         "The published formula, for comparison; biased by about -80%, and its interval never covers.",
     )  # fmt: skip
-
-
-def msd_curve(tracks: Tracks, max_lag: int = 20):
-    """Mean squared displacement, pooled over tracks, for lags 1..max_lag.
-
-    Returns:
-        (lag_time (L,), msd (L,), counts (L,), per_track) with `per_track` = (sum of squares (n_tracks, L),
-        number (n_tracks, L)), from which resamples are made.
-    """
-    n = tracks.n_tracks
-    squares, numbers = np.zeros((n, max_lag)), np.zeros((n, max_lag))
-    times = np.full(max_lag, np.nan)
-    for lag in range(1, max_lag + 1):
-        later, move, duration = _steps(tracks, lag)
-        if len(later) == 0:
-            continue
-        owner = tracks.track[later]
-        squares[:, lag - 1] = np.bincount(owner, (move**2).sum(1), n)
-        numbers[:, lag - 1] = np.bincount(owner, minlength=n)
-        times[lag - 1] = duration.mean()
-    counts = numbers.sum(0)
-    with np.errstate(invalid="ignore"):
-        curve = squares.sum(0) / counts
-    return times, curve, counts, (squares, numbers)
-
-
-def optimal_lags(x: float, n: int) -> int:
-    """Number of MSD points that minimises the error of D for tracks of `n` points and reduced localisation error
-    x = sigma^2 / (D dt) (Michalet, Phys. Rev. E 82, 041914 (2010), eq. for the slope)."""
-    if not np.isfinite(x) or x < 0:
-        x = 0.0
-    limit = int(np.floor(2 + 2.7 * np.sqrt(x)))
-    return int(np.clip(limit, 2, max(2, n // 2)))
-
-
-def msd(tracks: Tracks, max_lag: int = 20, n_bootstrap: int = 1000, rng=None) -> Diffusion:
-    """Slope of the mean squared displacement over the optimal number of lags, MSD = 4 D t + 4 sigma^2.
-
-    The number of lags is found by iteration; the interval comes from resampling tracks. `extra` has the number of
-    lags used, the curve, and the anomalous exponent `alpha` of MSD - 4 sigma^2 ~ t^alpha with its interval.
-    """
-    rng = np.random.default_rng(0) if rng is None else rng
-    times, curve, counts, (squares, numbers) = msd_curve(tracks, max_lag)
-    usable = np.flatnonzero(counts > 0)
-    if len(usable) < 2 or usable[1] != 1:
-        return _failed("msd", "No track is long enough for two lags.", tracks.n_tracks)
-    last = int(np.argmax(np.append(counts, 0) == 0)) if (counts == 0).any() else len(counts)
-    typical = int(np.average(tracks.lengths, weights=tracks.lengths))
-    lags = 2
-    for _ in range(20):
-        slope, offset = _line(times, curve, counts, min(lags, last))
-        reduced = max(offset, 0) / max(slope * times[0], 1e-12 * max(curve[0], 1e-30))
-        new = min(optimal_lags(reduced, typical), last)
-        if new == lags:
-            break
-        lags = new
-    value, offset = _line(times, curve, counts, lags)
-    weights = bootstrap.weights(tracks.n_tracks, n_bootstrap, rng)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        curves, numbers_again = (weights @ squares) / (weights @ numbers), weights @ numbers
-    again = _line(times, curves, numbers_again, lags)[0] / 4
-    n = int((numbers[:, 0] > 0).sum())
-    low, high = bootstrap.positive_interval(value / 4, again, weights)
-    alpha = _exponent(times, curve, offset, counts)
-    alphas = np.array([_exponent(times, c, o, counts) for c, o in zip(
-        curves[:200], _line(times, curves[:200], numbers_again[:200], lags)[1], strict=True)])  # fmt: skip
-    alpha_low, alpha_high = bootstrap.percentile_interval(alphas)
-    extra = {
-        "lags": lags, "times": times, "curve": curve, "counts": counts, "curves": curves, "offset": float(offset),
-        "alpha": alpha, "alpha_low": alpha_low, "alpha_high": alpha_high,
-    }  # fmt: skip
-    sigma = float(np.sqrt(max(offset, 0) / 4))
-    return Diffusion(float(value / 4), low, high, sigma, n, int(counts[0]), "msd", "", extra)
-
-
-def _line(times, curve, counts, lags):
-    """Weighted straight line through the first `lags` points of one (L,) or many (B, L) curves: slope, offset."""
-    t = times[:lags]
-    y, w = np.asarray(curve)[..., :lags], np.maximum(np.asarray(counts)[..., :lags], 1e-9)
-    mean_t = (w * t).sum(-1) / w.sum(-1)
-    mean_y = (w * y).sum(-1) / w.sum(-1)
-    dt = t - mean_t[..., None]
-    slope = (w * dt * (y - mean_y[..., None])).sum(-1) / (w * dt**2).sum(-1)
-    return slope, mean_y - slope * mean_t
-
-
-def _exponent(times, curve, offset, counts) -> float:
-    """Slope of log(MSD - offset) against log(t) over lags that have at least a tenth of the first lag's steps."""
-    y = curve - offset
-    ok = (counts >= 0.1 * counts[0]) & np.isfinite(y) & (y > 0.05 * np.nanmax(np.abs(curve)))
-    if ok.sum() < 4:
-        return np.nan
-    w = np.sqrt(counts[ok])
-    return float(np.polyfit(np.log(times[ok]), np.log(y[ok]), 1, w=w)[0])
-
-
-ESTIMATORS = {"cve": cve, "msd": msd, "paper": paper}

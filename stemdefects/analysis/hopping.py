@@ -11,12 +11,15 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from stemdefects.analysis import bootstrap
-from stemdefects.analysis.diffusion import Diffusion
+from stemdefects.analysis.diffusion import Diffusion, failed
 from stemdefects.analysis.estimates import LEVEL
 from stemdefects.analysis.lattice_sites import Sites, assign, hop_vectors, reduce
+from stemdefects.analysis.notes import Code, Note, join
 from stemdefects.analysis.tracks import Tracks
 
 _REACH = 16  # lattice vectors kept by the propagator in each direction
+LONG_STEP = 3.0  # in usual durations: longer steps are left out of counts of hops
+MOST_HOPS = 20.0  # in one step: with more the propagator's 32 x 32 sites do not hold it, and little would be learned
 OUTLIER = 1e-3  # share of detections that are not at a site at all
 
 
@@ -38,6 +41,17 @@ def propagator(k_times_t: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return np.maximum(kernel, 1e-300)
 
 
+def alike(durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Durations (n,) > 0 in groups that differ by less than 0.1%: the mean of each group, and the group of each.
+
+    Clocks that jitter give every interval a time of its own; a matrix exponential for each would cost as many.
+    """
+    if len(durations) == 0:
+        return np.empty(0), np.empty(0, np.int64)
+    _, which = np.unique(np.round(np.log(durations) / 1e-3), return_inverse=True)
+    return np.bincount(which, durations) / np.bincount(which), which
+
+
 class _Prepared:
     """What does not depend on rate and noise: which kernel entry leads from each candidate to each, and the order of
     stepping (position p of every track at once)."""
@@ -50,7 +64,7 @@ class _Prepared:
         self.steps = hop_vectors(sites.vectors)
         first = np.r_[True, np.diff(tracks.track) != 0]
         duration = np.diff(tracks.time, prepend=tracks.time[:1])
-        self.times, which = np.unique(np.round(duration[~first], 9), return_inverse=True)
+        self.times, which = alike(duration[~first])
         kernel_of = np.zeros(n, np.int64)
         kernel_of[~first] = which
         jump = sites.cell[:, None, :, :] - sites.cell[np.maximum(np.arange(n) - 1, 0)][:, :, None, :]  # from, to
@@ -127,18 +141,21 @@ def site_model(
         differ more than the model allows. `extra` has `rate`, its interval, the expected number of hops, and the share
         of immobile tracks with its interval.
     """
-    from stemdefects.analysis.diffusion import _failed
-
     rng = np.random.default_rng(0) if rng is None else rng
     long = tracks.lengths >= 2
     if not long.any():
-        return _failed("sites", "No track has two detections.", tracks.n_tracks)
+        return failed("sites", "No track has two detections.", tracks.n_tracks)
     tracks = tracks.select(long)
     vectors = reduce(vectors)
     a = float(np.hypot(*vectors[0]))
     sites = assign(tracks, vectors, bandwidth or 10 * a)
+    hops, exposure, _ = _short_hops(tracks, sites)
+    rate, noise = max(hops, 1.0) / exposure, sigma
+    if (np.diff(tracks.time)[np.diff(tracks.track) == 0] > MOST_HOPS / rate).any():
+        tracks = tracks.cut(MOST_HOPS / rate)
+        tracks = tracks.select(tracks.lengths >= 2)
+        sites = assign(tracks, vectors, bandwidth or 10 * a)
     duration = float(_durations(tracks).sum())
-    rate, noise = 1.0 / duration * max(nearest_hops(tracks, sites).sum(), 1), sigma
     if noise is None:
         noise = float(np.clip(np.sqrt((sites.offset[:, 0] ** 2).mean()), 0.02 * a, 0.3 * a))
     prepared = _Prepared(tracks, sites)
@@ -158,9 +175,11 @@ def site_model(
     warning = []
     if np.isfinite(boot_low) and tracks.n_tracks >= 10 and (boot_high - boot_low) > 1.5 * (high - low):
         low, high = min(low, boot_low), max(high, boot_high)
-        warning.append("Tracks differ more than one hop rate explains; the interval is that of resampled tracks.")
+        text = "Tracks differ more than one hop rate explains; the interval is that of resampled tracks."
+        warning.append(Note(text, Code.TRACKS_DIFFER))
     if noise > 0.25 * a:
-        warning.append("The localisation error is too large against the lattice: sites cannot be told apart.")
+        text = "The localisation error is too large against the lattice: sites cannot be told apart."
+        warning.append(Note(text, Code.SITES_NOT_RESOLVED))
     factor = a**2 / 4
     immobile = _immobile(rates, table)
     extra = {
@@ -169,7 +188,7 @@ def site_model(
     }  # fmt: skip
     return Diffusion(
         value * factor, low * factor, high * factor, noise, tracks.n_tracks, len(tracks.frame) - tracks.n_tracks,
-        "sites", " ".join(warning), extra,
+        "sites", join(warning), extra,
     )  # fmt: skip
 
 
@@ -213,36 +232,39 @@ def _immobile(rates, table) -> tuple[float, float, float]:
     return float(shares[profile.argmax()]), float(shares[inside][0]), float(shares[inside][-1])
 
 
-def nearest_hops(tracks: Tracks, sites: Sites) -> np.ndarray:
-    """(n_tracks,) hops counted between the nearest sites of successive detections, by the fewest that explain them."""
-    cell = sites.cell[:, 0]
-    jump = np.diff(cell, axis=0)
-    distance = np.hypot(*(jump @ sites.vectors).T) / np.hypot(*sites.vectors[0])
-    same = np.diff(tracks.track) == 0
-    return np.bincount(tracks.track[1:][same], np.ceil(distance[same] - 0.05), tracks.n_tracks)
+def hops_between(sites: Sites) -> np.ndarray:
+    """(n - 1,) fewest hops that lead from the nearest site of each detection to that of the next one."""
+    distance = np.hypot(*(np.diff(sites.cell[:, 0], axis=0) @ sites.vectors).T) / np.hypot(*sites.vectors[0])
+    return np.ceil(distance - 0.05)
+
+
+def _short_hops(tracks: Tracks, sites: Sites) -> tuple[float, float, np.ndarray]:
+    """Hops in steps up to `LONG_STEP` usual durations, their time in all, and which (n - 1,) of the differences of
+    entries are such steps."""
+    same, step = np.diff(tracks.track) == 0, np.diff(tracks.time)
+    short = same & (step <= LONG_STEP * np.median(step[same]))
+    return float(hops_between(sites)[short].sum()), float(step[short].sum()), short
 
 
 def count_hops(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None = None) -> Diffusion:
     """D = a^2 n / (4 T) from the hops between nearest sites, with the exact Gamma interval of a Poisson count.
 
-    Good when the localisation error is far below the lattice constant; every misplaced detection counts two hops.
-    `extra` has the hop vectors (for a rose of directions).
+    Good when the localisation error is far below the lattice constant; every misplaced detection counts two hops. Hops
+    and exposure T, in true time, are those of steps up to three times the usual duration: over longer ones hops
+    that go forth and back are not seen. `extra` has the hop vectors (for a rose of directions).
     """
-    from stemdefects.analysis.diffusion import _failed
-
     long = tracks.lengths >= 2
     if not long.any():
-        return _failed("hops", "No track has two detections.", tracks.n_tracks)
+        return failed("hops", "No track has two detections.", tracks.n_tracks)
     tracks = tracks.select(long)
     vectors = reduce(vectors)
     a = float(np.hypot(*vectors[0]))
     sites = assign(tracks, vectors, bandwidth or 10 * a)
-    n = float(nearest_hops(tracks, sites).sum())
-    duration = float(_durations(tracks).sum())
+    n, duration, short = _short_hops(tracks, sites)
     factor = a**2 / 4 / duration
     low = stats.gamma.ppf(0.5 - LEVEL / 2, n) if n > 0 else 0.0
     high = stats.gamma.ppf(0.5 + LEVEL / 2, n + 1)
-    jump = np.diff(sites.cell[:, 0], axis=0)[np.diff(tracks.track) == 0] @ vectors
+    jump = np.diff(sites.cell[:, 0], axis=0)[short] @ vectors
     noise = float(np.sqrt((sites.offset[:, 0] ** 2).mean()))
     warning = "" if noise < 0.12 * a else "The localisation error is so large that misplaced detections count as hops."
     extra = {"hops": n, "duration": duration, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}

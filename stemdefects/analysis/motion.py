@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from stemdefects.analysis import diffusion, hopping, lattice_sites, linking, tracks
+from stemdefects.analysis import diffusion, hopping, lattice_sites, linking, msd, tracks
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.notes import Code, codes
 from stemdefects.schema import AnalysisConfig
 
 ALL = "all kinds"
@@ -121,7 +122,7 @@ def _estimators(some, kind, vectors, a, one_lattice, cfg, rng) -> dict[str, diff
     n = cfg.diffusion.n_bootstrap
     out = {
         "cve": diffusion.cve(some, n, rng),
-        "msd": diffusion.msd(some, cfg.diffusion.max_lag, min(n, 500), rng),
+        "msd": msd.msd(some, cfg.diffusion.max_lag, min(n, 500), rng),
     }
     if vectors is not None and kind != ALL and some.n_tracks:
         few = some
@@ -241,7 +242,7 @@ def _usable(methods: dict) -> dict:
     """The estimators whose interval means something here."""
     return {
         name: d for name, d in methods.items()
-        if name in ("cve", "msd", "sites") and np.isfinite(d.low) and "cannot be told" not in d.warning
+        if name in ("cve", "msd", "sites") and np.isfinite(d.low) and Code.SITES_NOT_RESOLVED not in codes(d.warning)
     }  # fmt: skip
 
 

@@ -14,8 +14,25 @@ def hexagonal(a: float = A_NM, angle: float = 0.0) -> np.ndarray:
     return a * np.column_stack([np.sin(directions), np.cos(directions)])
 
 
+def recorded_times(rng, n_frames: int = 60, dt: float = 2.25, how: str = "jitter") -> np.ndarray:
+    """(n_frames,) starts of frames as they are recorded: `jitter` of a third of an interval, a `pause` of 400 intervals
+    in the middle, `pauses` of 3 to 8 intervals after every tenth frame, or the second half at a `rate` four times
+    slower."""
+    step = np.full(n_frames - 1, dt)
+    if how == "jitter":
+        step *= rng.uniform(0.5, 1.5, n_frames - 1)
+    elif how == "pause":
+        step[n_frames // 2] = 400 * dt
+    elif how == "pauses":
+        step[9::10] = dt * rng.uniform(3, 8, len(step[9::10]))
+    elif how == "rate":
+        step[n_frames // 2 :] *= 4
+    return np.concatenate([[0.0], np.cumsum(step)])
+
+
 def hop_path(rng, n_frames: int, D: float, dt: float, a: float = A_NM, angle: float = 0.0) -> np.ndarray:
-    """(n_frames, 2) positions of a vacancy that hops to one of six neighbours at total rate 4 D / a^2."""
+    """(n_frames, 2) positions of a vacancy that hops to one of six neighbours at total rate 4 D / a^2; dt: a number, or
+    (n_frames - 1,) intervals."""
     hops = rng.poisson(4 * D / a**2 * dt, n_frames - 1)
     position = np.zeros((n_frames, 2))
     for t, n in enumerate(hops):
@@ -26,18 +43,21 @@ def hop_path(rng, n_frames: int, D: float, dt: float, a: float = A_NM, angle: fl
 
 def hopping_tracks(
     rng, n_tracks: int = 30, D: float = 5e-4, dt: float = 2.25, sigma: float = 0.02, missed: float = 0.0,
-    lengths: tuple[int, int] = (5, 40), a: float = A_NM, angle: float = 0.3,
+    lengths: tuple[int, int] = (5, 40), a: float = A_NM, angle: float = 0.3, times: np.ndarray | None = None,
 ) -> tracks.Tracks:  # fmt: skip
-    """Tracks of vacancies on one lattice: lengths uniform in `lengths`, each detection missed with `missed`."""
+    """Tracks of vacancies on one lattice: lengths uniform in `lengths`, each detection missed with `missed`; with the
+    `times` of frames, each track begins anywhere among them."""
     positions, frames = [], []
     cells = rng.integers(-40, 40, (n_tracks, 2)) @ hexagonal(a, angle)
     for k in range(n_tracks):
         n = int(rng.integers(lengths[0], lengths[1] + 1))
         seen = rng.random(n) >= missed
-        path = cells[k] + hop_path(rng, n, D, dt, a, angle) + sigma * rng.standard_normal((n, 2))
+        first = 0 if times is None else int(rng.integers(0, len(times) - n + 1))
+        step = dt if times is None else np.diff(times[first : first + n])
+        path = cells[k] + hop_path(rng, n, D, step, a, angle) + sigma * rng.standard_normal((n, 2))
         positions.append(path[seen])
-        frames.append(np.flatnonzero(seen))
-    return tracks.from_lists(positions, frames, dt)
+        frames.append(first + np.flatnonzero(seen))
+    return tracks.from_lists(positions, frames, dt, times)
 
 
 def brownian_tracks(rng, n_tracks=30, D=5e-4, dt=2.25, sigma=0.02, n_frames=40) -> tracks.Tracks:
@@ -64,11 +84,11 @@ def chains(rng, P: np.ndarray, n_traces: int = 40, n_frames: int = 60, error: fl
 def movie_points(
     rng, n_frames: int = 100, n_defects: int = 80, field_nm: float = 15.0, D: float = 5e-4, dt: float = 2.25,
     sigma: float = 0.02, missed: float = 0.1, false: float = 0.05, mobile: float = 1.0, drift: np.ndarray | None = None,
-    angle: float = 0.3, exclusive: bool = True,
+    angle: float = 0.3, exclusive: bool = True, times: np.ndarray | None = None,
 ):  # fmt: skip
     """Detections of a whole movie: vacancies that hop on one lattice, missed and false detections, drift.
 
-    A share `mobile` of the defects hops. With `exclusive`, no two are on one site.
+    A share `mobile` of the defects hops. With `exclusive`, no two are on one site. times: (n_frames,), None: dt apart.
 
     Returns:
         (frame (n,), yx (n, 2) in nm as seen, identity (n,), -1 for false ones).
@@ -83,6 +103,7 @@ def movie_points(
     drift = np.zeros((n_frames, 2)) if drift is None else drift
     frames, points, who = [], [], []
     moves = rng.random(n_defects) < mobile
+    step = np.full(n_frames, dt) if times is None else np.append(np.diff(times), 0.0)
     for t in range(n_frames):
         seen = np.flatnonzero(rng.random(n_defects) >= missed)
         n_false = rng.poisson(false * n_defects)
@@ -90,7 +111,7 @@ def movie_points(
         points.append(rng.uniform(0, field_nm, (n_false, 2)) + drift[t])
         who.append(np.r_[seen, np.full(n_false, -1)])
         frames.append(np.full(len(seen) + n_false, t))
-        hops = np.where(moves, rng.poisson(4 * D / A_NM**2 * dt, n_defects), 0)
+        hops = np.where(moves, rng.poisson(4 * D / A_NM**2 * step[t], n_defects), 0)
         for k in np.repeat(np.arange(n_defects), hops):
             target = at[k] + steps[rng.integers(0, 6)]
             if not exclusive or not (at == target).all(1).any():

@@ -1,6 +1,6 @@
 """Tracks as flat arrays sorted by track and frame: what every estimator takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,12 @@ class Tracks:
             self.sigma[mask],
         )  # fmt: skip
 
+    def cut(self, longest: float) -> "Tracks":
+        """The same detections, in tracks that end where the next detection comes more than `longest` later."""
+        ends = (np.diff(self.track) != 0) | (np.diff(self.time) > longest)
+        track = np.concatenate([[0], np.cumsum(ends)]) if len(self.track) else self.track
+        return replace(self, track=track)
+
 
 def build(track, frame, time, yx, sigma=None) -> Tracks:
     """Tracks from detections in any order; those with `track` < 0 are left out.
@@ -69,9 +75,14 @@ def build(track, frame, time, yx, sigma=None) -> Tracks:
     )  # fmt: skip
 
 
-def from_lists(positions: list[np.ndarray], frames: list[np.ndarray], dt: float) -> Tracks:
-    """Tracks from one (m, 2) position array and one (m,) frame array per track."""
+def from_lists(
+    positions: list[np.ndarray], frames: list[np.ndarray], dt: float, times: np.ndarray | None = None
+) -> Tracks:
+    """Tracks from one (m, 2) position array and one (m,) frame array per track.
+
+    times: start of each frame; None: `dt` apart.
+    """
     track = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
     frame = np.concatenate(frames) if frames else np.empty(0, int)
     yx = np.concatenate(positions) if positions else np.empty((0, 2))
-    return build(track, frame, frame * dt, yx)
+    return build(track, frame, frame * dt if times is None else times[frame], yx)

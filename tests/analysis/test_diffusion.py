@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import bootstrap, diffusion, hopping, lattice_sites, synthetic, tracks
+from stemdefects.analysis import bootstrap, diffusion, hopping, lattice_sites, msd, synthetic, tracks
 
 D = 5e-4
 
@@ -32,7 +32,7 @@ def test_published_formula_is_far_too_low():
 
 
 def test_msd_covers():
-    bias, coverage, _ = many(lambda t, rng: diffusion.msd(t, 20, 200, rng), 100, sigma=0.06)
+    bias, coverage, _ = many(lambda t, rng: msd.msd(t, 20, 200, rng), 100, sigma=0.06)
     assert abs(bias) < 0.1 and coverage > 0.88
 
 
@@ -59,6 +59,76 @@ def test_missed_frames_are_not_steps_of_one_frame():
     kept = whole.frame % 2 == 0
     half = tracks.build(np.where(kept, whole.track, -1), whole.frame, whole.time, whole.yx)
     assert pytest.approx(D, rel=0.05) == diffusion.cve(half).D
+
+
+@pytest.mark.parametrize("how", ["jitter", "pause", "rate"])
+def test_recorded_times_bias_nothing(how):
+    """Clocks that jitter, a pause of 900 s, a rate that changes: the same D, and intervals that hold."""
+    found = {"cve": [], "msd": [], "hops": []}
+    for s in range(40):
+        rng = np.random.default_rng([11, s])
+        times = synthetic.recorded_times(rng, 60, how=how)
+        t = synthetic.hopping_tracks(rng, D=D, missed=0.1, times=times)
+        some = diffusion.cve(t, 100, rng, synthetic.A_NM), msd.msd(t, 5, 100, rng)
+        for name, d in zip(found, (*some, hopping.count_hops(t, synthetic.hexagonal(angle=0.3))), strict=True):
+            found[name].append((d.D, d.low, d.high))
+    for name, values in found.items():
+        value, low, high = np.array(values).T
+        assert abs(value.mean() / D - 1) < 0.14, name  # 3 standard errors of 40 sets; a pause taken for motion costs a factor
+        assert np.mean((low <= D) & (high >= D)) > 0.78, name  # 93% measured over 400 sets; 3.5 sigma of 40
+
+
+def test_site_model_takes_the_real_intervals():
+    vectors = synthetic.hexagonal(angle=0.3)
+    found = []
+    for s in range(6):
+        rng = np.random.default_rng([12, s])
+        times = synthetic.recorded_times(rng, 60, how="pause" if s % 2 else "rate")
+        t = synthetic.hopping_tracks(rng, D=D, missed=0.1, times=times)
+        found.append(hopping.site_model(t, vectors, rng=rng, n_bootstrap=30).D)
+    assert np.mean(found) == pytest.approx(D, rel=0.2)
+
+
+def test_a_long_pause_decides_nothing():
+    """A displacement over a pause in which all has moved counts hardly more than any other step."""
+    rng = np.random.default_rng(8)
+    walk = np.cumsum(np.sqrt(2 * D) * rng.standard_normal((100, 40, 2)), 1)
+    times = np.arange(40.0)
+    times[20:] += 900  # but nothing moved meanwhile: the clock is wrong, or the beam was off
+    t = tracks.from_lists(list(walk), [np.arange(40)] * 100, 1.0, times)
+    assert diffusion.cve(t).D == pytest.approx(D, rel=0.12)
+
+
+def test_equal_intervals_are_weighted_alike():
+    t = synthetic.hopping_tracks(np.random.default_rng(9))
+    steps = diffusion.cve_steps(t)
+    square, product = (steps.move**2).sum(1), (steps.move[steps.second] * steps.move[steps.second - 1]).sum(1)
+    expected = square.mean() / (4 * 2.25) + product.mean() / (2 * 2.25)
+    assert pytest.approx(expected, rel=1e-9) == diffusion.cve(t, 20).D
+
+
+def test_lags_are_true_times():
+    """Straight motion at constant speed: the displacement over a lag is the lag's, whatever the intervals."""
+    times = np.array([0.0, 1, 2, 3, 5, 6, 9, 10])
+    t = tracks.from_lists([np.column_stack([times, 0 * times])], [np.arange(8)], 1.0, times)
+    lag, curve, counts, _ = msd.msd_curve(t, 10)
+    np.testing.assert_allclose(curve[counts > 0], lag[counts > 0] ** 2)
+    assert counts[:3].tolist() == [5, 3, 4] and lag[9] == 10
+
+
+def test_hops_are_counted_against_the_time_they_were_seen_in():
+    a = synthetic.A_NM
+    times = np.array([0.0, 1, 2, 3, 103, 104, 105])
+    cells = np.array([0, 0, 1, 1, 6, 6, 7])
+    path = cells[:, None] * synthetic.hexagonal()[0]
+    d = hopping.count_hops(tracks.from_lists([path], [np.arange(7)], 1.0, times), synthetic.hexagonal())
+    assert d.extra["hops"] == 2 and d.extra["duration"] == 5 and pytest.approx(a**2 * 2 / 5 / 4) == d.D
+
+
+def test_clocks_that_jitter_do_not_cost_a_kernel_each():
+    durations = 2.25 * (1 + 1e-5 * np.random.default_rng(0).standard_normal(1000))
+    times, which = hopping.alike(np.append(durations, 4.5))
+    assert len(times) <= 3 and times[which[-1]] == 4.5
 
 
 def test_brownian_motion_fools_hop_counting_only():
@@ -120,5 +190,5 @@ def test_interval_is_nan_for_too_few_tracks():
 
 
 def test_optimal_number_of_lags_grows_with_noise():
-    assert diffusion.optimal_lags(0.0, 100) == 2
-    assert diffusion.optimal_lags(10.0, 100) > 8
+    assert msd.optimal_lags(0.0, 100) == 2
+    assert msd.optimal_lags(10.0, 100) > 8

@@ -110,6 +110,26 @@ def test_memory_bridges_gaps_and_events_say_so():
     assert sorted(links.events["event"].tolist()) == [b"birth", b"death", b"gap"]
 
 
+def test_no_link_spans_a_pause_in_which_all_may_have_moved():
+    frame, yx = np.repeat(np.arange(6), 2), np.tile([[0.0, 0.0], [5.0, 5.0]], (6, 1))
+    times = np.array([0.0, 1, 2, 900, 901, 902])
+    assert linking.longest_step(times, 3) == 5
+    links = linking.link(frame, yx, 0.4, times=times, longest=linking.longest_step(times, 3))
+    assert links.track.tolist() == [0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3] and links.cuts.tolist() == [2]
+    assert len(links.events) == 0  # tracks end at the pause: no defect vanished, none appeared
+    still = linking.longest_step(times, 3, reach=0.1, D=1e-6)
+    assert still > 900 and linking.link(frame, yx, 0.4, times=times, longest=still).track.max() == 1
+
+
+def test_births_and_deaths_between_pauses_are_events():
+    frame = np.array([0, 1, 2, 3, 4, 5, 6, 7])
+    yx = np.array([[0, 0], [0, 0], [5, 5], [5, 5], [9, 9], [9, 9], [2, 2], [2, 2.0]])
+    times = np.array([0.0, 1, 2, 3, 500, 501, 502, 503])
+    links = linking.link(frame, yx, 0.4, memory=0, times=times, longest=2.0)
+    found = [(e["event"].decode(), int(e["frame"])) for e in links.events]
+    assert sorted(found) == [("birth", 2), ("birth", 6), ("death", 1), ("death", 5)]
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError):
         linking.link(np.array([1, 0]), np.zeros((2, 2)), 0.4)

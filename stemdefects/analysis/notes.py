@@ -1,0 +1,47 @@
+"""Sentences that say what could not be done or believed, with a code for whoever decides by it.
+
+People read the sentence, code reads the code: a sentence may be reworded without changing a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+
+class Code(Enum):
+    """What a sentence is about, where some part of the program acts on it."""
+
+    SITES_NOT_RESOLVED = "the localisation error is too large to tell lattice sites apart"
+    NOTHING_MOVED = "positions carry no localisation error"
+    FEW_TRACKS = "too few tracks for a good interval"
+    REACHES_ZERO = "motion is not shown beyond localisation error"
+    TRACKS_DIFFER = "tracks differ more than one rate explains"
+    FASTER_THAN_FRAMES = "states change as fast as frames come"
+    FIXED_CONFUSION_MISFITS = "labels do not fit the given confusion"
+    TRACKS_CUT = "tracks end at pauses"
+    PAUSES_BRIDGED = "tracks go on across pauses"
+    IRREGULAR_TIMES = "frames are not evenly spaced"
+    NOT_OBSERVED = "frames were not looked at"
+
+
+class Note(str):
+    """A sentence, or several, as a plain string with the `codes` of what it says."""
+
+    codes: frozenset[Code]
+
+    def __new__(cls, sentence: str = "", *codes: Code) -> Note:
+        self = super().__new__(cls, sentence)
+        self.codes = frozenset(codes)
+        return self
+
+
+def join(notes: Iterable[str]) -> Note:
+    """One text of several, which keeps all their codes."""
+    notes = [note for note in notes if note]
+    return Note(" ".join(notes), *(code for note in notes for code in codes(note)))
+
+
+def codes(text: str) -> frozenset[Code]:
+    """Codes of a text; a plain string has none."""
+    return getattr(text, "codes", frozenset())
