@@ -16,26 +16,23 @@ class Counts:
     counts: np.ndarray
     times: np.ndarray
     area_nm2: np.ndarray | None
-    skipped: np.ndarray  # (n_frames,) bool: frames flagged as bad by inference
+    skipped: np.ndarray  # (n_frames,) bool: frames that nobody looked at, or that could not be used
 
 
 def count(found: Detections, field_nm2: float | None = None) -> Counts:
-    """Detections of every kind in every frame; frames that inference skipped are marked, not counted as empty."""
+    """Detections of every kind in every frame; frames that were not observed are marked, not counted as empty."""
     kinds, index = np.unique(found.kinds, return_inverse=True)
     table = np.zeros((found.n_frames, len(kinds)), int)
     np.add.at(table, (found.rows["frame"], index), 1)
-    skipped = np.zeros(found.n_frames, bool)
     area = None if field_nm2 is None else np.full(found.n_frames, float(field_nm2))
     if found.frames is not None and "frame" in found.frames:
         where = found.frames["frame"].to_numpy(int)
         ok = (where >= 0) & (where < found.n_frames)
-        if "quality" in found.frames:
-            skipped[where[ok]] = found.frames["quality"].to_numpy()[ok] != 0
         if area is not None and "fraction_lattice" in found.frames:
             share = np.full(found.n_frames, np.nan)
             share[where[ok]] = found.frames["fraction_lattice"].to_numpy(float)[ok]
             area = area * np.where(np.isfinite(share) & (share > 0.05), share, np.nan)
-    return Counts([str(k) for k in kinds], table, found.times, area, skipped)
+    return Counts([str(k) for k in kinds], table, found.times, area, ~found.observed)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis import compare, diffusion, growth, motion, registration, square_pixels, surroundings
+from stemdefects.analysis import compare, diffusion, growth, motion, registration, seeds, square_pixels, surroundings
 from stemdefects.analysis.counts import growth_rate, trend
 from stemdefects.analysis.estimates import estimate
 
@@ -11,27 +11,27 @@ MIN_CHANGE = 5.0  # defects between the tenth and the nine tenths of the frames:
 MIN_SHARE = 0.002  # largest share of the field for which a law is looked for
 
 
-def counts(result, rng) -> None:
+def counts(result, seed: int) -> None:
     """Counts and densities per kind, with their change and exponential rate."""
     of, found = result.counts, result.found
     good = ~of.skipped
     totals = [*zip(of.kinds, of.counts.T, strict=True), (motion.ALL, of.counts.sum(1))]
     for kind, values in totals if len(of.kinds) > 1 else totals[:-1]:
         series = np.where(good, values, np.nan)
-        t = trend(of.times, series, rng=rng)
+        t = trend(of.times, series, rng=seeds.stream(seed, "counts", kind))
         result.estimates.append(estimate(
             "count per frame", t.mean, t.mean_low, t.mean_high, "defects", "mean, block bootstrap", subject=kind,
             n=t.n_frames, n_of="frames", headline=True))  # fmt: skip
         result.estimates.append(estimate(
             "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
             "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
-        k = growth_rate(of.times, series, rng=rng)
+        k = growth_rate(of.times, series, rng=seeds.stream(seed, "growth rate", kind))
         if np.isfinite(k[0]):
             result.estimates.append(estimate(
                 "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block bootstrap",
                 subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
         if of.area_nm2 is not None and np.isfinite(of.area_nm2).any():
-            d = trend(of.times, series / of.area_nm2, rng=rng)
+            d = trend(of.times, series / of.area_nm2, rng=seeds.stream(seed, "density", kind))
             result.estimates.append(estimate(
                 "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
                 n=d.n_frames, n_of="frames"))  # fmt: skip
@@ -82,9 +82,9 @@ def events(result) -> None:
     from scipy import stats
 
     found = result.found
-    if not len(result.events) or found.n_frames < 3:
+    duration = result.followed.seconds
+    if not len(result.events) or not duration > 0:
         return
-    duration = (found.n_frames - 1) * (found.frame_time_s or 1.0)
     for name in ("birth", "death", "merge"):
         n = int((result.events["event"] == name.encode()).sum())
         low = stats.gamma.ppf(0.025, n) if n else 0.0
@@ -94,7 +94,7 @@ def events(result) -> None:
             warning="Missed detections end tracks too, so this is an upper bound."))  # fmt: skip
 
 
-def regions(result, rng) -> None:
+def regions(result, seed: int) -> None:
     """D of the headline kind within a nanometre of holes and amorphous patches, and away from them."""
     found, kind = result.found, result.motion.headline
     frames = found.frames
@@ -120,7 +120,7 @@ def regions(result, rng) -> None:
     parts = {f"within {surroundings.NEAR_NM:g} nm of holes": near, "away from holes": ~near}
     for place, which in parts.items():
         if which.sum() >= 3:
-            d = diffusion.cve(some.select(which), 300, rng)
+            d = diffusion.cve(some.select(which), 300, seeds.stream(seed, "regions", place), result.lattice_constant)
             result.regions[place] = d
             result.estimates.append(estimate(
                 "D by region", d.D, d.low, d.high, result.D_unit, "cve", subject=f"{kind} {place}", n=d.n_tracks,

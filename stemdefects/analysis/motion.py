@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from stemdefects.analysis import diffusion, hopping, lattice_sites, linking, msd, tracks
+from stemdefects.analysis import diffusion, hopping, lattice_sites, msd, seeds, tracks
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.following import Follower
 from stemdefects.analysis.notes import Code, codes
 from stemdefects.schema import AnalysisConfig
 
@@ -38,20 +39,10 @@ def labels(found: Detections, centre: str) -> np.ndarray:
     return names
 
 
-def track_labels(some: tracks.Tracks, names: np.ndarray) -> np.ndarray:
-    """(n_tracks,) most frequent label of each track."""
-    if some.n_tracks == 0:
-        return np.empty(0, "U40")
-    kinds, index = np.unique(names, return_inverse=True)
-    votes = np.zeros((some.n_tracks, len(kinds)))
-    np.add.at(votes, (some.track, index[some.index]), 1)
-    return kinds[votes.argmax(1)]
-
-
 def subjects(some: tracks.Tracks, names: np.ndarray, cfg: AnalysisConfig) -> dict[str, np.ndarray]:
     """Which tracks count for which kind: name -> (n_tracks,) bool, tracks of `min_length` and more only."""
     long = some.lengths >= cfg.linking.min_length
-    kinds = track_labels(some, names)
+    kinds = tracks.majority(some, names)
     wanted = list(cfg.diffusion.kinds or [k for k in np.unique(kinds) if (long & (kinds == k)).any()])
     chosen = {str(kind): long & (kinds == kind) for kind in wanted}
     if len(wanted) != 1:
@@ -79,21 +70,21 @@ def lattice_vectors(found: Detections, some: tracks.Tracks, a: float) -> tuple[n
 
 
 def run(
-    found: Detections, corrected: np.ndarray, some: tracks.Tracks, a: float, sites: np.ndarray | None,
-    cfg: AnalysisConfig, rng, dose_per_time: float | None = None,
+    follower: Follower, some: tracks.Tracks, a: float, cfg: AnalysisConfig, seed: int = 0,
+    dose_per_time: float | None = None,
 ) -> Motion:  # fmt: skip
     """Every estimator for every kind.
 
     Args:
-        corrected: (n, 2) drift-corrected positions of the rows.
-        some: their tracks.
+        follower: what linked the table's rows, for other gates.
+        some: tracks of the table's rows.
         a: lattice constant in the table's length unit.
-        sites: (n,) sublattice of each row or None.
+        seed: of the resampling; each kind and estimator has a stream of its own.
         dose_per_time: electrons per nm^2 and time unit, for D per dose.
     """
-    out = Motion()
-    if found.n_frames < 3:
-        out.notes.append(f"{found.n_frames} frame(s): no motion can be measured.")
+    out, found = Motion(), follower.found
+    if (n := len(follower.looked.frames)) < 3:
+        out.notes.append(f"{n} frame(s): no motion can be measured.")
         return out
     names = labels(found, cfg.transitions.centre)
     chosen = subjects(some, names, cfg)
@@ -104,28 +95,28 @@ def run(
     if out.vectors is None:
         out.notes.append(f"No hop rate from a lattice-site model: the lattice's orientation is not known, {how}.")
     for kind, keep in chosen.items():
-        one_lattice = sites is not None and kind != ALL
-        out.results[kind] = _estimators(some.select(keep), kind, out.vectors, a, one_lattice, cfg, rng)
+        one_lattice = follower.one_sublattice and kind != ALL
+        out.results[kind] = _estimators(some.select(keep), kind, out.vectors, a, one_lattice, cfg, seed)
     out.headline = _headline(out, cfg)
     unit = f"{found.length_unit}^2/{found.time_unit}"
     for kind in out.results:
         _report(out, kind, unit, found, cfg, dose_per_time)
         _disagreement(out, kind, unit)
     if out.headline:
-        _gates(out, found, corrected, names, a, sites, cfg, rng, unit)
-        _windows(out, some, chosen[out.headline], found, cfg, rng, unit)
+        _gates(out, follower, names, a, cfg, seed, unit)
+        _windows(out, some.select(chosen[out.headline]), follower.looked.frames, a, cfg, seed, unit)
         _honest_headline(out, a)
     return out
 
 
-def _estimators(some, kind, vectors, a, one_lattice, cfg, rng) -> dict[str, diffusion.Diffusion]:
+def _estimators(some, kind, vectors, a, one_lattice, cfg, seed) -> dict[str, diffusion.Diffusion]:
     n = cfg.diffusion.n_bootstrap
     out = {
-        "cve": diffusion.cve(some, n, rng),
-        "msd": msd.msd(some, cfg.diffusion.max_lag, min(n, 500), rng),
+        "cve": diffusion.cve(some, n, seeds.stream(seed, "diffusion", kind, "cve"), a),
+        "msd": msd.msd(some, cfg.diffusion.max_lag, min(n, 500), seeds.stream(seed, "diffusion", kind, "msd")),
     }
     if vectors is not None and kind != ALL and some.n_tracks:
-        few = some
+        few, rng = some, seeds.stream(seed, "diffusion", kind, "sites")
         if len(some.frame) > MAX_SITE_ROWS:
             few = some.select(rng.permutation(some.n_tracks) < some.n_tracks * MAX_SITE_ROWS / len(some.frame))
         # tracks of one sublattice share the lattice's phase nearby; else each track has its own
@@ -196,18 +187,14 @@ def _disagreement(out: Motion, kind, unit) -> None:
         )
 
 
-def _gates(out: Motion, found, corrected, names, a, sites, cfg, rng, unit) -> None:
+def _gates(out: Motion, follower: Follower, names, a, cfg, seed, unit) -> None:
     """D of the headline kind against the linking gate: a plateau is needed before D can be believed."""
-    times = found.times[found.rows["frame"]]
     for factor in cfg.diffusion.gate_scan_lattice:
         gate = factor * a
-        links = linking.link(
-            found.rows["frame"], corrected, gate, cfg.linking.memory, found.rows["kind"],
-            sites if cfg.linking.same_site_only else None, cfg.linking.kind_cost, cfg.linking.gap_cost,
-        )  # fmt: skip
-        again = tracks.build(links.track, found.rows["frame"], times, corrected)
+        again = follower.tracks(follower.link(gate))
+        rng = seeds.stream(seed, "gates", str(factor))
         keep = subjects(again, names, cfg).get(out.headline)
-        d = diffusion.cve(again.select(keep), 300, rng) if keep is not None and keep.any() else None
+        d = diffusion.cve(again.select(keep), 300, rng, a) if keep is not None and keep.any() else None
         out.gate_scan.append((gate, d.D, d.low, d.high, d.n_tracks) if d else (gate, np.nan, np.nan, np.nan, 0))
     scan = np.array([row[:4] for row in out.gate_scan], float).reshape(-1, 4)
     wide = scan[(scan[:, 0] >= 1.2 * a) & np.isfinite(scan).all(1)]
@@ -251,16 +238,15 @@ def _apart(ranges) -> bool:
     return len(ranges) > 1 and max(r[0] for r in ranges) > min(r[1] for r in ranges)
 
 
-def _windows(out: Motion, some, keep, found, cfg, rng, unit) -> None:
-    """D in successive parts of the movie, and a note when it changes."""
-    chosen = some.select(keep)
-    edges = np.linspace(0, found.n_frames, cfg.transitions.n_windows + 1).astype(int)
+def _windows(out: Motion, chosen: tracks.Tracks, frames: np.ndarray, a, cfg, seed, unit) -> None:
+    """D in successive parts of the `frames` that were looked at, and a note when it changes."""
+    edges = np.append(frames, frames[-1] + 1)[np.linspace(0, len(frames), cfg.transitions.n_windows + 1).astype(int)]
     for first, last in itertools.pairwise(edges):
         inside = (chosen.frame >= first) & (chosen.frame < last)
         part = tracks.build(np.where(inside, chosen.track, -1), chosen.frame, chosen.time, chosen.yx)
         part = part.select(part.lengths >= 3) if part.n_tracks else part
         if part.n_tracks >= 3:
-            d = diffusion.cve(part, 300, rng)
+            d = diffusion.cve(part, 300, seeds.stream(seed, "windows", str(first)), a)
             out.windows.append((int(first), int(last), d.D, d.low, d.high, d.n_tracks))
     usable = [w for w in out.windows if np.isfinite(w[3])]
     if len(usable) > 1 and max(w[3] for w in usable) > min(w[4] for w in usable):

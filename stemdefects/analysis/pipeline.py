@@ -18,6 +18,7 @@ from stemdefects.analysis import (
     drift,
     evolution,
     field_of_view,
+    following,
     growth,
     lines,
     linking,
@@ -26,6 +27,7 @@ from stemdefects.analysis import (
     patch_light,
     registration,
     scales,
+    seeds,
     space,
     states,
     strain,
@@ -51,7 +53,7 @@ class Analysis:
     gate: float
     drift: drift.Drift
     tracks: tracks.Tracks
-    events: np.ndarray
+    followed: following.Followed
     counts: counts.Counts
     classes: classes.Classes | None = None
     motion: motion.Motion = field(default_factory=motion.Motion)
@@ -77,12 +79,17 @@ class Analysis:
     movie: Any = None
 
     @property
+    def events(self) -> np.ndarray:
+        """Births, deaths, gaps and merges of tracks (`linking.EVENT_DTYPE`)."""
+        return self.followed.links.events
+
+    @property
     def D_unit(self) -> str:
         return f"{self.found.length_unit}^2/{self.found.time_unit}"
 
     def track_kinds(self) -> np.ndarray:
         """(n_tracks,) most frequent kind of each track."""
-        return motion.track_labels(self.tracks, self.found.kinds)
+        return tracks.majority(self.tracks, self.found.kinds)
 
 
 def analyse(
@@ -115,7 +122,6 @@ def analyse(
 
 
 def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
-    rng = np.random.default_rng(seed)
     clock = _Clock()
     notes = list(found.notes)
     a = scales.lattice_constant(found, material, notes)
@@ -124,32 +130,34 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     clock("drift")
     corrected = found.yx - moved.yx[found.rows["frame"]] if len(found.rows) else found.yx
     sites = _sites(found, material)
-    links = _link(found, corrected, gate, cfg, sites, _named(progress, "linking"))
-    found.rows["track"] = links.track
-    linked = tracks.build(links.track, found.rows["frame"], _times(found), corrected, found.rows["sigma_nm"])
+    follower = following.Follower(found, corrected, sites, cfg.linking)
+    followed = _link(follower, gate, seed, _named(progress, "linking"))
+    found.rows["track"] = followed.links.track
+    linked = follower.tracks(followed.links)
+    notes += followed.notes
     clock("linking")
     area = scales.field_area_nm2(found, movie)
     result = Analysis(
-        found, cfg, a, gate, moved, linked, links.events, counts.count(found, area), truth=truth, notes=notes,
+        found, cfg, a, gate, moved, linked, followed, counts.count(found, area), truth=truth, notes=notes,
         material=material, movie=movie, field_nm2=area,
     )  # fmt: skip
     _purity(result)
     _classes(result, seed)
     clock("classes")
-    evolution.counts(result, rng)
+    evolution.counts(result, seed)
     evolution.laws(result)
     evolution.events(result)
     clock("kinetics")
-    result.motion = motion.run(found, corrected, linked, a, sites, cfg, rng, scales.dose_per_time(found, cfg))
+    result.motion = motion.run(follower, linked, a, cfg, seed, scales.dose_per_time(found, cfg))
     result.estimates += result.motion.estimates
     result.notes += result.motion.notes
     clock("diffusion")
-    evolution.regions(result, rng)
-    field_of_view.pairs(result, rng)
+    evolution.regions(result, seed)
+    field_of_view.pairs(result, seeds.stream(seed, "pairs"))
     clock("space")
-    field_of_view.crystal(result, rng)
+    field_of_view.crystal(result, seeds.stream(seed, "crystal"))
     clock("crystal")
-    _transitions(result, rng, _named(progress, "sampling transitions"))
+    _transitions(result, seeds.stream(seed, "transitions"), _named(progress, "sampling transitions"))
     clock("transitions")
     if truth is not None:
         comparison.compare(result)
@@ -171,10 +179,6 @@ class _Clock:
         self.parts[name], self.last = now - self.last, now
 
 
-def _times(found: Detections) -> np.ndarray:
-    return found.times[found.rows["frame"]] if len(found.rows) else np.empty(0)
-
-
 def _sites(found: Detections, material) -> np.ndarray | None:
     """Sublattice of each detection by its kind; -1 where the kind is not the material's. None when no kind is."""
     if material is None:
@@ -184,14 +188,13 @@ def _sites(found: Detections, material) -> np.ndarray | None:
     return sites if (sites >= 0).any() else None
 
 
-def _link(found, corrected, gate, cfg, sites, progress) -> linking.Links:
+def _link(follower: following.Follower, gate: float, seed: int, progress) -> following.Followed:
+    """The table's own tracks where it says that it has them, else ours."""
+    found = follower.found
     track = found.rows["track"]
     if (track >= 0).any() and found.attrs.get("linked"):
-        return linking.Links(track.astype(np.int64), np.empty(0, linking.EVENT_DTYPE))
-    return linking.link(
-        found.rows["frame"], corrected, gate, cfg.linking.memory, found.rows["kind"],
-        sites if cfg.linking.same_site_only else None, cfg.linking.kind_cost, cfg.linking.gap_cost, progress,
-    )  # fmt: skip
+        return following.Followed(linking.Links(track.astype(np.int64), np.empty(0, linking.EVENT_DTYPE)))
+    return follower.follow(gate, seed, progress)
 
 
 def _purity(result: Analysis) -> None:

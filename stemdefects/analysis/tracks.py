@@ -75,6 +75,16 @@ def build(track, frame, time, yx, sigma=None) -> Tracks:
     )  # fmt: skip
 
 
+def majority(some: Tracks, names: np.ndarray) -> np.ndarray:
+    """(n_tracks,) most frequent label of each track; names: (n,) labels of the table's rows."""
+    if some.n_tracks == 0:
+        return np.empty(0, "U40")
+    kinds, index = np.unique(names, return_inverse=True)
+    votes = np.zeros((some.n_tracks, len(kinds)))
+    np.add.at(votes, (some.track, index[some.index]), 1)
+    return kinds[votes.argmax(1)]
+
+
 def from_lists(
     positions: list[np.ndarray], frames: list[np.ndarray], dt: float, times: np.ndarray | None = None
 ) -> Tracks:

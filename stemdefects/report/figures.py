@@ -37,16 +37,17 @@ def drift(result):
     if d.method == "none" or len(d.yx) < 2:
         return None
     figure, (left, right) = pyplot().subplots(1, 2, figsize=(6.8, 3.0), width_ratios=(1.6, 1))
-    unit, times = result.found.length_unit, result.found.times
+    unit, seen = result.found.length_unit, result.found.observed
+    times, yx, sigma, filled = result.found.times[seen], d.yx[seen], d.sigma[seen], d.filled[seen]
     for axis, name in enumerate("yx"):
-        left.plot(times, d.yx[:, axis], color=COLOURS[axis], lw=1.2, label=name)
-        band = 1.96 * np.nan_to_num(d.sigma)
-        left.fill_between(times, d.yx[:, axis] - band, d.yx[:, axis] + band, color=COLOURS[axis], alpha=0.2, lw=0)
-        left.plot(times[d.filled], d.yx[d.filled, axis], "x", color="k", ms=4)
+        left.plot(times, yx[:, axis], color=COLOURS[axis], lw=1.2, label=name)
+        band = 1.96 * np.nan_to_num(sigma)
+        left.fill_between(times, yx[:, axis] - band, yx[:, axis] + band, color=COLOURS[axis], alpha=0.2, lw=0)
+        left.plot(times[filled], yx[filled, axis], "x", color="k", ms=4)
     left.set(xlabel=f"time ({result.found.time_unit})", ylabel=f"drift ({unit})")
     left.legend()
-    points = right.scatter(d.yx[:, 1], d.yx[:, 0], c=times, s=6, cmap="viridis")
-    right.plot(d.yx[:, 1], d.yx[:, 0], color=GREY, lw=0.5, zorder=0)
+    points = right.scatter(yx[:, 1], yx[:, 0], c=times, s=6, cmap="viridis")
+    right.plot(yx[:, 1], yx[:, 0], color=GREY, lw=0.5, zorder=0)
     right.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", aspect="equal")
     right.invert_yaxis()
     figure.colorbar(points, ax=right, label=f"time ({result.found.time_unit})", shrink=0.8)

@@ -32,13 +32,13 @@ def tables(result) -> dict:
         "frame": np.arange(found.n_frames), f"time_{clock}": found.times, f"drift_y_{unit}": result.drift.yx[:, 0],
         f"drift_x_{unit}": result.drift.yx[:, 1], f"sigma_{unit}": result.drift.sigma,
         "interpolated": result.drift.filled, "method": result.drift.method,
-    })  # fmt: skip
+    })[found.observed]  # fmt: skip
     counts = pd.DataFrame(result.counts.counts, columns=[f"n_{k}" for k in result.counts.kinds])
     counts.insert(0, f"time_{clock}", result.counts.times)
     counts.insert(0, "frame", np.arange(len(counts)))
     if result.counts.area_nm2 is not None:
         counts["area_nm2"] = result.counts.area_nm2
-    out["counts"] = counts
+    out["counts"] = counts[found.observed]
     diffusion = [e for e in result.estimates if e.quantity == "D"]
     out["diffusion"] = pd.DataFrame([
         {"kind": e.subject, "method": e.method, f"D_{_name(result.D_unit)}": e.value,
@@ -233,8 +233,8 @@ def _write_hdf5(frames: dict, path: Path) -> None:
 def summary(result) -> dict:
     """The headline figures for summary.json: name -> value, with its interval beside it."""
     out = {
-        "n_detections": len(result.found.rows), "n_frames": result.found.n_frames, "n_tracks": result.tracks.n_tracks,
-        "notes": result.notes,
+        "n_detections": len(result.found.rows), "n_frames": int(result.found.observed.sum()),
+        "n_tracks": result.tracks.n_tracks, "notes": result.notes,
     }  # fmt: skip
     for e in result.estimates:
         if e.headline and e.value is not None:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from stemdefects.analysis import looked
 from stemdefects.report.style import colours
 
 MAX_SIDE = 640
@@ -20,7 +21,8 @@ def html(result, n_frames: int) -> str:
     found = result.found
     if found.n_frames == 0 or len(found.rows) == 0:
         return ""
-    chosen = np.unique(np.linspace(0, found.n_frames - 1, min(n_frames, found.n_frames)).round().astype(int))
+    seen = looked.looked(found).frames
+    chosen = seen[np.unique(np.linspace(0, len(seen) - 1, min(n_frames, len(seen))).round().astype(int))]
     pictures, shape = _pictures(result.movie, chosen)
     if shape is None:
         shape = _field(found)

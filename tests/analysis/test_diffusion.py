@@ -74,7 +74,7 @@ def test_recorded_times_bias_nothing(how):
             found[name].append((d.D, d.low, d.high))
     for name, values in found.items():
         value, low, high = np.array(values).T
-        assert abs(value.mean() / D - 1) < 0.14, name  # 3 standard errors of 40 sets; a pause taken for motion costs a factor
+        assert abs(value.mean() / D - 1) < 0.14, name  # 3 standard errors
         assert np.mean((low <= D) & (high >= D)) > 0.78, name  # 91 to 97% measured over 100 to 300 sets; 3 sigma of 40
 
 

@@ -8,10 +8,13 @@ import pytest
 
 from stemdefects import config
 from stemdefects.analysis import detections, pipeline, states, synthetic, truth
+from stemdefects.analysis.notes import Code, codes
 from stemdefects.crystal import material
 from stemdefects.io.table import empty
 
-PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "paper_movie_defects.csv"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+PUBLISHED = SHARED / "data" / "paper_movie_defects.csv"
+CASES = SHARED / "cases" / "tables"
 
 
 @pytest.fixture
@@ -98,3 +101,97 @@ def test_scores_by_kind():
     assert (scores["V_S"].n_right, scores["V_S"].precision) == (2, pytest.approx(2 / 3))
     assert scores["Mo_W"].recall == 0 and scores["Mo_W"].precision is None
     assert scores["any"].f1 == pytest.approx(2 * 2 / 7)
+
+
+@pytest.fixture
+def quick(cfg):
+    cfg.diffusion.gate_scan_lattice = []
+    cfg.transitions.n_gibbs, cfg.transitions.n_burn = 10, 5
+    return cfg
+
+
+def walkers(times, observed=None, D=3e-4, seed=0, n=40):
+    """Vacancies that hop in true time, in a table of the frames that were observed."""
+    rng = np.random.default_rng(seed)
+    frame, yx, _ = synthetic.movie_points(
+        rng, len(times), n, 14.0, D=D, false=0.0, missed=0.05, times=times, exclusive=False
+    )
+    seen = np.ones(len(times), bool) if observed is None else observed
+    rows = synthetic.defect_rows(frame[seen[frame]], yx[seen[frame]], 0.03)
+    return detections.Detections(
+        rows, len(times), np.asarray(times, float), 0.03, 0.0, float(np.median(np.diff(times))), observed=seen
+    )
+
+
+def D_of(result):
+    return result.motion.results["V_S"]["cve"]
+
+
+@pytest.mark.parametrize("how", ["pause", "jitter", "rate"])
+def test_D_of_a_table_whose_clock_is_not_even(quick, how):
+    times = synthetic.recorded_times(np.random.default_rng(1), 60, how=how)
+    result = pipeline.analyse(walkers(times), quick, material.load("ws2_mo"))
+    d = D_of(result)
+    assert d.low < 3e-4 < d.high and pytest.approx(3e-4, rel=0.3) == d.D
+    track, time = result.tracks.track, result.tracks.time
+    spans = np.diff(time)[np.diff(track) == 0]
+    assert spans.max() < (400 * 2.25 if how == "pause" else 60)
+    cut = [n for n in result.notes if Code.TRACKS_CUT in codes(n)]
+    assert len(cut) == (how == "pause")
+    if how == "pause":
+        assert "births of tracks" not in [e.quantity for e in result.estimates if e.value and e.value > 0.1]
+
+
+def test_resting_defects_are_followed_over_a_pause(quick):
+    times = synthetic.recorded_times(np.random.default_rng(1), 60, how="pause")
+    times[31:] -= 860  # a minute
+    result = pipeline.analyse(walkers(times, D=0.0, n=60), quick, material.load("ws2_mo"))
+    assert any(Code.PAUSES_BRIDGED in codes(n) for n in result.notes)
+    assert np.median(result.tracks.lengths) > 50
+
+
+@pytest.mark.parametrize("which", ["4:40", "::2"])
+def test_frames_that_nobody_looked_at_are_missing_and_not_empty(quick, which):
+    times = np.arange(60) * 2.25
+    observed = np.zeros(60, bool)
+    observed[slice(*(int(p) if p else None for p in which.split(":")))] = True
+    some = walkers(times, observed)
+    result = pipeline.analyse(some, quick, material.load("ws2_mo"))
+    d = D_of(result)
+    assert pytest.approx(3e-4, rel=0.45) == d.D  # some 40 hops; the wrong clock is off by a factor of 2
+    count = next(e for e in result.estimates if e.quantity == "count per frame" and e.subject == "V_S")
+    assert count.n == observed.sum() and count.value == pytest.approx(len(some.rows) / observed.sum())
+    assert not any(e["frame"] not in np.flatnonzero(observed) for e in result.events)
+    # as the same frames in a table of their own
+    own = detections.Detections(
+        some.rows.copy(), int(observed.sum()), times[observed], 0.03, 0.0, float(np.diff(times[observed])[0])
+    )
+    own.rows["frame"] = np.searchsorted(np.flatnonzero(observed), own.rows["frame"])
+    again = pipeline.analyse(own, quick, material.load("ws2_mo"))
+    assert pytest.approx(d.D, rel=1e-6) == D_of(again).D and again.tracks.n_tracks == result.tracks.n_tracks
+    rates = [{e.quantity: e.value for e in r.estimates if e.quantity.endswith("of tracks")} for r in (result, again)]
+    assert rates[0] == pytest.approx(rates[1])
+
+
+def test_a_stage_left_out_changes_no_other(quick):
+    found = walkers(np.arange(20) * 2.25, n=20)
+    numbers = []
+    for gates, kinds in (([], None), ([1.25, 2.0], None), ([], ["V_S"])):
+        quick.diffusion.gate_scan_lattice, quick.diffusion.kinds = gates, kinds
+        copy = detections.Detections(found.rows.copy(), 20, found.times, 0.03, 0.0, 2.25)
+        result = pipeline.analyse(copy, quick, material.load("ws2_mo"), seed=3)
+        windows = [w[2:5] for w in result.motion.windows]
+        numbers.append((D_of(result).low, *np.ravel(windows)))
+    assert numbers[0] == numbers[1] == numbers[2]
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the cases are not here")
+def test_a_pause_of_900_s_decides_nothing(quick):
+    quick.table.pixel_size_nm = 0.03
+    found = {}
+    for name in ("plain", "time_gap"):
+        quick.table.frame_time_s = 2.25 if name == "plain" else None
+        table = detections.read(CASES / f"{name}.csv", quick.table)
+        found[name] = D_of(pipeline.analyse(table, quick, material.load("ws2_mo"))).D
+    assert found["plain"] == pytest.approx(8.9e-4, rel=0.02)
+    assert found["time_gap"] == pytest.approx(found["plain"], rel=0.1)
