@@ -29,11 +29,16 @@ def step(before: np.ndarray, after: np.ndarray, vectors_px: np.ndarray) -> np.nd
     return choices[np.argmin(np.linalg.norm(choices, axis=1))]
 
 
-def stack(frames: list[np.ndarray | None], vectors_px: np.ndarray | None) -> np.ndarray:
+def stack(
+    frames: list[np.ndarray | None],
+    vectors_px: np.ndarray | None,
+    invalid: list[np.ndarray | None] | None = None,
+) -> np.ndarray:
     """(T, H, W) of neighbouring frames moved by whole pixels onto the middle one; None: a frame that cannot be used.
 
     Whole pixels, since interpolation would smooth the noise; the rest is what training shows the network too. Beyond
-    the border, and for frames that are missing, the middle frame stands in. Without a lattice nothing is moved.
+    the border, for frames that are missing and for the pixels `invalid` (per frame H, W bool or None), the middle frame
+    stands in. Without a lattice nothing is moved.
     """
     middle = len(frames) // 2
     out = np.stack([frames[middle]] * len(frames))
@@ -47,15 +52,17 @@ def stack(frames: list[np.ndarray | None], vectors_px: np.ndarray | None) -> np.
                 phases = [lattice_phases(image, vectors_px) for image in (last, frames[at])]
                 moved = moved + step(*phases, vectors_px)
                 last = frames[at]
-            _place(out[at], frames[at], -np.rint(moved).astype(int))
+            _place(out[at], frames[at], -np.rint(moved).astype(int), None if invalid is None else invalid[at])
     return out
 
 
-def _place(target: np.ndarray, image: np.ndarray, shift: np.ndarray) -> None:
-    """Write `image` moved by `shift` (y, x) over `target`; what moves in from outside stays as it was."""
+def _place(target: np.ndarray, image: np.ndarray, shift: np.ndarray, invalid: np.ndarray | None) -> None:
+    """Write `image` moved by `shift` (y, x) over `target`; what moves in from outside, and is invalid, stays as it
+    was."""
     to, source = [], []
     for s, n in zip(shift, image.shape, strict=True):
         s = int(np.clip(s, -n, n))
         to.append(slice(max(s, 0), n + min(s, 0)))
         source.append(slice(max(-s, 0), n + min(-s, 0)))
-    target[tuple(to)] = image[tuple(source)]
+    to, source = tuple(to), tuple(source)
+    target[to] = image[source] if invalid is None else np.where(invalid[source], target[to], image[source])

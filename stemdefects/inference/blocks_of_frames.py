@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference import bragg_map, region_map, site_columns, trust
+from stemdefects.inference import hidden as hiding
 from stemdefects.inference.defects import REGIONS, FrameDefects, find_defects
 from stemdefects.inference.engine import FrameOutput
 from stemdefects.inference.spool import Block
@@ -16,13 +17,14 @@ SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the
 
 class Finished(NamedTuple):
     """One frame: its defects, what of them to believe, its own lattice, the area fractions of `REGIONS` and their
-    map."""
+    map; what invalid pixels hide."""
 
     found: FrameDefects
     verdict: trust.Verdict
     lattice: bragg_map.LocalLattice | None
     fraction: np.ndarray
     regions: np.ndarray
+    hidden: hiding.Hidden | None
 
 
 class BlockMaker:
@@ -37,8 +39,16 @@ class BlockMaker:
         model_px_nm = setup.calibration.pixel_size_nm / output.scale
         material = setup.model.material
         found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm, told_apart=True)
+        if output.hidden is not None:
+            known, fraction = hiding.regions(output.hidden, output.regions, setup.engine.region_step_px)
+            output = output._replace(regions=known, region_fraction=fraction)
         verdict = trust.assess(output, found, self._limits, material.kind_names)
-        return Finished(found, verdict, output.lattice, output.region_fraction, output.regions)
+        return Finished(found, verdict, output.lattice, output.region_fraction, output.regions, output.hidden)
+
+    @property
+    def _beside_px(self) -> float:
+        """How close to an invalid pixel nothing is said, as at the border of a frame."""
+        return self.setup.settings.edge_nm / self.setup.calibration.pixel_size_nm
 
     def block(
         self, number: int, indices: np.ndarray, results: list[Finished | None], errors: dict[int, FrameError]
@@ -51,6 +61,7 @@ class BlockMaker:
             frames["time_s"] = indices * setup.frame_time_s
         all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
         all_columns = [np.zeros(0, site_columns.column_dtype(setup.model.material.n_states))]
+        all_hidden = [np.zeros(0, hiding.site_dtype())]
         lattices = np.full((len(indices), 3, 2), np.nan)
         regions = np.full((len(indices), *setup.engine.region_shape), region_map.UNKNOWN, np.uint8)
         for i, result in enumerate(results):
@@ -66,9 +77,14 @@ class BlockMaker:
                 lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
                 if setup.keeps_columns:
                     all_columns.append(site_columns.pack(found, int(indices[i]), setup.model, setup.rules))
-        parts = (np.concatenate(a) for a in (all_rows, all_patches, all_columns))
-        rows, patches, columns = parts
-        return Block(number, rows, frames, patches, columns, lattices, regions)
+                    if result.hidden is not None:
+                        basis = setup.model.material.basis
+                        all_hidden.append(
+                            hiding.sites(result.hidden, found.sites, basis, self._beside_px, int(indices[i]))
+                        )
+        parts = (np.concatenate(a) for a in (all_rows, all_patches, all_columns, all_hidden))
+        rows, patches, columns, hidden = parts
+        return Block(number, rows, frames, patches, columns, lattices, regions, hidden)
 
     def _same_field(self, vectors_px: np.ndarray) -> bool:
         """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""
@@ -86,12 +102,17 @@ class BlockMaker:
         """Fill in one row of the frame table."""
         setup, found = self.setup, result.found
         row["n_defects"], row["n_withheld"] = len(found.rows), found.n_withheld
+        if result.hidden is not None:
+            row["n_invalid_px"] = int((result.hidden.away_px == 0).sum())
         row["doubt"] = result.verdict.flags
         row["note"] = "; ".join(doubts.words(result.verdict.flags)).encode()[: table.NOTE_BYTES]
         for name, value in zip(REGIONS, result.fraction, strict=True):
             row[f"fraction_{name}"] = value
         if found.sites is not None:
-            row["n_sites"], row["n_missed"] = found.sites.n_sites, len(found.sites.missed)
+            missed = found.sites.missed_px
+            if result.hidden is not None:
+                missed = missed[~result.hidden.near(*missed.T, self._beside_px)]
+            row["n_sites"], row["n_missed"] = found.sites.n_sites, len(missed)
             vectors = found.sites.vectors_px / (setup.aspect, 1)
             (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = vectors
         vectors = np.full((2, 2), np.nan) if found.sites is None else found.sites.vectors_px

@@ -88,6 +88,10 @@ def find_defects(
     are in the movie.
     """
     columns, sites = output.columns, None
+    if output.hidden is not None:  # nothing is known of them, wrong as they are
+        near = output.hidden.near(columns.y_px, columns.x_px, rules.edge_nm / (image_px_nm * output.scale))
+        columns = columns.take(~near)
+        output = output._replace(columns=columns)
     if vectors_px is not None and len(columns.site):
         basis = material.basis
         position = np.stack([columns.y_px, columns.x_px], 1).astype(float)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from stemdefects.inference import bragg_map, region_map
+from stemdefects.inference import hidden as hiding
 from stemdefects.inference import resample as sampling
 from stemdefects.models import symmetry
 from stemdefects.models.normalization import normalize_frames
@@ -39,7 +40,8 @@ class FrameOutput(NamedTuple):
     """What the network says of one frame. image: (h, w) float32, normalised, at the model's sampling (first pixels
     coincide, `scale` model px per frame px); region_fraction: (4,) of the area: lattice, hole, amorphous, 1T; lattice:
     what the frame's Bragg components say, None where the movie shows no lattice; together: mean of the aligned frames
-    that the network was shown, None where that is `image`; regions: (ny, nx) uint8, see `region_map`."""
+    that the network was shown, None where that is `image`; regions: (ny, nx) uint8, see `region_map`; hidden: by
+    invalid pixels, None where there are none."""
 
     columns: Columns
     region_fraction: np.ndarray
@@ -48,6 +50,7 @@ class FrameOutput(NamedTuple):
     lattice: bragg_map.LocalLattice | None = None
     together: np.ndarray | None = None
     regions: np.ndarray | None = None
+    hidden: hiding.Hidden | None = None
 
 
 class Engine:
@@ -108,7 +111,8 @@ class Engine:
         weights = None
         if self.grid.shape != self.frame_shape or scales != (1.0, 1.0):
             sizes = zip(self.frame_shape, scales, self.grid.shape, strict=True)
-            weights = tuple(jnp.asarray(sampling.weights(n, by, n_out)) for n, by, n_out in sizes)
+            sizes = list(sizes)
+            weights = tuple(jnp.asarray(f(*size)) for f in (sampling.weights, sampling.nearest) for size in sizes)
         self._constants = (weights, waves)
         if key not in _programs:  # a second movie of the same kind compiles nothing
             if len(_programs) >= MAX_PROGRAMS:
@@ -116,15 +120,17 @@ class Engine:
             _programs[key] = jax.jit(_over_devices(self._run, devices))
         self._program = _programs[key]
 
-    def _run(self, params: Any, constants: tuple, frames: jax.Array) -> tuple:
-        """(B, T, H, W) raw -> peaks with leading axes (B, n_tiles), region fractions (B, 4), normalised middle frames,
-        their Bragg components (None without a lattice), the mean of all frames (None where there is one) and coarse
-        maps of the regions (B, n_tiles, h', w')."""
+    def _run(self, params: Any, constants: tuple, frames: jax.Array, valid: jax.Array) -> tuple:
+        """(B, T, H, W) raw, (B, H, W) bool which pixels hold intensities -> peaks with leading axes (B, n_tiles),
+        region fractions (B, 4), normalised middle frames, their Bragg components (None without a lattice), the mean of
+        all frames (None where there is one) and coarse maps of the regions (B, n_tiles, h', w')."""
         weights, waves = constants
         grid, model = self.grid, self.model
         batch, depth = frames.shape[:2]
         flat = frames.reshape(-1, *self.frame_shape)
-        flat = normalize_frames(flat if weights is None else sampling.resample(flat, *weights))
+        if weights is not None:
+            flat, valid = sampling.resample(flat, *weights[:2]), valid[:, weights[2]][:, :, weights[3]]
+        flat = normalize_frames(flat, jnp.repeat(valid, depth, 0))
         stacks = flat.reshape(batch, depth, *grid.shape)
         tiles = sampling.cut(flat, grid).reshape(batch, depth, -1, *grid.tile)
         tiles = jnp.moveaxis(tiles, 1, -1).reshape(-1, *grid.tile, depth)
@@ -175,18 +181,27 @@ class Engine:
             masks.append(((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None])
         return jnp.asarray(np.stack(masks), jnp.float32)
 
-    def submit(self, stacks: np.ndarray) -> Any:
-        """Start the network on (b, T, H, W) raw counts, b <= batch_size; returns at once, for `collect` to wait."""
+    def submit(self, stacks: np.ndarray, invalid: list[np.ndarray | None] | None = None) -> Any:
+        """Start the network on (b, T, H, W) raw counts, b <= batch_size; returns at once, for `collect` to wait.
+
+        invalid: per stack the pixels (H, W bool) that hold no intensity and were filled, None: there are none.
+        """
         missing = self.batch_size - len(stacks)
         padded = np.concatenate([stacks, np.repeat(stacks[-1:], missing, 0)]) if missing else stacks
-        return len(stacks), self._program(self.model.params, self._constants, jnp.asarray(padded, jnp.float32))
+        invalid = [None] * len(stacks) if invalid is None else invalid
+        valid = np.ones((self.batch_size, *self.frame_shape), bool)
+        for i, mask in enumerate(invalid):
+            if mask is not None:
+                valid[i] = ~mask
+        padded = jnp.asarray(padded, jnp.float32)
+        return invalid, self._program(self.model.params, self._constants, padded, jnp.asarray(valid))
 
     def collect(self, handle: Any) -> list[FrameOutput]:
         """Wait for a submitted batch; one `FrameOutput` per frame."""
-        n, found = handle
+        invalid, found = handle
         peaks, fractions, images, bragg, together, regions = jax.tree.map(np.asarray, found)
         out = []
-        for i in range(n):
+        for i, mask in enumerate(invalid):
             columns = self._columns(jax.tree.map(lambda a, i=i: a[i], peaks))
             lattice = None if bragg is None else bragg_map.read(bragg[i], self._made).scaled(1 / self.scale)
             mean = None if together is None else together[i]
@@ -199,6 +214,7 @@ class Engine:
                     lattice,
                     mean,
                     region_map.stitched(regions[i], self.grid),
+                    hiding.by(mask, self.aspect),
                 )
             )
         return out
@@ -219,12 +235,12 @@ class Engine:
 
 
 def _over_devices(run: Any, devices: list) -> Any:
-    """`run(params, constants, frames)` with the frames shared out over the local devices."""
+    """`run(params, constants, frames, valid)` with the frames shared out over the local devices."""
     if len(devices) == 1:
         return run
     mesh = jax.sharding.Mesh(np.array(devices), ("frames",))
     here, everywhere = jax.sharding.PartitionSpec("frames"), jax.sharding.PartitionSpec()
-    return jax.shard_map(run, mesh=mesh, in_specs=(everywhere, everywhere, here), out_specs=here, check_vma=False)
+    return jax.shard_map(run, mesh=mesh, in_specs=(everywhere, everywhere, here, here), out_specs=here, check_vma=False)
 
 
 def _without_doubles(columns: Columns, radius: float) -> np.ndarray:

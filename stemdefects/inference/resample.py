@@ -38,6 +38,11 @@ def weights(n: int, scale: float, n_out: int) -> np.ndarray:
     return (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
 
 
+def nearest(n: int, scale: float, n_out: int) -> np.ndarray:
+    """(n_out,) int32 index of the input pixel nearest to each output pixel along one axis."""
+    return np.rint(np.arange(n_out) / scale).astype(np.int32).clip(0, n - 1)
+
+
 def resample(frames: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """(B, H, W) -> (B, h, w) with `weights` (h, H) for the rows and (w, W) for the columns.
 

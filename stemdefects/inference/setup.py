@@ -10,7 +10,7 @@ from stemdefects.inference import calibration as calibrating
 from stemdefects.inference.defects import REGIONS, Rules, find_defects
 from stemdefects.inference.engine import Engine
 from stemdefects.inference.resample import square_pixels
-from stemdefects.io.movie import FrameError, Movie
+from stemdefects.io.movie import Checked, FrameError, Movie
 from stemdefects.labels.prevalence import state_prior
 from stemdefects.models.symmetry import COUNTS as SYMMETRIES
 from stemdefects.schema import InferenceConfig
@@ -32,7 +32,7 @@ class Setup:
     frame_time_s: float | None
     lattice_nm: np.ndarray
     aspect: float = 1.0
-    recent: dict[int, np.ndarray | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
+    recent: dict[int, Checked | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
 
     @property
     def n_blocks(self) -> int:

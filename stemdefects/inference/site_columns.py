@@ -51,9 +51,12 @@ def posterior(score: np.ndarray, site: np.ndarray, model: Any) -> np.ndarray:
 
 
 class Frame(NamedTuple):
+    """Of a frame: its packed columns, its lattice (3, 2), its row of the frame table, its hidden sites."""
+
     columns: np.ndarray
     lattice: np.ndarray
     row: np.void
+    hidden: np.ndarray
 
 
 def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Frame]:
@@ -62,7 +65,8 @@ def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Fra
         starts = np.searchsorted(block.columns["frame"], block.frames["frame"])
         ends = np.searchsorted(block.columns["frame"], block.frames["frame"], side="right")
         for i, row in enumerate(block.frames):
-            yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row)
+            hidden = block.hidden[block.hidden["frame"] == row["frame"]]
+            yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row, hidden)
 
 
 def centred(columns: np.ndarray, material: Any, pixel_size_nm: float) -> tuple[list, list]:

@@ -38,7 +38,7 @@ class Window:
         self.keys, index = np.unique(np.concatenate(keys).reshape(-1, 3), axis=0, return_inverse=True)
         self.index = np.split(index.ravel(), np.cumsum(counts)[:-1])
         shape = (len(self.frames), len(self.keys))
-        self.seen = np.zeros(shape, bool)
+        self.seen, self.hidden = np.zeros(shape, bool), np.zeros(shape, bool)
         self.place = np.full((*shape, 2), np.nan, np.float32)
         self.sigma = np.full(shape, np.nan, np.float32)
         self.states = {
@@ -49,6 +49,9 @@ class Window:
             self.seen[t, i] = True
             self.place[t, i, 0], self.place[t, i, 1] = frame.columns["y_px"], frame.columns["x_px"]
             self.sigma[t, i] = frame.columns["sigma_px"]
+            if len(frame.hidden):
+                lost = np.column_stack([frame.hidden["cell"] + shifts[low + t], frame.hidden["site"]])
+                self.hidden[t] = _among(self.keys, lost)
 
     def fit(self, models: list[emissions.Emissions | None], prior: np.ndarray) -> dict[int, over_time.Fit]:
         """Posteriors of the sites of each sublattice; states of `self.states`."""
@@ -177,7 +180,7 @@ class Window:
                 continue
             place = np.where(self.seen[window_t][:, None], self.place[window_t], expected[window_t])
             inside = (place >= edge).all(1) & (place[:, 0] <= height - 1 - edge) & (place[:, 1] <= width - 1 - edge)
-            called = np.flatnonzero((best[t] >= settings.threshold) & near[t] & inside)
+            called = np.flatnonzero((best[t] >= settings.threshold) & near[t] & inside & ~self.hidden[window_t])
             rows = table.empty(len(called))
             rows["frame"], rows["time_s"] = frame.row["frame"], frame.row["time_s"]
             rows["y_px"], rows["x_px"] = place[called].T
@@ -225,6 +228,14 @@ def _modest(ratio: np.ndarray, features: np.ndarray, scatter: np.ndarray) -> np.
     """
     natural = features - scatter**2 / 2
     return np.concatenate([ratio[:, :1], np.minimum(ratio[:, 1:], natural)], axis=1)
+
+
+def _among(keys: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """(N,) bool: rows of `keys` (N, 3) that are among `some` (M, 3)."""
+    both = np.concatenate([keys, some])
+    low = both.min(0)
+    number = np.ravel_multi_index((both - low).T, both.max(0) - low + 1)
+    return np.isin(number[: len(keys)], number[len(keys) :])
 
 
 def _near(seen: np.ndarray, gap: int) -> np.ndarray:

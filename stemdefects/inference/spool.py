@@ -18,8 +18,8 @@ from stemdefects.io.runs import write_atomically
 
 class Block(NamedTuple):
     """Results of consecutive frames: rows of the defect table, their patches, rows of the frame table, maps of their
-    regions (`region_map`); and, where the frames are looked at together later, the columns on lattice sites and the
-    lattices (`site_columns`)."""
+    regions (`region_map`); and, where the frames are looked at together later, the columns on lattice sites, the
+    lattices (`site_columns`) and the sites that invalid pixels hide (`hidden`)."""
 
     number: int
     rows: np.ndarray
@@ -28,6 +28,7 @@ class Block(NamedTuple):
     columns: np.ndarray
     lattices: np.ndarray
     regions: np.ndarray
+    hidden: np.ndarray
 
 
 @dataclass(frozen=True)

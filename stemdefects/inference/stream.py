@@ -14,19 +14,27 @@ import numpy as np
 from stemdefects.inference import align, blocks_of_frames
 from stemdefects.inference.setup import Setup
 from stemdefects.inference.spool import Block
-from stemdefects.io.movie import FrameError, Movie
+from stemdefects.io.movie import Checked, FrameError, Movie
 
 READ_AHEAD = 2  # blocks
 IN_FLIGHT = 2  # batches on the device, and as many on the host: one alone does not keep the cores busy
 MAX_FINISHERS = 4  # threads that finish frames; most of their work is in compiled code
 
 
+class Shown(NamedTuple):
+    """What the network is shown of one frame: stack (T, H, W), and the pixels that hold no intensity (H, W bool) or
+    None."""
+
+    stack: np.ndarray
+    invalid: np.ndarray | None
+
+
 class Work(NamedTuple):
-    """A block as it is read: its number, its frames' numbers, and per frame a stack (T, H, W) or what is wrong."""
+    """A block as it is read: its number, its frames' numbers, and what of each frame is shown or wrong."""
 
     number: int
     indices: np.ndarray
-    stacks: list[np.ndarray | FrameError]
+    stacks: list[Shown | FrameError]
 
 
 @dataclass
@@ -68,11 +76,13 @@ def blocks(
 
     with ThreadPoolExecutor(min(MAX_FINISHERS, os.cpu_count() or 1), "finisher") as pool:
         for work in _read_ahead(movie, setup, list(todo)):
-            good = [i for i, stack in enumerate(work.stacks) if isinstance(stack, np.ndarray)]
+            good = [i for i, shown in enumerate(work.stacks) if isinstance(shown, Shown)]
             block = _Open(work, [None] * len(work.stacks), len(good))
             unfinished.append(block)
             for batch in (good[i : i + size] for i in range(0, len(good), size)):
-                on_device.append((block, batch, setup.engine.submit(np.stack([work.stacks[i] for i in batch]))))
+                shown = [work.stacks[i] for i in batch]
+                handle = setup.engine.submit(np.stack([s.stack for s in shown]), [s.invalid for s in shown])
+                on_device.append((block, batch, handle))
                 if len(on_device) > IN_FLIGHT:
                     collect()
                 if len(on_host) > IN_FLIGHT:
@@ -122,11 +132,11 @@ def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
         thread.join(timeout=5)
 
 
-def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
-    """Frame `index` as (T, H, W) with its aligned neighbours, or their mean, or what is wrong with it."""
+def _stack(movie: Movie, index: int, setup: Setup) -> Shown | FrameError:
+    """Frame `index` with its aligned neighbours, or their mean, or what is wrong with it."""
     average = setup.settings.average_frames
     half = max(setup.model.frames, average) // 2
-    frames: list[np.ndarray | FrameError | None] = []
+    frames: list[Checked | FrameError | None] = []
     for i in range(index - half, index + half + 1):
         if not 0 <= i < len(movie):
             frames.append(None)
@@ -135,14 +145,14 @@ def _stack(movie: Movie, index: int, setup: Setup) -> np.ndarray | FrameError:
             while len(setup.recent) > 2 * half:
                 setup.recent.pop(next(iter(setup.recent)))
             try:
-                setup.recent[i] = movie.frame(i)
+                setup.recent[i] = movie.checked(i)
             except FrameError as error:
                 setup.recent[i] = error
         frames.append(setup.recent[i])
     if isinstance(frames[half], FrameError):
         return frames[half]
-    usable = [None if isinstance(frame, FrameError) else frame for frame in frames]
+    usable = [frame if isinstance(frame, Checked) else None for frame in frames]
+    images, invalid = ([frame and frame[k] for frame in usable] for k in (0, 1))
     vectors = None if setup.reference_px is None else setup.reference_px / (setup.aspect, 1)
-    if average > 1:
-        return align.stack(usable, vectors).mean(0, keepdims=True, dtype=np.float32)
-    return align.stack(usable, vectors)
+    stack = align.stack(images, vectors, invalid)
+    return Shown(stack.mean(0, keepdims=True, dtype=np.float32) if average > 1 else stack, invalid[half])

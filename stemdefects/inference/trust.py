@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from stemdefects.inference import bragg_map
 from stemdefects.inference.defects import FrameDefects
 from stemdefects.inference.engine import FrameOutput
 from stemdefects.io import doubts
@@ -77,9 +78,11 @@ def limits(model: Any) -> Limits:
 def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[str]) -> Verdict:
     """Flags and figures of one frame."""
     if found.sites is None:
-        return Verdict(doubts.UNCHECKED, {})
+        return Verdict(doubts.UNCHECKED | (doubts.INVALID_PIXELS if output.hidden is not None else 0), {})
     columns, sites, figures, flags = found.columns, found.sites, {}, 0
     on = sites.on_lattice
+    if output.hidden is not None:
+        flags |= doubts.INVALID_PIXELS
     kind = np.array([kinds.index(name.decode()) for name in found.rows["kind"]], int)
     called = np.zeros(len(on), bool)
     called[found.called] = True
@@ -115,10 +118,16 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
 def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Limits, figures: dict) -> int:
     """Flags of what the network found against what the Bragg components promise."""
     lattice, flags = output.lattice, 0
-    absent = lattice.absent
+    absent, valid = lattice.absent.ravel(), 1.0
+    if output.hidden is not None:
+        y, x = (p.ravel() for p in np.meshgrid(lattice.y_px, lattice.x_px, indexing="ij"))
+        seen = ~output.hidden.near(y, x, bragg_map.SIGMA_LATTICE * np.sqrt(abs(np.linalg.det(lattice.vectors_px))))
+        if not seen.any():
+            return 0
+        absent, valid = absent[seen], float((output.hidden.away_px > 0).mean())
     shape = np.array(output.image.shape) / output.scale
     cell = abs(np.linalg.det(lattice.vectors_px))
-    promised = (1 - absent.mean()) * shape.prod() / cell * known.fixed.sum()
+    promised = (1 - absent.mean()) * valid * shape.prod() / cell * known.fixed.sum()
     figures["found"] = float((on & known.fixed[columns.site]).sum() / max(promised, 1))
     if figures["found"] < MIN_FOUND:
         flags |= doubts.MISSED

@@ -6,6 +6,7 @@ A frame with a doubt was used; its rows are in the table. `inference/trust.py` d
 import numpy as np
 
 MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
+INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, DRIFT_UNSURE, TOGETHER = (2**i for i in range(7, 14))
 
 DOUBTS = {
     MANY: "more columns called defective than the network was ever shown",
@@ -15,6 +16,13 @@ DOUBTS = {
     ELSEWHERE: "network and Bragg peaks disagree on where the lattice is",
     OTHER_CRYSTAL: "the sublattices' brightness is not that of the network's crystal (another material or voltage?)",
     UNCHECKED: "no lattice found, nothing to check the detections against",
+    INVALID_PIXELS: "pixels that hold no intensity (dead lines, borders, spikes, marks); nothing is called beside them",
+    SECOND_LATTICE: "a second lattice shows in the Bragg peaks (two layers, a support?); its moire looks like defects",
+    DISTORTED: "lattice stretched or sheared by more than 3% against the crystal",
+    COARSE: "sampled more coarsely than the network was trained on",
+    OTHER_FIELD: "shows another field than the frame before; nothing is followed from one to the other",
+    DRIFT_UNSURE: "a drift step near half a lattice vector, which too few defects decide: drift may be off by one",
+    TOGETHER: "a kind found over time that the columns' light does not support was withheld",
 }
 
 

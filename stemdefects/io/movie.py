@@ -6,20 +6,21 @@ it is used, so that memory does not grow with the length of the movie.
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.io import invalid_pixels
 
 MAX_FRAME_PIXELS = 2**27  # 11,585 px square: a header that promises more is damaged, or no frame of a movie
 
 # Why a frame was skipped; the number goes to column `quality` of table `/frames`.
 QUALITY = {
     0: "ok", 1: "unreadable", 2: "other size than the first", 3: "not finite", 4: "constant", 5: "saturated",
-    6: "not an intensity image",
+    6: "not an intensity image", 7: "hardly a valid pixel",
 }  # fmt: skip
-UNREADABLE, OTHER_SIZE, NOT_FINITE, CONSTANT, SATURATED, NOT_INTENSITY = range(1, 7)
+UNREADABLE, OTHER_SIZE, NOT_FINITE, CONSTANT, SATURATED, NOT_INTENSITY, INVALID = range(1, 8)
 
 
 class FrameError(UserError):
@@ -129,10 +130,14 @@ class Movie:
         return f"Movie({Path(self.source).name}: {n} frame{'s' * (n > 1)} of {height} x {width} px, {size}{time})"
 
     def frame(self, index: int) -> np.ndarray:
-        """Frame `index` as (height, width) float32, checked by `check_frame`.
+        """Frame `index` as (height, width) float32, checked by `check_frame`, its invalid pixels filled.
 
         Raises FrameError when the frame cannot be read or used, IndexError when there is none.
         """
+        return self.checked(index).image
+
+    def checked(self, index: int) -> "Checked":
+        """Frame `index` and its invalid pixels, see `check_frame`; raises as `frame` does."""
         try:
             raw = np.asarray(self.frames[index])
         except (FrameError, IndexError, KeyboardInterrupt):
@@ -159,11 +164,17 @@ class Movie:
         self.close()
 
 
-def check_frame(raw: np.ndarray, where: str, max_nan_fraction: float = 1e-3, saturated: float = 0.2) -> np.ndarray:
-    """`raw` as (height, width) float32, or a FrameError that says why it cannot be used.
+class Checked(NamedTuple):
+    """A frame that can be used. image: (height, width) float32, finite; invalid: (height, width) bool, pixels that hold
+    no intensity and were filled from around them (`invalid_pixels`), None where there are none."""
 
-    Up to `max_nan_fraction` of dead (not finite) pixels are replaced by the frame's median. A frame is saturated when
-    more than the fraction `saturated` of its pixels has the largest value while others differ.
+    image: np.ndarray
+    invalid: np.ndarray | None
+
+
+def check_frame(raw: np.ndarray, where: str, max_invalid: float = 0.6, saturated: float = 0.2) -> Checked:
+    """`raw` as `Checked`, or a FrameError that says why it cannot be used: more than the fraction `max_invalid` of its
+    pixels is invalid, or more than the fraction `saturated` of the others has the largest value while others differ.
     """
     if raw.ndim == 3 and raw.shape[-1] in (3, 4) and raw.dtype.kind in "uif":
         # grey stored as RGB is an intensity; a colour map is not
@@ -173,21 +184,27 @@ def check_frame(raw: np.ndarray, where: str, max_nan_fraction: float = 1e-3, sat
         what = "complex" if raw.dtype.kind == "c" else "colour" if raw.dtype.names or raw.ndim == 3 else str(raw.dtype)
         raise FrameError(NOT_INTENSITY, f"{where}: {what} data is no HAADF intensity; export the grey-scale image")
     image = np.ascontiguousarray(raw, np.float32)
-    finite = np.isfinite(image)
-    if not finite.all():
-        bad = 1 - finite.mean()
-        if bad > max_nan_fraction:
-            raise FrameError(NOT_FINITE, f"{where}: {bad:.1%} of the pixels are NaN or infinite")
-        image = np.where(finite, image, np.median(image[finite]))
-    low, high = float(image.min()), float(image.max())
+    bad = 1 - np.isfinite(image).mean()
+    if bad > max_invalid:
+        raise FrameError(NOT_FINITE, f"{where}: {bad:.1%} of the pixels are NaN or infinite")
+    low, high = (float(edge(image)) for edge in (np.nanmin, np.nanmax))
+    if low == high:
+        raise FrameError(CONSTANT, f"{where}: all pixels are {low:g}")
+    invalid = invalid_pixels.find(image)
+    if invalid is not None:
+        if invalid.mean() > max_invalid:
+            raise FrameError(INVALID, f"{where}: {invalid.mean():.0%} of the pixels hold no intensity (one value, NaN)")
+        image = invalid_pixels.fill(image, invalid)
+    usable = image if invalid is None else image[~invalid]
+    low, high = float(usable.min()), float(usable.max())
     if not high > low:
         raise FrameError(CONSTANT, f"{where}: all pixels are {low:g}")
     if high - low < 1e-30 or high > 1e30 or low < -1e30:
         raise FrameError(NOT_FINITE, f"{where}: values from {low:g} to {high:g} are no intensities")
-    top = float((image == high).mean())
-    if top > saturated and image.size >= 256:
+    top = float((usable == high).mean())
+    if top > saturated and usable.size >= 256:
         raise FrameError(SATURATED, f"{where}: {top:.0%} of the pixels have the largest value ({high:g})")
-    return image
+    return Checked(image, invalid)
 
 
 def read(path: str | Path, signal: str | None = None) -> Movie:

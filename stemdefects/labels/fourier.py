@@ -57,8 +57,9 @@ class MovieLabels:
     warnings: tuple[str, ...] = ()
 
 
-def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The frames to label (N, H, W), their numbers, and warnings about those that could not be used.
+def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+    """The frames to label (N, H, W), their numbers, warnings about those that could not be used, and which of their
+    pixels hold no intensity (N, H, W bool).
 
     Raises UserError when the first one is unusable or outside the movie.
     """
@@ -67,11 +68,15 @@ def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarra
     if cfg.n_frames < 1:
         raise UserError(f"labels.fourier.n_frames={cfg.n_frames}: must be at least 1")
     wanted = range(cfg.first_frame, min(cfg.first_frame + cfg.n_frames, len(movie)))
-    frames, indices, warnings = [], [], []
+    frames, indices, warnings, invalid = [], [], [], []
     for i in wanted:
         try:
-            frames.append(movie.frame(i))
+            image, bad = movie.checked(i)
+            frames.append(image)
             indices.append(i)
+            invalid.append(np.zeros(image.shape, bool) if bad is None else bad)
+            if bad is not None:
+                warnings.append(f"frame {i}: {bad.sum()} pixels hold no intensity; nothing is labelled there")
         except FrameError as error:
             if i == cfg.first_frame:
                 raise UserError(
@@ -79,7 +84,7 @@ def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarra
                     "image; choose another with labels.fourier.first_frame=<number>"
                 ) from None
             warnings.append(f"left out: {error}")
-    return np.stack(frames), np.array(indices), warnings
+    return np.stack(frames), np.array(indices), warnings, np.stack(invalid)
 
 
 def label(
@@ -88,10 +93,12 @@ def label(
     where: str = "movie",
     indices: np.ndarray | None = None,
     lattice: ImageLattice | None = None,
+    invalid: np.ndarray | None = None,
 ) -> MovieLabels:
     """Labels of `frames` (N, H, W), which show one field of view (drifting) of one crystal.
 
-    indices: their numbers in the movie; lattice: what they show, where that has been found already.
+    indices: their numbers in the movie; lattice: what they show, where that has been found already; invalid: (N, H, W)
+    bool, pixels that hold no intensity and were filled: nothing is said there.
 
     Raises UserError when no lattice is found, when the frames hold no crystal, and when nothing is found to learn from.
     """
@@ -105,9 +112,14 @@ def label(
     spacing = lattice.spacing_px
     parts = [
         fourier_residual.take_apart(
-            f, lattice, window=cfg.window, background=cfg.background_window, fit_rows=cfg.fit_rows
+            f,
+            lattice,
+            invalid=None if invalid is None else invalid[t],
+            window=cfg.window,
+            background=cfg.background_window,
+            fit_rows=cfg.fit_rows,
         )
-        for f in frames
+        for t, f in enumerate(frames)
     ]
     sigma = fourier_defects.column_sigma_px(parts[0], spacing)
     single = [fourier_defects.significance(p.residual, p.variance, p.phase, p.weight, sigma, p.calm) for p in parts]
@@ -163,6 +175,8 @@ def label(
     for t, s in enumerate(shift):
         moved = ndimage.shift(regions.astype(np.float32), s, order=0, mode="constant", cval=UNKNOWN)
         per_frame[t] = moved.astype(np.int8)
+        if invalid is not None and invalid[t].any():
+            per_frame[t][ndimage.distance_transform_edt(~invalid[t]) < DISC * spacing] = UNKNOWN
         if cfg.recipe == "local":
             stray = fourier_certainty.only_here(z_frames[t], yx[t], levels[t], spacing)
             # columns that have moved towards a defect must not blot out the defect itself

@@ -99,19 +99,22 @@ def take_apart(
     frame: np.ndarray,
     lattice: ImageLattice,
     *,
+    invalid: np.ndarray | None = None,
     window: float = 3.0,
     background: float = 1.5,
     fit_rows: bool = True,
 ) -> Residual:
     """Separate `frame` (H, W) into what repeats with `lattice` and the rest.
 
-    window: standard deviation of the sliding window, in lattice spacings (large: one lattice for the whole frame;
+    invalid: (H, W) bool, pixels that hold no intensity: they have no weight and say nothing; window: standard deviation
+    of the sliding window, in lattice spacings (large: one lattice for the whole frame;
     small: follows rotation and distortion, but takes 1 / (4 pi window^2) cells' worth of each defect with it);
     background: the same for the slow part of the intensity; fit_rows: fit shift, gain and offset of each scan row.
     """
     frame = np.asarray(frame, np.float32)
     masks = _Masks(lattice, frame.shape, window * lattice.spacing_px, background * lattice.spacing_px)
-    trust = shown = np.ones(frame.shape, np.float32)
+    valid = np.ones(frame.shape, np.float32) if invalid is None else (~invalid).astype(np.float32)
+    trust = shown = valid
     rows = np.zeros((3, len(frame)), np.float32)  # shift px, gain - 1, offset
     shifted = np.zeros_like(frame)  # what the rows' faults add
     slow = np.zeros_like(frame)
@@ -137,7 +140,7 @@ def take_apart(
         variance = expected_variance(slow + lattice_part, gain, read)
         order = _order(masks, clean - slow, lattice, trust)
         if step < ITERATIONS - 1:
-            shown = np.clip((order - 0.2) / 0.3, 0, 1).astype(np.float32)
+            shown = valid * np.clip((order - 0.2) / 0.3, 0, 1).astype(np.float32)
             trust = shown * ~_odd(rest / np.sqrt(variance), lattice.spacing_px)
     periodic = slow + lattice_part + shifted
     return Residual(

@@ -159,20 +159,21 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
     settings = cfg.labels.fourier
     movie = movies.read(str(cfg.input), settings.signal)
     where = Path(str(cfg.input)).name
-    frames, indices, warnings = fourier.read_frames(movie, settings)
+    frames, indices, warnings, invalid = fourier.read_frames(movie, settings)
     lattice = find_lattice(frames, where)
     pixel_nm, notes = _pixel_size(movie, settings, lattice, known, where)
     scale = pixel_nm / cfg.model.pixel_size_nm
     low, high = OWN_SAMPLING if cfg.training.init is None else KNOWN_SAMPLING
     if low < scale < high:
-        labels = fourier.label(frames, settings, where, indices, lattice)
+        labels = fourier.label(frames, settings, where, indices, lattice, invalid)
     else:
         noise = take_apart(frames[0], lattice)
         shape = resample.resampled_shape(frames.shape[1:], scale)
         rows, columns = (resample.weights(n, scale, m) for n, m in zip(frames.shape[1:], shape, strict=True))
         frames = np.einsum("bHW,hH,wW->bhw", frames, rows, columns, optimize=True)
-        pixel_nm = cfg.model.pixel_size_nm
-        labels = fourier.label(frames, settings, where, indices)
+        rows, columns = (resample.nearest(n, scale, m) for n, m in zip(invalid.shape[1:], shape, strict=True))
+        invalid, pixel_nm = invalid[:, rows][:, :, columns], cfg.model.pixel_size_nm
+        labels = fourier.label(frames, settings, where, indices, invalid=invalid)
         # interpolation hides noise from neighbouring pixels; white noise in these must have as much below them
         labels = dataclasses.replace(labels, gain=noise.gain * scale**2, read_variance=noise.read_variance * scale**2)
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))

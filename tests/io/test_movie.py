@@ -114,7 +114,7 @@ def test_hdf5_signal_by_name(tmp_path):
 def bad(name):
     frame = RNG.normal(100, 10, (32, 32)).astype(np.float32)
     if name == "nan":
-        frame[:, :3] = np.nan
+        frame[:, :20] = np.nan
     elif name == "constant":
         frame[:] = 7
     elif name == "saturated":
@@ -137,7 +137,7 @@ def test_a_few_dead_pixels_are_filled_and_negative_values_kept():
     frame = bad("good") - 200
     frame[5, 5] = np.nan
     fixed = movies.Movie(frame).frame(0)
-    assert np.isfinite(fixed).all() and fixed[5, 5] == pytest.approx(np.nanmedian(frame)) and (fixed < 0).all()
+    assert np.isfinite(fixed).all() and fixed[5, 5] == pytest.approx(np.nanmedian(frame), abs=30) and (fixed < 0).all()
 
 
 def test_bad_files_end_in_one_clear_line(tmp_path):

@@ -141,7 +141,7 @@ def test_what_cannot_be_labelled_says_why(cfg):
     blank = Movie(np.stack([np.zeros_like(good), good]), source="m.h5")
     with pytest.raises(UserError, match=r"m\.h5, frame 0: all pixels are 0.*labels.fourier.first_frame"):
         fourier.read_frames(blank, cfg)
-    frames, indices, warnings = fourier.read_frames(Movie(np.stack([good, np.zeros_like(good), good])), cfg)
+    frames, indices, warnings, _ = fourier.read_frames(Movie(np.stack([good, np.zeros_like(good), good])), cfg)
     assert len(frames) == 2 and indices.tolist() == [0, 2] and "left out" in warnings[0]
     with pytest.raises(UserError, match=r"first_frame=9: the movie has frames 0\.\.1"):
         fourier.read_frames(blank, dataclasses.replace(cfg, first_frame=9))

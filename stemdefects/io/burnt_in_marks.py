@@ -1,0 +1,114 @@
+"""Patches of one value in a frame: scale bars and text burnt into it, saturated or empty blocks, corners of turned
+frames."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import ndimage
+
+CHANCE = 1e-6  # expected number of accidents per frame below which a pattern is no accident
+MIN_MARK = 12  # px of one value that touch
+MIN_SIDE = 8  # px, of a rectangle of one value; saturated columns are discs, and smaller
+LIKE_BAR = 0.12  # of a scale bar's step from the frame's median, that smoothed letters may differ from it
+MIN_BAR = 16  # px, the length of a scale bar
+RECTANGLE = 0.95  # of its bounding box that a rectangle fills
+STEP = 5.0  # noise of the pixels, that a mark stands off its surroundings
+WAY = 0.5  # of the way from its value to the frame's median: saturated columns fall off more slowly
+VALUES = 8  # that are looked at, the most frequent ones in patches of one value
+ENLARGED = 0.02  # of the frame, in patches of all other values: its pixels were repeated, one value says nothing
+FRINGE = 1  # px around a mark: smoothed by whoever drew it
+
+
+def find(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | None:
+    """(H, W) bool: patches of one value in `image` (H, W) outside `invalid`: rectangles that chance does not make, and shapes of any kind with edges too sharp for a
+    probe. None: there are none."""
+    flat = (image[:-1, :-1] == image[1:, :-1]) & (image[:-1, :-1] == image[:-1, 1:])
+    flat &= image[:-1, :-1] == image[1:, 1:]
+    if invalid is not None:
+        flat &= ~invalid[:-1, :-1]
+    if not flat.any():
+        return None
+    values, counts = np.unique(image[:-1, :-1][flat], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    if counts[order[VALUES:]].sum() > ENLARGED * image.size:
+        return None
+    noise, middle, found = _noise(image), float(np.median(image)), None
+    for value in values[order[:VALUES]]:
+        for inside, whole in _patches(image == value, flat):
+            ring = ndimage.binary_dilation(whole, np.ones((3, 3))) & ~whole
+            outside = image[inside][ring]
+            alike = (np.sum(outside == value) + 1) / (len(outside) + 2)
+            step = np.abs(np.median(outside) - value)
+            sharp = step > STEP * noise and step > WAY * abs(middle - value)
+            chance = np.log(image.size) + whole.sum() * np.log(alike) < np.log(CHANCE)
+            if sharp or (alike < WAY and chance and _rectangle(whole)):
+                found = np.zeros(image.shape, bool) if found is None else found
+                found[inside] |= ndimage.binary_dilation(whole, np.ones((3, 3)), FRINGE)
+                near = np.abs(image - value) < LIKE_BAR * abs(value - middle)
+                if (letters := _lettering(near, whole, inside)) is not None:
+                    found[letters] = True
+    return found
+
+
+def _lettering(like: np.ndarray, bar: np.ndarray, inside: tuple[slice, slice]) -> tuple[slice, slice] | None:
+    """Box around what is about as bright (`like`, H, W) as a scale bar, above or below it: its length in words."""
+    rows, columns = (np.flatnonzero(bar.any(axis)) for axis in (1, 0))
+    height, width = len(rows), len(columns)
+    if width < MIN_BAR or width < 3 * height:
+        return None
+    top, left = inside[0].start + rows[0], inside[1].start + columns[0]
+    reach = max(width // 2, 24)
+    area = (slice(max(top - reach, 0), top + height + reach), slice(max(left - height, 0), left + width + height))
+    around = like[area].copy()
+    y, x = top - area[0].start, left - area[1].start
+    around[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1] = False
+    n, rest = int(around.sum()), int(like.sum() - like[area].sum())
+    if n < MIN_MARK or n / around.size < 2 * (rest + 1) / (like.size - around.size + 1):
+        return None
+    rows, columns = (np.flatnonzero(around.any(axis)) for axis in (1, 0))
+    low = area[0].start + rows[0] - 2, area[1].start + columns[0] - 2
+    high = area[0].start + rows[-1] + 3, area[1].start + columns[-1] + 3
+    return slice(max(low[0], 0), high[0]), slice(max(low[1], 0), high[1])
+
+
+def _patches(same: np.ndarray, flat: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Patches of `same` (H, W) that hold squares of 2 x 2 px, and are larger than chance makes them or rectangles: box
+    with two pixels around, and mask (h, w) in it."""
+    core = np.zeros(same.shape, bool)
+    core[:-1, :-1] = flat & same[:-1, :-1]
+    core[1:] |= core[:-1]
+    core[:, 1:] |= core[:, :-1]
+    groups, n = ndimage.label(core)
+    areas = np.bincount(groups.ravel(), minlength=n + 1)
+    for number, box in enumerate(ndimage.find_objects(groups), 1):
+        size = (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
+        if areas[number] < MIN_MARK or size > 0.7 * same.size:
+            continue
+        usual = (same.sum() - same[box].sum() + 1) / (same.size - size + 1)
+        # a patch grows around a first pixel: each further one may lie in some three places
+        accident = np.log(same.size) + areas[number] * np.log(min(3 * usual, 1)) > np.log(CHANCE)
+        group = groups[box] == number
+        if accident and not _rectangle(group):
+            continue
+        inside = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
+        yield inside, ndimage.binary_propagation(groups[inside] == number, mask=same[inside])
+
+
+def _rectangle(group: np.ndarray) -> bool:
+    """Is it one, or what is left of it without what touches it at its edges?"""
+    for shape in (group, ndimage.binary_opening(group, np.ones((4, 4)))):
+        if not shape.any():
+            continue
+        rows, columns = (np.flatnonzero(shape.any(axis)) for axis in (1, 0))
+        sides = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+        if max(sides) >= MIN_SIDE and shape.sum() >= RECTANGLE * sides[0] * sides[1]:
+            return True
+    return False
+
+
+def _noise(image: np.ndarray) -> float:
+    """Standard deviation of the pixels' noise, from second differences along both axes (Immerkaer, Comput. Vis. Image
+    Underst. 64, 300 (1996))."""
+    part = image[:512, :512]
+    twice = np.diff(np.diff(part, 2, axis=0), 2, axis=1)
+    return float(np.sqrt(np.mean(np.clip(twice, *np.quantile(twice, (0.02, 0.98))) ** 2))) / 6

@@ -1,0 +1,202 @@
+"""Pixels that hold no intensity: not finite, dead lines, black borders of registered stacks, saturated blocks, burnt-in
+scale bars and text, spikes of cosmic rays and hot or dead pixels.
+
+`find` says where they are in one frame, `fill` puts what their surroundings have in their place. What a detector can
+show of a specimen is left alone: empty pixels of a low dose, which chance puts next to each other, and columns,
+however bright, which are as wide as the probe.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from stemdefects.io import burnt_in_marks as marks
+
+CHANCE = marks.CHANCE
+SPIKE = 5.0  # times what all but one in `ONE_IN` pixels stand above their fourth-brightest neighbour
+ONE_IN = 100
+SHARP = 0.2  # of a spike's height, at most, is left at its fourth-brightest neighbour; a probe of 1 px sigma leaves 0.6
+MIN_FRAME = 16  # px; smaller ones say nothing about what is usual
+ROUNDS = 3  # spikes of up to 5 px are taken off from outside
+SAMPLE = 8192  # pixels that say how far usual ones stand out
+LEVELS = 4  # of brightness
+LEAST = 0.3  # of what is usual where it is most
+MIN_RUN = 24  # px
+RARE = 0.2
+NEAR_LINES = 8  # lines to either side that say how usual a value is
+
+_RING = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
+
+
+def find(image: np.ndarray) -> np.ndarray | None:
+    """(H, W) bool: pixels of `image` (H, W; counts or any linear intensity) that hold no intensity; None: all do."""
+    finite = np.isfinite(image)
+    invalid = None if finite.all() else ~finite
+    if min(image.shape) < MIN_FRAME:
+        return invalid
+    work = np.asarray(image, np.float32)
+    grain = _grain(work[finite] if invalid is not None else work)
+    if invalid is not None:
+        if invalid.mean() > 0.9:
+            return invalid
+        work = fill(work, invalid)
+    lines = _dead_lines(work, invalid)
+    if lines is not None:
+        invalid = _joined(invalid, lines)
+        if invalid.all():
+            return invalid
+        work = fill(work, invalid)
+    if (runs := _dead_runs(work, invalid)) is not None:
+        invalid, work = _joined(invalid, runs), fill(work, runs)
+    for more in (_spikes(work, grain, invalid), marks.find(work, invalid)):
+        invalid = invalid if more is None else _joined(invalid, more)
+    return invalid
+
+
+def fill(image: np.ndarray, invalid: np.ndarray) -> np.ndarray:
+    """`image` (H, W) float32 with its `invalid` pixels (H, W bool) replaced by a mean of the valid ones around them,
+    further and further around until there are any."""
+    out = np.where(invalid, 0, image).astype(np.float32)
+    left = invalid.copy()
+    if left.all() or not left.any():
+        return out
+    low, high = _box(left, 16)
+    for sigma in (0.8, 2.0, 6.0):
+        part = (slice(low[0], high[0]), slice(low[1], high[1]))
+        valid = (~invalid[part]).astype(np.float32)
+        weight = ndimage.gaussian_filter(valid, sigma)
+        mean = ndimage.gaussian_filter(np.where(invalid[part], 0, image[part]).astype(np.float32), sigma)
+        known = left[part] & (weight > 0.05)
+        out[part][known] = mean[known] / weight[known]
+        left[part] &= ~known
+        if not left.any():
+            return out
+    out[left] = np.float32(image[~invalid].astype(np.float64).mean())
+    return out
+
+
+def _joined(one: np.ndarray | None, other: np.ndarray) -> np.ndarray:
+    return other if one is None else one | other
+
+
+def _box(mask: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:
+    where = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
+    low = np.array([max(int(w[0]) - margin, 0) for w in where])
+    high = np.array([min(int(w[-1]) + margin + 1, n) for w, n in zip(where, mask.shape, strict=True)])
+    return low, high
+
+
+def _dead_lines(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | None:
+    """Rows and columns of one value from end to end, where the values of the lines around them make that no accident.
+
+    Rows first, then columns on the rows that are left, and again: a border is dead along two sides.
+    """
+    row_out, column_out = np.zeros(image.shape[0], bool), np.zeros(image.shape[1], bool)
+    for _ in range(2):
+        before = row_out.sum() + column_out.sum()
+        for out, other, turned in ((row_out, column_out, image), (column_out, row_out, image.T)):
+            part = turned[:, ~other]
+            if not part.size:
+                break
+            same = (part == part[:, :1]).all(1) & ~out
+            if same.any() and not (same | out).all():
+                out |= _no_accident(part, same, out)
+        if row_out.sum() + column_out.sum() == before:
+            break
+    lines = row_out[:, None] | column_out[None]
+    return lines if lines.any() else None
+
+
+def _no_accident(part: np.ndarray, same: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """(n,) bool of the lines `same`: their value is too rare on the nearest lines of several values."""
+    usual = np.flatnonzero(~same & ~out)
+    dead = np.zeros(len(part), bool)
+    for line in np.flatnonzero(same):
+        near = usual[np.argsort(np.abs(usual - line), kind="stable")[: 2 * NEAR_LINES]]
+        often = ((part[near] == part[line, 0]).sum() + 1) / (part[near].size + 2)
+        dead[line] = len(part) * often ** part.shape[1] < CHANCE
+    return dead
+
+
+def _dead_runs(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | None:
+    """Parts of rows and columns of one value, `MIN_RUN` px and longer, where that value is rare on the lines around."""
+    found = None
+    for turned in (False, True):
+        part = image.T if turned else image
+        # of a run that long, pixels half its length apart are alike wherever it starts
+        some = part[:, :: MIN_RUN // 2]
+        if not (some[:, 1:] == some[:, :-1]).any():
+            continue
+        same = part[:, 1:] == part[:, :-1]
+        long = np.cumsum(np.pad(same, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
+        start = long[:, MIN_RUN - 1 :] - long[:, : 1 - MIN_RUN] == MIN_RUN - 1
+        if not start.any() or start.mean() > 0.1:  # else a frame of few values: long runs are no accident there
+            continue
+        for line in np.flatnonzero(start.any(1)):
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], same[line].astype(np.int8), [0]])))
+            for first, last in edges.reshape(-1, 2):
+                if last - first + 1 < MIN_RUN:
+                    continue
+                low, high = max(line - NEAR_LINES, 0), line + NEAR_LINES + 1
+                around = np.delete(part[low:high, first : last + 1], line - low, axis=0)
+                often = ((around == part[line, first]).sum() + 1) / (around.size + 2)
+                if often < RARE and image.size * often ** (last - first + 1) < CHANCE:
+                    found = np.zeros(image.shape, bool) if found is None else found
+                    (found.T if turned else found)[line, first : last + 1] = True
+    if found is not None and invalid is not None:
+        found &= ~invalid
+    return found if found is not None and found.any() else None
+
+
+def _spikes(image: np.ndarray, grain: float, invalid: np.ndarray | None) -> np.ndarray | None:
+    """Single pixels and small groups that stand out of their surroundings, upwards or downwards, with no flank."""
+    work, found = image, None
+    for _ in range(ROUNDS):
+        before, work = work, work.copy() if work is image else work
+        for sign in (1, -1):
+            row, column, instead = _outstanding(sign * before, grain)
+            if invalid is not None:
+                new = ~invalid[row, column]
+                row, column, instead = row[new], column[new], instead[new]
+            work[row, column] = sign * instead
+            if len(row):
+                found = np.zeros(image.shape, bool) if found is None else found
+                found[row, column] = True
+        if found is None:
+            break
+    return found
+
+
+def _outstanding(image: np.ndarray, grain: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and surroundings (n,) of pixels that stand out upwards."""
+    padded = np.pad(image, 2, mode="reflect")
+    height, width = image.shape
+    around = (padded[:height, 2:-2] + padded[4:, 2:-2] + padded[2:-2, :width] + padded[2:-2, 4:]) / 4
+    excess = image - around
+    row, column = np.divmod(np.arange(0, image.size, max(1, image.size // SAMPLE)), width)
+    level, fourth = _neighbours(padded, row, column)
+    # brighter places are noisier: what is usual is looked at by how bright the neighbours are
+    order = np.array_split(np.argsort(level, kind="stable"), LEVELS)
+    over = padded[row + 2, column + 2] - fourth
+    usual = np.array([max(float(np.quantile(over[part], 1 - 1 / ONE_IN)), grain) for part in order])
+    usual = np.maximum(usual, LEAST * usual.max())  # at the edge of a hole both meet
+    levels = np.array([float(np.median(level[part])) for part in order])
+    row, column = np.nonzero(excess > SPIKE * usual.min())
+    level, fourth = _neighbours(padded, row, column)
+    far = padded[row[:, None] + 2 + 2 * _RING[:, 0], column[:, None] + 2 + 2 * _RING[:, 1]]
+    far = np.partition(far, (3, 4), axis=1)
+    surroundings, value = far[:, 3:5].mean(1), padded[row + 2, column + 2]
+    flat = fourth - surroundings < SHARP * (value - surroundings)
+    sure = flat & (value - np.maximum(fourth, far[:, 4]) > SPIKE * np.interp(level, levels, usual))
+    return row[sure], column[sure], surroundings[sure]
+
+
+def _neighbours(padded: np.ndarray, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) median and fourth-brightest of the eight neighbours of pixels."""
+    near = np.partition(padded[row[:, None] + 2 + _RING[:, 0], column[:, None] + 2 + _RING[:, 1]], (3, 4), axis=1)
+    return near[:, 3], near[:, 4]
+
+
+def _grain(image: np.ndarray) -> float:
+    """Smallest step between two values of the frame: one count, where there are counts."""
+    values = np.unique(image.ravel()[:: max(1, image.size // SAMPLE)])
+    return float(np.diff(values).min()) if len(values) > 1 else 0.0
