@@ -20,8 +20,8 @@ FRINGE = 1  # px around a mark: smoothed by whoever drew it
 
 
 def find(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | None:
-    """(H, W) bool: patches of one value in `image` (H, W) outside `invalid`: rectangles that chance does not make, and shapes of any kind with edges too sharp for a
-    probe. None: there are none."""
+    """(H, W) bool: patches of one value in `image` (H, W) outside `invalid`: rectangles that chance does not make, and
+    shapes of any kind with edges too sharp for a probe. None: there are none."""
     flat = (image[:-1, :-1] == image[1:, :-1]) & (image[:-1, :-1] == image[:-1, 1:])
     flat &= image[:-1, :-1] == image[1:, 1:]
     if invalid is not None:

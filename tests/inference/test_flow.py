@@ -34,7 +34,7 @@ def movie_file(tmp_path_factory):
     with h5py.File(path, "w") as file:
         file["frames"] = hexagonal_frames(11, (90, 121))
         file["frames"][4] = 7.0
-        file["frames"][6, :40] = np.nan
+        file["frames"][6, :70] = np.nan
         file.attrs.update(pixel_size_nm=0.03, frame_time_s=2.0)
     return path
 
