@@ -39,7 +39,8 @@ def main() -> None:
                 seed = 1000 * int(options["seed"]) + k
                 path = folder / f"{variant}_{dose}_{options['field']}_{seed}.{options['suffix']}"
                 if not path.exists():
-                    own = int(float(dose)) * 10**6 + seed  # movies of two doses have nothing in common
+                    # movies of two doses or variants have nothing in common
+                    own = int(float(dose)) * 10**7 + list(scene.VARIANTS).index(variant) * 10**5 + seed
                     setting = scene.draw(
                         variant, own, float(dose), int(options["field"]), int(options["frames"]), probes
                     )

@@ -52,7 +52,7 @@ def write(path: str | Path, scene: Scene) -> Path:
 
 def write_truth(stem: Path, specimen: Specimen, camera: Camera, seen: tuple) -> None:
     """The files of the truth; see the module."""
-    scene, walk, n = specimen.scene, specimen.walk, len(specimen.metal)
+    walk, n = specimen.walk, len(specimen.metal)
     missing = np.stack([s.missing for s in seen]).astype(np.int8)
     here = np.stack([s.chalcogen & s.intact[n:] for s in seen])
     metal_here = np.stack([s.metal & s.intact[:n] for s in seen])

@@ -140,7 +140,9 @@ def detect(expected_e: np.ndarray, scene: Scene, rng) -> np.ndarray:
     """Counts from the expected number of electrons (H, W): Poisson, pulse heights, afterglow, gain, read-out."""
     signal = rng.poisson(expected_e).astype(float)
     if scene.pulse_spread:
-        shape = 1 / scene.pulse_spread**2  # a gamma distribution of this relative width per electron; sums are gamma too
+        shape = (
+            1 / scene.pulse_spread**2
+        )  # a gamma distribution of this relative width per electron; sums are gamma too
         signal = np.where(signal > 0, rng.gamma(np.maximum(signal, 1e-9) * shape) / shape, 0.0)
     if scene.afterglow_px:
         keep = np.exp(-1 / scene.afterglow_px)

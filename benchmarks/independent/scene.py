@@ -111,7 +111,9 @@ def draw(variant: str, seed: int, dose: float, field_px: int, n_frames: int, pro
             scene, strain=tuple(float(s) for s in rng.choice([-1, 1], 4) * u(0.006, 0.02, 4)), bend_nm=u(0.02, 0.06)
         ),
         "immobile": lambda: replace(scene, immobile_share=0.5),
-        "pairs": lambda: replace(scene, vacancies=u(15, 25), rates=replace(rates, pair=u(0.02, 0.06), split=u(0.01, 0.03))),
+        "pairs": lambda: replace(
+            scene, vacancies=u(15, 25), rates=replace(rates, pair=u(0.02, 0.06), split=u(0.01, 0.03))
+        ),
         "hole": lambda: replace(scene, hole_radius_nm=u(1.0, 1.5)),
     }[variant]()  # fmt: skip
 

@@ -29,8 +29,8 @@ class Specimen:
         self.middle = np.full(2, size / 2)
         self.drift_nm = self._drift()
         self.lattice = Lattice(int(np.ceil(2 * (0.71 * size + MARGIN_NM) / A_NM)) + 4)
-        metal = (self.lattice.cells - self.lattice.n / 2) @ np.stack([A1, A2])
-        metal = metal + self.rng.uniform(0, A_NM, 2)
+        metal = (self.lattice.cells - self.lattice.n // 2) @ np.stack([A1, A2])
+        self.origin = self.middle + self.rng.uniform(0, A_NM, 2)
         self.crystal_nm = np.concatenate([metal, metal + CHALCOGEN])
         turn = np.array([[np.cos(scene.rotation), -np.sin(scene.rotation)],
                          [np.sin(scene.rotation), np.cos(scene.rotation)]])  # fmt: skip
@@ -40,7 +40,7 @@ class Specimen:
 
     def to_specimen(self, crystal_nm: np.ndarray) -> np.ndarray:
         """Places (n, 2) in the specimen, drift 0, of places in the unstrained crystal."""
-        out = crystal_nm @ self.affine.T + self.middle
+        out = crystal_nm @ self.affine.T + self.origin
         return out + self._bend(out)
 
     def to_crystal(self, place_nm: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ class Specimen:
         straight = place_nm
         for _ in range(3 if self.scene.bend_nm else 0):
             straight = place_nm - self._bend(straight)
-        return (straight - self.middle) @ np.linalg.inv(self.affine).T
+        return (straight - self.origin) @ np.linalg.inv(self.affine).T
 
     def _bend(self, place_nm: np.ndarray) -> np.ndarray:
         """Smooth displacement of `bend_nm`, one wave over 1.5 fields."""

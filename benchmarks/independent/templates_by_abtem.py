@@ -52,7 +52,7 @@ def crystal() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def with_defect(name: str, top: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Numbers, places, mask of the atoms that are there, and (x, y) of the defect in nm; `top` says which S."""
-    numbers, places, cell = crystal()
+    numbers, places, _ = crystal()
     there = np.ones(len(numbers), bool)
     if name == "ideal":
         return numbers, places, there, np.zeros(2)
