@@ -85,9 +85,9 @@ def analyze(
         found = detections.read(table, cfg.analysis.table)
     if movie is not None and not isinstance(movie, Movie):
         movie = Movie(movie)
-    crystal, source, truth = command.surroundings(found, cfg)
+    crystal, movie, truth = command.surroundings(found, cfg, movie)
     result = pipeline.analyse(
-        found, cfg.analysis, crystal, movie or source, truth, seed,
+        found, cfg.analysis, crystal, movie, truth, seed,
         lambda items, what: tqdm(items, desc=what, leave=False, disable=not progress),
     )  # fmt: skip
     return Result(result, cfg)

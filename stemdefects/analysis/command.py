@@ -171,9 +171,40 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
     return page
 
 
-def surroundings(found, cfg: AnalyzeRoot) -> tuple:
-    """(material, movie or None, truth or None) that belong to the detections, by their attributes and the config."""
-    return _material(cfg, found), _movie(found, cfg), _truth(found, cfg)
+def surroundings(found, cfg: AnalyzeRoot, movie=None) -> tuple:
+    """(material, movie or None, truth or None) that belong to the detections, by their attributes and the config.
+
+    A given `movie` is the user's word. Otherwise the table's own is taken, and only when it holds what the table was
+    made from; without it nothing is computed from pictures, and a note says so.
+    """
+    from stemdefects.analysis import truth
+    from stemdefects.io import movie as movies
+    from stemdefects.io import sources
+
+    source = sources.reopen(found.attrs, found.path)
+    if movie is None:
+        movie = source.movie
+        found.notes += [source.note] if source.note else []
+        if source.state == sources.UNNAMED and cfg.truth is not None:
+            movie = movies.read(cfg.truth)
+    if movie is not None:
+        _check_size(found, movie)
+    path = cfg.truth or source.path
+    known = truth.read(path) if cfg.truth is not None or truth.holds_truth(path) else None
+    return _material(cfg, found), movie, known
+
+
+def _check_size(found, movie) -> None:
+    """UserError where the detections do not lie in the frames of `movie`."""
+    shape, own = movie.shape, found.attrs.get("source_shape")
+    if own is not None and tuple(own) != tuple(shape):
+        raise UserError(f"{movie.source}: {shape} frames and pixels, but the table is of a movie of {tuple(own)}")
+    last = found.rows["frame"].max(initial=0)
+    if last >= shape[0] or (found.yx_px > shape[1:]).any():
+        raise UserError(
+            f"{movie.source}: {shape[0]} frames of {shape[1]} x {shape[2]} px do not hold all detections of the table "
+            f"(frames to {last}, y to {found.yx_px[:, 0].max():.0f}, x to {found.yx_px[:, 1].max():.0f} px)"
+        )
 
 
 def _material(cfg: AnalyzeRoot, found):
@@ -185,30 +216,3 @@ def _material(cfg: AnalyzeRoot, found):
         found.notes.append(f"The table was made for material {name}; that is used, not {cfg.material.name}.")
         return material.load(name)
     return material.from_config(cfg.material)
-
-
-def _source(found) -> Path | None:
-    source = found.attrs.get("source")
-    return Path(str(source)) if source and Path(str(source)).exists() else None
-
-
-def _movie(found, cfg: AnalyzeRoot):
-    from stemdefects.io import movie
-
-    path = _source(found) or (Path(cfg.truth) if cfg.truth and Path(cfg.truth).exists() else None)
-    if path is None:
-        return None
-    try:
-        return movie.read(path)
-    except UserError as error:
-        found.notes.append(f"The movie could not be read for pictures: {error}")
-        return None
-
-
-def _truth(found, cfg: AnalyzeRoot):
-    from stemdefects.analysis import truth
-
-    if cfg.truth is not None:
-        return truth.read(cfg.truth)
-    path = _source(found)
-    return truth.read(path) if path is not None and truth.holds_truth(path) else None

@@ -31,6 +31,7 @@ class Detections:
         observed: (n_frames,) bool: the frame was looked at and could be used; what is not observed is missing, not
             empty. By default all are.
         frames: per-frame table (DataFrame) or None.
+        source, path: what the detections are of, and the table's own file (None: in memory).
         patches: (n, 32, 32) image patches in the order of `rows`, or None.
         attrs: the table's own attributes.
         notes: what had to be assumed or left out, one sentence each.
@@ -49,6 +50,7 @@ class Detections:
     notes: list[str] = field(default_factory=list)
     pixel_size_yx_nm: np.ndarray | None = None
     observed: np.ndarray | None = None
+    path: Path | None = None
 
     def __post_init__(self):
         if self.pixel_size_yx_nm is None and self.pixel_size_nm is not None:
@@ -101,8 +103,10 @@ def read(path: str | Path, cfg: TableConfig) -> Detections:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give table=<file.csv or file.h5>, or run=<id>")
     if path.suffix.lower() in (".h5", ".hdf5") or _is_hdf5(path):
-        return _clean(_from_table(defect_table.DefectTable.read(path), cfg, str(path)), cfg, str(path))
-    return _clean(foreign_table.read(path, cfg), cfg, str(path))
+        found = _from_table(defect_table.DefectTable.read(path), cfg, str(path))
+    else:
+        found = foreign_table.read(path, cfg)
+    return _clean(replace(found, path=path), cfg, str(path))
 
 
 def _is_hdf5(path: Path) -> bool:

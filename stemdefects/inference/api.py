@@ -8,6 +8,7 @@ import numpy as np
 from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io.movie import Movie, read
+from stemdefects.io.sources import Hashing
 from stemdefects.io.table import DefectTable, empty
 from stemdefects.schema import InferenceConfig
 
@@ -52,12 +53,14 @@ def detect(
         movie = read(movie, settings.get("signal"))
     elif not isinstance(movie, Movie):
         movie = Movie(movie)
+    hashing = Hashing(movie)
     setup = prepare(movie, loaded, configure(**settings))
     with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
         blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), lambda frames, _: bar.update(frames)))
     names = ("rows", "frames", "patches", "regions")
     rows, frames, patches, regions = (np.concatenate([getattr(b, n) for b in blocks]) for n in names)
     found = DefectTable(rows, frames, patches, attributes(movie, setup), regions=regions)
+    found.attrs |= {"source_sha256": hashing.result()} if "source_path" in found.attrs else {}
     over_time = [empty(0)]
     together = look_together(blocks.__getitem__, setup, over_time.append)
     if together is not None:

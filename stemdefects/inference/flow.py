@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError, reason_of
 from stemdefects.inference import confusion
 from stemdefects.inference.spool import Spool
-from stemdefects.io import doubts, locks, runs, tracking
+from stemdefects.io import doubts, locks, runs, sources, tracking
 from stemdefects.io import movie as movies
 from stemdefects.io.staging import Staging
 from stemdefects.models import shipped
@@ -57,7 +56,7 @@ def _infer(
     if run is None and not cfg.overwrite:
         run = _interrupted(cfg.runs_dir, fingerprint, holding)
     known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
-    hashing = _Hash(movie)
+    hashing = sources.Hashing(movie)
     print(f"{movie}", flush=True)
     setup = prepare(movie, model, cfg.inference, known)
     if run is None:
@@ -151,6 +150,8 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "dose_e_per_px": movie.dose_e_per_px,
         "calibration": calibration,
         "source": movie.source,
+        "signal": getattr(movie, "signal", None) or setup.settings.signal,
+        **sources.record(movie),
         "source_shape": list(movie.shape),
         "model_id": setup.model.id,
         "model_signature": setup.model.signature,
@@ -189,12 +190,10 @@ def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> 
     plain = config.to_plain(settings)
     plain.pop("pictures")
     head = hashlib.sha256()
-    for file in movie.metadata.get("files", [movie.source]):
-        path = Path(file)
-        if path.is_file():
-            head.update(f"{path.name} {path.stat().st_size}".encode())
-            with open(path, "rb") as stream_:
-                head.update(stream_.read(1 << 20))
+    for path in sources.files(movie):
+        head.update(f"{path.name} {path.stat().st_size}".encode())
+        with open(path, "rb") as stream_:
+            head.update(stream_.read(1 << 20))
     return {"source": movie.source, "head": head.hexdigest(), "shape": list(movie.shape), "model": model.signature} | {
         "settings": plain
     }
@@ -284,24 +283,3 @@ def _report(run: runs.Run, found: Any, summary: dict[str, Any], pictures: list[P
     print(f"table:    {runs.short(run.defects_path)}  {runs.short(run.path / 'defects.csv')}")
     for path in pictures:
         print(f"picture:  {runs.short(path)}")
-
-
-class _Hash:
-    """SHA-256 of the source, computed beside the inference."""
-
-    def __init__(self, movie: movies.Movie):
-        self._files = [Path(f) for f in movie.metadata.get("files", [movie.source])]
-        self._digest = hashlib.sha256()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        for file in self._files:
-            if file.is_file():
-                with open(file, "rb") as data:
-                    while chunk := data.read(1 << 22):
-                        self._digest.update(chunk)
-
-    def result(self) -> str:
-        self._thread.join()
-        return self._digest.hexdigest()

@@ -4,6 +4,7 @@
 it is used, so that memory does not grow with the length of the movie.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -219,8 +220,11 @@ def read(path: str | Path, signal: str | None = None) -> Movie:
         UserError: file missing, damaged, of unknown type, or without an image.
     """
     from stemdefects.io.readers import open_movie
+    from stemdefects.io.runs import expanded
 
-    return open_movie(path, signal)
+    movie = open_movie(path, signal)
+    movie.metadata["path"] = os.path.abspath(expanded(str(path)))
+    return movie
 
 
 def _positive(name: str, value: Any, source: str) -> float | None:
