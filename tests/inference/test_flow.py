@@ -208,7 +208,7 @@ def test_the_mean_of_nine_frames_has_a_third_of_the_noise(tmp_path):
     frames, clean = hexagonal_frames(9, (96, 96)), hexagonal_frames(1, (96, 96), seed=None)[0]
     movie = movies.Movie(frames, pixel_size_nm=0.03, frame_time_s=1.0)
     setup = prepare(movie, load_model(save_model(tmp_path / "one")), api.configure(average_frames=9))
-    seen = next(stream._read_ahead(movie, setup, [0])).stacks[4]
+    seen = next(stream._read_ahead(movie, setup, [0])).stacks[4].stack
     assert seen.shape == (1, 96, 96)
     assert (seen[0] - clean).std() == pytest.approx((frames[4] - clean).std() / 3, rel=0.05)
     with pytest.raises(UserError, match="takes 3 frames"):
