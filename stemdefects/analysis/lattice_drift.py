@@ -25,7 +25,7 @@ def peak_amplitudes(image: np.ndarray, g: np.ndarray) -> np.ndarray:
 
 def three_peaks(vectors_px: np.ndarray) -> np.ndarray:
     """(3, 2) the shortest reciprocal vectors, third = +-first +- second, of a lattice with rows `vectors_px` (2, 2)."""
-    from stemdefects.analysis.lattice_sites import reduce
+    from stemdefects.crystal.lattice import reduce
 
     first, second = reduce(np.linalg.inv(vectors_px).T)
     third = min((first + second, first - second), key=np.linalg.norm)

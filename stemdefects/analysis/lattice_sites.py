@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.analysis.tracks import Tracks
+from stemdefects.crystal.lattice import reduce
 
 
 @dataclass
@@ -21,23 +22,6 @@ def hop_vectors(vectors: np.ndarray) -> np.ndarray:
     steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if (i, j) != (0, 0)])
     length = np.hypot(*(steps @ vectors).T)
     return steps[length < 1.25 * length.min()]
-
-
-def reduce(vectors: np.ndarray) -> np.ndarray:
-    """Shortest pair of vectors of the lattice (Lagrange-Gauss); rows that span no lattice come back as they are."""
-    a, b = np.array(vectors, float)
-    # Ends: each round makes the longer vector shorter by a fixed share or is the last, and a lattice has finitely many
-    # vectors shorter than the first pair. Without the share, pairs of equal length (60 degrees) go to and fro by
-    # rounding; a pair so flat that rounding alone remains of it (the share of 1e-9 of its length) is no lattice.
-    if not np.isfinite(vectors).all() or abs(np.linalg.det([a, b])) < 1e-9 * max(a @ a, b @ b):
-        return np.array([a, b])
-    while True:
-        if a @ a > b @ b:
-            a, b = b, a
-        shorter = b - round(float(a @ b) / float(a @ a)) * a
-        if shorter @ shorter > (1 - 1e-9) * (b @ b):
-            return np.array([a, b])
-        b = shorter
 
 
 def lattice_from_steps(tracks: Tracks, a: float, n_angles: int = 120) -> tuple[np.ndarray, float] | None:

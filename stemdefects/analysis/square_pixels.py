@@ -16,6 +16,14 @@ class SquareMovie:
     def __len__(self) -> int:
         return len(self._movie)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width) as shown."""
+        from stemdefects.inference.resample import resampled_shape
+
+        n, height, width = self._movie.shape
+        return n, resampled_shape((height, width), (self._aspect, 1.0))[0], width
+
     def frame(self, index: int) -> np.ndarray:
         """(H, W) float32; raises `FrameError` as the movie does."""
         from stemdefects.inference.resample import square_pixels

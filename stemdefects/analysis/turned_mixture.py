@@ -118,6 +118,7 @@ def search(own, beside, n: int) -> Iterator[Mixture]:
 
 def _refined(mixture: Mixture, pair, contrast, n: int) -> Mixture:
     """Without orientations that are not needed; with more, and families of their own, on very strong evidence."""
+    # Ends: what is simpler has fewer parts and no larger BIC, what is richer has a BIC smaller by _EVIDENCE.
     while True:
         simpler = _best(_simpler(mixture), pair, contrast, n)
         if simpler is not None and bic(simpler, n) <= bic(mixture, n):

@@ -24,6 +24,26 @@ class Lattice:
     hops: np.ndarray  # (n, n_hops) int
 
 
+def reduce(vectors: np.ndarray) -> np.ndarray:
+    """Shortest pair (2, 2) of the lattice with rows `vectors`, the shorter one first (Lagrange-Gauss).
+
+    Rows that span no lattice come back as they are.
+    """
+    a, b = np.array(vectors, float)
+    # Ends: each round makes the longer vector shorter by a fixed share or is the last, and a lattice has finitely many
+    # vectors shorter than the first pair. Without the share, pairs of equal length (60 degrees) go to and fro by
+    # rounding; a pair so flat that rounding alone remains of it (the share of 1e-9 of its length) is no lattice.
+    if not np.isfinite(vectors).all() or abs(np.linalg.det([a, b])) < 1e-9 * max(a @ a, b @ b):
+        return np.array([a, b])
+    while True:
+        if a @ a > b @ b:
+            a, b = b, a
+        shorter = b - round(float(a @ b) / float(a @ a)) * a
+        if shorter @ shorter > (1 - 1e-9) * (b @ b):
+            return np.array([a, b])
+        b = shorter
+
+
 def site_positions_nm(material: Material) -> np.ndarray:
     """(n_sites, 2) position of each sublattice in the cell, (y, x) in nm."""
     return material.basis @ material.lattice_nm

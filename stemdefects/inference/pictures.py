@@ -7,6 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from stemdefects.inference.resample import square_pixels
 from stemdefects.inference.setup import Setup
 from stemdefects.io.movie import Movie
 from stemdefects.report import frames as pictures
@@ -29,7 +30,8 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     shutil.rmtree(folder / "frames", ignore_errors=True)
 
     def annotated(index: int, width: int) -> np.ndarray:
-        image = movie.frame(index)
+        # pictures have square pixels, whatever the movie has
+        image = square_pixels(movie.frame(index)[None], setup.aspect)[0]
         time = frame_table["time_s"][frame_table["frame"] == index][0]
         clock = "" if np.isnan(time) else f", {time:.4g} s"
         name = f"{Path(movie.source).name}  frame {index}{clock}"
@@ -39,6 +41,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         for way, stored in tables.items():
             with h5py.File(table_path, "r") as file:
                 rows = file[stored][starts[way][index] : starts[way][index + 1]]
+            rows["y_px"] *= setup.aspect
             title = name if not panels else way
             if len(tables) > 1 and not panels:
                 title = f"{name}: {way}"
@@ -51,7 +54,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
                     title,
                     width // len(tables),
                     regions,
-                    region_step_px,
+                    (region_step_px[0] * setup.aspect, region_step_px[1]),
                 )
             )
         return np.concatenate(list(_same_height(panels)), axis=1)

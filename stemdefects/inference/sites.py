@@ -170,7 +170,7 @@ def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     by_key = np.argsort(key)
     step_index = by_key[np.searchsorted(key, low.astype(np.int64) * n + high, sorter=by_key)]
     move = np.where((pairs[step_index, 0] == above)[:, None], whole[step_index], -whole[step_index])
-    # sum the steps along each path to the root by doubling the reach
+    # sum the steps along each path to the root by doubling the reach; a tree of n has paths of n at most: log2 n rounds
     total = np.zeros((n, 2), np.int64)
     total[child] = move
     up = np.arange(n)

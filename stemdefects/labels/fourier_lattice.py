@@ -11,6 +11,7 @@ import numpy as np
 from scipy import fft
 
 from stemdefects.crystal import bragg
+from stemdefects.crystal.lattice import reduce
 from stemdefects.errors import UserError
 
 TOLERANCE_BINS = 1.2  # how far from its integer place a peak may lie
@@ -159,14 +160,7 @@ def _propose(peaks: np.ndarray, score: np.ndarray, shape: tuple[int, int], least
 
 def _reduced(basis: np.ndarray) -> np.ndarray:
     """Gauss reduction of the reciprocal rows so that the direct vectors are the shortest, with det > 0."""
-    a, b = np.linalg.inv(basis).T
-    while True:
-        if np.dot(a, a) > np.dot(b, b):
-            a, b = b, a
-        n = np.rint(np.dot(a, b) / np.dot(a, a))
-        if n == 0:
-            break
-        b = b - n * a
+    a, b = reduce(np.linalg.inv(basis).T)
     if np.dot(a, b) > 1e-9 * np.dot(a, a):
         b = b - a if np.dot(b - a, b - a) < 1.05 * np.dot(b, b) else b
     vectors = np.stack([a, b])

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from stemdefects.analysis import looked
+from stemdefects.analysis import looked, square_pixels
 from stemdefects.report.style import colours
 
 MAX_SIDE = 640
@@ -18,12 +18,12 @@ def html(result, n_frames: int) -> str:
 
     Returns an HTML fragment without any link to the outside; empty without detections.
     """
-    found = result.found
+    found, movie = square_pixels.view(result.found, result.movie)
     if found.n_frames == 0 or len(found.rows) == 0:
         return ""
     seen = looked.looked(found).frames
     chosen = seen[np.unique(np.linspace(0, len(seen) - 1, min(n_frames, len(seen))).round().astype(int))]
-    pictures, shape = _pictures(result.movie, chosen)
+    pictures, shape = _pictures(movie, chosen)
     if shape is None:
         shape = _field(found)
     zoom = min(MAX_SIDE / max(shape), 4.0) if max(shape) < MAX_SIDE else MAX_SIDE / max(shape)

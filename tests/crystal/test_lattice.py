@@ -113,3 +113,18 @@ def test_unknown_names_list_what_exists():
         material.load("ws2_mo").kind_index("V_S3")
     with pytest.raises(UserError, match="ws2_mo"):
         material.load("ws3")
+
+
+def test_reduction_ends_at_the_shortest_pair_whatever_the_rounding():
+    from stemdefects.crystal.lattice import reduce
+
+    rng = np.random.default_rng(0)
+    turns = rng.uniform(0, 2 * np.pi, 500)
+    for k, turn in enumerate(turns):
+        a = np.array([np.sin(turn), np.cos(turn)])
+        b = np.array([np.sin(turn + np.pi / 3), np.cos(turn + np.pi / 3)]) * (1 + (k % 5 - 2) * 1e-16)
+        i = int(rng.integers(-9, 10))
+        short = reduce(np.array([a, b + i * a]) * 10.0 ** (k % 7 - 3)) / 10.0 ** (k % 7 - 3)
+        assert np.hypot(*short.T) == pytest.approx(1) and abs(np.linalg.det(short)) == pytest.approx(np.sqrt(3) / 2)
+    for flat in ([[1, 2], [2, 4]], [[0, 0], [1, 1]], [[np.nan, 0], [0, 1]], [[1, 0], [1, 1e-12]]):
+        assert reduce(np.array(flat, float)).shape == (2, 2)
