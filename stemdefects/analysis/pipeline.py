@@ -125,6 +125,7 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     clock = _Clock()
     notes = list(found.notes)
     a = scales.lattice_constant(found, material, notes)
+    notes += [crowded] if (crowded := scales.crowding(found, a)) else []
     gate = cfg.linking.gate_nm if cfg.linking.gate_nm and found.length_unit == "nm" else cfg.linking.gate_lattice * a
     moved = registration.register(found, cfg, a, material, movie, notes)
     clock("drift")

@@ -30,6 +30,19 @@ def lattice_constant(found: Detections, material, notes) -> float:
     return guess
 
 
+def crowding(found: Detections, a: float) -> str:
+    """A sentence where a frame has more detections than the crystal has cells, "" otherwise; a: lattice constant."""
+    frames = max(len(np.unique(found.rows["frame"])), 1)
+    extent = float(np.prod(np.ptp(found.yx, axis=0))) if len(found.rows) > 1 else 0.0
+    per_frame = len(found.rows) / frames
+    if per_frame < 20 or extent <= 0 or per_frame * np.sqrt(3) / 2 * a**2 < extent:
+        return ""
+    return (
+        f"There are {per_frame:.0f} detections a frame in {extent:.3g} {found.length_unit}^2, more than the crystal has "
+        "cells: which one is which in the next frame cannot be told, so motion and rates are those of chance links."
+    )
+
+
 def dose_per_time(found: Detections, cfg: AnalysisConfig) -> float | None:
     """Electrons per nm^2 and second, when the dose is known."""
     if found.frame_time_s is None:

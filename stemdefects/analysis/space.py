@@ -8,6 +8,8 @@ from scipy.spatial import cKDTree
 
 from stemdefects.analysis.tracks import Tracks
 
+MAX_PAIRS = 20_000_000  # of points put at random, in all: some seconds
+
 
 @dataclass
 class PairCorrelation:
@@ -70,6 +72,10 @@ def pair_correlation(
 
     groups = [yx[frame == f] for f in chosen]
     groups = [g for g in groups if len(g) > 1]
+    if not groups:
+        return None
+    at_most = max(3, int(MAX_PAIRS / (n_null * max(counts(groups[0]).sum(), 1))))  # of dense frames fewer are enough
+    groups = groups[:: -(-len(groups) // at_most)]
     seen = np.sum([counts(g) for g in groups], 0)
     null = np.array([np.sum([counts(random_points(len(g))) for g in groups], 0) for _ in range(n_null)])
     # frames repeat the same defects: the null's scatter is that of one frame's worth of pairs

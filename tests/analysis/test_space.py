@@ -1,6 +1,7 @@
 """Spatial statistics against constructed patterns."""
 
 import numpy as np
+import pytest
 
 from stemdefects.analysis import space, synthetic, tracks
 
@@ -62,3 +63,20 @@ def test_distance_to_a_hole_is_seen_in_the_lattice():
     some.index = np.argsort(order)
     near, far = surroundings.track_distance(some, rows, found)
     assert near < 0.1 and far > 2
+
+
+def test_a_field_full_of_points_ends_and_is_said():
+    from stemdefects.analysis import detections, drift, scales
+    from stemdefects.io import table
+
+    rng = np.random.default_rng(0)
+    place = rng.uniform(0, 7.5, (1500, 2))
+    frame = np.repeat(np.arange(2), 1500)
+    yx = np.concatenate([place, place + [0.1, -0.05]])
+    assert drift.from_points(frame, yx, 2, 0.06, 2.0).yx[1] == pytest.approx([0.1, -0.05], abs=0.01)
+    rows = table.empty(3000)
+    rows["frame"], rows["y_px"], rows["x_px"] = frame, *(yx / 0.03).T
+    found = detections.Detections(rows, 2, np.arange(2.0), 0.03)
+    assert "more than the crystal has cells" in scales.crowding(found, 0.3)
+    assert scales.crowding(found.select(np.arange(3000) % 20 == 0), 0.3) == ""
+    assert space.pair_correlation(frame, yx, None, 0.3, n_null=9) is not None
