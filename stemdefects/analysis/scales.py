@@ -38,8 +38,8 @@ def crowding(found: Detections, a: float) -> str:
     if per_frame < 20 or extent <= 0 or per_frame * np.sqrt(3) / 2 * a**2 < extent:
         return ""
     return (
-        f"There are {per_frame:.0f} detections a frame in {extent:.3g} {found.length_unit}^2, more than the crystal has "
-        "cells: which one is which in the next frame cannot be told, so motion and rates are those of chance links."
+        f"There are {per_frame:.0f} detections a frame in {extent:.3g} {found.length_unit}^2, more than the crystal "
+        "has cells: which one is which in the next frame cannot be told, so motion and rates are those of chance links."
     )
 
 
