@@ -96,6 +96,56 @@ class _Hyper:
         return self.mean[pick], self.size[pick]
 
 
+class Places:
+    """Recall of each place and the false rate, sampled along with paths.
+
+    Args:
+        bits: (S, K) bool, see `confusion`.
+        shape: (B, N, L) of the labels.
+        believed: weights (seen, missed) of the Beta prior of the mean recall.
+    """
+
+    def __init__(self, bits: np.ndarray, shape: tuple[int, int, int], believed: tuple[float, float] = (1.0, 1.0)):
+        self.bits = np.asarray(bits, bool)
+        (B, N, L), K = shape, self.bits.shape[1]
+        self._hyper = _Hyper(L, believed)
+        self._padded = np.concatenate([self.bits, np.zeros((1, K), bool)])  # -1: nothing seen, nothing there
+        self.recall, self.mean, self.size = np.full((B, N, K), 0.8), np.full(B, 0.8), np.full(B, CONCENTRATIONS[-1])
+        self.false = np.full(B, FALSE_PRIOR[0] / sum(FALSE_PRIOR))
+        self._kept: list[tuple] = []
+        self._places = np.zeros((B, N, K))
+
+    def likelihood(self) -> np.ndarray:
+        """(B, N, S, S) probability of each label given the state, in each place."""
+        return confusion(self.bits, self.recall, np.broadcast_to(self.false[:, None], self.recall.shape[:2]))
+
+    def average(self) -> np.ndarray:
+        """(B, S, S): the same with the mean recall, rows adding up to 1."""
+        mean = np.repeat(self.mean[:, None], self.bits.shape[1], 1)
+        average = confusion(self.bits, mean, self.false)
+        return average / average.sum(-1, keepdims=True)
+
+    def update(self, path: np.ndarray, observed: np.ndarray, rng, keep: bool) -> None:
+        """Draw recalls and the false rate given paths and labels (B, N, L); keep: count this draw as a sample."""
+        watched = ((path != MISSING) & (observed != MISSING))[..., None]
+        there, said = self._padded[path], self._padded[observed]
+        seen, missed = ((there & s & watched).sum(2) for s in (said, ~said))
+        wrong, right = ((~there & s & watched).sum((1, 2, 3)) for s in (said, ~said))
+        self.mean, self.size = self._hyper.draw(seen, missed, rng)
+        a, b = (self.mean * self.size)[:, None, None], ((1 - self.mean) * self.size)[:, None, None]
+        self.recall = np.clip(rng.beta(a + seen, b + missed), 1e-4, 1 - 1e-4)
+        self.false = np.clip(rng.beta(FALSE_PRIOR[0] + wrong, FALSE_PRIOR[1] + right), 1e-6, 0.5)
+        if keep:
+            self._places += self.recall
+            spread = np.sqrt(self.mean * (1 - self.mean) / (self.size + 1))
+            self._kept.append((self.mean, spread, self.false))
+
+    def recalls(self) -> Recalls:
+        """What the draws that were kept say."""
+        mean, spread, false = (np.stack(values, 1) for values in zip(*self._kept, strict=True))
+        return Recalls(mean, spread, false, self._places / len(self._kept))
+
+
 def gibbs(
     observed, bits, n_samples: int = 400, n_burn: int = 100, prior: float = 1.0, believed=(1.0, 1.0),
     orbits: np.ndarray | None = None, rng=None, progress=None,
@@ -113,32 +163,18 @@ def gibbs(
     """
     rng = np.random.default_rng(0) if rng is None else rng
     bits = np.asarray(bits, bool)
-    (B, N, L), (S, K) = observed.shape, bits.shape
-    hyper = _Hyper(L, believed)
+    (B, N, L), S = observed.shape, len(bits)
+    detector = Places(bits, (B, N, L), believed)
     P = np.broadcast_to(markov.guess_confusion(S, 0.8), (B, S, S)).copy()
-    start, false = np.full((B, S), 1.0 / S), np.full(B, FALSE_PRIOR[0] / sum(FALSE_PRIOR))
-    recall, places = np.full((B, N, K), 0.8), np.zeros((B, N, K))
-    kept = [np.empty((B, n_samples, *shape)) for shape in ((S, S), (S, S), (S,), (), (), ())]
-    padded = np.concatenate([bits, np.zeros((1, K), bool)])  # -1: nothing seen, nothing there
+    start = np.full((B, S), 1.0 / S)
+    kept = [np.empty((B, n_samples, *shape)) for shape in ((S, S), (S, S), (S,))]
     sweeps = range(n_burn + n_samples)
     for sweep in progress(sweeps) if progress else sweeps:
-        C = confusion(bits, recall, np.broadcast_to(false[:, None], (B, N)))
-        path = markov.sample_paths(observed, P, C, start, rng)
+        path = markov.sample_paths(observed, P, detector.likelihood(), start, rng)
         P = markov.draw_rows(markov.path_counts(path, S), prior, orbits, rng)
         start = markov.dirichlet(markov.path_counts_first(path, S) + 1.0 / S, rng)
-        watched = ((path != MISSING) & (observed != MISSING))[..., None]
-        there, said = padded[path], padded[observed]
-        seen, missed = ((there & s & watched).sum(2) for s in (said, ~said))
-        wrong, right = ((~there & s & watched).sum((1, 2, 3)) for s in (said, ~said))
-        mean, size = hyper.draw(seen, missed, rng)
-        a, b = (mean * size)[:, None, None], ((1 - mean) * size)[:, None, None]
-        recall = np.clip(rng.beta(a + seen, b + missed), 1e-4, 1 - 1e-4)
-        false = np.clip(rng.beta(FALSE_PRIOR[0] + wrong, FALSE_PRIOR[1] + right), 1e-6, 0.5)
+        detector.update(path, observed, rng, sweep >= n_burn)
         if sweep >= n_burn:
-            places += recall / n_samples
-            average = confusion(bits, np.repeat(mean[:, None], K, 1), false)
-            average /= average.sum(-1, keepdims=True)
-            spread = np.sqrt(mean * (1 - mean) / (size + 1))
-            for store, value in zip(kept, (P, average, start, mean, spread, false), strict=True):
+            for store, value in zip(kept, (P, detector.average(), start), strict=True):
                 store[:, sweep - n_burn] = value
-    return Posterior(*kept[:3]), Recalls(*kept[3:], places)
+    return Posterior(*kept), detector.recalls()

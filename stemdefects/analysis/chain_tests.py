@@ -4,6 +4,7 @@ import numpy as np
 from scipy import stats
 
 from stemdefects.analysis import bootstrap, markov
+from stemdefects.analysis.hopping import alike
 from stemdefects.analysis.states import Chain
 
 
@@ -34,13 +35,43 @@ def chapman(observed, P, C, posterior, rng, lags=(1, 2, 4, 8)) -> list[dict]:
         later = np.einsum("ij,njo->nio", np.linalg.matrix_power(P, lag), C)
         predicted = float((occupied * (C * later).sum(-1)).sum())
         same, total = ((a == b) & ok).sum(1).astype(float), ok.sum(1).astype(float)
-        weights = bootstrap.weights(len(total), 300, rng)
-        with np.errstate(invalid="ignore"):
-            error = np.nanstd((weights @ same) / (weights @ total))
-        seen = same.sum() / total.sum()
-        rows.append({"lag": lag, "observed": float(seen), "predicted": predicted, "error": float(error),
-                     "z": float((seen - predicted) / max(error, 1e-6))})  # fmt: skip
+        rows.append(_agreement(lag, same, total, predicted, rng))
     return rows
+
+
+def chapman_in_time(seen, path, propagators, C, rng, lags=(1, 2, 4, 8)) -> list[dict]:
+    """The same test for looks at any times: pairs of looks `lag` looks apart, each with the model of its own time.
+
+    Args:
+        seen: `continuous.Looks`; path: (N, L) states at the looks, drawn from their posterior.
+        propagators: (m,) times -> (m, S, S).
+        C: (S, O), or (N, S, O).
+    """
+    label, rows = seen.label, []
+    C = np.broadcast_to(C if C.ndim == 3 else C[None], (len(label), *C.shape[-2:]))
+    passed = np.concatenate([np.zeros((len(label), 1)), np.cumsum(seen.spans[seen.which], 1)], 1)
+    for lag in lags:
+        n, t = np.nonzero(label[:, lag:] >= 0) if label.shape[1] > lag else (np.empty(0, int),) * 2
+        if len(n) < 30:
+            break
+        times, which = alike(passed[n, t + lag] - passed[n, t])
+        state = path[n, t]
+        later = np.einsum("pj,pjo->po", propagators(times)[which, state], C[n])
+        predicted = float((C[n, state] * later).sum(1).mean())
+        same = np.bincount(n, label[n, t] == label[n, t + lag], len(label))
+        total = np.bincount(n, minlength=len(label)).astype(float)
+        rows.append(_agreement(lag, same, total, predicted, rng))
+    return rows
+
+
+def _agreement(lag, same, total, predicted, rng) -> dict:
+    """Share of equal labels, by traces, beside what the model says; the error from resampled traces."""
+    weights = bootstrap.weights(len(total), 300, rng)
+    with np.errstate(invalid="ignore"):
+        error = np.nanstd((weights @ same) / (weights @ total))
+    seen = same.sum() / total.sum()
+    return {"lag": lag, "observed": float(seen), "predicted": predicted, "error": float(error),
+            "z": float((seen - predicted) / max(error, 1e-6))}  # fmt: skip
 
 
 def net_flux(P: np.ndarray) -> dict:

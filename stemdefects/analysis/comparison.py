@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis import states, switching
+from stemdefects.analysis import looked, states, switching
 from stemdefects.analysis import truth as truths
 
 
@@ -30,7 +30,8 @@ def _compare_matrix(result, radius: float, aspect: float) -> list[dict]:
     """True transition probabilities beside ours, both for the centres that switch in the simulation (others never
     do)."""
     truth, found, chain = result.truth, result.found, result.chain
-    expected = switching.true_matrix(truth.attrs, found.frame_time_s)
+    clock = looked.looked(found)
+    expected = switching.true_matrix(truth.attrs, clock.usual)
     if expected is None or truth.centers is None:
         return []
     who = np.isin(truths.identities(found.rows, truth.rows, radius, aspect), truth.centers)
@@ -39,16 +40,16 @@ def _compare_matrix(result, radius: float, aspect: float) -> list[dict]:
     centre_tracks = switching_tracks & (result.track_kinds() == result.cfg.transitions.centre)
     some = result.tracks.select(centre_tracks)
     cfg = result.cfg.transitions
-    chain = states.build(some, found.rows, cfg.states, cfg.centre, cfg.max_states) if some.n_tracks else None
+    chain = states.build(some, found.rows, cfg.states, cfg.centre, cfg.max_states, clock) if some.n_tracks else None
     names, matrix = expected
     if chain is None or not set(names) <= set(chain.names):
         return []
-    t = switching.hidden(chain, cfg, None, np.random.default_rng(0), found.frame_time_s)
+    t = switching.hidden(chain, cfg, None, np.random.default_rng(0), clock.usual)
     out = []
     for i, j in np.ndindex(*matrix.shape):
         if i != j:
             k, m = t.names.index(names[i]), t.names.index(names[j])
-            name = f"P({names[i]} -> {names[j]}) per frame"
+            name = f"P({names[i]} -> {names[j]}) {result.step}"
             out.append(_against(name, matrix[i, j], t.P[k, m], t.low[k, m], t.high[k, m]))
     return out
 

@@ -40,3 +40,10 @@ def looked(found: Detections) -> Looked:
     place = np.full(found.n_frames, -1)
     place[frames] = np.arange(len(frames))
     return Looked(frames, place, np.asarray(found.times, float)[frames])
+
+
+def step_in_words(found: Detections) -> str:
+    """The usual interval between frames that were looked at: `per frame`, or `in 4.5 s` where
+    that is not the movie's frame time."""
+    usual, frame = looked(found).usual, found.frame_time_s or 1.0
+    return "per frame" if abs(usual / frame - 1) < EVEN else f"in {usual:.4g} {found.time_unit}"

@@ -43,7 +43,7 @@ def longest_first(observed: np.ndarray) -> np.ndarray:
     return np.take_along_axis(observed, order[..., None], 1)[..., : int(lengths.max(initial=0))]
 
 
-def _table(C: np.ndarray) -> np.ndarray:
+def label_table(C: np.ndarray) -> np.ndarray:
     """Likelihood of each label in each state, (B, 1 or N, O + 1, S), ones at the end for what was not seen (-1)."""
     C = C if C.ndim == 4 else C[:, None]
     return np.concatenate([C.swapaxes(2, 3), np.ones((*C.shape[:2], 1, C.shape[2]))], 2)
@@ -58,7 +58,7 @@ def _emission(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 def _forward(observed, P, C, start, lengths, live):
     """Filtered state probabilities (L, B, N, S) and log likelihood of each trace (B, N)."""
-    table = _table(C)
+    table = label_table(C)
     alpha = np.zeros((len(live), *observed.shape[:2], P.shape[1]))
     total = np.zeros(observed.shape[:2])
     for t, n in enumerate(live):
@@ -88,7 +88,7 @@ def expectation(observed, P, C, start):
     """
     lengths = _lengths(observed)
     live = _live(lengths)
-    table = _table(C)
+    table = label_table(C)
     alpha, total = _forward(observed, P, C, start, lengths, live)
     transitions, labels, starts = np.zeros_like(P), np.zeros_like(C), np.zeros_like(start)
     beta = np.ones((*observed.shape[:2], C.shape[1]))

@@ -22,6 +22,7 @@ from stemdefects.analysis import (
     growth,
     lines,
     linking,
+    looked,
     members,
     motion,
     patch_light,
@@ -38,6 +39,7 @@ from stemdefects.analysis import (
 from stemdefects.analysis import truth as truths
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.notes import Code, Note
 from stemdefects.schema import AnalysisConfig
 
 ALL = motion.ALL
@@ -82,6 +84,11 @@ class Analysis:
     def events(self) -> np.ndarray:
         """Births, deaths, gaps and merges of tracks (`linking.EVENT_DTYPE`)."""
         return self.followed.links.events
+
+    @property
+    def step(self) -> str:
+        """The time that transition probabilities are quoted for, in words."""
+        return looked.step_in_words(self.found)
 
     @property
     def D_unit(self) -> str:
@@ -245,14 +252,21 @@ def _light(found: Detections, patches: np.ndarray, material) -> patch_light.Ligh
 def _transitions(result: Analysis, rng, progress) -> None:
     cfg, found = result.cfg.transitions, result.found
     some = result.tracks.select(result.tracks.lengths >= 2)
-    result.chain = states.build(some, found.rows, cfg.states, cfg.centre, cfg.max_states) if some.n_tracks else None
+    clock = looked.looked(found)
+    result.chain = (
+        states.build(some, found.rows, cfg.states, cfg.centre, cfg.max_states, clock) if some.n_tracks else None
+    )
     if result.chain is None:
         result.notes.append("No defect was seen in two different states in successive frames: no transition matrix.")
         return
-    dt = found.frame_time_s or 1.0
     result.confusions = confusion.known(result.chain.names, cfg, found.attrs, result.material, result.notes)
+    if not clock.even:
+        result.notes.append(Note(
+            "Frames are not evenly spaced: switching is a chain in continuous time, by rates; transition "
+            f"probabilities are quoted {result.step}, the usual interval.", Code.IRREGULAR_TIMES))  # fmt: skip
     result.transitions, more, notes, result.stationarity = switching.run(
-        result.chain, cfg, found.n_frames, dt, found.time_unit, rng, progress, result.confusions
-    )
+        result.chain, cfg, len(clock.frames), clock.usual, found.time_unit, rng, progress, result.confusions,
+        result.step, float(np.ptp(clock.times)) + clock.usual,
+    )  # fmt: skip
     result.estimates += more
     result.notes += notes

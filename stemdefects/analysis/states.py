@@ -4,13 +4,15 @@ A `Chain` is a flat list of (track, frame, state). Several labels of one frame a
 of frames with a missed one between is not a step of one frame: both are kept apart here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from stemdefects.analysis.looked import Looked
 from stemdefects.analysis.tracks import Tracks
 
 MISSING = -1
+ONE_STEP = 0.2  # relative: looks whose distance differs more from the usual interval are no step of it
 RARE = 20  # sightings; what is rarer, and below 1%, is no state of the chain
 
 
@@ -23,6 +25,10 @@ class Chain:
         track, frame: (n,) integers; at most one entry per track and frame.
         state: (n,) index into `names`, or -1 when the state was seen but is undecided.
         how: what the states are, in words.
+        interval: time of one step, by which transition probabilities are quoted.
+        time: (n,) times of the entries, where frames are not evenly spaced; None: they are, and `frame` counts
+            intervals.
+        place: (n,) order of the entries' frames among those that were looked at; None: `frame`.
     """
 
     names: list[str]
@@ -30,16 +36,23 @@ class Chain:
     frame: np.ndarray
     state: np.ndarray
     how: str
+    interval: float = 1.0
+    time: np.ndarray | None = None
+    place: np.ndarray | None = None
 
     @property
     def n_tracks(self) -> int:
         return len(np.unique(self.track))
 
     def steps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Pairs of decided states in neighbouring frames: (from, to, track, frame of the first)."""
-        first = np.flatnonzero((np.diff(self.track) == 0) & (np.diff(self.frame) == 1))
+        """Pairs of decided states one interval apart: (from, to, track, frame of the first, by order of looking)."""
+        one = (np.diff(self.track) == 0) & (np.diff(self.frame) == 1)
+        if self.time is not None:
+            one &= np.abs(np.diff(self.time) / self.interval - 1) < ONE_STEP
+        first = np.flatnonzero(one)
         first = first[(self.state[first] >= 0) & (self.state[first + 1] >= 0)]
-        return self.state[first], self.state[first + 1], self.track[first], self.frame[first]
+        place = self.frame if self.place is None else self.place
+        return self.state[first], self.state[first + 1], self.track[first], place[first]
 
     def padded(self) -> np.ndarray:
         """(n_tracks, longest) states by frame since each track's first; -1 where missed, undecided or over."""
@@ -56,7 +69,17 @@ class Chain:
     def window(self, first: int, last: int) -> "Chain":
         """The part with first <= frame < last."""
         ok = (self.frame >= first) & (self.frame < last)
-        return Chain(self.names, self.track[ok], self.frame[ok], self.state[ok], self.how)
+        part = [None if v is None else v[ok] for v in (self.time, self.place)]
+        return Chain(self.names, self.track[ok], self.frame[ok], self.state[ok], self.how, self.interval, *part)
+
+    def timed(self, clock: Looked) -> "Chain":
+        """The chain by the times of frames: `frame` in whole intervals where these are even, else with `time`."""
+        place = clock.place[self.frame]
+        time = clock.times[place]
+        if clock.even:
+            steps = np.round((time - clock.times[0]) / clock.usual).astype(int)
+            return replace(self, frame=steps, interval=clock.usual, place=place)
+        return replace(self, frame=place, interval=clock.usual, time=time, place=place)
 
 
 def from_labels(tracks: Tracks, labels: np.ndarray, max_states: int, how: str) -> Chain:
@@ -108,8 +131,12 @@ def _common(names: np.ndarray) -> str:
     return str(values[np.argmax(counts)])
 
 
-def build(tracks: Tracks, rows: np.ndarray, mode: str, centre: str, max_states: int) -> Chain | None:
+def build(
+    tracks: Tracks, rows: np.ndarray, mode: str, centre: str, max_states: int, clock: Looked | None = None
+) -> Chain | None:
     """The chain of states that `mode` asks for; `auto` takes complexes, else kinds, else clusters.
+
+    clock: the frames that were looked at, with their times; None: frames are evenly spaced.
 
     Returns None when there are fewer than two states to switch between.
 
@@ -132,6 +159,7 @@ def build(tracks: Tracks, rows: np.ndarray, mode: str, centre: str, max_states: 
         else:
             labels = np.where(rows["cluster"] >= 0, np.char.add("class ", rows["cluster"].astype(str)), "")
             chain = from_labels(tracks, labels, max_states, "class of the image patch")
+        chain = chain if clock is None else chain.timed(clock)
         if len(chain.names) >= 2 and len(chain.steps()[0]):
             return chain
     return None

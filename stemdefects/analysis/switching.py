@@ -4,9 +4,10 @@ import numpy as np
 from scipy import stats
 from scipy.linalg import expm, logm
 
-from stemdefects.analysis import bonds, chain_tests, markov, transitions
+from stemdefects.analysis import bonds, chain_tests, continuous, markov, transitions
 from stemdefects.analysis.confusion import Confusions
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.notes import Code, Note, join
 from stemdefects.analysis.states import Chain
 from stemdefects.analysis.transitions import Transitions
 from stemdefects.schema import TransitionsConfig
@@ -32,6 +33,33 @@ def hidden(
         z).
     """
     rng = np.random.default_rng(0) if rng is None else rng
+    bits = bonds.of_states(chain.names, cfg.centre) if confusion is None else None
+    if chain.time is None:
+        value, low, high, labels, extra = _in_steps(chain, cfg, confusion, bits, rng, dt, progress)
+    else:
+        value, low, high, labels, extra = _in_time(chain, cfg, confusion, bits, rng, progress)
+    recalls, size = extra.get("recalls"), len(chain.names)
+    warning = []
+    if recalls is not None:
+        warning.append(recalls.sentence())
+    elif confusion is None:
+        warning.append(
+            f"The detector's confusion was estimated with the rates (labels right in "
+            f"{100 * extra['accuracy']:.0f}% of frames)."
+        )
+    slow = transitions.memory(value)
+    if np.isfinite(slow) and slow < 0.3:
+        text = "The states change as fast as frames come: rates faster than the frame rate cannot be told apart."
+        warning.append(Note(text, Code.FASTER_THAN_FRAMES))
+    counts = transitions.counts(chain)
+    unseen = [n for n, c in zip(chain.names, np.bincount(labels[labels >= 0], minlength=size), strict=True) if c < 20]
+    if unseen:
+        warning.append(f"Seen fewer than 20 times: {', '.join(unseen)}; their rows rest on the prior.")
+    return Transitions(chain.names, value, low, high, counts, "hmm", len(labels), join(warning), extra)
+
+
+def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
+    """Matrix, interval, labels and what else comes of a chain at even intervals."""
     observed = chain.padded()
     useful = (observed >= 0).sum(1) >= 2
     observed = observed[useful]
@@ -48,7 +76,6 @@ def hidden(
         if observed.max() == size - 1
         else None
     )
-    bits = bonds.of_states(chain.names, cfg.centre) if confusion is None else None
     recalls = None
     if bits is not None:
         posterior, recalls = bonds.gibbs(
@@ -71,27 +98,42 @@ def hidden(
     detector = C if recalls is None else bonds.confusion(bits, recalls.places[0], recalls.false.mean())
     extra["chapman"] = chain_tests.chapman(observed, value, detector, posterior, rng)
     extra["net_flux"] = chain_tests.net_flux(P)
-    warning = []
     if recalls is not None:
         extra["recalls"] = recalls
-        warning.append(recalls.sentence())
-    elif confusion is None:
-        warning.append(
-            f"The detector's confusion was estimated with the rates (labels right in "
-            f"{100 * extra['accuracy']:.0f}% of frames)."
-        )
-    slow = transitions.memory(value)
-    if np.isfinite(slow) and slow < 0.3:
-        warning.append(
-            "The states change as fast as frames come: rates faster than the frame rate cannot be told apart."
-        )
-    counts = transitions.counts(chain)
-    unseen = [
-        n for n, c in zip(chain.names, np.bincount(observed[observed >= 0], minlength=size), strict=True) if c < 20
-    ]
-    if unseen:
-        warning.append(f"Seen fewer than 20 times: {', '.join(unseen)}; their rows rest on the prior.")
-    return Transitions(chain.names, value, low, high, counts, "hmm", len(observed), " ".join(warning), extra)
+    return value, low, high, observed, extra
+
+
+def _in_time(chain, cfg, confusion, bits, rng, progress):
+    """The same for looks at any times, by rates; the matrix is that of `chain.interval`."""
+    seen = continuous.looks(chain, MAX_CELLS)
+    if len(seen.label) == 0:
+        raise ValueError("no trace has two observations")
+    size = len(chain.names)
+    orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
+    places = None if bits is None else bonds.Places(bits, (1, *seen.label.shape))
+    detector = places or continuous.Confusion(size, confusion)
+    samples = continuous.gibbs(
+        seen, detector, size, chain.interval, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits, rng, progress
+    )
+    P = np.array([expm(Q * chain.interval) for Q in samples.Q])
+    value = np.median(P, 0)
+    value /= value.sum(1, keepdims=True)
+    low, high = markov.interval(P)
+    Q, C = samples.Q.mean(0), samples.C.mean(0)
+    extra = {
+        "posterior": markov.Posterior(P[None], samples.C[None], samples.start[None]), "confusion": C,
+        "accuracy": float(np.diag(C).mean()), "log_likelihood": float(samples.log_likelihood.max()),
+        "net_flux": chain_tests.net_flux(P), "embeddable": 1.0,
+    } | _summaries(samples.Q, P)  # fmt: skip
+    if places is not None:
+        extra["recalls"] = places.recalls()
+        C = bonds.confusion(bits, extra["recalls"].places[0], extra["recalls"].false.mean())
+    table = markov.label_table(C[None])[0]
+    path = continuous.sample_paths(seen, continuous.uniform(Q, seen.spans).propagators(), table, samples.start[-1], rng)
+    extra["chapman"] = chain_tests.chapman_in_time(
+        seen, path[0], lambda times: continuous.uniform(Q, times).propagators(), C, rng
+    )
+    return value, low, high, seen.label, extra
 
 
 def _start(size, confusion):
@@ -114,20 +156,29 @@ def _rates(P: np.ndarray, dt: float) -> dict:
         results = [generator(P[k], dt) for k in picks]
     Q = np.array([q for q, _ in results])
     clean = np.mean([ok for _, ok in results])
+    return _summaries(Q, P[picks]) | {"embeddable": float(clean)}
+
+
+def _summaries(Q: np.ndarray, P: np.ndarray) -> dict:
+    """Rates, dwell times and long-run shares of samples (n, S, S): median and 95% interval."""
     dwell = 1 / np.maximum(-np.diagonal(Q, axis1=1, axis2=2), 1e-12)
-    shares = np.array([chain_tests.long_run(p) for p in P[picks]])
+    shares = np.array([chain_tests.long_run(p) for p in P])
 
     def summary(samples):
         return np.stack([np.median(samples, 0), *np.quantile(samples, [0.025, 0.975], axis=0)], -1)
 
-    return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares), "embeddable": float(clean)}
+    return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares)}
 
 
 def run(
     chain: Chain, cfg: TransitionsConfig, n_frames: int, dt: float, time_unit: str, rng, progress=None,
-    known: Confusions | None = None,
+    known: Confusions | None = None, per: str = "per frame", lasts: float | None = None,
 ):  # fmt: skip
     """All estimates of a chain. `hmm` is the one that `cfg.confusion` asks for; the other stands beside it.
+
+    Args:
+        n_frames: that were looked at; dt: time of one step of the chain; per: that step in words; lasts: time from the
+            first to the last frame, None: n_frames x dt.
 
     Returns:
         (transitions by method, list of `Estimate`, notes, stationarity result or None).
@@ -139,7 +190,8 @@ def run(
     if fixed is not None:
         other = "hmm_model" if main == "hmm" else "hmm"
         found[other] = hidden(chain, cfg, fixed, rng, dt, progress)
-        found[other].warning = f"With a fixed confusion: {known.about}. {found[other].warning}".strip()
+        found[other].extra["about"] = known.about
+        found[other].warning = join([f"With a fixed confusion: {known.about}.", found[other].warning])
     found = {name: found[name] for name in ("hmm", "hmm_model", "hmm_estimate") if name in found}
     found["pooled"] = transitions.pooled(chain, cfg.prior)
     found["paper"] = transitions.paper(chain, rng=rng)
@@ -147,12 +199,12 @@ def run(
     for name, t in found.items():
         for i, j in np.ndindex(*t.P.shape):
             out.append(estimate(
-                f"P({t.names[i]} -> {t.names[j]}) per frame", t.P[i, j], t.low[i, j], t.high[i, j], "1", name,
+                f"P({t.names[i]} -> {t.names[j]}) {per}", t.P[i, j], t.low[i, j], t.high[i, j], "1", name,
                 n=int(t.counts[i].sum()), n_of="steps", warning=t.warning if name != "hmm" else ""))  # fmt: skip
     t, e = found["hmm"], found["hmm"].extra
+    lasts = n_frames * dt if lasts is None else lasts
     for i, name in enumerate(t.names):
         value, low, high = e["dwell"][i]
-        lasts = n_frames * dt
         beyond = f"Longer than the movie ({lasts:.3g} {time_unit}): hardly any was seen to end." if high > lasts else ""
         out.append(estimate("dwell time", value, low, high, time_unit, "hmm", subject=name, n=t.n_tracks,
                             warning=beyond if value <= lasts else f"{beyond} Trust the lower end only."))  # fmt: skip
@@ -182,7 +234,7 @@ def _disagreement(found) -> list[str]:
     notes = []
     if p < 0.01:
         notes.append(
-            f"The labels do not fit that confusion ({fixed.warning.split('.')[0]}; likelihood ratio, p = {p:.1g}): "
+            f"The labels do not fit that confusion ({fixed.extra['about']}; likelihood ratio, p = {p:.1g}): "
             "this movie is seen better or worse than the network's simulated images, so the estimated one counts."
         )
     apart = (free.low > fixed.high) | (fixed.low > free.high)
@@ -190,7 +242,7 @@ def _disagreement(found) -> list[str]:
         i, j = np.argwhere(apart)[0]
         notes.append(
             f"Estimated and fixed confusion disagree on {int(apart.sum())} of {apart.size} transition probabilities, "
-            f"for example {free.names[i]} -> {free.names[j]}: {free.P[i, j]:.3f} and {fixed.P[i, j]:.3f} per frame."
+            f"for example {free.names[i]} -> {free.names[j]}: {free.P[i, j]:.3f} and {fixed.P[i, j]:.3f} in one step."
         )
     return notes
 

@@ -1,6 +1,7 @@
 """Tracks, chains and tables with known truth: what the tests and `benchmarks/coverage.py` measure the estimators on."""
 
 import numpy as np
+from scipy.linalg import expm
 
 from stemdefects.analysis import tracks
 from stemdefects.io import table
@@ -75,6 +76,20 @@ def chains(rng, P: np.ndarray, n_traces: int = 40, n_frames: int = 60, error: fl
     edges = np.cumsum(P, 1)
     for t in range(1, n_frames):
         state[:, t] = (rng.random(n_traces)[:, None] > edges[state[:, t - 1]]).sum(1)
+    wrong = rng.random(state.shape) < error
+    seen = np.where(wrong, (state + rng.integers(1, size, state.shape)) % size, state)
+    seen[rng.random(state.shape) < missed] = -1
+    return seen
+
+
+def chains_in_time(rng, Q: np.ndarray, times: np.ndarray, n_traces: int = 40, error: float = 0.1, missed: float = 0.0):
+    """(n_traces, n_frames) labels, as `chains`, of chains with rates Q that are looked at at `times`."""
+    size = len(Q)
+    state = np.zeros((n_traces, len(times)), int)
+    state[:, 0] = rng.integers(0, size, n_traces)
+    for t, step in enumerate(np.diff(times)):
+        edges = np.cumsum(expm(Q * step), 1)[:, :-1]
+        state[:, t + 1] = (rng.random(n_traces)[:, None] > edges[state[:, t]]).sum(1)
     wrong = rng.random(state.shape) < error
     seen = np.where(wrong, (state + rng.integers(1, size, state.shape)) % size, state)
     seen[rng.random(state.shape) < missed] = -1

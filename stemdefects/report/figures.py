@@ -128,7 +128,7 @@ def transitions(result):
             place.text(j, i, text, ha="center", va="center", fontsize=6.5, color="w" if t.P[i, j] > 0.55 else "k")
         place.set_title(titles.get(name, name), fontsize=8)
         place.grid(False)
-        place.set(xticks=range(len(names)), yticks=range(len(names)), xlabel="to")
+        place.set(xticks=range(len(names)), yticks=range(len(names)), xlabel=f"to, {result.step}")
         place.set_xticklabels(names, rotation=40, ha="right", fontsize=7)
         place.set_yticklabels(names if place is axes[0][0] else [], fontsize=7)
     axes[0][0].set_ylabel("from")

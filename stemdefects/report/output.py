@@ -68,8 +68,9 @@ def tables(result) -> dict:
         [(kind, *row) for kind, g in result.pairs.items() for row in zip(g.r, g.g, g.low, g.high, strict=True)],
         columns=["kind", f"distance_{unit}", "pairs_over_chance", "chance_low", "chance_high"],
     )
+    probability = f"probability_{result.step.replace(' ', '_')}"
     out["transitions"] = pd.DataFrame([
-        {"from": m.names[i], "to": m.names[j], "probability_per_frame": m.P[i, j], "low": m.low[i, j],
+        {"from": m.names[i], "to": m.names[j], probability: m.P[i, j], "low": m.low[i, j],
          "high": m.high[i, j], "n_steps": m.counts[i, j], "method": name}
         for name, m in result.transitions.items() for i, j in np.ndindex(*m.P.shape)
     ])  # fmt: skip

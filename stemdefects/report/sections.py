@@ -217,7 +217,8 @@ def _transitions(result) -> str:
         f"account. {_labels_right(hmm)} {_confusion(result)}"
         f"The pooled counts "
         f"take labels "
-        "at face value; the published formula is shown for comparison only.</p>"
+        "at face value; the published formula is shown for comparison only. "
+        f"All matrices are {result.step}{'' if chain.time is None else ', from rates in continuous time'}.</p>"
     )
     text += _sentences(result, lambda e: e.quantity in ("dwell time", "long-run share"))
     text += _sentences(result, lambda e: e.quantity.startswith("second eigenvalue"))
