@@ -462,6 +462,7 @@ class DiffusionConfig:
 
     method: str = "cve"  # the headline: cve | msd | sites | hops
     kinds: list[str] | None = None  # null: every kind that has tracks
+    headline: str | None = None  # the kind whose D comes first; null: the first of `kinds`, else the material's
     n_bootstrap: int = 1000
     max_lag: int = 20
     gate_scan_lattice: list[float] = field(default_factory=lambda: [0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5])
@@ -472,7 +473,7 @@ class TransitionsConfig:
     """Switching between states of a defect."""
 
     states: str = "auto"  # auto | complexes | kind | cluster
-    centre: str = "Mo_W"  # the resting part of the complex
+    centre: str | None = None  # kind of the resting part of a complex; null: the material's
     confusion: str = "estimate"  # estimate | model (the network's own) | a CSV: state, label, probability
     n_gibbs: int = 400
     n_burn: int = 100

@@ -109,6 +109,8 @@ def of_chain(names: list[str], attribute: dict, material, centre: str) -> np.nda
 
 def pattern(name: str, centre: str, n_bonds: int = 3) -> tuple[str, tuple[bool, ...]] | None:
     """Vacancy kind and which bonds lead to one, from a state's name; None for other names."""
+    if not centre:
+        return None
     if name == centre:
         return "", (False,) * n_bonds
     found = re.fullmatch(re.escape(centre) + r"\+(\d?)(.+)@(\d)", name)

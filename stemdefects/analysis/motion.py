@@ -128,8 +128,8 @@ def _estimators(some, kind, vectors, a, one_lattice, cfg, seed) -> dict[str, dif
 
 
 def _headline(out: Motion, cfg) -> str | None:
-    """The kind whose D is the headline: the first asked for, else V_S, else all."""
-    for kind in [*(cfg.diffusion.kinds or []), "V_S"]:
+    """The kind whose D is the headline: the one asked for, else all."""
+    for kind in [cfg.diffusion.headline, *(cfg.diffusion.kinds or [])]:
         if kind in out.results:
             return kind
     return ALL if ALL in out.results else next(iter(out.results), None)

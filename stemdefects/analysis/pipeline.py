@@ -3,7 +3,7 @@
 from __future__ import annotations  # fields share the names of the modules that make them
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,7 @@ def analyse(
 def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     clock = _Clock()
     notes = list(found.notes)
+    cfg = _of_material(cfg, found, material)
     a = scales.lattice_constant(found, material, notes)
     notes += [crowded] if (crowded := scales.crowding(found, a)) else []
     gate = cfg.linking.gate_nm if cfg.linking.gate_nm and found.length_unit == "nm" else cfg.linking.gate_lattice * a
@@ -172,6 +173,21 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
         clock("truth")
     result.timings = clock.parts
     return result
+
+
+def _of_material(cfg: AnalysisConfig, found: Detections, material) -> AnalysisConfig:
+    """The config with the kinds that it leaves to the material: the centre (of several, the one most often found) and
+    the headline."""
+    if material is None:
+        return cfg
+    centres = [material.kind_names[k] for k in material.centre]
+    centre = max(centres, key=lambda name: int((found.kinds == name).sum()), default=None)
+    first = None if material.headline is None else material.kind_names[material.headline]
+    first = (cfg.diffusion.kinds or [first])[0]
+    return replace(
+        cfg, transitions=replace(cfg.transitions, centre=cfg.transitions.centre or centre),
+        diffusion=replace(cfg.diffusion, headline=cfg.diffusion.headline or first),
+    )  # fmt: skip
 
 
 def _named(progress, what: str):

@@ -7,6 +7,8 @@ from stemdefects.analysis.detections import Detections
 from stemdefects.errors import UserError
 from stemdefects.schema import AnalysisConfig
 
+TYPICAL_A_NM = 0.3  # of the layered crystals that the settings in nm are meant for, where nothing is known
+
 
 def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, notes: list[str]) -> drift.Drift:
     """Drift of every frame by the method the config asks for; what had to be done instead is added to `notes`.
@@ -37,7 +39,7 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
         if method == "table":
             notes.append("The table holds no drift; it was taken from the point pattern.")
     # the config is in nm; a table in pixels is scaled by its lattice
-    scale = 1.0 if found.length_unit == "nm" else a / 0.3153
+    scale = 1.0 if found.length_unit == "nm" else a / (TYPICAL_A_NM if material is None else material.a_nm)
     sigma = np.nanmedian(found.rows["sigma_nm"]) if np.isfinite(found.rows["sigma_nm"]).any() else 0.0
     radius = min(max(cfg.drift.radius_nm * scale, 3.5 * sigma if found.length_unit == "nm" else 0), 0.45 * a)
     result = drift.from_points(

@@ -132,9 +132,10 @@ def _common(names: np.ndarray) -> str:
 
 
 def build(
-    tracks: Tracks, rows: np.ndarray, mode: str, centre: str, max_states: int, clock: Looked | None = None
+    tracks: Tracks, rows: np.ndarray, mode: str, centre: str | None, max_states: int, clock: Looked | None = None
 ) -> Chain | None:
-    """The chain of states that `mode` asks for; `auto` takes complexes, else kinds, else clusters.
+    """The chain of states that `mode` asks for; `auto` takes complexes (where there is a `centre`), else kinds, else
+    clusters.
 
     clock: the frames that were looked at, with their times; None: frames are evenly spaced.
 
@@ -146,6 +147,8 @@ def build(
     if mode not in ("auto", "complexes", "kind", "cluster"):
         raise ValueError(f"unknown states: {mode}")
     for candidate in ("complexes", "kind", "cluster") if mode == "auto" else (mode,):
+        if candidate == "complexes" and not centre:
+            continue
         if candidate == "complexes":
             labels = complex_labels(rows, centre)
             # an undecided orientation is a missing observation, not a state of its own

@@ -56,7 +56,7 @@ def test_hidden_uses_it_for_centres_and_tests_hold():
     labels = synthetic.centres(np.random.default_rng(2), P, 120, 40, 0.6, 0.2)
     track, frame = np.nonzero(labels >= 0)
     chain = Chain(NAMES, track, frame, labels[track, frame], "test")
-    t = switching.hidden(chain, TransitionsConfig(n_gibbs=80, n_burn=40), rng=np.random.default_rng(0))
+    t = switching.hidden(chain, TransitionsConfig(centre="Mo_W", n_gibbs=80, n_burn=40), rng=np.random.default_rng(0))
     assert "is seen in" in t.warning and t.extra["recalls"].recall.mean() == pytest.approx(0.6, abs=0.1)
     assert max(abs(row["z"]) for row in t.extra["chapman"]) < 3.5
     assert ((t.low <= P) & (P <= t.high)).mean() > 0.8

@@ -57,7 +57,7 @@ def observed_chain(crystal, seed=1, n_traces=150):
 
 def test_model_stands_beside_estimate_and_is_asked_for(crystal):
     truth, chain = observed_chain(crystal)
-    cfg = TransitionsConfig(n_gibbs=40, n_burn=20)
+    cfg = TransitionsConfig(centre="Mo_W", n_gibbs=40, n_burn=20)
     notes = []
     known = confusion.known(chain.names, cfg, {"confusion": attribute(crystal)}, crystal, notes)
     found, _, more, _ = switching.run(chain, cfg, 25, 1.0, "s", np.random.default_rng(0), known=known)
@@ -73,7 +73,7 @@ def test_model_stands_beside_estimate_and_is_asked_for(crystal):
 
 def test_a_wrong_confusion_is_noticed(crystal):
     _, chain = observed_chain(crystal)
-    cfg = TransitionsConfig(n_gibbs=30, n_burn=10)
+    cfg = TransitionsConfig(centre="Mo_W", n_gibbs=30, n_burn=10)
     wrong = confusion.Confusions(model=markov.guess_confusion(4, 0.995), about="made up")
     notes = switching.run(chain, cfg, 25, 1.0, "s", np.random.default_rng(0), known=wrong)[2]
     assert any("do not fit that confusion" in n for n in notes)
