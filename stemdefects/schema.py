@@ -432,7 +432,7 @@ class LinkingConfig:
     """From detections to tracks."""
 
     gate_nm: float | None = None  # null: gate_lattice times the lattice constant
-    gate_lattice: float = 1.5
+    gate_lattice: float | None = 1.5  # null: 1.5, 2.2 or 2.9, as the hop rate and false detections ask for
     memory: int = 3  # frames a defect may be missed and still be the same
     kind_cost: float = 0.4  # added to (distance / gate)^2 when the kinds differ; links cost less than 1
     gap_cost: float = 0.1  # added for every missed frame

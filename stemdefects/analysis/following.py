@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stemdefects.analysis import diffusion, linking, looked, seeds, tracks
+from stemdefects.analysis import diffusion, gates, linking, looked, seeds, tracks
 from stemdefects.analysis.detections import Detections
 from stemdefects.analysis.estimates import number
 from stemdefects.analysis.notes import Code, Note
@@ -18,10 +18,11 @@ ENOUGH = 10  # tracks of a kind whose motion decides whether a pause can be brid
 
 @dataclass
 class Followed:
-    """Tracks of a table: `links` as in `linking.link`, by the movie's frame numbers; `longest` time that a link spans;
-    `seconds` (time units) in which tracks could begin and end; `notes`."""
+    """Tracks of a table: `links` as in `linking.link`, by the movie's frame numbers, within `gate`; `longest` time
+    that a link spans; `seconds` (time units) in which tracks could begin and end; `notes`."""
 
     links: linking.Links
+    gate: float
     longest: float = np.inf
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -59,33 +60,47 @@ class Follower:
         times = self.found.times[rows["frame"]] if len(rows) else np.empty(0)
         return tracks.build(links.track, rows["frame"], times, self.corrected, rows["sigma_nm"])
 
-    def follow(self, gate: float, seed: int = 0, progress=None) -> Followed:
-        """Links within `gate`, over pauses too where what moves is too slow to leave the gate in them."""
-        links = self.link(gate, progress)
+    def follow(self, a: float, gate: float | None = None, seed: int = 0, progress=None) -> Followed:
+        """Links within `gate`, over pauses too where what moves is too slow to leave the gate in them.
+
+        a: lattice constant; gate: None: as wide as the hops of the fastest kind ask for (`gates.reach`).
+        """
+        links = self.link(gate or gates.REACHES[0] * a, progress)
+        kinds = self._kinds(self.tracks(links))
+        if gate is None:
+            gate = a * self._reach(kinds, a)
+            links = links if gate == gates.REACHES[0] * a else self.link(gate, progress)
         if not len(links.cuts):
-            return self._said(links)
-        D = self._fastest(self.tracks(links), seed)
-        bridge = linking.longest_step(self.looked.times, self.cfg.memory, STILL * gate, D)
+            return self._said(links, gate)
+        bridge = linking.longest_step(self.looked.times, self.cfg.memory, STILL * gate, self._fastest(kinds, seed))
         step = np.diff(self.looked.times)
         if ((step > self.longest) & (step <= bridge)).any():
             self.longest = bridge
             links = self.link(gate, progress)
-        return self._said(links)
+        return self._said(links, gate)
 
-    def _fastest(self, some: tracks.Tracks, seed: int) -> float:
-        """Upper end of the interval of D of the kind that may move fastest; infinity when none can be told."""
+    def _kinds(self, some: tracks.Tracks) -> dict[str, tracks.Tracks]:
+        """Tracks by kind, of those kinds that have enough for their motion to be told."""
         kinds = tracks.majority(some, self.found.kinds)
-        ends = []
-        for kind in np.unique(kinds):
-            mine = (kinds == kind) & (some.lengths >= 3)
-            if mine.sum() >= ENOUGH:
-                ends.append(diffusion.cve(some.select(mine), 200, seeds.stream(seed, "pauses", str(kind))).high)
-        ends = np.array(ends)
+        enough = [k for k in np.unique(kinds) if ((kinds == k) & (some.lengths >= 3)).sum() >= ENOUGH]
+        return {str(kind): some.select(kinds == kind) for kind in enough}
+
+    def _reach(self, kinds: dict[str, tracks.Tracks], a: float) -> float:
+        area = float(np.prod(np.ptp(self.corrected, axis=0))) if len(self.corrected) else 0.0
+        n, interval = len(self.looked.frames), self.looked.usual
+        return max((gates.reach(some, n, interval, a, area) for some in kinds.values()), default=gates.REACHES[0])
+
+    def _fastest(self, kinds: dict[str, tracks.Tracks], seed: int) -> float:
+        """Upper end of the interval of D of the kind that may move fastest; infinity when none can be told."""
+        ends = np.array([
+            diffusion.cve(some.select(some.lengths >= 3), 200, seeds.stream(seed, "pauses", kind)).high
+            for kind, some in kinds.items()
+        ])  # fmt: skip
         return float(ends.max()) if len(ends) and np.isfinite(ends).all() else np.inf
 
-    def _said(self, links: linking.Links) -> Followed:
+    def _said(self, links: linking.Links, gate: float) -> Followed:
         step, unit = np.diff(self.looked.times), self.found.time_unit
-        out = Followed(links, self.longest, float(step[step <= self.longest].sum()))
+        out = Followed(links, gate, self.longest, float(step[step <= self.longest].sum()))
         long = step > (self.cfg.memory + 2) * self.looked.usual
         if len(links.cuts):
             out.notes.append(Note(

@@ -19,6 +19,7 @@ from stemdefects.analysis import (
     evolution,
     field_of_view,
     following,
+    gates,
     growth,
     lines,
     linking,
@@ -134,20 +135,19 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     cfg = _of_material(cfg, found, material)
     a = scales.lattice_constant(found, material, notes)
     notes += [crowded] if (crowded := scales.crowding(found, a)) else []
-    gate = cfg.linking.gate_nm if cfg.linking.gate_nm and found.length_unit == "nm" else cfg.linking.gate_lattice * a
     moved = registration.register(found, cfg, a, material, movie, notes)
     clock("drift")
     corrected = found.yx - moved.yx[found.rows["frame"]] if len(found.rows) else found.yx
     sites = _sites(found, material)
     follower = following.Follower(found, corrected, sites, cfg.linking)
-    followed = _link(follower, gate, seed, _named(progress, "linking"))
+    followed = _link(follower, a, seed, _named(progress, "linking"))
     found.rows["track"] = followed.links.track
     linked = follower.tracks(followed.links)
     notes += followed.notes
     clock("linking")
     area = scales.field_area_nm2(found, movie)
     result = Analysis(
-        found, cfg, a, gate, moved, linked, followed, counts.count(found, area), truth=truth, notes=notes,
+        found, cfg, a, followed.gate, moved, linked, followed, counts.count(found, area), truth=truth, notes=notes,
         material=material, movie=movie, field_nm2=area,
     )  # fmt: skip
     _purity(result)
@@ -212,13 +212,16 @@ def _sites(found: Detections, material) -> np.ndarray | None:
     return sites if (sites >= 0).any() else None
 
 
-def _link(follower: following.Follower, gate: float, seed: int, progress) -> following.Followed:
+def _link(follower: following.Follower, a: float, seed: int, progress) -> following.Followed:
     """The table's own tracks where it says that it has them, else ours."""
-    found = follower.found
+    found, cfg = follower.found, follower.cfg
+    gate = cfg.gate_lattice * a if cfg.gate_lattice else None
+    gate = cfg.gate_nm if cfg.gate_nm and found.length_unit == "nm" else gate
     track = found.rows["track"]
     if (track >= 0).any() and found.attrs.get("linked"):
-        return following.Followed(linking.Links(track.astype(np.int64), np.empty(0, linking.EVENT_DTYPE)))
-    return follower.follow(gate, seed, progress)
+        own = linking.Links(track.astype(np.int64), np.empty(0, linking.EVENT_DTYPE))
+        return following.Followed(own, gate or gates.REACHES[0] * a)
+    return follower.follow(a, gate, seed, progress)
 
 
 def _purity(result: Analysis) -> None:

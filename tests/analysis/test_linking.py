@@ -130,6 +130,32 @@ def test_births_and_deaths_between_pauses_are_events():
     assert sorted(found) == [("birth", 2), ("birth", 6), ("death", 1), ("death", 5)]
 
 
+@pytest.mark.parametrize(("D", "false", "missed", "wide"), [(2e-3, 0.05, 0.1, True), (2e-4, 0.2, 0.34, False)])
+def test_the_gate_is_what_hops_ask_for_and_false_detections_allow(D, false, missed, wide):
+    from stemdefects.analysis import diffusion, gates, tracks
+
+    rng = np.random.default_rng(4)
+    frame, yx, who = synthetic.movie_points(rng, 40, 40, 12.0, D=D, false=false, missed=missed, exclusive=False)
+    a, times = synthetic.A_NM, 2.25 * np.arange(40)
+
+    def linked(factor):
+        return tracks.build(linking.link(frame, yx, factor * a).track, frame, times[frame], yx)
+
+    chosen = gates.reach(linked(1.5), 40, 2.25, a, 144.0)
+    assert (chosen > 1.5) == wide
+    true = diffusion.cve(tracks.build(who, frame, times[frame], yx), 20, rng, a).D
+    error = {factor: abs(diffusion.cve(linked(factor), 20, rng, a).D / true - 1) for factor in gates.REACHES}
+    assert error[chosen] < 0.1 or error[chosen] == min(error.values())
+
+
+def test_longer_hops_are_the_share_that_a_gate_loses():
+    from stemdefects.analysis import gates
+
+    assert gates.lost(1e-4, 1.5) < 1e-3 and gates.lost(0.3, 0.5) == pytest.approx(1)
+    # with two hops: half of the ways end beyond 1.5 at squares 3, 3, 4 of 0, 1, 1, 3, 3, 4; MSD of m hops is m
+    assert gates.lost(0.05, 1.5) == pytest.approx(np.exp(-0.05) * 0.05 / 2 * 10 / 6, rel=0.1)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError):
         linking.link(np.array([1, 0]), np.zeros((2, 2)), 0.4)

@@ -142,6 +142,12 @@ def test_D_of_a_table_whose_clock_is_not_even(quick, how):
         assert "births of tracks" not in [e.quantity for e in result.estimates if e.value and e.value > 0.1]
 
 
+def test_fast_hops_get_the_gate_they_need_when_asked(quick):
+    quick.linking.gate_lattice = None
+    result = pipeline.analyse(walkers(2.25 * np.arange(30), D=2e-3, n=30), quick, material.load("ws2_mo"))
+    assert result.gate > 2 * synthetic.A_NM and pytest.approx(2e-3, rel=0.35) == D_of(result).D
+
+
 def test_resting_defects_are_followed_over_a_pause(quick):
     times = synthetic.recorded_times(np.random.default_rng(1), 60, how="pause")
     times[31:] -= 860  # a minute
