@@ -86,6 +86,18 @@ class Detections:
         """(n,) kind names as str."""
         return np.char.decode(self.rows["kind"], "utf-8")
 
+    def frame_table(self) -> np.ndarray:
+        """Rows of `FRAME_DTYPE`, one for each frame that was looked at, with its time: for a table that is written."""
+        numbers = np.flatnonzero(self.observed) if self.frames is None else self.frames["frame"].to_numpy(int)
+        out = defect_table.empty_frames(len(numbers))
+        if self.frames is not None:
+            for name in set(self.frames) & set(out.dtype.names):
+                column = self.frames[name]
+                out[name] = [str(v).encode() for v in column] if out.dtype[name].kind == "S" else column
+        out["frame"], out["n_defects"] = numbers, np.bincount(self.rows["frame"], minlength=self.n_frames)[numbers]
+        out["time_s"] = self.times[numbers] if self.frame_time_s else np.nan
+        return out
+
     def select(self, keep: np.ndarray) -> "Detections":
         """The detections where `keep` (n,) is true."""
         patches = None if self.patches is None else self.patches[keep]

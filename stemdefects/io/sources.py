@@ -78,8 +78,8 @@ def reopen(attrs: dict[str, Any], table: Path | None = None) -> Source:
     only when its content is the same: by size and time of change where it was, else by its digest.
     """
     name, digest = attrs.get("source_path") or attrs.get("source"), attrs.get("source_sha256")
-    if not name or (attrs.get("source_path") is None and digest is None and not Path(str(name)).exists()):
-        return Source(UNNAMED)
+    if not name or (attrs.get("source_path") is None and digest is None and not _is_file_of_images(Path(str(name)))):
+        return Source(UNNAMED)  # an array, another program's table
     if digest is None:
         return Source(UNCHECKED, note=f"The table does not say what {name} held when it was made; {LEFT_OUT}.")
     refused, reason = [], ""
@@ -99,6 +99,12 @@ def reopen(attrs: dict[str, Any], table: Path | None = None) -> Source:
     if reason:
         return Source(MISSING, note=f"The table's movie cannot be read ({reason}); {LEFT_OUT}.")
     return Source(MISSING, note=f"The table's movie {name} is not there; {LEFT_OUT}.")
+
+
+def _is_file_of_images(path: Path) -> bool:
+    from stemdefects.io.readers import SUFFIXES
+
+    return path.is_file() and path.suffix[1:].lower() in SUFFIXES
 
 
 def _candidates(name: Path, attrs: dict[str, Any], table: Path | None):

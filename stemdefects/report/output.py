@@ -176,11 +176,12 @@ def write(result, folder: Path, title: str, config_yaml: str, earlier: dict | No
     attrs = {k: v for k, v in found.attrs.items() if k != "known"}
     attrs |= {
         "pixel_size_nm": found.pixel_size_nm,
+        "pixel_size_yx_nm": None if found.pixel_size_yx_nm is None else found.scale_yx.tolist(),
         "frame_time_s": found.frame_time_s,
         "source": found.source,
         "linked": True,
     }
-    whole = DefectTable(found.rows, patches=found.patches, attrs=attrs)
+    whole = DefectTable(found.rows, found.frame_table(), found.patches, attrs)
     whole.write(folder / "defects.h5")
     whole.write_csv(folder / "defects.csv")
     frames = tables(result)

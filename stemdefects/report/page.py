@@ -85,6 +85,8 @@ def write_html(path: Path, title: str, body: list[str]) -> Path:
 def _subtitle(result) -> str:
     f = result.found
     size = f"{f.pixel_size_nm:.4g} nm/px" if f.pixel_size_nm else "pixel size unknown"
+    if f.scale_yx[0] != f.scale_yx[1]:
+        size = f"pixels of {f.scale_yx[0]:.4g} x {f.scale_yx[1]:.4g} nm (y, x)"
     if f.pixel_size_nm and f.pixel_size_relative_sigma:
         size += f" ± {100 * f.pixel_size_relative_sigma:.0f}%"
     step = f"{f.frame_time_s:.4g} s/frame" if f.frame_time_s else "frame time unknown"

@@ -134,3 +134,20 @@ def test_recorded_times_are_taken_with_their_pauses(cfg):
     cfg.frame_time_s = 4.0  # the user's word, and it is said that the table's is another
     found = detections.from_table(own_table(5, [0, 1, 3, 4], times=[0, 2, 906, 908]), cfg)
     assert found.times.tolist() == [0, 4, 8, 12, 16] and any("stated one is used" in note for note in found.notes)
+
+
+def test_what_an_analysis_writes_is_read_again_the_same(cfg, tmp_path):
+    import dataclasses
+
+    found = detections.from_table(own_table(12, range(4, 10), times=[8, 10, 12, 914, 916, 918]), cfg)
+    attrs = {"pixel_size_nm": found.pixel_size_nm, "pixel_size_yx_nm": found.scale_yx.tolist()}
+    DefectTable(found.rows, found.frame_table(), None, attrs | {"source_shape": [12, 64, 64]}).write(tmp_path / "d.h5")
+    again = detections.read(tmp_path / "d.h5", cfg)
+    assert np.array_equal(again.observed, found.observed) and again.times == pytest.approx(found.times)
+    assert again.yx == pytest.approx(found.yx)
+    DefectTable(found.rows).write_csv(tmp_path / "d.csv")  # edited or not: scale and times are in its columns
+    again = detections.read(tmp_path / "d.csv", cfg)
+    assert again.yx == pytest.approx(found.yx, rel=1e-5) and np.ptp(again.rows["time_s"]) == 910
+    assert np.array_equal(again.observed[:10], found.observed[:10])
+    alone = dataclasses.replace(found, frames=None)
+    assert alone.frame_table()["frame"].tolist() == list(range(4, 10))
