@@ -1,9 +1,10 @@
 """Bias, RMSE and coverage of every estimator on simulated tracks, chains and movies. Writes docs/coverage.csv.
 
-    python benchmarks/coverage.py [parts=tracks,chains,centres,points,linking,drift] [sets=200] [output=docs] [seed=0]
+    python benchmarks/coverage.py [parts=tracks,times,chains,centres,points,linking,drift] [sets=200] [output=docs]
     python benchmarks/coverage.py pixels=20 [model=ws2_mo] [dose=4000] [movies=<folder to keep them>]
 
-tracks: diffusion estimators on tracks given without error; chains: transition probabilities; centres: those of centres
+tracks: diffusion estimators on tracks given without error; times: the same under uneven clocks;
+chains: transition probabilities; centres: those of centres
 whose vacancies are often missed; points: D end to end from detections with drift, misses and false ones, through our
 drift correction and linking; linking: recall, precision and time at 1,000 frames x 1,000 particles; drift: movies with
 sudden steps; pixels: simulated movies through a network.
@@ -20,7 +21,7 @@ import numpy as np
 import script
 
 DEFAULTS = {
-    "parts": "tracks,chains,centres,points,linking,drift",
+    "parts": "tracks,times,chains,centres,points,linking,drift",
     "sets": "200",
     "output": "docs",
     "seed": "0",
@@ -80,6 +81,34 @@ def on_tracks(n_sets: int, seed: int) -> list[dict]:
         setting = f"{'Brownian, ' if brownian else ''}sigma {sigma} nm, {100 * missed:.0f}% missed"
         for name, found in results.items():
             rows.append(summary("tracks", setting, name, D, *np.array(found).T, spent[name]))
+    return rows
+
+
+def on_times(n_sets: int, seed: int) -> list[dict]:
+    """Tracks as in `on_tracks` under uneven clocks: jitter, a pause of 900 s, pauses, a rate that changes."""
+    from stemdefects.analysis import diffusion, hopping, msd, synthetic
+
+    a, vectors = synthetic.A_NM, synthetic.hexagonal(angle=0.3)
+    estimators = {
+        "cve (default)": lambda t, rng: diffusion.cve(t, 500, rng, a),
+        "msd, optimal lags": lambda t, rng: msd.msd(t, 20, 300, rng),
+        "sites (hidden Markov)": lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=100),
+        "hop counting": lambda t, rng: hopping.count_hops(t, vectors),
+    }
+    rows = []
+    for how in ("jitter", "pause", "pauses", "rate"):
+        results, spent = {name: [] for name in estimators}, dict.fromkeys(estimators, 0.0)
+        for s in range(n_sets):
+            rng = np.random.default_rng([seed, s])
+            times = synthetic.recorded_times(rng, 60, DT, how)
+            some = synthetic.hopping_tracks(rng, 30, D, DT, 0.02, 0.1, times=times)
+            for name, estimator in estimators.items():
+                start = time.process_time()
+                d = estimator(some, rng)
+                spent[name] += time.process_time() - start
+                results[name].append((d.D, d.low, d.high))
+        for name, found in results.items():
+            rows.append(summary("times", f"{how}, 10% missed", name, D, *np.array(found).T, spent[name]))
     return rows
 
 
@@ -182,6 +211,7 @@ def on_drift(n_sets: int, seed: int) -> list[dict]:
 
 PARTS = {
     "tracks": on_tracks,
+    "times": on_times,
     "chains": lambda n_sets, seed: coverage_chains.on_chains(n_sets, seed, summary),
     "centres": lambda n_sets, seed: coverage_chains.on_centres(n_sets, seed, summary),
     "points": on_points,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis import looked, states, switching
+from stemdefects.analysis import states, switching
 from stemdefects.analysis import truth as truths
 
 
@@ -30,7 +30,7 @@ def _compare_matrix(result, radius: float, aspect: float) -> list[dict]:
     """True transition probabilities beside ours, both for the centres that switch in the simulation (others never
     do)."""
     truth, found, chain = result.truth, result.found, result.chain
-    clock = looked.looked(found)
+    clock = result.clock
     expected = switching.true_matrix(truth.attrs, clock.usual)
     if expected is None or truth.centers is None:
         return []

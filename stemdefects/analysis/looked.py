@@ -14,11 +14,12 @@ EVEN = 0.05  # relative scatter of intervals that a clock's rounding explains: s
 
 class Looked(NamedTuple):
     """frames: (m,) numbers of the frames that were looked at; place: (n_frames,) their order, -1 for the others; times:
-    (m,) their starts."""
+    (m,) their starts; longest: time that a track spans at most from one sighting to the next."""
 
     frames: np.ndarray
     place: np.ndarray
     times: np.ndarray
+    longest: float = np.inf
 
     @property
     def usual(self) -> float:
@@ -27,9 +28,16 @@ class Looked(NamedTuple):
 
     @property
     def even(self) -> bool:
-        """Whether all times are whole multiples of the usual interval apart (frames that were skipped are)."""
-        step = np.diff(self.times) / self.usual
+        """Whether all times are whole multiples of the usual interval apart (frames that were skipped are), but for
+        pauses that no track spans."""
+        step = np.diff(self.times)
+        step = step[step <= self.longest] / self.usual
         return bool((np.abs(step - np.round(step)) <= EVEN).all() and (step > 1 - EVEN).all())
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(m,) usual intervals passed since the first frame, in whole numbers."""
+        return np.concatenate([[0], np.cumsum(np.round(np.diff(self.times) / self.usual).astype(int))])
 
 
 def looked(found: Detections) -> Looked:

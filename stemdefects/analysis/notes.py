@@ -22,7 +22,6 @@ class Code(Enum):
     TRACKS_CUT = "tracks end at pauses"
     PAUSES_BRIDGED = "tracks go on across pauses"
     IRREGULAR_TIMES = "frames are not evenly spaced"
-    NOT_OBSERVED = "frames were not looked at"
 
 
 class Note(str):

@@ -87,6 +87,11 @@ class Analysis:
         return self.followed.links.events
 
     @property
+    def clock(self) -> looked.Looked:
+        """The frames that were looked at, with the longest time that a track spans."""
+        return looked.looked(self.found)._replace(longest=self.followed.longest)
+
+    @property
     def step(self) -> str:
         """The time that transition probabilities are quoted for, in words."""
         return looked.step_in_words(self.found)
@@ -271,7 +276,7 @@ def _light(found: Detections, patches: np.ndarray, material) -> patch_light.Ligh
 def _transitions(result: Analysis, rng, progress) -> None:
     cfg, found = result.cfg.transitions, result.found
     some = result.tracks.select(result.tracks.lengths >= 2)
-    clock = looked.looked(found)
+    clock = result.clock
     result.chain = (
         states.build(some, found.rows, cfg.states, cfg.centre, cfg.max_states, clock) if some.n_tracks else None
     )

@@ -77,8 +77,7 @@ class Chain:
         place = clock.place[self.frame]
         time = clock.times[place]
         if clock.even:
-            steps = np.round((time - clock.times[0]) / clock.usual).astype(int)
-            return replace(self, frame=steps, interval=clock.usual, place=place)
+            return replace(self, frame=clock.steps[place], interval=clock.usual, place=place)
         return replace(self, frame=place, interval=clock.usual, time=time, place=place)
 
 

@@ -113,5 +113,7 @@ def test_frames_that_were_skipped_are_whole_steps():
     assert even.time is None and even.interval == 4.5 and even.frame.tolist() == [0, 1, 2, 3]
     pause = chain.timed(looked.Looked(np.array([0, 2, 4, 6]), place, np.array([0.0, 4.5, 9.0, 909.0])))
     assert pause.time is None and pause.frame.tolist() == [0, 1, 2, 202] and len(pause.steps()[0]) == 2
+    odd = looked.Looked(np.array([0, 2, 4, 6]), place, np.array([0.0, 4.5, 9.0, 911.1]))
+    assert chain.timed(odd).time is not None and chain.timed(odd._replace(longest=20.0)).time is None
     uneven = chain.timed(looked.Looked(np.array([0, 2, 4, 6]), place, np.array([0.0, 4.5, 9.0, 15.2])))
     assert uneven.time.tolist() == [0.0, 4.5, 9.0, 15.2] and len(uneven.steps()[0]) == 2
