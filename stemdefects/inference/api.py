@@ -7,6 +7,7 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import UserError
+from stemdefects.io.evidence import Held
 from stemdefects.io.movie import Movie, read
 from stemdefects.io.sources import Hashing
 from stemdefects.io.table import DefectTable, empty
@@ -61,12 +62,13 @@ def detect(
     rows, frames, patches, regions = (np.concatenate([getattr(b, n) for b in blocks]) for n in names)
     found = DefectTable(rows, frames, patches, attributes(movie, setup), regions=regions)
     found.attrs |= {"source_sha256": hashing.result()} if "source_path" in found.attrs else {}
-    over_time = [empty(0)]
-    together = look_together(blocks.__getitem__, setup, over_time.append)
+    over_time, held = [empty(0)], Held()
+    together = look_together(blocks.__getitem__, setup, over_time.append, held.start)
     if together is not None:
         found.over_time = np.concatenate(over_time)
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
+        found.evidence = held.evidence
     return found
 
 

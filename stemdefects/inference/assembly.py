@@ -49,7 +49,7 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
                 writer.append_over_time(rows)
                 over_time.update(rows["kind"].tolist())
 
-            seen = look_together(spool.read, setup, write)
+            seen = look_together(spool.read, setup, write, writer.start_evidence)
             writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
             writer.set_attributes(seen.attributes)
         writer.finish()
@@ -72,13 +72,14 @@ def draw(movie: Movie, folder: Path, setup: Any) -> list[Path]:
 
 
 def look_together(
-    read: Callable[[int], Any], setup: Any, write: Callable[[np.ndarray], None]
+    read: Callable[[int], Any], setup: Any, write: Callable[[np.ndarray], None], start_evidence: Any = None
 ) -> movie_sites.Result | None:
-    """All blocks together, rows to `write`; None when the settings or the movie do not ask for it."""
+    """All blocks together, rows to `write`, evidence to what `start_evidence` makes; None when the settings or the
+    movie do not ask for it."""
     if not setup.keeps_columns:
         return None
     prior = state_prior(setup.model.config["labels"], setup.model.material)
-    return movie_sites.analyse(read, setup.n_blocks, setup, prior, write)
+    return movie_sites.analyse(read, setup.n_blocks, setup, prior, write, start_evidence)
 
 
 def summarise(found: Assembled, setup: Any) -> dict[str, Any]:

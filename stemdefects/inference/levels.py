@@ -9,9 +9,13 @@ apart they are in this movie is one scale (signals differ between microscopes an
 neighbour shifts a column by some amount. Both are learned from the movie by expectation maximisation.
 
 Rare states that shine in a way of their own (an adatom on a column) are told by their own log-ratio.
+
+Where the columns' light is known too, `readings` puts network and light on one line (`ReadLevels`): each state's level
+is then learned by itself, and so is a persistent offset of every site (film, displacement, what is next to it), without
+which errors that stay would be taken for faint vacancies that stay.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,6 +27,12 @@ SCALE_RANGE = (0.5, 4.0)  # where nothing is expected
 STARTS = (0.8, 1.6, 3.2)  # then; expectation maximisation finds the nearest optimum
 PLAIN = 4.0  # scatters from the ideal state to the next: a frame tells them apart
 NEIGHBOUR_FRAMES = 10.0  # site frames that "a neighbour shifts nothing" counts for
+READ_ERROR = 0.2  # relative: what the level that a reading expects may be off by
+READ_RANGE = (0.7, 1.45)  # of the expected level
+SPREAD_OF_STATE = 0.1  # relative: how much columns in one state differ
+FRAMES_AT_ONCE = 5.0  # frames whose errors count for one, when a level is learned
+LEAST_OFFSET = 0.14  # scatters: least standard deviation of the sites' offsets
+LARGEST_OFFSET = 2.0  # standard deviations of the offsets: what is more is a state
 CLEAR = 3.0  # scatters between a rare state and all others along its own log-ratio
 
 
@@ -48,6 +58,11 @@ class Levels:
     scale: float = 1.0
     shift: np.ndarray | None = None
     expected: float | None = None
+
+    @property
+    def levels(self) -> np.ndarray:
+        """(K,) where the states lie on the line, NaN for rare ones."""
+        return self.scale * self.level
 
     @property
     def _common(self) -> np.ndarray:
@@ -145,3 +160,84 @@ def of_movie(
         features[..., line], features[..., axis[own]], counts, level, deviation**2, rare,
         found.mean[own, axis[own]], found.covariance[0][axis[own], axis[own]], expected=expected,
     ), use  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReadLevels(Levels):
+    """Levels on a reading. expected_level: (K,) as `readings` says, NaN for rare states; offset: (N,) of each site;
+    offset_variance: of these over the sites."""
+
+    expected_level: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    offset: np.ndarray | float = 0.0
+    offset_variance: float = LEAST_OFFSET**2
+
+    @property
+    def _rest(self) -> np.ndarray:
+        return super()._rest - self.offset
+
+    @property
+    def _variances(self) -> np.ndarray:
+        return self.variance * (1 + (SPREAD_OF_STATE * self.level) ** 2)
+
+    def starts(self) -> list["Levels"]:
+        return [self]
+
+    def of_sites(self, part: np.ndarray) -> "ReadLevels":
+        """The same for a part of the sites."""
+        offset = self.offset[part] if np.ndim(self.offset) else self.offset
+        return replace(
+            self, line=self.line[:, part], own=self.own[:, part], counts=self.counts[:, part], offset=offset
+        )  # fmt: skip
+
+    def learned(self, posterior: np.ndarray) -> "ReadLevels":
+        """With the offsets, then each level by itself, then the neighbours' shifts, that suit the posterior best."""
+        common, seen = self._common, np.isfinite(self.line)
+        prob = np.where(seen[..., None], posterior[..., common], 0).astype(np.float32)
+        rest = np.where(seen, Levels._rest.fget(self), 0)
+        ideal = prob[..., 0]  # of the frames in which a site is ideal, so that no level hides in an offset
+        offset = (ideal * rest).sum(0) / (ideal.sum(0) + self.variance / self.offset_variance)
+        limit = LARGEST_OFFSET * np.sqrt(self.offset_variance)
+        offset = np.clip(offset, -limit, limit)
+        left = rest - offset
+        level = self.level.copy()
+        for k in common[1:]:
+            before = 1 / (READ_ERROR * self.expected_level[k]) ** 2
+            count = prob[..., np.searchsorted(common, k)]
+            precise = count.sum() / FRAMES_AT_ONCE / self.variance
+            mean = float((count * left).sum() / max(count.sum(), 1e-9))
+            learned = (before * self.expected_level[k] + precise * mean) / (before + precise)
+            level[k] = np.clip(learned, *(np.array(READ_RANGE) * self.expected_level[k]))
+        if self.counts.shape[-1] == 0:
+            return replace(self, level=level, offset=offset.astype(np.float32))
+        design = self.counts[seen].astype(float)
+        target = (np.where(seen, self.line, 0) - offset - prob @ level[common])[seen]
+        strength = NEIGHBOUR_FRAMES * np.eye(design.shape[1])
+        shift = np.linalg.solve(design.T @ design + strength, design.T @ target)
+        return replace(self, level=level, offset=offset.astype(np.float32), shift=np.append(0.0, shift))
+
+
+def read(by_network: Levels, line: np.ndarray, level: np.ndarray) -> ReadLevels:
+    """`by_network` with its line replaced by a reading. line: (T, N), NaN where not seen; level: (K,) where its common
+    states are expected, in units of `line`.
+
+    The offsets begin with the sites' means, as if no site were ever defective: the other order sticks.
+    """
+    known = np.isfinite(line)
+    count = np.maximum(known.sum(0), 1)
+    variance = _bulk_variance(line[known])
+    mean = np.where(known, line, 0).sum(0) / count
+    often = known.sum(0) > 0.3 * max(known.sum(0).max(initial=0), 1)
+    over = _bulk_variance(mean[often] * np.sqrt(count[often])) - 1.05 * variance if often.sum() > 20 else 0.0
+    typical = float(np.median(count[often])) if often.any() else 1.0
+    offset_variance = max(over / typical, LEAST_OFFSET**2 * variance)
+    offset = mean * count / (count + variance / offset_variance)
+    limit = LARGEST_OFFSET * np.sqrt(offset_variance)
+    return ReadLevels(
+        line, by_network.own, by_network.counts, level, variance, by_network.rare, by_network.own_level,
+        by_network.own_variance, expected=1.0, expected_level=level.copy(),
+        offset=np.clip(offset, -limit, limit).astype(np.float32), offset_variance=float(offset_variance),
+    )  # fmt: skip
+
+
+def _bulk_variance(values: np.ndarray) -> float:
+    return max(float(1.4826 * np.median(np.abs(values - np.median(values)))) ** 2, 1e-9) if len(values) else 1.0

@@ -72,3 +72,10 @@ def _steps(lattice: bytes, position: bytes, floating: tuple[bool, ...]) -> tuple
         distance = np.linalg.norm(moved @ vectors, axis=1)
         near[g] = steps[np.argsort(distance, kind="stable")[1 : NEAREST + 1]]  # the nearest is the column itself
     return index[order], near, n_first
+
+
+def first_ring(material: Material) -> np.ndarray:
+    """(n, 2) cell steps from a column to the nearest of its own sublattice: six on a hexagonal lattice."""
+    floating = tuple(s.floating for s in material.sites)
+    same, _, n_first = _steps(np.asarray(material.lattice_nm, float).tobytes(), material.basis.tobytes(), floating)
+    return same[:n_first]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.inference import column_light, levels, over_time
+from stemdefects.inference import column_light, levels, over_time, readings
 from stemdefects.inference.blocks_of_frames import in_nm
 from stemdefects.inference.defects import bond_table, complexes
 from stemdefects.inference.site_columns import MIN_CENTRE, centred, frames, posterior
@@ -18,6 +18,8 @@ from stemdefects.io import table
 from stemdefects.models import emissions
 
 RARE = 1e-3  # prevalence below which only measured emissions count
+READ_FROM = 2.0  # scatters to the nearest state: below, a site's lasting errors look like faint states that last
+LEARN_FROM = 1000  # sites, to learn where the states lie
 MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 
 
@@ -39,6 +41,8 @@ class Window:
         self.index = np.split(index.ravel(), np.cumsum(counts)[:-1])
         shape = (len(self.frames), len(self.keys))
         self.seen, self.hidden = np.zeros(shape, bool), np.zeros(shape, bool)
+        self.lines: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.learned: dict[int, tuple[dict[int, float], np.ndarray]] = {}
         self.place = np.full((*shape, 2), np.nan, np.float32)
         self.sigma = np.full(shape, np.nan, np.float32)
         self.states = {
@@ -53,8 +57,12 @@ class Window:
                 lost = np.column_stack([frame.hidden["cell"] + shifts[low + t], frame.hidden["site"]])
                 self.hidden[t] = _among(self.keys, lost)
 
-    def fit(self, models: list[emissions.Emissions | None], prior: np.ndarray) -> dict[int, over_time.Fit]:
-        """Posteriors of the sites of each sublattice; states of `self.states`."""
+    def fit(
+        self, models: list[emissions.Emissions | None], prior: np.ndarray, read: list[readings.Reading | None]
+    ) -> dict[int, over_time.Fit]:
+        """Posteriors of the sites of each sublattice; states of `self.states`. read: per sublattice. Keeps `lines`: per
+        sublattice (T, n) readings and (T, n) light; `learned`: per sublattice where states lie on the readings, and in
+        how many site frames each of `states` is."""
         material, pixel = self.setup.model.material, self.setup.calibration.pixel_size_nm
         fits: dict[int, over_time.Fit] = {}
         bulk = [centred(frame.columns, material, pixel) for frame in self.frames]
@@ -66,12 +74,21 @@ class Window:
             place[mine] = np.arange(len(mine))
             counts = self._neighbours(g, mine, fits)
             features = self._features(g, place, bulk, len(mine))
+            if read[g] is not None:
+                self.lines[g] = self._line(g, read[g], place, features)
             features -= counts @ _shifts(features, counts)
             around = np.minimum(counts.sum(-1), 2)
             emission = self._levels(g, models[g], features, bulk, counts, prior)
+            on_line = None if emission is None or read[g] is None else self._read(g, emission, read[g])
+            if on_line is not None and np.nanmin(on_line.level[1:]) >= READ_FROM:
+                emission = on_line
+            elif on_line is not None:
+                self._learn_levels(g, on_line, prior[self.states[g]], around)
             if emission is None:
                 emission = over_time.Given(self._network_says(g, place, features, bulk, prior))
             fits[g] = over_time.fit(emission, prior[self.states[g]], around, self.setup.evidence_weight)
+            if emission is on_line:
+                self._keep_levels(g, fits[g])
         return fits
 
     def _features(self, g: int, place: np.ndarray, bulk: list, n: int) -> np.ndarray:
@@ -81,6 +98,46 @@ class Window:
             if bulk[t][1][g] is not None:
                 features[t, place[self.index[t][frame.columns["site"] == g]]] = bulk[t][0][g]
         return features
+
+    def _line(
+        self, g: int, read: readings.Reading, place: np.ndarray, features: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(T, n) reading and (T, n) light of a sublattice's columns, each less its median in the frame."""
+        light = np.full((*features.shape[:2], 1), np.nan, np.float32)
+        for t, frame in enumerate(self.frames):
+            here = frame.columns["site"] == g
+            light[t, place[self.index[t][here]], 0] = frame.columns["light"][here]
+        found = readings.coordinates(read.plan, light[..., 0], features)
+        line, alone, light = read.line(found), read.network_line(found), light[..., 0]
+        for values in (line, alone, light):
+            for row in values:
+                known = np.isfinite(row)
+                if known.any():
+                    row -= np.median(row[known])
+        return np.where(np.isnan(line), alone, line), light
+
+    def _learn_levels(self, g: int, emission: levels.ReadLevels, prior: np.ndarray, around: np.ndarray) -> None:
+        """Where the states lie on the line, from a part of the sites; their states are not taken from it."""
+        part = np.arange(0, around.shape[1], -(-around.shape[1] // LEARN_FROM))
+        fit = over_time.fit(emission.of_sites(part), prior, around[:, part], self.setup.evidence_weight)
+        self._keep_levels(g, fit)
+
+    def _keep_levels(self, g: int, fit: over_time.Fit) -> None:
+        level = {int(s): float(v) for s, v in zip(self.states[g], fit.emission.level, strict=True) if np.isfinite(v)}
+        self.learned[g] = level, fit.posterior.sum((0, 1))
+
+    def _read(self, g: int, found: levels.Levels, read: readings.Reading) -> levels.ReadLevels | None:
+        """`found` on the reading's line; None where that does not know all its common states."""
+        if not read.lit:
+            return None
+        states, line = self.states[g], self.lines[g][0]
+        level = np.full(len(states), np.nan)
+        for k in np.setdiff1d(np.arange(len(states)), found.rare):
+            known = np.flatnonzero(read.plan.states == states[k])
+            if not len(known):
+                return None
+            level[k] = read.level[known[0]]
+        return levels.read(found, line, level)
 
     def _levels(
         self, g: int, found: emissions.Emissions | None, features: np.ndarray, bulk: list, counts: np.ndarray,
@@ -168,8 +225,7 @@ class Window:
             kind[:, mine] = kind_of_state[self.states[g][1:]][part.argmax(-1)]
             best[:, mine], defect[:, mine] = part.max(-1), part.sum(-1)
         near = _near(self.seen, settings.max_gap_frames)[inner]
-        basis = material.basis
-        expected, spread = self._expected(basis)
+        expected, spread = self.expected()
         height, width = setup.shape_px
         edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
         out = [table.empty(0)]
@@ -195,8 +251,10 @@ class Window:
             out.append(in_nm(rows, setup))
         return np.concatenate(out)
 
-    def _expected(self, basis: np.ndarray) -> tuple[np.ndarray, float]:
-        """(T, N, 2) where each site should be: on the frame's lattice, off by as much as it usually is."""
+    def expected(self) -> tuple[np.ndarray, float]:
+        """(T, N, 2) where each site should be, NaN in frames without lattice: on the frame's lattice, off by as much as
+        it usually is; and how far columns lie from there."""
+        basis = self.setup.model.material.basis
         expected = np.full(self.place.shape, np.nan, np.float32)
         for t, frame in enumerate(self.frames):
             if not np.isnan(frame.lattice).any():

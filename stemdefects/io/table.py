@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.io import evidence as site_evidence
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: /sites and /evidence; files of version 1 have none and are read as before
 KIND_BYTES = 24
 NOTE_BYTES = 120
 PATCH_PX = 32
@@ -106,7 +107,8 @@ class DefectTable:
     intensities around each row, or None; attrs: plain values, of pixel_size_nm, frame_time_s, source, model_id,
     material, config, ...; over_time: rows of the same kind from all frames together (inference/over_time.py), or None;
     regions: (n_frames, ny, nx) uint8, where a frame is lattice (0), hole (1), amorphous or contaminated (2) or 1T (3),
-    in cells of attribute `region_step_px` (y, x), 255: frame not used; or None.
+    in cells of attribute `region_step_px` (y, x), 255: frame not used; or None; evidence: what every frame says of each
+    site, read when it is asked for; None for CSV, single images, crystals without a lattice and older files.
     """
 
     rows: np.ndarray
@@ -115,6 +117,7 @@ class DefectTable:
     attrs: dict[str, Any] = dataclasses.field(default_factory=dict)
     over_time: np.ndarray | None = None
     regions: np.ndarray | None = None
+    evidence: site_evidence.Evidence | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -167,6 +170,8 @@ class DefectTable:
             writer.append(self.rows, self.frames, self.patches, self.regions)
             if self.over_time is not None:
                 writer.append_over_time(self.over_time)
+            if self.evidence is not None:
+                writer.copy_evidence(self.evidence)
             writer.finish()
         finally:
             writer.discard()
@@ -202,9 +207,10 @@ class DefectTable:
                 regions = file["regions"][()] if patches and "regions" in file else None
                 name = "defects_over_time"
                 over_time = _conform(file[name][()], empty, path) if name in file else None
+                evidence = site_evidence.read(file, path.resolve())
         except (OSError, KeyError, RuntimeError) as error:
             raise UserError(f"{path}: cannot be read as a defect table ({str(error).splitlines()[0][:120]})") from None
-        return cls(rows, frames, pictures, attrs, over_time, regions)
+        return cls(rows, frames, pictures, attrs, over_time, regions, evidence)
 
 
 def dataframe(rows: np.ndarray):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.io import table
+from stemdefects.io.evidence import Evidence, EvidenceWriter
 
 
 class TableWriter:
@@ -70,6 +71,20 @@ class TableWriter:
         data, start = self._file[name], len(self._file[name])
         data.resize(start + len(rows), axis=0)
         data[start:] = rows
+
+    def start_evidence(self, n_frames: int, n_sites: int, n_features: int, n_sublattices: int) -> EvidenceWriter:
+        """The writer of what every frame says of every site; it belongs to this file."""
+        return EvidenceWriter(self._file, n_frames, n_sites, n_features, n_sublattices)
+
+    def copy_evidence(self, evidence: Evidence) -> None:
+        """Add evidence that is there already, block by block."""
+        start, writer = 0, None
+        for values, flags, scatter in evidence.blocks():
+            writer = writer or self.start_evidence(evidence.n_frames, *values.shape[1:], scatter.shape[1])
+            writer.write(start, values, flags, scatter)
+            start += len(values)
+        if writer is not None:
+            writer.finish(evidence.sites, evidence.description)
 
     def set_frames(self, **columns: np.ndarray) -> None:
         """Replace columns of the frame table, one value per row written so far."""
