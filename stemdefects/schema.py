@@ -380,6 +380,7 @@ class InferenceConfig:
     signal: str | None = None  # data set or signal of a file that holds several, e.g. HAADF
     pixel_size_nm: float | None = None  # null: what the file states, checked against the lattice
     frame_time_s: float | None = None  # null: what the file states
+    dose_e_per_px: float | None = None  # incident, per pixel and frame; null: what the file states
     calibration: str = "lattice"  # lattice | metadata: which counts where they disagree
     calibration_tolerance: float = 0.03  # relative disagreement that is reported as such
     lattice_constant_nm: float | None = None  # of the crystal shown; null: of the model's material

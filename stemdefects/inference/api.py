@@ -44,6 +44,7 @@ def detect(
     from stemdefects.inference.assembly import look_together
     from stemdefects.inference.flow import attributes
     from stemdefects.inference.setup import prepare
+    from stemdefects.inference.source import overruled
 
     devices.use_compilation_cache()
     devices.check()
@@ -54,8 +55,10 @@ def detect(
         movie = read(movie, settings.get("signal"))
     elif not isinstance(movie, Movie):
         movie = Movie(movie)
+    asked = configure(**settings)
+    movie = overruled(movie, asked)
     hashing = Hashing(movie)
-    setup = prepare(movie, loaded, configure(**settings))
+    setup = prepare(movie, loaded, asked)
     with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
         blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), lambda frames, _: bar.update(frames)))
     names = ("rows", "frames", "patches", "regions")

@@ -57,7 +57,9 @@ class BlockMaker:
         setup = self.setup
         frames = table.empty_frames(len(indices))
         frames["frame"] = indices
-        if setup.frame_time_s is not None:
+        if setup.times_s is not None:
+            frames["time_s"] = setup.times_s[indices]
+        elif setup.frame_time_s is not None:
             frames["time_s"] = indices * setup.frame_time_s
         all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
         all_columns = [np.zeros(0, site_columns.column_dtype(setup.model.material.n_states))]

@@ -27,3 +27,15 @@ def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
         "true": model.confusion["true"], "said": model.confusion["said"], "counts": tables[name]["counts"],
         "decision": model.confusion.get("decision", "most probable"),
     }  # fmt: skip
+
+
+def unsaid(model: Any, dose_e_per_px: float | None) -> list[str]:
+    """What to tell where the movie's dose is not known: that the table gets the confusion of some dose."""
+    used = nearest(model, dose_e_per_px)
+    if used is None or dose_e_per_px is not None:
+        return []
+    at = f"{used['dose_e_per_px']:g} e/px" if used["dose_e_per_px"] else f"its validation set {used['set']}"
+    return [
+        f"The dose is not known: how often the network mistakes one kind for another is taken as at {at}, which need "
+        "not be this movie's; inference.dose_e_per_px=<electrons per pixel and frame> says it."
+    ]

@@ -11,6 +11,7 @@ from stemdefects import config
 from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError, reason_of
 from stemdefects.inference import confusion
+from stemdefects.inference.source import dose_origin, open_input
 from stemdefects.inference.spool import Spool
 from stemdefects.io import doubts, locks, runs, sources, tracking
 from stemdefects.io import movie as movies
@@ -58,6 +59,8 @@ def _infer(
     known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
     hashing = sources.Hashing(movie)
     print(f"{movie}", flush=True)
+    for sentence in (*movie.remarks, *confusion.unsaid(model, movie.dose_e_per_px)):
+        print(f"note: {sentence}", flush=True)
     setup = prepare(movie, model, cfg.inference, known)
     if run is None:
         run = runs.create(cfg.runs_dir)
@@ -132,14 +135,6 @@ def _kept(run: runs.Run, spool: Spool, setup: Any):
         ) from None
 
 
-def open_input(source: Any, settings: InferenceConfig) -> movies.Movie:
-    """The movie at `source` with the user's frame time in place of the file's."""
-    movie = movies.read(str(source), settings.signal)
-    if settings.frame_time_s is not None:
-        movie.frame_time_s = settings.frame_time_s
-    return movie
-
-
 def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
     """Attributes of the defect table: what was done with what."""
     calibration = setup.calibration.to_dict()
@@ -148,9 +143,11 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "pixel_size_yx_nm": [setup.calibration.pixel_size_nm * setup.aspect, setup.calibration.pixel_size_nm],
         "frame_time_s": setup.frame_time_s,
         "dose_e_per_px": movie.dose_e_per_px,
+        "dose_origin": dose_origin(movie, setup.settings),
+        "times_recorded": movie.times_s is not None,
         "calibration": calibration,
         "source": movie.source,
-        "signal": getattr(movie, "signal", None) or setup.settings.signal,
+        "signal": movie.signal or setup.settings.signal,
         **sources.record(movie),
         "source_shape": list(movie.shape),
         "model_id": setup.model.id,

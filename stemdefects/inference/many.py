@@ -7,7 +7,6 @@ from the blocks it had finished. The same command given again goes on too: files
 
 import contextlib
 import csv
-import glob
 import hashlib
 import io
 import json
@@ -23,6 +22,7 @@ from stemdefects import config
 from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError
 from stemdefects.io import readers, runs
+from stemdefects.io.readers import folder
 from stemdefects.io.runs import write_atomically
 from stemdefects.schema import InferRoot
 
@@ -58,20 +58,16 @@ def infer_many(cfg: InferRoot) -> Path:
 
 
 def expand(source: Any) -> list[Path]:
-    """Files that `source` means, in order; UserError when there is none."""
+    """Files that `source` means, in natural order, each image once; UserError when there is none."""
     if source is None:
         raise UserError("input: no file given; say input='<folder>/*.h5'")
     found: list[Path] = []
     if not isinstance(source, list | tuple):
         source = parts_of_list(source) or [source]
     for text in source:
-        path = runs.expanded(text)
-        if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix[1:].lower() in readers.SUFFIXES)
-        elif path.exists():
-            found.append(path)
-        else:
-            found += [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if p.is_file()]
+        there = folder.existing(str(text))
+        one = there is not None and (there.is_file() or readers.is_image_file(there))
+        found += [there] if one else folder.members(str(text))
     if not found:
         raise UserError(f"{source}: no such files; check input=")
     return [path.resolve() for path in dict.fromkeys(found)]

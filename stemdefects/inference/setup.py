@@ -32,6 +32,7 @@ class Setup:
     frame_time_s: float | None
     lattice_nm: np.ndarray
     aspect: float = 1.0
+    times_s: np.ndarray | None = None  # recorded starts of all frames of the movie
     recent: dict[int, Checked | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
 
     @property
@@ -100,7 +101,17 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, prior)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(
-        model, settings, found, engine, reference, rules, indices, frame_time_s, np.asarray(lattice_nm), movie.aspect
+        model,
+        settings,
+        found,
+        engine,
+        reference,
+        rules,
+        indices,
+        frame_time_s,
+        np.asarray(lattice_nm),
+        movie.aspect,
+        movie.times_s,
     )
     if not known and found.vectors_px is not None:
         setup.reference_px = _reference(setup, samples)
@@ -109,9 +120,9 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
 
 def check(settings: InferenceConfig, material: Any) -> None:
     """Raise UserError for values that make no sense, naming the key."""
-    for key in ("pixel_size_nm", "frame_time_s", "lattice_constant_nm", "patch_nm"):
+    for key in ("pixel_size_nm", "frame_time_s", "dose_e_per_px", "lattice_constant_nm", "patch_nm"):
         value = getattr(settings, key)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < float("inf"):
             raise UserError(f"inference.{key}={value}: must be positive")
     if settings.symmetries not in SYMMETRIES:
         raise UserError(f"inference.symmetries={settings.symmetries}: there are: {', '.join(map(str, SYMMETRIES))}")

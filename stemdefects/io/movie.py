@@ -5,14 +5,14 @@ it is used, so that memory does not grow with the length of the movie.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io import invalid_pixels
+from stemdefects.io import damage, invalid_pixels
 
 MAX_FRAME_PIXELS = 2**27  # 11,585 px square: a header that promises more is damaged, or no frame of a movie
 
@@ -49,6 +49,9 @@ class LazyFrames:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, tuple):  # (frames, y, x), as of an array
+            frames, *inside = index
+            return self[frames][(slice(None), *inside) if isinstance(frames, slice) else tuple(inside)]
         if isinstance(index, slice):
             return np.stack([self._get(i) for i in range(*index.indices(len(self)))])
         index = int(index)
@@ -66,12 +69,17 @@ class Movie:
 
     Args:
         frames: (n, height, width), or (height, width) for one image; any array-like indexed by frame (NumPy, h5py,
-            dask, `LazyFrames`).
-        pixel_size_nm: sampling as the file states it, nm per pixel; None: unknown.
-        frame_time_s: time from one frame to the next; None: unknown.
+            dask, `LazyFrames`). Further axes of length 1 before or behind are dropped.
+        pixel_size_nm: sampling as the file states it, nm per pixel, or (height, width) of a pixel that is not square;
+            None: unknown.
+        frame_time_s: constant time from one frame to the next; None: unknown, or not constant.
         dose_e_per_px: incident electrons per pixel and frame; None: unknown.
         source: file name or what the frames are.
         metadata: everything else the file says.
+        times_s: (n,) recorded starts of the frames, increasing, in any distances; None: not recorded.
+        signal: name of the signal that the frames show; signals: of all signals of the file.
+        aspect: height over width of a pixel, where that is known and its size is not.
+        remarks: what whoever uses the frames has to be told of how they were read, one sentence each.
 
     Raises:
         UserError: when the array is not a stack of images.
@@ -80,15 +88,26 @@ class Movie:
     def __init__(
         self,
         frames: Any,
-        pixel_size_nm: float | None = None,
+        pixel_size_nm: float | tuple[float, float] | None = None,
         frame_time_s: float | None = None,
         dose_e_per_px: float | None = None,
         source: str = "array",
         metadata: Mapping[str, Any] | None = None,
+        *,
+        times_s: Any = None,
+        signal: str | None = None,
+        signals: Sequence[str] = (),
+        aspect: float | None = None,
+        remarks: Sequence[str] = (),
     ):
         if not hasattr(frames, "ndim"):
             frames = np.asarray(frames)
         self.source, self.metadata = str(source), dict(metadata or {})
+        self.signal, self.signals, self.remarks = signal, tuple(signals), tuple(remarks)
+        kept = frames.shape[:-1] if frames.ndim == 3 and frames.shape[-1] == 1 else frames.shape
+        kept = [n for n in kept if n != 1] if len(kept) > 3 else list(kept)
+        if len(kept) in (2, 3) and len(kept) < frames.ndim and hasattr(frames, "reshape"):
+            frames = frames.reshape(kept)
         if frames.ndim == 2:
             frames = frames[None]
         if frames.ndim != 3:
@@ -100,8 +119,18 @@ class Movie:
         if height * width > MAX_FRAME_PIXELS:
             raise UserError(f"{source}: a frame of {height} x {width} px is too large, or the header is damaged")
         self.frames = frames
-        self.pixel_size_nm = _positive("pixel_size_nm", pixel_size_nm, source)
+        sizes = np.ravel(self.metadata.get("pixel_size_yx_nm", pixel_size_nm) if np.ndim(pixel_size_nm) == 0
+                         else pixel_size_nm)  # fmt: skip
+        if len(sizes) not in (1, 2):
+            raise UserError(f"{source}: pixel_size_nm={pixel_size_nm!r} is neither a number nor (height, width)")
+        height_nm, width_nm = (_positive("pixel_size_nm", size, source) for size in (sizes[0], sizes[-1]))
+        self.pixel_size_nm = width_nm
+        known = height_nm is not None and width_nm is not None
+        self.aspect = float(height_nm / width_nm) if known else _positive("aspect", aspect, source) or 1.0
+        self.times_s = None if times_s is None else _times(times_s, n, source)
         self.frame_time_s = _positive("frame_time_s", frame_time_s, source)
+        if self.times_s is not None and n > 1:
+            self.frame_time_s = interval(self.times_s)
         self.dose_e_per_px = _positive("dose_e_per_px", dose_e_per_px, source)
 
     @property
@@ -110,10 +139,9 @@ class Movie:
         return tuple(int(n) for n in self.frames.shape)
 
     @property
-    def aspect(self) -> float:
-        """Height over width of a pixel, by `metadata["pixel_size_yx_nm"]`; `pixel_size_nm` is the width."""
-        sizes = self.metadata.get("pixel_size_yx_nm")
-        return 1.0 if sizes is None else float(sizes[0] / sizes[1])
+    def pixel_size_yx_nm(self) -> tuple[float, float] | None:
+        """(height, width) of a pixel in nm; None: unknown. `pixel_size_nm` is the width."""
+        return None if self.pixel_size_nm is None else (self.pixel_size_nm * self.aspect, self.pixel_size_nm)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -127,8 +155,19 @@ class Movie:
     def __repr__(self) -> str:
         n, height, width = self.shape
         size = "unknown sampling" if self.pixel_size_nm is None else f"{self.pixel_size_nm:.5g} nm/px"
+        if self.pixel_size_nm is not None and abs(self.aspect - 1) > 1e-3:
+            size = f"{self.pixel_size_nm * self.aspect:.5g} x {size} (y, x)"
         time = "" if self.frame_time_s is None else f", {self.frame_time_s:.4g} s/frame"
-        return f"Movie({Path(self.source).name}: {n} frame{'s' * (n > 1)} of {height} x {width} px, {size}{time})"
+        if self.times_s is not None and self.frame_time_s is None and n > 1:
+            steps = np.diff(self.times_s)
+            time = f", recorded times {steps.min():.4g} to {steps.max():.4g} s apart"
+        files = self.metadata.get("files", ())
+        names = f", {len(files)} files from {Path(files[0]).name} to {Path(files[-1]).name}" if len(files) > 1 else ""
+        signal = "" if self.signal is None or len(self.signals) < 2 else f", signal {self.signal}"
+        others = ", ".join(n for n in self.signals if not f"{self.signal} ".startswith(f"{n} "))
+        signal += f" (also there: {others})" if signal and others else ""
+        frames = f"{n} frame{'s' * (n > 1)} of {height} x {width} px"
+        return f"Movie({Path(self.source).name}: {frames}, {size}{time}{signal}{names})"
 
     def frame(self, index: int) -> np.ndarray:
         """Frame `index` as (height, width) float32, checked by `check_frame`, its invalid pixels filled.
@@ -145,9 +184,11 @@ class Movie:
             raise
         except MemoryError:
             raise FrameError(UNREADABLE, f"{self.source}, frame {index}: does not fit into memory") from None
-        except Exception as error:  # readers of damaged files raise anything
-            reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-            raise FrameError(UNREADABLE, f"{self.source}, frame {index}: cannot be read ({reason})") from None
+        except Exception as error:  # libraries given damaged files raise anything
+            if not damage.of_the_file(error):
+                raise
+            why = damage.reason(error)
+            raise FrameError(UNREADABLE, f"{self.source}, frame {index}: cannot be read ({why})") from None
         if raw.ndim == 2 and raw.shape != self.shape[1:]:
             got, first = (f"{h} x {w}" for h, w in (raw.shape, self.shape[1:]))
             raise FrameError(OTHER_SIZE, f"{self.source}, frame {index}: {got} px where the first has {first}")
@@ -213,11 +254,13 @@ def read(path: str | Path, signal: str | None = None) -> Movie:
 
     Args:
         path: HDF5 (.h5, .hdf5), TIFF, NPY, NPZ, PNG or other picture, or a vendor file (dm3, dm4, emd, ser, emi,
-            mrc, hspy, ...). A folder or glob is one movie of its files in name order.
-        signal: which data set or signal of the file (its name, or a part of it) when it holds several.
+            mrc, hspy, ...). A folder or glob is one movie of its files, numbers in their names in order of size.
+        signal: which data set, channel or detector of the file (its name, or a part of it) when it holds several; by
+            default HAADF, else ADF, DF, BF by their names. Behind it, where the axes do not tell: `z:3` (one slice),
+            `z:time` (the slices are frames), `axis1:0`, `axis0:time` (axes counted from 0).
 
     Raises:
-        UserError: file missing, damaged, of unknown type, or without an image.
+        UserError: file missing, damaged, of unknown type, without an image, or with axes that cannot be told.
     """
     from stemdefects.io.readers import open_movie
     from stemdefects.io.runs import expanded
@@ -225,6 +268,22 @@ def read(path: str | Path, signal: str | None = None) -> Movie:
     movie = open_movie(path, signal)
     movie.metadata["path"] = os.path.abspath(expanded(str(path)))
     return movie
+
+
+def interval(times_s: np.ndarray, tolerance: float = 0.02) -> float | None:
+    """The mean interval in s of recorded `times_s` when each is the same within `tolerance`, else None."""
+    mean = float(np.diff(times_s).mean())
+    return mean if np.abs(np.diff(times_s) - mean).max() <= tolerance * mean else None
+
+
+def _times(values: Any, n: int, source: str) -> np.ndarray:
+    try:
+        times = np.asarray(values, float)
+    except (TypeError, ValueError):
+        times = np.zeros(0)
+    if times.shape != (n,) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise UserError(f"{source}: times_s must be {n} increasing numbers, the starts of the frames in s")
+    return times
 
 
 def _positive(name: str, value: Any, source: str) -> float | None:

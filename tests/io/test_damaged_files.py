@@ -1,4 +1,14 @@
+import logging
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
 from benchmarks import fuzz_readers
+from stemdefects.io import damage
+from stemdefects.io import movie as movies
+from stemdefects.io.readers import tiff
 
 
 def test_damaged_files_end_in_a_clear_error_or_in_frames():
@@ -7,3 +17,45 @@ def test_damaged_files_end_in_a_clear_error_or_in_frames():
     assert not bad, bad
     assert found["clear error"] > 20 and sum(found.values()) == 60
     assert peak_mb < 1500
+
+
+def test_a_mistake_of_our_own_is_not_told_as_a_damaged_file(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(600, dtype=np.uint16).reshape(20, 30))
+    movie = movies.read(tmp_path / "a.tif")
+
+    def mistaken(*_):
+        return [dict(a=np.arange(3))].index(dict(a=np.arange(3)))  # as of comparing dicts of arrays
+
+    mistaken.__globals__["__name__"], own = "stemdefects.io.readers.tiff", __name__
+    try:
+        monkeypatch.setattr(tiff, "calibration", mistaken)
+        with pytest.raises(ValueError, match="truth value"):
+            movies.read(tmp_path / "a.tif")
+        monkeypatch.setattr(movie.frames, "_get", mistaken)
+        with pytest.raises(ValueError, match="truth value"):
+            movie.frame(0)
+    finally:
+        mistaken.__globals__["__name__"] = own
+
+    def of_a_library(*_):
+        raise KeyError("no such tag")
+
+    monkeypatch.setattr(tiff, "calibration", of_a_library)
+    with pytest.raises(movies.UserError, match="damaged or not of this type"):
+        movies.read(tmp_path / "a.tif")
+
+
+def test_logging_of_the_process_is_left_alone(tmp_path, monkeypatch):
+    """Workers read beside threads that log."""
+    pytest.importorskip("rsciio")
+    calls = []
+    monkeypatch.setattr(logging, "disable", lambda *level: calls.append(level))
+    (tmp_path / "a.dm3").write_bytes(b"\0" * 99)
+    before = sys.stdout, sys.stderr
+    with pytest.raises(movies.UserError, match="damaged"):
+        movies.read(tmp_path / "a.dm3")
+    assert not calls and (sys.stdout, sys.stderr) == before
+
+
+def test_reason_is_one_line():
+    assert damage.reason(ValueError("first\nsecond")) == "first" and damage.reason(KeyError()) == "KeyError"

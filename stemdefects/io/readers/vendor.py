@@ -1,8 +1,6 @@
 """Microscope vendors' files through RosettaSciIO, an optional package (GPL-3.0), imported only here."""
 
-import contextlib
 import importlib
-import io
 import logging
 import warnings
 from pathlib import Path
@@ -11,43 +9,63 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.io import damage
 from stemdefects.io.movie import LazyFrames, Movie
-from stemdefects.io.readers import pick, units
+from stemdefects.io.readers import axes, units
+from stemdefects.io.readers.signals import distinct, pick, wanted
 
-_PREFERRED = ("haadf", "adf", "bf", "stem")
 _FRAME_NAMES = ("time", "z", "frame", "frames", "t", "scan", "stack", "image series", "depth")
+_CHANNEL_NAMES = ("channel", "channels", "detector", "detectors", "c", "signal")
 _Y_NAMES, _X_NAMES = ("y", "height"), ("x", "width")
+_SPECTRAL = ("energy", "energy loss", "x-ray energy", "wavelength", "mass", "scattering angle")
+# what matters comes out as our own message; set once: silence for a while would be silence for other threads too
+logging.getLogger("rsciio").setLevel(logging.CRITICAL)
 
 
 def open_file(path: Path, signal: str | None) -> Movie:
-    """The image or image stack `signal` (by title), else HAADF, else the first; axes are told by their metadata.
+    """The image or image stack `signal` (by title), else HAADF, ADF, DF, BF, else the largest; axes by their metadata.
 
-    Raises UserError when RosettaSciIO is missing, or the file holds no image.
+    Spectra, transforms and diffraction patterns are passed over. Raises UserError when RosettaSciIO is missing, or the
+    file holds no image.
     """
-    signals = [s for s in _read(path) if _is_image(s)]
-    if not signals:
+    asked = wanted(signal)
+    found = [(s, *_described(s)) for s in _read(path)]
+    found = [(s, letters, described) for s, letters, described in found if letters]
+    # complex numbers and colours are what to tell of where there is nothing else
+    found = [f for f in found if f[0]["data"].dtype.kind in "buif"] or found
+    if not found:
         raise UserError(f"{path}: holds no image or movie of images (a spectrum, a map or a diffraction data set?)")
-    titles = [_title(s, i) for i, s in enumerate(signals)]
-    chosen = signals[pick(titles, signal, path, _PREFERRED)]
-    data, (frame_axis, y_axis, x_axis) = _ordered(chosen["data"], chosen["axes"])
-    sizes = [units.to_nm(_scale(axis), axis.get("units")) for axis in (y_axis, x_axis)]
+    titles = distinct([_title(s, i) for i, (s, _, _) in enumerate(found)])
+    sizes = [int(np.prod(s["data"].shape, dtype=float)) for s, _, _ in found]
+    number = _number(titles, asked.name, path, sizes, any("C" in letters for _, letters, _ in found))
+    chosen, letters, described = found[number]
+    name = asked.name if len(found) == 1 and "C" in letters else None
+    data = chosen["data"]
+    plan = axes.plan(letters, data.shape, [], asked._replace(name=name), str(path))
+    y_axis, x_axis = described[plan.y], described[plan.x]
+    height, width = (units.to_nm(_scale(axis), axis.get("units")) for axis in (y_axis, x_axis))
+    frame_axis = None if plan.time is None else described[plan.time]
     frame_time = units.to_s(_scale(frame_axis), frame_axis.get("units")) if frame_axis else None
+    general = (chosen.get("metadata") or {}).get("General") or {}
     metadata = {
-        "title": titles[signals.index(chosen)],
+        "title": titles[number],
         "signals": titles,
         "vendor": chosen.get("original_metadata", {}),
         "general": chosen.get("metadata", {}),
+        "acquired": f"{general['date']}T{general['time']}" if general.get("date") and general.get("time") else None,
     }
-    if None not in sizes and abs(sizes[0] / sizes[1] - 1) > 1e-3:
-        metadata["pixel_size_yx_nm"] = tuple(sizes)
+    frames = LazyFrames(lambda i: plan.cut(data, i), plan.movie_shape, data.dtype)
+    return Movie(
+        frames, None if height is None or width is None else (height, width), frame_time, None, str(path), metadata,
+        times_s=_times(path, titles[number], frame_axis, len(frames)),
+        signal=" ".join(filter(None, (titles[number], plan.signal))),
+        signals=titles if len(titles) > 1 else plan.signals or titles,
+    )  # fmt: skip
 
-    def get(index: int) -> np.ndarray:
-        frame = data[index]
-        return np.asarray(frame.compute(scheduler="synchronous") if hasattr(frame, "compute") else frame)
 
-    frames = LazyFrames(get, data.shape, data.dtype)
-    pixel_size = sizes[1] if sizes[0] is not None else None
-    return Movie(frames, pixel_size, frame_time, None, str(path), metadata)
+def _number(titles: list[str], name: str | None, path: Path, sizes: list[int], channels: bool) -> int:
+    """Which signal; where there is one alone, the name may be that of a channel of it."""
+    return 0 if len(titles) == 1 and channels else pick(titles, name, path, sizes)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -64,27 +82,15 @@ def _read(path: Path) -> list[dict[str, Any]]:
     for plugin in plugins:
         reader = importlib.import_module(plugin["api"]).file_reader
         for lazy in (True, False):  # colour images and some old formats cannot be read lazily
-            quiet = io.StringIO()
-            logging.disable(logging.CRITICAL)
             try:
-                with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+                with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     return reader(str(path), lazy=lazy)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:
-                reasons.append((str(error) or type(error).__name__).splitlines()[0][:120])
-            finally:
-                logging.disable(logging.NOTSET)
+            except BaseException as error:  # of the library alone: nothing of ours runs in there
+                reasons.append(damage.reason(error))
     raise UserError(f"{path}: cannot be read as .{suffix}: damaged or not of this type ({reasons[-1]})")
-
-
-def _is_image(signal: dict[str, Any]) -> bool:
-    data = signal.get("data")
-    if data is None or not hasattr(data, "ndim"):
-        return False
-    big = [n for n in data.shape if n > 1]
-    return (data.ndim in (2, 3) and len(big) >= 2) or (data.ndim > 3 and len(big) in (2, 3))
 
 
 def _title(signal: dict[str, Any], index: int) -> str:
@@ -99,36 +105,78 @@ def _scale(axis: dict[str, Any]) -> float | None:
     return float(values[1] - values[0]) if values is not None and len(values) > 1 else None
 
 
-def _ordered(data: Any, axes: list[dict[str, Any]]) -> tuple[Any, tuple[dict | None, dict, dict]]:
-    """`data` as (frame, y, x), with the three axes' metadata; the frame axis is None for one image.
+def _described(signal: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
+    """Letters of the axes, and their metadata, in the order of the array; no letters: it is no image.
 
     Names and units decide (an NCEM EMD may come in any order); where they say nothing, RosettaSciIO's own order does.
     """
-    axes = [dict(axis) for axis in axes]
-    if len(axes) != data.ndim:
-        axes = [{"name": None, "size": n} for n in data.shape]
-    elif all("index_in_array" in axis for axis in axes):
-        axes.sort(key=lambda axis: axis["index_in_array"])
-    order = list(range(data.ndim))
-    while len(order) > 3:  # axes of length 1
-        order.remove(next(i for i in order if data.shape[i] == 1))
-
-    def matches(i: int, names: tuple[str, ...]) -> bool:
-        return str(axes[i].get("name") or "").strip().lower() in names
-
-    frame = None
-    if len(order) == 3:
-        by_time = [i for i in order if units.is_time(axes[i].get("units"))]
-        by_name = [i for i in order if matches(i, _FRAME_NAMES)]
-        by_navigation = [i for i in order if axes[i].get("navigate")]
-        lengths = [i for i in order if units.is_length(axes[i].get("units"))]
-        by_elimination = [i for i in order if i not in lengths] if len(lengths) == 2 else []
-        frame = next((g[0] for g in (by_time, by_name, by_navigation, by_elimination) if len(g) == 1), order[0])
+    data = signal.get("data")
+    dtype = getattr(data, "dtype", None)
+    if dtype is None or not axes.could_be(data.shape):
+        return None, []
+    described = [dict(axis) for axis in signal.get("axes") or ()]
+    if len(described) != data.ndim:
+        described = [{"name": None, "size": n} for n in data.shape]
+    elif all(isinstance(axis.get("index_in_array"), int | np.integer) for axis in described):
+        described.sort(key=lambda axis: axis["index_in_array"])
+    kind = str(((signal.get("metadata") or {}).get("Signal") or {}).get("signal_type") or "").lower()
+    spectral = [i for i, axis in enumerate(described) if _is(axis, _SPECTRAL) or units.is_other(axis.get("units"))]
+    if kind.startswith(("eels", "eds", "xrf", "cl")) or any(data.shape[i] > 1 for i in spectral):
+        return None, []
+    letters = ["." if n == 1 else "Q" for n in data.shape]
+    for i, axis in enumerate(described):
+        if letters[i] == "Q" and _is(axis, _CHANNEL_NAMES):
+            letters[i] = "C"
+    order = [i for i, letter in enumerate(letters) if letter == "Q"]
+    if len(order) > 2:
+        frame = _frame_axis(order, described)
+        named_time = units.is_time(described[frame].get("units")) or not units.is_length(described[frame].get("units"))
+        letters[frame] = "T" if named_time else "Z"
         order.remove(frame)
+    if len(order) == 3:  # of slices over time, for instance
+        depth = [i for i in order if _is(described[i], _FRAME_NAMES) or described[i].get("navigate")]
+        if len(depth) == 1:
+            letters[depth[0]] = "Z"
+            order.remove(depth[0])
+    if len(order) != 2:
+        return None, []
     y, x = order
-    if matches(y, _X_NAMES) and matches(x, _Y_NAMES):
+    if _is(described[y], _X_NAMES) and _is(described[x], _Y_NAMES):
         y, x = x, y
-    wanted = [y, x] if frame is None else [frame, y, x]
-    moved = data.transpose([i for i in range(data.ndim) if i not in wanted] + wanted)
-    moved = moved.reshape(moved.shape[-len(wanted) :])
-    return (moved[None] if frame is None else moved), (None if frame is None else axes[frame], axes[y], axes[x])
+    letters[y], letters[x] = "Y", "X"
+    return "".join("Q" if letter == "." else letter for letter in letters), described
+
+
+def _is(axis: dict[str, Any], names: tuple[str, ...]) -> bool:
+    return str(axis.get("name") or "").strip().lower() in names
+
+
+def _frame_axis(order: list[int], described: list[dict[str, Any]]) -> int:
+    by_time = [i for i in order if units.is_time(described[i].get("units"))]
+    by_name = [i for i in order if _is(described[i], _FRAME_NAMES)]
+    by_navigation = [i for i in order if described[i].get("navigate")]
+    lengths = [i for i in order if units.is_length(described[i].get("units"))]
+    by_elimination = [i for i in order if i not in lengths] if len(lengths) == 2 else []
+    return next((g[0] for g in (by_time, by_name, by_navigation, by_elimination) if len(g) == 1), order[0])
+
+
+def _times(path: Path, title: str, axis: dict[str, Any] | None, n_frames: int) -> np.ndarray | None:
+    """Recorded starts of the frames: of an axis that is a list of values, in an NCEM EMD its `dim` data set."""
+    if axis is None or n_frames < 2:
+        return None
+    factor = units.seconds_of(axis.get("units"))
+    if factor is None:
+        return None
+    values = axis.get("axis")
+    if values is None and path.suffix.lower() == ".emd":
+        import h5py
+
+        with h5py.File(path) as file:
+            group = file.get(f"data/{title}")
+            dims = [group.get(f"dim{k}") for k in range(1, 6)] if isinstance(group, h5py.Group) else []
+            for dim in dims:
+                if isinstance(dim, h5py.Dataset) and dim.shape == (n_frames,) and dim.dtype.kind in "uif":
+                    unit = dim.attrs.get("units", "")
+                    if units.is_time(unit.decode(errors="replace") if isinstance(unit, bytes) else unit):
+                        values = dim[()]
+    return None if values is None else units.start_times(values, n_frames, factor)
