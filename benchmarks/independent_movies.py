@@ -39,8 +39,7 @@ def main() -> None:
                 seed = 1000 * int(options["seed"]) + k
                 path = folder / f"{variant}_{dose}_{options['field']}_{seed}.{options['suffix']}"
                 if not path.exists():
-                    # movies of two doses or variants have nothing in common
-                    own = int(float(dose)) * 10**7 + list(scene.VARIANTS).index(variant) * 10**5 + seed
+                    own = scene.number(variant, seed, float(dose))
                     setting = scene.draw(
                         variant, own, float(dose), int(options["field"]), int(options["frames"]), probes
                     )

@@ -118,12 +118,17 @@ def draw(variant: str, seed: int, dose: float, field_px: int, n_frames: int, pro
     }[variant]()  # fmt: skip
 
 
+def number(variant: str, seed: int, dose: float) -> int:
+    """Seed of the movie `seed` of a series: movies of two doses or variants have nothing in common."""
+    return int(dose) * 10**7 + list(VARIANTS).index(variant) * 10**5 + seed
+
+
 def starts_s(scene: Scene) -> np.ndarray:
-    """(n_frames,) recorded start of every frame: one after the other, but for the variant `gaps`."""
+    """(n_frames,) recorded start of every frame: one after the other, but for `gaps` (six frames at least)."""
     length = np.full(scene.n_frames, scene.frame_time_s)
     if scene.variant == "gaps":
         rng = np.random.default_rng([scene.seed, 8])
         length[scene.n_frames // 2 :] *= rng.choice([0.6, 1.6])
-        pauses = rng.choice(np.arange(5, scene.n_frames - 5), 4, replace=False)
+        pauses = rng.choice(np.arange(1, scene.n_frames - 1), 4, replace=False)
         length[pauses] += scene.frame_time_s * np.array([1, 2, 4, rng.integers(8, 20)])
     return np.concatenate([[0.0], np.cumsum(length)[:-1]])

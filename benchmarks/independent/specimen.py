@@ -61,7 +61,7 @@ class Specimen:
         scene, rng, n = self.scene, self.rng, self.scene.n_frames
         angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.05, n))
         step = scene.drift_nm_per_frame * np.stack([np.sin(angle), np.cos(angle)], 1)
-        for frame in rng.choice(np.arange(3, max(n - 3, 4)), scene.drift_steps):
+        for frame in rng.choice(np.arange(1, n), scene.drift_steps if n > 1 else 0):
             turn = rng.uniform(0, 2 * np.pi)
             step[frame] += rng.uniform(0.05, 0.2) * np.array([np.sin(turn), np.cos(turn)])
         step[0] = 0
