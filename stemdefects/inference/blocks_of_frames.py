@@ -1,5 +1,6 @@
 """From what the network says of each frame of a block to the rows of its tables."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ class BlockMaker:
     """Makes the blocks of one movie (setup: `setup.Setup`)."""
 
     def __init__(self, setup: Any):
-        self.setup, self._limits = setup, trust.limits(setup.model)
+        self.setup = setup
+        self._limits = replace(trust.limits(setup.model), lattice_nm=setup.lattice_nm, quarters=setup.second_lattice)
 
     def finish(self, output: FrameOutput) -> Finished:
         """Defects of one frame, and how far they are to be believed."""
@@ -75,7 +77,9 @@ class BlockMaker:
             all_rows.append(self._rows(found.rows, frames[i]))
             all_patches.append(found.patches)
             self._describe(row, result)
-            if found.sites is not None and self._same_field(found.sites.vectors_px):
+            # a moire repeats from frame to frame as no noise does: all frames together would be sure of it
+            moire = result.verdict.flags & doubts.SECOND_LATTICE
+            if found.sites is not None and not moire and self._same_field(found.sites.vectors_px):
                 lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
                 if setup.keeps_columns:
                     all_columns.append(site_columns.pack(found, int(indices[i]), setup.model, setup.rules))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.crystal import second_lattice
 from stemdefects.errors import UserError
 from stemdefects.inference import calibration as calibrating
 from stemdefects.inference.defects import REGIONS, Rules, find_defects
@@ -33,6 +34,7 @@ class Setup:
     lattice_nm: np.ndarray
     aspect: float = 1.0
     times_s: np.ndarray | None = None  # recorded starts of all frames of the movie
+    second_lattice: bool = True  # in one of the first frames looked at, be it in a part of it
     recent: dict[int, Checked | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
 
     @property
@@ -113,8 +115,13 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         movie.aspect,
         movie.times_s,
     )
-    if not known and found.vectors_px is not None:
-        setup.reference_px = _reference(setup, samples)
+    if found.vectors_px is not None:
+        samples = calibrating.sample_frames(movie) if known else samples
+        vectors = np.array(found.vectors_px)
+        over = [second_lattice.find(frame, vectors, lattice_nm) for frame in square_pixels(samples, movie.aspect)]
+        setup.second_lattice = any(one is not None and one.on_top for one in over)
+        if not known:
+            setup.reference_px = _reference(setup, samples)
     return setup
 
 

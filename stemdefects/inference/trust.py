@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from stemdefects.crystal import second_lattice
 from stemdefects.inference import bragg_map
 from stemdefects.inference.defects import FrameDefects
 from stemdefects.inference.engine import FrameOutput
@@ -43,13 +44,16 @@ class Limits:
     """share: (n_sites,) largest share of defective columns in training; change: (n_kinds,) of a column's intensity
     against the ideal one, of the brightest ideal column; fixed: (n_sites,) bool, sublattices whose columns are always
     there; ratio: range of the second sublattice's intensity over the first one's, None where there are not two; step:
-    (2,) from the first to the second, of the lattice vectors."""
+    (2,) from the first to the second, of the lattice vectors; lattice_nm: (2, 2) of the ideal crystal shown, None: no
+    second lattice is looked for; quarters: it is looked for in the quarters of a frame too."""
 
     share: np.ndarray
     change: np.ndarray
     fixed: np.ndarray
     ratio: tuple[float, float] | None = None
     step: np.ndarray | None = None
+    lattice_nm: np.ndarray | None = None
+    quarters: bool = True
 
 
 def limits(model: Any) -> Limits:
@@ -97,6 +101,8 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
     figures["off_lattice"] = float((~on & (columns.region == 0) & known.fixed[columns.site]).sum() / max(len(on), 1))
     if figures["off_lattice"] > MAX_OFF:
         flags |= doubts.OFF_LATTICE
+    if known.lattice_nm is not None:
+        flags |= _second(output, sites.vectors_px, known, figures)
     if output.lattice is not None and output.lattice.clear:
         flags |= _against_bragg(output, columns, on, known, figures)
     if known.ratio is not None:
@@ -137,6 +143,15 @@ def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Lim
     if abs(nothing - absent.mean()) > MAX_ELSEWHERE:
         flags |= doubts.ELSEWHERE
     return flags
+
+
+def _second(output: FrameOutput, vectors_px: np.ndarray, known: Limits, figures: dict) -> int:
+    """Flag of a second lattice on top of the frame's own."""
+    found = second_lattice.find(output.image, vectors_px * output.scale, known.lattice_nm, known.quarters)
+    if found is None or not found.on_top:
+        return 0
+    figures["second_share"], figures["second_deg"] = found.share, found.angle_deg
+    return doubts.SECOND_LATTICE
 
 
 def _ratio(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray, step: np.ndarray) -> float:
