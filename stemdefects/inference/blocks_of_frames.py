@@ -48,6 +48,13 @@ class BlockMaker:
         return Finished(found, verdict, output.lattice, output.region_fraction, output.regions, output.hidden)
 
     @property
+    def _coarse(self) -> bool:
+        """Are the frames sampled more coarsely than anything the network was trained on?"""
+        setup, coarsest = self.setup, max(self.setup.model.config["simulation"].view.pixel_size_nm)
+        crystal = setup.model.material.a_nm / float(np.linalg.norm(setup.lattice_nm[0]))
+        return setup.calibration.sampling_nm * crystal > coarsest * (1 + setup.settings.resample_tolerance)
+
+    @property
     def _beside_px(self) -> float:
         """How close to an invalid pixel nothing is said, as at the border of a frame."""
         return self.setup.settings.edge_nm / self.setup.calibration.pixel_size_nm
@@ -110,8 +117,7 @@ class BlockMaker:
         row["n_defects"], row["n_withheld"] = len(found.rows), found.n_withheld
         if result.hidden is not None:
             row["n_invalid_px"] = int((result.hidden.away_px == 0).sum())
-        row["doubt"] = result.verdict.flags
-        row["note"] = "; ".join(doubts.words(result.verdict.flags)).encode()[: table.NOTE_BYTES]
+        flags = result.verdict.flags | (doubts.COARSE if self._coarse else 0)
         for name, value in zip(REGIONS, result.fraction, strict=True):
             row[f"fraction_{name}"] = value
         if found.sites is not None:
@@ -130,6 +136,10 @@ class BlockMaker:
             row["pixel_size_nm"] = np.sqrt(abs(np.linalg.det(setup.lattice_nm) / np.linalg.det(vectors)))
             row["angle_deg"] = np.degrees(angle)
             row["strain_yy"], row["strain_xx"], row["strain_xy"] = strain[0, 0], strain[1, 1], strain[0, 1]
+            if trust.distortion(strain) > trust.MAX_DISTORTION:
+                flags |= doubts.DISTORTED
+        row["doubt"] = flags
+        row["note"] = "; ".join(doubts.words(flags)).encode()[: table.NOTE_BYTES]
 
 
 def in_nm(rows: np.ndarray, setup: Any) -> np.ndarray:

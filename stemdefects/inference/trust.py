@@ -29,6 +29,7 @@ CLEAR_STEP = 1.0  # scatters of the ideal columns
 MAX_ELSEWHERE = 0.1  # of the frame's area
 MIN_COLUMNS = 30  # of the first sublattice, to say how bright the second one is
 RATIO_SPREAD = 1.7  # what training and real detectors may differ by from the material's intensities
+MAX_DISTORTION = 0.03  # three times the strain of training
 AROUND = 5  # cells: side of the square of neighbours a column is compared with
 
 
@@ -119,6 +120,13 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
             if supported[these].mean() < MIN_SUPPORT[bool(abs(known.change[k]) > STRONG)]:
                 flags |= doubts.UNSUPPORTED
     return Verdict(flags, figures)
+
+
+def distortion(strain: np.ndarray) -> float:
+    """How much a lattice of the symmetric `strain` (2, 2) is stretched or sheared: the larger of the stretch of one
+    axis against the other and of either against the crystal."""
+    low, high = 1 + np.linalg.eigvalsh(strain)
+    return float(max(high / low - 1, high - 1, 1 - low))
 
 
 def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Limits, figures: dict) -> int:

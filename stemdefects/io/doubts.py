@@ -44,6 +44,16 @@ def sentences(frames: np.ndarray) -> list[str]:
         return []
     used = int((frames["quality"] == 0).sum())
     told = [f"In {n} of {used} frame{'s' * (used != 1)}: {text}." for text, n in counts(frames).items()]
+    bent = frames[(frames["quality"] == 0) & (frames["doubt"].astype(int) & DISTORTED > 0)]
+    if len(bent):
+        yy, xx, xy = (bent[f"strain_{axes}"].astype(float) for axes in ("yy", "xx", "xy"))
+        half = np.hypot((yy - xx) / 2, xy)
+        stretch = np.median((1 + (yy + xx) / 2 + half) / (1 + (yy + xx) / 2 - half) - 1)
+        scale = np.median((yy + xx) / 2)
+        told.append(
+            f"Where the lattice is distorted, one axis is {stretch:.1%} longer than the other and the scale is off by "
+            f"{scale:+.1%}: the scan, or the pixel size."
+        )
     withheld = int(frames["n_withheld"].sum())
     if withheld:
         told.append(f"{withheld} calls were withheld where the frame's Bragg components show no lattice (a hole?).")
