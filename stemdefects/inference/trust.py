@@ -155,6 +155,8 @@ def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Lim
 
 def _second(output: FrameOutput, vectors_px: np.ndarray, known: Limits, figures: dict) -> int:
     """Flag of a second lattice on top of the frame's own."""
+    if output.lattice is not None and output.lattice.clear and np.isfinite(output.lattice.vectors_px).all():
+        vectors_px = output.lattice.vectors_px  # columns may lie on a lattice that is none
     found = second_lattice.find(output.image, vectors_px * output.scale, known.lattice_nm, known.quarters)
     if found is None or not found.on_top:
         return 0
