@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -127,8 +128,7 @@ def _kept(run: runs.Run, spool: Spool, setup: Any):
     except Exception as error:
         if (reason := reason_of(error)) is None:
             raise
-        with contextlib.suppress(OSError):
-            spool.drop_partial()
+        shutil.rmtree(Staging(run, "infer").path, ignore_errors=True)
         n = sum(len(setup.block(k)) for k in spool.done() if k < setup.n_blocks)
         raise UserError(
             f"run {run.id}: {reason}; {n} of {len(setup.indices)} frames are kept, the same command goes on from there"

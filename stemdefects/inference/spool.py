@@ -59,17 +59,16 @@ class Spool:
 
     def write(self, block: Block) -> None:
         partial = self.path / f".{block.number}.{os.getpid()}.partial.npz"
-        np.savez(partial, **{name: value for name, value in block._asdict().items() if name != "number"})
+        try:
+            np.savez(partial, **{name: value for name, value in block._asdict().items() if name != "number"})
+        except OSError:  # a full disk: what there is of it would be in the way
+            partial.unlink(missing_ok=True)
+            raise
         partial.replace(self._file(block.number))
 
     def read(self, number: int) -> Block:
         with np.load(self._file(number), allow_pickle=False) as data:
             return Block(number, *(data[name] for name in Block._fields[1:]))
-
-    def drop_partial(self) -> None:
-        """Delete files that never became whole: on a full disk they are in the way."""
-        for path in self.path.glob(".*.partial*"):
-            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the folder; a kill in the middle of it leaves nothing that looks like a spool."""

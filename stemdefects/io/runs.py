@@ -96,7 +96,11 @@ class Run:
 def write_atomically(path: Path, text: str) -> None:
     """Write `text` so that a reader or a kill never sees half a file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
+    try:
+        partial.write_text(text)
+    except OSError:  # a full disk: what there is of it would be in the way
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(path)
 
 

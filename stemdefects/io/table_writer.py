@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.io import table
+from stemdefects.io import hdf5_output, table
 from stemdefects.io.evidence import Evidence, EvidenceWriter
 
 
@@ -19,11 +19,10 @@ class TableWriter:
     """
 
     def __init__(self, path: str | Path, attrs: dict[str, Any], patches: bool = True):
-        import h5py
-
         self.path = Path(path)
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._file = h5py.File(self._partial, "w")
+        self._output = hdf5_output.Output(self._partial)
+        self._file = self._output.file
         chunked = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
         self._file.create_dataset(
             "defects", (0,), table.DEFECT_DTYPE, maxshape=(None,), **chunked | {"chunks": (4096,)}
@@ -61,6 +60,7 @@ class TableWriter:
                 start = len(data)
                 data.resize(start + len(block), axis=0)
                 data[start:] = block
+        self._output.check()
 
     def append_over_time(self, rows: np.ndarray) -> None:
         """Add rows found from all frames together, possibly none of them."""
@@ -71,6 +71,7 @@ class TableWriter:
         data, start = self._file[name], len(self._file[name])
         data.resize(start + len(rows), axis=0)
         data[start:] = rows
+        self._output.check()
 
     def start_evidence(self, n_frames: int, n_sites: int, n_features: int, n_sublattices: int) -> EvidenceWriter:
         """The writer of what every frame says of every site; it belongs to this file."""
@@ -95,14 +96,13 @@ class TableWriter:
 
     def finish(self) -> Path:
         """Close the file and move it to its name."""
-        self._file.close()
+        self._output.close()
         self._partial.replace(self.path)
         return self.path
 
     def discard(self) -> None:
         """Drop what is not finished; does nothing after `finish`."""
-        if self._file:
-            self._file.close()
+        self._output.abandon()
         self._partial.unlink(missing_ok=True)
 
 

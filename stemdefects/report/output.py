@@ -6,6 +6,7 @@ import numpy as np
 
 from stemdefects.analysis import estimates, scales
 from stemdefects.analysis import truth as truths
+from stemdefects.io import hdf5_output
 from stemdefects.io.table import DefectTable
 from stemdefects.report import figures, page, style
 
@@ -209,9 +210,7 @@ def log(result, folder: Path, tracker, earlier: dict | None = None) -> None:
 
 def _write_hdf5(frames: dict, path: Path) -> None:
     """The same tables in one HDF5 file, a compound dataset each."""
-    import h5py
-
-    with h5py.File(path, "w") as file:
+    with hdf5_output.Output(path) as file:
         for name, table in frames.items():
             kinds, columns = [], []
             for column in table.columns:

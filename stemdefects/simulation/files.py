@@ -1,5 +1,6 @@
 """Writing movies: HDF5 with `/frames` and `/truth`, or TIFF with the truth as CSV and JSON beside it."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 from stemdefects import __version__, config
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
+from stemdefects.io import hdf5_output
+from stemdefects.io.runs import write_atomically
 from stemdefects.io.table import DEFECT_DTYPE, UNITS
 from stemdefects.schema import SimulationConfig
 
@@ -35,7 +38,8 @@ def write_movie(
 ) -> Path:
     """Simulate a movie and write it with its truth, block by block; returns the path.
 
-    On Ctrl-C what is done so far stays as a whole, shorter movie.
+    On Ctrl-C what is done so far stays as a whole, shorter movie; on any other failure, a full disk say, a file that
+    was there before stays as it is.
     """
     from tqdm import tqdm
 
@@ -50,8 +54,13 @@ def write_movie(
             for block in scene.blocks():
                 writer.append(block)
                 bar.update(len(block.frames))
-    finally:
         writer.close()
+    except KeyboardInterrupt:
+        writer.close()
+        raise
+    except BaseException:
+        writer.abandon()
+        raise
     return path
 
 
@@ -88,10 +97,9 @@ def _frame_dtype(cfg: SimulationConfig) -> np.dtype:
 
 class _Hdf5:
     def __init__(self, part: Path, path: Path, scene):
-        import h5py
-
         self._part, self._path, self._n_centers = part, path, len(scene.centers)
-        self._file = file = h5py.File(part, "w")
+        self._output = hdf5_output.Output(part)
+        self._file = file = self._output.file
         height, width = scene.size_px
         n_sites = len(scene.site)
         whole = scene.cfg.detector.integer
@@ -148,15 +156,19 @@ class _Hdf5:
             )  # fmt: skip
         if self._regions is not None:
             _grow(self._regions, np.zeros_like(block.frames, np.uint8) if block.regions is None else block.regions)
-        self._file.flush()
+        self._output.flush()
         self._done = n
+
+    def abandon(self) -> None:
+        self._output.abandon()
+        self._part.unlink(missing_ok=True)
 
     def close(self) -> None:
         n = len(self._frames)
         drift = self._truth["drift_px"][:n]
         del self._truth["drift_px"]
         self._truth["drift_px"] = drift
-        self._file.close()
+        self._output.close()
         self._part.replace(self._path) if n else self._part.unlink()
 
 
@@ -175,7 +187,8 @@ class _Tiff:
 
         self._part, self._path, self._scene = part, path, scene
         self._writer = tifffile.TiffWriter(part, bigtiff=scene.cfg.movie.n_frames * np.prod(scene.size_px) * 4 > 2**31)
-        self._csv = open(path.with_name(path.stem + "_truth.csv"), "w", newline="")
+        self._csv_part = part.with_name(part.name + ".csv")
+        self._csv = open(self._csv_part, "w", newline="")
         self._csv.write(",".join(DEFECT_DTYPE.names) + "\n")
         self._n = 0
         resolution = 1.0 / scene.pixel_size_nm
@@ -196,6 +209,14 @@ class _Tiff:
             self._csv.write(",".join(_text(value) for value in row) + "\n")
         self._n += len(block.frames)
 
+    def abandon(self) -> None:
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        with contextlib.suppress(OSError):
+            self._csv.close()
+        self._part.unlink(missing_ok=True)
+        self._csv_part.unlink(missing_ok=True)
+
     def close(self) -> None:
         self._writer.close()
         self._csv.close()
@@ -203,8 +224,14 @@ class _Tiff:
         truth["generator_per_s"] = truth["generator_per_s"].tolist()
         truth["affine"] = truth["affine"].tolist()
         truth["drift_px"] = self._scene.drift_px[: self._n].tolist()
-        self._path.with_name(self._path.stem + "_truth.json").write_text(json.dumps(truth, indent=1, default=float))
-        self._part.replace(self._path) if self._n else self._part.unlink()
+        if not self._n:
+            self.abandon()
+            return
+        write_atomically(
+            self._path.with_name(self._path.stem + "_truth.json"), json.dumps(truth, indent=1, default=float)
+        )
+        self._csv_part.replace(self._path.with_name(self._path.stem + "_truth.csv"))
+        self._part.replace(self._path)
 
 
 def _text(value) -> str:
