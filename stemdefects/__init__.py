@@ -23,9 +23,10 @@ _HOMES = {
     "detect": "stemdefects.inference.api",
     "analyze": "stemdefects.analysis.api",
     "UserError": "stemdefects.errors",
+    "StemdefectsWarning": "stemdefects.errors",
 }
 
-__all__ = ["DefectTable", "Movie", "UserError", "__version__", "analyze", "detect", "read"]
+__all__ = ["DefectTable", "Movie", "StemdefectsWarning", "UserError", "__version__", "analyze", "detect", "read"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.analysis import command, detections, pipeline
-from stemdefects.errors import UserError
+from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.io.movie import Movie
 from stemdefects.io.table import DefectTable
 from stemdefects.schema import AnalyzeRoot
@@ -74,7 +75,8 @@ def analyze(
         progress: show a progress bar.
         settings: groups of `AnalysisConfig` (configs/analysis/default.yaml), e.g. `linking={"memory": 2}`.
 
-    Raises UserError when the table cannot be read or a setting does not exist.
+    Warns (`StemdefectsWarning`) of what the command notes: doubts of the table, scales that disagree, what could not be
+    determined and why. Raises UserError when the table cannot be read or a setting does not exist.
     """
     from tqdm import tqdm
 
@@ -90,6 +92,8 @@ def analyze(
         found, cfg.analysis, crystal, movie, truth, seed,
         lambda items, what: tqdm(items, desc=what, leave=False, disable=not progress),
     )  # fmt: skip
+    for note in dict.fromkeys(result.notes):
+        warnings.warn(note, StemdefectsWarning, stacklevel=2)
     return Result(result, cfg)
 
 

@@ -1,12 +1,13 @@
 """Detection as a library: `stemdefects.detect(movie, model)` returns a table, and writes nothing."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stemdefects import config
-from stemdefects.errors import UserError
+from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.io.evidence import Held
 from stemdefects.io.movie import Movie, read
 from stemdefects.io.sources import Hashing
@@ -35,12 +36,14 @@ def detect(
             `thresholds={"V_S": 0.5}`, `over_time={"enabled": False}`.
 
     Returns the table, patches and frame table included; `over_time` holds what all frames of a movie say together.
-    Raises UserError when there is no such model, the sampling is unknown, or no frame can be used.
+    Warns (`StemdefectsWarning`) of what makes them doubtful: a pixel size that the lattice contradicts, frames that
+    were skipped, doubts of frames. Raises UserError when there is no such model, the sampling is unknown, or no frame
+    can be used.
     """
     from tqdm import tqdm
 
     from stemdefects import devices
-    from stemdefects.inference import stream
+    from stemdefects.inference import notices, stream
     from stemdefects.inference.assembly import look_together
     from stemdefects.inference.flow import attributes
     from stemdefects.inference.setup import prepare
@@ -72,6 +75,8 @@ def detect(
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
         found.evidence = held.evidence
+    for sentence in notices.warnings_of(frames, setup.calibration, setup.settings.calibration_tolerance):
+        warnings.warn(sentence, StemdefectsWarning, stacklevel=2)
     return found
 
 

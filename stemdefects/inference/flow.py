@@ -11,10 +11,10 @@ from typing import Any
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError, reason_of
-from stemdefects.inference import confusion
+from stemdefects.inference import confusion, notices
 from stemdefects.inference.source import dose_origin, open_input
 from stemdefects.inference.spool import Spool
-from stemdefects.io import doubts, locks, runs, sources, tracking
+from stemdefects.io import locks, runs, sources, tracking
 from stemdefects.io import movie as movies
 from stemdefects.io.staging import Staging
 from stemdefects.models import shipped
@@ -76,7 +76,7 @@ def _infer(
                 "replaces": run.defects_path.exists(),
             }  # fmt: skip
             spool.start(about)
-        print(f"calibration: {setup.calibration.message}", flush=True)
+        print("\n".join(notices.inputs(movie, setup)), flush=True)
         if setup.reference_px is None:
             print("no lattice found: defects have no sites, complexes no orientation", flush=True)
         if not run.defects_path.exists():  # else the former one stands until its results are replaced
@@ -99,7 +99,7 @@ def _infer(
             tracker.summary(summary, write=False)
         spool.remove()
     movie.close()
-    _report(run, found, summary, pictures)
+    _report(run, setup, found, summary, pictures)
     return run
 
 
@@ -264,18 +264,14 @@ def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
     return time.perf_counter() - start
 
 
-def _report(run: runs.Run, found: Any, summary: dict[str, Any], pictures: list[Path]) -> None:
+def _report(run: runs.Run, setup: Any, found: Any, summary: dict[str, Any], pictures: list[Path]) -> None:
     used = summary["n_frames"] - summary["n_frames_skipped"]
     kinds = ", ".join(f"{n} {kind}" for kind, n in summary["detections"].items()) or "none"
     print(f"{found.n_rows} defects in {used} frame{'s' * (used != 1)}: {kinds}")
     if found.counts_over_time is not None:
         by_kind = summary["detections_over_time"]
         print(f"over time: {', '.join(f'{n} {kind}' for kind, n in by_kind.items()) or 'none'} (all frames together)")
-    if summary["n_frames_skipped"]:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in summary["skipped"].items())
-        first = found.frames[found.frames["quality"] != 0][0]
-        print(f"warning: {summary['n_frames_skipped']} frames skipped ({reasons}); first: {first['note'].decode()}")
-    for sentence in doubts.sentences(found.frames):
+    for sentence in notices.warnings_of(found.frames, setup.calibration, setup.settings.calibration_tolerance):
         print(f"warning: {sentence[0].lower()}{sentence[1:]}")
     print(f"table:    {runs.short(run.defects_path)}  {runs.short(run.path / 'defects.csv')}")
     for path in pictures:

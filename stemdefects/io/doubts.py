@@ -3,6 +3,8 @@
 A frame with a doubt was used; its rows are in the table. `inference/trust.py` decides, this module says it in words.
 """
 
+from typing import Any
+
 import numpy as np
 
 MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
@@ -58,3 +60,10 @@ def sentences(frames: np.ndarray) -> list[str]:
     if withheld:
         told.append(f"{withheld} calls were withheld where the frame's Bragg components show no lattice (a hole?).")
     return told
+
+
+def scale_disagrees(calibration: dict[str, Any], tolerance: float) -> bool:
+    """Whether the stated (or the user's) pixel size and the lattice's differ by more than `tolerance` and twice the
+    lattice's own error; calibration: what a table keeps under that name."""
+    off, sigma = calibration.get("disagreement"), calibration.get("lattice_sigma")
+    return off is not None and abs(off) > max(tolerance, 2 * (sigma or 0.0))

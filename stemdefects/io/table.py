@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.io import doubts
 from stemdefects.io import evidence as site_evidence
 
 SCHEMA_VERSION = 2  # 2: /sites and /evidence; files of version 1 have none and are read as before
@@ -124,7 +125,20 @@ class DefectTable:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {kind}" for kind, n in self.counts().items())
-        return f"DefectTable({len(self)} detections in {self.n_frames} frames: {counts or 'none'})"
+        return f"DefectTable({len(self)} detections in {self.n_frames} frames: {counts or 'none'}{self._doubts()})"
+
+    def _doubts(self) -> str:
+        """How much of the table should not be taken at its word, in words; nothing where all is well."""
+        told = []
+        if len(self.frames):
+            skipped = self.frames["quality"] != 0
+            doubted = ~skipped & (self.frames["doubt"] != 0)
+            told += [f"{n} frames {what}" for n, what in ((skipped.sum(), "skipped"), (doubted.sum(), "in doubt")) if n]
+        calibration, settings = self.attrs.get("calibration"), self.attrs.get("config")
+        if isinstance(calibration, dict) and isinstance(settings, dict):
+            if doubts.scale_disagrees(calibration, settings.get("calibration_tolerance", 0.0)):
+                told.append("pixel size disagrees with the lattice")
+        return f"; {', '.join(told)}" if told else ""
 
     @property
     def n_frames(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from small_network import LOOSE, hexagonal_frames, save_model, settings
 
-from stemdefects.errors import UserError
+from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.inference import api, flow, stream
 from stemdefects.inference.api import load_model
 from stemdefects.inference.setup import prepare
@@ -168,10 +168,12 @@ def test_an_image_and_part_of_a_movie(model_dir, movie_file, tmp_path):
 def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_file, whole):
     """And the library gives what the command line gives."""
     a = table.DefectTable.read(whole.defects_path)
-    b = api.detect(
-        movie_file, model_dir, progress=False, batch_size=3, block_frames=5, presence=0.14,
-        thresholds={"defect": 0.05}, exclude_regions=[], over_time={"min_frames": 12},
-    )  # fmt: skip
+    with pytest.warns(StemdefectsWarning, match="2 frames skipped .1 constant, 1 not finite.; first: "):
+        b = api.detect(
+            movie_file, model_dir, progress=False, batch_size=3, block_frames=5, presence=0.14,
+            thresholds={"defect": 0.05}, exclude_regions=[], over_time={"min_frames": 12},
+        )  # fmt: skip
+    assert "2 frames skipped" in repr(b)
     assert b.over_time is None and b.n_frames == a.n_frames and b.pixel_size_nm == a.pixel_size_nm
     assert len(a) == len(b)
     for name in ("y_px", "x_px", "score"):
@@ -262,7 +264,9 @@ def test_calibration_by_the_lattice_or_by_the_metadata(model_dir, tmp_path):
     frames = hexagonal_frames(2, (96, 96))
     movie = movies.Movie(frames, pixel_size_nm=0.03 / 1.08)
     common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
-    by_lattice = api.detect(movie, model_dir, **common)
+    with pytest.warns(StemdefectsWarning, match="Pixel size: .*DISAGREES"):
+        by_lattice = api.detect(movie, model_dir, **common)
+    assert "pixel size disagrees" in repr(by_lattice)
     by_file = api.detect(movie, model_dir, calibration="metadata", **common)
     assert by_lattice.pixel_size_nm == pytest.approx(0.03, rel=0.01)
     assert by_file.pixel_size_nm == pytest.approx(0.03 / 1.08, rel=1e-6)

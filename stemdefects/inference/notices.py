@@ -1,0 +1,55 @@
+"""What a user is told of an inference, by the command and by the library alike: whose word it rests on, and what makes
+its results doubtful."""
+
+from typing import Any
+
+import numpy as np
+
+from stemdefects.inference.calibration import Calibration
+from stemdefects.io import doubts
+from stemdefects.io.movie import QUALITY, Movie
+
+
+def inputs(movie: Movie, setup: Any) -> list[str]:
+    """Which pixel size, frame time and dose are used, and who says so (setup: `setup.Setup`)."""
+    settings = setup.settings
+    times = getattr(movie, "times_s", None)
+    if settings.frame_time_s is not None:
+        time = f"{settings.frame_time_s:.5g} s, yours (inference.frame_time_s)"
+    elif times is not None and len(times) > 1 and not np.allclose(np.diff(times), np.diff(times)[0], rtol=1e-3):
+        steps = np.diff(times)
+        time = f"{steps.min():.4g} to {steps.max():.4g} s, each frame's own time from the file"
+    elif setup.frame_time_s is not None:
+        time = f"{setup.frame_time_s:.5g} s, from the file"
+    elif len(movie) > 1:
+        time = "not known: no rates per second; say inference.frame_time_s=<s>"
+    else:
+        time = None
+    own = getattr(settings, "dose_e_per_px", None)
+    if own is not None:
+        dose = f"{own:.5g} e/px, yours (inference.dose_e_per_px)"
+    elif movie.dose_e_per_px is not None:
+        dose = f"{movie.dose_e_per_px:.5g} e/px, from the file"
+    else:
+        dose = "not known"
+    lines = [f"calibration: {setup.calibration.message}"]
+    if time is not None:
+        lines.append(f"frame time:  {time}")
+    return [*lines, f"dose:        {dose}"]
+
+
+def warnings_of(frames: np.ndarray, calibration: Calibration, tolerance: float) -> list[str]:
+    """What makes the detections doubtful, a sentence each: the scale, frames that were skipped, doubts.
+
+    frames: rows of the table `/frames`; tolerance: `inference.calibration_tolerance`.
+    """
+    told = []
+    if doubts.scale_disagrees(calibration.to_dict(), tolerance):
+        told.append(f"Pixel size: {calibration.message}.")
+    skipped = frames[frames["quality"] != 0]
+    if len(skipped):
+        values, numbers = np.unique(skipped["quality"], return_counts=True)
+        reasons = ", ".join(f"{n} {QUALITY[int(v)]}" for v, n in zip(values, numbers, strict=True))
+        several = "s" * (len(skipped) != 1)
+        told.append(f"{len(skipped)} frame{several} skipped ({reasons}); first: {skipped[0]['note'].decode()}.")
+    return told + doubts.sentences(frames)
