@@ -6,7 +6,9 @@ key, the value and the choices. Nothing here imports JAX.
 
 import dataclasses
 import difflib
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,47 @@ def to_object(cfg: Any, cls: type) -> Any:
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"config {error.full_key or ''}: {reason}") from None
+    check(made)
     return made
+
+
+def check(settings: Any, where: str | None = None) -> None:
+    """Hold the values of a dataclass instance to what `schema.py` says they may be.
+
+    where: dotted key of the group; by default its name in the root configs. Raises UserError naming the key, the value
+    and what is possible.
+    """
+    if where is None:
+        where = next((f"{name}." for name, cls in GROUPS.items() if isinstance(settings, cls)), "")
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name, None)
+        if dataclasses.is_dataclass(value):
+            check(value, f"{where}{item.name}.")
+        elif value is not None and item.metadata:
+            _check_value(f"{where}{item.name}", value, item.metadata)
+
+
+def _check_value(key: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    if "choices" in allowed and value not in allowed["choices"]:
+        near = difflib.get_close_matches(str(value), map(str, allowed["choices"]), 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UserError(f"{key}={value}: there are: {', '.join(map(str, allowed['choices']))}{hint}")
+    if "positive" in allowed and not 0 < value < math.inf:
+        raise UserError(f"{key}={value}: must be positive")
+    if "bounds" in allowed:
+        low, high = allowed["bounds"]
+        if not low <= value <= high or math.isinf(value):
+            raise UserError(f"{key}={value}: must {'be at least' if math.isinf(high) else 'lie in'} {_span(low, high)}")
+    if "range" in allowed:
+        low, high = allowed["range"]
+        if len(value) != 2 or not all(map(math.isfinite, value)) or value[0] > value[1]:
+            raise UserError(f"{key}: needs a range [lower, upper], got {list(value)}")
+        if value[0] < low or value[1] > high:
+            raise UserError(f"{key}: {list(value)} reaches outside {low:g}..{high:g}")
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if math.isinf(high) else f"{low:g}..{high:g}"
 
 
 def known_part(stored: dict[str, Any], cls: type) -> tuple[Any, list[str]]:
@@ -116,6 +158,8 @@ def _pruned(stored: dict[str, Any], cls: type, where: str, left_out: list[str]) 
         try:
             _check_mapping({name: value}, cls, "")
             OmegaConf.merge(OmegaConf.structured(cls), {name: escaped(value)})
+            if value is not None:
+                _check_value(name, value, next(f.metadata for f in dataclasses.fields(cls) if f.name == name))
             kept[name] = value
         except (UserError, OmegaConfBaseException):
             left_out.append(f"{where}{name}")

@@ -21,7 +21,7 @@ from stemdefects.errors import UserError, reason_of
 
 FAILED_JOBS: set[str] = set()  # folders of a sweep's jobs that failed
 ERROR_FILE = "error.txt"
-INTERRUPTED, BROKEN_PIPE = 130, 141  # exit codes as shells know them: 128 and the signal's number
+INTERRUPTED = 130  # exit code as shells know it: 128 and the signal's number
 
 
 def hydra_main(
@@ -54,12 +54,12 @@ def hydra_main(
             _end(error)  # here, because Hydra would tell of it in its own words
             raise
 
+    logging.raiseExceptions = False  # loggers of libraries on a full disk: our own line says it
     for name in ("jax", "absl", "orbax"):  # Hydra shows every logger's INFO
         logging.getLogger(name).setLevel(logging.WARNING)
-    with _ending_like_an_interrupt():
+    with _output_that_may_break(), _ending_like_an_interrupt():
         try:
             task()
-            sys.stdout.flush()
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr, flush=True)
             sys.exit(INTERRUPTED)
@@ -106,17 +106,46 @@ def _reason(error: Exception) -> str | None:
 
 def _end(error: Exception) -> None:
     """End the process with one line for `error`, where there is one to be said."""
-    if isinstance(error, BrokenPipeError):  # `python train.py --help | head`
-        _close_stdout()
-        sys.exit(BROKEN_PIPE)
     if (reason := _reason(error)) is not None:
         _exit_with(UserError(reason))
 
 
-def _close_stdout() -> None:
-    """Nothing more reaches a reader that is gone, Python's own flush at the end included."""
-    with contextlib.suppress(OSError, ValueError):  # ValueError: no real file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class _Unbreakable:
+    """Output whose reader may go (`python train.py | head -1`): the work goes on, and what it says goes nowhere."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        return self._trying(lambda: self._stream.write(text)) or len(text)
+
+    def flush(self) -> None:
+        self._trying(self._stream.flush)
+
+    def _trying(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):  # ValueError: no real file
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+            return None
+
+
+@contextlib.contextmanager
+def _output_that_may_break():
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Unbreakable(sys.stdout), _Unbreakable(sys.stderr)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        sys.stdout, sys.stderr = before
 
 
 def _leave(reason: str) -> None:

@@ -1,18 +1,44 @@
 """Dataclasses that validate every config group (field name, type, default).
 
-The YAML files in `configs/` choose values; what exists, and of which type, is said here. `config.compose` merges
-a composed config into these, so that an unknown key or a wrong type fails before any work is done.
+The YAML files in `configs/` choose values; what exists, of which type, and what a value may be is said here.
+`config.to_object` merges a composed config into these, so that an unknown key, a wrong type or an impossible value
+fails before any work is done.
 Nothing here imports JAX: `--help` must answer at once.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
+# What a value may be stands beside its default, and nowhere else; `config.check` holds values to it.
 
-def _range(low: float, high: float):
-    return field(default_factory=lambda: [low, high])
+
+def _range(low: float, high: float, least: float = -math.inf, most: float = math.inf):
+    """Two numbers, the lower first, within [least, most]; drawn from per image."""
+    return field(default_factory=lambda: [low, high], metadata={"range": (least, most)})
+
+
+def _one_of(default: Any, *choices: Any):
+    return field(default=default, metadata={"choices": choices})
+
+
+def _between(default: Any, least: float, most: float):
+    return field(default=default, metadata={"bounds": (least, most)})
+
+
+def _fraction(default: Any):
+    """A probability or a share."""
+    return _between(default, 0, 1)
+
+
+def _least(default: Any, least: float):
+    return _between(default, least, math.inf)
+
+
+def _positive(default: Any):
+    return field(default=default, metadata={"positive": True})
 
 
 @dataclass
@@ -92,12 +118,12 @@ class ViewConfig:
     """What the image shows of the crystal. Two numbers are a range drawn per image (equal: fixed)."""
 
     size_px: list[int] = field(default_factory=lambda: [256, 256])  # height, width; training sets its own
-    pixel_size_nm: list[float] = _range(0.027, 0.033)
-    voltage_kv: list[float] = _range(60.0, 100.0)
+    pixel_size_nm: list[float] = _range(0.027, 0.033, least=0.005, most=0.06)
+    voltage_kv: list[float] = _range(60.0, 100.0, least=20, most=1000)
     rotation_deg: list[float] = _range(0.0, 360.0)
-    strain: list[float] = _range(-0.01, 0.01)  # of each axis
-    shear: list[float] = _range(-0.01, 0.01)
-    displacement_nm: list[float] = _range(0.0, 0.006)  # static, rms per axis
+    strain: list[float] = _range(-0.01, 0.01, least=-0.2, most=0.2)  # of each axis
+    shear: list[float] = _range(-0.01, 0.01, least=-0.2, most=0.2)
+    displacement_nm: list[float] = _range(0.0, 0.006, least=0, most=0.1)  # static, rms per axis
 
 
 @dataclass
@@ -105,117 +131,117 @@ class DefectsConfig:
     """How many defects and how they gather; kinds and complexes not named here are as the material says."""
 
     density: dict[str, list[float]] = field(default_factory=dict)  # kind: fraction of the site's columns, range
-    density_at: float | None = None  # 0..1: where in each range all images lie; null: anywhere, drawn per image
-    density_scale: float = 1.0  # multiplies every density
+    density_at: float | None = _fraction(None)  # where in each range all images lie; null: anywhere, per image
+    density_scale: float = _least(1.0, 0)  # multiplies every density
     rare_kinds: bool = True  # also kinds whose usual range starts at 0
     complexes: dict[str, list[float]] = field(default_factory=dict)  # complex: probability per centre, range
-    clustering: list[float] = _range(0.0, 1.0)  # rms of the logarithm of the local density
-    clustering_length_nm: list[float] = _range(0.6, 2.0)
-    line_probability: float = 0.15  # of an image with lines of vacancies
+    clustering: list[float] = _range(0.0, 1.0, least=0, most=3)  # rms of the logarithm of the local density
+    clustering_length_nm: list[float] = _range(0.6, 2.0, least=0.1)
+    line_probability: float = _fraction(0.15)  # of an image with lines of vacancies
     line_kind: str | None = None  # default: the material's first kind
-    line_length_sites: list[float] = _range(3.0, 10.0)
-    relaxation: list[float] = _range(0.0, 1.5)  # multiplies the material's relax_nm
+    line_length_sites: list[float] = _range(3.0, 10.0, least=1)
+    relaxation: list[float] = _range(0.0, 1.5, least=-10, most=10)  # multiplies the material's relax_nm
 
 
 @dataclass
 class RegionsConfig:
     """Extended structures: probability of an image with them, and the fraction of its area."""
 
-    hole_probability: float = 0.15
-    hole_fraction: list[float] = _range(0.03, 0.3)
-    amorphous_probability: float = 0.15
-    amorphous_fraction: list[float] = _range(0.03, 0.3)
-    phase_1T_probability: float = 0.05  # only for materials that have it
-    phase_1T_fraction: list[float] = _range(0.05, 0.3)
-    twin_probability: float = 0.05  # mirror-twin boundary; only for materials that have phase_1T
-    length_nm: list[float] = _range(0.8, 2.5)  # correlation length of their outlines
-    patch_signal: list[float] = _range(0.3, 1.5)  # added in amorphous patches, of the perfect crystal's mean
-    patch_disorder_nm: list[float] = _range(0.04, 0.12)  # rms displacement of columns there
-    roughness: float = 0.15  # ragged edges: rms of the outline's noise from column to column
+    hole_probability: float = _fraction(0.15)
+    hole_fraction: list[float] = _range(0.03, 0.3, least=0, most=1)
+    amorphous_probability: float = _fraction(0.15)
+    amorphous_fraction: list[float] = _range(0.03, 0.3, least=0, most=1)
+    phase_1T_probability: float = _fraction(0.05)  # only for materials that have it
+    phase_1T_fraction: list[float] = _range(0.05, 0.3, least=0, most=1)
+    twin_probability: float = _fraction(0.05)  # mirror-twin boundary; only for materials that have phase_1T
+    length_nm: list[float] = _range(0.8, 2.5, least=0.1)  # correlation length of their outlines
+    patch_signal: list[float] = _range(0.3, 1.5, least=0)  # added in amorphous patches, of the perfect crystal's mean
+    patch_disorder_nm: list[float] = _range(0.04, 0.12, least=0, most=1)  # rms displacement of columns there
+    roughness: float = _least(0.15, 0)  # ragged edges: rms of the outline's noise from column to column
 
 
 @dataclass
 class ProbeConfig:
     """The electron probe. Aberrations have random azimuths."""
 
-    semi_angle_mrad: list[float] = _range(25.0, 32.0)
+    semi_angle_mrad: list[float] = _range(25.0, 32.0, least=5, most=60)
     C10_nm: list[float] = _range(-3.0, 3.0)
-    C12_nm: list[float] = _range(0.0, 1.5)
-    C21_nm: list[float] = _range(0.0, 30.0)
-    C23_nm: list[float] = _range(0.0, 40.0)
+    C12_nm: list[float] = _range(0.0, 1.5, least=0)
+    C21_nm: list[float] = _range(0.0, 30.0, least=0)
+    C23_nm: list[float] = _range(0.0, 40.0, least=0)
     C30_um: list[float] = _range(-0.6, 0.6)
-    source_fwhm_nm: list[float] = _range(0.05, 0.14)
-    thermal_nm: float = 0.009  # rms width per axis of a column itself: thermal motion
+    source_fwhm_nm: list[float] = _range(0.05, 0.14, least=0, most=1)
+    thermal_nm: float = _least(0.009, 0)  # rms width per axis of a column itself: thermal motion
 
 
 @dataclass
 class ScanConfig:
     """Distortions of the scan, in pixels."""
 
-    row_jitter_px: list[float] = _range(0.1, 0.8)  # rms, along the fast axis, new in every row
-    slow_jitter_px: list[float] = _range(0.0, 0.8)  # rms, correlated over slow_jitter_rows
-    slow_jitter_rows: list[float] = _range(8.0, 60.0)
-    row_jitter_y_px: list[float] = _range(0.0, 0.2)  # rms, along the slow axis
-    drift_px: list[float] = _range(0.0, 4.0)  # during one frame, any direction
-    flyback_px: list[float] = _range(0.0, 1.5)
-    flyback_length_px: list[float] = _range(4.0, 20.0)
+    row_jitter_px: list[float] = _range(0.1, 0.8, least=0, most=10)  # rms, along the fast axis, new in every row
+    slow_jitter_px: list[float] = _range(0.0, 0.8, least=0, most=10)  # rms, correlated over slow_jitter_rows
+    slow_jitter_rows: list[float] = _range(8.0, 60.0, least=1)
+    row_jitter_y_px: list[float] = _range(0.0, 0.2, least=0, most=3)  # rms, along the slow axis
+    drift_px: list[float] = _range(0.0, 4.0, least=0)  # during one frame, any direction
+    flyback_px: list[float] = _range(0.0, 1.5, least=-10, most=10)
+    flyback_length_px: list[float] = _range(4.0, 20.0, least=0.1)
 
 
 @dataclass
 class DetectorConfig:
     """Dose, background and detector."""
 
-    dose_e_per_px: list[float] = _range(100.0, 4000.0)  # incident, log-uniform
-    signal_scale: list[float] = _range(0.7, 1.4)  # collection angles: multiplies the cross-section
-    background: list[float] = _range(0.0, 0.4)  # of the mean of the perfect crystal
-    blotches: list[float] = _range(0.0, 0.25)  # rms, of that mean
-    blotch_length_nm: list[float] = _range(0.7, 3.0)
+    dose_e_per_px: list[float] = _range(100.0, 4000.0, least=0.001, most=1e09)  # incident, log-uniform
+    signal_scale: list[float] = _range(0.7, 1.4, least=0.001, most=1000)  # collection angles: times the cross-section
+    background: list[float] = _range(0.0, 0.4, least=0)  # of the mean of the perfect crystal
+    blotches: list[float] = _range(0.0, 0.25, least=0)  # rms, of that mean
+    blotch_length_nm: list[float] = _range(0.7, 3.0, least=0.05)
     poisson: bool = True
-    pulse_spread: list[float] = _range(0.0, 0.9)  # relative rms height of one electron's pulse
-    afterglow_px: list[float] = _range(0.0, 0.8)  # decay length along the fast axis
-    line_gain: list[float] = _range(0.0, 0.02)  # rms from row to row
-    read_noise_e: list[float] = _range(0.0, 0.5)  # rms per pixel, in detected electrons
-    gain: list[float] = _range(1.0, 1.0)  # counts per detected electron
+    pulse_spread: list[float] = _range(0.0, 0.9, least=0)  # relative rms height of one electron's pulse
+    afterglow_px: list[float] = _range(0.0, 0.8, least=0, most=4)  # decay length along the fast axis
+    line_gain: list[float] = _range(0.0, 0.02, least=0, most=1)  # rms from row to row
+    read_noise_e: list[float] = _range(0.0, 0.5, least=0)  # rms per pixel, in detected electrons
+    gain: list[float] = _range(1.0, 1.0, least=1e-09)  # counts per detected electron
     offset: list[float] = _range(0.0, 0.0)  # counts
     integer: bool = False  # round to whole counts
-    saturation: float | None = None  # counts are clipped to 0..saturation; null: no limit
+    saturation: float | None = _positive(None)  # counts are clipped to 0..saturation; null: no limit
 
 
 @dataclass
 class ClipConfig:
     """How the frames of a training clip differ."""
 
-    drift_px: list[float] = _range(0.0, 0.3)  # rms step from frame to frame that alignment leaves
-    hop_probability: list[float] = _range(0.0, 0.1)  # of a mobile vacancy, per frame
+    drift_px: list[float] = _range(0.0, 0.3, least=0)  # rms step from frame to frame that alignment leaves
+    hop_probability: list[float] = _range(0.0, 0.1, least=0, most=1)  # of a mobile vacancy, per frame
 
 
 @dataclass
 class MovieConfig:
     """Movies by kinetic Monte Carlo. Rates are per second, beam damage is per incident electron."""
 
-    n_frames: int = 100
-    frame_time_s: float = 2.25
+    n_frames: int = _least(100, 1)
+    frame_time_s: float = _positive(2.25)
     drift_px_per_frame: list[float] = field(default_factory=lambda: [0.1, -0.06])  # y, x
-    drift_wander_px: float = 0.15  # rms random step per frame and axis
-    drift_step_px: float = 0.0  # rms size of sudden steps
-    drift_step_probability: float = 0.0  # per frame
+    drift_wander_px: float = _least(0.15, 0)  # rms random step per frame and axis
+    drift_step_px: float = _least(0.0, 0)  # rms size of sudden steps
+    drift_step_probability: float = _fraction(0.0)  # per frame
     mobile_kind: str | None = None  # kind that hops; default: the material's first kind
-    hop_rate_per_s: float = 0.005  # of one mobile defect to one given free neighbour
-    pair_factor: float = 1.0  # times the hop rate where another vacancy is next to it; below 1: they pair
-    line_factor: float = 1.0  # the same for a vacancy between two others in a row; below 1: lines grow
+    hop_rate_per_s: float = _least(0.005, 0)  # of one mobile defect to one given free neighbour
+    pair_factor: float = _least(1.0, 0)  # times the hop rate where another vacancy is next to it; below 1: they pair
+    line_factor: float = _least(1.0, 0)  # the same for a vacancy between two others in a row; below 1: lines grow
     center_kind: str | None = None  # immobile centre; default: that of the material's first complex
-    attach_rate_per_s: float = 0.02  # a centre catches a vacancy on one given neighbour
-    detach_rate_per_s: float = 0.04
-    switch_rate_per_s: float = 0.04  # of a complex into one given other orientation
-    attach_second_rate_per_s: float = 0.0  # a second vacancy on one given neighbour
-    detach_second_rate_per_s: float = 0.0  # of one given vacancy of two
-    switch_second_rate_per_s: float = 0.0
-    damage_cross_section_nm2: float = 0.0  # a column of the mobile sublattice loses an atom: per electron per nm2
-    hole_cross_section_nm2: float = 0.0  # a hole opens at a column: per electron per nm2
-    hole_radius_nm: float = 0.35  # of a hole that has just opened
-    hole_rate_per_s: float = 0.0  # a column at the edge of a hole is lost, per missing neighbour
-    exchange_rate_per_s: float = 0.0  # of a lone centre with one given neighbour of its sublattice
-    block_frames: int = 8  # frames rendered and written at once
+    attach_rate_per_s: float = _least(0.02, 0)  # a centre catches a vacancy on one given neighbour
+    detach_rate_per_s: float = _least(0.04, 0)
+    switch_rate_per_s: float = _least(0.04, 0)  # of a complex into one given other orientation
+    attach_second_rate_per_s: float = _least(0.0, 0)  # a second vacancy on one given neighbour
+    detach_second_rate_per_s: float = _least(0.0, 0)  # of one given vacancy of two
+    switch_second_rate_per_s: float = _least(0.0, 0)
+    damage_cross_section_nm2: float = _least(0.0, 0)  # a mobile-sublattice column loses an atom: per e per nm2
+    hole_cross_section_nm2: float = _least(0.0, 0)  # a hole opens at a column: per electron per nm2
+    hole_radius_nm: float = _least(0.35, 0)  # of a hole that has just opened
+    hole_rate_per_s: float = _least(0.0, 0)  # a column at the edge of a hole is lost, per missing neighbour
+    exchange_rate_per_s: float = _least(0.0, 0)  # of a lone centre with one given neighbour of its sublattice
+    block_frames: int = _least(8, 1)  # frames rendered and written at once
 
 
 @dataclass
@@ -237,28 +263,28 @@ class SimulationConfig:
 class FourierConfig:
     """Labels from the movie's own frames. See docs/labels.md. Lengths are in lattice spacings of the movie."""
 
-    recipe: str = "local"  # local | paper (the reference work's low-pass disk and two fixed thresholds)
-    first_frame: int = 0
-    n_frames: int = 8  # laid on top of each other before anything is called; `paper` takes the first one
+    recipe: str = _one_of("local", "local", "paper")  # paper: the reference work's disk and two fixed thresholds
+    first_frame: int = _least(0, 0)
+    n_frames: int = _least(8, 1)  # laid on top of each other before anything is called; `paper` takes the first one
     signal: str | None = None  # data set or signal of a file that holds several
-    pixel_size_nm: float | None = None  # null: what the file states
-    lattice_constant_nm: float | None = None  # of the crystal shown; wins over any pixel size
-    window: float = 3.0  # sliding window in which the crystal is taken as one
-    background_window: float = 1.5  # of the slow part of the intensity
+    pixel_size_nm: float | None = _positive(None)  # null: what the file states
+    lattice_constant_nm: float | None = _positive(None)  # of the crystal shown; wins over any pixel size
+    window: float = _positive(3.0)  # sliding window in which the crystal is taken as one
+    background_window: float = _positive(1.5)  # of the slow part of the intensity
     fit_rows: bool = True  # take out shifts, gains and offsets of single scan rows
-    false_alarms: float = 1.0  # expected in one frame's area, dark and bright each; sets the thresholds
-    unsure: float = 1.5  # this far below the threshold (in noise units) no label is sure
-    max_drift: float = 1.5  # between neighbouring frames
+    false_alarms: float = _positive(1.0)  # expected in one frame's area, dark and bright each; sets the thresholds
+    unsure: float = _least(1.5, 0)  # this far below the threshold (in noise units) no label is sure
+    max_drift: float = _least(1.5, 0)  # between neighbouring frames
     held_out: float = 0.25  # of the frame's width, for validation
     augment: bool = True  # false: crops, quarter turns and flips only
-    zoom: float = 0.08  # largest relative change of size
-    remade: float = 0.5  # share of images made anew, of noise-free scenes with fresh noise
-    scenes: int = 12  # with the found defects planted at other places
-    broken: float = 0.5  # share of images with holes or amorphous patches
-    presence: float = 25.0  # the heat map weighs so many times training.loss.presence: labels alone are few
-    mix: float = 0.5  # share of simulated batches where training starts from a model (training.init)
-    low_pass: float = 0.7  # paper: radius of the disk, of the shortest reciprocal vector
-    threshold: float = 2.5  # paper: both thresholds, standard deviations of the filtered frame
+    zoom: float = _between(0.08, 0, 0.5)  # largest relative change of size
+    remade: float = _fraction(0.5)  # share of images made anew, of noise-free scenes with fresh noise
+    scenes: int = _least(12, 1)  # with the found defects planted at other places
+    broken: float = _fraction(0.5)  # share of images with holes or amorphous patches
+    presence: float = _least(25.0, 0)  # the heat map weighs so many times training.loss.presence: labels alone are few
+    mix: float = _fraction(0.5)  # share of simulated batches where training starts from a model (training.init)
+    low_pass: float = _positive(0.7)  # paper: radius of the disk, of the shortest reciprocal vector
+    threshold: float = _positive(2.5)  # paper: both thresholds, standard deviations of the filtered frame
 
 
 @dataclass
@@ -266,11 +292,11 @@ class LabelsConfig:
     """Where training targets come from."""
 
     name: str = MISSING
-    source: str = "simulation"  # simulation | movie (train.py input=<movie>)
+    source: str = _one_of("simulation", "simulation", "movie")  # movie: train.py input=<movie>
     fourier: FourierConfig = field(default_factory=FourierConfig)
-    heat_sigma_px: float = 2.0  # width of the heat map's Gaussians
+    heat_sigma_px: float = _positive(2.0)  # width of the heat map's Gaussians
     prior: dict[str, float] = field(default_factory=dict)  # kind -> prevalence, instead of the material's own
-    other_prior: float | None = None  # of kinds for which neither says it (networks older than `prevalence`)
+    other_prior: float | None = _fraction(None)  # of kinds for which neither says it (networks older than `prevalence`)
 
 
 @dataclass
@@ -282,11 +308,11 @@ class ModelConfig:
     options: dict[str, Any] = field(default_factory=dict)  # of such an architecture, as it likes
     filters: list[int] = field(default_factory=lambda: [32, 64, 128])  # channels per level, finest first
     depths: list[int] = field(default_factory=lambda: [1, 1, 1])  # residual blocks per level
-    stem: int = 4  # image pixels per cell of the finest level
-    stride: int = 2  # image pixels per output cell
-    norm: str = "none"  # none | group
-    frames: int = 1  # aligned neighbouring frames the network sees; it answers for the middle one
-    pixel_size_nm: float = 0.03  # images are resampled to this
+    stem: int = _least(4, 1)  # image pixels per cell of the finest level
+    stride: int = _least(2, 1)  # image pixels per output cell
+    norm: str = _one_of("none", "none", "group")
+    frames: int = _least(1, 1)  # aligned neighbouring frames the network sees; it answers for the middle one
+    pixel_size_nm: float = _positive(0.03)  # images are resampled to this
 
 
 @dataclass
@@ -294,26 +320,26 @@ class LossConfig:
     """The loss and the weights of its parts."""
 
     name: str = "default"  # or a loss that another package adds (docs/extending.md)
-    presence: float = 4.0
-    state: float = 1.0
-    offset: float = 0.5
-    sigma: float = 0.05
-    region: float = 0.2
-    balance: float = 0.5  # states weigh frequency ** -balance; the posterior is corrected for it afterwards
+    presence: float = _least(4.0, 0)
+    state: float = _least(1.0, 0)
+    offset: float = _least(0.5, 0)
+    sigma: float = _least(0.05, 0)
+    region: float = _least(0.2, 0)
+    balance: float = _least(0.5, 0)  # states weigh frequency ** -balance; the posterior is corrected for it afterwards
 
 
 @dataclass
 class ValidationConfig:
     """Detection scores on fixed sets of the run's own simulation, at fixed doses."""
 
-    every: int = 500  # steps; the last step always counts
+    every: int = _least(500, 1)  # steps; the last step always counts
     # name -> dose; null: not validated at that one. (Empty here: what is given here would be merged into every config.)
     doses_e_per_px: dict[str, float | None] = field(default_factory=dict)
-    images: int = 16  # per dose
-    size_px: int = 256
-    radius_nm: float = 0.09  # a detection this close to the true column is right
+    images: int = _least(16, 1)  # per dose
+    size_px: int = _least(256, 1)
+    radius_nm: float = _positive(0.09)  # a detection this close to the true column is right
     seed: int = 1_000_003
-    pictures: int = 2  # images with detections drawn, worst first
+    pictures: int = _least(2, 0)  # images with detections drawn, worst first
 
 
 @dataclass
@@ -321,27 +347,27 @@ class TrainingConfig:
     """The optimisation."""
 
     name: str = MISSING
-    steps: int = 4000
-    batch_size: int = 8  # over all devices
-    size_px: int = 192  # side of the training images
-    learning_rate: float = 2e-3
-    warmup_steps: int = 100
-    final_rate: float = 0.02  # of learning_rate, at the last step
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
-    ema: float = 0.998  # decay of the averaged weights, which are the ones validated and kept
-    precision: str = "auto"  # auto (bfloat16 on a GPU) | float32 | bfloat16
-    log_every: int = 20  # steps
-    checkpoint_minutes: float = 2.0  # time between checkpoints; every validation also saves one
-    patience: int | None = None  # validations without a better score before training stops; null: never
-    ensemble: int = 1  # members trained at once
+    steps: int = _least(4000, 1)
+    batch_size: int = _least(8, 1)  # over all devices
+    size_px: int = _least(192, 1)  # side of the training images
+    learning_rate: float = _positive(2e-3)
+    warmup_steps: int = _least(100, 0)
+    final_rate: float = _fraction(0.02)  # of learning_rate, at the last step
+    weight_decay: float = _least(1e-4, 0)
+    clip_norm: float = _positive(1.0)
+    ema: float = _fraction(0.998)  # decay of the averaged weights, which are the ones validated and kept
+    precision: str = _one_of("auto", "auto", "float32", "bfloat16")  # auto: bfloat16 on a GPU
+    log_every: int = _least(20, 1)  # steps
+    checkpoint_minutes: float = _positive(2.0)  # time between checkpoints; every validation also saves one
+    patience: int | None = _least(None, 1)  # validations without a better score before training stops; null: never
+    ensemble: int = _least(1, 1)  # members trained at once
     init: str | None = None  # run or model folder whose weights training starts from; null: random weights
     loss: LossConfig = field(default_factory=LossConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     distributed: bool = False  # join other processes by jax.distributed
     coordinator: str | None = None  # host:port of process 0; null: from SLURM's variables
-    process_count: int | None = None
-    process_id: int | None = None
+    process_count: int | None = _least(None, 1)
+    process_id: int | None = _least(None, 0)
 
 
 @dataclass
@@ -349,12 +375,12 @@ class PicturesConfig:
     """Pictures that inference makes."""
 
     frames: bool = True  # annotated PNGs of the first, the middle and the last frame
-    every: int | None = None  # one of so many frames as annotated PNG too, in pictures/frames/; 1: all; null: none
+    every: int | None = _least(None, 1)  # one of so many frames as PNG too, in pictures/frames/; 1: all; null: none
     contact_sheet: bool = True  # defects of every kind as small pictures
     animation: bool = True  # the annotated movie: MP4 with imageio-ffmpeg, else GIF
-    animation_frames: int = 60  # at most, spread over the movie
-    animation_fps: float = 8.0
-    max_width_px: int = 1200
+    animation_frames: int = _least(60, 1)  # at most, spread over the movie
+    animation_fps: float = _positive(8.0)
+    max_width_px: int = _least(1200, 1)
 
 
 @dataclass
@@ -362,13 +388,13 @@ class OverTimeConfig:
     """State of every lattice site at every frame, from all frames of a movie together."""
 
     enabled: bool = True
-    min_frames: int = 4  # shorter movies are left as they are
-    window_frames: int = 256  # frames smoothed together; windows overlap by `overlap_frames` on each side
-    overlap_frames: int = 24
-    evidence_weight: float = 1.0  # of a frame; below 1: errors of neighbouring frames are alike
-    threshold: float = 0.5  # least posterior of a kind
-    max_gap_frames: int = 2  # a site that was not seen this close in time is not reported
-    max_step_nm: float = 2.0  # largest drift between neighbouring frames
+    min_frames: int = _least(4, 1)  # shorter movies are left as they are
+    window_frames: int = _least(256, 1)  # frames smoothed together; windows overlap by `overlap_frames` on each side
+    overlap_frames: int = _least(24, 0)
+    evidence_weight: float = _positive(1.0)  # of a frame; below 1: errors of neighbouring frames are alike
+    threshold: float = _fraction(0.5)  # least posterior of a kind
+    max_gap_frames: int = _least(2, 0)  # a site that was not seen this close in time is not reported
+    max_step_nm: float = _positive(2.0)  # largest drift between neighbouring frames
 
 
 @dataclass
@@ -378,28 +404,28 @@ class InferenceConfig:
     name: str = MISSING
     model: str | None = None  # model folder to use in a new run, instead of run=
     signal: str | None = None  # data set or signal of a file that holds several, e.g. HAADF
-    pixel_size_nm: float | None = None  # null: what the file states, checked against the lattice
-    frame_time_s: float | None = None  # null: what the file states
-    dose_e_per_px: float | None = None  # incident, per pixel and frame; null: what the file states
-    calibration: str = "lattice"  # lattice | metadata: which counts where they disagree
-    calibration_tolerance: float = 0.03  # relative disagreement that is reported as such
-    lattice_constant_nm: float | None = None  # of the crystal shown; null: of the model's material
+    pixel_size_nm: float | None = _positive(None)  # null: what the file states, checked against the lattice
+    frame_time_s: float | None = _positive(None)  # null: what the file states
+    dose_e_per_px: float | None = _positive(None)  # incident, per pixel and frame; null: what the file states
+    calibration: str = _one_of("lattice", "lattice", "metadata")  # which counts where they disagree
+    calibration_tolerance: float = _least(0.03, 0)  # relative disagreement that is reported as such
+    lattice_constant_nm: float | None = _positive(None)  # of the crystal shown; null: of the model's material
     frames: str | None = None  # part of the movie, start:stop:step as in Python; null: all
-    batch_size: int | None = None  # frames computed at once on each device; null: 2 on a CPU, 8 on a GPU
-    block_frames: int = 32  # frames kept at once; what a kill costs at most
-    tile_px: int = 512  # larger frames are cut into tiles, model pixels
-    overlap_px: int = 64
-    presence: float = 0.5  # least probability of a column
-    average_frames: int = 1  # odd: a single-frame model is shown the mean of so many aligned frames
+    batch_size: int | None = _least(None, 1)  # frames computed at once on each device; null: 2 on a CPU, 8 on a GPU
+    block_frames: int = _least(32, 1)  # frames kept at once; what a kill costs at most
+    tile_px: int = _least(512, 64)  # larger frames are cut into tiles, model pixels
+    overlap_px: int = _least(64, 0)
+    presence: float = _fraction(0.5)  # least probability of a column
+    average_frames: int = _least(1, 1)  # odd: a single-frame model is shown the mean of so many aligned frames
     light: bool = True  # the light of each column is heard too, by how much of its scatter is noise
-    symmetries: int = 1  # 2, 4, 8: answers averaged over turned and mirrored frames; sees fainter defects, takes longer
+    symmetries: int = _one_of(1, 1, 2, 4, 8)  # answers averaged over turned and mirrored frames; takes longer
     thresholds: dict[str, float] = field(default_factory=dict)  # least posterior per kind; others: the model's own
     exclude_regions: list[str] = field(default_factory=lambda: ["hole", "amorphous"])
     require_lattice: bool = True  # nothing is called where a frame's own Bragg components show no lattice
-    edge_nm: float = 0.15  # nothing is called this close to the border of a frame
-    patch_nm: float = 0.96  # side of the square patch around each defect
-    resample_tolerance: float = 0.08  # relative difference from the model's sampling that is left as it is
-    max_strain: float = 0.15  # a lattice more distorted than this is not believed
+    edge_nm: float = _least(0.15, 0)  # nothing is called this close to the border of a frame
+    patch_nm: float = _positive(0.96)  # side of the square patch around each defect
+    resample_tolerance: float = _least(0.08, 0)  # relative difference from the model's sampling that is left as it is
+    max_strain: float = _least(0.15, 0)  # a lattice more distorted than this is not believed
     over_time: OverTimeConfig = field(default_factory=OverTimeConfig)
     pictures: PicturesConfig = field(default_factory=PicturesConfig)
 
@@ -409,11 +435,11 @@ class TableConfig:
     """How a defect table without our own attributes is read."""
 
     columns: dict[str, list[str]] = field(default_factory=dict)  # our column -> names it may have in a CSV
-    pixel_size_nm: float | None = None  # null: from the table, else from `known`
-    pixel_size_relative_sigma: float | None = None
-    frame_time_s: float | None = None
-    dose_e_per_nm2_per_frame: float | None = None
-    min_score: float = 0.0  # rows below are left out; inference has its own thresholds per kind
+    pixel_size_nm: float | None = _positive(None)  # null: from the table, else from `known`
+    pixel_size_relative_sigma: float | None = _least(None, 0)
+    frame_time_s: float | None = _positive(None)
+    dose_e_per_nm2_per_frame: float | None = _positive(None)
+    min_score: float = _least(0.0, 0)  # rows below are left out; inference has its own thresholds per kind
     known: dict[str, Any] = field(default_factory=dict)  # file name -> what a table without metadata is known to be
 
 
@@ -421,10 +447,10 @@ class TableConfig:
 class DriftConfig:
     """Drift correction."""
 
-    method: str = "auto"  # auto | table | bragg | points | none
-    max_step_nm: float = 2.0  # largest step between neighbouring frames
-    radius_nm: float = 0.06  # two sightings of a resting defect lie this close
-    min_points: int = 4  # fewer matched points in a frame: the step is filled in and flagged
+    method: str = _one_of("auto", "auto", "table", "bragg", "points", "none")
+    max_step_nm: float = _positive(2.0)  # largest step between neighbouring frames
+    radius_nm: float = _positive(0.06)  # two sightings of a resting defect lie this close
+    min_points: int = _least(4, 1)  # fewer matched points in a frame: the step is filled in and flagged
     fiducials: list[str] | None = None  # kinds that rest in the sample: the drift is then theirs alone
 
 
@@ -432,13 +458,13 @@ class DriftConfig:
 class LinkingConfig:
     """From detections to tracks."""
 
-    gate_nm: float | None = None  # null: gate_lattice times the lattice constant
-    gate_lattice: float | None = 1.5  # null: 1.5, 2.2 or 2.9, as the hop rate and false detections ask for
-    memory: int = 3  # frames a defect may be missed and still be the same
-    kind_cost: float = 0.4  # added to (distance / gate)^2 when the kinds differ; links cost less than 1
-    gap_cost: float = 0.1  # added for every missed frame
+    gate_nm: float | None = _positive(None)  # null: gate_lattice times the lattice constant
+    gate_lattice: float | None = _positive(1.5)  # null: 1.5, 2.2 or 2.9, as the hop rate and false detections ask for
+    memory: int = _least(3, 0)  # frames a defect may be missed and still be the same
+    kind_cost: float = _least(0.4, 0)  # added to (distance / gate)^2 when the kinds differ; links cost less than 1
+    gap_cost: float = _least(0.1, 0)  # added for every missed frame
     same_site_only: bool = True  # a defect of one sublattice never becomes one of another
-    min_length: int = 3  # detections in a track used for figures of motion
+    min_length: int = _least(3, 1)  # detections in a track used for figures of motion
 
 
 @dataclass
@@ -446,26 +472,26 @@ class ClusteringConfig:
     """Unsupervised classes of the image patches."""
 
     name: str = "default"
-    features: str = "columns"  # columns | threefold | zernike | raw
-    n_pca: int = 5
-    classes: int | None = None  # null: chosen by BIC and stability
-    max_classes: int = 8
-    covariance: str = "full"
-    max_patches: int = 3000
-    n_resamples: int = 3
-    outlier_quantile: float = 0.01
-    method: str = "mixture"  # mixture | hdbscan
+    features: str = _one_of("columns", "columns", "threefold", "zernike", "raw")
+    n_pca: int = _least(5, 1)
+    classes: int | None = _least(None, 1)  # null: chosen by BIC and stability
+    max_classes: int = _least(8, 1)
+    covariance: str = _one_of("full", "full", "tied", "diag", "spherical")
+    max_patches: int = _least(3000, 1)
+    n_resamples: int = _least(3, 0)
+    outlier_quantile: float = _fraction(0.01)
+    method: str = _one_of("mixture", "mixture", "hdbscan")
 
 
 @dataclass
 class DiffusionConfig:
     """Diffusion constants."""
 
-    method: str = "cve"  # the headline: cve | msd | sites | hops
+    method: str = _one_of("cve", "cve", "msd", "sites", "hops")  # the headline
     kinds: list[str] | None = None  # null: every kind that has tracks
     headline: str | None = None  # the kind whose D comes first; null: the first of `kinds`, else the material's
-    n_bootstrap: int = 1000
-    max_lag: int = 20
+    n_bootstrap: int = _least(1000, 1)
+    max_lag: int = _least(20, 1)
     gate_scan_lattice: list[float] = field(default_factory=lambda: [0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5])
 
 
@@ -473,15 +499,15 @@ class DiffusionConfig:
 class TransitionsConfig:
     """Switching between states of a defect."""
 
-    states: str = "auto"  # auto | complexes | kind | cluster
+    states: str = _one_of("auto", "auto", "complexes", "kind", "cluster")
     centre: str | None = None  # kind of the resting part of a complex; null: the material's
     confusion: str = "estimate"  # estimate | model (the network's own) | a CSV: state, label, probability
-    n_gibbs: int = 400
-    n_burn: int = 100
-    prior: float = 1.0  # Dirichlet weight per row, spread over the states
+    n_gibbs: int = _least(400, 1)
+    n_burn: int = _least(100, 0)
+    prior: float = _positive(1.0)  # Dirichlet weight per row, spread over the states
     tie_orientations: bool = False
-    n_windows: int = 4
-    max_states: int = 8
+    n_windows: int = _least(4, 1)
+    max_states: int = _least(8, 2)
 
 
 @dataclass
@@ -489,8 +515,8 @@ class CrystalConfig:
     """Displaced neighbours of the defects and strain of the field, from the movie's frames."""
 
     enabled: bool = True
-    nearest_columns: int = 7  # around each defect, its own included; whole shells are taken
-    strain_frames: int = 12  # at most, evenly over the movie; 1: the first frame alone
+    nearest_columns: int = _least(7, 1)  # around each defect, its own included; whole shells are taken
+    strain_frames: int = _least(12, 1)  # at most, evenly over the movie; 1: the first frame alone
 
 
 @dataclass
@@ -505,8 +531,8 @@ class AnalysisConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
-    truth_radius_nm: float = 0.09  # a detection this close to a true defect of its kind is right
-    slider_frames: int = 40  # frames shown in the page
+    truth_radius_nm: float = _positive(0.09)  # a detection this close to a true defect of its kind is right
+    slider_frames: int = _least(40, 0)  # frames shown in the page
 
 
 @dataclass
@@ -514,7 +540,7 @@ class LoggingConfig:
     """Weights & Biases."""
 
     name: str = MISSING
-    mode: str = "offline"  # offline | online | disabled
+    mode: str = _one_of("offline", "offline", "online", "disabled")
     project: str = "stemdefects"
     entity: str | None = None
     images: bool = True
@@ -547,9 +573,9 @@ class InferRoot:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     runs_dir: str = "runs"
     overwrite: bool = False
-    cluster: str | None = None  # local | dask: each file of `input` is a run of its own; null: all are one movie
+    cluster: str | None = _one_of(None, "local", "dask")  # each file of `input` is a run of its own; null: one movie
     scheduler: str | None = None  # of cluster=dask, tcp://<host>:<port>
-    workers: int | None = None  # processes of cluster=local; null: one per two cores
+    workers: int | None = _least(None, 1)  # processes of cluster=local; null: one per two cores
 
 
 @dataclass

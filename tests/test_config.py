@@ -1,5 +1,6 @@
 """Configs: composed by Hydra, checked by the schema, with errors that name what exists."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -136,6 +137,39 @@ def test_what_is_mistyped_is_one_line_with_what_it_may_have_been(several_command
         assert result.returncode == 2 and line.startswith("error: ") and expected in line, (command, line)
 
 
+IMPOSSIBLE = {
+    "analysis.diffusion.method=cvee": "there are: cve, msd, sites, hops; did you mean 'cve'",
+    "analysis.clustering.method=mixtur": "there are: mixture, hdbscan",
+    "analysis.clustering.features=column": "there are: columns, threefold, zernike, raw",
+    "analysis.clustering.covariance=fully": "there are: full",
+    "analysis.transitions.states=complex": "there are: auto, complexes, kind, cluster",
+    "analysis.drift.method=brag": "there are: auto, table, bragg",
+    "analysis.linking.memory=-1": "analysis.linking.memory=-1: must be at least 0",
+    "analysis.diffusion.n_bootstrap=0": "must be at least 1",
+    "analysis.truth_radius_nm=nan": "must be positive",
+    "analysis.clustering.outlier_quantile=1.5": "must lie in 0..1",
+    "logging.mode=offlin": "logging.mode=offlin: there are: offline, online, disabled",
+}
+
+
+def test_a_choice_that_does_not_exist_is_told_before_any_work(several_commands):
+    results = several_commands([("analyze.py", "table=nothing.csv", one) for one in IMPOSSIBLE])
+    for (one, expected), result in zip(IMPOSSIBLE.items(), results, strict=True):
+        [line] = result.stderr.strip().splitlines()
+        assert result.returncode == 2 and line.startswith("error: ") and expected in line, (one, line)
+
+
+def test_every_choice_of_the_schema_is_held_to_wherever_it_stands():
+    with pytest.raises(UserError, match=r"inference\.symmetries=3: there are: 1, 2, 4, 8"):
+        config.default_with("inference", {"symmetries": 3})
+    settings = config.load_group("training", "default")
+    settings.validation.every = 0
+    with pytest.raises(UserError, match=r"training\.validation\.every=0: must be at least 1"):
+        config.check(settings)
+    kept, left_out = config.known_part({"name": "a", "precision": "float8", "steps": 5}, schema.TrainingConfig)
+    assert left_out == ["precision"] and (kept.steps, kept.precision) == (5, "auto")
+
+
 def test_names_are_taken_as_they_were_typed(tmp_path, monkeypatch):
     from hydra import compose, initialize_config_dir
 
@@ -174,6 +208,27 @@ def test_help_answers_without_jax(script):
     )
     assert result.returncode == 0, result.stderr
     assert script in result.stdout
+
+
+def test_work_goes_on_when_the_reader_of_its_output_goes(tmp_path):
+    """`| head -1`: no traceback, and what was begun is done. SIGTERM ends it like Ctrl-C."""
+    code = (
+        "import sys, time, os, signal\n"
+        "from stemdefects import entry, schema\n"
+        "def run(cfg):\n"
+        "    for n in range(2000): print('line', n, 'x' * 80, flush=n % 7 == 0); print('e', file=sys.stderr)\n"
+        "    open(cfg.output, 'w').write('done')\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)\n"
+        f"sys.argv = ['simulate.py', 'output={tmp_path}/done.txt', f'hydra.run.dir={tmp_path}']\n"
+        "entry.hydra_main('simulate', schema.SimulateRoot, run)\n"
+    )
+    (tmp_path / "work.py").write_text(code)
+    command = f"{sys.executable} work.py 2>err.txt | head -1; echo ${{PIPESTATUS[0]}}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    said = (tmp_path / "err.txt").read_text()
+    assert done.stdout.splitlines()[1:] == ["130"] and (tmp_path / "done.txt").read_text() == "done"
+    assert said.endswith("interrupted\n") and "Traceback" not in said and "Exception ignored" not in said
 
 
 def test_ids_and_paths_stay_text():

@@ -16,13 +16,8 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
     Args:
         a: lattice constant in the table's length unit.
         material, movie: for Bragg phases; None: not known.
-
-    Raises:
-        UserError: unknown method.
     """
     method = cfg.drift.method
-    if method not in ("auto", "table", "bragg", "points", "none"):
-        raise UserError(f"analysis.drift.method={method}: there are auto, table, bragg, points, none")
     if method == "none" or found.n_frames < 2:
         return drift.none(found.n_frames)
     use = np.ones(len(found.rows), bool)

@@ -76,10 +76,8 @@ def calibrate(
     stated value; `metadata`: the stated value. A disagreement above `tolerance` is part of the message. A lattice with
     a principal strain above `max_strain` is not believed.
 
-    Raises UserError for an unknown method, and when no sampling can be found.
+    Raises UserError when no sampling can be found.
     """
-    if method not in ("lattice", "metadata"):
-        raise UserError(f"inference.calibration={method}: there are: lattice, metadata")
     hint = user_nm or stated_nm
     plausible = hint is not None and PLAUSIBLE_NM[0] / 2 < hint < 2 * PLAUSIBLE_NM[1]
     found = fit_lattice(frames, lattice_nm, hint if plausible else None)

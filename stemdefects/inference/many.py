@@ -75,8 +75,7 @@ def expand(source: Any) -> list[Path]:
 
 def connect(cfg: InferRoot) -> tuple[Any, Callable[[], None]]:
     """A Dask client for `cfg.cluster`, and what ends it."""
-    if cfg.cluster not in ("local", "dask"):
-        raise UserError(f"cluster={cfg.cluster}: there are: local, dask (with scheduler=tcp://<host>:<port>)")
+    config.check(cfg)
     if (cfg.cluster == "dask") != (cfg.scheduler is not None):
         raise UserError("cluster=dask and scheduler=tcp://<host>:<port> belong together; cluster=local needs neither")
     try:

@@ -13,7 +13,7 @@ from stemdefects.io.movie import QUALITY, Movie
 def inputs(movie: Movie, setup: Any) -> list[str]:
     """Which pixel size, frame time and dose are used, and who says so (setup: `setup.Setup`)."""
     settings = setup.settings
-    times = getattr(movie, "times_s", None)
+    times = movie.times_s
     if settings.frame_time_s is not None:
         time = f"{settings.frame_time_s:.5g} s, yours (inference.frame_time_s)"
     elif times is not None and len(times) > 1 and not np.allclose(np.diff(times), np.diff(times)[0], rtol=1e-3):
@@ -25,13 +25,11 @@ def inputs(movie: Movie, setup: Any) -> list[str]:
         time = "not known: no rates per second; say inference.frame_time_s=<s>"
     else:
         time = None
-    own = getattr(settings, "dose_e_per_px", None)
-    if own is not None:
-        dose = f"{own:.5g} e/px, yours (inference.dose_e_per_px)"
-    elif movie.dose_e_per_px is not None:
-        dose = f"{movie.dose_e_per_px:.5g} e/px, from the file"
+    if movie.dose_e_per_px is None:
+        dose = "not known; say inference.dose_e_per_px=<electrons per pixel and frame>"
     else:
-        dose = "not known"
+        whose = "from the file" if settings.dose_e_per_px is None else "yours (inference.dose_e_per_px)"
+        dose = f"{movie.dose_e_per_px:.5g} e/px, {whose}"
     lines = [f"calibration: {setup.calibration.message}"]
     if time is not None:
         lines.append(f"frame time:  {time}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects import config
 from stemdefects.crystal import second_lattice
 from stemdefects.errors import UserError
 from stemdefects.inference import calibration as calibrating
@@ -13,7 +14,6 @@ from stemdefects.inference.engine import Engine
 from stemdefects.inference.resample import square_pixels
 from stemdefects.io.movie import Checked, FrameError, Movie
 from stemdefects.labels.prevalence import state_prior
-from stemdefects.models.symmetry import COUNTS as SYMMETRIES
 from stemdefects.schema import InferenceConfig
 
 
@@ -127,23 +127,13 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
 
 def check(settings: InferenceConfig, material: Any) -> None:
     """Raise UserError for values that make no sense, naming the key."""
-    for key in ("pixel_size_nm", "frame_time_s", "dose_e_per_px", "lattice_constant_nm", "patch_nm"):
-        value = getattr(settings, key)
-        if value is not None and not 0 < value < float("inf"):
-            raise UserError(f"inference.{key}={value}: must be positive")
-    if settings.symmetries not in SYMMETRIES:
-        raise UserError(f"inference.symmetries={settings.symmetries}: there are: {', '.join(map(str, SYMMETRIES))}")
-    if settings.average_frames < 1 or settings.average_frames % 2 == 0:
+    config.check(settings)
+    if settings.average_frames % 2 == 0:
         raise UserError(
             f"inference.average_frames={settings.average_frames}: must be odd, the frame itself the middle one"
         )
-    if settings.pictures.every is not None and settings.pictures.every < 1:
-        raise UserError(f"inference.pictures.every={settings.pictures.every}: must be at least 1; null for none")
-    for key in ("batch_size", "block_frames"):
-        if getattr(settings, key) is not None and getattr(settings, key) < 1:
-            raise UserError(f"inference.{key}={getattr(settings, key)}: must be at least 1")
-    if settings.tile_px < 64 or not 0 <= settings.overlap_px <= settings.tile_px // 2:
-        raise UserError(f"inference.tile_px={settings.tile_px}: at least 64, and overlap_px at most half of it")
+    if settings.overlap_px > settings.tile_px // 2:
+        raise UserError(f"inference.overlap_px={settings.overlap_px}: at most half of tile_px={settings.tile_px}")
     kinds = {*(k.name for k in material.kinds), "defect"}
     for name in settings.thresholds:
         if name not in kinds:

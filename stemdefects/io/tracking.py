@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stemdefects import config as configs
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 from stemdefects.io.runs import Run, write_atomically
 from stemdefects.schema import LoggingConfig
-
-MODES = ("offline", "online", "disabled")
 
 
 class Tracker:
@@ -188,8 +187,7 @@ def _id(run: Run) -> str:
 
 
 def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -> Any:
-    if logging.mode not in MODES:
-        raise UserError(f"logging.mode={logging.mode}: no such mode; there are: {', '.join(MODES)}")
+    configs.check(logging)
     if logging.mode == "disabled":
         return None
     os.environ.setdefault("WANDB_SILENT", "true")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
+from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
 from stemdefects.labels import fourier_align, fourier_certainty, fourier_defects, fourier_paper, fourier_residual
@@ -17,7 +18,6 @@ from stemdefects.labels.fourier_defects import Extrema
 from stemdefects.labels.fourier_lattice import ImageLattice, find_lattice
 from stemdefects.schema import FourierConfig
 
-RECIPES = ("local", "paper")
 ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
 MUCH_REST = 1.4  # spread of the residual, of the noise expected
 TOO_MUCH = 0.12  # of the crystal covered by labels
@@ -102,8 +102,7 @@ def label(
 
     Raises UserError when no lattice is found, when the frames hold no crystal, and when nothing is found to learn from.
     """
-    if cfg.recipe not in RECIPES:
-        raise UserError(f"labels.fourier.recipe={cfg.recipe}: there are: {', '.join(RECIPES)}")
+    config.check(cfg, "labels.fourier.")
     frames = np.asarray(frames, np.float32)
     if cfg.recipe == "paper":
         frames = frames[:1]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemdefects import schema
+from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
@@ -16,8 +16,6 @@ from stemdefects.labels.prevalence import state_prior
 from stemdefects.models import artifact, ensemble, states
 from stemdefects.simulation import conditions, images
 from stemdefects.training import mixing, step
-
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,23 +101,14 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
 def check(cfg: schema.TrainRoot) -> None:
     """Raise UserError for training values that make no sense; drops the doses that are not asked for (null)."""
     training = cfg.training
-    for key in ("steps", "batch_size", "size_px", "log_every", "ensemble"):
-        if getattr(training, key) < 1:
-            raise UserError(f"training.{key}={getattr(training, key)}: must be at least 1")
-    for key in ("learning_rate", "clip_norm", "checkpoint_minutes"):
-        if not getattr(training, key) > 0:
-            raise UserError(f"training.{key}={getattr(training, key)}: must be positive")
+    for group in ("model", "training", "labels"):
+        config.check(getattr(cfg, group))
     if training.ensemble > 1 and training.init is not None:
         raise UserError(
             f"training.ensemble={training.ensemble}: its members differ by their first weights only, so "
             f"training.init={training.init} would make them all the same; leave one out"
         )
-    if training.precision not in PRECISIONS:
-        raise UserError(f"training.precision={training.precision}: there are: {', '.join(PRECISIONS)}")
     validation = training.validation
-    for key in ("every", "images", "size_px"):
-        if getattr(validation, key) < 1:
-            raise UserError(f"training.validation.{key}={getattr(validation, key)}: must be at least 1")
     validation.doses_e_per_px = {n: d for n, d in validation.doses_e_per_px.items() if d is not None}
     if not validation.doses_e_per_px:
         raise UserError("training.validation.doses_e_per_px is empty: name at least one dose, e.g. {typical: 400}")

@@ -168,7 +168,7 @@ def test_an_image_and_part_of_a_movie(model_dir, movie_file, tmp_path):
 def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_file, whole):
     """And the library gives what the command line gives."""
     a = table.DefectTable.read(whole.defects_path)
-    with pytest.warns(StemdefectsWarning, match="2 frames skipped .1 constant, 1 not finite.; first: "):
+    with pytest.warns(StemdefectsWarning, match="2 frames skipped .1 not finite, 1 constant.; first: "):
         b = api.detect(
             movie_file, model_dir, progress=False, batch_size=3, block_frames=5, presence=0.14,
             thresholds={"defect": 0.05}, exclude_regions=[], over_time={"min_frames": 12},
