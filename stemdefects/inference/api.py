@@ -43,7 +43,7 @@ def detect(
     from tqdm import tqdm
 
     from stemdefects import devices
-    from stemdefects.inference import notices, stream
+    from stemdefects.inference import confusion, notices, stream
     from stemdefects.inference.assembly import look_together
     from stemdefects.inference.flow import attributes
     from stemdefects.inference.setup import prepare
@@ -75,7 +75,9 @@ def detect(
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
         found.evidence = held.evidence
-    for sentence in notices.warnings_of(frames, setup.calibration, setup.settings.calibration_tolerance):
+    told = [*movie.remarks, *confusion.unsaid(loaded, movie.dose_e_per_px)]
+    told += notices.warnings_of(frames, setup.calibration, setup.settings.calibration_tolerance)
+    for sentence in told:
         warnings.warn(sentence, StemdefectsWarning, stacklevel=2)
     return found
 
