@@ -8,6 +8,7 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import StemdefectsWarning, UserError
+from stemdefects.io import doubts
 from stemdefects.io.evidence import Held
 from stemdefects.io.movie import Movie, read
 from stemdefects.io.sources import Hashing
@@ -72,6 +73,8 @@ def detect(
     together = look_together(blocks.__getitem__, setup, over_time.append, held.start)
     if together is not None:
         found.over_time = np.concatenate(over_time)
+        if together.unrelated:
+            found.frames = doubts.added(found.frames, doubts.OTHER_FIELD)
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
         found.evidence = held.evidence

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
-INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, DRIFT_UNSURE, TOGETHER = (2**i for i in range(7, 14))
+INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD = (2**i for i in range(7, 12))
 
 DOUBTS = {
     MANY: "more columns called defective than the network was ever shown",
@@ -22,15 +22,20 @@ DOUBTS = {
     SECOND_LATTICE: "a second lattice shows in the Bragg peaks (two layers, a support?); its moire looks like defects",
     DISTORTED: "lattice stretched or sheared by more than 3% against the crystal",
     COARSE: "sampled more coarsely than the network was trained on",
-    OTHER_FIELD: "shows another field than the frame before; nothing is followed from one to the other",
-    DRIFT_UNSURE: "a drift step near half a lattice vector, which too few defects decide: drift may be off by one",
-    TOGETHER: "a kind found over time that the columns' light does not support was withheld",
+    OTHER_FIELD: "of another field than the other frames; nothing is followed from one to the next",
 }
 
 
 def words(flags: int) -> list[str]:
     """The doubts in `flags`, in words."""
     return [text for bit, text in DOUBTS.items() if int(flags) & bit]
+
+
+def added(frames: np.ndarray, flag: int) -> np.ndarray:
+    """`frames` (rows of `/frames`) with the doubt `flag` in each that was used."""
+    out = frames.copy()
+    out["doubt"][out["quality"] == 0] |= flag
+    return out
 
 
 def counts(frames: np.ndarray) -> dict[str, int]:
