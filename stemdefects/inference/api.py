@@ -79,7 +79,7 @@ def detect(
         found.attrs |= together.attributes
         found.evidence = held.evidence
     told = [*movie.remarks, *confusion.unsaid(loaded, movie.dose_e_per_px)]
-    told += notices.warnings_of(frames, setup.calibration, setup.settings.calibration_tolerance)
+    told += notices.warnings_of(found.frames, setup.calibration, setup.settings.calibration_tolerance)
     for sentence in told:
         warnings.warn(sentence, StemdefectsWarning, stacklevel=2)
     return found
