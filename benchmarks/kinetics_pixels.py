@@ -4,8 +4,9 @@
         [variant=plain] [seed=0] [probe=any] [model=ws2_mo] [folder=benchmark_results/kinetics] [page=]
     python benchmarks/kinetics_pixels.py simulator=files input='folder/*.h5'
 
-Every movie's figures are saved when they are there: Ctrl-C and the same command go on. `redo=true` analyses again (new
-code) from the tables of inference that are there, `redo=infer` from the movies. page: file that gets the tables.
+Every movie's figures are saved when they are there: Ctrl-C and the same command go on. redo: `compare` compares again
+what is there, `analyze` analyses again (new code) from the tables of inference, `infer` starts from the movies.
+page: file that gets the tables.
 """
 
 import json
@@ -22,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 DEFAULTS = {
     "simulator": "independent", "movies": "4", "dose": "4000,1200,400", "field": "256", "frames": "60",
     "variant": "plain", "seed": "0", "probe": "any", "model": "ws2_mo", "folder": "benchmark_results/kinetics",
-    "input": "", "redo": "false", "page": "", "all": "false", "python": sys.executable,
+    "input": "", "redo": "no", "page": "", "all": "false", "python": sys.executable,
     "infer": "inference.pictures.animation=false inference.pictures.contact_sheet=false", "analyze": "",
 }  # fmt: skip
 WANTED = (
@@ -103,7 +104,7 @@ def measure(movie: Path, folder: Path, options: dict) -> None:
     from benchmarks.pixels import compare, truths
 
     saved, runs = folder / "rows" / f"{movie.stem}.json", folder / "runs" / movie.stem
-    if saved.exists() and options["redo"] == "false":
+    if saved.exists() and options["redo"] == "no":
         return
     saved.parent.mkdir(parents=True, exist_ok=True)
     seconds, common = {}, [f"runs_dir={runs}", "logging=disabled"]
@@ -113,8 +114,11 @@ def measure(movie: Path, folder: Path, options: dict) -> None:
         seconds |= run([*command, *options["infer"].split()], "infer_")
         tables = sorted(runs.glob("*/defects.h5"))
     place = tables[-1].parent
-    command = [options["python"], "analyze.py", f"run={place.name}", "overwrite=true", *common]
-    seconds |= run([*command, *options["analyze"].split()], "analyze_")
+    if saved.exists():
+        seconds = json.loads(saved.read_text())["seconds"][0] | seconds
+    if not (place / "analysis" / "estimates.csv").exists() or options["redo"] in ("analyze", "infer"):
+        command = [options["python"], "analyze.py", f"run={place.name}", "overwrite=true", *common]
+        seconds |= run([*command, *options["analyze"].split()], "analyze_")
     truth = truths.read(movie)
     who = {"movie": movie.stem, "simulator": truth.simulator, "variant": truth.variant, "dose": truth.dose_e_per_px}
     rows = compare.rows(pd.read_csv(place / "analysis" / "estimates.csv"), truth)
@@ -123,7 +127,7 @@ def measure(movie: Path, folder: Path, options: dict) -> None:
         for way, table in compare.tables(place).items()
         for kind, n in compare.scores(table, truth).items()
     ]
-    result = {"rows": [who | r for r in rows], "scores": [who | s for s in scores], "seconds": [who | seconds]}
+    result = {"rows": [who | r for r in rows], "scores": [who | s for s in scores], "seconds": [seconds | who]}
     saved.write_text(json.dumps(result | {"info": truth.info, "events": truth.events}))
     heads = [f"{r['quantity']} ({r['against']}) {r['found']} for {r['true']:.3g}" for r in rows if r["headline"]]
     print(f"{movie.stem}: {'; '.join(heads)}", flush=True)

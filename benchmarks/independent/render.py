@@ -32,7 +32,7 @@ class Seen:
 def make_probe(scene: Scene) -> probes.Probe:
     """The scene's probe."""
     if scene.probe == "plain":
-        core = np.hypot(0.08, scene.blur_nm * 2.355)
+        core = np.hypot(0.075, scene.blur_nm * 2.355)
         return probes.plain(core, *scene.tail, scene.s2_to_w, scene.s_to_s2)
     return probes.multislice(scene.probe, scene.blur_nm, scene.relaxation)
 

@@ -36,14 +36,14 @@ def rows(estimates, truth: Truth) -> list[dict]:
 
 def _true(quantity: str, subject: str, method: str, truth: Truth) -> list[tuple[str, str, float]]:
     """(name, against, true value) of what this quantity can be compared with."""
-    mobile = subject.split(",")[0].strip().split(" ")[0] in ("", MOBILE)
+    mobile = subject.split(",")[0].strip() in ("", MOBILE)  # not `V_S in a complex`: those turn, and are no walkers
     if quantity == "D" and mobile:
         return _both("D", truth.D_nominal, truth.D_realised)
     if quantity == "D of the hops that happened":
         return _both(quantity, None, truth.D_realised)
     if quantity == "count per frame" and subject in ("V_S", "V_S2", "Mo_W", "V_W"):
         return [(f"{subject} per frame", "happened", truth.mean_counts.get(subject, 0.0))]
-    if quantity in _RATES and mobile | (CENTRE in subject):
+    if quantity in _RATES and (mobile or (CENTRE in subject and quantity != "hop rate")):
         name, factor = _RATES[quantity], 6.0 if quantity == "hop rate" and method in _WHOLE_RATE else 1.0
         real = truth.realised.get(name)
         return _both(quantity, factor * truth.rates[name], None if real is None else factor * real)

@@ -25,6 +25,9 @@ def table(*rows):
 def test_every_method_is_compared_with_its_own_truth(truth):
     rows = compare.rows(table(
         ("D", 1.4e-3, 1e-3, 2e-3, "nm^2/s", "lattice model", "V_S", True),
+        ("D", 1e-4, 0.0, 2e-4, "nm^2/s", "cve", "V_S in a complex", False),
+        ("D", 1e-7, 0.0, 2e-7, "nm^2/s", "cve", "Mo_W", False),
+        ("hop rate", 0.0, 0.0, 1e-3, "1/s", "sites", "Mo_W", False),
         ("hop rate", 0.05, 0.04, 0.06, "1/s", "sites", "V_S", False),
         ("hop rate", 0.009, 0.008, 0.01, "1/s", "lattice model", "V_S", False),
         ("count per frame", 9.0, 8.0, 11.0, "1", "lattice model", "V_S", True),
@@ -43,6 +46,8 @@ def test_every_method_is_compared_with_its_own_truth(truth):
         0.008 < found[("P(attach) per frame", "hmm", "nominal")] < 0.01
     )  # less than 2 s x 0.005 / s: some leave again
     assert not any(r["quantity"] == "density" for r in rows)
+    assert not any(r["quantity"] == "D" and r["method"] == "cve" for r in rows)
+    assert len([r for r in rows if r["quantity"] == "hop rate"]) == 4
 
 
 def test_the_tables_count_what_holds(truth):
