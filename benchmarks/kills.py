@@ -70,7 +70,7 @@ def start(arguments: list[str], runs: Path) -> subprocess.Popen:
         )  # fmt: skip
 
 
-def undisturbed(kind: Kind, runs: Path) -> dict[str, bytes]:
+def undisturbed(kind: Kind, runs: Path) -> list[dict[str, bytes]]:
     """Run `kind` to its end; sets the seconds it takes (the second time, with its programs compiled)."""
     for _ in range(2):
         shutil.rmtree(runs, ignore_errors=True)
@@ -104,15 +104,18 @@ def trial(kind: Kind, runs: Path, rng: random.Random, n_kills: int) -> tuple[int
     return killed, [f"exit code {code}"] if code else []
 
 
-def contents(runs: Path) -> dict[str, bytes]:
-    """Normalised contents of the one run in `runs` that was worked on to its end, by file name."""
-    ids = sorted(p.name for p in runs.glob("2*") if any(p.iterdir()))
-    found = {}
-    for name in ids:
-        for path in sorted((runs / name).rglob("*")):
-            within = path.relative_to(runs / name)
-            if path.is_file() and within.parts[0] not in ("checkpoints", ".lock"):
-                found[f"{ids.index(name)}/{within}"] = normalised(path, runs, name)
+def contents(runs: Path) -> list[dict[str, bytes]]:
+    """Normalised contents, by file name, of each run in `runs` that holds anything.
+
+    A command that opens a new run and was killed while its process was ending leaves a whole run, and opens another one
+    when it is given again: each must be as the undisturbed one.
+    """
+    found = []
+    for folder in sorted(p for p in runs.glob("2*") if any(p.iterdir())):
+        files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+        names = [str(p.relative_to(folder)) for p in files]
+        kept = [n for n in names if not n.startswith(("checkpoints/", ".lock"))]
+        found.append({name: normalised(folder / name, runs, folder.name) for name in kept})
     return found
 
 
@@ -202,7 +205,8 @@ def main() -> int:
         left = int(asked["kills"]) - sum(t["kills"] for t in trials)
         killed, wrong = trial(kind, runs, rng, min(IN_A_ROW, left))
         found, whole = contents(runs), expected[kind.name]
-        wrong += sorted(n for n in {*found, *whole} if found.get(n) != whole.get(n))
+        wrong += [] if found else ["no run"]
+        wrong += sorted({n for one in found for n in {*one, *whole[0]} if one.get(n) != whole[0].get(n)})
         trials.append({"kind": kind.name, "number": number, "kills": killed, "differs": wrong})
         record.write_text(json.dumps(trials, indent=1))
         print(f"trial {number}: {kind.name}, {killed} kills: {'the same' if not wrong else wrong}", flush=True)
