@@ -42,7 +42,13 @@ def _true(quantity: str, subject: str, method: str, truth: Truth) -> list[tuple[
     if quantity == "D of the hops that happened":
         return _both(quantity, None, truth.D_realised)
     if quantity == "count per frame" and subject in ("V_S", "V_S2", "Mo_W", "V_W"):
-        return [(f"{subject} per frame", "happened", truth.mean_counts.get(subject, 0.0))]
+        name, n_frames = (
+            f"{subject} per frame",
+            max(int(truth.defects["frame"].max()) + 1, 1) if len(truth.defects) else 1,
+        )
+        within = len(_inside(truth.defects, subject, truth.size_px)) / n_frames
+        # both: whether the border, where nothing is called, is part of the field is for the analysis to say
+        return [(name, "happened", truth.mean_counts.get(subject, 0.0)), (name, "happened off the border", within)]
     if quantity in _RATES and (mobile or (CENTRE in subject and quantity != "hop rate")):
         name, factor = _RATES[quantity], 6.0 if quantity == "hop rate" and method in _WHOLE_RATE else 1.0
         real = truth.realised.get(name)
@@ -94,11 +100,7 @@ def scores(found, truth: Truth, kinds=("V_S", "V_S2", "Mo_W", "V_W")) -> dict[st
     """{kind: n_true, n_found, n_right} of detections (DataFrame: frame, kind, y_px, x_px), border left out."""
     out, radius = {}, RADIUS_NM / truth.pixel_size_nm
     for kind in kinds:
-        sets = []
-        for table in (found, truth.defects):
-            t = table[table["kind"] == kind][["frame", "y_px", "x_px"]].to_numpy(float)
-            inside = (t[:, 1:] > EDGE_PX).all(1) & (t[:, 1:] < truth.size_px - 1 - EDGE_PX).all(1)
-            sets.append(t[inside])
+        sets = [_inside(table, kind, truth.size_px) for table in (found, truth.defects)]
         right = 0
         for frame in np.intersect1d(sets[0][:, 0], sets[1][:, 0]):
             a, b = (s[s[:, 0] == frame, 1:] for s in sets)
@@ -107,6 +109,12 @@ def scores(found, truth: Truth, kinds=("V_S", "V_S2", "Mo_W", "V_W")) -> dict[st
             right += int((distance[i, j] < radius).sum())
         out[kind] = {"n_true": len(sets[1]), "n_found": len(sets[0]), "n_right": right}
     return out
+
+
+def _inside(table, kind: str, size_px: int) -> np.ndarray:
+    """(n, 3) frame, y_px, x_px of the rows of this kind that lie off the border."""
+    t = table[table["kind"] == kind][["frame", "y_px", "x_px"]].to_numpy(float)
+    return t[(t[:, 1:] > EDGE_PX).all(1) & (t[:, 1:] < size_px - 1 - EDGE_PX).all(1)]
 
 
 def tables(run: Path) -> dict:

@@ -41,6 +41,7 @@ def test_every_method_is_compared_with_its_own_truth(truth):
     assert found[("hop rate", "sites", "nominal")] == pytest.approx(0.06)  # to all six neighbours
     assert found[("hop rate", "lattice model", "happened")] == 0.008
     assert found[("V_S per frame", "lattice model", "happened")] == 10.0
+    assert found[("V_S per frame", "lattice model", "happened off the border")] == 1.0
     assert found[("turn rate", "hmm", "nominal")] == 0.01
     assert (
         0.008 < found[("P(attach) per frame", "hmm", "nominal")] < 0.01
