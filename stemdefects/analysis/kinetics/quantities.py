@@ -1,0 +1,221 @@
+"""Quantities from the posterior draws, with the tests of 'none' and the limits that exposure sets."""
+
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from stemdefects.analysis.kinetics.lattice import Rate, Sites
+
+RHO = 16
+FAST = (
+    2.0  # hops per frame above which one frame's place says little of the next: the light then bounds D from below only
+)
+NAMES = {
+    Rate.HOP: "hop rate", Rate.CATCH: "catch rate", Rate.RELEASE: "release rate", Rate.TURN: "turn rate",
+    Rate.TURN_MORE: "turn rate beside others", Rate.CLUSTER: "hop rate at touching centres", Rate.ATTACH: "attach rate",
+    Rate.ATTACH_MORE: "attach rate beside others", Rate.DETACH: "detach rate",
+    Rate.DETACH_MORE: "detach rate beside others", Rate.APPEAR: "appear rate", Rate.VANISH: "vanish rate",
+    Rate.DOUBLE: "doubling rate", Rate.HALVE: "halving rate", Rate.HOP_TWO: "hop rate of doubles",
+}  # fmt: skip
+
+
+class Code(Enum):
+    """What an answer is worth."""
+
+    OK = "ok"
+    NONE = "none"  # the data favour that there is nothing: value 0, high end from the exposure
+    CANNOT_TELL = "cannot tell"  # the prior would be the answer
+    LOWER_LIMIT = "lower limit"  # too fast for the frames
+    NOT_CONVERGED = "not converged"
+
+
+class Quantity(NamedTuple):
+    """Median of the posterior and its 95% interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    code: Code
+    none: float  # posterior probability of zero against a prior of 1/2; NaN: not asked
+    events: float  # mean number of events in the sampled histories; NaN: not a rate
+
+
+def probability_of_none(sums, place: Sites, prior, span_s: float) -> float:
+    """Posterior probability of no vacancy off centres at any time, prior 1/2: Bayes factor from how often a history of
+    the full model is empty, after and before the data."""
+    from stemdefects.analysis.kinetics.sampler import rates
+
+    n_free = int(np.sum(place.kind != 1))
+    if not n_free:
+        return np.nan
+    held = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL] + sums[..., rates.TIME_DOUBLE]
+    after = float(np.mean(held == 0))
+    rng = np.random.default_rng(0)
+    m = 20000  # prior draws: the probability's own error is below 2%
+    rho, two = (rng.beta(*prior.density[k], m) for k in (0, 1))
+    appear = rng.gamma(prior.shape[Rate.APPEAR], 1 / prior.scale[Rate.APPEAR], m)
+    hop = rng.gamma(prior.shape[Rate.HOP], 1 / prior.scale[Rate.HOP], m)
+    comings = (appear * n_free + hop * rho * place.missing.sum()) * span_s
+    before = float(np.mean(np.exp(n_free * np.log1p(-rho) + len(place.kind) * np.log1p(-two) - comings)))
+    factor = after / max(before, 1e-300)
+    return factor / (1 + factor)
+
+
+def rate_none(events, exposure, shape: float, scale: float) -> float:
+    """Posterior probability that a rate is 0, prior 1/2 (Savage-Dickey ratio); NaN unless its prior is exponential."""
+    if shape != 1.0:
+        return np.nan
+    factor = float(np.mean(np.where(events == 0, (scale + exposure) / scale, 0.0)))
+    return factor / (1 + factor)
+
+
+def _interval(draws) -> tuple[float, float, float]:
+    low, value, high = np.quantile(draws, [0.025, 0.5, 0.975])
+    return float(value), float(low), float(high)
+
+
+def _judged(name, draws, unit, events, exposure, scale, none, converged, least=1.0) -> Quantity:
+    """A rate's quantity with its code: from the prior alone, zero, or as it is."""
+    value, low, high = _interval(draws)
+    code = Code.OK if converged else Code.NOT_CONVERGED
+    if np.median(exposure) < least * scale:
+        return Quantity(name, np.nan, np.nan, np.nan, unit, Code.CANNOT_TELL, none, float(np.mean(events)))
+    if np.mean(events == 0) > 0.025:
+        low = 0.0
+    if none > 0.5 or np.median(events) == 0:
+        value, low, high = 0.0, 0.0, float(np.quantile(draws, 0.95))
+        code = Code.NONE if converged else code
+    return Quantity(name, value, low, high, unit, code, none, float(np.mean(events)))
+
+
+def estimates(draws, sums, events, exposure, counts, mobile, none, place, prior, data, converged) -> list[Quantity]:
+    """All quantities of one posterior."""
+    from stemdefects.analysis.kinetics.sampler import rates
+
+    said = []
+    step, ways = float(np.median(np.diff(data.times))), 6
+    area = place.hop_nm**2 * ways / 4  # D of a walker on a lattice: rate x ways x hop^2 / 4
+    empty = none > 0.5
+    hop_none = rate_none(events[..., 0], exposure[..., 0], prior.shape[0], prior.scale[0])
+    for rate, name in NAMES.items():
+        k = int(rate)
+        if rate in (Rate.HOP_TWO, Rate.HALVE) and not np.isfinite(data.level[1]):
+            continue
+        asked = rate_none(events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
+        # a site's exposure to births is large before anything is seen: the prior there is on the movie's total
+        least = 0.0 if rate == Rate.APPEAR else 1.0
+        q = _judged(
+            name, draws[..., k], "1/s", events[..., k], exposure[..., k], prior.scale[k], asked, converged, least
+        )
+        if empty and rate in (Rate.HOP, Rate.VANISH, Rate.DOUBLE):
+            q = Quantity(name, np.nan, np.nan, np.nan, "1/s", Code.CANNOT_TELL, asked, float(np.mean(events[..., k])))
+        said.append(q)
+    hop = said[0]
+    mean_d = area * draws[..., 0] * mobile
+    for name, series in (("D", mean_d), ("D of mobile ones", area * draws[..., 0])):
+        q = _judged(name, series, "nm^2/s", events[..., 0], exposure[..., 0], prior.scale[0], hop_none, converged)
+        if np.isnan(hop.value):
+            q = q._replace(value=np.nan, low=np.nan, high=np.nan, code=Code.CANNOT_TELL)
+        elif q.code == Code.OK and np.median(draws[..., 0]) * ways * step > FAST:
+            q = q._replace(code=Code.LOWER_LIMIT)
+        said.append(q)
+    off = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL]
+    happened = sums[..., Rate.HOP] + sums[..., rates.COUNT_OUT]
+    real = np.where(off > 0, place.hop_nm**2 * happened / (4 * np.maximum(off, 1e-12)), 0.0)
+    value, low, high = _interval(real)
+    bad = np.isnan(hop.value)
+    said.append(Quantity("D of the hops that happened", *(3 * (np.nan,) if bad else (value, low, high)), "nm^2/s",
+                         Code.CANNOT_TELL if bad else said[-1].code, hop_none, float(happened.mean())))  # fmt: skip
+    said += _directions(sums, place, prior, bad, converged)
+    still = sums[..., rates.TIME_STILL] / np.maximum(off, 1e-12)
+    said.append(Quantity("immobile share", *(3 * (np.nan,) if empty else _interval(still)), "1",
+                         Code.CANNOT_TELL if empty else Code.OK if converged else Code.NOT_CONVERGED,
+                         float(1 - np.mean(draws[..., 23])), np.nan))  # fmt: skip
+    said += count_quantities(counts, none, data, converged)
+    bound, left = sums[..., rates.TIME_BOUND], events[..., [Rate.DETACH, Rate.DETACH_MORE, Rate.RELEASE]].sum(-1)
+    if len(place.bonds) and np.median(left) > 0:
+        rng = np.random.default_rng(1)
+        said.append(Quantity("residence at a centre", *_interval(bound / rng.gamma(left + 1.0)), "s",
+                             Code.OK if converged else Code.NOT_CONVERGED, np.nan, float(left.mean())))  # fmt: skip
+    return said
+
+
+def _directions(sums, place: Sites, prior, bad: bool, converged: bool) -> list[Quantity]:
+    """Ratio of the principal values of D, and the angle of the larger one, from hops by direction."""
+    from stemdefects.analysis.kinetics.sampler import rates
+
+    rng = np.random.default_rng(2)
+    n = sums[..., rates.AXIS_COUNT : rates.AXIS_COUNT + 3]
+    t = sums[..., rates.AXIS_EXPOSURE : rates.AXIS_EXPOSURE + 3]
+    k = rng.gamma(n + prior.shape[0]) / (t + prior.scale[0])
+    u = place.axes
+    tensor = np.einsum("...k,ki,kj->...ij", k, u, u)
+    low, high = np.moveaxis(np.linalg.eigvalsh(tensor), -1, 0)
+    if bad or np.median(n.sum(-1)) < 10:
+        return [
+            Quantity("anisotropy of D", np.nan, np.nan, np.nan, "1", Code.CANNOT_TELL, np.nan, float(n.sum(-1).mean()))
+        ]
+    # equal rates against three of their own, prior 1/2: the marginal likelihood of the hops by direction
+    from scipy.special import gammaln
+
+    a = 1.0
+    each = (gammaln(a + n) - (a + n) * np.log(prior.scale[0] + t) + a * np.log(prior.scale[0])).sum(-1)
+    total, time = n.sum(-1), t.sum(-1)
+    one = gammaln(a + total) - (a + total) * np.log(prior.scale[0] + time) + a * np.log(prior.scale[0])
+    # averaged over histories of the equal model: ratio of the two marginal likelihoods given each
+    factor = float(np.exp(np.clip(each - one, -50, 50)).mean())
+    code = Code.OK if converged else Code.NOT_CONVERGED
+    return [Quantity("anisotropy of D", *_interval(high / np.maximum(low, 1e-300)), "1", code, 1 / (1 + factor),
+                     float(n.sum(-1).mean()))]  # fmt: skip
+
+
+def count_quantities(counts, none: float, data, converged: bool) -> list[Quantity]:
+    """Mean numbers per frame in which anything was seen, by kind."""
+    seen = (data.weight > 0).any(1)
+    code = Code.OK if converged else Code.NOT_CONVERGED
+    said = []
+    for name, kinds in (("single off centres", [0]), ("single at centres", [1]), ("single", [0, 1]), ("double", [2])):
+        mean = counts[..., seen, :][..., kinds].sum(-1).mean(-1)
+        value, low, high = _interval(mean)
+        if 0 in kinds and none > 0.025:  # part of the posterior is an empty field
+            low = 0.0 if kinds == [0] else float(np.quantile(counts[..., seen, 1].mean(-1), 0.025))
+            value = (
+                value if none <= 0.5 else float(np.median(counts[..., seen, :][..., [k for k in kinds if k]].sum(-1)))
+            )
+        empty = none > 0.5 and kinds == [0]
+        said.append(Quantity(f"{name} per frame", value, low, high, "1", Code.NONE if empty else code,
+                             none if 0 in kinds else float(np.mean(mean == 0)), np.nan))  # fmt: skip
+    return said
+
+
+def transition(draws, events, exposure, step_s: float, n: int = 200) -> np.ndarray:
+    """Chance per frame of a centre's states (bit mask of its occupied bonds), `(8, 8, 3)`: median, 2.5, 97.5%.
+
+    Attaching and detaching are by all ways: what comes from the lattice adds to what comes from nowhere that is seen.
+    """
+    from scipy.linalg import expm
+
+    flat, count, time = (x.reshape(-1, x.shape[-1]) for x in (draws[..., :15], events, exposure))
+    chosen = np.unique(np.linspace(0, len(flat) - 1, n).astype(int))
+    matrices = []
+    for r, c, t in zip(flat[chosen], count[chosen], time[chosen], strict=True):
+        empty = t[Rate.ATTACH] + t[Rate.ATTACH_MORE]
+        held = t[Rate.DETACH] + t[Rate.DETACH_MORE]
+        come, go = c[Rate.CATCH] / max(empty, 1e-12), c[Rate.RELEASE] / max(held, 1e-12)
+        q = np.zeros((8, 8))
+        for i in range(8):
+            alone = i.bit_count() == 1
+            for k in range(3):
+                if not i >> k & 1:
+                    q[i, i | 1 << k] = (r[Rate.ATTACH] if i == 0 else r[Rate.ATTACH_MORE]) + come
+                    continue
+                q[i, i & ~(1 << k)] = (r[Rate.DETACH] if alone else r[Rate.DETACH_MORE]) + go
+                for m in range(3):
+                    if not i >> m & 1:
+                        q[i, (i & ~(1 << k)) | 1 << m] = r[Rate.TURN] if alone else r[Rate.TURN_MORE]
+        np.fill_diagonal(q, -q.sum(1))
+        matrices.append(expm(q * step_s))
+    return np.moveaxis(np.quantile(matrices, [0.5, 0.025, 0.975], axis=0), 0, -1)

@@ -1,0 +1,102 @@
+"""What the sampler says: posterior draws, and every quantity with its interval and a code for what cannot be said."""
+
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from stemdefects.analysis.kinetics import lattice, quantities
+from stemdefects.analysis.kinetics.quantities import Code, Quantity
+
+
+class Kinetics(NamedTuple):
+    """Posterior of the lattice model. Draws are `(chains, draws, ...)`; sites are numbered as in the evidence."""
+
+    code: Code  # OK, NONE (no vacancies), CANNOT_TELL (too little to infer from), NOT_CONVERGED
+    rates: np.ndarray  # (chains, draws, 15) 1/s, by `lattice.Rate`
+    events: np.ndarray  # (chains, draws, 15) events of each process in the sampled histories
+    exposure: np.ndarray  # (chains, draws, 15) s
+    light: np.ndarray  # (chains, draws, 4) scale of the level, neighbours' shift, spread of offsets, noise factor
+    mobile: np.ndarray  # (chains, draws) share of vacancy time off centres that is mobile
+    counts: np.ndarray  # (chains, draws, T, 3) single off centres, single at bonds, double; where `allowed`
+    occupancy: np.ndarray  # (T, N, 2) posterior probability of one and of two vacancies; NaN where nothing is said
+    transition: np.ndarray  # (8, 8, 3) chance per median frame of a centre's states, with its 95% interval
+    transitions_seen: np.ndarray  # (8, 8) mean number of such changes in the sampled histories
+    histories: list  # sampled histories (start, time_s, events: from, to, layer), sites numbered by `sites.original`
+    estimates: list[Quantity]
+    checks: dict  # R-hat and effective samples of the headlines
+    none: float  # posterior probability that no vacancy was ever seen off the centres, against a prior of 1/2
+    sites: lattice.Sites
+    times_s: np.ndarray
+    chains: list  # the chains' states: hand the result back to `infer(resume=...)` to go on
+    slots: int
+
+    def estimate(self, name: str) -> Quantity:
+        """The quantity of that name."""
+        return next(q for q in self.estimates if q.name == name)
+
+    def identities(self, sample: int) -> np.ndarray:
+        """Number of the vacancy on every site in every frame, `(T, N)`, -1: none, in one sampled history."""
+        start, time, events = self.histories[sample]
+        a, b = events[:, 0], events[:, 1]
+        n_sites = self.occupancy.shape[1]
+        who = np.full(len(start), -1)
+        here = np.flatnonzero(start)
+        who[here] = np.arange(len(here))
+        fresh, e = len(here), 0
+        shown = np.full((len(self.times_s), n_sites), -1)
+        for f, now in enumerate(self.times_s):
+            while e < len(time) and time[e] < now:
+                mover = who[a[e]] if a[e] >= 0 else fresh
+                fresh += int(a[e] < 0)
+                if a[e] >= 0:
+                    who[a[e]] = -1
+                if b[e] >= 0:
+                    who[b[e]] = mover
+                e += 1
+            shown[f, self.sites.original] = who
+        return shown
+
+
+def nothing(evidence, place) -> Kinetics:
+    """The answer where nothing can be inferred: too few frames or sites."""
+    n_frames, n = np.asarray(evidence.line).shape
+    none = np.zeros((0, 0, lattice.N_RATES))
+    return Kinetics(
+        Code.CANNOT_TELL, none, none, none, np.zeros((0, 0, 4)), np.zeros((0, 0)), np.zeros((0, 0, n_frames, 3)),
+        np.full((n_frames, n, 2), np.nan), np.full((8, 8, 3), np.nan), np.zeros((8, 8)), [], [], {}, np.nan, place,
+        np.asarray(evidence.times_s, float), [], 6,
+    )  # fmt: skip
+
+
+def gather(evidence, place, prior, run, draws, sums, counts, checks, converged: bool) -> Kinetics:
+    """Put the chains' records together."""
+    from stemdefects.analysis.kinetics.sampler import rates
+
+    n_draws = draws.shape[0] * draws.shape[1]
+    n_frames, n = np.asarray(evidence.line).shape
+    occupancy = np.full((n_frames, n, 2), np.nan)
+    occupancy[:, place.original] = sum(s.occupancy for s in run.sums) / max(n_draws, 1)
+    occupancy[~(evidence.allowed & np.isfinite(evidence.line))] = np.nan
+    none = quantities.probability_of_none(sums, place, prior, np.ptp(run.data.times))
+    code = Code.OK if converged else Code.NOT_CONVERGED
+    if none > 0.5 and converged:
+        code = Code.NONE
+    exposure = sums[..., rates.EXPOSURE : rates.EXPOSURE + lattice.N_RATES].copy()
+    events = sums[..., : lattice.N_RATES].copy()
+    events[..., lattice.Rate.HOP] += sums[..., rates.COUNT_OUT] + sums[..., rates.COUNT_IN]
+    exposure[..., lattice.Rate.HOP] += sums[..., rates.EXPOSURE_OUT]
+    exposure[..., lattice.Rate.HOP] += draws[..., quantities.RHO] * sums[..., rates.EXPOSURE_IN]
+    off = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL]
+    mobile = np.where(off > 0, sums[..., rates.TIME_SINGLE] / np.maximum(off, 1e-12), 1.0)
+    said = quantities.estimates(draws, sums, events, exposure, counts, mobile, none, place, prior, run.data, converged)
+    step = float(np.median(np.diff(run.data.times)))
+    seen = sum(s.turns for s in run.sums) / max(n_draws, 1)
+    return Kinetics(
+        code, draws[..., : lattice.N_RATES], events, exposure, draws[..., [20, 21, 19, 22]], mobile, counts, occupancy,
+        quantities.transition(draws, events, exposure, step) if len(place.bonds) else np.full((8, 8, 3), np.nan), seen,
+        [h for held in run.samples for h in held], said, checks, none, place, run.data.times, run.chains, run.slots,
+    )  # fmt: skip
+
+
+__all__ = ["Code", "Enum", "Kinetics", "Quantity", "gather", "nothing"]

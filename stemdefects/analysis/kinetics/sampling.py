@@ -1,0 +1,210 @@
+"""From the evidence to posterior draws: priors, chains, convergence."""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from stemdefects.analysis.kinetics import lattice, result
+from stemdefects.analysis.kinetics.convergence import effective_samples, r_hat
+from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
+
+CHUNK = 20  # sweeps between two looks at the chains
+N_PARAMETERS = 24
+RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 16, 17, 18, 19, 20, 21, 22, 23
+
+
+class Priors(NamedTuple):
+    """Gamma priors of the rates (shape; scale: a prior exposure in s), Beta priors of densities, the light's."""
+
+    shape: np.ndarray  # (15,)
+    scale: np.ndarray  # (15,) s
+    density: np.ndarray  # (3, 2) at the start: single off centres, double, at bonds
+    mixing: np.ndarray  # (3,) probability that some are immobile; Beta prior of their share
+    light: np.ndarray  # (4,) spread of the neighbours' shift and typical offset (line units); shape, rate of 1/noise^2
+
+
+class Settings(NamedTuple):
+    """How long and how wide to sample."""
+
+    chains: int = 4
+    threads: int = 2
+    warmup: int = 120  # sweeps of each chain that are thrown away
+    sweeps: int = 240  # sweeps of each chain that are kept, at least
+    max_sweeps: int = 1200
+    r_hat: float = 1.05  # of every headline quantity
+    effective: float = 150.0  # samples, of all chains together
+    coverage: float = 2.0  # how often a sweep visits a site, on average
+
+
+DEFAULTS = Settings()
+
+
+def priors(evidence: Evidence, n_sites: int) -> Priors:
+    """The defaults. Rates: exponential, mean one fifth per frame for the processes that one looks for, a twentieth for
+    the rare ones; births and losses in the open lattice are sparse (shape 1/2), the prior on their total: 20 a movie.
+    """
+    step = float(np.median(np.diff(evidence.times_s)))
+    span = float(evidence.times_s[-1] - evidence.times_s[0])
+    shape, scale = np.ones(N_RATES), np.full(N_RATES, 20.0 * step)
+    for rate in (Rate.HOP, Rate.TURN, Rate.ATTACH, Rate.DETACH):
+        scale[rate] = 5.0 * step
+    shape[[Rate.APPEAR, Rate.VANISH, Rate.DOUBLE, Rate.HALVE]] = 0.5
+    scale[Rate.APPEAR] = 0.5 * n_sites * span / 20.0
+    scatter = float(np.median(evidence.scatter))
+    return Priors(
+        shape, scale, np.array([[0.5, 25.0], [0.5, 50.0], [1.0, 3.0]]), np.array([0.2, 1.0, 4.0]),
+        # neighbours shift the line by 5-8% of the level, offsets are .1-.3 of a frame's scatter (measured)
+        np.array([0.1 * abs(float(evidence.level[0])), 0.2 * scatter, 10.0, 10.0]),
+    )  # fmt: skip
+
+
+def infer(
+    evidence: Evidence,
+    settings: Settings = DEFAULTS,
+    prior: Priors | None = None,
+    key: int = 0,
+    progress: Callable[[float], None] | None = None,
+    resume: "result.Kinetics | None" = None,
+) -> "result.Kinetics":
+    """Sample histories, rates and light of the lattice model; `progress` is called with the share done.
+
+    The answer is a function of the arguments alone: chains have their own random streams, threads only share the work.
+    `resume` goes on from the chains of an earlier answer to the same evidence.
+    """
+    place = lattice.sites(evidence)
+    times = np.asarray(evidence.times_s, float)
+    if len(times) < 2 or len(place.kind) < 3 or not np.all(np.diff(times) > 0):
+        return result.nothing(evidence, place)
+    prior = priors(evidence, len(place.kind)) if prior is None else prior
+    run = _Run(evidence, place, prior, settings, key, resume)
+    target, done = settings.sweeps, False
+    while not done:
+        total = (0 if resume is not None else settings.warmup) + settings.max_sweeps
+        run.go(target, progress)
+        draws, sums, counts = run.arrays()
+        checks = monitor(draws, sums, counts, place)
+        fine = all(c.r_hat <= settings.r_hat and c.effective >= settings.effective for c in checks.values())
+        done = fine or target >= settings.max_sweeps or run.done >= total
+        target = min(int(1.5 * target), settings.max_sweeps) if not done else target
+    return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
+
+
+class Check(NamedTuple):
+    r_hat: float
+    effective: float
+
+
+def monitor(draws, sums, counts, place) -> dict[str, Check]:
+    """R-hat and effective samples of the quantities that are headlines, `(chains, draws)` each."""
+    series = {"hop": draws[..., Rate.HOP], "hops": sums[..., Rate.HOP], "level": draws[..., SCALE],
+              "single": counts[..., :2].sum((2, 3)), "double": counts[..., 2].sum(2)}  # fmt: skip
+    if len(place.bonds):
+        for rate in (Rate.ATTACH, Rate.DETACH, Rate.TURN):
+            series[rate.name.lower()] = draws[..., rate]
+    return {name: Check(r_hat(s), effective_samples(s)) for name, s in series.items()}
+
+
+class _Run:
+    """The chains of one inference and what they have recorded."""
+
+    def __init__(self, evidence, place, prior, settings, key, resume):
+        from stemdefects.analysis.kinetics.sampler import chain, draws
+
+        self.chain, self.settings, self.place = chain, settings, place
+        self.data, self.table = data_of(evidence, place, prior), chain.table(place)
+        n = len(place.kind)
+        self.two = bool(np.isfinite(evidence.level[1]))
+        self.width = place.windows.shape[1]
+        self.n_windows = max(round(settings.coverage * n / (0.875 * self.width)), 1)
+        self.floor = 0.4 / float(np.median(np.diff(self.data.times)))
+        self.slots = 6
+        self.done, self.kept = 0, [[] for _ in range(settings.chains)]
+        self.sums = [chain.Sums(np.zeros((len(self.data.times), n, 2)), np.zeros((8, 8))) for _ in self.kept]
+        self.samples: list = [[] for _ in self.kept]
+        if resume is not None:
+            self.chains, self.done, self.slots = list(resume.chains), settings.warmup, resume.slots
+        else:
+            start = first_parameters(evidence, self.data, prior)
+            self.chains = [chain.begin(n, start, 2048, draws.seeded(key, c)) for c in range(settings.chains)]
+
+    def go(self, target: int, progress) -> None:
+        """Run all chains until each has kept `target` sweeps."""
+        with ThreadPoolExecutor(max(1, min(self.settings.threads, self.settings.chains))) as pool:
+            while self.done < self.settings.warmup + target:
+                warm = self.done < self.settings.warmup
+                n = min(CHUNK, self.settings.warmup - self.done if warm else self.settings.warmup + target - self.done)
+                every = range(len(self.chains))
+                list(pool.map(self._chunk, every, [n] * len(every), [not warm] * len(every)))
+                self.done += n
+                if warm:
+                    self._fit_slots()
+                if progress:
+                    progress(min(self.done / (self.settings.warmup + target), 1.0))
+
+    def _chunk(self, c: int, n: int, record: bool) -> None:
+        left, shape = n, self.data.line.shape
+        while left:
+            state = self.chains[c]
+            draws, sums = np.zeros((left, N_PARAMETERS)), np.zeros((left, self.chain.N_SUMS))
+            counts = np.zeros((left, shape[0], 3), np.int16)
+            n_draws = self.slots
+            room = self.chain.work_for(state, shape[0], self.width, 4 * self.slots)
+            did, full = self.chain.advance(
+                left, self.n_windows, self.slots, n_draws, 2, self.floor, self.two, self.table, self.data, state, room,
+                draws, sums, counts, self.sums[c], record,
+            )  # fmt: skip
+            if full:
+                self.chains[c] = self.chain.enlarge(state)
+            if record:
+                self.kept[c].append((draws[:did], sums[:did], counts[:did]))
+            left -= did
+        if record:
+            h, m = self.chains[c].history, int(self.chains[c].history.n[0])
+            self.samples[c].append((h.start.copy(), h.time[:m].copy(), h.ev[:m].copy()))
+
+    def _fit_slots(self) -> None:
+        """Slots for what the windows hold, from the densest chain. Few: a stay that was cut in two is mended when both
+        parts fall to one slot."""
+        held = max(np.sum(c.history.start > 0) for c in self.chains) / max(len(self.place.kind), 1) * self.width
+        self.slots = int(np.clip(2 + math.ceil(1.5 * held), 4, 16))
+
+    def arrays(self):
+        """Draws `(chains, draws, ...)` of parameters, sums of histories and counts."""
+        return tuple(np.stack([np.concatenate([part[k] for part in kept]) for kept in self.kept]) for k in range(3))
+
+
+def data_of(evidence: Evidence, place: lattice.Sites, prior: Priors):
+    """The sampler's input: the sites that take part, with weight 0 where nothing was seen."""
+    from stemdefects.analysis.kinetics.sampler import chain
+
+    allowed = evidence.allowed[:, place.original]
+    line = np.asarray(evidence.line, float)[:, place.original]
+    seen = np.isfinite(line) & allowed
+    scatter = np.broadcast_to(np.asarray(evidence.scatter, float), (len(line),))
+    usable = np.isfinite(scatter) & (scatter > 0)
+    weight = np.where(seen & usable[:, None], 1.0 / np.where(usable, scatter, 1.0)[:, None] ** 2, 0.0)
+    level = np.asarray(evidence.level, float)
+    level = np.where(np.isfinite(level), level, 2.0 * level[0])
+    return chain.Data(
+        np.where(weight > 0, line, 0.0), weight, level, np.array([evidence.scale_low, evidence.scale_high], float),
+        np.asarray(evidence.times_s, float), allowed.copy(), np.asarray(prior.shape, float),
+        np.asarray(prior.scale, float), np.asarray(prior.density, float), np.asarray(prior.mixing, float),
+        np.asarray(prior.light, float), np.ones(N_PARAMETERS, bool),
+    )  # fmt: skip
+
+
+def first_parameters(evidence: Evidence, data, prior: Priors) -> np.ndarray:
+    """Where chains begin: slow processes, few vacancies, ideal light."""
+    step = float(np.median(np.diff(data.times)))
+    start = np.zeros(N_PARAMETERS)
+    start[:N_RATES] = 0.01 / step
+    start[Rate.HOP] = 0.02 / step
+    start[Rate.APPEAR] = prior.shape[Rate.APPEAR] / prior.scale[Rate.APPEAR]
+    start[[RHO, RHO_TWO, RHO_BOND]] = 0.02, 0.005, 0.2
+    start[TAU], start[SHIFT], start[NOISE] = prior.light[1], 0.0, 1.0
+    start[SCALE] = min(max(1.0, evidence.scale_low), evidence.scale_high)
+    return start
