@@ -122,6 +122,7 @@ class _Run:
         self.n_windows = max(round(settings.coverage * n / (0.875 * self.width)), 1)
         self.floor = 0.4 / float(np.median(np.diff(self.data.times)))
         self.slots = 6
+        self.tau = float(prior.light[1])
         self.done, self.kept = 0, [[] for _ in range(settings.chains)]
         self.sums = [chain.Sums(np.zeros((len(self.data.times), n, 2)), np.zeros((8, 8))) for _ in self.kept]
         self.samples: list = [[] for _ in self.kept]
@@ -152,9 +153,15 @@ class _Run:
             draws, sums = np.zeros((left, N_PARAMETERS)), np.zeros((left, self.chain.N_SUMS))
             counts = np.zeros((left, shape[0], 3), np.int16)
             n_draws = self.slots
+            data = self.data
+            if not record and self.done < self.settings.warmup // 3:
+                # offsets held near 0 until the vacancies are found: else they take up one that stays on its site
+                free = data.free.copy()
+                free[TAU] = False
+                data, state.parameters[TAU] = data._replace(free=free), 0.1 * self.tau
             room = self.chain.work_for(state, shape[0], self.width, 4 * self.slots)
             did, full = self.chain.advance(
-                left, self.n_windows, self.slots, n_draws, 2, self.floor, self.two, self.table, self.data, state, room,
+                left, self.n_windows, self.slots, n_draws, 2, self.floor, self.two, self.table, data, state, room,
                 draws, sums, counts, self.sums[c], record,
             )  # fmt: skip
             if full:
