@@ -34,7 +34,7 @@ def patches(simulation: str, each: int, seed: int, mixed: bool = False) -> tuple
 
     from stemdefects import config
     from stemdefects.crystal import material
-    from stemdefects.inference.defects import cut_patches
+    from stemdefects.inference.columns.defects import cut_patches
     from stemdefects.models.normalization import normalize
     from stemdefects.simulation import images, stage
     from stemdefects.simulation.conditions import draw_conditions
@@ -86,7 +86,8 @@ def patches(simulation: str, each: int, seed: int, mixed: bool = False) -> tuple
 
 def light(data: np.ndarray):
     """Light of the columns in the patches, of a lattice of the nominal size and direction."""
-    from stemdefects.analysis import columns, patch_light
+    from stemdefects.analysis.crystallography import columns
+    from stemdefects.analysis.patches import patch_light
     from stemdefects.crystal import material
 
     crystal = material.load(MATERIAL)
@@ -128,7 +129,7 @@ def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict
     from sklearn.metrics import adjusted_rand_score
 
     from stemdefects import config
-    from stemdefects.analysis import classes, patch_features
+    from stemdefects.analysis.patches import classes, patch_features
     from stemdefects.schema import ClusteringConfig
 
     rows = []

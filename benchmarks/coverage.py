@@ -52,7 +52,8 @@ def summary(part, setting, name, truth, values, low, high, seconds) -> dict:
 
 def on_tracks(n_sets: int, seed: int) -> list[dict]:
     """30 tracks of 5-40 frames of rare hops of one lattice constant, and Brownian motion."""
-    from stemdefects.analysis import diffusion, hopping, msd, synthetic
+    from stemdefects.analysis import synthetic
+    from stemdefects.analysis.motion import diffusion, hopping, msd
 
     vectors = synthetic.hexagonal(angle=0.3)
     estimators = {
@@ -86,7 +87,8 @@ def on_tracks(n_sets: int, seed: int) -> list[dict]:
 
 def on_times(n_sets: int, seed: int) -> list[dict]:
     """Tracks as in `on_tracks` under uneven clocks: jitter, a pause of 900 s, pauses, a rate that changes."""
-    from stemdefects.analysis import diffusion, hopping, msd, synthetic
+    from stemdefects.analysis import synthetic
+    from stemdefects.analysis.motion import diffusion, hopping, msd
 
     a, vectors = synthetic.A_NM, synthetic.hexagonal(angle=0.3)
     estimators = {
@@ -115,7 +117,8 @@ def on_times(n_sets: int, seed: int) -> list[dict]:
 def on_points(n_sets: int, seed: int) -> list[dict]:
     """Movies of 60 frames as detections: 60 vacancies in 14 nm, 10% missed, 5% false, drift of a wandering stage."""
     from stemdefects import config
-    from stemdefects.analysis import detections, pipeline, synthetic
+    from stemdefects.analysis import pipeline, synthetic
+    from stemdefects.analysis.data import detections
     from stemdefects.crystal import material
 
     cfg = config.load_group("analysis", "default")
@@ -144,7 +147,8 @@ def on_points(n_sets: int, seed: int) -> list[dict]:
 
 def on_linking(n_sets: int, seed: int) -> list[dict]:
     """1,000 frames x 1,000 particles, 10% missed, 5% false, two kinds with 10% wrong labels."""
-    from stemdefects.analysis import linking, synthetic
+    from stemdefects.analysis import synthetic
+    from stemdefects.analysis.tracking import linking
 
     rng = np.random.default_rng(seed)
     rows = []
@@ -181,7 +185,8 @@ def link_scores(identity, frame, track, memory: int = 3) -> tuple[float, float]:
 
 def on_drift(n_sets: int, seed: int) -> list[dict]:
     """Movies of 100 frames with a wandering stage and sudden steps of up to 1.5 nm, from the point pattern alone."""
-    from stemdefects.analysis import drift, synthetic
+    from stemdefects.analysis import synthetic
+    from stemdefects.analysis.tracking import drift
 
     n_movies = min(n_sets, 50)
     start = time.process_time()

@@ -9,8 +9,9 @@ P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
 
 def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
     """40 traces of 60 frames of three states; bias and coverage over all nine probabilities."""
-    from stemdefects.analysis import markov, synthetic, transitions
-    from stemdefects.analysis.states import Chain
+    from stemdefects.analysis import synthetic
+    from stemdefects.analysis.switching import markov, transitions
+    from stemdefects.analysis.switching.states import Chain
 
     off = ~np.eye(3, dtype=bool)
     rows = []
@@ -68,7 +69,8 @@ def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
 
 def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
     """60 centres of 60 frames that catch, turn and release vacancies, which a detector misses, more in some places."""
-    from stemdefects.analysis import bonds, markov, synthetic
+    from stemdefects.analysis import synthetic
+    from stemdefects.analysis.switching import bonds, markov
 
     names = ["Mo_W", *(f"Mo_W+V_S@{k}" for k in range(3))]
     bits = bonds.of_states(names, "Mo_W")

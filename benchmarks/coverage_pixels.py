@@ -29,7 +29,7 @@ def scene(dose: float):
 
 def realised(path: Path) -> tuple[float, float]:
     """Hops of lone mobile defects and the time they were watched (s), from the movie's truth."""
-    from stemdefects.analysis import truth as truths
+    from stemdefects.analysis.data import truth as truths
 
     truth = truths.read(path)
     rows = truth.rows[(truth.rows["kind"] == b"V_S") & (truth.rows["complex"] < 0)]
@@ -100,13 +100,15 @@ def on_pixels(settings: dict, summary) -> list[dict]:
 
 def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
     import stemdefects
-    from stemdefects.analysis import api, command, detections, pipeline
+    from stemdefects.analysis import pipeline
+    from stemdefects.analysis.data import detections
+    from stemdefects.commands import analyze, results
+    from stemdefects.commands.detection import load_model
     from stemdefects.crystal import material
-    from stemdefects.inference.api import load_model
 
     crystal = material.load("ws2_mo")
     network = load_model(settings["model"])
-    cfg = api.configure(
+    cfg = results.configure(
         diffusion={"gate_scan_lattice": [], "n_bootstrap": 400, "kinds": ["V_S"]}, crystal={"enabled": False},
         transitions={"n_gibbs": 300, "n_burn": 100},
     )  # fmt: skip
@@ -116,7 +118,7 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
         table = stemdefects.detect(path, network, progress=False)
         table.patches = None
         detected = detections.from_table(table, cfg.analysis.table)
-        _, movie, truth = command.surroundings(detected, cfg)
+        _, movie, truth = analyze.surroundings(detected, cfg)
         result = pipeline.analyse(detected, cfg.analysis, crystal, movie, truth, seed=k)
         n, t = realised(path)
         hops, watched = hops + n, watched + t

@@ -36,18 +36,6 @@ def whole_files(folder: Path) -> list[Path]:
     tifffile.imwrite(folder / "plain.tif", stack, photometric="minisblack")
     tifffile.imwrite(folder / "zip.tif", stack, photometric="minisblack", compression="zlib")
     tifffile.imwrite(folder / "imagej.tif", stack, imagej=True, resolution=(30, 30), metadata={"unit": "nm"})
-    two = np.stack([stack, stack // 2], 1)
-    hyperstack = {"axes": "TCYX", "unit": "micron", "finterval": 2.25, "Labels": ["BF", "HAADF"] * 3}
-    tifffile.imwrite(folder / "hyperstack.tif", two, imagej=True, resolution=(30, 60), metadata=hyperstack)
-    planes = {"DeltaT": [0.0, 2.0, 900.0] * 2, "DeltaTUnit": ["s"] * 6}
-    metadata = {"axes": "TCYX", "Channel": {"Name": ["BF", "HAADF"]}, "PhysicalSizeX": 0.03, "Plane": planes}
-    tifffile.imwrite(folder / "a.ome.tif", two, ome=True, photometric="minisblack", metadata=metadata)
-    tifffile.imwrite(folder / "colour.tif", stack.astype(np.uint8), photometric="rgb")
-    np.savez(folder / "times.npz", frames=stack, BF=stack, time_s=[0.0, 2.0, 900.0], pixel_size_yx_nm=[0.06, 0.03])
-    with h5py.File(folder / "several.h5", "w") as file:
-        file["scan/HAADF"], file["scan/BF"], file["time_s"] = two.transpose(0, 2, 3, 1), stack, [0.0, 2.0, 900.0]
-        for dimension, label in zip(file["scan/HAADF"].dims, "tyxc", strict=True):
-            dimension.label = label
     np.save(folder / "a.npy", stack)
     np.savez(folder / "a.npz", frames=stack, pixel_size_nm=0.03)
     np.savez_compressed(folder / "b.npz", frames=stack)
@@ -89,14 +77,14 @@ def _work(pipe) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from stemdefects.errors import UserError
-    from stemdefects.io import movie as movies
+    from stemdefects.io import opening
 
     while True:
         path = pipe.recv()
         if path is None:
             return
         try:
-            with movies.read(path) as movie:
+            with opening.read(path) as movie:
                 for index in {0, len(movie) - 1}:
                     movie.frame(index)
             verdict = ("frames", "")
@@ -163,9 +151,7 @@ def run(number: int, seed: int = 0, report=print) -> tuple[collections.Counter, 
         suffixes = sorted({p.suffix for p in files})
         worker = _Worker()
         for case in range(number):
-            suffix = suffixes[int(rng.integers(0, len(suffixes)))]  # every format as often as the others
-            alike = [p for p in files if p.suffix == suffix]
-            source = alike[int(rng.integers(0, len(alike)))]
+            source = files[int(rng.integers(0, len(files)))]
             how = DAMAGES[int(rng.integers(0, len(DAMAGES)))]
             suffix = suffixes[int(rng.integers(0, len(suffixes)))] if how == "extension" else source.suffix
             path = folder / f"case{suffix}"

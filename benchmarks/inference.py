@@ -76,7 +76,7 @@ def unit(frames: np.ndarray) -> np.ndarray:
 
 def column_f1(found: list[np.ndarray], true: list[np.ndarray], pixels: np.ndarray, size: int, margin: float = 8.0):
     """(F1, rms error in px) of columns, all sublattices together, away from the border."""
-    from stemdefects.evaluation.matching import match
+    from stemdefects.scoring.matching import match
 
     right = n_found = n_true = 0
     errors = []
@@ -91,10 +91,11 @@ def column_f1(found: list[np.ndarray], true: list[np.ndarray], pixels: np.ndarra
 def ours(model_name: str, frames_file: str, raw_file: str) -> dict:
     """Times and columns of this software, in this process. frames_file: npz of frames and nm per px."""
     from stemdefects import devices
-    from stemdefects.inference import blocks_of_frames
-    from stemdefects.inference.api import configure, detect, load_model
+    from stemdefects.commands.detection import configure, detect, load_model
     from stemdefects.inference.setup import prepare
-    from stemdefects.io.movie import Movie, read
+    from stemdefects.inference.tables import blocks_of_frames
+    from stemdefects.io.movie import Movie
+    from stemdefects.io.opening import read
 
     devices.use_compilation_cache()
     model = load_model(model_name)
@@ -138,7 +139,7 @@ def speed(options: dict) -> list[str]:
     import h5py
 
     from stemdefects import devices
-    from stemdefects.inference.api import load_model
+    from stemdefects.commands.detection import load_model
 
     devices.use_compilation_cache()
     model = load_model(options["model"], options["runs_dir"])
@@ -217,7 +218,7 @@ def memory(options: dict) -> list[str]:
     """Peak memory of infer.py by the number of frames."""
     import h5py
 
-    from stemdefects.inference.api import load_model
+    from stemdefects.commands.detection import load_model
 
     size, lengths = int(options["small"]), [int(n) for n in options["lengths"].split(",")]
     model = load_model(options["model"], options["runs_dir"])

@@ -39,7 +39,7 @@ import script
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 if TYPE_CHECKING:
-    from stemdefects.inference.engine import Columns
+    from stemdefects.inference.network.engine import Columns
 
 METHODS = ("residual", "paper", "fourier", "simulated", "tuned", "ideal")
 KINDS = scores.KINDS
@@ -151,9 +151,10 @@ def scored_frames(n: int) -> np.ndarray:
 
 def detect(path: Path, method: str, model_folder: Path | None) -> dict[int, np.ndarray]:
     """Per scored frame (n, 3): y, x in px and the score that something is amiss there."""
-    from stemdefects.io import movie as movies
 
-    movie = movies.read(path)
+    from stemdefects.io import opening
+
+    movie = opening.read(path)
     wanted = scored_frames(len(movie))
     if method == "residual":
         return {int(i): residual_points(movie.frame(int(i))) for i in wanted}
@@ -174,11 +175,11 @@ def columns_of(
 ) -> Iterator[tuple["Columns", np.ndarray]]:
     """Per frame the columns that the network finds, with what `infer.py` says (n,) of whether one is amiss."""
     from stemdefects import devices
-    from stemdefects.inference import column_light
-    from stemdefects.inference.calibration import calibrate
-    from stemdefects.inference.engine import Engine
-    from stemdefects.inference.sites import view
-    from stemdefects.labels.prevalence import state_prior
+    from stemdefects.inference.columns import column_intensity
+    from stemdefects.inference.columns.sites import view
+    from stemdefects.inference.network.calibration import calibrate
+    from stemdefects.inference.network.engine import Engine
+    from stemdefects.models.prevalence import state_prior
 
     devices.use_compilation_cache()
     material = model.material
@@ -193,7 +194,7 @@ def columns_of(
         sites = view(place, columns.site, columns.presence, np.array(found.vectors_px), basis, material.lattice_nm)
         if sites is None:
             raise SystemExit("labels: the columns of a frame form no lattice")
-        prob, *_ = column_light.judged(
+        prob, *_ = column_intensity.judged(
             columns.state_prob, output.image, place * output.scale, columns.site, sites.cell, material,
             shown_nm / output.scale, prior,
         )  # fmt: skip
@@ -209,7 +210,8 @@ def ideal(path: Path, dose: str, n_images: int = 8) -> dict[str, dict[str, float
 
     from stemdefects import config
     from stemdefects.crystal import material as crystal
-    from stemdefects.evaluation import detection, study
+    from stemdefects.limit import study
+    from stemdefects.scoring import detection
 
     stuff, cfg = crystal.load("ws2_mo"), config.load_group("simulation", dose)
     with h5py.File(path) as file:
@@ -237,10 +239,10 @@ def ideal(path: Path, dose: str, n_images: int = 8) -> dict[str, dict[str, float
 
 def residual_points(frame: np.ndarray) -> np.ndarray:
     """Extrema of the matched-filtered residual of one frame, (n, 3): y, x, |z|."""
-    from stemdefects.labels import fourier_defects as defects
-    from stemdefects.labels.fourier import DISC
-    from stemdefects.labels.fourier_lattice import find_lattice
-    from stemdefects.labels.fourier_residual import take_apart
+    from stemdefects.labels.fourier import defects
+    from stemdefects.labels.fourier.label import DISC
+    from stemdefects.labels.fourier.lattice import find_lattice
+    from stemdefects.labels.fourier.residual import take_apart
 
     lattice = find_lattice(frame)
     parts = take_apart(frame, lattice)

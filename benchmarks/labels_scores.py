@@ -39,7 +39,7 @@ def _inside(regions: np.ndarray | None, shape: tuple[int, int], spacing_px: floa
 
 def _pair(truth: np.ndarray, points: np.ndarray, inside: np.ndarray, radius: float) -> np.ndarray:
     """Rows of one frame: detections paired with true defects, and those left over; not of what is outside `inside`."""
-    from stemdefects.evaluation.matching import match
+    from stemdefects.scoring.matching import match
 
     true = np.stack([truth["y_px"], truth["x_px"]], 1)
     kinds = np.array([KINDS.index(k.decode()) if k.decode() in KINDS else len(KINDS) for k in truth["kind"]], int)
@@ -60,7 +60,7 @@ def _pair(truth: np.ndarray, points: np.ndarray, inside: np.ndarray, radius: flo
 
 def early_and_late(rows: np.ndarray, kind: str, weight: np.ndarray | None = None) -> tuple[float, float, float]:
     """(F1 in early frames at the best threshold, F1 in late frames at the same, that threshold); weight: (parts,)."""
-    from stemdefects.evaluation import detection
+    from stemdefects.scoring import detection
 
     rows = rows[(rows["kind"] == KINDS.index(kind)) | (rows["kind"] == -1)]
     truth = rows["kind"] >= 0

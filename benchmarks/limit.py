@@ -28,8 +28,8 @@ def run(options: dict) -> Path:
     """The whole benchmark; returns the page."""
     from stemdefects import config, devices
     from stemdefects.crystal import material as crystal
-    from stemdefects.evaluation import page, study
-    from stemdefects.evaluation.networks import Network
+    from stemdefects.limit import page, study
+    from stemdefects.limit.networks import Network
     from stemdefects.models import shipped
 
     devices.use_compilation_cache()
@@ -81,7 +81,7 @@ def hop(network, material, cfg, doses: list[float], n_images: int, size_px) -> d
     """{dose: scores} of a network of several frames where vacancies hop from frame to frame."""
     import jax
 
-    from stemdefects.evaluation import study
+    from stemdefects.limit import study
     from stemdefects.simulation import images
 
     cfg = study.independent_columns(cfg, material, sample.PREVALENCE)

@@ -66,8 +66,8 @@ def run(options: dict) -> Path:
 
     from stemdefects import config, devices
     from stemdefects.crystal import material as crystal
-    from stemdefects.evaluation import page, study
-    from stemdefects.evaluation.networks import Network
+    from stemdefects.limit import page, study
+    from stemdefects.limit.networks import Network
     from stemdefects.models import shipped
     from stemdefects.simulation import images
     from stemdefects.simulation.conditions import draw_conditions
@@ -128,7 +128,7 @@ def run(options: dict) -> Path:
 
 def errors(network, n_frames: int, material) -> list[list[str]]:
     """What the wrong calls of `network` are where nothing was left out, each kind at its best threshold."""
-    from stemdefects.evaluation import detection
+    from stemdefects.scoring import detection
 
     matched, columns = network.columns("nothing", material)
     rows = []

@@ -2,7 +2,7 @@
 
 Part `movies` of benchmarks/inference.py. The ideal observer knows the lattice, every column's place, the probe, the
 noise, the prevalence and how often columns change (not where to): its d' in one frame is measured under the movie's
-own conditions (evaluation/study.py; S may have 30% more or less signal), its log-likelihoods along the true states of
+own conditions (limit/study.py; S may have 30% more or less signal), its log-likelihoods along the true states of
 the same movie are drawn with it, and the same forward-backward smoother turns them into posteriors. For comparison,
 `frames=9` of a crystal at rest.
 """
@@ -24,8 +24,8 @@ RADIUS_PX = 2.8  # 0.09 nm
 def run(options: dict) -> list[str]:
     """Lines of the page's block."""
     from stemdefects import config, devices
+    from stemdefects.commands.detection import load_model
     from stemdefects.crystal import material as crystal
-    from stemdefects.inference.api import load_model
 
     devices.use_compilation_cache()
     material = crystal.load("ws2_mo")
@@ -60,8 +60,8 @@ def run(options: dict) -> list[str]:
 
 def at_dose(model, material, cfg, watch, dose: float, seeds) -> tuple[dict, list[dict], float]:
     """Counts per kind and way, the observer's separations, and the mean fitted change of chalcogen columns."""
-    from stemdefects.analysis import truth as truths
-    from stemdefects.inference.api import detect
+    from stemdefects.analysis.data import truth as truths
+    from stemdefects.commands.detection import detect
     from stemdefects.simulation import files
 
     totals: dict = {}
@@ -97,14 +97,14 @@ def _inner(rows: np.ndarray) -> np.ndarray:
 def observer(material):
     """The ideal observer of one frame and of nine, small field."""
     from stemdefects import config
-    from stemdefects.evaluation import study
+    from stemdefects.limit import study
 
     return study.Study(material, config.load_group("simulation", "typical"), sample.PREVALENCE, (1, 9), (128, 128))
 
 
 def at_rest(watch, dose: float) -> dict[str, float]:
     """F1 per kind with nine frames of a crystal at rest."""
-    from stemdefects.evaluation import study
+    from stemdefects.limit import study
 
     seen = [one for _, one in watch.run([dose], 4, 3, progress="ideal observer")]
     return {k: study.summary(watch.material, seen, 9)[k]["f1"] for k in KINDS}
@@ -126,7 +126,7 @@ def ideal(path: Path, material, separation: dict, seed: int) -> dict[str, tuple[
     """(true, found, right) per kind of the ideal observer on the true states of a movie."""
     import h5py
 
-    from stemdefects.inference import over_time
+    from stemdefects.inference.evidence import over_time
 
     with h5py.File(path, "r") as file:
         group = file["truth"]

@@ -43,9 +43,10 @@ def run(options: dict) -> list[str]:
 
     from stemdefects import config, devices
     from stemdefects.crystal import material as crystal
-    from stemdefects.evaluation import detection, study
-    from stemdefects.evaluation.networks import Network
+    from stemdefects.limit import study
+    from stemdefects.limit.networks import Network
     from stemdefects.models import shipped
+    from stemdefects.scoring import detection
     from stemdefects.simulation import multislice
 
     devices.use_compilation_cache()

@@ -120,7 +120,7 @@ def simulated(folder: Path, size_px: int, n_frames: int) -> Path:
 def infer(folder: Path, source: object, model: str, settings: dict):
     """What `infer.py model= input=` does, without pictures; returns the run."""
     from stemdefects import config
-    from stemdefects.inference import flow
+    from stemdefects.commands import infer as flow
     from stemdefects.schema import InferRoot
 
     pictures = {"frames": False, "contact_sheet": False, "animation": False}

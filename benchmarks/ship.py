@@ -49,7 +49,7 @@ def main() -> None:
 def count(name: str, n_images: int, seed: int) -> None:
     """The calls of the network `name`, into its folder."""
     from stemdefects import devices
-    from stemdefects.evaluation import calls
+    from stemdefects.limit import calls
     from stemdefects.models import shipped
     from stemdefects.training.shipping import recount
 

@@ -17,11 +17,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "read": "stemdefects.io.movie",
+    "read": "stemdefects.io.opening",
     "Movie": "stemdefects.io.movie",
     "DefectTable": "stemdefects.io.table",
-    "detect": "stemdefects.inference.api",
-    "analyze": "stemdefects.analysis.api",
+    "detect": "stemdefects.commands.detection",
+    "analyze": "stemdefects.commands.results",
     "UserError": "stemdefects.errors",
     "StemdefectsWarning": "stemdefects.errors",
 }

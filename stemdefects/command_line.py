@@ -9,7 +9,9 @@ import atexit
 import difflib
 import os
 import re
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -252,3 +254,19 @@ def _parse(prepared: Iterable[str], sweeping: bool) -> None:
                 f"{shown}: several values are tried one after the other with -m; without it give one value, or a list "
                 "in brackets where the setting is one"
             )
+
+
+def command() -> str:
+    """What the user typed to start this work (of a sweep: what would start this job alone), `-` from Python."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:  # whose process may be any
+        return shlex.join(["python", "train.py", *(o.lstrip("+") for o in HydraConfig.get().overrides.task)])
+    arguments = list(sys.orig_argv)  # Hydra's own are rewritten
+    names = [Path(argument).name for argument in arguments]
+    if "train.py" in names:
+        return shlex.join(["python", "train.py", *arguments[names.index("train.py") + 1 :]])
+    if "stemdefects" in names and "train" in names:
+        return shlex.join(["stemdefects", *arguments[names.index("train") :]])
+    return "-"

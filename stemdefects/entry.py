@@ -8,7 +8,6 @@ device, a reader that closed the pipe.
 import contextlib
 import logging
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -159,18 +158,6 @@ def _leave(reason: str) -> None:
         (folder / ERROR_FILE).write_text(f"{reason}\n")
     except OSError:  # a full disk: it was printed
         pass
-
-
-def command() -> str:
-    """What the user typed to start this work (of a sweep: what would start this job alone), `-` from Python."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:  # whose process may be any
-        return shlex.join(["python", "train.py", *(o.lstrip("+") for o in HydraConfig.get().overrides.task)])
-    arguments = list(sys.orig_argv)  # Hydra's own are rewritten
-    at = next((i for i, a in enumerate(arguments) if Path(a).name == "train.py"), None)
-    return "-" if at is None else shlex.join(["python", "train.py", *arguments[at + 1 :]])
 
 
 def collect_failures(sweep_dir: Path) -> None:

@@ -8,39 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.analysis import (
-    classes,
-    comparison,
-    confusion,
-    counts,
-    crystallography,
-    diffusion,
-    drift,
-    evolution,
-    field_of_view,
-    following,
-    gates,
-    growth,
-    lines,
-    linking,
-    looked,
-    members,
-    motion,
-    patch_light,
-    registration,
-    scales,
-    seeds,
-    space,
-    states,
-    strain,
-    switching,
-    tracks,
-    transitions,
-)
-from stemdefects.analysis import truth as truths
-from stemdefects.analysis.detections import Detections
+from stemdefects.analysis import against_truth as comparison
+from stemdefects.analysis import seeds
+from stemdefects.analysis.crystallography import displacements as crystallography
+from stemdefects.analysis.crystallography import strain
+from stemdefects.analysis.data import looked, scales
+from stemdefects.analysis.data import truth as truths
+from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.motion import diffusion
+from stemdefects.analysis.motion import estimators as motion
 from stemdefects.analysis.notes import Code, Note
+from stemdefects.analysis.patches import classes, members, patch_light
+from stemdefects.analysis.population import counts, evolution, field_of_view, growth, lines, space
+from stemdefects.analysis.switching import confusion, states, transitions
+from stemdefects.analysis.switching import estimators as switching
+from stemdefects.analysis.tracking import drift, following, gates, linking, registration, tracks
 from stemdefects.schema import AnalysisConfig
 
 ALL = motion.ALL

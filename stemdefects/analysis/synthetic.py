@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.linalg import expm
 
-from stemdefects.analysis import tracks
+from stemdefects.analysis.tracking import tracks
 from stemdefects.io import table
 
 A_NM = 0.3153

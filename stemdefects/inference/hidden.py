@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from stemdefects.inference import region_map
-from stemdefects.inference.sites import SiteView
+from stemdefects.inference.columns.sites import SiteView
+from stemdefects.inference.network import region_map
 
 
 def site_dtype() -> np.dtype:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.inference.calibration import Calibration
-from stemdefects.io import doubts
+from stemdefects.inference.network.calibration import Calibration
+from stemdefects.io import quality_flags
 from stemdefects.io.movie import QUALITY, Movie
 
 
@@ -42,7 +42,7 @@ def warnings_of(frames: np.ndarray, calibration: Calibration, tolerance: float) 
     frames: rows of the table `/frames`; tolerance: `inference.calibration_tolerance`.
     """
     told = []
-    if doubts.scale_disagrees(calibration.to_dict(), tolerance):
+    if quality_flags.scale_disagrees(calibration.to_dict(), tolerance):
         told.append(f"Pixel size: {calibration.message}.")
     skipped = frames[frames["quality"] != 0]
     if len(skipped):
@@ -50,4 +50,4 @@ def warnings_of(frames: np.ndarray, calibration: Calibration, tolerance: float) 
         reasons = ", ".join(f"{n} {QUALITY[int(v)]}" for v, n in zip(values, numbers, strict=True))
         several = "s" * (len(skipped) != 1)
         told.append(f"{len(skipped)} frame{several} skipped ({reasons}); first: {skipped[0]['note'].decode()}.")
-    return told + doubts.sentences(frames)
+    return told + quality_flags.sentences(frames)

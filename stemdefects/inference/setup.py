@@ -8,12 +8,12 @@ import numpy as np
 from stemdefects import config
 from stemdefects.crystal import second_lattice
 from stemdefects.errors import UserError
-from stemdefects.inference import calibration as calibrating
-from stemdefects.inference.defects import REGIONS, Rules, find_defects
-from stemdefects.inference.engine import Engine
-from stemdefects.inference.resample import square_pixels
+from stemdefects.inference.columns.defects import REGIONS, Rules, find_defects
+from stemdefects.inference.network import calibration as calibrating
+from stemdefects.inference.network.engine import Engine
 from stemdefects.io.movie import Checked, FrameError, Movie
-from stemdefects.labels.prevalence import state_prior
+from stemdefects.models.prevalence import state_prior
+from stemdefects.models.resample import square_pixels
 from stemdefects.schema import InferenceConfig
 
 

@@ -4,12 +4,13 @@ import copy
 from typing import Any
 
 from stemdefects.io import movie as movies
+from stemdefects.io import opening
 from stemdefects.schema import InferenceConfig
 
 
 def open_input(source: Any, settings: InferenceConfig) -> movies.Movie:
     """The movie at `source`, with the user's word for what the file says otherwise, or not at all."""
-    return overruled(movies.read(str(source), settings.signal), settings)
+    return overruled(opening.read(str(source), settings.signal), settings)
 
 
 def overruled(movie: movies.Movie, settings: InferenceConfig) -> movies.Movie:

@@ -4,7 +4,6 @@
 it is used, so that memory does not grow with the length of the movie.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -247,27 +246,6 @@ def check_frame(raw: np.ndarray, where: str, max_invalid: float = 0.6, saturated
     if top > saturated and usable.size >= 256:
         raise FrameError(SATURATED, f"{where}: {top:.0%} of the pixels have the largest value ({high:g})")
     return Checked(image, invalid)
-
-
-def read(path: str | Path, signal: str | None = None) -> Movie:
-    """Open a movie or image file, a folder of images, or a glob of files.
-
-    Args:
-        path: HDF5 (.h5, .hdf5), TIFF, NPY, NPZ, PNG or other picture, or a vendor file (dm3, dm4, emd, ser, emi,
-            mrc, hspy, ...). A folder or glob is one movie of its files, numbers in their names in order of size.
-        signal: which data set, channel or detector of the file (its name, or a part of it) when it holds several; by
-            default HAADF, else ADF, DF, BF by their names. Behind it, where the axes do not tell: `z:3` (one slice),
-            `z:time` (the slices are frames), `axis1:0`, `axis0:time` (axes counted from 0).
-
-    Raises:
-        UserError: file missing, damaged, of unknown type, without an image, or with axes that cannot be told.
-    """
-    from stemdefects.io.readers import open_movie
-    from stemdefects.io.runs import expanded
-
-    movie = open_movie(path, signal)
-    movie.metadata["path"] = os.path.abspath(expanded(str(path)))
-    return movie
 
 
 def interval(times_s: np.ndarray, tolerance: float = 0.02) -> float | None:

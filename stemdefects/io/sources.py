@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io import movie as movies
+from stemdefects.io import opening
 from stemdefects.io.movie import Movie
 
 # What became of a table's movie; the words are in `Source.note`.
@@ -85,7 +85,7 @@ def reopen(attrs: dict[str, Any], table: Path | None = None) -> Source:
     refused, reason = [], ""
     for path in _candidates(Path(str(name)), attrs, table):
         try:
-            movie = movies.read(path, _signal(attrs))
+            movie = opening.read(path, _signal(attrs))
         except UserError as error:
             reason = reason or str(error)
             continue
@@ -102,7 +102,7 @@ def reopen(attrs: dict[str, Any], table: Path | None = None) -> Source:
 
 
 def _is_file_of_images(path: Path) -> bool:
-    from stemdefects.io.readers import SUFFIXES
+    from stemdefects.io.readers.suffixes import SUFFIXES
 
     return path.is_file() and path.suffix[1:].lower() in SUFFIXES
 

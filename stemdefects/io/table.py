@@ -14,90 +14,26 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io import doubts
 from stemdefects.io import evidence as site_evidence
-
-SCHEMA_VERSION = 2  # 2: /sites and /evidence; files of version 1 have none and are read as before
-KIND_BYTES = 24
-NOTE_BYTES = 120
-PATCH_PX = 32
-
-DEFECT_DTYPE = np.dtype(
-    [
-        ("frame", "i4"),
-        ("time_s", "f8"),
-        ("y_px", "f4"),
-        ("x_px", "f4"),
-        ("y_nm", "f4"),
-        ("x_nm", "f4"),
-        ("sigma_nm", "f4"),  # 1-sigma position uncertainty per axis
-        ("score", "f4"),  # probability that this is a defect, 0..1
-        ("kind", f"S{KIND_BYTES}"),  # material's kind name, e.g. b"V_S", b"Mo_W"
-        ("kind_prob", "f4"),  # probability of `kind`, 0..1
-        ("kind_spread", "f4"),  # of an ensemble: standard deviation of its members' kind_prob; NaN: one network
-        ("cluster", "i4"),  # -1: not clustered
-        ("track", "i4"),  # -1: not linked
-        ("complex", "i4"),  # same number within a frame: neighbouring rows of one complex; -1: alone
-        ("orientation", "i1"),  # 0/1/2: where the vacancy of a complex sits; -1: none or undecided
-    ]
+from stemdefects.io import quality_flags
+from stemdefects.io.table_columns import (
+    DEFECT_DTYPE,
+    FRAME_DTYPE,
+    KIND_BYTES,
+    NOTE_BYTES,
+    PATCH_PX,
+    SCHEMA_VERSION,
+    UNITS,
+    dataframe,
+    empty,
+    empty_frames,
+    encode,
 )
 
-FRAME_DTYPE = np.dtype(
-    [
-        ("frame", "i4"),
-        ("time_s", "f8"),
-        ("n_defects", "i4"),
-        ("drift_y_px", "f4"),  # how far the specimen has moved since the first good frame
-        ("drift_x_px", "f4"),
-        ("a1_y_px", "f4"),  # lattice vectors of this frame
-        ("a1_x_px", "f4"),
-        ("a2_y_px", "f4"),
-        ("a2_x_px", "f4"),
-        ("fraction_lattice", "f4"),  # of the frame's area
-        ("fraction_hole", "f4"),
-        ("fraction_amorphous", "f4"),
-        ("fraction_1T", "f4"),
-        ("n_sites", "i4"),  # lattice sites in the frame; 0: no lattice found
-        ("n_missed", "i4"),  # of these, sites where no column was found although its neighbours were
-        ("pixel_size_nm", "f4"),  # along x, by the frame's own Bragg components and the material's cell
-        ("angle_deg", "f4"),  # rotation of the lattice against the material's axes, counter-clockwise with y down
-        *((f"strain_{axes}", "f4") for axes in ("yy", "xx", "xy")),  # of the frame's lattice, scan distortion included
-        ("n_invalid_px", "i4"),  # pixels that hold no intensity, see stemdefects.io.invalid_pixels
-        ("n_withheld", "i4"),  # calls not made where the Bragg components show no lattice
-        ("doubt", "i2"),  # 0: none; else flags, see stemdefects.io.doubts
-        ("quality", "i1"),  # 0: used; else why it was skipped, see stemdefects.io.movie.QUALITY
-        ("note", f"S{NOTE_BYTES}"),
-    ]
-)
-
-UNITS = {
-    "frame": "1", "time_s": "s", "y_px": "px", "x_px": "px", "y_nm": "nm", "x_nm": "nm", "sigma_nm": "nm",
-    "score": "1", "kind": "", "kind_prob": "1", "kind_spread": "1",
-    "cluster": "1", "track": "1", "complex": "1", "orientation": "1",
-}  # fmt: skip
-
-
-def empty(n_rows: int = 0) -> np.ndarray:
-    """`n_rows` rows with every optional column at its 'unknown' value.
-
-    Returns a structured array of `DEFECT_DTYPE`, shape (n_rows,).
-    """
-    rows = np.zeros(n_rows, DEFECT_DTYPE)
-    for name in ("cluster", "track", "complex", "orientation"):
-        rows[name] = -1
-    for name in ("time_s", "sigma_nm", "y_nm", "x_nm", "kind_spread"):
-        rows[name] = np.nan
-    return rows
-
-
-def empty_frames(n_rows: int = 0) -> np.ndarray:
-    """`n_rows` rows of `FRAME_DTYPE`; what is measured is NaN, `frame` counts from 0."""
-    rows = np.zeros(n_rows, FRAME_DTYPE)
-    for name in FRAME_DTYPE.names:
-        if FRAME_DTYPE[name].kind == "f":
-            rows[name] = np.nan
-    rows["frame"] = np.arange(n_rows)
-    return rows
+__all__ = [
+    "DEFECT_DTYPE", "FRAME_DTYPE", "KIND_BYTES", "NOTE_BYTES", "PATCH_PX", "SCHEMA_VERSION", "UNITS", "DefectTable",
+    "dataframe", "empty", "empty_frames", "encode",
+]  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -106,7 +42,7 @@ class DefectTable:
 
     rows: (n,) of `DEFECT_DTYPE`; frames: (n_frames,) of `FRAME_DTYPE`, possibly empty; patches: (n, 32, 32) normalised
     intensities around each row, or None; attrs: plain values, of pixel_size_nm, frame_time_s, source, model_id,
-    material, config, ...; over_time: rows of the same kind from all frames together (inference/over_time.py), or None;
+    material, config, ...; over_time: rows of the same kind from all frames together (inference/evidence/), or None;
     regions: (n_frames, ny, nx) uint8, where a frame is lattice (0), hole (1), amorphous or contaminated (2) or 1T (3),
     in cells of attribute `region_step_px` (y, x), 255: frame not used; or None; evidence: what every frame says of each
     site, read when it is asked for; None for CSV, single images, crystals without a lattice and older files.
@@ -136,7 +72,7 @@ class DefectTable:
             told += [f"{n} frames {what}" for n, what in ((skipped.sum(), "skipped"), (doubted.sum(), "in doubt")) if n]
         calibration, settings = self.attrs.get("calibration"), self.attrs.get("config")
         if isinstance(calibration, dict) and isinstance(settings, dict):
-            if doubts.scale_disagrees(calibration, settings.get("calibration_tolerance", 0.0)):
+            if quality_flags.scale_disagrees(calibration, settings.get("calibration_tolerance", 0.0)):
                 told.append("pixel size disagrees with the lattice")
         return f"; {', '.join(told)}" if told else ""
 
@@ -225,24 +161,6 @@ class DefectTable:
         except (OSError, KeyError, RuntimeError) as error:
             raise UserError(f"{path}: cannot be read as a defect table ({str(error).splitlines()[0][:120]})") from None
         return cls(rows, frames, pictures, attrs, over_time, regions, evidence)
-
-
-def dataframe(rows: np.ndarray):
-    """A structured array as a pandas DataFrame, bytes as text."""
-    import pandas as pd
-
-    columns = {}
-    for name in rows.dtype.names:
-        column = rows[name]
-        columns[name] = [v.decode(errors="replace") for v in column] if column.dtype.kind == "S" else column
-    return pd.DataFrame(columns)
-
-
-def encode(value: Any) -> Any:
-    """`value` as an HDF5 attribute."""
-    if isinstance(value, dict | list | tuple):
-        return json.dumps(value, default=float)
-    return str(value) if isinstance(value, Path) else value
 
 
 def _decode(value: Any) -> Any:

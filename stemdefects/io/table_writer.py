@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.io import hdf5_output, table
+from stemdefects.io import hdf5_output, table_columns
 from stemdefects.io.evidence import Evidence, EvidenceWriter
 
 
@@ -15,7 +15,7 @@ class TableWriter:
     """Writes a table to HDF5 block by block, beside its final name; `finish` puts it in place in one step.
 
     Memory does not grow with the number of rows. The same blocks in the same order give the same bytes. (Whoever needs
-    to survive a kill keeps its blocks elsewhere: `inference/spool.py`.)
+    to survive a kill keeps its blocks elsewhere: `inference/tables/partial_results.py`.)
     """
 
     def __init__(self, path: str | Path, attrs: dict[str, Any], patches: bool = True):
@@ -25,22 +25,24 @@ class TableWriter:
         self._file = self._output.file
         chunked = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
         self._file.create_dataset(
-            "defects", (0,), table.DEFECT_DTYPE, maxshape=(None,), **chunked | {"chunks": (4096,)}
+            "defects", (0,), table_columns.DEFECT_DTYPE, maxshape=(None,), **chunked | {"chunks": (4096,)}
         )
-        self._file.create_dataset("frames", (0,), table.FRAME_DTYPE, maxshape=(None,), **chunked | {"chunks": (1024,)})
+        self._file.create_dataset(
+            "frames", (0,), table_columns.FRAME_DTYPE, maxshape=(None,), **chunked | {"chunks": (1024,)}
+        )
         if patches:
-            size = (table.PATCH_PX, table.PATCH_PX)
+            size = (table_columns.PATCH_PX, table_columns.PATCH_PX)
             self._file.create_dataset(
                 "patches", (0, *size), "f2", maxshape=(None, *size), **chunked | {"chunks": (64, *size)}
             )
-        fixed = {"schema_version": table.SCHEMA_VERSION, "units": table.UNITS}
+        fixed = {"schema_version": table_columns.SCHEMA_VERSION, "units": table_columns.UNITS}
         self.set_attributes({**attrs} | fixed)
 
     def set_attributes(self, attrs: dict[str, Any]) -> None:
         """Add attributes; None is left out."""
         for key, value in attrs.items():
             if value is not None:
-                self._file.attrs[key] = table.encode(value)
+                self._file.attrs[key] = table_columns.encode(value)
 
     def append(
         self, rows: np.ndarray, frames: np.ndarray, patches: np.ndarray | None, regions: np.ndarray | None = None
@@ -67,7 +69,7 @@ class TableWriter:
         name = "defects_over_time"
         if name not in self._file:
             packed = {"chunks": (4096,), "compression": "gzip", "compression_opts": 1, "shuffle": True}
-            self._file.create_dataset(name, (0,), table.DEFECT_DTYPE, maxshape=(None,), **packed)
+            self._file.create_dataset(name, (0,), table_columns.DEFECT_DTYPE, maxshape=(None,), **packed)
         data, start = self._file[name], len(self._file[name])
         data.resize(start + len(rows), axis=0)
         data[start:] = rows
@@ -122,6 +124,6 @@ def write_csv(path: str | Path, blocks: Iterable[np.ndarray]) -> Path:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with open(partial, "w", encoding="utf-8", newline="") as file:
         for number, rows in enumerate(blocks):
-            table.dataframe(rows).to_csv(file, index=False, header=number == 0)
+            table_columns.dataframe(rows).to_csv(file, index=False, header=number == 0)
     partial.replace(path)
     return path

@@ -65,7 +65,7 @@ def centre(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def measure(matched: list[Any], site_of_state: np.ndarray, ideal_states: np.ndarray) -> dict[str, np.ndarray]:
     """Per site and image: scatter of the ideal columns, and count, sum and sum of squares of each state's log-ratios.
 
-    matched: `training.scores.Matched` of simulated images (true state, site, log probabilities, image). Returns what
+    matched: `scoring.columns.Matched` of simulated images (true state, site, log probabilities, image). Returns what
     `packed` makes of it; `fitted` reads that.
     """
     records = []

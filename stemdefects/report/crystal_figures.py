@@ -16,7 +16,7 @@ def _shown(result) -> list:
 
 def displacements(result):
     """Mean picture of each class in the crystal's frame, with its columns' displacements as arrows, magnified."""
-    from stemdefects.analysis.columns import STEP_NM
+    from stemdefects.analysis.crystallography.columns import STEP_NM
 
     shown = _shown(result)
     if not shown:

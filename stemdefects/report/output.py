@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stemdefects.analysis import estimates, scales
-from stemdefects.analysis import truth as truths
+from stemdefects.analysis import estimates
+from stemdefects.analysis.data import scales
+from stemdefects.analysis.data import truth as truths
 from stemdefects.io import hdf5_output
 from stemdefects.io.table import DefectTable
 from stemdefects.report import figures, page, style

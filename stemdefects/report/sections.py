@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stemdefects.analysis.classes import STABLE
 from stemdefects.analysis.estimates import number
+from stemdefects.analysis.patches.classes import STABLE
 from stemdefects.report import crystal_sections
 
 
@@ -179,7 +179,7 @@ def _published(result) -> str:
     printed = result.found.attrs.get("known", {}).get("published_transitions")
     if not printed:
         return ""
-    from stemdefects.analysis.transitions import memory
+    from stemdefects.analysis.switching.transitions import memory
 
     P = np.array(printed, float)
     rows = [[f"{v:.2f}" for v in row] for row in P]

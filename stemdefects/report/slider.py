@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from stemdefects.analysis import looked, square_pixels
+from stemdefects.analysis.data import looked, square_pixels
 from stemdefects.report.style import colours
 
 MAX_SIDE = 640

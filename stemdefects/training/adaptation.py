@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.labels import prevalence
+from stemdefects.models import prevalence
 from stemdefects.training import start, validation
 from stemdefects.training.movie import HELD_OUT
 

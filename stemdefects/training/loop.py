@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from stemdefects import config, devices, entry, schema
+from stemdefects import command_line, config, devices, schema
 from stemdefects.errors import UserError
 from stemdefects.io import locks, runs, tracking
 from stemdefects.training import movie, processes, results, resume, state, step, task, validation
@@ -93,7 +93,7 @@ def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: co
         run = runs.create(cfg.runs_dir)
         holding.enter_context(locks.held(run, "train"))
         run.write_config(cfg, "train")
-        run.write_summary({"command": entry.command()})
+        run.write_summary({"command": command_line.command()})
     run = processes.same_run(run, cfg)
     writes = processes.primary()
     tracked = tracking.start(cfg.logging, run, "train", config.to_plain(cfg)) if writes else processes.Silent(run)

@@ -16,13 +16,13 @@ import numpy as np
 from stemdefects import schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.inference import resample
-from stemdefects.io import movie as movies
-from stemdefects.io import runs
-from stemdefects.labels import fourier, fourier_figures, fourier_sampler, fourier_sites
-from stemdefects.labels.fourier_lattice import find_lattice
-from stemdefects.labels.fourier_population import Registered
-from stemdefects.labels.fourier_residual import take_apart
+from stemdefects.io import opening, runs
+from stemdefects.labels.fourier import figures, sampler, sites
+from stemdefects.labels.fourier import label as fourier
+from stemdefects.labels.fourier.lattice import find_lattice
+from stemdefects.labels.fourier.population import Registered
+from stemdefects.labels.fourier.residual import take_apart
+from stemdefects.models import resample
 from stemdefects.training import start
 
 HELD_OUT, OWN_DOSE = "held_out", "own_dose"  # validation sets: of the movie, and simulated like it
@@ -43,7 +43,7 @@ class Source:
     of, None: labels are defects on one floating site; notes: lines for people."""
 
     labels: fourier.MovieLabels
-    columns: fourier_sampler.Columns
+    columns: sampler.Columns
     pixel_size_nm: float
     train: np.ndarray
     test: np.ndarray
@@ -58,7 +58,7 @@ class Source:
     def simulator(self, cfg: schema.TrainRoot, size_px: int, held_out: bool) -> Callable:
         """`(key, dose) -> (image, Truth)` of training or of validation pieces; the dose is the movie's own."""
         settings = cfg.labels.fourier
-        sample = fourier_sampler.make_sampler(
+        sample = sampler.make_sampler(
             self.labels, self.columns, settings, size_px, self.pixel_size_nm, self.test if held_out else self.train,
             augment=settings.augment and not held_out, crystal=self.crystal,
         )  # fmt: skip
@@ -88,7 +88,7 @@ class Source:
             print(f"labels: {note}", flush=True)
         for warning in labels.warnings:
             print(f"warning: {warning}", file=sys.stderr, flush=True)
-        path = fourier_figures.draw(labels, self.test, run.path / "figures" / "labels.png")
+        path = figures.draw(labels, self.test, run.path / "figures" / "labels.png")
         tracker.image("labels", path)
         np.savetxt(
             run.path / "labels.csv",
@@ -157,7 +157,7 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
 def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Source, np.ndarray]:
     """Read, resample, label and split the movie; and the (2, 2) lattice vectors in nm."""
     settings = cfg.labels.fourier
-    movie = movies.read(str(cfg.input), settings.signal)
+    movie = opening.read(str(cfg.input), settings.signal)
     where = Path(str(cfg.input)).name
     frames, indices, warnings, invalid = fourier.read_frames(movie, settings)
     lattice = find_lattice(frames, where)
@@ -178,9 +178,9 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
         labels = dataclasses.replace(labels, gain=noise.gain * scale**2, read_variance=noise.read_variance * scale**2)
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
     if known is None:
-        columns, registered = fourier_sampler.defect_columns(labels), None
+        columns, registered = sampler.defect_columns(labels), None
     else:
-        columns, labels, registered = fourier_sites.crystal_columns(labels, known, pixel_nm, cfg.labels, cfg.simulation)
+        columns, labels, registered = sites.crystal_columns(labels, known, pixel_nm, cfg.labels, cfg.simulation)
     train, test, how = split(labels, settings.held_out)
     n_dark = int((labels.defects.z < 0).sum())
     notes += [

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.models.artifact import Calibration
-from stemdefects.training import scores
+from stemdefects.scoring import columns
 from stemdefects.training.task import Task
 from stemdefects.training.validation import Result, Validator
 
@@ -76,7 +76,7 @@ def draw(validator: Validator, result: Result, calibration: Calibration, path: P
     axes = figure.subplots(len(doses), n_images, squeeze=False)
     for row, dose in enumerate(doses):
         matched, data = result.matched[dose], validator.sets[dose]
-        prob = scores.posterior(matched, material, calibration.log_prior_shift, calibration.temperature)
+        prob = columns.posterior(matched, material, calibration.log_prior_shift, calibration.temperature)
         said = decisions(prob, task, calibration.thresholds)
         true = np.where(matched.state >= 0, material.kind_of_state[np.maximum(matched.state, 0)], -1)
         wrong = np.bincount(matched.image, (said != true), minlength=len(data.frames))

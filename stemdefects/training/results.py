@@ -10,8 +10,7 @@ import numpy as np
 
 from stemdefects import devices
 from stemdefects.errors import UserError
-from stemdefects.labels import prevalence
-from stemdefects.models import artifact, emissions, states
+from stemdefects.models import artifact, emissions, prevalence, states
 from stemdefects.training import adaptation, card, pictures, processes, task, validation
 
 

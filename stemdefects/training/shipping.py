@@ -16,8 +16,7 @@ import numpy as np
 from stemdefects import schema
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run, write_atomically
-from stemdefects.labels import prevalence
-from stemdefects.models import artifact, emissions, shipped, weights
+from stemdefects.models import artifact, emissions, prevalence, shipped, weights
 from stemdefects.training import card
 
 CALLS = "## Calls"
@@ -87,7 +86,7 @@ def ship(run: Run, name: str, command: str | None = None, into: Path | None = No
 
 
 def recount(folder: Path, confusion: dict[str, Any], n_images: int) -> None:
-    """Replace the confusion of the network in `folder` by one of inference (`evaluation.calls`), in its card too."""
+    """Replace the confusion of the network in `folder` by one of inference (`limit.calls`), in its card too."""
     write_atomically(folder / "confusion.json", json.dumps(confusion, separators=(",", ":")))
     tables = "\n\n".join(f"{dose}:\n\n{card.confusion_table(confusion, dose)}" for dose in confusion["doses"])
     text = (folder / "README.md").read_text().split(f"\n{CALLS}\n")[0].rstrip()

@@ -12,8 +12,8 @@ from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
-from stemdefects.labels.prevalence import state_prior
 from stemdefects.models import artifact, ensemble, states
+from stemdefects.models.prevalence import state_prior
 from stemdefects.simulation import conditions, images
 from stemdefects.training import mixing, step
 

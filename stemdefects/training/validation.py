@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemdefects import schema
-from stemdefects.evaluation import detection
 from stemdefects.models import artifact
 from stemdefects.models.artifact import Calibration
-from stemdefects.training import scores
+from stemdefects.scoring import columns as scores
+from stemdefects.scoring import detection
 from stemdefects.training.task import Task
 
 CHUNK = 4  # images predicted at once

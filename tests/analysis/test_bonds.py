@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import bonds, markov, switching, synthetic
-from stemdefects.analysis.states import Chain
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.switching import bonds, markov
+from stemdefects.analysis.switching import estimators as switching
+from stemdefects.analysis.switching.states import Chain
 from stemdefects.schema import TransitionsConfig
 
 NAMES = ["Mo_W", "Mo_W+V_S@0", "Mo_W+V_S@1", "Mo_W+V_S@2"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import classes, patch_features
+from stemdefects.analysis.patches import classes, patch_features
 from stemdefects.schema import ClusteringConfig
 
 

@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from stemdefects.analysis import command, compare, synthetic
+from stemdefects.analysis import run_comparison, synthetic
+from stemdefects.commands import analyze
 from stemdefects.errors import UserError
-from stemdefects.report import comparison_page
+from stemdefects.report import run_comparison_page
 
 
 def test_difference_of_even_intervals_is_the_plain_test():
-    value, low, high, p = compare.difference((1.0, 0.8, 1.2), (1.5, 1.2, 1.8))
+    value, low, high, p = run_comparison.difference((1.0, 0.8, 1.2), (1.5, 1.2, 1.8))
     half = np.hypot(0.2, 0.3)
     assert (value, low, high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
     assert p == pytest.approx(2 * stats.norm.sf(0.5 / half * 1.96), rel=1e-3)
@@ -24,14 +25,14 @@ def test_p_values_of_equal_counts_are_even():
     def exact(n):
         return float(n), stats.gamma.ppf(0.025, n), stats.gamma.ppf(0.975, n + 1)
 
-    p = np.array([compare.difference(exact(a), exact(b))[3] for a, b in rng.poisson(25, (1000, 2))])
+    p = np.array([run_comparison.difference(exact(a), exact(b))[3] for a, b in rng.poisson(25, (1000, 2))])
     assert 0.01 < (p < 0.05).mean() < 0.07
-    other = np.array([compare.difference(exact(a), exact(b))[3] for a, b in rng.poisson((25, 60), (300, 2))])
+    other = np.array([run_comparison.difference(exact(a), exact(b))[3] for a, b in rng.poisson((25, 60), (300, 2))])
     assert (other < 0.05).mean() > 0.9
 
 
 def test_holm():
-    assert compare.holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+    assert run_comparison.holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
 
 
 def estimates(D):
@@ -45,9 +46,9 @@ def estimates(D):
 
 def test_side_by_side_tests_what_has_intervals(tmp_path):
     tables = {"first": estimates(1e-3), "second": estimates(2e-3)}
-    rows = compare.side_by_side(tables)
+    rows = run_comparison.side_by_side(tables)
     assert rows["main"].tolist() == [True, False, False, True] and rows["p_corrected"][0] < 1e-6
-    page = comparison_page.write(tmp_path, rows, tables, compare.cautions({"first": {}, "second": {}}),
+    page = run_comparison_page.write(tmp_path, rows, tables, run_comparison.cautions({"first": {}, "second": {}}),
                                  {n: n for n in tables})  # fmt: skip
     text = page.read_text()
     assert (
@@ -56,8 +57,8 @@ def test_side_by_side_tests_what_has_intervals(tmp_path):
         and (tmp_path / "comparison.csv").exists()
         and ">nan" not in text
     )
-    same = compare.side_by_side({"a": estimates(1e-3), "b": estimates(1.02e-3)})
-    assert "None of 2 comparisons" in comparison_page.sentences(same)[0]
+    same = run_comparison.side_by_side({"a": estimates(1e-3), "b": estimates(1.02e-3)})
+    assert "None of 2 comparisons" in run_comparison_page.sentences(same)[0]
 
 
 def test_densities_of_two_fields_of_one_sample_do_not_differ():
@@ -70,28 +71,32 @@ def test_densities_of_two_fields_of_one_sample_do_not_differ():
         return pd.DataFrame(rows, columns=columns)
 
     rng = np.random.default_rng(1)
-    alike = [compare.side_by_side({"a": field(float(n)), "b": field(float(m))}) for n, m in rng.poisson(20, (150, 2))]
+    alike = [
+        run_comparison.side_by_side({"a": field(float(n)), "b": field(float(m))}) for n, m in rng.poisson(20, (150, 2))
+    ]
     p = np.array([t.loc[t["quantity"] == "density", "p"].iloc[0] for t in alike])
     assert (p < 0.05).mean() < 0.09
-    assert compare.side_by_side({"a": field(18.0), "b": field(60.0)})["p_corrected"].min() < 1e-3
+    assert run_comparison.side_by_side({"a": field(18.0), "b": field(60.0)})["p_corrected"].min() < 1e-3
 
 
 def test_cautions():
-    notes = compare.cautions({"a": {"model_id": "x", "source": "m.h5"}, "b": {"model_id": "y", "source": "m.h5"}})
-    assert "numbered from each movie" in compare.cautions({}, ["rate Mo_W -> Mo_W+V_S@0"])[0]
+    notes = run_comparison.cautions(
+        {"a": {"model_id": "x", "source": "m.h5"}, "b": {"model_id": "y", "source": "m.h5"}}
+    )
+    assert "numbered from each movie" in run_comparison.cautions({}, ["rate Mo_W -> Mo_W+V_S@0"])[0]
     assert any("networks differ" in n for n in notes) and any("same source" in n for n in notes)
 
 
 def test_names():
-    assert command.several("latest") == ["latest"] and command.several("[a, b]") == ["a", "b"]
+    assert analyze.several("latest") == ["latest"] and analyze.several("[a, b]") == ["a", "b"]
     for bad in ("[a]", "[a,,b]", "[a,a]"):
         with pytest.raises(UserError):
-            command.several(bad)
+            analyze.several(bad)
 
 
 def test_two_tables_end_to_end(tmp_path, capsys):
     from stemdefects import config
-    from stemdefects.analysis.api import configure
+    from stemdefects.commands.results import configure
 
     cfg = configure(
         clustering={"max_classes": 2}, transitions={"n_gibbs": 20, "n_burn": 5},
@@ -104,7 +109,7 @@ def test_two_tables_end_to_end(tmp_path, capsys):
         pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]}).to_csv(tmp_path / f"{name}.csv")
     cfg.table = f"[{tmp_path / 'slow.csv'},{tmp_path / 'fast.csv'}]"
     cfg.runs_dir = str(tmp_path / "runs")
-    page = command.run(cfg)
+    page = analyze.run(cfg)
     printed = capsys.readouterr().out
     assert page.name == "comparison.html" and "D of defect differs" in printed
     assert len(list((tmp_path / "runs").iterdir())) == 3 and config.to_yaml(cfg)

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stemdefects.analysis import confusion, markov, switching, synthetic
-from stemdefects.analysis.states import Chain
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.switching import confusion, markov
+from stemdefects.analysis.switching import estimators as switching
+from stemdefects.analysis.switching.states import Chain
 from stemdefects.crystal import material
 from stemdefects.errors import UserError
 from stemdefects.schema import TransitionsConfig
@@ -94,7 +96,7 @@ def test_confusion_from_a_file(tmp_path):
 def test_inference_stores_the_nearest_dose(crystal):
     from types import SimpleNamespace
 
-    from stemdefects.inference.confusion import nearest
+    from stemdefects.inference.columns.confusion import nearest
 
     tables = {name: {"counts": [[n]]} for n, name in enumerate(("low", "typical", "high"))}
     training = SimpleNamespace(

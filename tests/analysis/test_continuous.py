@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from stemdefects.analysis import continuous, looked, markov, switching, synthetic
-from stemdefects.analysis.states import Chain
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.data import looked
+from stemdefects.analysis.switching import continuous, markov
+from stemdefects.analysis.switching import estimators as switching
+from stemdefects.analysis.switching.states import Chain
 from stemdefects.schema import TransitionsConfig
 
 Q = np.array([[-0.05, 0.03, 0.02], [0.025, -0.05, 0.025], [0.04, 0.02, -0.06]])

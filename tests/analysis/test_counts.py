@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import counts
+from stemdefects.analysis.population import counts
 
 
 def test_growth_rate_of_counts_and_of_none():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects import config
-from stemdefects.analysis import detections
+from stemdefects.analysis.data import detections
 from stemdefects.errors import UserError
 from stemdefects.io.table import DefectTable, empty
 

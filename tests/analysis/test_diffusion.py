@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import bootstrap, diffusion, hopping, lattice_sites, msd, synthetic, tracks
+from stemdefects.analysis import bootstrap, synthetic
+from stemdefects.analysis.motion import diffusion, hopping, msd
+from stemdefects.analysis.tracking import lattice_sites, tracks
 
 D = 5e-4
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects import config
-from stemdefects.analysis import detections
+from stemdefects.analysis.data import detections
 from stemdefects.errors import UserError
 
 N_FRAMES, N = 6, 5

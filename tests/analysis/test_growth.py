@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import growth, lines, synthetic
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.population import growth, lines
 
 
 @pytest.mark.parametrize("law", ["straight line", "exponential", "Avrami"])
@@ -67,7 +68,7 @@ def test_one_event_makes_no_law():
     """Four vacancies that become five are counted without scatter, and no law of growth follows from it."""
     from types import SimpleNamespace
 
-    from stemdefects.analysis import evolution
+    from stemdefects.analysis.population import evolution
 
     def laws(values):
         of = SimpleNamespace(kinds=["V_W"], counts=np.array(values)[:, None], skipped=np.zeros(len(values), bool),

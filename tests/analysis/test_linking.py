@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import drift, linking, synthetic
-from stemdefects.evaluation import matching
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.tracking import drift, linking
+from stemdefects.scoring import matching
 
 
 def link_scores(identity, frame, track, memory=3):
@@ -49,7 +50,8 @@ def test_links_agree_with_trackpy():
 
 def test_fiducials_alone_decide_the_drift():
     """Most defects wander together, three stay: only those named count."""
-    from stemdefects.analysis import detections, registration
+    from stemdefects.analysis.data import detections
+    from stemdefects.analysis.tracking import registration
     from stemdefects.schema import AnalysisConfig
 
     rng = np.random.default_rng(5)
@@ -132,7 +134,8 @@ def test_births_and_deaths_between_pauses_are_events():
 
 @pytest.mark.parametrize(("D", "false", "missed", "wide"), [(2e-3, 0.05, 0.1, True), (2e-4, 0.2, 0.34, False)])
 def test_the_gate_is_what_hops_ask_for_and_false_detections_allow(D, false, missed, wide):
-    from stemdefects.analysis import diffusion, gates, tracks
+    from stemdefects.analysis.motion import diffusion
+    from stemdefects.analysis.tracking import gates, tracks
 
     rng = np.random.default_rng(4)
     frame, yx, who = synthetic.movie_points(rng, 40, 40, 12.0, D=D, false=false, missed=missed, exclusive=False)
@@ -149,7 +152,7 @@ def test_the_gate_is_what_hops_ask_for_and_false_detections_allow(D, false, miss
 
 
 def test_longer_hops_are_the_share_that_a_gate_loses():
-    from stemdefects.analysis import gates
+    from stemdefects.analysis.tracking import gates
 
     assert gates.lost(1e-4, 1.5) < 1e-3 and gates.lost(0.3, 0.5) == pytest.approx(1)
     # with two hops: half of the ways end beyond 1.5 at squares 3, 3, 4 of 0, 1, 1, 3, 3, 4; MSD of m hops is m
@@ -193,7 +196,7 @@ def test_drift_without_points():
 
 
 def test_bragg_phases_and_points_together_beat_points_alone():
-    from stemdefects.analysis import lattice_drift
+    from stemdefects.analysis.tracking import lattice_drift
     from stemdefects.io.movie import Movie
 
     rng = np.random.default_rng(5)

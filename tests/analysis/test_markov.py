@@ -5,8 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from stemdefects.analysis import chain_tests, markov, switching, synthetic, transitions
-from stemdefects.analysis.states import Chain
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.switching import chain_tests, markov, transitions
+from stemdefects.analysis.switching import estimators as switching
+from stemdefects.analysis.switching.states import Chain
 
 P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
 
@@ -104,7 +106,8 @@ def test_steps_are_not_counted_across_gaps():
 
 
 def test_states_too_rare_for_rates_are_undecided():
-    from stemdefects.analysis import states, tracks
+    from stemdefects.analysis.switching import states
+    from stemdefects.analysis.tracking import tracks
 
     labels = np.array((["a"] * 9 + ["b"] * 6 + ["a"] * 9 + ["b"] * 6) * 100)
     labels[[5, 700, 2000]] = "c"

@@ -5,7 +5,9 @@ import dataclasses
 
 import numpy as np
 
-from stemdefects.analysis import diffusion, hopping, motion, seeds, synthetic
+from stemdefects.analysis import seeds, synthetic
+from stemdefects.analysis.motion import diffusion, hopping
+from stemdefects.analysis.motion import estimators as motion
 from stemdefects.analysis.notes import Code, Note, codes, join
 
 

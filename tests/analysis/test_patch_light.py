@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stemdefects.analysis import classes, patch_light, turned_mixture
+from stemdefects.analysis.patches import classes, orientation_mixture, patch_light
 from stemdefects.crystal import material
 from stemdefects.schema import ClusteringConfig
 
@@ -101,8 +101,8 @@ def columns(rng, noise=0.03):
 
 def test_a_complex_is_one_class_and_its_orientation_is_told():
     own, beside, truth, turn = columns(np.random.default_rng(3))
-    path = list(itertools.islice(turned_mixture.search(own, beside, len(own)), 4))
-    best = min(path, key=lambda m: turned_mixture.bic(m, len(own)))
+    path = list(itertools.islice(orientation_mixture.search(own, beside, len(own)), 4))
+    best = min(path, key=lambda m: orientation_mixture.bic(m, len(own)))
     assert len(best.classes) == 3
     contrast = sorted(c.contrast or 0.0 for c in best.classes)
     assert contrast[0] == pytest.approx(-0.067, abs=0.01) and contrast[1:] == [0.0, 0.0]  # 2/3 of what is missing
@@ -118,8 +118,8 @@ def test_a_complex_is_one_class_and_its_orientation_is_told():
 def test_noise_of_the_columns_is_one_class():
     rng = np.random.default_rng(4)
     own, beside = 0.03 * rng.standard_normal(600), 0.16 + 0.03 * rng.standard_normal((600, 3))
-    path = list(itertools.islice(turned_mixture.search(own, beside, 600), 3))
-    best = min(path, key=lambda m: turned_mixture.bic(m, 600))
+    path = list(itertools.islice(orientation_mixture.search(own, beside, 600), 3))
+    best = min(path, key=lambda m: orientation_mixture.bic(m, 600))
     assert len(best.classes) == 1 and best.classes[0].contrast is None
 
 

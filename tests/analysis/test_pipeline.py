@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from stemdefects import config
-from stemdefects.analysis import detections, pipeline, states, synthetic, truth
+from stemdefects.analysis import pipeline, synthetic
+from stemdefects.analysis.data import detections, truth
 from stemdefects.analysis.notes import Code, codes
+from stemdefects.analysis.switching import states
 from stemdefects.crystal import material
 from stemdefects.io.table import empty
 

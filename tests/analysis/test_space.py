@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from stemdefects.analysis import space, synthetic, tracks
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.population import space
+from stemdefects.analysis.tracking import tracks
 
 
 def lattice_sites(size=40):
@@ -42,7 +44,7 @@ def test_deformation_is_found_and_common_drift_is_not():
 
 
 def test_distance_to_a_hole_is_seen_in_the_lattice():
-    from stemdefects.analysis import surroundings
+    from stemdefects.analysis.crystallography import surroundings
     from stemdefects.io.movie import Movie
 
     rng = np.random.default_rng(3)
@@ -66,7 +68,8 @@ def test_distance_to_a_hole_is_seen_in_the_lattice():
 
 
 def test_a_field_full_of_points_ends_and_is_said():
-    from stemdefects.analysis import detections, drift, scales
+    from stemdefects.analysis.data import detections, scales
+    from stemdefects.analysis.tracking import drift
     from stemdefects.io import table
 
     rng = np.random.default_rng(0)

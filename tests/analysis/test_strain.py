@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 from stemdefects import config
-from stemdefects.analysis import columns, crystallography, detections, strain, synthetic
+from stemdefects.analysis import synthetic
+from stemdefects.analysis.crystallography import columns, strain
+from stemdefects.analysis.crystallography import displacements as crystallography
+from stemdefects.analysis.data import detections
 from stemdefects.crystal import material
 from stemdefects.io import table
 from stemdefects.io.movie import Movie

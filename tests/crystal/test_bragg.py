@@ -5,8 +5,9 @@ import pytest
 
 from stemdefects.crystal import bragg
 from stemdefects.errors import UserError
-from stemdefects.inference.calibration import calibrate, sample_frames
+from stemdefects.inference.network.calibration import calibrate, sample_frames
 from stemdefects.io import movie as movies
+from stemdefects.io import opening
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 A_NM = 0.3153
@@ -137,7 +138,7 @@ def test_real_files_fit_their_lattice(name):
     if name.endswith("dm3"):
         pytest.importorskip("rsciio")
     a_nm, pixel_nm = REAL[name]
-    with movies.read(SHARED / "real" / name) as movie:
+    with opening.read(SHARED / "real" / name) as movie:
         found = calibrate(sample_frames(movie), HEXAGONAL * a_nm / A_NM, movie.pixel_size_nm)
     assert found.pixel_size_nm == pytest.approx(pixel_nm, rel=0.03)
 

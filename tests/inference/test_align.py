@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.inference import align
+from stemdefects.inference.network import align
 
 VECTORS = np.array([[0.0, 10.5], [9.1, 5.25]])
 

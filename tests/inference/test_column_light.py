@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from stemdefects.crystal import material as crystal
-from stemdefects.inference import column_light, neighbours
-from stemdefects.inference.sites import NOWHERE
+from stemdefects.inference.columns import column_intensity, neighbours
+from stemdefects.inference.columns.sites import NOWHERE
 
 PIXEL_NM = 0.03
 WIDTH_PX = 1.5
@@ -32,8 +32,8 @@ def honeycomb(ws2, size=200):
 
 
 def evidence(image, places, site, cell, material):
-    light = column_light.measure(image, places, site, cell, material, PIXEL_NM)
-    return column_light.evidence(light.deviation, site, material)
+    light = column_intensity.measure(image, places, site, cell, material, PIXEL_NM)
+    return column_intensity.evidence(light.deviation, site, material)
 
 
 def drawn(places, signal, size=200, width=WIDTH_PX):
@@ -52,7 +52,7 @@ def test_amplitudes_are_the_least_squares_fit():
     design = np.stack([drawn(p[None], np.ones(1), 62).ravel() for p in places], 1)
     expected, *_ = np.linalg.lstsq(design, image.ravel(), rcond=None)
     assert np.allclose(
-        column_light.amplitudes(column_light.smoothed(image, WIDTH_PX), places, WIDTH_PX), expected, atol=0.02
+        column_intensity.amplitudes(column_intensity.smoothed(image, WIDTH_PX), places, WIDTH_PX), expected, atol=0.02
     )
 
 
@@ -72,7 +72,7 @@ def test_weak_and_missing_columns_are_told_whatever_the_detector_gives_sulfur(ws
     assert (best[picked] == state[picked]).mean() > 0.9
     rest = np.setdiff1d(chalcogen, picked)
     assert (best[rest] == state[rest]).mean() > 0.98
-    light = column_light.measure(image, places, site, cell, ws2, PIXEL_NM).deviation
+    light = column_intensity.measure(image, places, site, cell, ws2, PIXEL_NM).deviation
     assert np.median(light[picked[:12]]) == pytest.approx(-0.5, abs=0.08)
     assert np.median(light[picked[12:]]) == pytest.approx(-1.0, abs=0.12)
 
@@ -115,7 +115,7 @@ def test_light_says_nothing_where_it_cannot(ws2):
     assert few.shape == (10, ws2.n_states) and (few == 0).all()
     prob = rng.dirichlet(np.ones(graphene.n_states), 400).astype(np.float32)
     prior = np.full(graphene.n_states, 1 / graphene.n_states)
-    assert (column_light.pooled(prob, found, np.ones(400), prior, site, graphene) == prob).all()
+    assert (column_intensity.pooled(prob, found, np.ones(400), prior, site, graphene) == prob).all()
 
 
 def test_the_noise_of_pixels_is_told_from_what_the_columns_show(ws2):
@@ -130,10 +130,10 @@ def test_the_noise_of_pixels_is_told_from_what_the_columns_show(ws2):
     for sigma in (0.3, 1.5):
         for name, below in (("even", 0.0), ("uneven", film)):
             image = clean + below + sigma * rng.normal(size=clean.shape)
-            light = column_light.measure(image, places, site, cell, ws2, PIXEL_NM)
-            assert column_light.pixel_noise(image, places[site == 1], WIDTH_PX) == pytest.approx(sigma, rel=0.1)
-            shares[name, sigma] = column_light.share(light, site, ws2)[site == 1][0]
-            width_px = column_light.WIDTH_NM / PIXEL_NM
+            light = column_intensity.measure(image, places, site, cell, ws2, PIXEL_NM)
+            assert column_intensity.pixel_noise(image, places[site == 1], WIDTH_PX) == pytest.approx(sigma, rel=0.1)
+            shares[name, sigma] = column_intensity.share(light, site, ws2)[site == 1][0]
+            width_px = column_intensity.WIDTH_NM / PIXEL_NM
             # of the volume of a Gaussian in white noise (the Cramer-Rao bound of its volume)
             expected = np.sqrt(4 * np.pi) * width_px * sigma / volume[site == 1][0]
             assert light.noise[site == 1][0] == pytest.approx(expected, rel=0.2)
@@ -147,7 +147,7 @@ def test_even_film_is_measured_in_a_wider_field(ws2):
     places, site, cell = honeycomb(ws2, 320)
     clean = drawn(places, ws2.intensities(100.0)[ws2.ideal_states[site]] * 900, 320) + 20
     film = ndimage.gaussian_filter(rng.normal(size=clean.shape), 12)
-    width_px = column_light.WIDTH_NM / PIXEL_NM
+    width_px = column_intensity.WIDTH_NM / PIXEL_NM
     sulfur = np.flatnonzero(site == 1)
     distance = np.linalg.norm(places[sulfur, None] - places[None, sulfur], axis=2)
     nearest = sulfur[np.argsort(distance, axis=1)[:, 1:19]]
@@ -156,9 +156,9 @@ def test_even_film_is_measured_in_a_wider_field(ws2):
         ours, plain = [], []
         for _ in range(3):
             image = clean + below + rng.normal(size=clean.shape)
-            measured = column_light.measure(image, places, site, cell, ws2, PIXEL_NM)
-            light = column_light.amplitudes(column_light.smoothed(image, width_px), places, width_px)
-            noise = np.sqrt(4 * np.pi) * width_px * column_light.pixel_noise(image, places[sulfur], width_px)
+            measured = column_intensity.measure(image, places, site, cell, ws2, PIXEL_NM)
+            light = column_intensity.amplitudes(column_intensity.smoothed(image, width_px), places, width_px)
+            noise = np.sqrt(4 * np.pi) * width_px * column_intensity.pixel_noise(image, places[sulfur], width_px)
             ours.append(measured.deviation[sulfur][inner] / measured.noise[sulfur[0]])
             plain.append((light[sulfur] - light[nearest].mean(1))[inner] / noise)
         assert np.std(ours) < most * np.std(plain)
@@ -186,7 +186,7 @@ def test_two_opinions_with_shared_errors_are_pooled_as_bayes_does(ws2):
     prob[:, ideal], prob[:, missing] = 1 / (1 + odds), odds / (1 + odds)
     found = np.zeros((n, ws2.n_states))
     found[:, missing] = ratio[:, 1]
-    said = column_light.pooled(prob, found, np.full(n, 0.6), prior, site, ws2)
+    said = column_intensity.pooled(prob, found, np.full(n, 0.6), prior, site, ws2)
     assert np.allclose(np.log(said[:, missing] / said[:, ideal]), exact, atol=1e-3)
 
 
@@ -207,9 +207,9 @@ def test_light_that_no_noise_explains_leaves_the_network_alone(ws2):
     def odds(p):
         return np.log(p / np.take_along_axis(p, ideal, 1), where=own, out=np.zeros(own.shape))
 
-    alone = column_light.pooled(prob, found, np.zeros(3), prior, site, ws2)
+    alone = column_intensity.pooled(prob, found, np.zeros(3), prior, site, ws2)
     assert np.allclose(odds(alone)[darker], odds(prob)[darker], atol=1e-5)
-    light = column_light.pooled(prob, found, np.ones(3), prior, site, ws2)
+    light = column_intensity.pooled(prob, found, np.ones(3), prior, site, ws2)
     assert np.abs(odds(light) - found)[darker].max() < 0.25 * np.abs(odds(prob))[darker].max()
 
 
@@ -223,9 +223,11 @@ def test_dirt_does_not_make_an_adatom(ws2):
     found = np.zeros(own.shape)
     found[0, adatom] = 20.0
     half = np.full(1, 0.5)
-    assert column_light.pooled(prob, found, half, prior, site, ws2)[0, adatom] == pytest.approx(prior[adatom], rel=1e-6)
+    assert column_intensity.pooled(prob, found, half, prior, site, ws2)[0, adatom] == pytest.approx(
+        prior[adatom], rel=1e-6
+    )
     found[0, ws2.state_index("Mo")] = 20.0  # darker: the light is heard
-    assert column_light.pooled(prob, found, half, prior, site, ws2)[0, ws2.state_index("Mo")] > 0.9
+    assert column_intensity.pooled(prob, found, half, prior, site, ws2)[0, ws2.state_index("Mo")] > 0.9
 
 
 def test_neighbours_by_cells_are_the_nearest_columns(ws2):

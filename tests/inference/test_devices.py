@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from small_network import LOOSE, hexagonal_frames, save_model
 
-from stemdefects.inference import api
+from stemdefects.commands import detection
 from stemdefects.io import runs, table
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ def test_two_devices_give_the_table_of_one(model_dir, tmp_path):
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
-    one = api.detect(tmp_path / "movie.npy", model_dir, batch_size=2, **common)
+    one = detection.detect(tmp_path / "movie.npy", model_dir, batch_size=2, **common)
     two = np.load(tmp_path / "out.npz")
     assert len(two["rows"]) == len(one) > 20 and len(two["over_time"]) == len(one.over_time)
     for name in ("frame", "y_px", "x_px", "score"):

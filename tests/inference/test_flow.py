@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from small_network import LOOSE, hexagonal_frames, save_model, settings
 
+from stemdefects.commands import detection, infer
+from stemdefects.commands.detection import load_model
 from stemdefects.errors import StemdefectsWarning, UserError
-from stemdefects.inference import api, flow, stream
-from stemdefects.inference.api import load_model
 from stemdefects.inference.setup import prepare
-from stemdefects.inference.spool import Spool
-from stemdefects.io import locks, runs, table
+from stemdefects.inference.tables import stream
+from stemdefects.inference.tables.partial_results import Spool
+from stemdefects.io import locks, opening, runs, table
 from stemdefects.io import movie as movies
 from stemdefects.report.frames import has_mp4
 
@@ -44,7 +45,7 @@ def whole(model_dir, movie_file, tmp_path_factory):
     """The run of an inference that nothing disturbed."""
     cfg = settings(model_dir, movie_file, tmp_path_factory.mktemp("whole"))
     cfg.inference.pictures.every = 4
-    return flow.infer(cfg)
+    return infer.infer(cfg)
 
 
 def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_path):
@@ -87,7 +88,7 @@ def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_pa
     again = dataclasses.replace(settings(model_dir, movie_file, tmp_path), run=run.id, runs_dir=str(run.path.parent))
     again.inference.model = None
     with pytest.raises(UserError, match="overwrite=true"):
-        flow.infer(again)
+        infer.infer(again)
 
 
 def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, tmp_path):
@@ -125,7 +126,7 @@ def test_only_left_blocks_of_the_same_inference_are_gone_on_with(tmp_path):
 
     def interrupted(runs_dir):
         with contextlib.ExitStack() as holding:
-            run = flow._interrupted(str(runs_dir), same, holding)
+            run = infer._interrupted(str(runs_dir), same, holding)
             return run and run.id
 
     assert interrupted(tmp_path / "none") is None
@@ -148,20 +149,20 @@ def test_an_interrupted_inference_with_other_settings_is_not_mixed(model_dir, mo
     cfg.run, cfg.inference.model = run.id, None
     Spool(run.path / "defects.partial").start({"fingerprint": {"source": "another.h5"}})
     with pytest.raises(UserError, match=r"another\.h5"):
-        flow.infer(cfg)
+        infer.infer(cfg)
     cfg.overwrite = True
-    assert len(table.DefectTable.read(flow.infer(cfg).defects_path)) > 0
+    assert len(table.DefectTable.read(infer.infer(cfg).defects_path)) > 0
 
 
 def test_an_image_and_part_of_a_movie(model_dir, movie_file, tmp_path):
-    with movies.read(movie_file) as movie:
+    with opening.read(movie_file) as movie:
         np.save(tmp_path / "one.npy", movie.frame(0))
     cfg = settings(model_dir, tmp_path / "one.npy", tmp_path, frames="0")
-    run = flow.infer(cfg)
+    run = infer.infer(cfg)
     one = table.DefectTable.read(run.defects_path)
     assert one.n_frames == 1 and np.isnan(one.rows["time_s"]).all()
     assert [p.name for p in sorted((run.path / "pictures").iterdir())] == ["contact_sheet.png", "first_frame_00000.png"]
-    part = table.DefectTable.read(flow.infer(settings(model_dir, movie_file, tmp_path, frames="1:10:4")).defects_path)
+    part = table.DefectTable.read(infer.infer(settings(model_dir, movie_file, tmp_path, frames="1:10:4")).defects_path)
     assert part.frames["frame"].tolist() == [1, 5, 9] and set(part.rows["frame"]) <= {1, 5, 9}
 
 
@@ -169,7 +170,7 @@ def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_
     """And the library gives what the command line gives."""
     a = table.DefectTable.read(whole.defects_path)
     with pytest.warns(StemdefectsWarning, match="2 frames skipped .1 not finite, 1 constant.; first: "):
-        b = api.detect(
+        b = detection.detect(
             movie_file, model_dir, progress=False, batch_size=3, block_frames=5, presence=0.14,
             thresholds={"defect": 0.05}, exclude_regions=[], over_time={"min_frames": 12},
         )  # fmt: skip
@@ -183,8 +184,8 @@ def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_
 def test_a_model_of_three_frames_sees_its_neighbours_whatever_the_blocks(movie_file, tmp_path):
     model = save_model(tmp_path, n_frames=3)
     common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
-    a = api.detect(movie_file, model, block_frames=2, frames="0:8", **common)
-    b = api.detect(movie_file, model, block_frames=5, frames="0:8", **common)
+    a = detection.detect(movie_file, model, block_frames=2, frames="0:8", **common)
+    b = detection.detect(movie_file, model, block_frames=5, frames="0:8", **common)
     assert a.frames["quality"].tolist() == [0, 0, 0, 0, movies.CONSTANT, 0, movies.NOT_FINITE, 0]
     assert len(a) == len(b) > 20
     for name in ("frame", "y_px", "x_px", "score"):
@@ -195,13 +196,13 @@ def test_an_ensemble_says_how_far_its_members_differ(movie_file, tmp_path):
     common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
     common |= {"frames": "0:2", "over_time": {"enabled": False}}
     alike, apart = (save_model(tmp_path / str(seeds[1]), seeds=seeds) for seeds in ((3, 3), (3, 4)))
-    one = api.detect(movie_file, save_model(tmp_path / "one"), **common)
-    two = api.detect(movie_file, alike, **common)
+    one = detection.detect(movie_file, save_model(tmp_path / "one"), **common)
+    two = detection.detect(movie_file, alike, **common)
     assert len(one) == len(two) > 5 and np.isnan(one.rows["kind_spread"]).all()
     np.testing.assert_allclose(two.rows["kind_prob"], one.rows["kind_prob"], atol=1e-4)
     np.testing.assert_allclose(two.rows["kind_spread"], 0, atol=1e-4)
     for symmetries in (1, 2):
-        found = api.detect(movie_file, apart, symmetries=symmetries, **common).rows
+        found = detection.detect(movie_file, apart, symmetries=symmetries, **common).rows
         p, spread = found["kind_prob"].astype(float), found["kind_spread"]
         assert len(found) and (spread > 1e-4).all() and (spread <= np.sqrt(p * (1 - p)) + 1e-6).all()
 
@@ -209,12 +210,12 @@ def test_an_ensemble_says_how_far_its_members_differ(movie_file, tmp_path):
 def test_the_mean_of_nine_frames_has_a_third_of_the_noise(tmp_path):
     frames, clean = hexagonal_frames(9, (96, 96)), hexagonal_frames(1, (96, 96), seed=None)[0]
     movie = movies.Movie(frames, pixel_size_nm=0.03, frame_time_s=1.0)
-    setup = prepare(movie, load_model(save_model(tmp_path / "one")), api.configure(average_frames=9))
+    setup = prepare(movie, load_model(save_model(tmp_path / "one")), detection.configure(average_frames=9))
     seen = next(stream._read_ahead(movie, setup, [0])).stacks[4].stack
     assert seen.shape == (1, 96, 96)
     assert (seen[0] - clean).std() == pytest.approx((frames[4] - clean).std() / 3, rel=0.05)
     with pytest.raises(UserError, match="takes 3 frames"):
-        prepare(movie, load_model(save_model(tmp_path / "three", n_frames=3)), api.configure(average_frames=3))
+        prepare(movie, load_model(save_model(tmp_path / "three", n_frames=3)), detection.configure(average_frames=3))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_settings_that_make_no_sense(model_dir, movie_file, tmp_path, change, me
     for name, value in change.items():
         setattr(cfg.inference, name, value)
     with pytest.raises(UserError, match=message):
-        flow.infer(cfg)
+        infer.infer(cfg)
 
 
 def test_bad_input_is_one_line_and_exit_2_and_leaves_nothing(model_dir, tmp_path):
@@ -247,7 +248,7 @@ def test_bad_input_is_one_line_and_exit_2_and_leaves_nothing(model_dir, tmp_path
     messages = {"missing.tif": "no such file", "constant.npy": "no usable frame", "text.dm3": "cannot be read as"}
     for name, message in messages.items():
         with pytest.raises(UserError, match=message):
-            flow.infer(settings(model_dir, tmp_path / name, tmp_path))
+            infer.infer(settings(model_dir, tmp_path / name, tmp_path))
     found = subprocess.run(
         [sys.executable, str(ROOT / "infer.py"), f"inference.model={model_dir}", f"input={tmp_path / 'noise.npy'}",
          f"runs_dir={tmp_path / 'runs'}", "logging=disabled"],
@@ -265,9 +266,9 @@ def test_calibration_by_the_lattice_or_by_the_metadata(model_dir, tmp_path):
     movie = movies.Movie(frames, pixel_size_nm=0.03 / 1.08)
     common = {"progress": False, "presence": 0.14, "thresholds": {"defect": 0.05}, "exclude_regions": []}
     with pytest.warns(StemdefectsWarning, match="Pixel size: .*DISAGREES"):
-        by_lattice = api.detect(movie, model_dir, **common)
+        by_lattice = detection.detect(movie, model_dir, **common)
     assert "pixel size disagrees" in repr(by_lattice)
-    by_file = api.detect(movie, model_dir, calibration="metadata", **common)
+    by_file = detection.detect(movie, model_dir, calibration="metadata", **common)
     assert by_lattice.pixel_size_nm == pytest.approx(0.03, rel=0.01)
     assert by_file.pixel_size_nm == pytest.approx(0.03 / 1.08, rel=1e-6)
     assert "DISAGREES" in by_lattice.attrs["calibration"]["message"]
@@ -279,7 +280,7 @@ def test_calibration_by_the_lattice_or_by_the_metadata(model_dir, tmp_path):
     np.testing.assert_allclose(by_lattice.frames["strain_yy"], 0, atol=0.01)
     with pytest.raises(UserError, match="no pixel size and no lattice"):
         noise = np.random.default_rng(0).poisson(5.0, (1, 64, 64))
-        api.detect(movies.Movie(noise), model_dir, calibration="lattice", **common)
+        detection.detect(movies.Movie(noise), model_dir, calibration="lattice", **common)
 
 
 def test_pixels_that_are_not_square():
@@ -288,7 +289,7 @@ def test_pixels_that_are_not_square():
 
     from stemdefects import config
     from stemdefects.crystal import material as crystal
-    from stemdefects.inference import resample
+    from stemdefects.models import resample
     from stemdefects.simulation.images import make_simulator
 
     cfg = config.load_group("simulation", "limit")
@@ -301,7 +302,7 @@ def test_pixels_that_are_not_square():
     sizes = {"pixel_size_yx_nm": (0.0375, 0.03)}
     tall = movies.Movie(coarse, pixel_size_nm=0.03, metadata=sizes)
     assert tall.aspect == pytest.approx(1.25) and square.aspect == 1
-    a, b = (api.detect(m, "ws2_mo", over_time={"min_frames": 2}, progress=False) for m in (square, tall))
+    a, b = (detection.detect(m, "ws2_mo", over_time={"min_frames": 2}, progress=False) for m in (square, tall))
     assert min(len(a.rows), len(b.rows), len(b.over_time)) > 20
     assert b.pixel_size_nm == pytest.approx(0.03, rel=0.01)
     np.testing.assert_allclose(b.rows["y_nm"], b.rows["y_px"] * 1.25 * b.pixel_size_nm, rtol=1e-5)

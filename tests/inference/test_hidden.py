@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 from small_network import hexagonal_frames
 
-from stemdefects.inference import align, hidden
-from stemdefects.inference.sites import SiteView
+from stemdefects.inference import hidden
+from stemdefects.inference.columns.sites import SiteView
+from stemdefects.inference.network import align
 from stemdefects.models.normalization import normalize, normalize_frames
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from small_network import hexagonal_frames, settings
 
+from stemdefects.commands import infer, infer_many
 from stemdefects.errors import UserError
-from stemdefects.inference import flow, many
 from stemdefects.io import runs, table
 
 distributed = pytest.importorskip("distributed")
@@ -70,18 +70,18 @@ def test_a_killed_worker_costs_nothing_but_time(model_dir, tmp_path):
         watcher = threading.Thread(target=kill, daemon=True)
         watcher.start()
         with pytest.raises(UserError, match=r"1 of 4 files failed.*movie_9"):
-            many.infer_many(cfg)
+            infer_many.infer_many(cfg)
         assert killed and workers[0].wait(timeout=60) == -signal.SIGKILL
         summary = next((tmp_path / "runs" / "batches").glob("*.csv"))
         rows = list(csv.DictReader(summary.open()))
         assert [r["status"] for r in rows] == ["done", "done", "done", "failed"]
         again = next((tmp_path / "runs" / "batches").glob("*.csv"))
         with pytest.raises(UserError, match="1 of 4 files failed"):
-            many.infer_many(cfg)
+            infer_many.infer_many(cfg)
         assert [r["status"] for r in csv.DictReader(again.open())] == ["done before"] * 3 + ["failed"]
     alone = settings(model_dir, files[1], tmp_path / "alone", pixel_size_nm=0.03)
     alone.inference.pictures = cfg.inference.pictures
-    theirs = table.DefectTable.read(flow.infer(alone).defects_path)
+    theirs = table.DefectTable.read(infer.infer(alone).defects_path)
     ours = table.DefectTable.read(runs.resolve(cfg.runs_dir, rows[1]["run"]).defects_path)
     assert len(ours) == len(theirs) > 10
     for name in ("frame", "y_px", "x_px", "score"):
@@ -99,5 +99,5 @@ def test_what_cannot_be_started_is_said(model_dir, tmp_path):
     }
     for message, change in changes.items():
         with pytest.raises(UserError, match=message):
-            many.infer_many(dataclasses.replace(cfg, **change))
-    assert many.expand([str(tmp_path), str(tmp_path / "a.npy")]) == [tmp_path / "a.npy"]
+            infer_many.infer_many(dataclasses.replace(cfg, **change))
+    assert infer_many.expand([str(tmp_path), str(tmp_path / "a.npy")]) == [tmp_path / "a.npy"]

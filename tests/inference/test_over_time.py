@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from stemdefects.inference import levels, over_time
-from stemdefects.inference.registration import FrameSites, Registrar
+from stemdefects.inference.evidence import over_time, state_levels
+from stemdefects.inference.evidence.registration import FrameSites, Registrar
 from stemdefects.models.emissions import Emissions
 
 PREVALENCE = np.array([0.96, 0.03, 0.01])
@@ -88,7 +88,7 @@ def line_of(state, scale, rng, counts=None, shift=0.0, level=(0.0, 2.0, 4.0), sc
     line = scale * np.array(level)[state] + rng.normal(0, scatter, state.shape) + 0.3
     counts = np.zeros((*state.shape, 1)) if counts is None else counts
     nothing = np.zeros((*state.shape, 0))
-    return levels.Levels(
+    return state_levels.Levels(
         line + shift * counts[..., 0], nothing, counts, np.array(level), scatter**2, np.zeros(0, int), np.zeros(0),
         np.zeros(0),
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_single_vacancies_alone_are_not_taken_for_double_ones():
     state = np.minimum(simulated(60, 400, 0.02)[0], 1)
     features = np.stack([line_of(state, 3.0, rng).line / 2, line_of(state, 3.0, rng).line], -1)
     found = Emissions(np.arange(3), np.array([[0.0, 0], [1, 2], [2, 4]]), np.tile(np.diag([1.0, 4]), (3, 1, 1)))
-    emission, use = levels.of_movie(
+    emission, use = state_levels.of_movie(
         features, np.array([1.0, 2.0]), np.zeros((60, 400, 0)), found, np.arange(3) - 1, np.array([0.16, 0.08, 0.0]),
         np.ones(3, bool), 0.5 / 3.0,
     )  # fmt: skip
@@ -130,7 +130,7 @@ def test_rare_states_need_a_light_of_their_own():
     found = Emissions(np.arange(5), mean, np.tile(np.eye(4) * 4.0, (5, 1, 1)))
     features = np.zeros((3, 30, 4))
     features[:, 7, 2] = 17.0
-    emission, use = levels.of_movie(
+    emission, use = state_levels.of_movie(
         features, np.full(4, 2.0), np.zeros((3, 30, 0)), found, np.arange(5) - 1, np.array([0.15, 0.08, 0.0, 1.1, 0.2]),
         np.array([True, True, True, False, False]), None,
     )  # fmt: skip

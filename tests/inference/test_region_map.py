@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from stemdefects.inference import region_map, resample
+from stemdefects.inference.network import region_map
+from stemdefects.models import resample
 from stemdefects.report import frames as pictures
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.inference import resample
+from stemdefects.models import resample
 
 
 def wave(y, x, period):

@@ -4,10 +4,10 @@ import pytest
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal import material as materials
 from stemdefects.crystal.bragg import rotation
-from stemdefects.inference import column_lattice, sites
-from stemdefects.inference.defects import Rules, bond_table, complexes, find_defects
-from stemdefects.inference.engine import Columns, FrameOutput
-from stemdefects.inference.sites import NOWHERE, view
+from stemdefects.inference.columns import column_lattice, sites
+from stemdefects.inference.columns.defects import Rules, bond_table, complexes, find_defects
+from stemdefects.inference.columns.sites import NOWHERE, view
+from stemdefects.inference.network.engine import Columns, FrameOutput
 
 PIXEL_NM = 0.03
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
-from stemdefects.inference import bragg_map, trust
-from stemdefects.inference.defects import Rules, find_defects
-from stemdefects.inference.engine import Columns, FrameOutput
-from stemdefects.io import doubts, movie, table
+from stemdefects.inference.columns import trust
+from stemdefects.inference.columns.defects import Rules, find_defects
+from stemdefects.inference.network import bragg_map
+from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.io import opening, quality_flags, table
 from stemdefects.models import shipped
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
@@ -113,16 +114,16 @@ def test_each_doubt_is_raised_by_its_cause():
     image, places, sites = frame(vectors())
     rng = np.random.default_rng(0)
     many = [("V_S" if g == 1 and rng.random() < 0.4 else None) for g in sites]
-    assert assess(output(image, places, sites, many))[1].flags & doubts.MANY
+    assert assess(output(image, places, sites, many))[1].flags & quality_flags.MANY
     few = rng.random(len(sites)) < 0.5
-    assert assess(output(image, places[few], sites[few], [None] * few.sum()))[1].flags & doubts.MISSED
+    assert assess(output(image, places[few], sites[few], [None] * few.sum()))[1].flags & quality_flags.MISSED
     # a second, wrong lattice between the columns
     both = np.concatenate([places, np.add(places, (2.4, 3.1))]), np.concatenate([sites, sites])
-    assert assess(output(image, *both, [None] * len(both[1])))[1].flags & doubts.OFF_LATTICE
+    assert assess(output(image, *both, [None] * len(both[1])))[1].flags & quality_flags.OFF_LATTICE
     hole, h_places, h_sites = frame(vectors(), hole=(100, 110, 45))
-    assert assess(output(hole, h_places, h_sites, [None] * len(h_sites)))[1].flags & doubts.ELSEWHERE
+    assert assess(output(hole, h_places, h_sites, [None] * len(h_sites)))[1].flags & quality_flags.ELSEWHERE
     defects, verdict = assess(output(image, places[:8], sites[:8], [None] * 8))
-    assert defects.sites is None and verdict.flags == doubts.UNCHECKED
+    assert defects.sites is None and verdict.flags == quality_flags.UNCHECKED
 
 
 @pytest.mark.parametrize("blur", [1.3, 2.2])
@@ -138,7 +139,7 @@ def test_another_crystal_is_seen_by_its_sublattices(blur):
     for ratio, wrong in (((0.2, 0.4), False), ((0.05, 0.2), True)):
         known = dataclasses.replace(LIMITS, ratio=ratio, step=step)
         verdict = trust.assess(found, defects, known, MATERIAL.kind_names)
-        assert bool(verdict.flags & doubts.OTHER_CRYSTAL) == wrong
+        assert bool(verdict.flags & quality_flags.OTHER_CRYSTAL) == wrong
     assert verdict.figures["ratio"] == pytest.approx(0.3, abs=0.06)
 
 
@@ -148,13 +149,13 @@ def test_uneven_brightness_called_mo_is_told_from_mo():
     rng = np.random.default_rng(0)
     wrong = [("Mo_W" if g == 0 and d and rng.random() < 0.25 else None) for g, d in zip(sites, dark, strict=True)]
     defects, verdict = assess(output(image, places, sites, wrong))
-    assert len(defects.rows) >= trust.MIN_CALLS and verdict.flags & doubts.UNSUPPORTED
+    assert len(defects.rows) >= trust.MIN_CALLS and verdict.flags & quality_flags.UNSUPPORTED
     darker = image.copy()  # the same columns, now really darker
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     for (cy, cx), name in zip(places, wrong, strict=True):
         if name:
             darker -= 11 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 1.6**2)).astype(np.float32)
-    assert not assess(output(darker, places, sites, wrong))[1].flags & doubts.UNSUPPORTED
+    assert not assess(output(darker, places, sites, wrong))[1].flags & quality_flags.UNSUPPORTED
 
 
 def test_calls_in_a_hole_are_withheld():
@@ -172,32 +173,32 @@ def test_calls_in_a_hole_are_withheld():
 
 def test_doubts_in_words():
     frames = table.empty_frames(3)
-    frames["doubt"] = [doubts.MANY, doubts.MANY | doubts.MISSED, doubts.MISSED]
+    frames["doubt"] = [quality_flags.MANY, quality_flags.MANY | quality_flags.MISSED, quality_flags.MISSED]
     frames["quality"][2] = 4  # skipped: says nothing
     frames["n_withheld"] = [2, 0, 0]
-    told = doubts.sentences(frames)
+    told = quality_flags.sentences(frames)
     assert told[0].startswith("In 2 of 2 frames: more columns") and told[1].startswith("In 1 of 2 frames: columns not")
     assert "2 calls were withheld" in told[2] and len(told) == 3
-    from stemdefects.analysis import detections
+    from stemdefects.analysis.data import detections
     from stemdefects.schema import TableConfig
 
     rows = table.empty(1)
     rows["y_nm"] = rows["x_nm"] = 1.0
     found = detections.from_table(table.DefectTable(rows, frames, attrs={"pixel_size_nm": 0.03}), TableConfig())
     assert told[0] in found.notes, "the report's warning box says it"
-    assert doubts.sentences(table.empty_frames(2)) == [] and len(doubts.words(2**12 - 1)) == 12
+    assert quality_flags.sentences(table.empty_frames(2)) == [] and len(quality_flags.words(2**14 - 1)) == 14
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no shared data beside the project")
 @pytest.mark.skipif("ws2_mo" not in shipped.names(), reason="the network ws2_mo does not ship here")
 def test_real_files_by_the_shipped_network():
-    from stemdefects.inference import api
+    from stemdefects.commands import detection
 
-    hole = api.detect(movie.read(REAL / "mos2_se_implanted.dm3"), "ws2_mo", progress=False)
+    hole = detection.detect(opening.read(REAL / "mos2_se_implanted.dm3"), "ws2_mo", progress=False)
     near = np.hypot(hole.rows["y_px"] - 672, hole.rows["x_px"] - 530) * hole.pixel_size_nm < 1.0
     assert near.sum() <= 12, "the hole is not a hundred vacancies"
-    assert hole.frames["doubt"][0] & doubts.OTHER_CRYSTAL, "MoS2 is not the WS2 the network knows"
-    uneven = api.detect(movie.read(REAL / "mos2_60kv_a.npy"), "ws2_mo", pixel_size_nm=7 / 512, progress=False)
+    assert hole.frames["doubt"][0] & quality_flags.OTHER_CRYSTAL, "MoS2 is not the WS2 the network knows"
+    uneven = detection.detect(opening.read(REAL / "mos2_60kv_a.npy"), "ws2_mo", pixel_size_nm=7 / 512, progress=False)
     n_mo = uneven.counts().get("Mo_W", 0)
     assert n_mo < trust.MIN_CALLS or uneven.frames["doubt"][0], "uneven brightness silently called Mo_W"
 
@@ -209,7 +210,7 @@ def test_distortion_is_said_with_its_figure():
     _, scaled = bragg_map.deformation(vectors((0.05, 0.05, 0)), MATERIAL.lattice_nm, PIXEL_NM)
     assert trust.distortion(scaled) == pytest.approx(0.05, abs=1e-6), "a wrong pixel size"
     frames = table.empty_frames(2)
-    frames["doubt"] = [0, doubts.DISTORTED]
+    frames["doubt"] = [0, quality_flags.DISTORTED]
     frames["strain_yy"], frames["strain_xx"], frames["strain_xy"] = 0.04, -0.04, 0
-    told = doubts.sentences(frames)
+    told = quality_flags.sentences(frames)
     assert told[0].startswith("In 1 of 2 frames") and "8.3%" in told[1]

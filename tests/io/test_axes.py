@@ -7,6 +7,7 @@ import tifffile
 
 from stemdefects.errors import UserError
 from stemdefects.io import movie as movies
+from stemdefects.io import opening
 
 RNG = np.random.default_rng(0)
 HAADF = RNG.integers(0, 4000, (5, 24, 32)).astype(np.uint16)
@@ -56,26 +57,26 @@ def write_tiff(path, data, axes, ome=False, imagej=False, names=None, labels=Non
 def test_channels_of_a_tiff_are_signals_by_name(tmp_path, name):
     path = tmp_path / ("a.ome.tif" if TIFFS[name].get("ome") else "a.tif")
     write_tiff(path, **TIFFS[name])
-    with movies.read(path) as movie:
+    with opening.read(path) as movie:
         same(movie)
         assert movie.signal == "HAADF" and len(movie.signals) == 2
         other = next(s for s in movie.signals if s != "HAADF")
         assert f"signal HAADF (also there: {other})" in repr(movie)
-    with movies.read(path, other.lower()) as movie:
+    with opening.read(path, other.lower()) as movie:
         same(movie, OTHER)
     with pytest.raises(UserError, match=rf"EELS.*no such signal.*{other}"):
-        movies.read(path, "EELS")
+        opening.read(path, "EELS")
 
 
 def test_channels_without_names_have_numbers(tmp_path):
     write_tiff(tmp_path / "a.tif", stacked(("HAADF", "x", "y"), 1), "TCYX", imagej=True)
-    movie = movies.read(tmp_path / "a.tif")
+    movie = opening.read(tmp_path / "a.tif")
     same(movie)
     assert movie.signals == ("channel 1", "channel 2", "channel 3") and "also there: channel 2, channel 3" in repr(
         movie
     )
-    same(movies.read(tmp_path / "a.tif", "2"), OTHER)
-    same(movies.read(tmp_path / "a.tif", "channel 3"), OTHER)
+    same(opening.read(tmp_path / "a.tif", "2"), OTHER)
+    same(opening.read(tmp_path / "a.tif", "channel 3"), OTHER)
 
 
 @pytest.mark.parametrize("name,order", [("DF", 1), ("adf", 2), ("BF", 3), ("HAADF", 0), ("MAADF", 4)])
@@ -84,8 +85,8 @@ def test_a_detector_is_not_taken_for_another_whose_name_holds_its_own(tmp_path, 
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for detector, images in zip(("HAADF", "DF", "ADF", "BF", "MAADF"), data, strict=True):
             file[f"scan/{detector}"] = images
-    same(movies.read(tmp_path / "a.h5", name), data[order])
-    assert movies.read(tmp_path / "a.h5").signal == "scan/HAADF"
+    same(opening.read(tmp_path / "a.h5", name), data[order])
+    assert opening.read(tmp_path / "a.h5").signal == "scan/HAADF"
 
 
 def test_preference_is_haadf_adf_df_bf(tmp_path):
@@ -95,7 +96,7 @@ def test_preference_is_haadf_adf_df_bf(tmp_path):
         with h5py.File(tmp_path / "a.h5", "w") as file:
             for k, name in enumerate(left):
                 file[name] = HAADF[: len(left) - k]
-        said.append(movies.read(tmp_path / "a.h5").signal)
+        said.append(opening.read(tmp_path / "a.h5").signal)
         left.remove(said[-1])
     assert said == ["HAADF", "Detector ADF", "DF4", "BF", "ABF 2", "overview", "preview of HAADF"]
 
@@ -106,16 +107,16 @@ def test_slices_ask_what_they_are(tmp_path):
     write_tiff(tmp_path / "tz.ome.tif", np.stack([DEPTH, DEPTH[:, ::-1]], 2), "ZTCYX", ome=True, names=["BF", "HAADF"])
     for name in ("z.ome.tif", "z.tif", "tz.ome.tif"):
         with pytest.raises(UserError, match=r"slices along Z.*inference.signal=z:time.*z:0"):
-            movies.read(tmp_path / name)
-    same(movies.read(tmp_path / "z.ome.tif", "z:1"), DEPTH[1:2, 0])
-    same(movies.read(tmp_path / "z.tif", "z:time"), HAADF)
-    with movies.read(tmp_path / "tz.ome.tif", "BF z:2") as movie:
+            opening.read(tmp_path / name)
+    same(opening.read(tmp_path / "z.ome.tif", "z:1"), DEPTH[1:2, 0])
+    same(opening.read(tmp_path / "z.tif", "z:time"), HAADF)
+    with opening.read(tmp_path / "tz.ome.tif", "BF z:2") as movie:
         same(movie, DEPTH[2])
         assert movie.signal == "BF z:2" and "(also there: HAADF)" in repr(movie)
-        same(movies.read(tmp_path / "tz.ome.tif", movie.signal), DEPTH[2])  # as analysis reads it again
-    same(movies.read(tmp_path / "tz.ome.tif", "z:0"), HAADF[::-1])
+        same(opening.read(tmp_path / "tz.ome.tif", movie.signal), DEPTH[2])  # as analysis reads it again
+    same(opening.read(tmp_path / "tz.ome.tif", "z:0"), HAADF[::-1])
     with pytest.raises(UserError, match="z:7"):
-        movies.read(tmp_path / "z.tif", "z:7")
+        opening.read(tmp_path / "z.tif", "z:7")
 
 
 def test_a_plain_imagej_stack_is_a_movie_and_says_so(tmp_path):
@@ -124,7 +125,7 @@ def test_a_plain_imagej_stack_is_a_movie_and_says_so(tmp_path):
         tmp_path / "a.tif", HAADF, photometric="minisblack", metadata=None,
         description="ImageJ=1.53t\nimages=5\nslices=5\nunit=nm\nloop=false\n", resolution=(40, 40),
     )  # fmt: skip
-    movie = movies.read(tmp_path / "a.tif")
+    movie = opening.read(tmp_path / "a.tif")
     same(movie)
     assert movie.pixel_size_nm == pytest.approx(0.025) and "slices" in movie.remarks[0]
 
@@ -160,7 +161,7 @@ def test_axes_of_length_1_mean_nothing(tmp_path, name, suffix):
             file["movie"] = data
     else:
         tifffile.imwrite(path, data, photometric="rgb" if "grey" in name else "minisblack")
-    with movies.read(path) as movie:
+    with opening.read(path) as movie:
         assert movie.shape == frames.shape
         for i in (len(frames) - 1, 0):
             np.testing.assert_array_equal(np.asarray(movie.frames[i]).reshape(24, 32, -1)[..., 0], frames[i])
@@ -191,24 +192,24 @@ def test_axes_that_cannot_be_told_are_asked_for(tmp_path, suffix):
 
     path = write(stacked(("HAADF", "BF"), 1))  # (5, 2, 24, 32)
     with pytest.raises(UserError, match=r"5 x 2 x 24 x 32.*inference.signal=axis\d:0") as caught:
-        movies.read(path)
+        opening.read(path)
     assert "\n" not in str(caught.value) and "damaged" not in str(caught.value)
-    same(movies.read(path, "axis1:0"))
-    same(movies.read(path, "axis1:1"), OTHER)
-    with movies.read(path, "axis0:2 axis1:time") as movie:
+    same(opening.read(path, "axis1:0"))
+    same(opening.read(path, "axis1:1"), OTHER)
+    with opening.read(path, "axis0:2 axis1:time") as movie:
         same(movie, stacked(("HAADF", "BF"), 1)[2])
-        same(movies.read(path, movie.signal), stacked(("HAADF", "BF"), 1)[2])
+        same(opening.read(path, movie.signal), stacked(("HAADF", "BF"), 1)[2])
     path = write(np.moveaxis(stacked(("HAADF", "BF"), 1), 1, -1))  # (5, 24, 32, 2)
     if suffix != "tif":  # where y and x are said to be the last two
         with pytest.raises(UserError, match="5 x 24 x 32 x 2"):
-            movies.read(path)
-        same(movies.read(path, "axis3:0"))
+            opening.read(path)
+        same(opening.read(path, "axis3:0"))
         path = write(np.moveaxis(HAADF, 0, -1))  # (24, 32, 5)
         with pytest.raises(UserError, match="24 x 32 x 5"):
-            movies.read(path)
-        same(movies.read(path, "axis2:time"))
+            opening.read(path)
+        same(opening.read(path, "axis2:time"))
     with pytest.raises(UserError, match="axis9:0"):
-        movies.read(path, "axis9:0")
+        opening.read(path, "axis9:0")
 
 
 def test_colours_are_told_from_three_frames(tmp_path):
@@ -218,11 +219,11 @@ def test_colours_are_told_from_three_frames(tmp_path):
     tifffile.imwrite(tmp_path / "planes.tif", np.moveaxis(colour, -1, 0), photometric="rgb")
     for name, axis in (("a.npy", 2), ("a.tif", 2), ("planes.tif", 0)):
         with pytest.raises(UserError, match=rf"3 samples per pixel that differ.*axis{axis}:0"):
-            movies.read(tmp_path / name)
-        same(movies.read(tmp_path / name, f"axis{axis}:1"), colour[None, ..., 1])
-        same(movies.read(tmp_path / name, f"axis{axis}:time"), np.moveaxis(colour, -1, 0))
+            opening.read(tmp_path / name)
+        same(opening.read(tmp_path / name, f"axis{axis}:1"), colour[None, ..., 1])
+        same(opening.read(tmp_path / name, f"axis{axis}:time"), np.moveaxis(colour, -1, 0))
     tifffile.imwrite(tmp_path / "samples.tif", colour, photometric="minisblack", planarconfig="contig")
-    with movies.read(tmp_path / "samples.tif") as movie:  # samples that are no colours are detectors
+    with opening.read(tmp_path / "samples.tif") as movie:  # samples that are no colours are detectors
         same(movie, colour[None, ..., 0])
         assert len(movie.signals) == 3
 
@@ -234,41 +235,41 @@ def test_labels_of_hdf5_dimensions_tell_the_axes(tmp_path):
             dimension.label = label
         file["scan"].attrs["channels"] = ["BF", "HAADF"]
         file["scan"].attrs["pixel_size_nm"] = 0.02
-    with movies.read(tmp_path / "a.h5") as movie:
+    with opening.read(tmp_path / "a.h5") as movie:
         same(movie)
         assert movie.signal == "HAADF" and movie.pixel_size_nm == 0.02
-    same(movies.read(tmp_path / "a.h5", "BF"), OTHER)
+    same(opening.read(tmp_path / "a.h5", "BF"), OTHER)
 
 
 def test_images_of_a_tiff_are_signals_and_single_ones_a_movie(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
         for name, data in (("BF", OTHER), ("HAADF", HAADF)):
             writer.write(data, metadata={"axes": "TYX", "Name": name}, photometric="minisblack")
-    with movies.read(tmp_path / "a.ome.tif") as movie:
+    with opening.read(tmp_path / "a.ome.tif") as movie:
         same(movie)
         assert movie.signal == "HAADF" and movie.signals == ("BF", "HAADF")
-    same(movies.read(tmp_path / "a.ome.tif", "BF"), OTHER)
+    same(opening.read(tmp_path / "a.ome.tif", "BF"), OTHER)
     with tifffile.TiffWriter(tmp_path / "b.tif") as writer:
         for image in HAADF:
             writer.write(image, photometric="minisblack")
-    same(movies.read(tmp_path / "b.tif"))
+    same(opening.read(tmp_path / "b.tif"))
     with tifffile.TiffWriter(tmp_path / "c.tif") as writer:
         writer.write(HAADF, photometric="minisblack")
         writer.write(OTHER[:3], photometric="minisblack")
-    with movies.read(tmp_path / "c.tif") as movie:
+    with opening.read(tmp_path / "c.tif") as movie:
         same(movie)
         assert len(movie.signals) == 2 and "also there" in repr(movie)
 
 
 def test_a_name_that_chooses_nothing_is_said(tmp_path):
     np.save(tmp_path / "a.npy", HAADF)
-    assert "inference.signal=BF chooses nothing" in movies.read(tmp_path / "a.npy", "BF").remarks[0]
+    assert "inference.signal=BF chooses nothing" in opening.read(tmp_path / "a.npy", "BF").remarks[0]
 
 
 def test_npz_with_several_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", BF=OTHER, HAADF=HAADF[:2], spectrum=np.arange(2000.0), fft=HAADF.astype(complex))
-    same(movies.read(tmp_path / "a.npz"), HAADF[:2])
-    same(movies.read(tmp_path / "a.npz", "BF"), OTHER)
+    same(opening.read(tmp_path / "a.npz"), HAADF[:2])
+    same(opening.read(tmp_path / "a.npz", "BF"), OTHER)
 
 
 def hyperspy(path, signals):
@@ -290,19 +291,19 @@ YX = (("y", "nm", 0.06), ("x", "nm", 0.03))
 def test_vendor_files_axes_and_what_is_no_image(tmp_path):
     t = ("time", "s", 2.0)
     hyperspy(tmp_path / "a.hspy", [("two", stacked(("HAADF", "BF"), 1), (t, ("detector", "", 1.0), *YX))])
-    with movies.read(tmp_path / "a.hspy") as movie:
+    with opening.read(tmp_path / "a.hspy") as movie:
         same(movie)
         assert movie.pixel_size_yx_nm == pytest.approx((0.06, 0.03)) and movie.frame_time_s == pytest.approx(2)
-    same(movies.read(tmp_path / "a.hspy", "channel 2"), OTHER)
+    same(opening.read(tmp_path / "a.hspy", "channel 2"), OTHER)
     hyperspy(tmp_path / "z.hspy", [("focal series", HAADF, (("z", "nm", 5.0), *YX))])
     with pytest.raises(UserError, match="slices along Z"):
-        movies.read(tmp_path / "z.hspy")
-    same(movies.read(tmp_path / "z.hspy", "z:3"), HAADF[3:4])
+        opening.read(tmp_path / "z.hspy")
+    same(opening.read(tmp_path / "z.hspy", "z:3"), HAADF[3:4])
     hyperspy(tmp_path / "e.hspy", [("map", np.moveaxis(HAADF, 0, -1).copy(), (*YX, ("Energy", "eV", 0.1)))])
     hyperspy(tmp_path / "f.hspy", [("fft", HAADF[0].astype(float), (("y", "1/nm", 0.1), ("x", "1/nm", 0.1)))])
     for name in ("e.hspy", "f.hspy"):
         with pytest.raises(UserError, match="holds no image"):
-            movies.read(tmp_path / name)
+            opening.read(tmp_path / name)
 
 
 def ncem(path, signals, **times):
@@ -324,8 +325,8 @@ def ncem(path, signals, **times):
 def test_ncem_emd_with_several_signals(tmp_path):
     pytest.importorskip("rsciio")
     ncem(tmp_path / "a.emd", {"A_BF": OTHER, "B_HAADF": HAADF}, time=[0, 2, 4, 904, 906.0])
-    with movies.read(tmp_path / "a.emd") as movie:
+    with opening.read(tmp_path / "a.emd") as movie:
         same(movie)
         assert movie.signal == "B_HAADF" and movie.frame_time_s is None
         np.testing.assert_array_equal(movie.times_s, [0, 2, 4, 904, 906])
-    same(movies.read(tmp_path / "a.emd", "BF"), OTHER)
+    same(opening.read(tmp_path / "a.emd", "BF"), OTHER)

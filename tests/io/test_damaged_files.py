@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from benchmarks import fuzz_readers
-from stemdefects.io import damage
+from stemdefects.io import damage, opening
 from stemdefects.io import movie as movies
 from stemdefects.io.readers import tiff
 
@@ -21,7 +21,7 @@ def test_damaged_files_end_in_a_clear_error_or_in_frames():
 
 def test_a_mistake_of_our_own_is_not_told_as_a_damaged_file(tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "a.tif", np.arange(600, dtype=np.uint16).reshape(20, 30))
-    movie = movies.read(tmp_path / "a.tif")
+    movie = opening.read(tmp_path / "a.tif")
 
     def mistaken(*_):
         return [dict(a=np.arange(3))].index(dict(a=np.arange(3)))  # as of comparing dicts of arrays
@@ -30,7 +30,7 @@ def test_a_mistake_of_our_own_is_not_told_as_a_damaged_file(tmp_path, monkeypatc
     try:
         monkeypatch.setattr(tiff, "calibration", mistaken)
         with pytest.raises(ValueError, match="truth value"):
-            movies.read(tmp_path / "a.tif")
+            opening.read(tmp_path / "a.tif")
         monkeypatch.setattr(movie.frames, "_get", mistaken)
         with pytest.raises(ValueError, match="truth value"):
             movie.frame(0)
@@ -42,7 +42,7 @@ def test_a_mistake_of_our_own_is_not_told_as_a_damaged_file(tmp_path, monkeypatc
 
     monkeypatch.setattr(tiff, "calibration", of_a_library)
     with pytest.raises(movies.UserError, match="damaged or not of this type"):
-        movies.read(tmp_path / "a.tif")
+        opening.read(tmp_path / "a.tif")
 
 
 def test_logging_of_the_process_is_left_alone(tmp_path, monkeypatch):
@@ -53,7 +53,7 @@ def test_logging_of_the_process_is_left_alone(tmp_path, monkeypatch):
     (tmp_path / "a.dm3").write_bytes(b"\0" * 99)
     before = sys.stdout, sys.stderr
     with pytest.raises(movies.UserError, match="damaged"):
-        movies.read(tmp_path / "a.dm3")
+        opening.read(tmp_path / "a.dm3")
     assert not calls and (sys.stdout, sys.stderr) == before
 
 

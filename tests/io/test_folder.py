@@ -7,9 +7,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from stemdefects.commands.infer_many import expand
 from stemdefects.errors import UserError
-from stemdefects.inference.many import expand
-from stemdefects.io import movie as movies
+from stemdefects.io import opening
 from stemdefects.io.readers import folder
 
 STACK = np.random.default_rng(0).integers(0, 4000, (12, 24, 32)).astype(np.uint16)
@@ -25,12 +25,12 @@ def write(place, name, k=0):
 def test_numbers_count_by_their_value(tmp_path, pattern):
     for k in range(12):
         write(tmp_path / "m", pattern.format(k + 1), k)
-    movie = movies.read(tmp_path / "m")
+    movie = opening.read(tmp_path / "m")
     for k in range(12):
         np.testing.assert_array_equal(movie.frame(k), STACK[k])
     assert f"12 files from {pattern.format(1)} to {pattern.format(12)}" in repr(movie)
     suffix = pattern[-3:]
-    assert movies.read(tmp_path / "m" / f"*.{suffix}").metadata["files"] == movie.metadata["files"]
+    assert opening.read(tmp_path / "m" / f"*.{suffix}").metadata["files"] == movie.metadata["files"]
     assert [str(p) for p in expand(tmp_path / "m")] == movie.metadata["files"]
 
 
@@ -42,10 +42,10 @@ def test_no_frames_are_what_systems_leave_and_images_that_are_there_twice(tmp_pa
         (tmp_path / name).write_bytes(b"\0\1\2")
     (tmp_path / "processed.tif").mkdir()
     for source in (tmp_path, tmp_path / "*"):
-        movie = movies.read(source)
+        movie = opening.read(source)
         assert movie.shape == (3, 24, 32) and movie.frames.dtype == np.uint16, "the TIFF says more than the PNG"
         assert [p.name for p in expand(source)] == ["a_0.tif", "a_1.tif", "a_2.tif"]
-    assert movies.read(tmp_path / "*.png").shape == (3, 24, 32)
+    assert opening.read(tmp_path / "*.png").shape == (3, 24, 32)
 
 
 def test_an_experiment_and_its_series_are_one(tmp_path):
@@ -60,11 +60,11 @@ def test_an_experiment_and_its_series_are_one(tmp_path):
 def test_names_with_signs_of_patterns_are_names(tmp_path, monkeypatch, name):
     place = tmp_path / "run [2] ~"
     write(place, name)
-    np.testing.assert_array_equal(movies.read(place / name).frame(0), STACK[0])
+    np.testing.assert_array_equal(opening.read(place / name).frame(0), STACK[0])
     assert expand(str(place / name)) == [place / name]
-    assert movies.read(place / "*.tif").shape == (1, 24, 32), "the folder's own brackets are no pattern"
+    assert opening.read(place / "*.tif").shape == (1, 24, 32), "the folder's own brackets are no pattern"
     monkeypatch.chdir(place)
-    assert movies.read(name).shape == (1, 24, 32) and expand(name) == [place / name]
+    assert opening.read(name).shape == (1, 24, 32) and expand(name) == [place / name]
 
 
 def test_nothing_there_is_one_line(tmp_path):
@@ -72,7 +72,7 @@ def test_nothing_there_is_one_line(tmp_path):
     no_file = ("*.tif", "~none/a.tif", "x" * 5000, "a\0b", "[")
     for name, words in (("empty", "no image files in this folder"), *((name, "no such file") for name in no_file)):
         with pytest.raises(UserError, match=words):
-            movies.read(str(tmp_path / name) if not name.startswith("~") else name)
+            opening.read(str(tmp_path / name) if not name.startswith("~") else name)
 
 
 def with_date(path, image, moment):
@@ -93,7 +93,7 @@ def test_times_of_acquisition_are_times_and_those_of_files_are_none(tmp_path):
         (tmp_path / name).mkdir()
         for k, second in enumerate(seconds):
             with_date(tmp_path / name / f"{k}.ome.tif", STACK[k], start + datetime.timedelta(seconds=second))
-        return movies.read(tmp_path / name)
+        return opening.read(tmp_path / name)
 
     movie = read("pause", [0.0, 2.5, 5.0, 905.0])
     np.testing.assert_allclose(movie.times_s, [0, 2.5, 5, 905])
@@ -102,7 +102,7 @@ def test_times_of_acquisition_are_times_and_those_of_files_are_none(tmp_path):
     assert movie.frame_time_s == pytest.approx(2.25, abs=0.01) and movie.times_s is None, "clocks of whole seconds"
     assert read("copied", [0.0, 0.0, 0.0]).frame_time_s is None
     write(tmp_path / "plain", "1.tif"), write(tmp_path / "plain", "2.tif")
-    movie = movies.read(tmp_path / "plain")
+    movie = opening.read(tmp_path / "plain")
     assert movie.frame_time_s is None and movie.times_s is None
 
 
@@ -111,5 +111,5 @@ def test_another_pixel_size_in_the_folder_is_said(tmp_path):
         tifffile.imwrite(
             tmp_path / f"{k}.tif", STACK[k], imagej=True, resolution=(1 / size, 1 / size), metadata={"unit": "nm"}
         )
-    movie = movies.read(tmp_path)
+    movie = opening.read(tmp_path)
     assert movie.pixel_size_nm == pytest.approx(0.03) and "1 of 3 files state another pixel size" in movie.remarks[0]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from stemdefects.errors import UserError
 from stemdefects.io import movie as movies
+from stemdefects.io import opening
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 RNG = np.random.default_rng(0)
@@ -46,7 +47,7 @@ WRITERS = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_stacks_read_frame_by_frame_in_any_order(tmp_path, name):
     WRITERS[name](tmp_path / name)
-    with movies.read(tmp_path / name) as movie:
+    with opening.read(tmp_path / name) as movie:
         assert movie.shape == STACK.shape and len(movie) == 5
         for i in (3, 0, 4, 1, 1):
             frame = movie.frame(i)
@@ -59,15 +60,15 @@ def test_stacks_read_frame_by_frame_in_any_order(tmp_path, name):
 @pytest.mark.parametrize("name,pixel,time", [("a.h5", 0.03, 2.0), ("a.tif", 0.025, 2.0), ("a.npz", 0.03, 2.0)])
 def test_calibration_is_read(tmp_path, name, pixel, time):
     WRITERS[name](tmp_path / name)
-    with movies.read(tmp_path / name) as movie:
+    with opening.read(tmp_path / name) as movie:
         assert movie.pixel_size_nm == pytest.approx(pixel) and movie.frame_time_s == pytest.approx(time)
 
 
 def test_an_uncalibrated_file_says_so(tmp_path):
     WRITERS["a.npy"](tmp_path / "a.npy")
     tifffile.imwrite(tmp_path / "screen.tif", STACK[0], resolution=(72, 72), resolutionunit="INCH")
-    assert movies.read(tmp_path / "a.npy").pixel_size_nm is None
-    assert movies.read(tmp_path / "screen.tif").pixel_size_nm is None, "72 dpi is a screen, not a microscope"
+    assert opening.read(tmp_path / "a.npy").pixel_size_nm is None
+    assert opening.read(tmp_path / "screen.tif").pixel_size_nm is None, "72 dpi is a screen, not a microscope"
 
 
 def test_pictures_grey_and_colour(tmp_path):
@@ -76,9 +77,9 @@ def test_pictures_grey_and_colour(tmp_path):
     Image.fromarray(np.stack([grey] * 3, -1)).save(tmp_path / "rgb_grey.png")
     Image.fromarray(RNG.integers(0, 255, (20, 30, 3)).astype(np.uint8)).save(tmp_path / "colour.png")
     for name in ("grey.png", "rgb_grey.png"):
-        np.testing.assert_array_equal(movies.read(tmp_path / name).frame(0), grey)
+        np.testing.assert_array_equal(opening.read(tmp_path / name).frame(0), grey)
     with pytest.raises(movies.FrameError, match="colour") as caught:
-        movies.read(tmp_path / "colour.png").frame(0)
+        opening.read(tmp_path / "colour.png").frame(0)
     assert caught.value.quality == movies.NOT_INTENSITY
 
 
@@ -90,7 +91,7 @@ def test_folder_and_glob_are_one_movie_in_name_order(tmp_path):
     tifffile.imwrite(tmp_path / "frame_05.tif", STACK[0, :10])
     (tmp_path / "notes.txt").write_text("not read")
     for source in (tmp_path, tmp_path / "frame_*.tif"):
-        movie = movies.read(source)
+        movie = opening.read(source)
         assert movie.shape == (7, 24, 32)
         for i in (4, 0, 2):
             np.testing.assert_array_equal(movie.frame(i), STACK[i])
@@ -104,11 +105,11 @@ def test_hdf5_signal_by_name(tmp_path):
     with h5py.File(tmp_path / "two.h5", "w") as file:
         file["BF"], file["detectors/HAADF"] = STACK, STACK[:2] + 1
         file["detectors/HAADF"].attrs["pixel_size_nm"] = 0.02
-    assert movies.read(tmp_path / "two.h5").shape[0] == 2, "HAADF is preferred"
-    assert movies.read(tmp_path / "two.h5", "bf").shape[0] == 5
-    assert movies.read(tmp_path / "two.h5", "HAADF").pixel_size_nm == 0.02
+    assert opening.read(tmp_path / "two.h5").shape[0] == 2, "HAADF is preferred"
+    assert opening.read(tmp_path / "two.h5", "bf").shape[0] == 5
+    assert opening.read(tmp_path / "two.h5", "HAADF").pixel_size_nm == 0.02
     with pytest.raises(UserError, match=r"no such signal.*HAADF"):
-        movies.read(tmp_path / "two.h5", "EELS")
+        opening.read(tmp_path / "two.h5", "EELS")
 
 
 def bad(name):
@@ -157,7 +158,7 @@ def test_bad_files_end_in_one_clear_line(tmp_path):
         archive.writestr("readme.txt", "nothing here")
     for name in ("missing.tif", *(p.name for p in sorted(tmp_path.iterdir()) if p.name != "whole.h5")):
         with pytest.raises(UserError) as caught:
-            movies.read(tmp_path / name)
+            opening.read(tmp_path / name)
         message = str(caught.value)
         assert name in message and "\n" not in message and len(message) < 600, message
     with pytest.raises(UserError, match="positive number"):
@@ -171,7 +172,7 @@ def test_a_truncated_stack_loses_only_its_last_frames(tmp_path):
     data = bytearray((tmp_path / "a.tif").read_bytes())
     data[offset : offset + count] = bytes(count)
     (tmp_path / "b.tif").write_bytes(data)
-    movie = movies.read(tmp_path / "b.tif")
+    movie = opening.read(tmp_path / "b.tif")
     np.testing.assert_array_equal(movie.frame(3), STACK[3])
     with pytest.raises(movies.FrameError):
         movie.frame(4)
@@ -200,7 +201,7 @@ READERS = {
 def test_vendor_files(name):
     pytest.importorskip("rsciio")
     shape, pixel, time = READERS[name]
-    with movies.read(SHARED / "readers" / name) as movie:
+    with opening.read(SHARED / "readers" / name) as movie:
         assert movie.shape == shape
         assert movie.pixel_size_nm == (None if pixel is None else pytest.approx(pixel, rel=1e-5))
         assert movie.frame_time_s == (None if time is None else pytest.approx(time))
@@ -212,7 +213,7 @@ def test_every_shared_file_opens_or_says_why():
     files = sorted(p for p in (SHARED / "readers").iterdir())
     assert len(files) > 50
     for file in files:
-        with movies.read(file) as movie:  # DM test files: 2 x 2 px of every data type
+        with opening.read(file) as movie:  # DM test files: 2 x 2 px of every data type
             for i in range(len(movie)):
                 try:
                     assert movie.frame(i).shape == movie.shape[1:]
@@ -224,7 +225,7 @@ def test_every_shared_file_opens_or_says_why():
 def test_velox_pixels_are_those_of_the_reference_array():
     pytest.importorskip("rsciio")
     folder = SHARED / "readers"
-    with movies.read(folder / "fei_emd_image.emd", "haadf") as movie:
+    with opening.read(folder / "fei_emd_image.emd", "haadf") as movie:
         np.testing.assert_array_equal(movie.frame(0), np.load(folder / "fei_emd_image.npy").astype(np.float32))
         json.dumps(movie.metadata["signals"])
 
@@ -246,9 +247,9 @@ def test_hyperspy_files_by_what_their_axes_say(tmp_path):
 
     write(tmp_path / "stack.hspy", STACK, "tyx")
     write(tmp_path / "turned.hspy", STACK[2].T.copy(), "xy")
-    with movies.read(tmp_path / "stack.hspy") as movie:
+    with opening.read(tmp_path / "stack.hspy") as movie:
         assert movie.shape == STACK.shape and movie.pixel_size_nm == pytest.approx(0.03)
         assert movie.frame_time_s == pytest.approx(2.0)
         np.testing.assert_array_equal(movie.frame(3), STACK[3])
-    with movies.read(tmp_path / "turned.hspy") as movie:
+    with opening.read(tmp_path / "turned.hspy") as movie:
         np.testing.assert_array_equal(movie.frame(0), STACK[2])

@@ -6,15 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from stemdefects.io import movie as movies
-from stemdefects.io import sources
+from stemdefects.io import opening, sources
 
 
 @pytest.fixture
 def made(tmp_path):
     """Folder, and attributes of a table made from the movie `m.npy` in it."""
     np.save(tmp_path / "m.npy", np.arange(2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8))
-    movie = movies.read(tmp_path / "m.npy")
+    movie = opening.read(tmp_path / "m.npy")
     attrs = {"source": "m.npy", "source_shape": list(movie.shape)} | sources.record(movie)
     return tmp_path, attrs | {"source_sha256": sources.Hashing(movie).result()}
 
@@ -52,7 +51,7 @@ def test_a_moved_or_renamed_movie_beside_the_table_fits(made):
 def test_the_same_signal_is_opened_again(tmp_path):
     one = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
     np.savez(tmp_path / "m.npz", haadf=one, bf=one + 1)
-    movie = movies.read(tmp_path / "m.npz", "bf")
+    movie = opening.read(tmp_path / "m.npz", "bf")
     attrs = sources.record(movie) | {"source_sha256": sources.Hashing(movie).result(), "config": {"signal": "bf"}}
     assert sources.reopen(attrs).movie.frames[0].min() >= 1
 
@@ -60,7 +59,7 @@ def test_the_same_signal_is_opened_again(tmp_path):
 def test_a_folder_of_images_is_known_by_all_its_files(tmp_path):
     for k in range(3):
         np.save(tmp_path / f"{k}.npy", np.full((8, 8), k, np.float32))
-    movie = movies.read(tmp_path)
+    movie = opening.read(tmp_path)
     attrs = sources.record(movie) | {"source_sha256": sources.Hashing(movie).result()}
     assert sources.reopen(attrs).state == sources.FITS
     np.save(tmp_path / "1.npy", np.full((8, 8), 9, np.float32))

@@ -11,6 +11,7 @@ import tifffile
 from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io import movie as movies
+from stemdefects.io import opening
 
 STACK = np.random.default_rng(0).integers(0, 4000, (5, 24, 32)).astype(np.uint16)
 PAUSE = np.array([0.0, 2.25, 4.5, 904.5, 906.75])
@@ -18,7 +19,7 @@ PAUSE = np.array([0.0, 2.25, 4.5, 904.5, 906.75])
 
 def imagej(path, resolution=(1 / 0.03, 1 / 0.03), **metadata):
     tifffile.imwrite(path, STACK, imagej=True, resolution=resolution, metadata={"axes": "TYX"} | metadata)
-    return movies.read(path)
+    return opening.read(path)
 
 
 @pytest.mark.parametrize("fields,seconds", [
@@ -47,7 +48,7 @@ def test_imagej_units_of_length(tmp_path, unit, nm):
 
 def ome(path, axes="TYX", data=STACK, **metadata):
     tifffile.imwrite(path, data, ome=True, photometric="minisblack", metadata={"axes": axes} | metadata)
-    return movies.read(path)
+    return opening.read(path)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_ome_times_are_those_of_the_signal_that_is_read(tmp_path):
     movie = ome(tmp_path / "a.ome.tif", "CTYX", data, Plane={"DeltaT": times, "DeltaTUnit": ["s"] * 10},
                 Channel={"Name": ["BF", "HAADF"]})  # fmt: skip
     np.testing.assert_allclose(movie.times_s, PAUSE + 1000)
-    np.testing.assert_allclose(movies.read(tmp_path / "a.ome.tif", "BF").times_s, PAUSE)
+    np.testing.assert_allclose(opening.read(tmp_path / "a.ome.tif", "BF").times_s, PAUSE)
 
 
 @pytest.mark.parametrize("times", [[0, 0, 0, 0, 0], [0, 1, 2, 3, np.nan], [5, 4, 3, 2, 1]])
@@ -99,7 +100,7 @@ def test_times_that_say_nothing_are_unknown(tmp_path, times):
 def test_a_plain_tiff_states_a_resolution_or_none(tmp_path):
     def read(per_unit, unit, **more):
         tifffile.imwrite(tmp_path / "a.tif", STACK[0], resolution=(per_unit, per_unit), resolutionunit=unit, **more)
-        return movies.read(tmp_path / "a.tif")
+        return opening.read(tmp_path / "a.tif")
 
     assert read(72, "INCH").pixel_size_nm is None and read(300, "CENTIMETER").pixel_size_nm is None
     assert read(1 / 0.03, "NONE").pixel_size_nm is None
@@ -118,7 +119,7 @@ def test_arrays_state_sizes_and_times(tmp_path, suffix):
             file["frames"].attrs["pixel_size_nm"] = [0.06, 0.03]
     else:
         np.savez(path, frames=STACK, time_s=PAUSE, pixel_size_yx_nm=[0.06, 0.03])
-    with movies.read(path) as movie:
+    with opening.read(path) as movie:
         assert movie.shape == STACK.shape and movie.pixel_size_yx_nm == (0.06, 0.03)
         np.testing.assert_array_equal(movie.times_s, PAUSE)
         assert movie.frame_time_s is None
@@ -130,11 +131,11 @@ def test_what_a_file_leaves_out_is_unknown_and_no_error(tmp_path, value):
         file["data"] = STACK
         for key in ("pixel_size_nm", "frame_time_s", "dose_e_per_px"):
             file["data"].attrs[key] = value
-    with movies.read(tmp_path / "a.h5") as movie:
+    with opening.read(tmp_path / "a.h5") as movie:
         assert (movie.pixel_size_nm, movie.frame_time_s, movie.dose_e_per_px, movie.aspect) == (None, None, None, 1)
     with h5py.File(tmp_path / "a.h5", "a") as file:
         file.attrs.update(pixel_size_nm="0.03", frame_time_s=2, dose_e_per_px=np.float32(800))
-    with movies.read(tmp_path / "a.h5") as movie:
+    with opening.read(tmp_path / "a.h5") as movie:
         assert (movie.pixel_size_nm, movie.frame_time_s, movie.dose_e_per_px) == (0.03, 2, 800), (
             "the file's own are left"
         )
@@ -159,7 +160,7 @@ def test_the_users_word_overrules_the_file(tmp_path):
 
 
 def test_an_unknown_dose_is_said_and_a_known_one_looked_up():
-    from stemdefects.inference.confusion import nearest, unsaid
+    from stemdefects.inference.columns.confusion import nearest, unsaid
 
     doses = {"low": 130.0, "typical": 400.0, "high": 2500.0}
     training = SimpleNamespace(validation=SimpleNamespace(doses_e_per_px=doses))

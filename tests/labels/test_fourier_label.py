@@ -10,7 +10,7 @@ from scipy import ndimage
 from stemdefects.config import load_group
 from stemdefects.errors import UserError
 from stemdefects.io.movie import Movie
-from stemdefects.labels import fourier
+from stemdefects.labels.fourier import label as fourier
 
 MULTISLICE = Path(__file__).parents[3] / "shared" / "data" / "multislice" / "ws2_multislice.h5"
 SIGMA, SPACING = 1.6, 10.0

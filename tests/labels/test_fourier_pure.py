@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
-from stemdefects.labels import fourier_align, fourier_certainty, fourier_defects, fourier_paper
-from stemdefects.labels.fourier_lattice import find_lattice
-from stemdefects.labels.fourier_residual import fit_noise, take_apart
+from stemdefects.labels.fourier import align, certainty, paper
+from stemdefects.labels.fourier import defects as fourier_defects
+from stemdefects.labels.fourier.lattice import find_lattice
+from stemdefects.labels.fourier.residual import fit_noise, take_apart
 
 HEXAGONAL = np.array([[0.0, 10.0], [8.66, 5.0]])
 SQUARE = np.array([[0.0, 9.0], [9.0, 0.0]])
@@ -199,10 +200,10 @@ def test_level_follows_the_tail_of_the_noise(stretch):
 
 def test_what_is_unsure_does_not_blot_out_what_is_sure():
     regions = np.zeros((30, 30), int)
-    fourier_certainty.cover(regions, np.array([[15.0, 12.0]]), 4.5, -1, keep=np.array([[15.0, 16.0]]))
+    certainty.cover(regions, np.array([[15.0, 12.0]]), 4.5, -1, keep=np.array([[15.0, 16.0]]))
     assert regions[15, 16] == 0 and regions[15, 15] == 0
     assert regions[15, 12] == -1 and regions[15, 8] == -1
-    fourier_certainty.cover(regions, np.array([[15.0, 12.0]]), 4.5, -1)
+    certainty.cover(regions, np.array([[15.0, 12.0]]), 4.5, -1)
     assert regions[15, 16] == -1
 
 
@@ -233,12 +234,12 @@ def test_drift_beyond_a_lattice_vector():
     lattice = find_lattice(np.stack(frames))
     parts = [take_apart(f, lattice) for f in frames]
     z = [fourier_defects.significance(p.residual, p.variance, p.phase, p.weight, SIGMA).z for p in parts]
-    found = fourier_align.align(
+    found = align.align(
         np.stack(z), np.stack([p.phase for p in parts]), lattice, np.stack([p.weight for p in parts]), 14.0
     )
     assert np.abs(found.shift_px - drift).max() < 0.1
     assert found.clear.all()
-    near = fourier_align.local_shift(
+    near = align.local_shift(
         parts[1].phase, parts[0].phase, drift[1] + 0.3, lattice.vectors_px, np.array([[60.0, 70.0]])
     )
     assert (
@@ -250,11 +251,11 @@ def test_paper_recipe_is_a_low_pass():
     rng = np.random.default_rng(12)
     frame, yx, order = crystal(rng, dose=30.0, defects=[(0, 0.0)])
     lattice = find_lattice(frame)
-    filtered = fourier_paper.low_pass(frame, lattice, 0.7)
+    filtered = paper.low_pass(frame, lattice, 0.7)
     spectrum = np.abs(np.fft.fft2(filtered))
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(192), np.fft.fftfreq(192)))
     ring = np.linalg.norm(lattice.peaks @ lattice.reciprocal, axis=1).min()
     assert spectrum[frequency > 0.71 * ring].max() < 1e-3 * spectrum.max()
-    found = fourier_paper.components(filtered, 3.0, 3.0)
+    found = paper.components(filtered, 3.0, 3.0)
     strongest = found.take(np.argsort(found.z)[:1])
     assert np.linalg.norm(strongest.yx[0] - yx[order[0]]) < 3

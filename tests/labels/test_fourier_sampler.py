@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from stemdefects.config import load_group
-from stemdefects.labels import fourier, fourier_augment, fourier_sampler, fourier_scenes
-from stemdefects.labels.fourier_defects import Extrema
-from stemdefects.labels.fourier_lattice import ImageLattice
+from stemdefects.labels.fourier import augment, sampler
+from stemdefects.labels.fourier import label as fourier
+from stemdefects.labels.fourier import scenes as fourier_scenes
+from stemdefects.labels.fourier.defects import Extrema
+from stemdefects.labels.fourier.lattice import ImageLattice
 
 SHAPE, SIZE = (96, 96), 48
 VECTORS = np.array([[0.0, 10.0], [10.0, 0.0]])
@@ -44,8 +46,8 @@ def labels():
 
 def draw(labels, cfg, allowed=None, n=24, **options):
     allowed = np.ones(labels.frames.shape, bool) if allowed is None else allowed
-    columns = fourier_sampler.defect_columns(labels)
-    sample = fourier_sampler.make_sampler(labels, columns, cfg, SIZE, 0.03, allowed, **options)
+    columns = sampler.defect_columns(labels)
+    sample = sampler.make_sampler(labels, columns, cfg, SIZE, 0.03, allowed, **options)
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(1), n)))
 
 
@@ -122,16 +124,16 @@ def test_interpolation_knows_what_it_does_to_noise():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(64, 64)).astype(np.float32)
     place = rng.uniform(2, 60, (20000, 2)).astype(np.float32)
-    value, kept = fourier_augment.linear(noise, place)
+    value, kept = augment.linear(noise, place)
     assert np.asarray(value).var() == pytest.approx(float(np.mean(kept)), rel=0.1)
     exact = np.stack(np.meshgrid(np.arange(5, 60), np.arange(5, 60), indexing="ij"), -1).astype(np.float32)
-    value, kept = fourier_augment.linear(noise, exact)
+    value, kept = augment.linear(noise, exact)
     np.testing.assert_array_equal(value, noise[5:60, 5:60])
     assert (np.asarray(kept) == 1).all()
 
 
 def test_random_fields_have_unit_variance_and_the_wavelengths_asked_for():
-    fields = np.stack([fourier_augment.field(jax.random.key(i), 64, 12.0, 20.0) for i in range(20)])
+    fields = np.stack([augment.field(jax.random.key(i), 64, 12.0, 20.0) for i in range(20)])
     assert fields.std() == pytest.approx(1.0, rel=0.15)
     power = (np.abs(np.fft.fft2(fields)) ** 2).mean(0)
     frequency = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.fftfreq(64))

@@ -9,7 +9,8 @@ from stemdefects.config import load_group
 from stemdefects.crystal import material as crystal
 from stemdefects.crystal.lattice import disc
 from stemdefects.errors import UserError
-from stemdefects.labels import fourier, fourier_population, fourier_sites
+from stemdefects.labels.fourier import label as fourier
+from stemdefects.labels.fourier import population, sites
 
 PIXEL_NM, SIGMA, SHAPE = 0.03, 1.6, (192, 192)
 COUNTS = 800.0  # at the centre of a column of signal 1
@@ -49,7 +50,7 @@ def labels(planted):
 def registered(labels, ws2):
     """Columns, labels to go with them, and the crystal, as the simulator of training draws it."""
     cfg, simulation = load_group("labels", "simulated"), load_group("simulation", "train")
-    return fourier_sites.crystal_columns(labels, ws2, PIXEL_NM, cfg, simulation)
+    return sites.crystal_columns(labels, ws2, PIXEL_NM, cfg, simulation)
 
 
 def test_columns_get_their_sites_and_states(planted, registered, ws2):
@@ -60,7 +61,7 @@ def test_columns_get_their_sites_and_states(planted, registered, ws2):
     inner = ((columns.yx[0] > 10) & (columns.yx[0] < 181)).all(1)
     assert np.sqrt((distance.min(1)[inner] ** 2).mean()) < 0.35
     assert (site[nearest] == columns.site)[inner].all()  # metal and chalcogen are told apart
-    said = inner & columns.sure[0] & (columns.state != fourier_sites.UNSTATED)
+    said = inner & columns.sure[0] & (columns.state != sites.UNSTATED)
     assert said.mean() > 0.3  # the metal columns
     right = state[nearest] == columns.state
     assert right[said].mean() > 0.99
@@ -70,13 +71,13 @@ def test_columns_get_their_sites_and_states(planted, registered, ws2):
     # an S2 on the metal site is too rare a rival to leave vacant ones unnamed
     assert (columns.state[vacant] == ws2.state_index("V_metal")).mean() > 0.8
     # V_S cannot be told from noise: its site would be taught that there is none
-    assert (columns.state[columns.site == 1] == fourier_sites.UNSTATED).all()
+    assert (columns.state[columns.site == 1] == sites.UNSTATED).all()
     assert (told.regions[0] == fourier.LATTICE).mean() > 0.8
 
 
 def test_scenes_hold_states_of_all_columns_as_bright_as_in_the_movie(registered, ws2):
     columns, told, known = registered
-    pictures, state = fourier_population.make(told, columns.yx[0], known, 24, seed=3)
+    pictures, state = population.make(told, columns.yx[0], known, 24, seed=3)
     yx = np.rint(columns.yx[0]).astype(int)
     inner = ((yx > 8) & (yx < 183)).all(1)
     change = (pictures - told.clean)[:, yx[:, 0].clip(0, 191), yx[:, 1].clip(0, 191)]
@@ -96,4 +97,4 @@ def test_another_crystal_is_refused(labels, ws2):
     square = np.array([[9.0, 0.0], [0.0, 9.0]])
     wrong = dataclasses.replace(labels, lattice=dataclasses.replace(labels.lattice, vectors_px=square))
     with pytest.raises(UserError, match=r"differs by .* from that of ws2_mo"):
-        fourier_sites.register(wrong, ws2, PIXEL_NM)
+        sites.register(wrong, ws2, PIXEL_NM)

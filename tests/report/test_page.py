@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from stemdefects import config
-from stemdefects.analysis import command, detections, pipeline, synthetic
+from stemdefects.analysis import pipeline, synthetic
+from stemdefects.analysis.data import detections
 from stemdefects.analysis.estimates import estimate, number
+from stemdefects.commands import analyze
 from stemdefects.crystal import material
 from stemdefects.errors import UserError
 from stemdefects.io import runs
@@ -121,18 +123,18 @@ def test_bad_input_is_one_line_and_several_runs_reach_the_command_as_one_text(tm
 @pytest.mark.parametrize("given", [{}, {"run": "x", "table": "y"}])
 def test_run_or_table_not_both(given, tmp_path):
     with pytest.raises(UserError, match="give either"):
-        command.run(AnalyzeRoot(runs_dir=str(tmp_path), **given))
+        analyze.run(AnalyzeRoot(runs_dir=str(tmp_path), **given))
 
 
 def test_existing_analysis_is_not_overwritten(tmp_path):
     run = runs.create(tmp_path)
     with pytest.raises(UserError, match="has no defects"):
-        command.run(AnalyzeRoot(runs_dir=str(tmp_path), run=run.id))
+        analyze.run(AnalyzeRoot(runs_dir=str(tmp_path), run=run.id))
     run.defects_path.touch()
     run.analysis_dir.mkdir()
     (run.analysis_dir / "report.html").touch()
     with pytest.raises(UserError, match="overwrite=true"):
-        command.run(AnalyzeRoot(runs_dir=str(tmp_path), run=run.id))
+        analyze.run(AnalyzeRoot(runs_dir=str(tmp_path), run=run.id))
 
 
 @pytest.mark.parametrize("n_per_frame", [0, 3])

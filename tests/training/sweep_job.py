@@ -2,14 +2,15 @@
 
 import math
 
-from stemdefects.entry import command, hydra_main
+from stemdefects.command_line import command
+from stemdefects.entry import hydra_main
 from stemdefects.errors import UserError
 from stemdefects.schema import TrainRoot
 
 
 def run(cfg: TrainRoot) -> float:
     """The score of a job: best at a learning rate of 1e-3."""
-    from stemdefects.training import sweep
+    from stemdefects.commands import sweep
 
     if cfg.training.learning_rate > 10:
         raise UserError(f"training.learning_rate={cfg.training.learning_rate}: refused")

@@ -56,7 +56,7 @@ def test_a_detector_is_trained_on_the_movie_alone(movie_config):
     assert len((run.path / "labels.csv").read_text().splitlines()) > 20
     assert run.read_summary()["labels_dark"] >= 20
     assert "held_out" in (run.model_dir / "README.md").read_text()
-    from stemdefects.inference.engine import Engine
+    from stemdefects.inference.network.engine import Engine
 
     frame = np.random.default_rng(0).poisson(5, (1, 1, 160, 160)).astype(np.float32)
     assert Engine(model, (160, 160), 0.03)(frame)[0].image.shape == (160, 160)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stemdefects.models.artifact import Calibration
-from stemdefects.training import card, pictures, scores, task, validation
+from stemdefects.scoring import columns
+from stemdefects.training import card, pictures, task, validation
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def case(tiny_config):
     log_prob = np.full((n, material.n_states), -np.inf)
     log_prob[:, mo], log_prob[:, w] = np.log(p_mo), np.log(1 - p_mo)
     yx = rng.uniform(5, 27, (n, 2))
-    matched = scores.Matched(
+    matched = columns.Matched(
         state, np.zeros(n, int), log_prob, rng.normal(0, 0.004, (n, 2)), np.full(n, 0.004), np.zeros(n, int), yx
     )
     result = validation.Result({"typical": matched}, {"typical": [None]})

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from stemdefects.training import sweep
+from stemdefects.commands import sweep
 
 
 def leave(folder, number, score, **overrides):

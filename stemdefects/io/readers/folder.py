@@ -2,6 +2,7 @@
 
 import glob
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io.movie import UNREADABLE, FrameError, LazyFrames, Movie, interval
-from stemdefects.io.readers import HDF5, PICTURES, TIFF, VENDOR, is_image_file, open_one, units
+from stemdefects.io.readers import units
+from stemdefects.io.readers.suffixes import HDF5, PICTURES, TIFF, VENDOR, is_image_file
 from stemdefects.io.runs import expanded
 
 _LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r")
@@ -79,7 +81,9 @@ def _pattern(text: str) -> str:
     return str(whole)
 
 
-def open_files(files: list[Path], source: str, signal: str | None) -> Movie:
+def open_files(
+    files: list[Path], source: str, signal: str | None, open_one: Callable[[Path, str | None], Movie]
+) -> Movie:
     """All frames of `files` one after another; a file that cannot be opened is one bad frame."""
     if len(files) == 1:
         return open_one(files[0], signal)

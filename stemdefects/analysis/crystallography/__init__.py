@@ -1,0 +1,1 @@
+"""How the columns around a defect stand, and the strain of the field."""

@@ -1,0 +1,1 @@
+"""A table of detections as analysis takes it: read, with its times, scales and truth."""

@@ -1,0 +1,1 @@
+"""Diffusion from tracks: the estimators, and what they say together."""

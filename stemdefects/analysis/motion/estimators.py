@@ -1,0 +1,256 @@
+"""Diffusion of each kind by every estimator, what they say together, and when not to trust them."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from stemdefects.analysis import seeds
+from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.motion import diffusion, hopping, msd
+from stemdefects.analysis.notes import Code, codes
+from stemdefects.analysis.tracking import lattice_sites, tracks
+from stemdefects.analysis.tracking.following import Follower
+from stemdefects.schema import AnalysisConfig
+
+ALL = "all kinds"
+MAX_SITE_ROWS = 12_000
+
+
+@dataclass
+class Motion:
+    """Results by kind and method, the gate scan of the headline kind, D per time window, estimates and notes."""
+
+    results: dict[str, dict[str, diffusion.Diffusion]] = field(default_factory=dict)
+    headline: str | None = None
+    gate_scan: list[tuple] = field(default_factory=list)  # gate, D, low, high, n_tracks
+    windows: list[tuple] = field(default_factory=list)  # first frame, last frame, D, low, high, n_tracks
+    vectors: np.ndarray | None = None  # lattice vectors used, rows, in the length unit
+    estimates: list[Estimate] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def labels(found: Detections, centre: str) -> np.ndarray:
+    """Kind of every row; what sits in a complex beside its `centre` is a kind of its own, since it cannot go freely."""
+    names = found.kinds.astype("U40")
+    bound = (found.rows["complex"] >= 0) & (names != centre)
+    names[bound] = np.char.add(names[bound], " in a complex")
+    return names
+
+
+def subjects(some: tracks.Tracks, names: np.ndarray, cfg: AnalysisConfig) -> dict[str, np.ndarray]:
+    """Which tracks count for which kind: name -> (n_tracks,) bool, tracks of `min_length` and more only."""
+    long = some.lengths >= cfg.linking.min_length
+    kinds = tracks.majority(some, names)
+    wanted = list(cfg.diffusion.kinds or [k for k in np.unique(kinds) if (long & (kinds == k)).any()])
+    chosen = {str(kind): long & (kinds == kind) for kind in wanted}
+    if len(wanted) != 1:
+        chosen[ALL] = long
+    return chosen
+
+
+def lattice_vectors(found: Detections, some: tracks.Tracks, a: float) -> tuple[np.ndarray | None, str]:
+    """Lattice vectors (2, 2) in the table's length unit, and how they were found; None with the reason."""
+    columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
+    if found.frames is not None and set(columns) <= set(found.frames):
+        values = found.frames[columns].to_numpy(float)
+        values = values[np.isfinite(values).all(1)]
+        if len(values):
+            vectors = np.median(values, 0).reshape(2, 2) * found.scale_yx
+            if abs(np.linalg.det(vectors)) > 0.3 * a**2:
+                return vectors, "the frames' own lattice"
+    guess = lattice_sites.lattice_from_steps(some, a) if some.n_tracks else None
+    if guess is None:
+        return None, "there are fewer than 10 steps of about a lattice constant"
+    vectors, score = guess
+    if score < 0.15:
+        return None, f"the steps show no lattice directions (order {max(score, 0):.2f} above chance, 0.15 is needed)"
+    return vectors, f"the directions of the hops (order {score:.2f} above chance)"
+
+
+def run(
+    follower: Follower, some: tracks.Tracks, a: float, cfg: AnalysisConfig, seed: int = 0,
+    dose_per_time: float | None = None,
+) -> Motion:  # fmt: skip
+    """Every estimator for every kind.
+
+    Args:
+        follower: what linked the table's rows, for other gates.
+        some: tracks of the table's rows.
+        a: lattice constant in the table's length unit.
+        seed: of the resampling; each kind and estimator has a stream of its own.
+        dose_per_time: electrons per nm^2 and time unit, for D per dose.
+    """
+    out, found = Motion(), follower.found
+    if (n := len(follower.looked.frames)) < 3:
+        out.notes.append(f"{n} frame(s): no motion can be measured.")
+        return out
+    names = labels(found, cfg.transitions.centre)
+    chosen = subjects(some, names, cfg)
+    for kind, keep in chosen.items():
+        if not keep.any():
+            out.notes.append(f"{kind}: no track has {cfg.linking.min_length} detections or more.")
+    out.vectors, how = lattice_vectors(found, some, a)
+    if out.vectors is None:
+        out.notes.append(f"No hop rate from a lattice-site model: the lattice's orientation is not known, {how}.")
+    for kind, keep in chosen.items():
+        one_lattice = follower.one_sublattice and kind != ALL
+        out.results[kind] = _estimators(some.select(keep), kind, out.vectors, a, one_lattice, cfg, seed)
+    out.headline = _headline(out, cfg)
+    unit = f"{found.length_unit}^2/{found.time_unit}"
+    for kind in out.results:
+        _report(out, kind, unit, found, cfg, dose_per_time)
+        _disagreement(out, kind, unit)
+    if out.headline:
+        _gates(out, follower, names, a, cfg, seed, unit)
+        _windows(out, some.select(chosen[out.headline]), follower.looked.frames, a, cfg, seed, unit)
+        _honest_headline(out, a)
+    return out
+
+
+def _estimators(some, kind, vectors, a, one_lattice, cfg, seed) -> dict[str, diffusion.Diffusion]:
+    n = cfg.diffusion.n_bootstrap
+    out = {
+        "cve": diffusion.cve(some, n, seeds.stream(seed, "diffusion", kind, "cve"), a),
+        "msd": msd.msd(some, cfg.diffusion.max_lag, min(n, 500), seeds.stream(seed, "diffusion", kind, "msd")),
+    }
+    if vectors is not None and kind != ALL and some.n_tracks:
+        few, rng = some, seeds.stream(seed, "diffusion", kind, "sites")
+        if len(some.frame) > MAX_SITE_ROWS:
+            few = some.select(rng.permutation(some.n_tracks) < some.n_tracks * MAX_SITE_ROWS / len(some.frame))
+        # tracks of one sublattice share the lattice's phase nearby; else each track has its own
+        bandwidth = 10 * a if one_lattice else 0.1 * a
+        out["sites"] = hopping.site_model(few, vectors, None, bandwidth, rng, min(n, 300))
+        out["hops"] = hopping.count_hops(few, vectors, bandwidth)
+    out["paper"] = diffusion.paper(some)
+    return out
+
+
+def _headline(out: Motion, cfg) -> str | None:
+    """The kind whose D is the headline: the one asked for, else all."""
+    for kind in [cfg.diffusion.headline, *(cfg.diffusion.kinds or [])]:
+        if kind in out.results:
+            return kind
+    return ALL if ALL in out.results else next(iter(out.results), None)
+
+
+def _report(out: Motion, kind, unit, found, cfg, dose_per_time) -> None:
+    methods = out.results[kind]
+    for name, d in methods.items():
+        main = kind == out.headline and name == cfg.diffusion.method
+        out.estimates.append(estimate("D", d.D, d.low, d.high, unit, name, subject=kind, n=d.n_tracks,
+                                      warning=d.warning, headline=main))  # fmt: skip
+    cve, msd, sites = methods["cve"], methods["msd"], methods.get("sites")
+    if np.isfinite(cve.D):
+        centre, half = cve.extra["sigma2"], 1.96 * cve.extra["sigma2_se"]
+        low, high = (float(np.sqrt(max(v, 0))) for v in (centre - half, centre + half))
+        out.estimates.append(estimate("localisation error per axis", cve.sigma, low, high, found.length_unit, "cve",
+                                      subject=kind, n=cve.n_tracks))  # fmt: skip
+        total = cve.extra["D_y"] + cve.extra["D_x"]
+        if total > 0 and np.isfinite(cve.low) and cve.low > 0:
+            value, half = cve.extra["difference"] / total, 1.96 * cve.extra["difference_se"] / total
+            out.estimates.append(estimate("anisotropy (D_y - D_x)/(D_y + D_x)", value, value - half, value + half, "1",
+                                          "cve", subject=kind, n=cve.n_tracks))  # fmt: skip
+        if dose_per_time:
+            scaled = [v / dose_per_time for v in (cve.D, cve.low, cve.high)]
+            out.estimates.append(estimate("D per dose", *scaled, "nm^4/e", "cve", subject=kind, n=cve.n_tracks))
+    if np.isfinite(msd.extra.get("alpha", np.nan)):
+        e = msd.extra
+        out.estimates.append(estimate("anomalous exponent", e["alpha"], e["alpha_low"], e["alpha_high"], "1", "msd",
+                                      subject=kind, n=msd.n_tracks))  # fmt: skip
+    if sites is not None and np.isfinite(sites.D):
+        e = sites.extra
+        out.estimates.append(estimate("hop rate", e["rate"], e["rate_low"], e["rate_high"], f"1/{found.time_unit}",
+                                      "sites",
+                                      subject=kind, n=sites.n_tracks, warning=sites.warning))  # fmt: skip
+        out.estimates.append(estimate("share of tracks that never hop", *e["immobile"], "1", "sites", subject=kind,
+                                      n=sites.n_tracks))  # fmt: skip
+
+
+def _disagreement(out: Motion, kind, unit) -> None:
+    """A note when trustworthy estimators have intervals that do not meet."""
+    usable = _usable(out.results[kind])
+    if len(usable) < 2:
+        return
+    lowest, highest = (pick(usable, key=lambda k: usable[k].D) for pick in (min, max))
+    if usable[lowest].high < usable[highest].low:
+        why = ""
+        if highest == "cve":
+            why = " Steps that are taken back at once (flicker, wrong links) raise the covariance estimate most."
+        elif highest == "sites":
+            why = " Motion is confined: defects hop back and forth more than they spread."
+        out.notes.append(
+            f"The estimators disagree on D of {kind}: {lowest} {usable[lowest].D:.2e}, {highest} "
+            f"{usable[highest].D:.2e} "
+            f"{unit}, and their intervals do not meet. The motion is not plain diffusion.{why}"
+        )
+
+
+def _gates(out: Motion, follower: Follower, names, a, cfg, seed, unit) -> None:
+    """D of the headline kind against the linking gate: a plateau is needed before D can be believed."""
+    for factor in cfg.diffusion.gate_scan_lattice:
+        gate = factor * a
+        again = follower.tracks(follower.link(gate))
+        rng = seeds.stream(seed, "gates", str(factor))
+        keep = subjects(again, names, cfg).get(out.headline)
+        d = diffusion.cve(again.select(keep), 300, rng, a) if keep is not None and keep.any() else None
+        out.gate_scan.append((gate, d.D, d.low, d.high, d.n_tracks) if d else (gate, np.nan, np.nan, np.nan, 0))
+    scan = np.array([row[:4] for row in out.gate_scan], float).reshape(-1, 4)
+    wide = scan[(scan[:, 0] >= 1.2 * a) & np.isfinite(scan).all(1)]
+    if len(wide) > 1 and wide[:, 2].max() > wide[:, 3].min():
+        out.notes.append(
+            f"D of {out.headline} depends on the linking gate: {wide[:, 1].min():.2e} to {wide[:, 1].max():.2e} "
+            f"{unit} for "
+            "gates of 1.2 lattice constants and more. Linking is ambiguous (defects are dense, or flicker), and "
+            "D is no "
+            "better than this range."
+        )
+
+
+def _honest_headline(out: Motion, a: float) -> None:
+    """Where gates or estimators contradict each other, the headline's interval is the range of them all, not one's
+    own."""
+    ranges = [(d.low, d.high) for d in _usable(out.results[out.headline]).values()]
+    gates = [row[2:4] for row in out.gate_scan if row[0] >= 1.2 * a and np.isfinite(row[3])]
+    if not _apart(ranges) and not _apart(gates):
+        return
+    low = max(min(r[0] for r in ranges + gates), 0.0)
+    high = max(r[1] for r in ranges + gates)
+    for k, e in enumerate(out.estimates):
+        if e.headline and e.value is not None:
+            out.estimates[k] = replace(
+                e, low=float(low), high=float(high), method=f"{e.method}, range over gates and estimators",
+                warning="Not determined by these data beyond this range: gates or estimators contradict each other.",
+            )  # fmt: skip
+
+
+def _usable(methods: dict) -> dict:
+    """The estimators whose interval means something here."""
+    return {
+        name: d for name, d in methods.items()
+        if name in ("cve", "msd", "sites") and np.isfinite(d.low) and Code.SITES_NOT_RESOLVED not in codes(d.warning)
+    }  # fmt: skip
+
+
+def _apart(ranges) -> bool:
+    """Whether some two of the intervals do not meet."""
+    return len(ranges) > 1 and max(r[0] for r in ranges) > min(r[1] for r in ranges)
+
+
+def _windows(out: Motion, chosen: tracks.Tracks, frames: np.ndarray, a, cfg, seed, unit) -> None:
+    """D in successive parts of the `frames` that were looked at, and a note when it changes."""
+    edges = np.append(frames, frames[-1] + 1)[np.linspace(0, len(frames), cfg.transitions.n_windows + 1).astype(int)]
+    for first, last in itertools.pairwise(edges):
+        inside = (chosen.frame >= first) & (chosen.frame < last)
+        part = tracks.build(np.where(inside, chosen.track, -1), chosen.frame, chosen.time, chosen.yx)
+        part = part.select(part.lengths >= 3) if part.n_tracks else part
+        if part.n_tracks >= 3:
+            d = diffusion.cve(part, 300, seeds.stream(seed, "windows", str(first)), a)
+            out.windows.append((int(first), int(last), d.D, d.low, d.high, d.n_tracks))
+    usable = [w for w in out.windows if np.isfinite(w[3])]
+    if len(usable) > 1 and max(w[3] for w in usable) > min(w[4] for w in usable):
+        early, late = (f"{w[2]:.2e}" for w in (usable[0], usable[-1]))
+        out.notes.append(f"D of {out.headline} changes over the movie (first window {early}, last {late} {unit}).")

@@ -1,0 +1,1 @@
+"""Classes of defects by their image patches."""

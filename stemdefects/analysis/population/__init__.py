@@ -1,0 +1,1 @@
+"""How many, where, and how that changes: counts, growth, neighbourhoods in space."""

@@ -1,0 +1,1 @@
+"""Transitions between the states of a centre, from tracks."""

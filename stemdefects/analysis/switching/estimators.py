@@ -1,0 +1,290 @@
+"""Switching of defects between states: the hidden Markov model with its tests, beside the estimates at face value."""
+
+import numpy as np
+from scipy import stats
+from scipy.linalg import expm, logm
+
+from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.notes import Code, Note, join
+from stemdefects.analysis.switching import bonds, chain_tests, continuous, markov, transitions
+from stemdefects.analysis.switching.confusion import Confusions
+from stemdefects.analysis.switching.states import Chain
+from stemdefects.analysis.switching.transitions import Transitions
+from stemdefects.schema import TransitionsConfig
+
+MAX_CELLS = 2_000_000  # frames x traces that the sampler takes; longer sets are cut to the longest traces
+
+
+def hidden(
+    chain: Chain, cfg: TransitionsConfig, confusion: np.ndarray | None = None, rng=None, dt: float = 1.0, progress=None
+) -> Transitions:
+    """Transition matrix by the hidden Markov model: EM, then Gibbs samples for the intervals.
+
+    Args:
+        chain: observed states.
+        confusion: (S, S) probability of each label given the state; None: estimated jointly, for a centre and its
+            vacancies as the recall of each place (`bonds`).
+        dt: time of one frame, for rates.
+
+    Returns:
+        `Transitions` with posterior medians; `extra` has the `posterior`, mean `confusion`, `recalls` of `bonds` where
+        it was used, `rates` and their intervals (S, S), `dwell` times (S, 3: value, low, high), `stationary` (S, 3),
+        `net_flux` (z of the largest violation of detailed balance), and `chapman` (list of lag, observed, predicted,
+        z).
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    bits = bonds.of_states(chain.names, cfg.centre) if confusion is None else None
+    if chain.time is None:
+        value, low, high, labels, extra = _in_steps(chain, cfg, confusion, bits, rng, dt, progress)
+    else:
+        value, low, high, labels, extra = _in_time(chain, cfg, confusion, bits, rng, progress)
+    recalls, size = extra.get("recalls"), len(chain.names)
+    warning = []
+    if recalls is not None:
+        warning.append(recalls.sentence())
+    elif confusion is None:
+        warning.append(
+            f"The detector's confusion was estimated with the rates (labels right in "
+            f"{100 * extra['accuracy']:.0f}% of frames)."
+        )
+    slow = transitions.memory(value)
+    if np.isfinite(slow) and slow < 0.3:
+        text = "The states change as fast as frames come: rates faster than the frame rate cannot be told apart."
+        warning.append(Note(text, Code.FASTER_THAN_FRAMES))
+    counts = transitions.counts(chain)
+    unseen = [n for n, c in zip(chain.names, np.bincount(labels[labels >= 0], minlength=size), strict=True) if c < 20]
+    if unseen:
+        warning.append(f"Seen fewer than 20 times: {', '.join(unseen)}; their rows rest on the prior.")
+    return Transitions(chain.names, value, low, high, counts, "hmm", len(labels), join(warning), extra)
+
+
+def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
+    """Matrix, interval, labels and what else comes of a chain at even intervals."""
+    observed = chain.padded()
+    useful = (observed >= 0).sum(1) >= 2
+    observed = observed[useful]
+    if len(observed) == 0:
+        raise ValueError("no trace has two observations")
+    order = np.argsort(-(observed >= 0).sum(1), kind="stable")
+    longest = int(np.searchsorted(np.cumsum(np.full(len(order), observed.shape[1])), MAX_CELLS, side="right"))
+    observed = observed[np.sort(order[: max(longest, 10)])]
+    size = len(chain.names)
+    orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
+    batch = observed[None]
+    start = (
+        markov.em(batch, confusion if confusion is not None else None, cfg.prior, n_iter=60)
+        if observed.max() == size - 1
+        else None
+    )
+    recalls = None
+    if bits is not None:
+        posterior, recalls = bonds.gibbs(
+            batch, bits, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng, progress=progress
+        )
+    else:
+        posterior = markov.gibbs(
+            batch, confusion, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng,
+            start_from=start[:3] if start is not None else _start(size, confusion), progress=progress,
+        )  # fmt: skip
+    P = posterior.P[0]
+    value = np.median(P, 0)
+    value /= value.sum(1, keepdims=True)
+    low, high = markov.interval(P)
+    C = posterior.C[0].mean(0)
+    extra = {"posterior": posterior, "confusion": C, "accuracy": float(np.diag(C).mean())}
+    best = markov.em(batch, confusion, cfg.prior, n_iter=60) if start is None else start
+    extra["log_likelihood"] = float(best[3][0])
+    extra |= _rates(P, dt)
+    detector = C if recalls is None else bonds.confusion(bits, recalls.places[0], recalls.false.mean())
+    extra["chapman"] = chain_tests.chapman(observed, value, detector, posterior, rng)
+    extra["net_flux"] = chain_tests.net_flux(P)
+    if recalls is not None:
+        extra["recalls"] = recalls
+    return value, low, high, observed, extra
+
+
+def _in_time(chain, cfg, confusion, bits, rng, progress):
+    """The same for looks at any times, by rates; the matrix is that of `chain.interval`."""
+    seen = continuous.looks(chain, MAX_CELLS)
+    if len(seen.label) == 0:
+        raise ValueError("no trace has two observations")
+    size = len(chain.names)
+    orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
+    places = None if bits is None else bonds.Places(bits, (1, *seen.label.shape))
+    detector = places or continuous.Confusion(size, confusion)
+    samples = continuous.gibbs(
+        seen, detector, size, chain.interval, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits, rng, progress
+    )
+    P = np.array([expm(Q * chain.interval) for Q in samples.Q])
+    value = np.median(P, 0)
+    value /= value.sum(1, keepdims=True)
+    low, high = markov.interval(P)
+    Q, C = samples.Q.mean(0), samples.C.mean(0)
+    extra = {
+        "posterior": markov.Posterior(P[None], samples.C[None], samples.start[None]), "confusion": C,
+        "accuracy": float(np.diag(C).mean()), "log_likelihood": float(samples.log_likelihood.max()),
+        "net_flux": chain_tests.net_flux(P), "embeddable": 1.0,
+    } | _summaries(samples.Q, P)  # fmt: skip
+    if places is not None:
+        extra["recalls"] = places.recalls()
+        C = bonds.confusion(bits, extra["recalls"].places[0], extra["recalls"].false.mean())
+    table = markov.label_table(C[None])[0]
+    path = continuous.sample_paths(seen, continuous.uniform(Q, seen.spans).propagators(), table, samples.start[-1], rng)
+    extra["chapman"] = chain_tests.chapman_in_time(
+        seen, path[0], lambda times: continuous.uniform(Q, times).propagators(), C, rng
+    )
+    return value, low, high, seen.label, extra
+
+
+def _start(size, confusion):
+    C = markov.guess_confusion(size) if confusion is None else confusion
+    return markov.guess_confusion(size, 0.8)[None], np.array(C, float)[None], np.full((1, size), 1 / size)
+
+
+def generator(P: np.ndarray, dt: float) -> tuple[np.ndarray, bool]:
+    """Rate matrix Q with expm(Q dt) = P, negative rates set to zero; and whether it was a true generator already."""
+    Q = np.real(logm(P)) / dt
+    off = Q - np.diag(np.diag(Q))
+    clean = bool(off.min() > -1e-3 / dt)
+    off = np.maximum(off, 0)
+    return off - np.diag(off.sum(1)), clean
+
+
+def _rates(P: np.ndarray, dt: float) -> dict:
+    picks = np.linspace(0, len(P) - 1, min(200, len(P))).astype(int)
+    with np.errstate(all="ignore"):
+        results = [generator(P[k], dt) for k in picks]
+    Q = np.array([q for q, _ in results])
+    clean = np.mean([ok for _, ok in results])
+    return _summaries(Q, P[picks]) | {"embeddable": float(clean)}
+
+
+def _summaries(Q: np.ndarray, P: np.ndarray) -> dict:
+    """Rates, dwell times and long-run shares of samples (n, S, S): median and 95% interval."""
+    dwell = 1 / np.maximum(-np.diagonal(Q, axis1=1, axis2=2), 1e-12)
+    shares = np.array([chain_tests.long_run(p) for p in P])
+
+    def summary(samples):
+        return np.stack([np.median(samples, 0), *np.quantile(samples, [0.025, 0.975], axis=0)], -1)
+
+    return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares)}
+
+
+def run(
+    chain: Chain, cfg: TransitionsConfig, n_frames: int, dt: float, time_unit: str, rng, progress=None,
+    known: Confusions | None = None, per: str = "per frame", lasts: float | None = None,
+):  # fmt: skip
+    """All estimates of a chain. `hmm` is the one that `cfg.confusion` asks for; the other stands beside it.
+
+    Args:
+        n_frames: that were looked at; dt: time of one step of the chain; per: that step in words; lasts: time from the
+            first to the last frame, None: n_frames x dt.
+
+    Returns:
+        (transitions by method, list of `Estimate`, notes, stationarity result or None).
+    """
+    known = known or Confusions()
+    fixed = known.given if known.given is not None else known.model
+    main = "hmm" if cfg.confusion == "estimate" or fixed is None else "hmm_estimate"
+    found = {main: hidden(chain, cfg, None, rng, dt, progress)}
+    if fixed is not None:
+        other = "hmm_model" if main == "hmm" else "hmm"
+        found[other] = hidden(chain, cfg, fixed, rng, dt, progress)
+        found[other].extra["about"] = known.about
+        found[other].warning = join([f"With a fixed confusion: {known.about}.", found[other].warning])
+    found = {name: found[name] for name in ("hmm", "hmm_model", "hmm_estimate") if name in found}
+    found["pooled"] = transitions.pooled(chain, cfg.prior)
+    found["paper"] = transitions.paper(chain, rng=rng)
+    out: list[Estimate] = []
+    for name, t in found.items():
+        for i, j in np.ndindex(*t.P.shape):
+            out.append(estimate(
+                f"P({t.names[i]} -> {t.names[j]}) {per}", t.P[i, j], t.low[i, j], t.high[i, j], "1", name,
+                n=int(t.counts[i].sum()), n_of="steps", warning=t.warning if name != "hmm" else ""))  # fmt: skip
+    t, e = found["hmm"], found["hmm"].extra
+    lasts = n_frames * dt if lasts is None else lasts
+    for i, name in enumerate(t.names):
+        value, low, high = e["dwell"][i]
+        beyond = f"Longer than the movie ({lasts:.3g} {time_unit}): hardly any was seen to end." if high > lasts else ""
+        out.append(estimate("dwell time", value, low, high, time_unit, "hmm", subject=name, n=t.n_tracks,
+                            warning=beyond if value <= lasts else f"{beyond} Trust the lower end only."))  # fmt: skip
+        out.append(estimate("long-run share", *e["stationary"][i], "1", "hmm", subject=name, n=t.n_tracks))
+        for j, other in enumerate(t.names):
+            if i != j:
+                out.append(
+                    estimate(f"rate {name} -> {other}", *e["rates"][i, j], f"1/{time_unit}", "hmm", n=t.n_tracks)
+                )
+    for kind, method in (("pooled", "labels at face value"), ("hmm", "hidden Markov model")):
+        left = transitions.memory(found[kind].P)
+        out.append(estimate("second eigenvalue of the transition matrix", left, None, None, "1", kind,
+                            subject=method, n=int(t.counts.sum()), n_of="steps"))  # fmt: skip
+    change = chain_tests.stationarity(chain, n_frames, cfg.n_windows, rng)
+    return found, out, _notes(found, change) + _disagreement(found), change
+
+
+def _disagreement(found) -> list[str]:
+    """A note when the fixed and the estimated confusion lead to different transitions, or the fixed one misfits."""
+    free = found.get("hmm_estimate", found["hmm"])
+    fixed = found["hmm"] if "hmm_estimate" in found else found.get("hmm_model")
+    if fixed is None:
+        return []
+    gain = 2 * (free.extra["log_likelihood"] - fixed.extra["log_likelihood"])
+    size = len(free.names)
+    p = float(stats.chi2.sf(max(gain, 0), size * (size - 1)))
+    notes = []
+    if p < 0.01:
+        notes.append(
+            f"The labels do not fit that confusion ({fixed.extra['about']}; likelihood ratio, p = {p:.1g}): "
+            "this movie is seen better or worse than the network's simulated images, so the estimated one counts."
+        )
+    apart = (free.low > fixed.high) | (fixed.low > free.high)
+    if apart.any():
+        i, j = np.argwhere(apart)[0]
+        notes.append(
+            f"Estimated and fixed confusion disagree on {int(apart.sum())} of {apart.size} transition probabilities, "
+            f"for example {free.names[i]} -> {free.names[j]}: {free.P[i, j]:.3f} and {fixed.P[i, j]:.3f} in one step."
+        )
+    return notes
+
+
+def _notes(found, change) -> list[str]:
+    notes = []
+    t, e = found["hmm"], found["hmm"].extra
+    if t.warning:
+        notes.append(f"Transitions: {t.warning}")
+    face = transitions.memory(found["pooled"].P)
+    if np.isfinite(face) and face < 0.3:
+        notes.append(
+            f"The labels keep almost no memory from frame to frame (second eigenvalue {face:.2f}): taken at face "
+            f"value the "
+            "transition matrix is mostly label noise."
+        )
+    worst = max(e["chapman"], key=lambda row: abs(row["z"]), default=None)
+    if worst and abs(worst["z"]) > 3.5 and abs(worst["observed"] - worst["predicted"]) > 0.02:
+        notes.append(
+            f"Chapman-Kolmogorov test: labels {worst['lag']} frames apart agree in "
+            f"{100 * worst['observed']:.1f}% of pairs, "
+            f"the model says {100 * worst['predicted']:.1f}%. The states are not a chain without memory (states "
+            f"are mixed, "
+            "or defects differ), so rates are averages at best."
+        )
+    if change and change["p"] < 0.01:
+        notes.append(
+            "The transition probabilities change over the movie "
+            f"(p = {change['p']:.3f}): one matrix for the whole movie is an average."
+        )
+    flux = e["net_flux"]
+    if flux["p"] < 0.01:
+        notes.append(
+            f"Detailed balance does not hold: there is a net flux {t.names[flux['from']]} -> {t.names[flux['to']]} "
+            f"({abs(flux['z']):.1f} sigma), as a beam that drives the system makes."
+        )
+    return notes
+
+
+def true_matrix(attrs: dict, dt: float) -> tuple[list[str], np.ndarray] | None:
+    """State names and transition matrix per frame of a simulated movie, from its `/truth` attributes."""
+    Q, names = attrs.get("generator_per_s"), attrs.get("state_labels")
+    if Q is None or not names or not np.any(Q):
+        return None
+    return [str(n) for n in names], expm(np.asarray(Q, float) * dt)

@@ -1,0 +1,1 @@
+"""Drift, and one detection followed to the next."""

@@ -1,0 +1,94 @@
+"""Lattice sites around detections: orientation, origin and the candidates of every detection."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stemdefects.analysis.tracking.tracks import Tracks
+from stemdefects.crystal.lattice import reduce
+
+
+@dataclass
+class Sites:
+    """Candidate sites of every detection: `cell` (n, M, 2) integers, `offset` (n, M, 2) detection minus site."""
+
+    cell: np.ndarray
+    offset: np.ndarray
+    vectors: np.ndarray
+
+
+def hop_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Integer steps to the nearest sites of a lattice with rows `vectors` (2, 2): (6, 2) on a hexagonal one."""
+    steps = np.array([(i, j) for i in range(-2, 3) for j in range(-2, 3) if (i, j) != (0, 0)])
+    length = np.hypot(*(steps @ vectors).T)
+    return steps[length < 1.25 * length.min()]
+
+
+def lattice_from_steps(tracks: Tracks, a: float, n_angles: int = 120) -> tuple[np.ndarray, float] | None:
+    """Orientation of a hexagonal lattice of constant `a` from the steps between detections.
+
+    Returns:
+        (vectors (2, 2), score): the score is the mean cosine of the lattice phase of steps longer than a/2 (0: none,
+        1: perfect lattice) minus what the best of `n_angles` random directions reaches by chance; None with fewer than
+        10 such steps.
+    """
+    later = np.flatnonzero(np.diff(tracks.track) == 0) + 1
+    move = tracks.yx[later] - tracks.yx[later - 1]
+    move = move[(np.hypot(*move.T) > 0.5 * a) & (np.hypot(*move.T) < 2.2 * a)]
+    if len(move) < 10:
+        return None
+    angles = np.arange(n_angles) * np.pi / 3 / n_angles
+    scores = []
+    for angle in angles:
+        directions = angle + np.pi / 6 + np.arange(3) * np.pi / 3
+        g = np.column_stack([np.sin(directions), np.cos(directions)]) / (a * np.sqrt(3) / 2)
+        scores.append(np.cos(2 * np.pi * move @ g.T).mean())
+    best = int(np.argmax(scores))
+    chance = np.sqrt(2 * np.log(n_angles) / (6 * len(move)))
+    directions = angles[best] + np.array([0, np.pi / 3])
+    return np.column_stack([np.sin(directions), np.cos(directions)]) * a, float(scores[best] - chance)
+
+
+def assign(tracks: Tracks, vectors: np.ndarray, bandwidth: float, n_iter: int = 3) -> Sites:
+    """Candidate lattice sites of every detection.
+
+    The lattice's origin is found from the detections themselves, separately in every place: the phase is averaged over
+    detections within about `bandwidth`, so that a slow distortion of the scan does no harm.
+
+    Args:
+        vectors: (2, 2) rows a1, a2 of the sublattice in the unit of the tracks.
+        bandwidth: distance over which the lattice is taken as perfect.
+    """
+    vectors = reduce(vectors)
+    inverse = np.linalg.inv(vectors)
+    middle = np.stack([np.bincount(tracks.track, tracks.yx[:, k]) for k in range(2)], 1) / tracks.lengths[:, None]
+    distance = ((middle[:, None] - middle[None]) ** 2).sum(-1)
+    weight = np.exp(-distance / (2 * bandwidth**2))
+    origin = np.zeros((tracks.n_tracks, 2))  # fractional
+    for iteration in range(n_iter):
+        u = tracks.yx @ inverse - origin[tracks.track]
+        if iteration == 0:
+            # fractional parts of three equivalent axes would do; two suffice to start with
+            phase = np.exp(2j * np.pi * u)
+            sums = np.stack(
+                [np.bincount(tracks.track, p.real) + 1j * np.bincount(tracks.track, p.imag) for p in phase.T], 1
+            )
+            shift = np.angle(weight @ sums) / (2 * np.pi)
+        else:
+            off = _nearest(u, vectors) - u
+            sums = np.stack([np.bincount(tracks.track, -o) for o in off.T], 1)
+            shift = (weight @ sums) / (weight @ tracks.lengths)[:, None]
+        origin = origin + shift
+    u = tracks.yx @ inverse - origin[tracks.track]
+    centre = _nearest(u, vectors)
+    around = np.concatenate([[(0, 0)], hop_vectors(vectors)])
+    cell = centre[:, None] + around
+    return Sites(cell.astype(int), (u[:, None] - cell) @ vectors, vectors)
+
+
+def _nearest(u: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Nearest lattice point of fractional coordinates (n, 2), as integers; `vectors` reduced."""
+    base = np.floor(u)
+    corners = base[:, None] + np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+    distance = (((u[:, None] - corners) @ vectors) ** 2).sum(-1)
+    return corners[np.arange(len(u)), distance.argmin(1)]

@@ -1,0 +1,217 @@
+"""What `analyze.py` does: find the table, its movie and truth, analyse, write, log."""
+
+import contextlib
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from stemdefects import config
+from stemdefects.command_line import parts_of_list
+from stemdefects.errors import UserError, reason_of
+from stemdefects.io import locks, opening, runs, tracking
+from stemdefects.io.staging import Staging
+from stemdefects.schema import AnalyzeRoot
+
+
+def run(cfg: AnalyzeRoot) -> Path:
+    """Analyse the table of a run, or a table of its own (which opens a run); returns the path of the page.
+
+    Several (`run=[a,b]` or `table=[a.csv,b.csv]`) are analysed each where they have not been, and compared in a new
+    run.
+
+    Raises UserError when neither or both are given, the table is missing, or an analysis is already there.
+    """
+    if (cfg.run is None) == (cfg.table is None):
+        raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
+    names = several(cfg.run if cfg.run is not None else cfg.table)
+    return _one(cfg) if len(names) == 1 else _compare(cfg, names)
+
+
+def several(text: str) -> list[str]:
+    """`[a, b]` -> its parts; anything else is one name, brackets or not."""
+    names = parts_of_list(text)
+    if names is None:
+        return [str(text)]
+    if not all(names) or len(names) < 2:
+        raise UserError(f"{text}: several runs or tables are given as [first,second], without empty parts")
+    if len(set(names)) < len(names):
+        raise UserError(f"{text}: the same one twice; there is nothing to compare")
+    return names
+
+
+def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
+    """Analyses side by side; those that are there already are taken as they are."""
+    import pandas as pd
+
+    from stemdefects.analysis import run_comparison
+    from stemdefects.io.table import DefectTable
+    from stemdefects.report import run_comparison_page
+
+    tables, attributes, titles = {}, {}, {}
+    found = [runs.resolve(cfg.runs_dir, name, having="defects.h5") for name in names] if cfg.run is not None else []
+    if len({one.id for one in found}) < len(found):
+        raise UserError(f"run={cfg.run}: the same run twice; there is nothing to compare")
+    if missing := [name for name in names if cfg.run is None and not Path(name).is_file()]:
+        raise UserError(f"table={missing[0]}: no such defect table")
+    for number, name in enumerate(names):
+        if cfg.run is not None:
+            one = found[number]
+            if cfg.overwrite or not (one.analysis_dir / "report.html").exists():
+                _one(replace(cfg, run=one.id, overwrite=True))
+            folder, label = one.analysis_dir, one.id
+        else:
+            folder, label = _one(replace(cfg, table=name)).parent, Path(name).name
+        label = label if label not in tables else f"{label} ({len(tables) + 1})"
+        tables[label] = pd.read_csv(folder / "estimates.csv")
+        attributes[label] = DefectTable.read(folder / "defects.h5", patches=False).attrs
+        source = Path(str(attributes[label].get("source", ""))).name
+        titles[label] = f"{label}: {source}" + (f", model {m}" if (m := attributes[label].get("model_id")) else "")
+    rows = run_comparison.side_by_side(tables)
+    notes = run_comparison.cautions(attributes, rows["quantity"])
+    new = runs.create(cfg.runs_dir)
+    new.write_config(cfg, "analyze")
+    with tracking.start(cfg.logging, new, "compare", config.to_plain(cfg)) as tracker:
+        page = run_comparison_page.write(new.analysis_dir, rows, tables, notes, titles)
+        tracker.table("comparison", rows)
+    print("\n".join([*run_comparison_page.sentences(rows), *(f"note: {n}" for n in notes)]))
+    print(f"comparison: {runs.short(page)}")
+    return page
+
+
+def _one(cfg: AnalyzeRoot) -> Path:
+    """One table, analysed into its run's folder."""
+    from stemdefects.analysis.data import detections
+
+    with contextlib.ExitStack() as holding:
+        if cfg.run is not None:
+            the_run = runs.resolve(cfg.runs_dir, cfg.run, having="defects.h5")
+            if not the_run.defects_path.exists():
+                raise UserError(
+                    f"run={the_run.id}: has no defects.h5 yet; make it with "
+                    f"`python infer.py run={the_run.id} input=<file>`"
+                )
+            holding.enter_context(locks.held(the_run, "analyze"))
+            what = _fingerprint(cfg, the_run.defects_path)
+            done = (the_run.analysis_dir / "report.html").exists()
+            if done and not cfg.overwrite and not Staging(the_run, "analyze").unfinished(what):
+                raise UserError(
+                    f"run={the_run.id}: is analysed already ({the_run.analysis_dir}); overwrite=true replaces it"
+                )
+            found = detections.read(the_run.defects_path, cfg.analysis.table)
+        else:
+            found = detections.read(cfg.table, cfg.analysis.table)
+            what = _fingerprint(cfg, Path(cfg.table))
+            the_run = _interrupted(cfg, what, holding)
+            if the_run is None:
+                the_run = runs.create(cfg.runs_dir)
+                holding.enter_context(locks.held(the_run, "analyze"))
+        try:
+            return _analyse(cfg, the_run, found, what)
+        except UserError:
+            raise
+        except Exception as error:
+            if (reason := reason_of(error)) is None:
+                raise
+            shutil.rmtree(Staging(the_run, "analyze").path, ignore_errors=True)
+            raise UserError(f"run {the_run.id}: {reason}; then the same command analyses it") from None
+
+
+def _fingerprint(cfg: AnalyzeRoot, table: Path) -> dict:
+    """What must be the same for an analysis that was cut off to be the one that is asked for."""
+    plain = config.to_plain(cfg)
+    for name in ("run", "table", "runs_dir", "overwrite", "logging"):
+        plain.pop(name)
+    return {"config": plain, "table": hashlib.sha256(table.read_bytes()).hexdigest(), "name": table.name}
+
+
+def _interrupted(cfg: AnalyzeRoot, what: dict, holding: contextlib.ExitStack) -> runs.Run | None:
+    """The newest run that was opened for the same analysis of the same table and not finished; its lock is kept by
+    `holding`."""
+    for name in reversed(runs.list_ids(cfg.runs_dir)):
+        run = runs.Run(Path(cfg.runs_dir).resolve() / name)
+        if not run.defects_path.exists() and Staging(run, "analyze").unfinished(what):
+            try:
+                holding.enter_context(locks.held(run, "analyze"))
+            except UserError:  # at work, or not ours to write
+                continue
+            print(f"run {run.id}: begun again after an interruption", flush=True)
+            return run
+    return None
+
+
+def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
+    """Analyse `found` into `the_run`, whose lock is held; what was there before stays until all is written."""
+    from tqdm import tqdm
+
+    from stemdefects.analysis import pipeline
+    from stemdefects.report import output
+
+    new = Staging(the_run, "analyze")
+    folder = new.begin(what, replaces=the_run.analysis_dir.exists())
+    the_run.write_config(cfg, "analyze", folder)
+    material, movie, truth = surroundings(found, cfg)
+    with tracking.start(cfg.logging, the_run, "analyze", config.to_plain(cfg)) as tracker:
+        result = pipeline.analyse(
+            found, cfg.analysis, material, movie, truth, cfg.seed,
+            lambda items, what: tqdm(items, desc=what, leave=False),
+        )  # fmt: skip
+        title = f"Defects in {Path(found.source).name}"
+        earlier = {"labels": the_run.path / "figures" / "labels.png"}  # of a network that learned from the movie itself
+        output.write(result, folder / "analysis", title, config.to_yaml(cfg), earlier)
+        summary = output.summary(result)
+        new.commit(summary)
+        output.log(result, the_run.analysis_dir, tracker, earlier)
+        tracker.log({"n_tracks": result.tracks.n_tracks, "n_detections": len(found.rows)})
+        tracker.summary(summary, write=False)
+    new.end()
+    page = the_run.analysis_dir / "report.html"
+    print(output.text(result))
+    print(f"report: {runs.short(page)}")
+    return page
+
+
+def surroundings(found, cfg: AnalyzeRoot, movie=None) -> tuple:
+    """(material, movie or None, truth or None) that belong to the detections, by their attributes and the config.
+
+    A given `movie` is the user's word. Otherwise the table's own is taken, and only when it holds what the table was
+    made from; without it nothing is computed from pictures, and a note says so.
+    """
+    from stemdefects.analysis.data import truth
+    from stemdefects.io import sources
+
+    source = sources.reopen(found.attrs, found.path)
+    if movie is None:
+        movie = source.movie
+        found.notes += [source.note] if source.note else []
+        if source.state == sources.UNNAMED and cfg.truth is not None:
+            movie = opening.read(cfg.truth)
+    if movie is not None:
+        _check_size(found, movie)
+    path = cfg.truth or source.path
+    known = truth.read(path) if cfg.truth is not None or truth.holds_truth(path) else None
+    return _material(cfg, found), movie, known
+
+
+def _check_size(found, movie) -> None:
+    """UserError where the detections do not lie in the frames of `movie`."""
+    shape, own = movie.shape, found.attrs.get("source_shape")
+    if own is not None and tuple(own) != tuple(shape):
+        raise UserError(f"{movie.source}: {shape} frames and pixels, but the table is of a movie of {tuple(own)}")
+    last = found.rows["frame"].max(initial=0)
+    if last >= shape[0] or (found.yx_px > shape[1:]).any():
+        raise UserError(
+            f"{movie.source}: {shape[0]} frames of {shape[1]} x {shape[2]} px do not hold all detections of the table "
+            f"(frames to {last}, y to {found.yx_px[:, 0].max():.0f}, x to {found.yx_px[:, 1].max():.0f} px)"
+        )
+
+
+def _material(cfg: AnalyzeRoot, found):
+    """The material the table names when there is such a config, else the one of the command line."""
+    from stemdefects.crystal import material
+
+    name = found.attrs.get("material")
+    if isinstance(name, str) and name != cfg.material.name and name in config.group_names("material"):
+        found.notes.append(f"The table was made for material {name}; that is used, not {cfg.material.name}.")
+        return material.load(name)
+    return material.from_config(cfg.material)

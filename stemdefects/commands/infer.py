@@ -1,0 +1,281 @@
+"""`infer.py`: a file and a run's model in; defect table, CSV, pictures and summary out."""
+
+import contextlib
+import hashlib
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stemdefects import config
+from stemdefects.command_line import parts_of_list
+from stemdefects.errors import UserError, reason_of
+from stemdefects.inference import notices
+from stemdefects.inference.columns import confusion
+from stemdefects.inference.source import dose_origin, open_input
+from stemdefects.inference.tables.partial_results import Spool
+from stemdefects.io import locks, runs, sources, tracking
+from stemdefects.io import movie as movies
+from stemdefects.io.staging import Staging
+from stemdefects.models import shipped
+from stemdefects.schema import InferenceConfig, InferRoot
+
+
+def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
+    """Find the defects in `cfg.input` with the model of `cfg.run`; everything is written into that run's folder, or
+    `into` another one.
+
+    An inference that was interrupted goes on where it stopped. Raises UserError for anything the user can mend: no such
+    file or run, a damaged file, a table that is already there, an unknown sampling.
+    """
+    if cfg.input is None:
+        raise UserError("input: no file given; say input=<movie or image file>")
+    if parts_of_list(cfg.input) or isinstance(cfg.input, list | tuple):
+        raise UserError(f"input={cfg.input}: several files are each a run of its own: add cluster=local")
+    run, model_dir = chosen_model(cfg)
+    run = into or run
+    with contextlib.ExitStack() as holding:
+        if run is not None:
+            holding.enter_context(locks.held(run, "infer"))
+            _refuse_what_is_done(run, cfg.overwrite)
+        movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
+        return _infer(cfg, run, movie, model_dir, holding)
+
+
+def _infer(
+    cfg: InferRoot, run: runs.Run | None, movie: movies.Movie, model_dir: Path, holding: contextlib.ExitStack
+) -> runs.Run:
+    """See `infer`; `holding` keeps the lock of the run, also of one that is found or opened here."""
+    from stemdefects import devices
+    from stemdefects.inference.setup import prepare
+    from stemdefects.inference.tables import assembly
+    from stemdefects.models import artifact
+    from stemdefects.report.pictures import draw
+
+    devices.use_compilation_cache()
+    devices.check()
+    model = artifact.load(model_dir)
+    fingerprint = _fingerprint(movie, model, cfg.inference)
+    if run is None and not cfg.overwrite:
+        run = _interrupted(cfg.runs_dir, fingerprint, holding)
+    known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
+    hashing = sources.Hashing(movie)
+    print(f"{movie}", flush=True)
+    for sentence in (*movie.remarks, *confusion.unsaid(model, movie.dose_e_per_px)):
+        print(f"note: {sentence}", flush=True)
+    setup = prepare(movie, model, cfg.inference, known)
+    if run is None:
+        run = runs.create(cfg.runs_dir)
+        holding.enter_context(locks.held(run, "infer"))
+        print(f"run {run.id}: new, with the model of {runs.short(model_dir)}")
+    spool = _spool(run)
+    with _kept(run, spool, setup):
+        if not known:
+            reference = None if setup.reference_px is None else setup.reference_px.tolist()
+            about = {
+                "fingerprint": fingerprint, "calibration": setup.calibration.to_dict(), "reference_px": reference,
+                "replaces": run.defects_path.exists(),
+            }  # fmt: skip
+            spool.start(about)
+        print("\n".join(notices.inputs(movie, setup)), flush=True)
+        if setup.reference_px is None:
+            print("no lattice found: defects have no sites, complexes no orientation", flush=True)
+        if not run.defects_path.exists():  # else the former one stands until its results are replaced
+            run.write_config(cfg, "infer")
+        with tracking.start(cfg.logging, run, "infer", config.to_plain(cfg)) as tracker:
+            seconds = _compute(movie, setup, spool)
+            attrs = attributes(movie, setup) | {"source_sha256": hashing.result()}
+            new = Staging(run, "infer")
+            folder = new.begin()
+            run.write_config(cfg, "infer", folder)
+            found = assembly.assemble(folder, setup, spool, attrs)
+            drawn = draw(movie, folder / "defects.h5", setup, folder / "pictures")
+            pictures = [run.path / path.relative_to(folder) for path in drawn]
+            summary = assembly.summarise(found, setup) | {"infer_seconds": seconds}
+            new.commit(summary)
+            for path in pictures:
+                if path.suffix == ".png":
+                    tracker.image(path.stem, path)
+            tracker.table("defects", found.first.to_pandas())
+            tracker.artifact("defects", "defect_table", run.defects_path)
+            tracker.summary(summary, write=False)
+        spool.remove()
+    movie.close()
+    _report(run, setup, found, summary, pictures)
+    return run
+
+
+def is_done(run: runs.Run) -> bool:
+    """Whether `run` has a table, and all that belongs to it: an inference that was cut off in its last steps is not."""
+    spool = _spool(run)
+    return run.defects_path.exists() and not (spool.exists() and spool.setup().get("replaces") is False)
+
+
+def _refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
+    """Raise UserError when `run` has its table, which may not be replaced."""
+    if is_done(run) and not overwrite:
+        raise UserError(
+            f"{runs.short(run.defects_path)} is there already; overwrite=true replaces it, "
+            f"model={run.id} instead of run= opens a new run with the same model"
+        )
+
+
+@contextlib.contextmanager
+def _kept(run: runs.Run, spool: Spool, setup: Any):
+    """A disk that is full ends the inference with a line that says what is kept."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (reason := reason_of(error)) is None:
+            raise
+        shutil.rmtree(Staging(run, "infer").path, ignore_errors=True)
+        n = sum(len(setup.block(k)) for k in spool.done() if k < setup.n_blocks)
+        raise UserError(
+            f"run {run.id}: {reason}; {n} of {len(setup.indices)} frames are kept, the same command goes on from there"
+        ) from None
+
+
+def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
+    """Attributes of the defect table: what was done with what."""
+    calibration = setup.calibration.to_dict()
+    return {
+        "pixel_size_nm": setup.calibration.pixel_size_nm,
+        "pixel_size_yx_nm": [setup.calibration.pixel_size_nm * setup.aspect, setup.calibration.pixel_size_nm],
+        "frame_time_s": setup.frame_time_s,
+        "dose_e_per_px": movie.dose_e_per_px,
+        "dose_origin": dose_origin(movie, setup.settings),
+        "times_recorded": movie.times_s is not None,
+        "calibration": calibration,
+        "source": movie.source,
+        "signal": movie.signal or setup.settings.signal,
+        **sources.record(movie),
+        "source_shape": list(movie.shape),
+        "model_id": setup.model.id,
+        "model_signature": setup.model.signature,
+        "material": setup.model.material.name,
+        "kinds": setup.model.material.kind_names,
+        "confusion": confusion.nearest(setup.model, movie.dose_e_per_px),
+        "patch_nm": setup.settings.patch_nm,
+        "region_step_px": setup.engine.region_step_px,
+        "reference_px": None if setup.reference_px is None else setup.reference_px.tolist(),
+        "config": config.to_plain(setup.settings),
+    }
+
+
+def chosen_model(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
+    """The run that gets the table (None: a new one), and the folder of the model."""
+    if cfg.run is not None and cfg.inference.model is not None:
+        raise UserError("run= and model= are both given; run=<id> uses that run's own model")
+    if cfg.run is not None:
+        run = runs.resolve(cfg.runs_dir, cfg.run, having="model")
+        return run, run.model_dir
+    if cfg.inference.model is None:
+        there_are = ", ".join(shipped.names()) or "none yet"
+        raise UserError(
+            f"run: say whose model to use: run=<id>, run=latest, model=<run id or model folder>, "
+            f"or model=<network that ships> ({there_are})"
+        )
+    return None, shipped.locate(cfg.inference.model, cfg.runs_dir)
+
+
+def _spool(run: runs.Run) -> Spool:
+    return Spool(run.path / "defects.partial")
+
+
+def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> dict[str, Any]:
+    """What must be the same for an interrupted inference to go on. Pictures may change."""
+    plain = config.to_plain(settings)
+    plain.pop("pictures")
+    head = hashlib.sha256()
+    for path in sources.files(movie):
+        head.update(f"{path.name} {path.stat().st_size}".encode())
+        with open(path, "rb") as stream_:
+            head.update(stream_.read(1 << 20))
+    return {"source": movie.source, "head": head.hexdigest(), "shape": list(movie.shape), "model": model.signature} | {
+        "settings": plain
+    }
+
+
+def _interrupted(runs_dir: str, fingerprint: dict[str, Any], holding: contextlib.ExitStack) -> runs.Run | None:
+    """The newest run in which an inference of the same kind was interrupted before its end, and which nobody is working
+    on; its lock is kept by `holding`. A run whose results it was to replace is its owner's business."""
+    for name in reversed(runs.list_ids(runs_dir)):
+        run = runs.Run(Path(runs_dir).resolve() / name)
+        spool = _spool(run)
+        known = spool.setup() if spool.exists() else {}
+        if known.get("fingerprint") == fingerprint and not known.get("replaces"):
+            try:
+                holding.enter_context(locks.held(run, "infer"))
+            except UserError:  # at work, or not ours to write
+                continue
+            return run
+    return None
+
+
+def _resumable(run: runs.Run, fingerprint: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """The setup of an interrupted inference of the same kind in `run`; None: start anew."""
+    spool = _spool(run)
+    if not spool.exists():
+        return None
+    setup = spool.setup()
+    if setup.get("fingerprint") == fingerprint:
+        print(f"run {run.id}: going on after an interruption, {len(spool.done())} blocks are there", flush=True)
+        return setup
+    if overwrite or not setup:
+        return None
+    other = setup["fingerprint"]
+    changed = [k for k in fingerprint if other.get(k) != fingerprint[k]]
+    raise UserError(
+        f"{runs.short(spool.path)} holds an interrupted inference with another {', '.join(changed)} "
+        f"(source {other.get('source')}); overwrite=true drops it"
+    )
+
+
+def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
+    """Compute the blocks that are missing; returns the seconds it took."""
+    from tqdm import tqdm
+
+    done = spool.done()
+    todo = [n for n in range(setup.n_blocks) if n not in done]
+    finished = sum(len(setup.block(n)) for n in done if n < setup.n_blocks)
+    from stemdefects.inference.tables import stream
+
+    defects = 0
+    start = time.perf_counter()
+    with tqdm(total=len(setup.indices), initial=finished, unit="frame", desc="inference", smoothing=0.1) as bar:
+
+        def progress(frames: int, new: int) -> None:
+            nonlocal defects
+            defects += new
+            bar.update(frames)
+            bar.set_postfix(defects=defects, refresh=False)
+
+        try:
+            for block in stream.blocks(movie, setup, todo, progress):
+                spool.write(block)
+        except KeyboardInterrupt:
+            kept = sum(len(setup.block(n)) for n in spool.done())
+            bar.close()
+            print(
+                f"stopped after {kept} of {len(setup.indices)} frames; the same command goes on from there",
+                file=sys.stderr,
+            )
+            raise
+    return time.perf_counter() - start
+
+
+def _report(run: runs.Run, setup: Any, found: Any, summary: dict[str, Any], pictures: list[Path]) -> None:
+    used = summary["n_frames"] - summary["n_frames_skipped"]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in summary["detections"].items()) or "none"
+    print(f"{found.n_rows} defects in {used} frame{'s' * (used != 1)}: {kinds}")
+    if found.counts_over_time is not None:
+        by_kind = summary["detections_over_time"]
+        print(f"over time: {', '.join(f'{n} {kind}' for kind, n in by_kind.items()) or 'none'} (all frames together)")
+    for sentence in notices.warnings_of(found.frames, setup.calibration, setup.settings.calibration_tolerance):
+        print(f"warning: {sentence[0].lower()}{sentence[1:]}")
+    print(f"table:    {runs.short(run.defects_path)}  {runs.short(run.path / 'defects.csv')}")
+    for path in pictures:
+        print(f"picture:  {runs.short(path)}")

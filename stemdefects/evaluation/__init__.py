@@ -1,1 +1,0 @@
-"""What an image can tell at best, and how near a detector comes. Imports crystal, simulation and models only."""

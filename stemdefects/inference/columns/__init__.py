@@ -1,0 +1,1 @@
+"""From the columns of a frame to its lattice sites, intensities, calls and doubts."""

@@ -1,0 +1,294 @@
+"""What the light of each column says of its state, measured at the columns the network has found.
+
+A network learns to judge a column from examples; how much light there is at a known place need not be learned. The
+image is fitted by least squares as a sum of equal Gaussians, one at every column, so that neighbours which overlap are
+told apart (compare the column intensities of Van Aert et al., Ultramicroscopy 109, 1236 (2009)). Each column is
+compared with those of its sublattice around it, most of which are ideal: background, gain and blur cancel. How much
+light an ideal column has is measured too, against the empty places of the lattice; a state whose HAADF signal is a
+fraction of the ideal one's has that fraction of it. Neither the dose nor the detector need be known.
+
+Network and light see the same electrons: their opinions are pooled as weighted logarithms (logarithmic opinion pool,
+Genest & Zidek, Stat. Sci. 1, 114 (1986)). On an even crystal all that blurs the light is the noise of the pixels, and
+there is nothing a network could add; where film, a wide probe or misplaced columns blur it more, the network has seen
+such images. So the light's weight is the part of its variance that noise explains, and the network's is the rest.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage, sparse
+from scipy.sparse.linalg import cg
+from scipy.spatial import cKDTree
+
+from stemdefects.crystal.material import Material
+from stemdefects.inference.columns import neighbours
+
+WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
+MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
+CLIP = 25.0
+TOGETHER = 1.2  # weights of network and light: 2 / (1 + r) of two readings whose errors correlate by r = 2/3
+RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
+_OUTLIER = 2.5
+_RIDGE = 1e-3
+_SAMPLE = 300  # columns of a sublattice whose pixels say how large the noise is
+
+
+class Light(NamedTuple):
+    """What `measure` says of n columns. NaN where it cannot tell."""
+
+    deviation: np.ndarray  # (n,) light more or less than usual around the column, in units of an ideal column's
+    noise: np.ndarray  # (n,) standard deviation that the pixels' noise alone gives it, the same for a whole sublattice
+
+
+def smoothed(image: np.ndarray, width_px: float) -> np.ndarray:
+    """(H, W) float32 `image`, its mean taken off, convolved with a Gaussian of this standard deviation."""
+    level = np.asarray(image, np.float32) - np.float32(np.mean(image))
+    return ndimage.gaussian_filter(level, width_px, mode="nearest", truncate=4.0)
+
+
+def amplitudes(smooth: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
+    """(n,) light of each column: the volume of its Gaussian, in units of the image times px^2, up to a constant.
+
+    smooth: (H, W) the image `smoothed` by `width_px`; place_px: (n, 2) y, x; width_px: standard deviation. Pixels
+    outside the image are taken as those at its border: within two widths of it the light is not to be trusted.
+    """
+    n = len(place_px)
+    pairs = cKDTree(place_px).query_pairs(5 * width_px, output_type="ndarray")
+    distance2 = ((place_px[pairs[:, 0]] - place_px[pairs[:, 1]]) ** 2).sum(1)
+    overlap = np.exp(-distance2 / (4 * width_px**2))
+    itself = np.repeat(np.arange(n), 2).reshape(-1, 2)
+    rows, columns = np.concatenate([pairs, pairs[:, ::-1], itself]).T
+    values = np.concatenate([overlap, overlap, np.full(n, 1 + _RIDGE)])
+    seen = ndimage.map_coordinates(smooth, place_px.T, order=3, mode="nearest", output=float)
+    # the overlaps are small: some ten steps of conjugate gradients, a fraction of a factorisation
+    light, _ = cg(sparse.csr_matrix((values, (rows, columns)), (n, n)), seen, rtol=1e-7, maxiter=200)
+    return light * (4 * np.pi * width_px**2)
+
+
+def measure(
+    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, cell: np.ndarray, material: Material, pixel_nm: float
+) -> Light:
+    """How much more or less light each of n columns has than is usual around it, in units of an ideal column's.
+
+    0: ideal, -1: nothing there. NaN where that cannot be said: floating sites, columns off the lattice, at the border
+    or beside a hole, sublattices with too few columns; all of it without two sublattices of different signal. image:
+    (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice; cell: (n, 2) of the lattice-site view
+    (`sites.SiteView`); pixel_nm: of the image.
+    """
+    deviation, noise = np.full(len(site), np.nan), np.full(len(site), np.nan)
+    ends, width_px = _ends(site, material), WIDTH_NM / pixel_nm
+    if ends is None:
+        return Light(deviation, noise)
+    smooth = smoothed(image, width_px)
+    light = amplitudes(smooth, place_px, width_px)
+    sublattices = _sublattices(site, material)
+    around = neighbours.around(cell, site, material)
+    # columns of the same sublattice say what is usual here; theirs, twice over, what is usual in a wider field
+    usual = _robust_mean(neighbours.values(light, around.same))
+    wider = usual
+    for _ in range(2):
+        wider = _mean(neighbours.values(wider, around.same))
+    deviation = light - usual
+    border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
+    deviation[(border < 2 * width_px) | ~around.whole] = np.nan
+    signal = material.intensities()[material.ideal_states]
+    nominal = float(signal[ends[0]] / signal[ends[1]])
+    ratio = nominal * float(
+        np.clip(np.nan_to_num(_ratio(smooth, place_px, site, around, ends) / nominal, nan=1.0), *RATIO_RANGE)
+    )
+    faint, bright = (np.median(light[site == g]) for g in ends)
+    unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
+    deviation = _without_neighbours(deviation, usual - wider, around.near, site)
+    for g in np.flatnonzero(np.bincount(site)):
+        ideal = unit * (ratio if g == ends[0] else float(signal[g] / signal[ends[1]]))
+        mine = site == g
+        deviation[mine] /= ideal if g in sublattices and ideal > 0 else np.nan
+        if g in sublattices and ideal > 0:  # volume of a Gaussian fitted to noise
+            noise[mine] = np.sqrt(4 * np.pi) * width_px * pixel_noise(image, place_px[mine], width_px) / ideal
+    return Light(deviation, noise)
+
+
+def pixel_noise(image: np.ndarray, place_px: np.ndarray, width_px: float) -> float:
+    """Standard deviation of the noise of the pixels around places that look alike, in units of `image`; NaN for few.
+
+    image: (H, W); place_px: (m, 2) y, x; width_px: of the Gaussian that weighs the pixels. From second differences
+    along both axes, which smooth images hardly have (Immerkaer, Comput. Vis. Image Underst. 64, 300 (1996)); what the
+    places have in common is taken off before. Noise is supposed white: of interpolated pixels it comes out too small.
+    """
+    reach = int(np.ceil(2 * width_px))
+    centre = np.rint(place_px).astype(int)
+    centre = centre[((centre > reach) & (centre < np.array(image.shape) - reach - 1)).all(1)]
+    if len(centre) < MIN_COLUMNS:
+        return np.nan
+    steps = np.arange(-reach - 1, reach + 2)
+    row, column = centre[:: -(-len(centre) // _SAMPLE), :, None, None].transpose(1, 0, 2, 3)
+    patch = np.asarray(image)[row + steps[:, None], column + steps].astype(np.float32)
+    patch = np.diff(np.diff(patch - patch.mean(0), 2, axis=1), 2, axis=2)
+    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width_px) ** 2)
+    weight /= weight.sum()
+    return float(np.sqrt(np.median(patch**2 @ weight @ weight))) / 6  # 6: what the differences make of white noise
+
+
+def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
+    """(n, S) log-likelihood of each state of a column's site, less that of its ideal state; 0 where the light says
+    nothing.
+
+    deviation: (n,) from `measure`; site: (n,) sublattice. Gaussian, with the scatter that the sublattice's columns have
+    in this image.
+    """
+    found = np.zeros((len(site), material.n_states), np.float32)
+    signal = material.intensities()
+    for g in _sublattices(site, material):
+        mine = np.flatnonzero((site == g) & np.isfinite(deviation))
+        if len(mine) < MIN_COLUMNS:
+            continue
+        states = np.flatnonzero(material.site_of_state == g)
+        level = signal[states] / signal[material.sites[g].ideal] - 1
+        # (x^2 - (x - level)^2) / 2 scatter^2
+        ratio = level * (deviation[mine, None] - 0.5 * level) / scatter(deviation[mine]) ** 2
+        ratio = np.maximum(ratio - ratio.max(1, keepdims=True), -CLIP)
+        found[np.ix_(mine, states)] = ratio - ratio[:, states == material.sites[g].ideal]
+    return found
+
+
+def share(light: Light, site: np.ndarray, material: Material) -> np.ndarray:
+    """(n,) part of the light's variance in this image that the noise of the pixels explains, 0..1, per sublattice."""
+    part = np.zeros(len(site))
+    for g in _sublattices(site, material):
+        mine = site == g
+        if np.isfinite(light.deviation[mine]).sum() >= MIN_COLUMNS:
+            part[mine] = np.nan_to_num(light.noise[mine] / scatter(light.deviation[mine])) ** 2
+    return np.minimum(part, 1.0)
+
+
+def network_weight(part: np.ndarray) -> np.ndarray:
+    """(n,) what the network's log-likelihoods count where the light's count `part` (n,), see `share`."""
+    return np.minimum(TOGETHER - part, 1.0)
+
+
+def pooled(
+    prob: np.ndarray, found: np.ndarray, part: np.ndarray, prior: np.ndarray, site: np.ndarray, material: Material
+) -> np.ndarray:
+    """(n, S) posterior from the network's posterior `prob` (n, S) and the light's `evidence` (n, S).
+
+    part: (n,) weight of the light's log-likelihoods, see `share`; that of the network's is `network_weight`; where the
+    light says nothing, `prob` stays. prior: (S,) prevalence that `prob` assumes. Dirt is light too, so for a state
+    brighter than the ideal one both count half and the light never speaks louder than the network.
+    """
+    own = material.site_of_state[None] == site[:, None]
+    log_prior = np.log(prior)
+    ratio = np.log(np.maximum(prob, 1e-30)) - log_prior
+    ideal = material.ideal_states[site]
+    ratio = ratio - np.take_along_axis(ratio, ideal[:, None], 1)
+    signal = material.intensities()
+    together = network_weight(part)[:, None] * ratio + part[:, None] * found
+    brighter = signal[None] > signal[ideal][:, None]
+    together = np.where(brighter, 0.5 * ratio + 0.5 * np.minimum(found, ratio), together)
+    logit = np.where(own, log_prior + together, -np.inf)
+    weight = np.exp(logit - logit.max(1, keepdims=True))
+    says = (found != 0).any(1)[:, None]
+    return np.where(says, weight / weight.sum(1, keepdims=True), prob).astype(prob.dtype)
+
+
+def judged(
+    prob: np.ndarray,
+    image: np.ndarray,
+    place_px: np.ndarray,
+    site: np.ndarray,
+    cell: np.ndarray,
+    material: Material,
+    pixel_nm: float,
+    prior: np.ndarray,
+) -> tuple[np.ndarray, Light, np.ndarray]:
+    """(n, S) the network's posterior `prob` (n, S) pooled with the light of the columns, that `Light`, and its weight
+    (n,). Arguments as in `measure` and `pooled`."""
+    light = measure(image, place_px, site, cell, material, pixel_nm)
+    part = share(light, site, material)
+    return pooled(prob, evidence(light.deviation, site, material), part, prior, site, material), light, part
+
+
+def scatter(deviation: np.ndarray) -> float:
+    """Standard deviation of the bulk, from the median absolute deviation; NaN is left out."""
+    return max(1.4826 * float(np.nanmedian(np.abs(deviation))), 1e-12)
+
+
+def _sublattices(site: np.ndarray, material: Material) -> list[int]:
+    """Sublattices of the lattice with columns enough."""
+    enough = np.flatnonzero(np.bincount(site) >= MIN_COLUMNS)
+    return [int(g) for g in enough if not material.sites[g].floating]
+
+
+def _ends(site: np.ndarray, material: Material) -> tuple[int, int] | None:
+    """Faintest and brightest sublattice; None where all are alike."""
+    signal = material.intensities()[material.ideal_states]
+    ordered = sorted(_sublattices(site, material), key=lambda g: signal[g])
+    if len(ordered) < 2 or signal[ordered[0]] == signal[ordered[-1]]:
+        return None
+    return ordered[0], ordered[-1]
+
+
+def _ratio(
+    smooth: np.ndarray, place_px: np.ndarray, site: np.ndarray, around: neighbours.Neighbours, ends: tuple[int, int]
+) -> float:
+    """Signal of the faint sublattice's columns over the bright one's, whatever blur and background.
+
+    On a honeycomb the empty place opposite to a faint column, seen from a bright one, has the same neighbours as it: it
+    has background and tails alone (Krivanek et al., Nature 464, 571 (2010), take off such tails column by column). NaN
+    where the medians cannot be taken.
+    """
+    bonded = around.near[:, 0]
+    use = np.flatnonzero((site == ends[1]) & (bonded >= 0))
+    use = use[site[bonded[use]] == ends[0]]
+    bright, faint = place_px[use], place_px[bonded[use]]
+    places = bright, faint, 2 * bright - faint
+    inside = ((places[2] > 0) & (places[2] < np.array(smooth.shape) - 1)).all(1)
+    if inside.sum() < MIN_COLUMNS:
+        return np.nan
+    on, second, nothing = (np.median(ndimage.map_coordinates(smooth, p[inside].T, order=1)) for p in places)
+    return float((second - nothing) / max(on - nothing, 1e-12))
+
+
+def _robust_mean(around: np.ndarray) -> np.ndarray:
+    """(n,) mean of each row of (n, k), outliers left out: beyond `_OUTLIER` standard deviations by its quartiles. NaN
+    is left out, and is the mean of nothing."""
+    ordered = np.sort(around.astype(np.float32), axis=1)  # NaN last
+    count = np.isfinite(ordered).sum(1, keepdims=True)
+    low, middle, high = (
+        np.take_along_axis(ordered, np.minimum((q * count).astype(int), np.maximum(count - 1, 0)), 1)
+        for q in (0.25, 0.5, 0.75)
+    )
+    keep = np.abs(ordered - middle) <= _OUTLIER * (high - low) / 1.349
+    return np.where(keep, ordered, 0).sum(1) / np.maximum(keep.sum(1), 1) + np.where(count[:, 0], 0, np.nan)
+
+
+def _mean(around: np.ndarray) -> np.ndarray:
+    """(n,) mean of each row of (n, k), NaN left out; NaN of nothing."""
+    known = np.isfinite(around)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, around, 0).sum(1) / known.sum(1)
+
+
+def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndarray, site: np.ndarray) -> np.ndarray:
+    """Takes off what a column has from its neighbours, as far as these predict the columns of this image (regression):
+    the robust mean of the nearest of all sublattices (uneven background) and the sum of the three nearest (the tails of
+    a heavy or missing one). near: (n, k) their indices.
+
+    detail: (n,) what was usual near the column beyond what is in a wider field. On even crystal it is noise of few
+    columns, which predicts too much to have been taken off: so much is given back, nothing to all of it.
+    """
+    known = np.flatnonzero(np.isfinite(deviation))
+    if len(known) < MIN_COLUMNS:
+        return deviation
+    value, around = deviation[known], neighbours.values(deviation, near[known])
+    design = np.nan_to_num(np.stack([_robust_mean(around), np.nansum(around[:, :3], 1), detail[known]], 1))
+    out = deviation.copy()
+    for g in np.flatnonzero(np.bincount(site[known])):
+        mine = site[known] == g
+        bulk = mine & (np.abs(value) <= _OUTLIER * scatter(value[mine]))
+        slopes, *_ = np.linalg.lstsq(design[bulk], value[bulk], rcond=None)
+        if not -1 <= slopes[2] <= 0:
+            slopes[2] = np.clip(slopes[2], -1, 0)
+            rest = value[bulk] - slopes[2] * design[bulk, 2]
+            slopes[:2], *_ = np.linalg.lstsq(design[bulk, :2], rest, rcond=None)
+        out[known[mine]] = value[mine] - design[mine] @ slopes
+    return out

@@ -1,0 +1,236 @@
+"""From the columns of a frame to rows of the defect table: kinds, scores, complexes, patches."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stemdefects.crystal import lattice as geometry
+from stemdefects.crystal.material import Material
+from stemdefects.inference.columns import column_intensity, column_lattice
+from stemdefects.inference.columns.sites import NOWHERE, SiteView, view
+from stemdefects.inference.network.bragg_map import ABSENT
+from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.io import table
+from stemdefects.models.ensemble import carried
+
+WHOLE = 0.8  # share of the columns on a lattice from which on it is the frame's
+MAX_RESIDUAL = 0.15  # of the spacing
+MAX_CHANGE = 0.15  # of a frame's lattice constant against the expected one
+REGIONS = ("lattice", "hole", "amorphous", "1T")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a column is called a defect.
+
+    thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS`, nothing
+    is called there; edge_nm: nothing is called this close to the border of the frame, where a column's neighbours are
+    missing; patch_nm: side of the square field of a patch; require_lattice: nothing is called where the frame's own
+    Bragg components show no lattice, whatever the network says; light_prior: (S,) prevalence that the network's
+    posterior assumes, to pool it with what the light of the columns says (`column_light`), None: it is not.
+    """
+
+    thresholds: dict[str, float] = field(default_factory=dict)
+    exclude_regions: tuple[str, ...] = ("hole", "amorphous")
+    patch_nm: float = 0.96
+    edge_nm: float = 0.15
+    require_lattice: bool = True
+    light_prior: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class FrameDefects:
+    """Rows (n,) of the defect table without frame, time and nm; patches (n, 32, 32); the lattice the columns form;
+    called: (n,) which of `columns` the rows are; light: of all columns, see `column_light.measure`, NaN if not asked;
+    n_withheld: calls not made where there is no lattice."""
+
+    rows: np.ndarray
+    patches: np.ndarray
+    sites: SiteView | None
+    columns: Columns
+    called: np.ndarray
+    light: np.ndarray
+    n_withheld: int
+
+
+_bond_tables: dict[int, tuple[Material, list[np.ndarray]]] = {}  # of the material last asked for
+
+
+def bond_table(material: Material) -> list[np.ndarray]:
+    """Per sublattice (n_bonds, 3) int: cell step and sublattice of each bonded column, in the order of orientations."""
+    known = _bond_tables.get(id(material))
+    if known is not None and known[0] is material:
+        return known[1]
+    small = geometry.disc(material, 3 * material.a_nm)
+    tables = []
+    for g in range(material.n_sites):
+        inner = np.flatnonzero((small.site == g) & (small.cell == 0).all(1))[0]
+        bonds = small.bonds[inner]
+        bonds = bonds[bonds >= 0]
+        tables.append(np.concatenate([small.cell[bonds] - small.cell[inner], small.site[bonds, None]], axis=1))
+    _bond_tables.clear()
+    _bond_tables[id(material)] = (material, tables)
+    return tables
+
+
+def find_defects(
+    output: FrameOutput,
+    material: Material,
+    rules: Rules,
+    vectors_px: np.ndarray | None,
+    image_px_nm: float,
+    told_apart: bool = False,
+) -> FrameDefects:
+    """Defective columns of one frame.
+
+    vectors_px: (2, 2) lattice vectors expected in the frame (rows, y and x), None: unknown, then there are no sites and
+    no orientations; image_px_nm: sampling of `output.image`; told_apart: `vectors_px` put the sublattices where they
+    are in the movie.
+    """
+    columns, sites = output.columns, None
+    if output.hidden is not None:  # nothing is known of them, wrong as they are
+        near = output.hidden.near(columns.y_px, columns.x_px, rules.edge_nm / (image_px_nm * output.scale))
+        columns = columns.take(~near)
+        output = output._replace(columns=columns)
+    if vectors_px is not None and len(columns.site):
+        basis = material.basis
+        position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
+        sites = _sites(position, output, vectors_px, basis, told_apart)
+        if sites is not None and sites.duplicate.any():
+            keep = ~sites.duplicate
+            columns = columns.take(keep)
+            vectors = sites.vectors_px
+            sites = view(position[keep], columns.site, columns.presence, vectors, basis, vectors, told_apart=True)
+    prob, light, part = columns.state_prob, np.full(len(columns.site), np.nan), np.zeros(len(columns.site))
+    if rules.light_prior is not None and sites is not None:
+        seen = output.image if output.together is None else output.together
+        place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
+        prob, measured, part = column_intensity.judged(
+            prob, seen, place, columns.site, sites.cell, material, image_px_nm, rules.light_prior
+        )
+        light = measured.deviation
+    defect, kind, kind_prob = classify(prob, material)
+    threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
+    excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
+    centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
+    to_border = np.minimum(centres, np.array(output.image.shape) - 1 - centres).min(1) + 0.5
+    inner = to_border * image_px_nm >= rules.edge_nm
+    call = (kind_prob >= threshold[kind]) & ~excluded & inner
+    nowhere = np.zeros(len(call), bool)
+    if rules.require_lattice and output.lattice is not None and output.lattice.clear and len(call):
+        nowhere = output.lattice.at(columns.y_px, columns.x_px) < ABSENT
+    called = np.flatnonzero(call & ~nowhere)
+    rows = table.empty(len(called))
+    rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]
+    rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
+    rows["score"], rows["kind_prob"] = defect[called], kind_prob[called]
+    if columns.state_spread is not None:
+        rows["kind_spread"] = _spread(columns, prob, part, np.array([k.state for k in material.kinds])[kind])[called]
+    names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
+    rows["kind"] = names[kind[called]]
+    if sites is not None and len(called):
+        states = np.array([k.state for k in material.kinds])[kind[called]]
+        number, orientation = complexes(sites.cell[called], columns.site[called], states, material)
+        rows["complex"], rows["orientation"] = number, orientation
+    patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
+    return FrameDefects(rows, patches, sites, columns, called, light, int((call & nowhere).sum()))
+
+
+def _sites(
+    position: np.ndarray, output: FrameOutput, vectors_px: np.ndarray, basis: np.ndarray, told_apart: bool
+) -> SiteView | None:
+    """The lattice-site view of a frame that is expected to have about the lattice `vectors_px`; where most columns do
+    not lie on that one, of the lattice that they lie on."""
+    columns, start = output.columns, _of_frame(output, vectors_px)
+    alike = np.abs(start @ np.linalg.inv(vectors_px) - np.eye(2)).max() < MAX_CHANGE
+    sites = view(position, columns.site, columns.presence, start, basis, vectors_px, told_apart and alike)
+    if _good(sites):
+        return sites
+    own = column_lattice.fit(position, columns.site, vectors_px)
+    other = None if own is None else view(position, columns.site, columns.presence, own, basis, vectors_px)
+    return other if _good(other) else sites
+
+
+def _good(sites: SiteView | None) -> bool:
+    """Do nearly all columns lie on the lattice, and near its sites? A lattice too fine has a place for every column."""
+    if sites is None or sites.on_lattice.mean() < WHOLE:
+        return False
+    return sites.residual_px < MAX_RESIDUAL * np.sqrt(abs(np.linalg.det(sites.vectors_px)))
+
+
+def _of_frame(output: FrameOutput, vectors_px: np.ndarray) -> np.ndarray:
+    """(2, 2) lattice vectors to begin with: those that the frame's own Bragg components say, else the expected ones."""
+    lattice = output.lattice
+    if lattice is None or not lattice.clear or not np.isfinite(lattice.vectors_px).all():
+        return vectors_px
+    size = [np.sqrt(abs(np.linalg.det(v))) for v in (lattice.vectors_px, vectors_px)]
+    return lattice.vectors_px if abs(size[0] / size[1] - 1) < MAX_CHANGE else vectors_px
+
+
+def _spread(columns: Columns, prob: np.ndarray, part: np.ndarray, state: np.ndarray) -> np.ndarray:
+    """(n,) standard deviation of the posterior `prob` (n, S) of `state` (n,) over the members of an ensemble.
+
+    part: (n,) weight of the light in it.
+    """
+    rows = np.arange(len(state))
+    alone = (prob == columns.state_prob).all(1)
+    share = np.where(alone, 1.0, column_intensity.network_weight(part))
+    return carried(columns.state_spread[rows, state], columns.state_prob[rows, state], prob[rows, state], share)
+
+
+def classify(state_prob: np.ndarray, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Posterior of any defect (n,), most probable kind (n,) and its posterior (n,), from (n, S)."""
+    of_kinds = state_prob[:, [k.state for k in material.kinds]]
+    kind = of_kinds.argmax(1) if len(of_kinds) else np.zeros(0, int)
+    return of_kinds.sum(1).clip(0, 1), kind, of_kinds[np.arange(len(kind)), kind]
+
+
+def complexes(
+    cell: np.ndarray, site: np.ndarray, state: np.ndarray, material: Material
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number and orientation of the complex of each defective column, -1 where it belongs to none.
+
+    cell: (n, 2) lattice cell (NOWHERE: not on the lattice), site and state (n,). A complex is a centre whose bonded
+    defects are exactly those the material lists. Orientation: which bond leads to the vacancy; where all bonded columns
+    but one are defective, the bond that is left.
+    """
+    number, orientation = np.full(len(cell), -1, np.int32), np.full(len(cell), -1, np.int8)
+    centres = {group.center for group in material.complexes}
+    where = {(*c, s): i for i, (c, s) in enumerate(zip(cell.tolist(), site.tolist(), strict=True)) if c[0] != NOWHERE}
+    bonds = bond_table(material) if centres & set(state.tolist()) else []
+    count = 0
+    for i in np.flatnonzero(np.isin(state, list(centres)) & (cell[:, 0] != NOWHERE)):
+        steps = bonds[site[i]]
+        around = [where.get((cell[i, 0] + a, cell[i, 1] + b, g)) for a, b, g in steps.tolist()]
+        members = [j for j in around if j is not None]
+        found = sorted(int(state[j]) for j in members)
+        if not any(g.center == state[i] and sorted(g.neighbours) == found for g in material.complexes):
+            continue
+        there = np.array([j is not None for j in around])
+        turn = -1
+        if there.sum() == 1:
+            turn = int(np.argmax(there))
+        elif there.sum() == len(there) - 1:
+            turn = int(np.argmin(there))
+        for j in (i, *members):
+            if number[j] < 0:  # a vacancy between two centres stays with the first
+                number[j], orientation[j] = count, turn
+        count += 1
+    return number, orientation
+
+
+def cut_patches(image: np.ndarray, centres_px: np.ndarray, side_px: float) -> np.ndarray:
+    """(n, 32, 32) float16 squares of side `side_px` around `centres_px` (n, 2); 0, the mean, outside the frame."""
+    n = table.PATCH_PX
+    if not len(centres_px):
+        return np.zeros((0, n, n), np.float16)
+    grid = (np.arange(n) - (n - 1) / 2) * side_px / n
+    height, width = image.shape
+    padded = np.pad(image, 1)
+    y, x = centres_px[:, :1] + grid + 1, centres_px[:, 1:] + grid + 1  # (n, 32): rows and columns of the squares
+    i, j = (np.clip(np.floor(p), 0, size).astype(int) for p, size in ((y, height), (x, width)))
+    a, b = np.clip(y - i, 0, 1)[:, :, None], np.clip(x - j, 0, 1)[:, None, :]
+    i, j = i[:, :, None], j[:, None, :]
+    upper = padded[i, j] * (1 - b) + padded[i, j + 1] * b
+    lower = padded[i + 1, j] * (1 - b) + padded[i + 1, j + 1] * b
+    return (upper * (1 - a) + lower * a).astype(np.float16)

@@ -1,0 +1,106 @@
+"""The columns of frames on their lattice sites, packed to be kept until all frames are looked at together."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.inference.columns.defects import REGIONS, FrameDefects, Rules
+from stemdefects.inference.tables.partial_results import Block
+from stemdefects.models import emissions
+
+BORDER_NM = (0.15, 0.3, 0.45)  # where bands along the border end: half the network's view of a column
+MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
+
+
+def column_dtype(n_states: int) -> np.dtype:
+    """One column on a lattice site. light: see `column_light.measure`; score: log probability of each state as the
+    network was trained, less that of the ideal state."""
+    return np.dtype([
+        ("frame", "i4"), ("cell", "i2", 2), ("site", "i1"), ("y_px", "f4"), ("x_px", "f4"), ("sigma_px", "f4"),
+        ("light", "f2"), ("score", "f2", n_states),
+    ])  # fmt: skip
+
+
+def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarray:
+    """The columns of a frame that sit on lattice sites and outside excluded regions, as `column_dtype`."""
+    columns, material = found.columns, model.material
+    excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
+    use = found.sites.on_lattice & ~excluded
+    columns = columns.take(use)
+    packed = np.zeros(len(columns.site), column_dtype(material.n_states))
+    packed["frame"], packed["cell"], packed["site"] = frame, found.sites.cell[use], columns.site
+    packed["y_px"], packed["x_px"], packed["sigma_px"] = columns.y_px, columns.x_px, columns.sigma_px
+    packed["light"] = np.clip(found.light[use], -10, 10)
+    log_prob = np.log(np.maximum(columns.state_prob, 1e-30))
+    raw = model.calibration.temperature * (log_prob - np.asarray(model.calibration.log_prior_shift))
+    ideal = material.ideal_states[columns.site]
+    raw = raw - raw[np.arange(len(raw)), ideal][:, None]
+    own = material.site_of_state[None] == columns.site[:, None]
+    packed["score"] = np.where(own, np.clip(raw, -emissions.CLIP, emissions.CLIP), -emissions.CLIP)
+    return packed
+
+
+def posterior(score: np.ndarray, site: np.ndarray, model: Any) -> np.ndarray:
+    """(n, S) state posteriors back from packed scores."""
+    own = model.material.site_of_state[None] == site[:, None]
+    logit = score.astype(np.float32) / model.calibration.temperature + np.asarray(model.calibration.log_prior_shift)
+    logit = np.where(own, logit, -np.inf)
+    weight = np.exp(logit - logit.max(1, keepdims=True))
+    return weight / weight.sum(1, keepdims=True)
+
+
+class Frame(NamedTuple):
+    """Of a frame: its packed columns, its lattice (3, 2), its row of the frame table, its hidden sites, its map of
+    regions."""
+
+    columns: np.ndarray
+    lattice: np.ndarray
+    row: np.void
+    hidden: np.ndarray
+    regions: np.ndarray
+
+
+def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Frame]:
+    for number in numbers:
+        block = read(number)
+        starts = np.searchsorted(block.columns["frame"], block.frames["frame"])
+        ends = np.searchsorted(block.columns["frame"], block.frames["frame"], side="right")
+        for i, row in enumerate(block.frames):
+            hidden = block.hidden[block.hidden["frame"] == row["frame"]]
+            yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row, hidden, block.regions[i])
+
+
+def centred(columns: np.ndarray, material: Any, pixel_size_nm: float) -> tuple[list, list]:
+    """Per sublattice: log-ratios (n, F) less those of the frame's ideal columns, and their scatter (F,) or None.
+
+    Columns near the border of the frame, whose neighbours the network does not see, are compared with each other.
+    """
+    features, scatters = [], []
+    band = _border_bands(columns, pixel_size_nm)
+    for g, site in enumerate(material.sites):
+        states = emissions.ordered_states(g, material.site_of_state, site.ideal)
+        here = columns["site"] == g
+        mine = columns["score"][here][:, states[1:]].astype(np.float32)
+        if len(mine) < MIN_CENTRE or len(states) < 2:
+            features.append(mine)
+            scatters.append(None)
+            continue
+        middle, scatter = emissions.centre(mine)
+        centred_ones = mine - middle
+        for k in range(len(BORDER_NM)):
+            near = band[here] == k
+            if near.sum() >= MIN_CENTRE:
+                centred_ones[near] -= np.median(centred_ones[near], 0)
+        features.append(centred_ones)
+        scatters.append(scatter)
+    return features, scatters
+
+
+def _border_bands(columns: np.ndarray, pixel_size_nm: float) -> np.ndarray:
+    """(n,) int: which of the bands `BORDER_NM` along the border a column is in; `len(BORDER_NM)`: in none."""
+    if not len(columns):
+        return np.zeros(0, int)
+    place = np.stack([columns["y_px"], columns["x_px"]], 1)
+    inwards = np.minimum(place - place.min(0), place.max(0) - place).min(1) * pixel_size_nm
+    return np.searchsorted(BORDER_NM, inwards, side="right")

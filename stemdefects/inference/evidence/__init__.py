@@ -1,0 +1,1 @@
+"""What all frames together say of each site."""

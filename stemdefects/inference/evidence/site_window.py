@@ -1,0 +1,306 @@
+"""The sites seen in a window of frames, as arrays over time: likelihoods, posteriors, rows of the defect table.
+
+A heavy or missing neighbour changes how a column looks: by how much is taken off, since most columns beside one are
+ideal.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from stemdefects.inference.columns import column_intensity
+from stemdefects.inference.columns.defects import bond_table, complexes
+from stemdefects.inference.columns.site_columns import MIN_CENTRE, centred, frames, posterior
+from stemdefects.inference.evidence import over_time, readings, state_levels
+from stemdefects.inference.tables.blocks_of_frames import in_nm
+from stemdefects.inference.tables.partial_results import Block
+from stemdefects.io import table
+from stemdefects.models import emissions
+
+RARE = 1e-3  # prevalence below which only measured emissions count
+READ_FROM = 2.0  # scatters to the nearest state: below, a site's lasting errors look like faint states that last
+LEARN_FROM = 1000  # sites, to learn where the states lie
+MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
+
+
+class Window:
+    """Sites seen in frames [low, high), as arrays over time."""
+
+    def __init__(self, read: Callable[[int], Block], setup: Any, low: int, high: int, shifts: np.ndarray):
+        self.setup, self.low, self.high, self.shifts = setup, low, high, shifts
+        size = setup.settings.block_frames
+        blocks = range(low // size, -(-high // size))
+        first = blocks.start * size
+        self.frames = list(frames(read, blocks))[low - first : high - first]
+        material = setup.model.material
+        keys = [
+            np.column_stack([f.columns["cell"] + shifts[low + t], f.columns["site"]]) for t, f in enumerate(self.frames)
+        ]
+        counts = [len(k) for k in keys]
+        self.keys, index = np.unique(np.concatenate(keys).reshape(-1, 3), axis=0, return_inverse=True)
+        self.index = np.split(index.ravel(), np.cumsum(counts)[:-1])
+        shape = (len(self.frames), len(self.keys))
+        self.seen, self.hidden = np.zeros(shape, bool), np.zeros(shape, bool)
+        self.lines: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.learned: dict[int, tuple[dict[int, float], np.ndarray]] = {}
+        self.place = np.full((*shape, 2), np.nan, np.float32)
+        self.sigma = np.full(shape, np.nan, np.float32)
+        self.states = {
+            g: emissions.ordered_states(g, material.site_of_state, s.ideal) for g, s in enumerate(material.sites)
+        }
+        for t, frame in enumerate(self.frames):
+            i = self.index[t]
+            self.seen[t, i] = True
+            self.place[t, i, 0], self.place[t, i, 1] = frame.columns["y_px"], frame.columns["x_px"]
+            self.sigma[t, i] = frame.columns["sigma_px"]
+            if len(frame.hidden):
+                lost = np.column_stack([frame.hidden["cell"] + shifts[low + t], frame.hidden["site"]])
+                self.hidden[t] = _among(self.keys, lost)
+
+    def fit(
+        self, models: list[emissions.Emissions | None], prior: np.ndarray, read: list[readings.Reading | None]
+    ) -> dict[int, over_time.Fit]:
+        """Posteriors of the sites of each sublattice; states of `self.states`. read: per sublattice. Keeps `lines`: per
+        sublattice (T, n) readings and (T, n) light; `learned`: per sublattice where states lie on the readings, and in
+        how many site frames each of `states` is."""
+        material, pixel = self.setup.model.material, self.setup.calibration.pixel_size_nm
+        fits: dict[int, over_time.Fit] = {}
+        bulk = [centred(frame.columns, material, pixel) for frame in self.frames]
+        for g in self.states:
+            mine = np.flatnonzero(self.keys[:, 2] == g)
+            if not len(mine) or len(self.states[g]) < 2:
+                continue
+            place = np.full(len(self.keys), -1)
+            place[mine] = np.arange(len(mine))
+            counts = self._neighbours(g, mine, fits)
+            features = self._features(g, place, bulk, len(mine))
+            if read[g] is not None:
+                self.lines[g] = self._line(g, read[g], place, features)
+            features -= counts @ _shifts(features, counts)
+            around = np.minimum(counts.sum(-1), 2)
+            emission = self._levels(g, models[g], features, bulk, counts, prior)
+            on_line = None if emission is None or read[g] is None else self._read(g, emission, read[g])
+            if on_line is not None and np.nanmin(on_line.level[1:]) >= READ_FROM:
+                emission = on_line
+            elif on_line is not None:
+                self._learn_levels(g, on_line, prior[self.states[g]], around)
+            if emission is None:
+                emission = over_time.Given(self._network_says(g, place, features, bulk, prior))
+            fits[g] = over_time.fit(emission, prior[self.states[g]], around, self.setup.evidence_weight)
+            if emission is on_line:
+                self._keep_levels(g, fits[g])
+        return fits
+
+    def _features(self, g: int, place: np.ndarray, bulk: list, n: int) -> np.ndarray:
+        """(T, n, F) log-ratios of the sublattice's columns less those of the frame's bulk; NaN where not seen."""
+        features = np.full((len(self.frames), n, max(len(self.states[g]) - 1, 1)), np.nan, np.float32)
+        for t, frame in enumerate(self.frames):
+            if bulk[t][1][g] is not None:
+                features[t, place[self.index[t][frame.columns["site"] == g]]] = bulk[t][0][g]
+        return features
+
+    def _line(
+        self, g: int, read: readings.Reading, place: np.ndarray, features: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(T, n) reading and (T, n) light of a sublattice's columns, each less its median in the frame."""
+        light = np.full((*features.shape[:2], 1), np.nan, np.float32)
+        for t, frame in enumerate(self.frames):
+            here = frame.columns["site"] == g
+            light[t, place[self.index[t][here]], 0] = frame.columns["light"][here]
+        found = readings.coordinates(read.plan, light[..., 0], features)
+        line, alone, light = read.line(found), read.network_line(found), light[..., 0]
+        for values in (line, alone, light):
+            for row in values:
+                known = np.isfinite(row)
+                if known.any():
+                    row -= np.median(row[known])
+        return np.where(np.isnan(line), alone, line), light
+
+    def _learn_levels(self, g: int, emission: state_levels.ReadLevels, prior: np.ndarray, around: np.ndarray) -> None:
+        """Where the states lie on the line, from a part of the sites; their states are not taken from it."""
+        part = np.arange(0, around.shape[1], -(-around.shape[1] // LEARN_FROM))
+        fit = over_time.fit(emission.of_sites(part), prior, around[:, part], self.setup.evidence_weight)
+        self._keep_levels(g, fit)
+
+    def _keep_levels(self, g: int, fit: over_time.Fit) -> None:
+        level = {int(s): float(v) for s, v in zip(self.states[g], fit.emission.level, strict=True) if np.isfinite(v)}
+        self.learned[g] = level, fit.posterior.sum((0, 1))
+
+    def _read(self, g: int, found: state_levels.Levels, read: readings.Reading) -> state_levels.ReadLevels | None:
+        """`found` on the reading's line; None where that does not know all its common states."""
+        if not read.lit:
+            return None
+        states, line = self.states[g], self.lines[g][0]
+        level = np.full(len(states), np.nan)
+        for k in np.setdiff1d(np.arange(len(states)), found.rare):
+            known = np.flatnonzero(read.plan.states == states[k])
+            if not len(known):
+                return None
+            level[k] = read.level[known[0]]
+        return state_levels.read(found, line, level)
+
+    def _levels(
+        self, g: int, found: emissions.Emissions | None, features: np.ndarray, bulk: list, counts: np.ndarray,
+        prior: np.ndarray,
+    ) -> state_levels.Levels | None:  # fmt: skip
+        """Levels of the sublattice's states, which `self.states` then are; None where there are no emissions for it."""
+        scatters = [scatter[g] for _, scatter in bulk if scatter[g] is not None]
+        if found is None or not scatters:
+            return None
+        material = self.setup.model.material
+        signal = material.intensities()[found.states]
+        axis = np.searchsorted(self.states[g][1:], found.states)  # the ideal state is first, the others in order
+        made = state_levels.of_movie(
+            features, np.median(scatters, axis=0), counts, found, axis, signal, prior[found.states] >= RARE,
+            self._light_scatter(g),
+        )  # fmt: skip
+        if made is None:
+            return None
+        emission, use = made
+        self.states[g] = found.states[use]
+        return emission
+
+    def _light_scatter(self, g: int) -> float | None:
+        """Scatter of the light of a sublattice's columns in one frame, in units of an ideal column's; None: unknown."""
+        scatters = []
+        for frame in self.frames:
+            light = frame.columns["light"][frame.columns["site"] == g].astype(float)
+            if np.isfinite(light).sum() >= column_intensity.MIN_COLUMNS:
+                scatters.append(column_intensity.scatter(light))
+        return float(np.median(scatters)) if scatters else None
+
+    def _network_says(
+        self, g: int, place: np.ndarray, features: np.ndarray, bulk: list, prior: np.ndarray
+    ) -> np.ndarray:
+        """(T, n, S) log-likelihoods by the network's own posterior."""
+        states, model = self.states[g], self.setup.model
+        seen = np.zeros((*features.shape[:2], len(states)), np.float32)
+        for t, frame in enumerate(self.frames):
+            if bulk[t][1][g] is None:
+                continue
+            here = frame.columns["site"] == g
+            sites = place[self.index[t][here]]
+            prob = posterior(frame.columns["score"][here], frame.columns["site"][here], model)
+            ratio = np.log(np.maximum(prob[:, states], 1e-12) / np.maximum(prior[states], 1e-9))
+            log_likelihood = _modest(ratio - ratio[:, :1], features[t, sites], bulk[t][1][g])
+            # of states it hardly ever saw the network's opinion is not worth adding up
+            log_likelihood[:, prior[states] < RARE] = -over_time.WORST
+            seen[t, sites] = log_likelihood
+        return seen
+
+    def _neighbours(self, g: int, mine: np.ndarray, fits: dict[int, over_time.Fit]) -> np.ndarray:
+        """(T, n, J) int8: how many bonded neighbours, on sublattices that are known already, are in each of the J
+        defective states that occur."""
+        material = self.setup.model.material
+        state = np.zeros((len(self.frames), len(self.keys) + 1), np.int8)  # 0: ideal; the last: no such site
+        for other, found in fits.items():
+            called = np.where(found.posterior.max(-1) > 0.5, found.posterior.argmax(-1), 0)
+            state[:, np.flatnonzero(self.keys[:, 2] == other)] = np.append(0, self.states[other][1:] + 1)[called]
+        number = {tuple(key): i for i, key in enumerate(self.keys.tolist())}
+        steps = [tuple(step) for step in bond_table(material)[g].tolist() if step[2] in fits]
+        nowhere = len(self.keys)
+        neighbours = [
+            [number.get((a + i, b + j, other), nowhere) for i, j, other in steps]
+            for a, b, _ in self.keys[mine].tolist()
+        ]
+        around = state[:, np.array(neighbours, int).reshape(len(mine), len(steps))]
+        occur = np.setdiff1d(np.unique(around), 0)
+        return np.stack([(around == s).sum(-1, dtype=np.int8) for s in occur], -1) if len(occur) else np.zeros(
+            (*state[:, mine].shape, 0), np.int8
+        )  # fmt: skip
+
+    def rows(self, fits: dict[int, over_time.Fit], start: int, stop: int) -> np.ndarray:
+        """Rows of the frames [start, stop): defective sites, where they are or, if missed, where they should be."""
+        setup, material = self.setup, self.setup.model.material
+        settings = setup.settings.over_time
+        kind_of_state = np.asarray(material.kind_of_state)
+        names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
+        kind = np.full((stop - start, len(self.keys)), -1)
+        best = np.zeros(kind.shape, np.float32)
+        defect = np.zeros(kind.shape, np.float32)
+        inner = slice(start - self.low, stop - self.low)
+        for g, found in fits.items():
+            mine = self.keys[:, 2] == g
+            part = found.posterior[inner][:, :, 1:]
+            kind[:, mine] = kind_of_state[self.states[g][1:]][part.argmax(-1)]
+            best[:, mine], defect[:, mine] = part.max(-1), part.sum(-1)
+        near = _near(self.seen, settings.max_gap_frames)[inner]
+        expected, spread = self.expected()
+        height, width = setup.shape_px
+        edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
+        out = [table.empty(0)]
+        for t in range(stop - start):
+            window_t = t + start - self.low
+            frame = self.frames[window_t]
+            if np.isnan(frame.lattice).any():
+                continue
+            place = np.where(self.seen[window_t][:, None], self.place[window_t], expected[window_t])
+            inside = (place >= edge).all(1) & (place[:, 0] <= height - 1 - edge) & (place[:, 1] <= width - 1 - edge)
+            called = np.flatnonzero((best[t] >= settings.threshold) & near[t] & inside & ~self.hidden[window_t])
+            rows = table.empty(len(called))
+            rows["frame"], rows["time_s"] = frame.row["frame"], frame.row["time_s"]
+            rows["y_px"], rows["x_px"] = place[called].T
+            rows["sigma_nm"] = np.where(self.seen[window_t][called], self.sigma[window_t][called], spread)
+            rows["score"], rows["kind_prob"] = np.minimum(defect[t, called], 1), np.minimum(best[t, called], 1)
+            rows["kind"] = names[kind[t, called]]
+            if len(called):
+                states = np.array([k.state for k in material.kinds])[kind[t, called]]
+                rows["complex"], rows["orientation"] = complexes(
+                    self.keys[called, :2], self.keys[called, 2], states, material
+                )
+            out.append(in_nm(rows, setup))
+        return np.concatenate(out)
+
+    def expected(self) -> tuple[np.ndarray, float]:
+        """(T, N, 2) where each site should be, NaN in frames without lattice: on the frame's lattice, off by as much as
+        it usually is; and how far columns lie from there."""
+        basis = self.setup.model.material.basis
+        expected = np.full(self.place.shape, np.nan, np.float32)
+        for t, frame in enumerate(self.frames):
+            if not np.isnan(frame.lattice).any():
+                cell = self.keys[:, :2] - self.shifts[self.low + t]
+                expected[t] = (cell + basis[self.keys[:, 2]]) @ frame.lattice[:2] + frame.lattice[2]
+        offset = np.where(self.seen[..., None], self.place - expected, np.nan)
+        count = np.maximum(self.seen.sum(0), 1)[:, None]
+        expected += (np.nansum(offset, 0) / count)[None]
+        rest = np.where(self.seen[..., None], self.place - expected, np.nan)
+        return expected, float(np.sqrt(np.nanmean(rest**2))) if self.seen.any() else 0.0
+
+
+def _shifts(features: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(J, F) by how much one neighbour in each state shifts the log-ratios of most columns, 0 where too few show it."""
+    shifts = np.zeros((counts.shape[-1], features.shape[-1]), np.float32)
+    alone = (counts.sum(-1) == 1) & np.isfinite(features[..., 0])
+    for j in range(len(shifts)):
+        here = alone & (counts[..., j] == 1)
+        if here.sum() >= MIN_CENTRE and here.any(0).sum() >= MIN_SITES:
+            shifts[j] = np.median(features[here], 0)
+    return shifts
+
+
+def _modest(ratio: np.ndarray, features: np.ndarray, scatter: np.ndarray) -> np.ndarray:
+    """(n, K) log-likelihood ratios to the ideal state, taken down where the bulk of the columns speaks for a defect.
+
+    Of Gaussians of equal width the ideal columns' log-ratio has the mean -variance / 2. A network that says more of all
+    columns would, frame after frame, turn the whole crystal into defects. Never taken up.
+    """
+    natural = features - scatter**2 / 2
+    return np.concatenate([ratio[:, :1], np.minimum(ratio[:, 1:], natural)], axis=1)
+
+
+def _among(keys: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """(N,) bool: rows of `keys` (N, 3) that are among `some` (M, 3)."""
+    both = np.concatenate([keys, some])
+    low = both.min(0)
+    number = np.ravel_multi_index((both - low).T, both.max(0) - low + 1)
+    return np.isin(number[: len(keys)], number[len(keys) :])
+
+
+def _near(seen: np.ndarray, gap: int) -> np.ndarray:
+    """(T, N) bool: seen within `gap` frames."""
+    near = seen.copy()
+    for step in range(1, gap + 1):
+        near[step:] |= seen[:-step]
+        near[:-step] |= seen[step:]
+    return near

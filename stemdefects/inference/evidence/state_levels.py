@@ -1,0 +1,243 @@
+"""How much light the columns of a sublattice show in each state, fitted to the movie that shows them.
+
+Over many frames a state that is faint in one of them adds up, and so does every error that stays. What a network says
+of a column in one frame is a handful of log-ratios. The states of a sublattice differ by how much light a column has,
+so these log-ratios nearly lie on a line: one number, the log-ratio of the faintest state to the ideal one, carries what
+the frame knows, and the small rest is not noise but the network's own bend, which must not be added up. Along this line
+the states stand at levels whose order and distances were measured on simulated images (`models.emissions`); how far
+apart they are in this movie is one scale (signals differ between microscopes and samples), and every defective
+neighbour shifts a column by some amount. Both are learned from the movie by expectation maximisation.
+
+Rare states that shine in a way of their own (an adatom on a column) are told by their own log-ratio.
+
+Where the columns' light is known too, `readings` puts network and light on one line (`ReadLevels`): each state's level
+is then learned by itself, and so is a persistent offset of every site (film, displacement, what is next to it), without
+which errors that stay would be taken for faint vacancies that stay.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from stemdefects.models.emissions import Emissions
+
+LEVEL_ERROR = 0.25  # relative: what a level measured on other images may be off by
+SCALE_ERROR = 0.05  # relative: what the scale may differ from the expected one
+SCALE_RANGE = (0.5, 4.0)  # where nothing is expected
+STARTS = (0.8, 1.6, 3.2)  # then; expectation maximisation finds the nearest optimum
+PLAIN = 4.0  # scatters from the ideal state to the next: a frame tells them apart
+NEIGHBOUR_FRAMES = 10.0  # site frames that "a neighbour shifts nothing" counts for
+READ_ERROR = 0.2  # relative: what the level that a reading expects may be off by
+READ_RANGE = (0.7, 1.45)  # of the expected level
+SPREAD_OF_STATE = 0.1  # relative: how much columns in one state differ
+FRAMES_AT_ONCE = 5.0  # frames whose errors count for one, when a level is learned
+LEAST_OFFSET = 0.14  # scatters: least standard deviation of the sites' offsets
+LARGEST_OFFSET = 2.0  # standard deviations of the offsets: what is more is a state
+CLEAR = 3.0  # scatters between a rare state and all others along its own log-ratio
+
+
+@dataclass(frozen=True)
+class Levels:
+    """An emission (`over_time.Emission`) of one sublattice, K states, the ideal one first.
+
+    line: (T, N) log-ratio of the faintest state less that of the frame's bulk, NaN where a column was not seen; own:
+    (T, N, R) the log-ratios of the rare states, by themselves; counts: (T, N, J) defective neighbours by their state;
+    level: (K,) on the line, NaN for rare states; variance: of the bulk on the line; own_level, own_variance: (R,);
+    rare: (R,) which of the K states; expected: what scale the light of the columns asks for, None: not known. Learned:
+    scale, and shift (1 + J,): of the bulk, and by each neighbour.
+    """
+
+    line: np.ndarray
+    own: np.ndarray
+    counts: np.ndarray
+    level: np.ndarray
+    variance: float
+    rare: np.ndarray
+    own_level: np.ndarray
+    own_variance: np.ndarray
+    scale: float = 1.0
+    shift: np.ndarray | None = None
+    expected: float | None = None
+
+    @property
+    def levels(self) -> np.ndarray:
+        """(K,) where the states lie on the line, NaN for rare ones."""
+        return self.scale * self.level
+
+    @property
+    def _common(self) -> np.ndarray:
+        return np.setdiff1d(np.arange(len(self.level)), self.rare)
+
+    @property
+    def _rest(self) -> np.ndarray:
+        """(T, N) the line less what bulk and neighbours shift it by."""
+        if self.shift is None:
+            return self.line
+        return self.line - self.shift[0] - self.counts @ self.shift[1:]
+
+    @property
+    def _variances(self) -> np.ndarray:
+        return self.variance + (LEVEL_ERROR * self.scale * self.level) ** 2
+
+    def log_likelihood(self) -> np.ndarray:
+        """(T, N, K), up to what is the same for all states."""
+        rest, variance = self._rest[..., None], self._variances
+        log = -0.5 * ((rest - self.scale * self.level) ** 2 / variance + np.log(variance))
+        # at equal variance, (x^2 - (x - level)^2) / 2 variance
+        log[..., self.rare] = log[..., :1] + self.own_level * (self.own - 0.5 * self.own_level) / self.own_variance
+        log[~np.isfinite(self.line)] = 0.0
+        return log.astype(np.float32)
+
+    def starts(self) -> list["Levels"]:
+        """With the expected scale; one for each of the scales `STARTS` where it is not known."""
+        return [replace(self, scale=scale) for scale in (STARTS if self.expected is None else (self.expected,))]
+
+    def learned(self, posterior: np.ndarray) -> "Levels":
+        """With the scale and shifts that suit the posterior best (one step of coordinate ascent each)."""
+        common = self._common
+        seen = np.isfinite(self.line)
+        prob = posterior[seen][:, common].astype(float)
+        level, variance = self.level[common], self._variances[common]
+        rest = self._rest[seen].astype(float)
+        # least squares of rest = scale * level
+        precise = prob * level / variance
+        scale = (precise * rest[:, None]).sum() / max((precise * level).sum(), 1e-9)
+        possible = np.array(SCALE_RANGE)
+        if self.expected is not None:
+            possible = self.expected * np.array([1 - SCALE_ERROR, 1 + SCALE_ERROR])
+        scale = float(np.clip(scale, *possible))
+        design = np.column_stack([np.ones(len(rest)), self.counts[seen]])
+        left = self.line[seen] * prob.sum(1) - prob @ (scale * level)
+        strength = np.diag(np.append(0.0, np.full(design.shape[1] - 1, NEIGHBOUR_FRAMES)))
+        weighted = design.T * prob.sum(1)
+        shift = np.linalg.solve(weighted @ design + strength + 1e-9 * np.eye(len(strength)), design.T @ left)
+        return replace(self, scale=scale, shift=shift)
+
+
+def of_movie(
+    features: np.ndarray, scatter: np.ndarray, counts: np.ndarray, found: Emissions, axis: np.ndarray,
+    signal: np.ndarray, common: np.ndarray, light_scatter: float | None,
+) -> tuple[Levels, np.ndarray] | None:  # fmt: skip
+    """Levels before anything is learned from the movie, and which of the K states of `found` they tell apart.
+
+    features: (T, N, F) log-ratios less those of the frame's bulk, NaN where not seen; scatter: (F,) of the bulk;
+    counts: (T, N, J); found: emissions at this scatter, the ideal state first; axis, signal, common: (K,) the feature
+    that is a state's log-ratio, its HAADF signal, and whether it is not rare. The line is the log-ratio of the faintest
+    common state or, where all are brighter than the ideal one, the brightest. A rare state counts where its own
+    log-ratio tells it from every other. None where the network tells all states apart in a single frame: then its own
+    word does, and log-ratios that saturate have no scatter to go by.
+
+    light_scatter: of the columns' light in one frame, in units of an ideal column's, None: not known. A network that
+    uses all light there is tells two states apart as well as that light does: d' on the line is the light that is
+    missing over its scatter. So the light says how far apart states are, and whether a faint column lacks half or all.
+    """
+    others = np.flatnonzero(common)
+    others = others[others > 0]
+    if not len(others):
+        others = np.arange(1, len(signal))
+    end = others[signal[others].argmin()]
+    if signal[end] >= signal[0]:
+        end = others[signal[others].argmax()]
+    line = axis[end]
+    use, own = [0, *others], []
+    for k in np.setdiff1d(np.arange(1, len(signal)), others):
+        away = found.mean[k, axis[k]] - found.mean[use, axis[k]]
+        if (away > CLEAR * np.sqrt(found.covariance[0][axis[k], axis[k]])).all():
+            own.append(k)
+    rare = len(use) + np.arange(len(own))
+    use = np.array([*use, *own])
+    level = found.mean[use, line] - found.mean[0, line]
+    level[rare] = np.nan
+    deviation = float(scatter[line])
+    nearest = others[np.abs(found.mean[others, line] - found.mean[0, line]).argmin()]
+    away = abs(found.mean[nearest, line] - found.mean[0, line])
+    if away > PLAIN * deviation:
+        return None
+    expected = None
+    if light_scatter:
+        expected = abs(signal[nearest] / signal[0] - 1) / light_scatter * deviation / max(away, 1e-6)
+    return Levels(
+        features[..., line], features[..., axis[own]], counts, level, deviation**2, rare,
+        found.mean[own, axis[own]], found.covariance[0][axis[own], axis[own]], expected=expected,
+    ), use  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReadLevels(Levels):
+    """Levels on a reading. expected_level: (K,) as `readings` says, NaN for rare states; offset: (N,) of each site;
+    offset_variance: of these over the sites."""
+
+    expected_level: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    offset: np.ndarray | float = 0.0
+    offset_variance: float = LEAST_OFFSET**2
+
+    @property
+    def _rest(self) -> np.ndarray:
+        return super()._rest - self.offset
+
+    @property
+    def _variances(self) -> np.ndarray:
+        return self.variance * (1 + (SPREAD_OF_STATE * self.level) ** 2)
+
+    def starts(self) -> list["Levels"]:
+        return [self]
+
+    def of_sites(self, part: np.ndarray) -> "ReadLevels":
+        """The same for a part of the sites."""
+        offset = self.offset[part] if np.ndim(self.offset) else self.offset
+        return replace(
+            self, line=self.line[:, part], own=self.own[:, part], counts=self.counts[:, part], offset=offset
+        )  # fmt: skip
+
+    def learned(self, posterior: np.ndarray) -> "ReadLevels":
+        """With the offsets, then each level by itself, then the neighbours' shifts, that suit the posterior best."""
+        common, seen = self._common, np.isfinite(self.line)
+        prob = np.where(seen[..., None], posterior[..., common], 0).astype(np.float32)
+        rest = np.where(seen, Levels._rest.fget(self), 0)
+        ideal = prob[..., 0]  # of the frames in which a site is ideal, so that no level hides in an offset
+        offset = (ideal * rest).sum(0) / (ideal.sum(0) + self.variance / self.offset_variance)
+        limit = LARGEST_OFFSET * np.sqrt(self.offset_variance)
+        offset = np.clip(offset, -limit, limit)
+        left = rest - offset
+        level = self.level.copy()
+        for k in common[1:]:
+            before = 1 / (READ_ERROR * self.expected_level[k]) ** 2
+            count = prob[..., np.searchsorted(common, k)]
+            precise = count.sum() / FRAMES_AT_ONCE / self.variance
+            mean = float((count * left).sum() / max(count.sum(), 1e-9))
+            learned = (before * self.expected_level[k] + precise * mean) / (before + precise)
+            level[k] = np.clip(learned, *(np.array(READ_RANGE) * self.expected_level[k]))
+        if self.counts.shape[-1] == 0:
+            return replace(self, level=level, offset=offset.astype(np.float32))
+        design = self.counts[seen].astype(float)
+        target = (np.where(seen, self.line, 0) - offset - prob @ level[common])[seen]
+        strength = NEIGHBOUR_FRAMES * np.eye(design.shape[1])
+        shift = np.linalg.solve(design.T @ design + strength, design.T @ target)
+        return replace(self, level=level, offset=offset.astype(np.float32), shift=np.append(0.0, shift))
+
+
+def read(by_network: Levels, line: np.ndarray, level: np.ndarray) -> ReadLevels:
+    """`by_network` with its line replaced by a reading. line: (T, N), NaN where not seen; level: (K,) where its common
+    states are expected, in units of `line`.
+
+    The offsets begin with the sites' means, as if no site were ever defective: the other order sticks.
+    """
+    known = np.isfinite(line)
+    count = np.maximum(known.sum(0), 1)
+    variance = _bulk_variance(line[known])
+    mean = np.where(known, line, 0).sum(0) / count
+    often = known.sum(0) > 0.3 * max(known.sum(0).max(initial=0), 1)
+    over = _bulk_variance(mean[often] * np.sqrt(count[often])) - 1.05 * variance if often.sum() > 20 else 0.0
+    typical = float(np.median(count[often])) if often.any() else 1.0
+    offset_variance = max(over / typical, LEAST_OFFSET**2 * variance)
+    offset = mean * count / (count + variance / offset_variance)
+    limit = LARGEST_OFFSET * np.sqrt(offset_variance)
+    return ReadLevels(
+        line, by_network.own, by_network.counts, level, variance, by_network.rare, by_network.own_level,
+        by_network.own_variance, expected=1.0, expected_level=level.copy(),
+        offset=np.clip(offset, -limit, limit).astype(np.float32), offset_variance=float(offset_variance),
+    )  # fmt: skip
+
+
+def _bulk_variance(values: np.ndarray) -> float:
+    return max(float(1.4826 * np.median(np.abs(values - np.median(values)))) ** 2, 1e-9) if len(values) else 1.0

@@ -1,0 +1,1 @@
+"""Frames through the network: calibration, resampling, tiles, one compiled program."""

@@ -1,0 +1,1 @@
+"""From blocks of frames to the files of a run."""

@@ -1,0 +1,111 @@
+"""From the blocks of an inference to its files: table, CSV, figures. Memory does not grow with the movie."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.inference.evidence import movie_sites
+from stemdefects.inference.tables.partial_results import Spool
+from stemdefects.io import quality_flags, table, table_writer
+from stemdefects.io.movie import QUALITY
+from stemdefects.models.prevalence import state_prior
+
+FIRST_ROWS = 10_000  # that go to the experiment tracker
+
+
+class Assembled(NamedTuple):
+    """What was written. frames: the frame table; counts: detections per kind; counts_over_time: the same from all
+    frames together, None when they were not looked at together; first: a table of the first rows."""
+
+    frames: np.ndarray
+    n_rows: int
+    counts: dict[str, int]
+    counts_over_time: dict[str, int] | None
+    first: table.DefectTable
+
+
+def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> Assembled:
+    """Blocks -> defects.h5 and the CSV files in `folder` (setup: `setup.Setup`)."""
+    path = folder / "defects.h5"
+    counts, over_time, first, n_first = Counter(), None, [table.empty(0)], 0
+    all_frames = [table.empty_frames(0)]
+    writer = table_writer.TableWriter(path, attrs)
+    try:
+        for number in range(setup.n_blocks):
+            block = spool.read(number)
+            writer.append(block.rows, block.frames, block.patches, block.regions)
+            counts.update(block.rows["kind"].tolist())
+            all_frames.append(block.frames)
+            if n_first < FIRST_ROWS:
+                first.append(block.rows)
+                n_first += len(block.rows)
+        if setup.keeps_columns:
+            over_time = Counter()
+
+            def write(rows: np.ndarray) -> None:
+                writer.append_over_time(rows)
+                over_time.update(rows["kind"].tolist())
+
+            seen = look_together(spool.read, setup, write, writer.start_evidence)
+            writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
+            writer.set_attributes(seen.attributes)
+        writer.finish()
+    finally:
+        writer.discard()
+    stored = table_writer.stored
+    table_writer.write_csv(folder / "defects.csv", stored(path))
+    if over_time is not None:
+        table_writer.write_csv(folder / "defects_over_time.csv", stored(path, "defects_over_time"))
+    together = None if over_time is None else _named(over_time)
+    head = table.DefectTable(np.concatenate(first)[:FIRST_ROWS])
+    return Assembled(np.concatenate(all_frames), sum(counts.values()), _named(counts), together, head)
+
+
+def look_together(
+    read: Callable[[int], Any], setup: Any, write: Callable[[np.ndarray], None], start_evidence: Any = None
+) -> movie_sites.Result | None:
+    """All blocks together, rows to `write`, evidence to what `start_evidence` makes; None when the settings or the
+    movie do not ask for it."""
+    if not setup.keeps_columns:
+        return None
+    prior = state_prior(setup.model.config["labels"], setup.model.material)
+    return movie_sites.analyse(read, setup.n_blocks, setup, prior, write, start_evidence)
+
+
+def summarise(found: Assembled, setup: Any) -> dict[str, Any]:
+    """Figures for the summary: counts, frames skipped and why, doubts, calibration, area fractions."""
+    frames = found.frames
+    good = frames[frames["quality"] == 0]
+    area = float(np.prod(setup.shape_px)) * setup.calibration.pixel_size_nm**2
+    fractions = {
+        name: float(np.mean(good[f"fraction_{name}"])) if len(good) else None
+        for name in ("lattice", "hole", "amorphous", "1T")
+    }
+    values, numbers = np.unique(frames["quality"], return_counts=True)
+    skipped = {QUALITY[int(v)]: int(n) for v, n in zip(values, numbers, strict=True) if v}
+    return {
+        "n_frames": len(frames),
+        "n_frames_skipped": sum(skipped.values()),
+        "skipped": skipped,
+        "n_frames_without_lattice": int((good["n_sites"] == 0).sum()),
+        "n_frames_in_doubt": int((good["doubt"] != 0).sum()),
+        "doubts": quality_flags.counts(frames),
+        "n_withheld": int(frames["n_withheld"].sum()),
+        "n_detections": found.n_rows,
+        "detections": found.counts,
+        "detections_per_frame": {k: n / max(len(good), 1) for k, n in found.counts.items()},
+        "detections_over_time": found.counts_over_time,
+        "frame_area_nm2": area,
+        "area_fraction": fractions,
+        "pixel_size_nm": setup.calibration.pixel_size_nm,
+        "calibration": setup.calibration.message,
+        "model_id": setup.model.id,
+    }
+
+
+def _named(counts: Counter) -> dict[str, int]:
+    """Kinds as text, most frequent first."""
+    return {kind.decode(): n for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}

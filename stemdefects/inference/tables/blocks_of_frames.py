@@ -1,0 +1,152 @@
+"""From what the network says of each frame of a block to the rows of its tables."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.inference import hidden as hiding
+from stemdefects.inference.columns import site_columns, trust
+from stemdefects.inference.columns.defects import REGIONS, FrameDefects, find_defects
+from stemdefects.inference.network import bragg_map, region_map
+from stemdefects.inference.network.engine import FrameOutput
+from stemdefects.inference.tables.partial_results import Block
+from stemdefects.io import quality_flags, table
+from stemdefects.io.movie import FrameError
+
+SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the movie
+
+
+class Finished(NamedTuple):
+    """One frame: its defects, what of them to believe, its own lattice, the area fractions of `REGIONS` and their
+    map; what invalid pixels hide."""
+
+    found: FrameDefects
+    verdict: trust.Verdict
+    lattice: bragg_map.LocalLattice | None
+    fraction: np.ndarray
+    regions: np.ndarray
+    hidden: hiding.Hidden | None
+
+
+class BlockMaker:
+    """Makes the blocks of one movie (setup: `setup.Setup`)."""
+
+    def __init__(self, setup: Any):
+        self.setup = setup
+        self._limits = replace(trust.limits(setup.model), lattice_nm=setup.lattice_nm, quarters=setup.second_lattice)
+
+    def finish(self, output: FrameOutput) -> Finished:
+        """Defects of one frame, and how far they are to be believed."""
+        setup = self.setup
+        model_px_nm = setup.calibration.pixel_size_nm / output.scale
+        material = setup.model.material
+        found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm, told_apart=True)
+        if output.hidden is not None:
+            known, fraction = hiding.regions(output.hidden, output.regions, setup.engine.region_step_px)
+            output = output._replace(regions=known, region_fraction=fraction)
+        verdict = trust.assess(output, found, self._limits, material.kind_names)
+        return Finished(found, verdict, output.lattice, output.region_fraction, output.regions, output.hidden)
+
+    @property
+    def _coarse(self) -> bool:
+        """Are the frames sampled more coarsely than anything the network was trained on?"""
+        setup, coarsest = self.setup, max(self.setup.model.config["simulation"].view.pixel_size_nm)
+        crystal = setup.model.material.a_nm / float(np.linalg.norm(setup.lattice_nm[0]))
+        return setup.calibration.sampling_nm * crystal > coarsest * (1 + setup.settings.resample_tolerance)
+
+    @property
+    def _beside_px(self) -> float:
+        """How close to an invalid pixel nothing is said, as at the border of a frame."""
+        return self.setup.settings.edge_nm / self.setup.calibration.pixel_size_nm
+
+    def block(
+        self, number: int, indices: np.ndarray, results: list[Finished | None], errors: dict[int, FrameError]
+    ) -> Block:
+        """Tables of a block. results: per frame, None where `errors` says what was wrong with it."""
+        setup = self.setup
+        frames = table.empty_frames(len(indices))
+        frames["frame"] = indices
+        if setup.times_s is not None:
+            frames["time_s"] = setup.times_s[indices]
+        elif setup.frame_time_s is not None:
+            frames["time_s"] = indices * setup.frame_time_s
+        all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
+        all_columns = [np.zeros(0, site_columns.column_dtype(setup.model.material.n_states))]
+        all_hidden = [np.zeros(0, hiding.site_dtype())]
+        lattices = np.full((len(indices), 3, 2), np.nan)
+        regions = np.full((len(indices), *setup.engine.region_shape), region_map.UNKNOWN, np.uint8)
+        for i, result in enumerate(results):
+            row = frames[i : i + 1]
+            if result is None:
+                row["quality"], row["note"] = errors[i].quality, str(errors[i]).encode()[-table.NOTE_BYTES :]
+                continue
+            found, regions[i] = result.found, result.regions
+            all_rows.append(self._rows(found.rows, frames[i]))
+            all_patches.append(found.patches)
+            self._describe(row, result)
+            # a moire repeats from frame to frame as no noise does: all frames together would be sure of it
+            moire = result.verdict.flags & quality_flags.SECOND_LATTICE
+            if found.sites is not None and not moire and self._same_field(found.sites.vectors_px):
+                lattices[i] = [*found.sites.vectors_px, found.sites.origin_px]
+                if setup.keeps_columns:
+                    all_columns.append(site_columns.pack(found, int(indices[i]), setup.model, setup.rules))
+                    if result.hidden is not None:
+                        basis = setup.model.material.basis
+                        all_hidden.append(
+                            hiding.sites(result.hidden, found.sites, basis, self._beside_px, int(indices[i]))
+                        )
+        parts = (np.concatenate(a) for a in (all_rows, all_patches, all_columns, all_hidden))
+        rows, patches, columns, hidden = parts
+        return Block(number, rows, frames, patches, columns, lattices, regions, hidden)
+
+    def _same_field(self, vectors_px: np.ndarray) -> bool:
+        """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""
+        steps = vectors_px @ np.linalg.inv(self.setup.reference_px)
+        whole = np.rint(steps)
+        return bool(np.abs(steps - whole).max() < SAME_FIELD and round(abs(np.linalg.det(whole))) == 1)
+
+    def _rows(self, found: np.ndarray, frame: np.void) -> np.ndarray:
+        """Rows with frame, time and nm, in pixels of the original frame."""
+        rows = found.copy()
+        rows["frame"], rows["time_s"] = frame["frame"], frame["time_s"]
+        return in_nm(rows, self.setup)
+
+    def _describe(self, row: np.ndarray, result: Finished) -> None:
+        """Fill in one row of the frame table."""
+        setup, found = self.setup, result.found
+        row["n_defects"], row["n_withheld"] = len(found.rows), found.n_withheld
+        if result.hidden is not None:
+            row["n_invalid_px"] = int((result.hidden.away_px == 0).sum())
+        flags = result.verdict.flags | (quality_flags.COARSE if self._coarse else 0)
+        for name, value in zip(REGIONS, result.fraction, strict=True):
+            row[f"fraction_{name}"] = value
+        if found.sites is not None:
+            missed = found.sites.missed_px
+            if result.hidden is not None:
+                missed = missed[~result.hidden.near(*missed.T, self._beside_px)]
+            row["n_sites"], row["n_missed"] = found.sites.n_sites, len(missed)
+            vectors = found.sites.vectors_px / (setup.aspect, 1)
+            (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = vectors
+        vectors = np.full((2, 2), np.nan) if found.sites is None else found.sites.vectors_px
+        if result.lattice is not None and result.lattice.clear:
+            vectors = result.lattice.vectors_px
+        if np.isfinite(vectors).all():
+            pixel = setup.calibration.pixel_size_nm
+            angle, strain = bragg_map.deformation(vectors, setup.lattice_nm, pixel)
+            row["pixel_size_nm"] = np.sqrt(abs(np.linalg.det(setup.lattice_nm) / np.linalg.det(vectors)))
+            row["angle_deg"] = np.degrees(angle)
+            row["strain_yy"], row["strain_xx"], row["strain_xy"] = strain[0, 0], strain[1, 1], strain[0, 1]
+            if trust.distortion(strain) > trust.MAX_DISTORTION:
+                flags |= quality_flags.DISTORTED
+        row["doubt"] = flags
+        row["note"] = "; ".join(quality_flags.words(flags)).encode()[: table.NOTE_BYTES]
+
+
+def in_nm(rows: np.ndarray, setup: Any) -> np.ndarray:
+    """`rows` in square pixels (sigma too) -> nm filled in, pixels those of the original frame; changes `rows`."""
+    pixel = setup.calibration.pixel_size_nm
+    rows["y_nm"], rows["x_nm"] = rows["y_px"] * pixel, rows["x_px"] * pixel
+    rows["sigma_nm"] = rows["sigma_nm"] * pixel
+    rows["y_px"] /= setup.aspect
+    return rows

@@ -1,0 +1,1 @@
+"""Labels from the movie itself: what is not the periodic lattice."""

@@ -1,0 +1,141 @@
+"""The page that shows several analyses side by side."""
+
+import html
+import time
+from pathlib import Path
+
+import numpy as np
+
+from stemdefects.analysis.estimates import number
+from stemdefects.report import page, style
+from stemdefects.report.style import COLOURS, pyplot
+
+
+def write(folder: Path, rows, tables: dict, notes: list[str], titles: dict[str, str]) -> Path:
+    """Write comparison.csv, figures and comparison.html into `folder`; returns the page.
+
+    Args:
+        rows: `analysis.run_comparison.side_by_side`.
+        tables: estimates by name.
+        notes: what makes them hard to compare.
+        titles: a line on each analysis.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(folder / "comparison.csv", index=False)
+    body = [
+        "<h1>Comparison</h1>",
+        f'<p class="sub">{len(tables)} analyses, {time.strftime("%Y-%m-%d %H:%M")}.</p>',
+        "<ul>",
+    ]
+    body += [
+        f'<li><span class="dot" style="background:{COLOURS[k % len(COLOURS)]}"></span>{html.escape(titles[name])}</li>'
+        for k, name in enumerate(tables)
+    ]
+    body.append("</ul>")
+    if notes:
+        items = "".join(f"<li>{html.escape(n)}</li>" for n in notes)
+        body.append(f'<div class="warn"><b>Before you quote these differences</b><ul>{items}</ul></div>')
+    for name, draw in (("D", diffusion), ("counts", counts), ("rates", rates)):
+        figure = draw(tables)
+        if figure is not None:
+            path = style.save(figure, folder / "figures", f"comparison_{name}")
+            body.append(page.figure(name, path, "Bars: 95% intervals."))
+    body.append(f"<h2>Differences</h2>{_sentences(rows)}")
+    body.append(_table(rows[rows["main"]], "Tested together"))
+    body.append(_table(rows[~rows["main"]], "All other quantities", closed=True))
+    return page.write_html(folder / "comparison.html", "Comparison", body)
+
+
+def sentences(rows) -> list[str]:
+    """The differences that stand after correction, in plain words; else that there is none."""
+    main = rows[rows["main"]]
+    out = []
+    for r in main[main["p_corrected"] < 0.05].sort_values("p").itertuples():
+        what = f"{r.quantity} of {r.subject}" if r.subject else r.quantity
+        unit = "" if r.unit == "1" else f" {r.unit}"
+        out.append(
+            f"{what} differs: {number(r.value_a)} in {r.a}, {number(r.value_b)}{unit} in {r.b}; difference "
+            f"{number(r.difference)}, 95% interval {number(r.low)} to {number(r.high)} ({r.method}; p = {r.p:.1g}, "
+            f"{r.p_corrected:.1g} corrected for {len(main)} comparisons)."
+        )
+    if not len(main):
+        return ["Nothing that both analyses determine with an interval can be compared."]
+    return out or [f"None of {len(main)} comparisons shows a difference beyond chance (Holm-corrected p < 0.05)."]
+
+
+def _sentences(rows) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in sentences(rows)) + "</ul>"
+
+
+def _table(rows, title: str, closed: bool = False) -> str:
+    if not len(rows):
+        return ""
+    head = "".join(f"<th>{h}</th>" for h in ("quantity", "of", "method", "runs", "first", "second", "difference",
+                                             "95% interval", "p", "p corrected"))  # fmt: skip
+    share = lambda p: "" if not np.isfinite(p) else f"{p:.2g}"  # noqa: E731
+    span = lambda low, high: f"{number(low)} to {number(high)}" if np.isfinite([low, high]).all() else ""  # noqa: E731
+    body = "".join(
+        f"<tr><td>{html.escape(r.quantity)}</td><td>{html.escape(r.subject)}</td><td>{html.escape(r.method)}</td>"
+        f"<td>{html.escape(f'{r.a} / {r.b}')}</td>"
+        f"<td>{number(r.value_a)} <small>{span(r.low_a, r.high_a)}</small></td>"
+        f"<td>{number(r.value_b)} <small>{span(r.low_b, r.high_b)}</small> "
+        f"{html.escape('' if r.unit == '1' else r.unit)}"
+        f"</td><td>{number(r.difference)}</td><td>{span(r.low, r.high)}</td><td>{share(r.p)}</td>"
+        f"<td>{share(r.p_corrected)}</td></tr>"
+        for r in rows.itertuples()
+    )
+    return (
+        f"<details{'' if closed else ' open'}><summary>{html.escape(title)} ({len(rows)})</summary>"
+        f"<table><tr>{head}</tr>{body}</table></details>"
+    )
+
+
+def _forest(tables: dict, wanted, label: str):
+    """Values with bars: one row per quantity, one colour per analysis, one panel per unit."""
+    panels: dict[str, dict[str, list]] = {}
+    for k, table in enumerate(tables.values()):
+        for e in table.fillna({"subject": ""}).itertuples():
+            name = wanted(e)
+            if name and np.isfinite([e.value, e.low, e.high]).all():
+                panels.setdefault(str(e.unit), {}).setdefault(name, []).append((k, e.value, e.low, e.high))
+    panels = {u: {n: v for n, v in rows.items() if len(v) > 1} for u, rows in panels.items()}
+    panels = {u: rows for u, rows in panels.items() if rows}
+    if not panels:
+        return None
+    longest = max(len(rows) for rows in panels.values())
+    figure, axes = pyplot().subplots(
+        1, len(panels), figsize=(4.6 * len(panels), 0.9 + 0.32 * longest), squeeze=False
+    )  # fmt: skip
+    for place, (unit, rows) in zip(axes[0], panels.items(), strict=True):
+        for y, values in enumerate(rows.values()):
+            for k, value, low, high in values:
+                at = y + (k - (len(tables) - 1) / 2) * 0.5 / len(tables)
+                place.plot([low, high], [at, at], color=COLOURS[k % len(COLOURS)], lw=1.4)
+                place.plot(value, at, "o", ms=4, color=COLOURS[k % len(COLOURS)])
+        place.set(yticks=range(len(rows)), yticklabels=list(rows), xlabel=f"{label} ({unit.replace('^2', '²')})")
+        place.invert_yaxis()
+    for k, name in enumerate(tables):
+        axes[0][0].plot([], [], "o-", color=COLOURS[k % len(COLOURS)], ms=4, label=name)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+    return figure
+
+
+def diffusion(tables: dict):
+    """D by kind and method."""
+    return _forest(
+        tables, lambda e: f"{e.subject}, {e.method}" if e.quantity == "D" and e.method != "paper" else "", "D"
+    )
+
+
+def counts(tables: dict):
+    """Counts per frame by kind."""
+    return _forest(tables, lambda e: e.subject if e.quantity == "count per frame" else "", "count per frame")
+
+
+def rates(tables: dict):
+    """Switching and hop rates."""
+    return _forest(
+        tables,
+        lambda e: f"{e.quantity} {e.subject}".strip() if e.quantity.startswith(("rate ", "hop rate")) else "",
+        "rate",
+    )

@@ -1,0 +1,1 @@
+"""Points matched with truth, and every figure of merit, each defined once."""
