@@ -198,7 +198,8 @@ def _positive(value) -> float | None:
 
 
 def _clean(found: Detections, cfg: TableConfig, name: str) -> Detections:
-    """Drop rows that cannot be used, and say so; sort by frame. UserError where no row is left."""
+    """Drop rows that cannot be used, and say so; sort by frame. UserError where no row is left, except in our own table
+    of frames that were looked at: that they hold no defect is a result."""
     rows, notes = found.rows, found.notes
     good = np.isfinite(rows["y_px"]) & np.isfinite(rows["x_px"]) & (rows["frame"] >= 0)
     if not good.all():
@@ -216,7 +217,7 @@ def _clean(found: Detections, cfg: TableConfig, name: str) -> Detections:
     keep &= once
     order = np.flatnonzero(keep)
     order = order[np.argsort(rows["frame"][order], kind="stable")]
-    if not len(order):
+    if not len(order) and (found.frames is None or not found.observed.any()):
         why = " ".join(note for note in notes if "left out" in note) or "it has no rows"
         raise UserError(f"{name}: holds no usable detection ({why.rstrip('.')}); there is nothing to analyse")
     found = found.select(order)

@@ -31,7 +31,7 @@ class Confusions:
 
 
 def known(names: list[str], cfg: TransitionsConfig, attrs: dict, material, notes: list[str]) -> Confusions:
-    """What `analysis.switching.estimators.transitions.confusion` asks for, and the model's where the table has it.
+    """What `analysis.transitions.confusion` asks for, and the model's where the table has it.
 
     A table without what is asked for is said so in `notes`. Raises UserError for a file that cannot be used.
     """
