@@ -46,7 +46,7 @@ class Truth:
         if gaps:
             times = times + np.cumsum(np.where(rng.random(n_frames) < 0.1, rng.uniform(2, 6, n_frames) * frame_s, 0))
         centres = self._centres(rng, n, near, bonds, centre_share)
-        held = np.array([np.flatnonzero((bonds == c).any(1)) for c in centres]).reshape(-1, 3)
+        held = np.array([np.flatnonzero((bonds == c).any(1)) for c in centres], int).reshape(-1, 3)
         blocked = np.zeros(n, bool)
         blocked[held.ravel()] = True
         layer = np.zeros(n, np.int8)

@@ -77,7 +77,7 @@ def _interval(draws) -> tuple[float, float, float]:
     return float(value), float(low), float(high)
 
 
-def _judged(name, draws, unit, events, exposure, scale, none, converged, least=1.0) -> Quantity:
+def _judged(name, draws, unit, events, exposure, scale, none, converged, least=3.0) -> Quantity:
     """A rate's quantity with its code: from the prior alone, zero, or as it is."""
     value, low, high = _interval(draws)
     code = Code.OK if converged else Code.NOT_CONVERGED
@@ -106,7 +106,7 @@ def estimates(draws, sums, events, exposure, counts, mobile, none, place, prior,
             continue
         asked = rate_none(events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
         # a site's exposure to births is large before anything is seen: the prior there is on the movie's total
-        least = 0.0 if rate == Rate.APPEAR else 1.0
+        least = 0.0 if rate == Rate.APPEAR else 3.0
         q = _judged(
             name, draws[..., k], "1/s", events[..., k], exposure[..., k], prior.scale[k], asked, converged, least
         )
