@@ -1,4 +1,4 @@
-"""A package of the user's own, installed for the test, adds a material, a network and a loss by its entry points."""
+"""A package of the user's own, installed for the test, adds a material, a network, a loss and a reader."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ import pytest
 from stemdefects import command_line, config, extensions, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
+from stemdefects.io import opening
 from stemdefects.models import artifact, unet
 from stemdefects.training import losses
 
@@ -81,3 +82,19 @@ def test_what_cannot_be_imported_is_said(installed, monkeypatch):
     monkeypatch.setitem(sys.modules, "my_lab.loss", None)
     with pytest.raises(UserError, match=r"training.loss.name=calm: my_lab.loss:calm cannot be imported"):
         extensions.load(extensions.LOSSES, "calm", "training.loss.name")
+
+
+def test_a_reader_of_another_package(installed, tmp_path):
+    frames = np.random.default_rng(0).poisson(9, (3, 16, 20)).astype("<u2")
+    for name in ("b 2.raw16", "b 10.raw16"):
+        (tmp_path / name).write_bytes(b"3 16 20 0.03 2.25\n" + frames.tobytes())
+    movie = opening.read(tmp_path / "b 2.raw16")
+    assert movie.shape == (3, 16, 20) and movie.pixel_size_nm == 0.03 and movie.frame_time_s == 2.25
+    np.testing.assert_array_equal(movie.frame(1), frames[1])
+    assert opening.read(tmp_path).shape == (6, 16, 20)  # a folder of them is a movie too
+    (tmp_path / "short.raw16").write_bytes(b"3 16 20 0.03 2.25\n")
+    with pytest.raises(UserError, match="0 pixels where its first line promises 960"):
+        opening.read(tmp_path / "short.raw16")
+    (tmp_path / "a.raw32").write_bytes(b"1")
+    with pytest.raises(UserError, match=r"unknown file type '.raw32'.*raw16"):
+        opening.read(tmp_path / "a.raw32")

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from stemdefects import extensions
 from stemdefects.errors import UserError
 from stemdefects.io import damage
 from stemdefects.io.movie import Movie
@@ -64,8 +65,11 @@ def open_one(path: Path, signal: str | None) -> Movie:
             from stemdefects.io.readers import pictures as reader
         elif suffix in VENDOR:
             from stemdefects.io.readers import vendor as reader
+        elif suffix in extensions.found(extensions.READERS):
+            reader = extensions.load(extensions.READERS, suffix, f"input={path}: reader of .{suffix} files")
         else:
-            raise UserError(f"{path}: unknown file type '.{suffix}'; readable are: {', '.join(SUFFIXES)}")
+            readable = ", ".join(extensions.names(extensions.READERS, SUFFIXES))
+            raise UserError(f"{path}: unknown file type '.{suffix}'; readable are: {readable}")
         return _with_choice(reader.open_file(path, signal), signal)
     except (UserError, KeyboardInterrupt):
         raise

@@ -80,7 +80,7 @@ def test_a_wheel_holds_networks_and_configs_and_finds_them_by_name(saved, tmp_pa
     assert there <= inside, f"modules that the wheel lacks: {there - inside}"
     assert next(target.glob("*.dist-info")).name == f"stemdefects-{stemdefects.__version__}.dist-info"
     look = (
-        "import stemdefects; from stemdefects.inference.api import load_model; m = load_model('tiny'); "
+        "import stemdefects; from stemdefects.commands.detection import load_model; m = load_model('tiny'); "
         "from stemdefects import config; print(m.id, m.path, config.config_dir())"
     )
     done = subprocess.run(
@@ -90,6 +90,20 @@ def test_a_wheel_holds_networks_and_configs_and_finds_them_by_name(saved, tmp_pa
     assert done.returncode == 0, done.stderr
     package = target / "stemdefects"
     assert done.stdout.split() == [saved[1], str(package / "models/pretrained/tiny"), str(package / "configs")]
+    [point] = [
+        line for line in next(target.glob("*.dist-info/entry_points.txt")).read_text().splitlines() if "=" in line
+    ]
+    assert point == "stemdefects = stemdefects.commands.applications:main"
+    command = [sys.executable, "-c", "from stemdefects.commands.applications import main; main()"]
+    for arguments, code, words in (
+        (["infer", "model=tinny", "input=x.tif"], 2, "tiny"), (["--version"], 0, stemdefects.__version__),
+        (["analyze", "--cfg", "job"], 0, "linking:"), (["inferr"], 2, "stemdefects infer"),
+    ):  # fmt: skip
+        done = subprocess.run(
+            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": str(target)},
+        )  # fmt: skip
+        assert done.returncode == code and words in done.stdout + done.stderr, (arguments, done.stdout, done.stderr)
 
 
 def test_the_citation_names_this_version():

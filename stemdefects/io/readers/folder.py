@@ -55,11 +55,17 @@ def once(files: list[Path]) -> list[Path]:
     best: dict[Path, Path] = {}
     for file in files:
         other = best.setdefault(file.with_suffix(""), file)
-        if _SAME_IMAGE.index(_suffix(file)) < _SAME_IMAGE.index(_suffix(other)):
+        if _says_less(file) < _says_less(other):
             best[file.with_suffix("")] = file
     whole = {p.with_suffix("") for p in best.values() if _suffix(p) == "emi"}
     kept = set(best.values())
     return [f for f in files if f in kept and not (_suffix(f) == "ser" and _experiment(f) in whole)]
+
+
+def _says_less(file: Path) -> int:
+    """Place of its type in `_SAME_IMAGE`; what a package of the user's reads comes first."""
+    suffix = _suffix(file)
+    return _SAME_IMAGE.index(suffix) if suffix in _SAME_IMAGE else -1
 
 
 def _experiment(file: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from stemdefects import extensions
+
 PICTURES = ("png", "jpg", "jpeg", "bmp", "gif", "webp")
 HDF5 = ("h5", "hdf5", "he5")
 TIFF = ("tif", "tiff", "btf")
@@ -12,5 +14,8 @@ SUFFIXES = (*HDF5, *TIFF, "npy", "npz", *PICTURES, *VENDOR)
 
 
 def is_image_file(path: Path) -> bool:
-    """Does the name say a type that can be read? (A .zspy is a folder.)"""
-    return path.suffix[1:].lower() in SUFFIXES and (path.is_file() or path.suffix.lower() == ".zspy")
+    """Does the name say a type that can be read, by us or by another package? (A .zspy is a folder.)"""
+    suffix = path.suffix[1:].lower()
+    if suffix not in SUFFIXES and suffix not in extensions.found(extensions.READERS):
+        return False
+    return path.is_file() or suffix == "zspy"
