@@ -511,6 +511,21 @@ class TransitionsConfig:
 
 
 @dataclass
+class KineticsConfig:
+    """The lattice model: rates, occupancy and counts sampled from the evidence of every site (docs/kinetics.md)."""
+
+    enabled: bool = True
+    chains: int = _least(4, 2)  # that start apart: one alone cannot show that it has not converged
+    threads: int = _least(2, 1)
+    warmup: int = _least(120, 3)  # sweeps of each chain that are thrown away
+    sweeps: int = _least(240, 20)  # sweeps of each chain that are kept, at least
+    max_sweeps: int = _least(480, 20)  # the same at most, where chains do not agree before
+    seconds: float | None = _positive(None)  # no prolonging beyond about this time; null: until they agree
+    r_hat: float = _between(1.05, 1, 2)  # of every headline; above: not converged
+    effective_samples: float = _least(150.0, 1)
+
+
+@dataclass
 class CrystalConfig:
     """Displaced neighbours of the defects and strain of the field, from the movie's frames."""
 
@@ -530,6 +545,7 @@ class AnalysisConfig:
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
+    kinetics: KineticsConfig = field(default_factory=KineticsConfig)
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
     truth_radius_nm: float = _positive(0.09)  # a detection this close to a true defect of its kind is right
     slider_frames: int = _least(40, 0)  # frames shown in the page

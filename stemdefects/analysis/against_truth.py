@@ -3,6 +3,7 @@
 import numpy as np
 
 from stemdefects.analysis.data import truth as truths
+from stemdefects.analysis.kinetics.statements import METHOD
 from stemdefects.analysis.switching import estimators as switching
 from stemdefects.analysis.switching import states
 
@@ -16,6 +17,11 @@ def compare(result) -> None:
     good = np.flatnonzero(~result.counts.skipped)
     result.scores = truths.score(found.rows, truth.rows, radius, good, aspect)
     kind = truth.attrs.get("mobile_kind", result.motion.headline)
+    if truth.D_nm2_per_s is not None:
+        mine = [e for e in result.estimates if (e.quantity, e.subject, e.method) == ("D", kind, METHOD)]
+        result.comparison += [
+            _against(f"D of {kind} (nm^2/s), {METHOD}", truth.D_nm2_per_s, e.value, e.low, e.high) for e in mine
+        ]
     if truth.D_nm2_per_s is not None and result.D_unit == "nm^2/s":
         for method, d in result.motion.results.get(kind, {}).items():
             result.comparison.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))
@@ -57,7 +63,9 @@ def _compare_matrix(result, radius: float, aspect: float) -> list[dict]:
 
 def _against(name, true, value, low, high) -> dict:
     ok = value is not None and np.isfinite(value)
-    inside = bool(low <= true <= high) if ok and low is not None and np.isfinite(low) and np.isfinite(high) else None
+    inside = (
+        bool(low <= true <= high) if ok and None not in (low, high) and np.isfinite(low) and np.isfinite(high) else None
+    )
     clean = [None if v is None or not np.isfinite(v) else float(v) for v in (value, low, high)]
     return {
         "quantity": name,

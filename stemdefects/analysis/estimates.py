@@ -26,10 +26,17 @@ class Estimate:
     n_of: str = "tracks"
     warning: str = ""
     headline: bool = False
+    code: str = ""  # what the answer is worth, where its method says so (`kinetics.Code`)
 
     def row(self) -> dict:
         """The estimate as one row of a CSV table."""
         return asdict(self) | {"level": LEVEL}
+
+    def interval(self, before: str = "") -> str:
+        """The interval in words, empty where there is none: `before` and both ends, or the one end that holds."""
+        if self.low is None:
+            return ""
+        return f"{before}{number(self.low)} to {number(self.high)}" if self.high is not None else "at least that"
 
     def sentence(self) -> str:
         """The number in plain words, with interval, method and warning."""
@@ -37,10 +44,7 @@ class Estimate:
         if self.value is None:
             return f"{what}: not computed. {self.warning}".strip()
         text = f"{what} = {number(self.value)} {self.unit if self.unit != '1' else ''}".rstrip()
-        if self.low is not None and self.high is not None:
-            text += f", 95% interval {number(self.low)} to {number(self.high)}"
-        else:
-            text += ", no interval"
+        text += f", {self.interval('95% interval ') or 'no interval'}"
         text += f" ({self.method}; {self.n} {self.n_of})."
         return f"{text} {self.warning}".strip()
 

@@ -22,6 +22,13 @@ class Code(Enum):
     TRACKS_CUT = "tracks end at pauses"
     PAUSES_BRIDGED = "tracks go on across pauses"
     IRREGULAR_TIMES = "frames are not evenly spaced"
+    NO_LATTICE_MODEL = "the lattice model has no input"
+    NO_VACANCIES = "the data favour an empty field"
+    NO_HOPS = "no hop was seen: an upper limit"
+    LOWER_LIMIT = "too fast for the frames: a lower limit"
+    CANNOT_TELL = "the prior would be the answer"
+    NOT_CONVERGED = "the chains do not agree"
+    TRACKS_DISAGREE = "tracks or calls and the lattice model contradict each other"
 
 
 class Note(str):

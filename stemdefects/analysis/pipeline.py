@@ -16,11 +16,14 @@ from stemdefects.analysis.data import looked, scales
 from stemdefects.analysis.data import truth as truths
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.kinetics import stage as lattice_model
+from stemdefects.analysis.kinetics import statements
 from stemdefects.analysis.motion import diffusion
 from stemdefects.analysis.motion import estimators as motion
 from stemdefects.analysis.notes import Code, Note
 from stemdefects.analysis.patches import classes, members, patch_light
 from stemdefects.analysis.population import counts, evolution, field_of_view, growth, lines, space
+from stemdefects.analysis.stage import StageResult
 from stemdefects.analysis.switching import confusion, states, transitions
 from stemdefects.analysis.switching import estimators as switching
 from stemdefects.analysis.tracking import drift, following, gates, linking, registration, tracks
@@ -55,6 +58,7 @@ class Analysis:
     deformation: space.Deformation | None = None
     local: crystallography.Local | None = None
     strain: strain.Strain | None = None
+    stages: list[StageResult] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
     truth: truths.Truth | None = None
     scores: list[truths.Score] = field(default_factory=list)
@@ -156,6 +160,8 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     clock("crystal")
     _transitions(result, seeds.stream(seed, "transitions"), _named(progress, "sampling transitions"))
     clock("transitions")
+    _lattice_model(result, seed, progress)
+    clock("lattice model")
     if truth is not None:
         comparison.compare(result)
         clock("truth")
@@ -210,6 +216,18 @@ def _link(follower: following.Follower, a: float, seed: int, progress) -> follow
         own = linking.Links(track.astype(np.int64), np.empty(0, linking.EVENT_DTYPE))
         return following.Followed(own, gate or gates.REACHES[0] * a)
     return follower.follow(a, gate, seed, progress)
+
+
+def _lattice_model(result: Analysis, seed: int, progress) -> None:
+    """The headline where the table holds evidence; what tracks and calls say becomes a cross-check of it."""
+    if not result.cfg.kinetics.enabled:
+        return
+    stage = lattice_model.run(result.found, result.cfg.kinetics, seed, progress)
+    gate = f"{result.gate / result.lattice_constant:.2g} lattice constants"
+    others, apart = statements.against(stage.estimates, result.estimates, gate)
+    result.stages.append(stage)
+    result.estimates = [*stage.estimates, *others]
+    result.notes += [*stage.notes, *apart]
 
 
 def _purity(result: Analysis) -> None:

@@ -1,8 +1,11 @@
 """The figures of an analysis. Each function draws one and returns it, or None when there is nothing to draw."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
-from stemdefects.report import crystal_figures, evolution_figures, motion_figures
+from stemdefects.report import crystal_figures, evolution_figures, kinetics_figures, motion_figures
 from stemdefects.report.style import COLOURS, GREY, colours, pyplot
 
 
@@ -227,3 +230,13 @@ FIGURES = {
     "displacements": crystal_figures.displacements, "components": crystal_figures.components,
     "strain": crystal_figures.strain,
 }  # fmt: skip
+
+OF_STAGES = kinetics_figures.DRAWINGS  # name of a stage's figure -> what draws it from the stage's data
+
+
+def of(result) -> dict[str, Callable]:
+    """All figures by name, those of the stages too: each is drawn when it is called."""
+    drawn = {name: partial(draw, result) for name, draw in FIGURES.items()}
+    for stage in result.stages:
+        drawn |= {name: partial(OF_STAGES[name], data) for name, data in stage.figures.items()}
+    return drawn

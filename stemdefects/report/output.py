@@ -103,6 +103,8 @@ def tables(result) -> dict:
         )
         out["class_selection"] = pd.DataFrame(c.scores)
     out |= crystal_tables(result) | evolution_tables(result)
+    for stage in result.stages:
+        out |= stage.tables
     if result.scores:
         out["truth_scores"] = truths.table(result.scores)
     if result.comparison:
@@ -191,8 +193,8 @@ def write(result, folder: Path, title: str, config_yaml: str, earlier: dict | No
         table.to_csv(folder / f"{name}.csv", index=False)
     _write_hdf5(frames, folder / "analysis.h5")
     pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
-    for name, draw in figures.FIGURES.items():
-        figure = draw(result)
+    for name, draw in figures.of(result).items():
+        figure = draw()
         if figure is not None:
             pictures[name] = style.save(figure, folder / "figures", name)
     return page.write(folder / "report.html", result, pictures, title, config_yaml)
@@ -201,7 +203,7 @@ def write(result, folder: Path, title: str, config_yaml: str, earlier: dict | No
 def log(result, folder: Path, tracker, earlier: dict | None = None) -> None:
     """What `write` left in `folder`, to the tracker."""
     pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
-    pictures |= {name: path for name in figures.FIGURES if (path := folder / "figures" / f"{name}.png").exists()}
+    pictures |= {name: path for name in figures.of(result) if (path := folder / "figures" / f"{name}.png").exists()}
     for name, picture in pictures.items():
         tracker.image(name, picture)
     for name, table in tables(result).items() if tracker.wandb_run else ():

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from stemdefects.analysis.estimates import number
-from stemdefects.report import sections, slider
+from stemdefects.report import sections, slider, stage_sections
 
 CITATION = (
     "A. Maksov, O. Dyck, K. Wang, K. Xiao, D. B. Geohegan, B. G. Sumpter, R. K. Vasudevan, S. Jesse, S. V. Kalinin and "
@@ -51,7 +51,7 @@ def write(path: Path, result, figures: dict[str, Path], title: str, config_yaml:
     if movie:
         what = "over the frames" if result.movie is not None else "(the movie itself could not be read)"
         body.append(f"<h2>Detections {what}</h2>{movie}")
-    for section in sections.SECTIONS:
+    for section in stage_sections.of(result):
         text = section.text(result)
         pictures = [(name, figures[name]) for name in section.figures if name in figures]
         if not text and not pictures:
@@ -59,6 +59,10 @@ def write(path: Path, result, figures: dict[str, Path], title: str, config_yaml:
         body.append(f"<h2>{html.escape(section.title)}</h2>")
         body.append(text)
         body += [figure(name, path, section.captions.get(name, "")) for name, path in pictures]
+        hidden = [n for n in section.folded_figures if n in figures]
+        if hidden:
+            shown = "".join(figure(n, figures[n], section.captions.get(n, "")) for n in hidden)
+            body.append(f"<details><summary>{html.escape(section.fold)}</summary>{shown}</details>")
     body.append(_all_numbers(result))
     body.append(
         f"<h2>Config</h2><details><summary>as composed and "
@@ -104,7 +108,7 @@ def _cards(result) -> str:
         if not e.headline or e.value is None:
             continue
         unit = {"1": "", "nm^2/s": "nm²/s"}.get(e.unit, e.unit)
-        interval = f"{number(e.low)} to {number(e.high)}" if e.low is not None else "no interval"
+        interval = e.interval() or "no interval"
         name = f"{e.quantity}, {e.subject}" if e.subject else e.quantity
         label = "contradictory, between" if "range over gates" in e.method else "95%:"
         cards.append(

@@ -13,12 +13,15 @@ from stemdefects.report import crystal_sections
 
 @dataclass(frozen=True)
 class Section:
-    """A section: `text(result)` gives HTML (empty: nothing to say), `figures` the names of its pictures."""
+    """A section: `text(result)` gives HTML (empty: nothing to say), `figures` the names of its pictures; those of
+    `folded_figures` unfold on a click on `fold`."""
 
     title: str
     text: Callable
     figures: tuple[str, ...] = ()
     captions: dict[str, str] = field(default_factory=dict)
+    folded_figures: tuple[str, ...] = ()
+    fold: str = ""
 
 
 def _sentences(result, wanted: Callable) -> str:
@@ -258,11 +261,13 @@ def _confusion(result) -> str:
     return f"The matrix beside it has the confusion estimated instead ({share}). "
 
 
-SECTIONS = (
+FIRST = (
     Section("What the network learned from", lambda result: "", ("labels",), {
         "labels": "Labels made from the movie's first frames (docs/labels.md): frame, Bragg peaks, what repeats, what "
         "does not, labels, the part held out."}),
     Section("Found against true", _truth, ("scores",)),
+)  # fmt: skip
+SECTIONS = (
     Section("Counts against time", _counts, ("counts", "regions"), {
         "counts": "Points: frames. Line: running mean, with its 95% band from the scatter of the frames."}),
     Section("Growth laws", _growth, ("growth",), {

@@ -35,6 +35,8 @@ class Detections:
         patches: (n, 32, 32) image patches in the order of `rows`, or None.
         attrs: the table's own attributes.
         notes: what had to be assumed or left out, one sentence each.
+        evidence: what every frame says of each site (`io.evidence.Evidence`), read when it is asked for; or None.
+        over_time: rows found from all frames together, or None.
     """
 
     rows: np.ndarray
@@ -51,6 +53,8 @@ class Detections:
     pixel_size_yx_nm: np.ndarray | None = None
     observed: np.ndarray | None = None
     path: Path | None = None
+    evidence: Any = None
+    over_time: np.ndarray | None = None
 
     def __post_init__(self):
         if self.pixel_size_yx_nm is None and self.pixel_size_nm is not None:
@@ -97,6 +101,13 @@ class Detections:
         out["frame"], out["n_defects"] = numbers, np.bincount(self.rows["frame"], minlength=self.n_frames)[numbers]
         out["time_s"] = self.times[numbers] if self.frame_time_s else np.nan
         return out
+
+    def table(self) -> defect_table.DefectTable:
+        """A defect table with the rows, the frames with their times, and what comes from all frames together."""
+        attrs = self.attrs | {"frame_time_s": self.frame_time_s}
+        return defect_table.DefectTable(
+            self.rows, self.frame_table(), None, attrs, self.over_time, evidence=self.evidence
+        )
 
     def select(self, keep: np.ndarray) -> "Detections":
         """The detections where `keep` (n,) is true."""
@@ -149,7 +160,7 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
         cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), clock.frame_time_s,
         str(attrs.get("source", name)), frames, None if patches is None else np.asarray(patches), attrs,
         quality_flags.sentences(table.frames) + ([clock.note] if clock.note else []), _pixel_yx(pixel_size, attrs),
-        _observed(table, n_frames),
+        _observed(table, n_frames), evidence=table.evidence, over_time=table.over_time,
     )  # fmt: skip
 
 

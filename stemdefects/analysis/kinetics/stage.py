@@ -1,0 +1,178 @@
+"""The lattice model as a stage of the analysis: from a table's evidence to the headline of the page."""
+
+import time
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.kinetics import infer, statements, tables
+from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.quantities import Code
+from stemdefects.analysis.kinetics.reading import Missing, read
+from stemdefects.analysis.kinetics.result import Kinetics
+from stemdefects.analysis.kinetics.sampling import Priors, Settings, priors
+from stemdefects.analysis.notes import Code as NoteCode
+from stemdefects.analysis.notes import Note
+from stemdefects.analysis.stage import Progress, Section, StageResult
+from stemdefects.schema import KineticsConfig
+
+
+class Names(NamedTuple):
+    """What the model's parts are called in this material."""
+
+    one: str  # a single vacancy: the headline's kind
+    two: str  # a double one; empty: the material has none
+    centre: str  # what catches them; empty: nothing does
+
+
+def run(
+    found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None
+) -> StageResult:  # fmt: skip
+    """Sample the lattice model and say what follows.
+
+    Args:
+        found: detections with the evidence of their table; without it one note says why nothing is done here.
+        cfg: how long to sample.
+        seed: of the chains.
+        progress: wraps the items of a loop in a bar.
+    """
+    evidence = read(found.table())
+    if isinstance(evidence, Missing):
+        text = f"No lattice model: {evidence}. Motion and counts are those of linked, thresholded calls."
+        return StageResult(notes=[Note(text, NoteCode.NO_LATTICE_MODEL)])
+    evidence = evidence._replace(yx_nm=evidence.yx_nm * _rescaled(found))
+    names, started = names_of(found), time.perf_counter()
+    answer = _sample(evidence, cfg, crc32(f"kinetics {seed}".encode()), progress)
+    said = statements.estimates(answer, names)
+    notes = statements.notes(answer, names)
+    if answer.code == Code.CANNOT_TELL:
+        return StageResult(said, notes)
+    prior = priors(evidence, len(answer.sites.kind))
+    section = Section(
+        "Kinetics", [_how(answer, evidence, cfg), *(e.sentence() for e in statements.shown(said))],
+        {"other rates": [e.sentence() for e in statements.folded(said)]}, _open_figures(answer),
+        ("kinetics_chains",), "do the chains agree?", CAPTIONS,
+    )  # fmt: skip
+    made = tables.of_posterior(answer, found, names) | tables.over_time(answer, evidence, found, names)
+    made["kinetics"].attrs["seconds"] = time.perf_counter() - started
+    return StageResult(said, notes, made, _figures(answer, evidence, prior, names), section)
+
+
+def names_of(found: Detections) -> Names:
+    """The kinds by their part in the model, from the description of the evidence."""
+    description = found.evidence.description
+    one = description["headline"]
+    own = next(s for s in description["sublattices"] if one in s["features"])
+    kinds = [s["kind"] for s in own["states"]]
+    two = kinds[kinds.index(one) + 1 : kinds.index(one) + 2]
+    bonded = {k for b in own["bonds"] for k in description["sublattices"][b[2]]["features"]}
+    centres = [k for k in description["centre"] if k in bonded]
+    return Names(one, "".join(two), "/".join(centres))
+
+
+def _rescaled(found: Detections) -> float:
+    """What lengths of the evidence are multiplied by where the user states another pixel size than the table's."""
+    own = found.attrs.get("pixel_size_nm")
+    return 1.0 if not own or not found.pixel_size_nm else found.pixel_size_nm / float(own)
+
+
+def _sample(evidence: Evidence, cfg: KineticsConfig, key: int, progress: Progress | None) -> Kinetics:
+    """Chains until they agree, `max_sweeps` at most, and where a time is set no longer than about that."""
+    settings = Settings(
+        cfg.chains, cfg.threads, cfg.warmup, cfg.sweeps, max(cfg.max_sweeps, cfg.sweeps), cfg.r_hat,
+        cfg.effective_samples,
+    )  # fmt: skip
+    show = None if progress is None else _bar(progress)
+    if cfg.seconds is None:
+        return infer(evidence, settings, key=key, progress=show)
+    started = time.perf_counter()
+    answer = infer(evidence, settings._replace(max_sweeps=cfg.sweeps), key=key, progress=show)
+    took = time.perf_counter() - started
+    more = int((cfg.seconds - took) / took * (cfg.warmup + cfg.sweeps))
+    if answer.code != Code.NOT_CONVERGED or more <= cfg.sweeps:
+        return answer
+    # what was sampled so far becomes warm-up of the longer run
+    more = min(more, settings.max_sweeps)
+    return infer(evidence, settings._replace(sweeps=more, max_sweeps=more), key=key, progress=show, resume=answer)
+
+
+def _bar(progress: Progress):
+    """The share that is done, shown by a bar over percents."""
+    steps, shown = iter(progress(range(100), "sampling the lattice model")), 0
+
+    def show(share: float) -> None:
+        nonlocal shown
+        while shown < round(100 * share):
+            shown += 1
+            next(steps, None)
+        if share >= 1:
+            next(steps, None)
+
+    return show
+
+
+def _how(answer: Kinetics, evidence: Evidence, cfg: KineticsConfig) -> str:
+    worst = max((c.r_hat for c in answer.checks.values()), default=np.nan)
+    chains, kept = answer.rates.shape[:2]
+    judged = int((np.isfinite(evidence.line) & evidence.allowed).any(1).sum())
+    where = f"{len(answer.sites.kind)} sites in {judged} frames"
+    return (
+        f"From the light of {where}: whole paths of vacancies, with the rates of all that they do, sampled from their "
+        f"posterior ({chains} chains of {kept} sweeps; the chains agree to R-hat {worst:.3f}, {cfg.r_hat:g} is asked "
+        "for). Numbers are posterior medians with 95% intervals; nothing is said of sites at the border, in holes and "
+        "in strange regions, nor counted there."
+    )
+
+
+CAPTIONS = {
+    "kinetics_lattice": "Discs: mean occupancy of each site over the movie. Lines: hops between neighbouring sites, by "
+    "their mean number in the sampled histories. Triangles: centres.",
+    "kinetics_D": "Posterior of D against its prior: where the two are alike, the data say nothing.",
+    "kinetics_counts": "Median and 95% band of the posterior in every frame.",
+    "kinetics_switching": "Chance of each change of a centre per frame with its 95% interval; below it the mean number "
+    "of such changes that were sampled.",
+    "kinetics_chains": "Draws of each chain: they should look alike and wander about one level.",
+}
+
+
+def _open_figures(answer: Kinetics) -> tuple[str, ...]:
+    centres = ("kinetics_switching",) if len(answer.sites.bonds) else ()
+    return ("kinetics_lattice", "kinetics_D", "kinetics_counts", *centres)
+
+
+def _figures(answer: Kinetics, evidence: Evidence, prior: Priors, names: Names) -> dict:
+    """What the drawings of the section are made from."""
+    place = answer.sites
+    bonds = evidence.yx_nm[place.original[place.bonds]] if len(place.bonds) else np.zeros((0, 3, 2))
+    area = 1.5 * place.hop_nm**2  # nm^2 per hop to one of six neighbours
+    counts = answer.counts.reshape(-1, *answer.counts.shape[2:])
+    judged = (np.isfinite(evidence.line) & evidence.allowed).any(1)
+    kinds = {names.one: counts[..., 0] + counts[..., 1]} | ({names.two: counts[..., 2]} if names.two else {})
+    out = {
+        "kinetics_lattice": {
+            "yx_nm": evidence.yx_nm, "occupancy": tables.mean_over_frames(answer.occupancy.sum(-1)),
+            "edges": tables.hops_by_edge(answer), "centres_nm": bonds.mean(1), "name": names.one,
+        },
+        "kinetics_D": {
+            "draws": None if answer.code == Code.NONE else (area * answer.rates[..., 0] * answer.mobile).ravel(),
+            "prior_mean": area * prior.shape[0] / prior.scale[0], "name": names.one,
+        },
+        "kinetics_counts": {
+            "times_s": answer.times_s[judged],
+            "bands": {n: np.quantile(c[:, judged], [0.025, 0.5, 0.975], axis=0) for n, c in kinds.items()},
+        },
+        "kinetics_chains": {
+            "hop rate (1/s)": answer.rates[..., 0],
+            f"{names.one} per frame": answer.counts[..., judged, :2].sum(-1).mean(-1),
+            "level of the light": answer.light[..., 0],
+        },
+    }  # fmt: skip
+    if len(place.bonds):
+        held = tables.states_seen(answer)
+        out["kinetics_switching"] = {
+            "names": [tables.state_name(i, names) for i in held], "P": answer.transition[np.ix_(held, held)],
+            "seen": answer.transitions_seen[np.ix_(held, held)],
+        }  # fmt: skip
+    return out

@@ -1,0 +1,188 @@
+"""What the lattice model's posterior says as rows of the estimates and as plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stemdefects.analysis import notes as coded
+from stemdefects.analysis.estimates import Estimate, number
+from stemdefects.analysis.kinetics.quantities import Code, Quantity
+from stemdefects.analysis.kinetics.result import Kinetics
+from stemdefects.analysis.notes import Note
+
+if TYPE_CHECKING:
+    from stemdefects.analysis.kinetics.stage import Names
+
+METHOD = "lattice model"
+COUNT = "count per frame"
+ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
+# quantity of the model -> (quantity of the estimates, whose: one, two or centre, unit where it says more)
+OF_ONE = {
+    "D": ("D", None), "D of mobile ones": ("D of mobile ones", None),
+    "D of the hops that happened": ("D of the hops that happened", None), "hop rate": ("hop rate", "1/s per neighbour"),
+    "immobile share": ("immobile share", None), "anisotropy of D": ("anisotropy of D", None),
+    "appear rate": ("appear rate", "1/s per site"), "vanish rate": ("vanish rate", None),
+    "doubling rate": ("doubling rate", None), "single per frame": (COUNT, "defects"),
+}  # fmt: skip
+OF_TWO = {
+    "double per frame": (COUNT, "defects"), "halving rate": ("halving rate", None),
+    "hop rate of doubles": ("hop rate", "1/s per neighbour"),
+}  # fmt: skip
+OF_CENTRE = {
+    "attach rate": ("attach rate", "1/s per bond"), "detach rate": ("detach rate", None),
+    "turn rate": ("turn rate", "1/s per bond"), "catch rate": ("catch rate", "1/s per bond"),
+    "release rate": ("release rate", "1/s per site"), "residence at a centre": ("residence time", None),
+    "turn rate beside others": ("turn rate beside others", "1/s per bond"),
+    "attach rate beside others": ("attach rate beside others", "1/s per bond"),
+    "detach rate beside others": ("detach rate beside others", None),
+}  # fmt: skip
+SHOWN = ("D", "D of the hops that happened", "hop rate", COUNT, "immobile share", "attach rate", "detach rate",
+         "turn rate", "residence time", "anisotropy of D", "appear rate")  # fmt: skip
+
+
+def estimates(answer: Kinetics, names: Names) -> list[Estimate]:
+    """Rows of the estimates, headlines first: D and the counts, where the data determine them."""
+    if not answer.estimates:
+        return [Estimate("D", None, None, None, "nm^2/s", METHOD, names.one, 0, "sites", str(Code.CANNOT_TELL.value),
+                         code=Code.CANNOT_TELL.value)]  # fmt: skip
+    out = []
+    for q in answer.estimates:
+        for table, subject in ((OF_ONE, names.one), (OF_TWO, names.two), (OF_CENTRE, names.centre)):
+            if q.name not in table or not subject or (table is OF_CENTRE and not len(answer.sites.bonds)):
+                continue
+            quantity, unit = table[q.name]
+            out.append(_row(q, quantity, subject, unit or q.unit, answer))
+    for name, where in (("single off centres per frame", "off centres"), ("single at centres per frame", "at centres")):
+        if len(answer.sites.bonds):
+            q = answer.estimate(name)
+            out.append(replace(_row(q, COUNT, f"{names.one}, {where}", "defects", answer), headline=False))
+    return sorted(out, key=lambda e: (not e.headline, e.quantity != "D"))
+
+
+def _row(q: Quantity, quantity: str, subject: str, unit: str, answer: Kinetics) -> Estimate:
+    n, n_of = (round(q.events), "events") if np.isfinite(q.events) else (len(answer.times_s), "frames")
+    value, low, high = (float(v) if np.isfinite(v) else None for v in (q.value, q.low, q.high))
+    if q.code == Code.LOWER_LIMIT:
+        value, high = low, None
+    head = q.code in ANSWERS and value is not None and quantity in ("D", COUNT)
+    return Estimate(
+        quantity, value, low if value is not None else None, high if value is not None else None, unit, METHOD, subject,
+        n, n_of, _said(q, quantity, answer), head, q.code.value,
+    )  # fmt: skip
+
+
+def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
+    """What the code means here; empty where the answer is plain."""
+    if q.code == Code.CANNOT_TELL:
+        if answer.code == Code.NONE:
+            return "There was probably no vacancy that could have done it."
+        return "Too little was there to do it: its prior would be the answer."
+    if q.code == Code.NOT_CONVERGED:
+        return "The chains do not agree yet: not to be quoted."
+    if q.code == Code.LOWER_LIMIT:
+        return "A lower limit: beyond two hops a frame the light hardly tells one rate from a larger one."
+    if q.code == Code.NONE:
+        if quantity == COUNT:
+            return f"Probably there are none (posterior probability {q.none:.2f}, against even odds before)."
+        return "None was seen; the upper end follows from how long it could have happened."
+    return ""
+
+
+def shown(said: Iterable[Estimate]) -> list[Estimate]:
+    """Those that stand open in the section."""
+    wanted = [e for e in said if e.quantity in SHOWN and (e.value is not None or e.quantity == "D")]
+    return sorted(wanted, key=lambda e: SHOWN.index(e.quantity))
+
+
+def folded(said: Sequence[Estimate]) -> list[Estimate]:
+    """The others."""
+    return [e for e in said if e not in shown(said)]
+
+
+def notes(answer: Kinetics, names: Names) -> list[str]:
+    """Sentences with codes: what cannot be said, or only as a limit."""
+    if answer.code == Code.CANNOT_TELL:
+        return [Note(
+            "No lattice model: too few frames or sites could be judged, so its prior would be the answer.",
+            coded.Code.CANNOT_TELL)]  # fmt: skip
+    out = []
+    d = answer.estimate("D")
+    if answer.code == Code.NOT_CONVERGED:
+        worst = max(answer.checks, key=lambda name: answer.checks[name].r_hat)
+        check = answer.checks[worst]
+        few = min(c.effective for c in answer.checks.values())
+        out.append(Note(
+            f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} effective "
+            "samples): its numbers are shown and are no headlines. analysis.kinetics.max_sweeps lets them run longer.",
+            coded.Code.NOT_CONVERGED))  # fmt: skip
+    elif answer.code == Code.NONE:
+        out.append(Note(
+            f"Probably there is no {names.one} off the centres in this movie (posterior probability {answer.none:.2f}, "
+            "against even odds before): the count's interval holds 0, and D is not given.",
+            coded.Code.NO_VACANCIES))  # fmt: skip
+    if d.code == Code.NONE:
+        out.append(Note(
+            f"No hop of {names.one} is shown: D is 0 as far as this movie tells, and at most {number(d.high)} "
+            f"{d.unit} (95%), by how long vacancies were watched.", coded.Code.NO_HOPS))  # fmt: skip
+    elif d.code == Code.LOWER_LIMIT:
+        out.append(Note(
+            f"{names.one} hops more than twice a frame: D is at least {number(d.low)} {d.unit}, and these frames "
+            "cannot tell how much more. A shorter frame time would.", coded.Code.LOWER_LIMIT))  # fmt: skip
+    elif d.code == Code.CANNOT_TELL and answer.code != Code.NONE:
+        out.append(Note(
+            f"D of {names.one} cannot be told by the lattice model: vacancies were there for too short a time off the "
+            "centres, and its prior would be the answer.", coded.Code.CANNOT_TELL))  # fmt: skip
+    return out
+
+
+def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> tuple[list[Estimate], list[str]]:
+    """The other estimates, no longer headlines where the lattice model has one, and notes where their intervals do not
+    meet the posterior's, with the assumption that fails.
+
+    gate: how far tracks were linked, in words.
+    """
+    heads = {(e.quantity, e.subject): e for e in said if e.headline}
+    empty = any(e.quantity == "D" and e.value is None and e.code == Code.CANNOT_TELL.value for e in said) and any(
+        e.code == Code.NONE.value for e in heads.values()
+    )
+    counts = any(quantity == COUNT for quantity, _ in heads)
+    kinds = {subject for quantity, subject in heads if quantity == COUNT}
+    kept, notes = [], []
+    for e in others:
+        moved = e.quantity == "D" and (empty or any(q == "D" for q, _ in heads))
+        moved |= e.quantity == COUNT and counts and (e.subject in kinds or e.subject == "all kinds")
+        kept.append(replace(e, headline=False) if moved and e.headline else e)
+        mine = heads.get((e.quantity, e.subject))
+        if mine is None or None in (e.value, e.low, e.high, mine.low) or e.method == "paper" or e.unit != mine.unit:
+            continue
+        if e.high < mine.low:
+            notes.append(_apart(e, mine, False, gate))
+        elif mine.high is not None and e.low > mine.high:
+            notes.append(_apart(e, mine, True, gate))
+    return kept, [Note(text, coded.Code.TRACKS_DISAGREE) for text in notes]
+
+
+def _apart(e: Estimate, mine: Estimate, above: bool, gate: str) -> str:
+    what = f"{e.quantity} of {e.subject} by {e.method} is {number(e.value)} ({e.interval()} {_unit(e)})"
+    posterior = f"the lattice model's interval is {mine.interval()}"
+    if e.quantity == COUNT:
+        why = (
+            "false calls, or the border and strange regions, where the model does not count, are part of it" if above
+            else "it counts what passes the thresholds in single frames, and misses the others"
+        )  # fmt: skip
+    elif above:
+        why = "false calls and links to them look like hops that are taken back at once"
+    else:
+        why = (
+            f"tracks are linked within {gate} and end where a vacancy is missed, so fast and repeated hops are cut, "
+            "and only what passes the thresholds is followed"
+        )
+    return f"{what}; {posterior}. The two do not meet: {why}. The lattice model's counts."
+
+
+def _unit(e: Estimate) -> str:
+    return "a frame" if e.quantity == COUNT else e.unit

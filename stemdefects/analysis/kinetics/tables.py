@@ -1,0 +1,133 @@
+"""Tables of the lattice model's posterior: counts, states of every site and frame, centres' changes, all quantities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.kinetics import tracks
+from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.result import Kinetics
+from stemdefects.io import table as defect_table
+
+if TYPE_CHECKING:
+    from stemdefects.analysis.kinetics.stage import Names
+
+CHECK_OF = {
+    "D": "hop", "D of mobile ones": "hop", "hop rate": "hop", "D of the hops that happened": "hops",
+    "single per frame": "single", "single off centres per frame": "single", "double per frame": "double",
+    "attach rate": "attach", "detach rate": "detach", "turn rate": "turn", "residence at a centre": "detach",
+}  # fmt: skip
+RARE = 0.5  # changes in a movie: centres' states that were seen less are left out of the picture, not of the table
+
+
+def of_posterior(answer: Kinetics, found: Detections, names: Names) -> dict:
+    """`kinetics`, `counts_posterior` and `switching_posterior` as DataFrames."""
+    import pandas as pd
+
+    rows = []
+    for q in answer.estimates:
+        check = answer.checks.get(CHECK_OF.get(q.name, ""))
+        rows.append({
+            "quantity": q.name, "value": q.value, "low": q.low, "high": q.high, "unit": q.unit, "code": q.code.value,
+            "probability_of_none": q.none, "events": q.events, "r_hat": check.r_hat if check else np.nan,
+            "effective_samples": check.effective if check else np.nan,
+        })  # fmt: skip
+    frames = found.frame_table()["frame"]
+    judged = np.flatnonzero(np.isfinite(answer.occupancy[..., 0]).any(1))
+    counts = answer.counts.reshape(-1, *answer.counts.shape[2:])
+    kinds = {names.one: counts[..., 0] + counts[..., 1]} | ({names.two: counts[..., 2]} if names.two else {})
+    of_counts = []
+    for kind, drawn in kinds.items():
+        low, median, high = np.quantile(drawn[:, judged], [0.025, 0.5, 0.975], axis=0)
+        of_counts.append(pd.DataFrame({
+            "frame": frames[judged], "time_s": answer.times_s[judged], "kind": kind, "median": median, "low": low,
+            "high": high}))  # fmt: skip
+    out = {"kinetics": pd.DataFrame(rows), "counts_posterior": pd.concat(of_counts, ignore_index=True)}
+    if len(answer.sites.bonds):
+        out["switching_posterior"] = pd.DataFrame([
+            {"from": state_name(i, names), "to": state_name(j, names), "probability_per_frame": P[0], "low": P[1],
+             "high": P[2], "mean_number": answer.transitions_seen[i, j]}
+            for i, row in enumerate(answer.transition) for j, P in enumerate(row)
+        ])  # fmt: skip
+    return out
+
+
+def state_name(bits: int, names: Names) -> str:
+    """Name of a centre's state by the bit mask of its occupied bonds, as tables name complexes: `@` the bond that leads
+    to the one vacancy, or of two the bond that is left."""
+    held = [k for k in range(3) if bits >> k & 1]
+    if not held:
+        return names.centre
+    if len(held) == 3:
+        return f"{names.centre}+3{names.one}"
+    place = held[0] if len(held) == 1 else ({0, 1, 2} - set(held)).pop()
+    return f"{names.centre}+{'' if len(held) == 1 else 2}{names.one}@{place}"
+
+
+def states_seen(answer: Kinetics) -> list[int]:
+    """Numbers of the centres' states that were seen often enough for a picture."""
+    seen = answer.transitions_seen
+    return [i for i in range(8) if i == 0 or (seen[i] + seen[:, i]).sum() - seen[i, i] >= RARE]
+
+
+def hops_by_edge(answer: Kinetics) -> np.ndarray:
+    """(n, 3) pairs of sites of the evidence, the lower number first, and the mean number of hops between them."""
+    moves = [events[(events[:, 0] >= 0) & (events[:, 1] >= 0), :2] for _, _, events in answer.histories]
+    if not moves or not sum(map(len, moves)):
+        return np.zeros((0, 3))
+    ends = np.sort(answer.sites.original[np.concatenate(moves)], axis=1)
+    ends = ends[ends[:, 0] != ends[:, 1]]
+    pairs, number = np.unique(ends, axis=0, return_counts=True)
+    return np.column_stack([pairs, number / len(answer.histories)])
+
+
+def mean_over_frames(occupancy: np.ndarray) -> np.ndarray:
+    """(N,) mean over the frames that say something, NaN where none does."""
+    known = np.isfinite(occupancy)
+    total, n = np.where(known, occupancy, 0).sum(0), known.sum(0)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
+
+
+def over_time(answer: Kinetics, evidence: Evidence, found: Detections, names: Names) -> dict:
+    """`defects_over_time`: where the posterior says that a vacancy is, by frame and kind, each with its track and how
+    sure the link to its last place is; other kinds, and what lies where the model says nothing, as inference has it."""
+    import pandas as pd
+
+    frames = found.frame_table()
+    one, two = answer.occupancy[..., 0], answer.occupancy[..., 1]
+    f, site = np.nonzero(np.nan_to_num(one + two) > 0.5)
+    rows = defect_table.empty(len(f))
+    rows["frame"], rows["time_s"] = frames["frame"][f], answer.times_s[f]
+    drift = np.nan_to_num(np.column_stack([frames["drift_y_px"], frames["drift_x_px"]]))
+    yx_px = evidence.yx_nm[site] / found.scale_yx + drift[f]
+    rows["y_px"], rows["x_px"] = yx_px.T
+    rows["y_nm"], rows["x_nm"] = (yx_px * found.scale_yx).T
+    double = two[f, site] > one[f, site]
+    rows["kind"] = np.where(double, names.two, names.one).astype("S24")
+    rows["kind_prob"] = np.where(double, two[f, site], one[f, site])
+    rows["score"] = (one + two)[f, site]
+    rows["track"], sure = tracks.link(answer, f, site)
+    table = defect_table.dataframe(rows)
+    table["track_prob"] = sure
+    others = _others(answer, evidence, found, names, frames["frame"], drift)
+    if len(others):
+        table = pd.concat([table, defect_table.dataframe(others)], ignore_index=True)
+    return {"defects_over_time": table.sort_values(["frame", "kind"], kind="stable", ignore_index=True)}
+
+
+def _others(answer, evidence, found, names, frames, drift) -> np.ndarray:
+    """Rows of inference's states over time that the lattice model does not replace."""
+    from scipy.spatial import cKDTree
+
+    rows = found.over_time
+    if rows is None or not len(rows):
+        return defect_table.empty(0)
+    own = np.isin(rows["kind"], [names.one.encode(), names.two.encode()])
+    number = np.searchsorted(frames, rows["frame"]).clip(0, len(frames) - 1)
+    yx_nm = (np.column_stack([rows["y_px"], rows["x_px"]]) - drift[number]) * found.scale_yx
+    distance, site = cKDTree(evidence.yx_nm).query(yx_nm)
+    judged = np.isfinite(answer.occupancy[..., 0])[number, site] & (distance < 0.5 * answer.sites.hop_nm)
+    return rows[~own | ~judged]

@@ -1,0 +1,178 @@
+"""From a table with evidence to estimates, notes, tables and what is drawn: one small run, looked at from all sides."""
+
+import numpy as np
+import pytest
+
+from stemdefects import config
+from stemdefects.analysis import pipeline
+from stemdefects.analysis.data import detections
+from stemdefects.analysis.estimates import Estimate
+from stemdefects.analysis.kinetics import Code, stage, statements, tables
+from stemdefects.analysis.notes import Code as NoteCode
+from stemdefects.analysis.notes import codes
+from stemdefects.io import evidence as stored
+from stemdefects.io.table import DefectTable, empty, empty_frames
+from stemdefects.report import figures, stage_sections
+from stemdefects.schema import KineticsConfig
+
+RING = [[0, 1], [1, 0], [1, -1], [0, -1], [-1, 0], [-1, 1]]
+SIDE, FRAMES, STEP_S = 9, 24, 2.0
+SHORT = KineticsConfig(chains=2, warmup=40, sweeps=60, max_sweeps=60, r_hat=2.0, effective_samples=1)
+VECTORS = 0.3 * np.array([[np.sqrt(0.75), 0.5], [0, 1.0]])
+
+
+def table(n_walkers=4, hop=True, seed=0):
+    """A hexagonal field of sites `a` (a dopant `D`) and `b`, on which vacancies `V` go a step every third frame."""
+    rng = np.random.default_rng(seed)
+    cells = np.array([(i, j) for i in range(SIDE) for j in range(SIDE)])
+    n = len(cells)
+    sites = np.zeros(2 * n, stored.SITE_DTYPE)
+    sites["sublattice"] = np.repeat([0, 1], n)
+    sites["cell_1"], sites["cell_2"] = np.tile(cells, (2, 1)).T
+    place = cells @ VECTORS
+    both = np.concatenate([place + VECTORS.sum(0) / 3, place])
+    sites["y_nm"], sites["x_nm"] = both.T
+    values = np.zeros((FRAMES, 2 * n, 4), np.float16)
+    values[:, SIDE + 1, 2] = 0.95
+    line = rng.normal(size=(FRAMES, n))
+    at = [np.array(c) for c in ((6, 2), (2, 6), (6, 6), (4, 4))[:n_walkers]]
+    truth = np.zeros((FRAMES, n), bool)
+    for f in range(FRAMES):
+        for w, cell in enumerate(at):
+            if hop and f % 3 == 2:
+                to = np.clip(cell + RING[rng.integers(6)], 1, SIDE - 2)
+                at[w] = cell if any((to == other).all() for other in at) else to  # never two on a site
+            line[f, at[w][0] * SIDE + at[w][1]] -= 5.0
+            truth[f, at[w][0] * SIDE + at[w][1]] = True
+    values[:, n:, 0] = line
+    state = {"state": "", "signal": 0.5, "expected_level": 5.0, "site_frames": 9.0}
+    description = {
+        "headline": "V", "centre": ["D"], "frames_together": 1,
+        "sublattices": [
+            {"name": "a", "features": ["line", "light", "D"], "states": [], "ring": RING,
+             "bonds": [[0, 0, 1], [1, 0, 1], [0, 1, 1]]},
+            {"name": "b", "features": ["line", "light", "V", "V2"], "ring": RING, "scale_range": [0.8, 1.25],
+             "bonds": [[0, 0, 0], [-1, 0, 0], [0, -1, 0]],
+             "states": [state | {"kind": "V", "level": -5.0}, state | {"kind": "V2", "level": -10.0}]},
+        ],
+    }  # fmt: skip
+    flags = np.zeros((FRAMES, 2 * n), np.uint8)
+    found = stored.Evidence(sites, description, values, flags, np.ones((FRAMES, 2), np.float32))
+    frames = empty_frames(FRAMES)
+    frames["time_s"] = STEP_S * np.arange(FRAMES)
+    frames["drift_y_px"], frames["drift_x_px"] = 0.5 * np.arange(FRAMES), -0.25 * np.arange(FRAMES)
+    frames["n_sites"], frames["fraction_lattice"] = 2 * n, 1
+    attrs = {"pixel_size_nm": 0.03, "frame_time_s": STEP_S}
+    return DefectTable(empty(0), frames, attrs=attrs, over_time=empty(0), evidence=found), truth, place
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory):
+    made, truth, place = table()
+    path = made.write(tmp_path_factory.mktemp("table") / "defects.h5")
+    found = detections.read(path, config.load_group("analysis", "default").table)
+    return found, stage.run(found, SHORT), truth, place
+
+
+def test_headlines_are_D_and_the_counts_of_both_kinds(moving):
+    _, result, truth, _ = moving
+    heads = {(e.quantity, e.subject): e for e in result.estimates if e.headline}
+    assert set(heads) == {("D", "V"), ("count per frame", "V"), ("count per frame", "V2")}
+    assert result.estimates[0].quantity == "D" and all(e.method == "lattice model" for e in result.estimates)
+    assert abs(heads["count per frame", "V"].value - truth.sum(1).mean()) < 0.2
+    d = heads["D", "V"]
+    assert d.low > 0 and d.low < 0.3**2 / (3 * STEP_S) / 4 < d.high  # a step every third frame
+    assert heads["count per frame", "V2"].low == 0
+    assert all(e.value is None or np.isfinite(e.value) for e in result.estimates)
+
+
+def test_tables_hold_the_posterior_of_every_frame(moving):
+    _, result, truth, place = moving
+    assert {"kinetics", "counts_posterior", "switching_posterior", "defects_over_time"} == set(result.tables)
+    counts = result.tables["counts_posterior"]
+    assert len(counts) == 2 * FRAMES and (counts["low"] <= counts["median"]).all()
+    assert counts["time_s"].max() == STEP_S * (FRAMES - 1)
+    states = result.tables["defects_over_time"]
+    there = {(f, s) for f, s in zip(*np.nonzero(truth), strict=True)}
+    yx = states[["y_px", "x_px"]].to_numpy() - np.array([0.5, -0.25]) * states[["frame"]].to_numpy()
+    site = np.array([np.hypot(*(place - 0.03 * p).T).argmin() for p in yx])
+    said = set(zip(states["frame"].tolist(), site.tolist(), strict=True))
+    assert len(said & there) > 0.9 * len(there) and len(said - there) < 0.1 * len(there)
+    assert set(states["kind"]) == {"V"} and states["track"].nunique() < 12
+    assert states["track_prob"].between(0, 1).all() and states["track_prob"].mean() > 0.8
+    quantities = result.tables["kinetics"].set_index("quantity")
+    assert quantities.loc["hop rate", ["r_hat", "effective_samples"]].notna().all()
+    assert {"D", "D+V@0", "D+2V@1", "D+3V"} <= set(result.tables["switching_posterior"]["from"])
+
+
+def test_section_says_it_plainly_and_every_figure_is_drawn(moving):
+    _, result, _, _ = moving
+    section = stage_sections.of_stage(result.section)
+    text = section.text(None)
+    assert section.title == "Kinetics" and "D of V = " in text and "nan" not in text.lower()
+    for name in (*section.figures, *section.folded_figures):
+        assert figures.OF_STAGES[name](result.figures[name]) is not None, name
+
+
+def test_the_answer_is_a_function_of_table_and_seed(moving):
+    found, result, _, _ = moving
+    assert stage.run(found, SHORT).estimates == result.estimates
+
+
+def test_still_vacancies_give_an_upper_limit_and_no_vacancies_no_D():
+    def told(**kind):
+        found = detections.from_table(table(**kind)[0], config.load_group("analysis", "default").table)
+        result = stage.run(found, SHORT)
+        return next(e for e in result.estimates if e.quantity == "D"), result
+
+    d, result = told(hop=False)
+    assert d.headline and d.code == Code.NONE.value and d.value == d.low == 0
+    watched_s = 4 * STEP_S * (FRAMES - 1)
+    assert d.high == pytest.approx(3.0 / watched_s * 0.3**2 / 4, rel=0.25)  # 0 hops in that time: 3.0 at most (95%)
+    assert NoteCode.NO_HOPS in codes(result.notes[0])
+    d, result = told(n_walkers=0)
+    count = next(e for e in result.estimates if e.quantity == "count per frame" and e.subject == "V")
+    assert d.value is None and not d.headline and d.warning
+    assert NoteCode.NO_VACANCIES in codes(result.notes[0])
+    assert count.low == 0 and count.headline
+
+
+def test_a_table_without_evidence_says_why_and_keeps_its_headlines():
+    rows = empty(12)
+    rows["frame"], rows["y_px"], rows["x_px"], rows["kind"] = np.arange(12), 20, 20 + np.arange(12) % 3, b"V_S"
+    found = detections.Detections(rows, 12, 2.0 * np.arange(12), 0.03, 0.0, 2.0)
+    cfg = config.load_group("analysis", "default")
+    result = pipeline.analyse(found, cfg)
+    [note] = [n for n in result.notes if NoteCode.NO_LATTICE_MODEL in codes(n)]
+    assert "no evidence" in note and not any(e.method == statements.METHOD for e in result.estimates)
+    assert any(e.headline for e in result.estimates)
+    cfg.kinetics.enabled = False
+    assert not any(codes(n) & {NoteCode.NO_LATTICE_MODEL} for n in pipeline.analyse(found, cfg).notes)
+
+
+def row(quantity, value, low, high, method, code="", headline=True, subject="V"):
+    return Estimate(quantity, value, low, high, "u", method, subject, code=code, headline=headline)
+
+
+def test_other_estimates_lose_the_headline_and_contradictions_name_what_fails():
+    ok = [row("D", 3.0, 2.0, 4.0, "lattice model", "ok"), row("count per frame", 10, 9, 11, "lattice model", "ok")]
+    others = [
+        row("D", 1.0, 0.5, 1.5, "cve"), row("D", 2.5, 1.9, 3.0, "msd", headline=False),
+        row("count per frame", 5.0, 4.8, 5.2, "mean"), row("count per frame", 3.0, 2, 4, "mean", subject="W"),
+    ]  # fmt: skip
+    kept, notes = statements.against(ok, others, "1.5 lattice constants")
+    assert [e.headline for e in kept] == [False, False, False, True]
+    assert len(notes) == 2 and "1.5 lattice constants" in notes[0] and "thresholds" in notes[1]
+    assert all(NoteCode.TRACKS_DISAGREE in codes(n) for n in notes)
+    unsure = [row("D", 3.0, 2.0, 4.0, "lattice model", "not converged", headline=False)]
+    kept, notes = statements.against(unsure, others, "")
+    assert [e.headline for e in kept] == [e.headline for e in others] and not notes
+    limit = row("D", 2.0, 2.0, None, "lattice model", "lower limit")
+    assert "at least that" in limit.sentence()
+    kept, notes = statements.against([limit], others, "x")
+    assert not kept[0].headline and len(notes) == 1
+
+
+def test_names_of_states_follow_the_complexes_of_tables():
+    names = stage.Names("V", "V2", "D")
+    assert [tables.state_name(i, names) for i in (0, 1, 4, 3, 7)] == ["D", "D+V@0", "D+V@2", "D+2V@2", "D+3V"]
