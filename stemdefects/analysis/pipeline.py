@@ -15,7 +15,7 @@ from stemdefects.analysis.crystallography import strain
 from stemdefects.analysis.data import looked, scales
 from stemdefects.analysis.data import truth as truths
 from stemdefects.analysis.data.detections import Detections
-from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.kinetics import stage as lattice_model
 from stemdefects.analysis.kinetics import statements
 from stemdefects.analysis.motion import diffusion
@@ -142,7 +142,6 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
         found, cfg, a, followed.gate, moved, linked, followed, counts.count(found, area), truth=truth, notes=notes,
         material=material, movie=movie, field_nm2=area,
     )  # fmt: skip
-    _purity(result)
     _classes(result, seed)
     clock("classes")
     evolution.counts(result, seed)
@@ -158,10 +157,16 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     clock("space")
     field_of_view.crystal(result, seeds.stream(seed, "crystal"))
     clock("crystal")
-    _transitions(result, seeds.stream(seed, "transitions"), _named(progress, "sampling transitions"))
-    clock("transitions")
-    _lattice_model(result, seed, progress)
+    stage = _lattice_model(result, seed, progress)
+    evolution.purity(result, stage)
     clock("lattice model")
+    if statements.none_switch(stage.estimates):
+        result.notes.append("No transitions between states: there is probably no vacancy, so what calls say is noise.")
+    else:
+        _transitions(result, seeds.stream(seed, "transitions"), _named(progress, "sampling transitions"))
+    clock("transitions")
+    result.estimates = [*(e for e in stage.estimates if e.headline), *result.estimates,
+                        *(e for e in stage.estimates if not e.headline)]  # fmt: skip
     if truth is not None:
         comparison.compare(result)
         clock("truth")
@@ -218,34 +223,16 @@ def _link(follower: following.Follower, a: float, seed: int, progress) -> follow
     return follower.follow(a, gate, seed, progress)
 
 
-def _lattice_model(result: Analysis, seed: int, progress) -> None:
+def _lattice_model(result: Analysis, seed: int, progress) -> StageResult:
     """The headline where the table holds evidence; what tracks and calls say becomes a cross-check of it."""
     if not result.cfg.kinetics.enabled:
-        return
+        return StageResult()
     stage = lattice_model.run(result.found, result.cfg.kinetics, seed, progress)
     gate = f"{result.gate / result.lattice_constant:.2g} lattice constants"
-    others, apart = statements.against(stage.estimates, result.estimates, gate)
+    result.estimates, apart = statements.against(stage.estimates, result.estimates, gate)
     result.stages.append(stage)
-    result.estimates = [*stage.estimates, *others]
     result.notes += [*stage.notes, *apart]
-
-
-def _purity(result: Analysis) -> None:
-    """How many detections of each kind are right by the detector's own, calibrated probabilities."""
-    rows, kinds = result.found.rows, result.found.kinds
-    if len(rows) == 0 or not (rows["kind_prob"] < 1).any():
-        return
-    for kind in result.counts.kinds:
-        p = rows["kind_prob"][kinds == kind].astype(float)
-        share = float(np.nanmean(p))
-        result.estimates.append(estimate("expected precision", share, None, None, "1", "the detector's own "
-        "probabilities",
-                                         subject=kind, n=len(p), n_of="detections"))  # fmt: skip
-        if share < 0.7:
-            result.notes.append(
-                f"The detector itself gives its {kind} detections a mean probability of {share:.2f}: if that is "
-                f"calibrated, counts, motion and states of {kind} are those of a mixture with false ones."
-            )
+    return stage
 
 
 def _classes(result: Analysis, seed: int) -> None:

@@ -27,9 +27,7 @@ class Names(NamedTuple):
     centre: str  # what catches them; empty: nothing does
 
 
-def run(
-    found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None
-) -> StageResult:  # fmt: skip
+def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None) -> StageResult:
     """Sample the lattice model and say what follows.
 
     Args:
@@ -43,7 +41,7 @@ def run(
         text = f"No lattice model: {evidence}. Motion and counts are those of linked, thresholded calls."
         return StageResult(notes=[Note(text, NoteCode.NO_LATTICE_MODEL)])
     evidence = evidence._replace(yx_nm=evidence.yx_nm * _rescaled(found))
-    names, started = names_of(found), time.perf_counter()
+    names = names_of(found)
     answer = _sample(evidence, cfg, crc32(f"kinetics {seed}".encode()), progress)
     said = statements.estimates(answer, names)
     notes = statements.notes(answer, names)
@@ -56,7 +54,8 @@ def run(
         ("kinetics_chains",), "do the chains agree?", CAPTIONS,
     )  # fmt: skip
     made = tables.of_posterior(answer, found, names) | tables.over_time(answer, evidence, found, names)
-    made["kinetics"].attrs["seconds"] = time.perf_counter() - started
+    if answer.code in statements.ANSWERS:
+        said += tables.precision(answer, evidence, found, (names.one, names.two))
     return StageResult(said, notes, made, _figures(answer, evidence, prior, names), section)
 
 

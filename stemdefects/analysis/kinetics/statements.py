@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 METHOD = "lattice model"
 COUNT = "count per frame"
+FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
 ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
 # quantity of the model -> (quantity of the estimates, whose: one, two or centre, unit where it says more)
 OF_ONE = {
@@ -90,6 +91,14 @@ def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
             return f"Probably there are none (posterior probability {q.none:.2f}, against even odds before)."
         return "None was seen; the upper end follows from how long it could have happened."
     return ""
+
+
+def none_switch(said: Iterable[Estimate]) -> bool:
+    """Whether the posterior says that there is nothing whose states could change: no vacancy off or at centres."""
+    counts = {e.subject: e for e in said if e.quantity == COUNT}
+    off = next((e for name, e in counts.items() if name.endswith(", off centres")), None)
+    at = next((e for name, e in counts.items() if name.endswith(", at centres")), None)
+    return off is not None and off.code == Code.NONE.value and at is not None and (at.high or 0) < FEW_AT_CENTRES
 
 
 def shown(said: Iterable[Estimate]) -> list[Estimate]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.kinetics import tracks
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.result import Kinetics
+from stemdefects.analysis.kinetics.statements import METHOD
 from stemdefects.io import table as defect_table
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ def state_name(bits: int, names: Names) -> str:
 def states_seen(answer: Kinetics) -> list[int]:
     """Numbers of the centres' states that were seen often enough for a picture."""
     seen = answer.transitions_seen
-    return [i for i in range(8) if i == 0 or (seen[i] + seen[:, i]).sum() - seen[i, i] >= RARE]
+    by_number = sorted(range(8), key=lambda i: (i.bit_count(), i))
+    return [i for i in by_number if i == 0 or (seen[i] + seen[:, i]).sum() - seen[i, i] >= RARE]
 
 
 def hops_by_edge(answer: Kinetics) -> np.ndarray:
@@ -131,3 +134,24 @@ def _others(answer, evidence, found, names, frames, drift) -> np.ndarray:
     distance, site = cKDTree(evidence.yx_nm).query(yx_nm)
     judged = np.isfinite(answer.occupancy[..., 0])[number, site] & (distance < 0.5 * answer.sites.hop_nm)
     return rows[~own | ~judged]
+
+
+def precision(answer: Kinetics, evidence: Evidence, found: Detections, kinds: tuple[str, ...]) -> list[Estimate]:
+    """The share of single frames' calls of each kind that the posterior takes for right: its mean where they lie."""
+    from scipy.spatial import cKDTree
+
+    frames = found.frame_table()
+    drift = np.nan_to_num(np.column_stack([frames["drift_y_px"], frames["drift_x_px"]]))
+    number = np.searchsorted(frames["frame"], found.rows["frame"]).clip(0, max(len(frames) - 1, 0))
+    said = []
+    for layer, kind in enumerate(kinds):
+        calls = np.flatnonzero(found.kinds == kind) if len(found.rows) else np.zeros(0, int)
+        if not len(calls):
+            continue
+        yx_nm = (found.yx_px[calls] - drift[number[calls]]) * found.scale_yx
+        distance, site = cKDTree(evidence.yx_nm).query(yx_nm)
+        p = np.where(distance < 0.5 * answer.sites.hop_nm, answer.occupancy[number[calls], site, layer], np.nan)
+        if np.isfinite(p).any():
+            said.append(Estimate("expected precision", float(np.nanmean(p)), None, None, "1", METHOD, kind,
+                                 int(np.isfinite(p).sum()), "detections"))  # fmt: skip
+    return said

@@ -43,6 +43,28 @@ def counts(result, seed: int) -> None:
                 n=d.n_frames, n_of="frames"))  # fmt: skip
 
 
+def purity(result, stage) -> None:
+    """How many detections of each kind are right: by the lattice model where it says so, else by the detector's own,
+    calibrated probabilities."""
+    rows, kinds = result.found.rows, result.found.kinds
+    told = {e.subject: e.value for e in stage.estimates if e.quantity == "expected precision"}
+    for kind in result.counts.kinds if len(rows) else ():
+        p = rows["kind_prob"][kinds == kind].astype(float)
+        share, by = told.get(kind), "The lattice model"
+        if share is None:
+            if not (rows["kind_prob"] < 1).any():
+                continue
+            share, by = float(np.nanmean(p)), "The detector itself"
+            result.estimates.append(estimate(
+                "expected precision", share, None, None, "1", "the detector's own probabilities", subject=kind,
+                n=len(p), n_of="detections"))  # fmt: skip
+        if share < 0.7:
+            result.notes.append(
+                f"{by} gives the {kind} detections of single frames a mean probability of {share:.2f}: tracks, motion "
+                f"and states that are made from them are those of a mixture with false ones."
+            )
+
+
 def laws(result) -> None:
     """Growth laws of the counts, of hole area and of other phases, where there is enough of them."""
     of, found = result.counts, result.found

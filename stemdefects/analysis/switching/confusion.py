@@ -17,6 +17,7 @@ from stemdefects.errors import UserError
 from stemdefects.schema import TransitionsConfig
 
 MODES = ("estimate", "model")
+NEAR_DOSE = 2.0  # ratio of doses up to which a network's confusion is taken as that of the movie
 SMOOTHING = 0.5  # counts spread over each row: what was never seen is rare, not impossible
 
 
@@ -44,10 +45,18 @@ def known(names: list[str], cfg: TransitionsConfig, attrs: dict, material, notes
             notes.append(f"The table's confusion cannot be used: {error}.")
     if cfg.confusion not in MODES:
         return Confusions(model, read(cfg.confusion, names), f"from {Path(cfg.confusion).name}")
+    if cfg.confusion == "estimate" and model is not None and not _of_this_dose(attribute):
+        model = None  # another dose's: that it does not fit would say nothing
     if cfg.confusion == "model" and model is None:
         why = "the states are not the network's kinds" if attribute is not None else "the table does not hold it"
         notes.append(f"The network's own confusion was asked for, but {why}: it was estimated with the rates.")
     return Confusions(model, None, describe(attribute) if model is not None else "")
+
+
+def _of_this_dose(attribute: dict) -> bool:
+    """Whether the movie's dose is known and near the one that the network was scored at."""
+    dose, own = attribute.get("dose_e_per_px"), attribute.get("movie_dose_e_per_px")
+    return bool(dose and own) and max(dose / own, own / dose) <= NEAR_DOSE
 
 
 def columns(attribute: dict) -> tuple[list[str], np.ndarray]:
