@@ -14,8 +14,7 @@ RADIUS_NM = 0.12
 MOBILE, CENTRE = "V_S", "Mo_W"
 _WHOLE_RATE = ("sites", "hops")  # methods whose hop rate is that of a vacancy to all its neighbours
 _RATES = {
-    "hop rate": "hop", "attach rate": "attach", "catch rate": "attach", "detach rate": "detach",
-    "release rate": "detach", "turn rate": "turn", "appear rate": "create",
+    "hop rate": "hop", "attach rate": "attach", "detach rate": "detach", "turn rate": "turn", "appear rate": "create",
 }  # fmt: skip
 
 

@@ -31,8 +31,31 @@ class Truth:
 
 
 def read(movie: Path) -> Truth:
-    """The truth beside `movie` (independent), or in it (simulate.py)."""
+    """The truth beside `movie` (independent; or of a folder of npz movies with one truth.json), or in it (simulate.py)."""
+    if movie.suffix == ".npz":
+        return _of_folder(movie)
     return _independent(movie) if movie.with_name(movie.stem + "_truth.json").exists() else _own(movie)
+
+
+def _of_folder(movie: Path) -> Truth:
+    """`truth.json` by the movies' names, `<movie>_defects.csv` beside each."""
+    import pandas as pd
+
+    name = movie.stem.removeprefix("movie_")
+    t = json.loads(movie.with_name("truth.json").read_text())[name]
+    table = pd.read_csv(movie.with_name(movie.stem + "_defects.csv"))
+    with np.load(movie) as file:
+        n_frames, size = file["images"].shape[:2]
+        dt, pixel = float(file["frame_time_s"]), float(file["pixel_size_nm"])
+    rates = {
+        "hop": t["hop_rate_per_neighbour_1_per_s"], "attach": t["attach_1_per_s_per_bond"],
+        "detach": t["detach_1_per_s"], "turn": t["turn_1_per_s_per_bond"], "create": 0.0,
+    }  # fmt: skip
+    return Truth(
+        "physics", name, t["dose_e_per_px"], dt, pixel, size, rates, {}, {"hop": t["free_vacancy_hops"]},
+        t["D_nominal_nm2_per_s"], t["D_of_realised_hops_nm2_per_s"],
+        {str(k): float(v) / n_frames for k, v in table["kind"].value_counts().items()}, table, {},
+    )  # fmt: skip
 
 
 def _independent(movie: Path) -> Truth:

@@ -25,6 +25,7 @@ class Names(NamedTuple):
     one: str  # a single vacancy: the headline's kind
     two: str  # a double one; empty: the material has none
     centre: str  # what catches them; empty: nothing does
+    orientations: tuple[int, ...] = (0, 1, 2)  # of the model's bonds of a centre, as the table of defects numbers them
 
 
 def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None) -> StageResult:
@@ -68,7 +69,12 @@ def names_of(found: Detections) -> Names:
     two = kinds[kinds.index(one) + 1 : kinds.index(one) + 2]
     bonded = {k for b in own["bonds"] for k in description["sublattices"][b[2]]["features"]}
     centres = [k for k in description["centre"] if k in bonded]
-    return Names(one, "".join(two), "/".join(centres))
+    # the model has a centre's sites in order of their cells; the table has them as the centre's sublattice lists them
+    sublattices = description["sublattices"]
+    g = next((b[2] for b in own["bonds"] if set(centres) & set(sublattices[b[2]]["features"])), None)
+    listed = [] if g is None else [b[:2] for b in sublattices[g]["bonds"] if sublattices[b[2]] is own]
+    order = tuple(sorted(range(len(listed)), key=listed.__getitem__))
+    return Names(one, "".join(two), "/".join(centres), order if len(order) == 3 else (0, 1, 2))
 
 
 def _rescaled(found: Detections) -> float:

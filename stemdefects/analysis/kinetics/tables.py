@@ -66,7 +66,7 @@ def state_name(bits: int, names: Names) -> str:
     if len(held) == 3:
         return f"{names.centre}+3{names.one}"
     place = held[0] if len(held) == 1 else ({0, 1, 2} - set(held)).pop()
-    return f"{names.centre}+{'' if len(held) == 1 else 2}{names.one}@{place}"
+    return f"{names.centre}+{'' if len(held) == 1 else 2}{names.one}@{names.orientations[place]}"
 
 
 def states_seen(answer: Kinetics) -> list[int]:

@@ -173,6 +173,12 @@ def test_other_estimates_lose_the_headline_and_contradictions_name_what_fails():
     assert not kept[0].headline and len(notes) == 1
 
 
-def test_names_of_states_follow_the_complexes_of_tables():
+def test_names_of_states_follow_the_complexes_of_tables(moving):
+    assert stage.names_of(moving[0]) == (
+        "V",
+        "V2",
+        "D",
+        (0, 2, 1),
+    )  # cells in order: 0 0, 0 1, 1 0; listed: 0 0, 1 0, 0 1
     names = stage.Names("V", "V2", "D")
     assert [tables.state_name(i, names) for i in (0, 1, 4, 3, 7)] == ["D", "D+V@0", "D+V@2", "D+2V@2", "D+3V"]
