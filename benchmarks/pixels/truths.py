@@ -31,7 +31,7 @@ class Truth:
 
 
 def read(movie: Path) -> Truth:
-    """The truth beside `movie` (independent; or of a folder of npz movies with one truth.json), or in it (simulate.py)."""
+    """The truth beside `movie` (independent, or one truth.json for a folder of npz movies), or in it (simulate.py)."""
     if movie.suffix == ".npz":
         return _of_folder(movie)
     return _independent(movie) if movie.with_name(movie.stem + "_truth.json").exists() else _own(movie)
