@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 METHOD = "lattice model"
 COUNT = "count per frame"
+OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
 ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
 # quantity of the model -> (quantity of the estimates, whose: one, two or centre, unit where it says more)
@@ -57,10 +58,9 @@ def estimates(answer: Kinetics, names: Names) -> list[Estimate]:
                 continue
             quantity, unit = table[q.name]
             out.append(_row(q, quantity, subject, unit or q.unit, answer))
-    for name, where in (("single off centres per frame", "off centres"), ("single at centres per frame", "at centres")):
-        if len(answer.sites.bonds):
-            q = answer.estimate(name)
-            out.append(replace(_row(q, COUNT, f"{names.one}, {where}", "defects", answer), headline=False))
+    for name, where in (("single off centres per frame", OFF), ("single at centres per frame", AT)):
+        row = _row(answer.estimate(name), COUNT, names.one + where, "defects", answer)
+        out.append(replace(row, headline=False))
     return sorted(out, key=lambda e: (not e.headline, e.quantity != "D"))
 
 
@@ -96,8 +96,8 @@ def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
 def none_switch(said: Iterable[Estimate]) -> bool:
     """Whether the posterior says that there is nothing whose states could change: no vacancy off or at centres."""
     counts = {e.subject: e for e in said if e.quantity == COUNT}
-    off = next((e for name, e in counts.items() if name.endswith(", off centres")), None)
-    at = next((e for name, e in counts.items() if name.endswith(", at centres")), None)
+    off = next((e for name, e in counts.items() if name.endswith(OFF)), None)
+    at = next((e for name, e in counts.items() if name.endswith(AT)), None)
     return off is not None and off.code == Code.NONE.value and at is not None and (at.high or 0) < FEW_AT_CENTRES
 
 
@@ -155,9 +155,7 @@ def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> 
     gate: how far tracks were linked, in words.
     """
     heads = {(e.quantity, e.subject): e for e in said if e.headline}
-    empty = any(e.quantity == "D" and e.value is None and e.code == Code.CANNOT_TELL.value for e in said) and any(
-        e.code == Code.NONE.value for e in heads.values()
-    )
+    empty = any(e.quantity == COUNT and e.code == Code.NONE.value and e.subject.endswith(OFF) for e in said)
     counts = any(quantity == COUNT for quantity, _ in heads)
     kinds = {subject for quantity, subject in heads if quantity == COUNT}
     kept, notes = [], []

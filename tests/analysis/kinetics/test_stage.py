@@ -135,6 +135,9 @@ def test_still_vacancies_give_an_upper_limit_and_no_vacancies_no_D():
     assert d.value is None and not d.headline and d.warning
     assert NoteCode.NO_VACANCIES in codes(result.notes[0])
     assert count.low == 0 and count.headline
+    by_tracks = [row("D", 1.0, 0.5, 1.5, "cve")]
+    assert not statements.against(result.estimates, by_tracks, "")[0][0].headline
+    assert statements.none_switch(result.estimates)
 
 
 def test_a_table_without_evidence_says_why_and_keeps_its_headlines():
