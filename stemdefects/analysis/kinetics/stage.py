@@ -1,7 +1,6 @@
 """The lattice model as a stage of the analysis: from a table's evidence to the headline of the page."""
 
 import time
-from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -13,19 +12,11 @@ from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.reading import Missing, read
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.sampling import Priors, Settings, priors
+from stemdefects.analysis.kinetics.statements import Names
 from stemdefects.analysis.notes import Code as NoteCode
 from stemdefects.analysis.notes import Note
 from stemdefects.analysis.stage import Progress, Section, StageResult
 from stemdefects.schema import KineticsConfig
-
-
-class Names(NamedTuple):
-    """What the model's parts are called in this material."""
-
-    one: str  # a single vacancy: the headline's kind
-    two: str  # a double one; empty: the material has none
-    centre: str  # what catches them; empty: nothing does
-    orientations: tuple[int, ...] = (0, 1, 2)  # of the model's bonds of a centre, as the table of defects numbers them
 
 
 def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None) -> StageResult:

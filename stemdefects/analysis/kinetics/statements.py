@@ -1,10 +1,8 @@
 """What the lattice model's posterior says as rows of the estimates and as plain sentences."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +11,6 @@ from stemdefects.analysis.estimates import Estimate, number
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.notes import Note
-
-if TYPE_CHECKING:
-    from stemdefects.analysis.kinetics.stage import Names
 
 METHOD = "lattice model"
 COUNT = "count per frame"
@@ -44,6 +39,15 @@ OF_CENTRE = {
 }  # fmt: skip
 SHOWN = ("D", "D of the hops that happened", "hop rate", COUNT, "immobile share", "attach rate", "detach rate",
          "turn rate", "residence time", "anisotropy of D", "appear rate")  # fmt: skip
+
+
+class Names(NamedTuple):
+    """What the model's parts are called in this material."""
+
+    one: str  # a single vacancy: the headline's kind
+    two: str  # a double one; empty: the material has none
+    centre: str  # what catches them; empty: nothing does
+    orientations: tuple[int, ...] = (0, 1, 2)  # of the model's bonds of a centre, as the table of defects numbers them
 
 
 def estimates(answer: Kinetics, names: Names) -> list[Estimate]:

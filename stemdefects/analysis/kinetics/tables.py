@@ -1,9 +1,5 @@
 """Tables of the lattice model's posterior: counts, states of every site and frame, centres' changes, all quantities."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
@@ -11,11 +7,8 @@ from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.kinetics import tracks
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.result import Kinetics
-from stemdefects.analysis.kinetics.statements import METHOD
+from stemdefects.analysis.kinetics.statements import METHOD, Names
 from stemdefects.io import table as defect_table
-
-if TYPE_CHECKING:
-    from stemdefects.analysis.kinetics.stage import Names
 
 CHECK_OF = {
     "D": "hop", "D of mobile ones": "hop", "hop rate": "hop", "D of the hops that happened": "hops",

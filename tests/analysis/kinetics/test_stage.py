@@ -183,5 +183,5 @@ def test_names_of_states_follow_the_complexes_of_tables(moving):
         "D",
         (0, 2, 1),
     )  # cells in order: 0 0, 0 1, 1 0; listed: 0 0, 1 0, 0 1
-    names = stage.Names("V", "V2", "D")
+    names = statements.Names("V", "V2", "D")
     assert [tables.state_name(i, names) for i in (0, 1, 4, 3, 7)] == ["D", "D+V@0", "D+V@2", "D+2V@2", "D+3V"]
