@@ -28,8 +28,8 @@ def attribute(crystal, false=0.05, missed=0.2):
     counts[full, [full, half]] = 10_000 * (1 - false), 10_000 * false
     counts[half, [half, full]] = 10_000 * (1 - missed), 10_000 * missed
     said = [*crystal.state_names, "missed"]
-    return {"set": "typical", "dose_e_per_px": 400.0, "true": [*crystal.state_names, "none"], "said": said,
-            "counts": counts.tolist()}  # fmt: skip
+    return {"set": "typical", "dose_e_per_px": 400.0, "movie_dose_e_per_px": 500.0, "said": said,
+            "true": [*crystal.state_names, "none"], "counts": counts.tolist()}  # fmt: skip
 
 
 def test_confusion_of_complexes_is_that_of_their_bonds(crystal):
@@ -71,6 +71,16 @@ def test_model_stands_beside_estimate_and_is_asked_for(crystal):
     assert list(found)[:2] == ["hmm", "hmm_estimate"]
     assert found["hmm"].extra["confusion"] == pytest.approx(known.model)
     assert confusion.known(chain.names, cfg, {}, crystal, notes).model is None and "does not hold it" in notes[-1]
+
+
+@pytest.mark.parametrize("dose", [None, 60.0, 4000.0])
+def test_the_confusion_of_another_dose_is_used_only_when_asked_for(crystal, dose):
+    """A movie whose dose is not known, or far from the network's, was said not to fit in nearly every case."""
+    other = {"confusion": attribute(crystal) | {"movie_dose_e_per_px": dose}}
+    cfg = TransitionsConfig(centre="Mo_W")
+    assert confusion.known(NAMES, cfg, other, crystal, []).model is None
+    cfg.confusion = "model"
+    assert confusion.known(NAMES, cfg, other, crystal, []).model is not None
 
 
 def test_a_wrong_confusion_is_noticed(crystal):
