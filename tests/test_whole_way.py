@@ -19,6 +19,7 @@ import yaml
 from stemdefects.io.table import DEFECT_DTYPE
 
 ROOT = Path(__file__).resolve().parents[1]
+BRIEF = {"warmup": 6, "sweeps": 20, "max_sweeps": 20}  # sweeps of the lattice model: it is tested elsewhere
 
 
 def succeed(script, *arguments, cwd):
@@ -42,7 +43,9 @@ def way(tmp_path_factory, tiny):
         ),
         "train": succeed("train.py", *tiny, cwd=cwd),
         "infer": succeed("infer.py", "run=latest", "input=movie.h5", "inference.pictures.animation=false", cwd=cwd),
-        "analyze": succeed("analyze.py", "run=latest", cwd=cwd),
+        "analyze": succeed(
+            "analyze.py", "run=latest", *(f"analysis.kinetics.{k}={v}" for k, v in BRIEF.items()), cwd=cwd
+        ),
     }  # fmt: skip
     [run] = (cwd / "runs").glob("2*")
     return cwd, run, said
@@ -102,7 +105,7 @@ def test_the_four_lines_of_the_readme(way, tmp_path):
     cwd, run, _ = way
     movie = sd.read(cwd / "movie.h5")
     table = sd.detect(movie, run=run.name, runs_dir=run.parent, progress=False)
-    result = sd.analyze(table, progress=False)
+    result = sd.analyze(table, progress=False, kinetics=BRIEF)
     page = result.report(tmp_path / "out.html")
 
     with h5py.File(run / "defects.h5") as file:
