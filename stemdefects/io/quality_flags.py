@@ -23,7 +23,7 @@ DOUBTS = {
     SECOND_LATTICE: "a second lattice shows in the Bragg peaks (two layers, a support?); its moire looks like defects",
     DISTORTED: "lattice stretched or sheared by more than 3% against the crystal",
     COARSE: "sampled more coarsely than the network was trained on",
-    OTHER_FIELD: "shows another field than the frame before; nothing is followed from one to the other",
+    OTHER_FIELD: "of another field than the other frames; nothing is followed from one to the next",
     DRIFT_UNSURE: "a drift step near half a lattice vector, which too few defects decide: drift may be off by one",
     TOGETHER: "a kind found over time that the columns' light does not support was withheld",
 }
@@ -32,6 +32,13 @@ DOUBTS = {
 def words(flags: int) -> list[str]:
     """The doubts in `flags`, in words."""
     return [text for bit, text in DOUBTS.items() if int(flags) & bit]
+
+
+def added(frames: np.ndarray, flag: int) -> np.ndarray:
+    """`frames` (rows of `/frames`) with the doubt `flag` in each that was used."""
+    out = frames.copy()
+    out["doubt"][out["quality"] == 0] |= flag
+    return out
 
 
 def counts(frames: np.ndarray) -> dict[str, int]:

@@ -15,6 +15,7 @@ from stemdefects.inference.evidence import site_evidence
 from stemdefects.inference.evidence.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.partial_results import Block
+from stemdefects.io import quality_flags, table
 from stemdefects.models import emissions
 
 LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: some 200 MB
@@ -22,15 +23,18 @@ LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: so
 
 class Result(NamedTuple):
     """drift_px: (n_frames, 2), NaN where there was no lattice; change and prevalence: what was fitted, by sublattice
-    and state."""
+    and state; unrelated: the frames show different fields, and nothing was followed from one to the next."""
 
     drift_px: np.ndarray
     change_per_frame: dict[str, float]
     prevalence: dict[str, float]
+    unrelated: bool = False
 
     @property
-    def attributes(self) -> dict[str, dict[str, float]]:
+    def attributes(self) -> dict[str, Any]:
         """What was fitted, as attributes of the defect table."""
+        if self.unrelated:
+            return {"fields": "unrelated"}
         return {"over_time_change_per_frame": self.change_per_frame, "over_time_prevalence": self.prevalence}
 
 
@@ -59,8 +63,13 @@ def analyse(
                 if scatter is not None:
                     scatters[g].append(scatter)
             evidence.look(frame, shift, features, of_frame)
+        elif frame.row["doubt"] & quality_flags.OTHER_FIELD:
+            registrar.kinship.other_lattice()
         shifts.append(shift)
         drifts.append(drift)
+    if registrar.kinship.unrelated:
+        write(table.empty(0))
+        return Result(np.full((len(drifts), 2), np.nan), {}, {}, unrelated=True)
     models = [_emissions(g, scatters[g], setup.model) for g in range(material.n_sites)]
     change, prevalence = {}, {}
     evidence.settle(len(shifts), np.array(drifts), start_evidence)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stemdefects.inference.evidence import fields
+
 MARGIN = 8  # cells by which the map of sites grows at least
 FORGET = 0.02  # per frame: what a site was seen to be fades towards the prior
 JUMP_NM = 0.4  # steps beyond this need evidence: the penalty is quadratic
@@ -40,6 +42,7 @@ class Registrar:
         self._low = np.zeros(2, int)
         self._start: np.ndarray | None = None  # origin in the first frame
         self._last: np.ndarray | None = None
+        self.kinship = fields.Kinship()
 
     def add(self, frame: FrameSites) -> tuple[np.ndarray, np.ndarray]:
         """(2,) int to add to the frame's cells, and (2,) drift in px (y, x) since the first frame."""
@@ -49,10 +52,26 @@ class Registrar:
             self._start = self._last = frame.origin_px.copy()
         else:
             shift = self._best_shift(frame, likelihood)
+        self.kinship.add(*self._recognised(frame.cell + shift, frame, likelihood), self._phase(frame))
         origin = frame.origin_px - shift @ frame.vectors_px
         self._last = origin
         self._learn(frame.cell + shift, frame.site, likelihood)
         return shift, origin - self._start
+
+    def _recognised(self, cell: np.ndarray, frame: FrameSites, likelihood: np.ndarray) -> tuple[float, float]:
+        """Log-odds that the frame's columns were expected, and would be if they had been seen before."""
+        if self._belief is None:
+            return 0.0, 0.0
+        index = cell - self._low
+        inside = ((index >= 0) & (index < np.array(self._belief.shape[:2]))).all(1)
+        index, site = index[inside], frame.site[inside]
+        prior, likelihood = self._base[site], likelihood[inside]
+        known = fields.recognised(self._belief[index[:, 0], index[:, 1], site], prior, likelihood)
+        return known, fields.recognised(frame.prob[inside], prior, likelihood)
+
+    @staticmethod
+    def _phase(frame: FrameSites) -> np.ndarray:
+        return frame.origin_px @ np.linalg.inv(frame.vectors_px)
 
     def _best_shift(self, frame: FrameSites, likelihood: np.ndarray) -> np.ndarray:
         inverse = np.linalg.inv(frame.vectors_px)

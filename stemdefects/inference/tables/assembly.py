@@ -51,6 +51,9 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
 
             seen = look_together(spool.read, setup, write, writer.start_evidence)
             writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
+            if seen.unrelated:
+                all_frames = [quality_flags.added(np.concatenate(all_frames), quality_flags.OTHER_FIELD)]
+                writer.set_frames(doubt=all_frames[0]["doubt"])
             writer.set_attributes(seen.attributes)
         writer.finish()
     finally:

@@ -139,6 +139,8 @@ class BlockMaker:
             row["strain_yy"], row["strain_xx"], row["strain_xy"] = strain[0, 0], strain[1, 1], strain[0, 1]
             if trust.distortion(strain) > trust.MAX_DISTORTION:
                 flags |= quality_flags.DISTORTED
+        if found.sites is not None and setup.reference_px is not None and not self._same_field(found.sites.vectors_px):
+            flags |= quality_flags.OTHER_FIELD
         row["doubt"] = flags
         row["note"] = "; ".join(quality_flags.words(flags)).encode()[: table.NOTE_BYTES]
 
