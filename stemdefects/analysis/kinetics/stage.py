@@ -1,11 +1,13 @@
 """The lattice model as a stage of the analysis: from a table's evidence to the headline of the page."""
 
 import time
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.kinetics import infer, statements, tables
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.quantities import Code
@@ -41,8 +43,8 @@ def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progres
         return StageResult(said, notes)
     prior = priors(evidence, len(answer.sites.kind))
     section = Section(
-        "Kinetics", [_how(answer, evidence, cfg), *(e.sentence() for e in statements.shown(said))],
-        {"other rates": [e.sentence() for e in statements.folded(said)]}, _open_figures(answer),
+        "Kinetics", [_how(answer, evidence, cfg), *map(_line, statements.shown(said))],
+        {"other rates": [_line(e) for e in statements.folded(said)]}, _open_figures(answer),
         ("kinetics_chains",), "do the chains agree?", CAPTIONS,
     )  # fmt: skip
     made = tables.of_posterior(answer, found, names) | tables.over_time(answer, evidence, found, names)
@@ -96,10 +98,16 @@ def _sample(evidence: Evidence, cfg: KineticsConfig, key: int, progress: Progres
 
 def _bar(progress: Progress):
     """The share that is done, shown by a bar over percents."""
-    steps, shown = iter(progress(range(100), "sampling the lattice model")), 0
+
+    def begin():
+        return iter(progress(range(100), "sampling the lattice model"))
+
+    steps, shown = begin(), 0
 
     def show(share: float) -> None:
-        nonlocal shown
+        nonlocal steps, shown
+        if round(100 * share) < shown:  # prolonged
+            steps, shown = begin(), 0
         while shown < round(100 * share):
             shown += 1
             next(steps, None)
@@ -109,16 +117,22 @@ def _bar(progress: Progress):
     return show
 
 
+def _line(e: Estimate) -> str:
+    """An estimate's sentence; that chains do not agree is said once, above all."""
+    return (replace(e, warning="") if e.code == Code.NOT_CONVERGED.value else e).sentence()
+
+
 def _how(answer: Kinetics, evidence: Evidence, cfg: KineticsConfig) -> str:
     worst = max((c.r_hat for c in answer.checks.values()), default=np.nan)
     chains, kept = answer.rates.shape[:2]
     judged = int((np.isfinite(evidence.line) & evidence.allowed).any(1).sum())
     where = f"{len(answer.sites.kind)} sites in {judged} frames"
+    agree = "The chains do not agree yet: nothing here is to be quoted. " if answer.code == Code.NOT_CONVERGED else ""
     return (
         f"From the light of {where}: whole paths of vacancies, with the rates of all that they do, sampled from their "
-        f"posterior ({chains} chains of {kept} sweeps; the chains agree to R-hat {worst:.3f}, {cfg.r_hat:g} is asked "
-        "for). Numbers are posterior medians with 95% intervals; nothing is said of sites at the border, in holes and "
-        "in strange regions, nor counted there."
+        f"posterior ({chains} chains of {kept} sweeps; largest R-hat {worst:.3f}, at most {cfg.r_hat:g} is asked "
+        f"for). {agree}Numbers are posterior medians with 95% intervals; nothing is said of sites at the border, in "
+        "holes and in strange regions, nor counted there."
     )
 
 
