@@ -22,6 +22,7 @@ class Code(Enum):
     TRACKS_CUT = "tracks end at pauses"
     PAUSES_BRIDGED = "tracks go on across pauses"
     IRREGULAR_TIMES = "frames are not evenly spaced"
+    NOT_FOLLOWED = "frames of other fields or with a second lattice: nothing is followed into them"
     NO_LATTICE_MODEL = "the lattice model has no input"
     NO_VACANCIES = "the data favour an empty field"
     NO_HOPS = "no hop was seen: an upper limit"

@@ -145,10 +145,28 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     _classes(result, seed)
     clock("classes")
     evolution.counts(result, seed)
+    if found.followed:
+        _over_time(result, follower, linked, seed, progress, clock)
+    else:
+        evolution.purity(result, StageResult())
+        field_of_view.pairs(result, seeds.stream(seed, "pairs"))
+        clock("space")
+    if truth is not None:
+        comparison.compare(result)
+        clock("truth")
+    result.timings = clock.parts
+    return result
+
+
+def _over_time(
+    result: Analysis, follower: following.Follower, linked: tracks.Tracks, seed: int, progress, clock: _Clock
+) -> None:
+    """All that follows defects from frame to frame."""
+    found, cfg = result.found, result.cfg
     evolution.laws(result)
     evolution.events(result)
     clock("kinetics")
-    result.motion = motion.run(follower, linked, a, cfg, seed, scales.dose_per_time(found, cfg))
+    result.motion = motion.run(follower, linked, result.lattice_constant, cfg, seed, scales.dose_per_time(found, cfg))
     result.estimates += result.motion.estimates
     result.notes += result.motion.notes
     clock("diffusion")
@@ -167,11 +185,6 @@ def _analyse(found, cfg, material, movie, truth, seed, progress) -> Analysis:
     clock("transitions")
     result.estimates = [*(e for e in stage.estimates if e.headline), *result.estimates,
                         *(e for e in stage.estimates if not e.headline)]  # fmt: skip
-    if truth is not None:
-        comparison.compare(result)
-        clock("truth")
-    result.timings = clock.parts
-    return result
 
 
 def _of_material(cfg: AnalysisConfig, found: Detections, material) -> AnalysisConfig:
@@ -217,6 +230,9 @@ def _link(follower: following.Follower, a: float, seed: int, progress) -> follow
     gate = cfg.gate_lattice * a if cfg.gate_lattice else None
     gate = cfg.gate_nm if cfg.gate_nm and found.length_unit == "nm" else gate
     track = found.rows["track"]
+    if not found.followed:
+        alone = linking.Links(np.arange(len(track)), np.empty(0, linking.EVENT_DTYPE))
+        return following.Followed(alone, gate or gates.REACHES[0] * a)
     if (track >= 0).any() and found.attrs.get("linked"):
         own = linking.Links(track.astype(np.int64), np.empty(0, linking.EVENT_DTYPE))
         return following.Followed(own, gate or gates.REACHES[0] * a)

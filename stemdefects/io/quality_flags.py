@@ -11,6 +11,8 @@ import numpy as np
 MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
 INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, DRIFT_UNSURE, TOGETHER = (2**i for i in range(7, 14))
 
+NOT_FOLLOWED = SECOND_LATTICE | OTHER_FIELD  # nothing is followed into such a frame or out of it
+
 DOUBTS = {
     MANY: "more columns called defective than the network was ever shown",
     MISSED: "columns not found where the Bragg peaks show a lattice",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.analysis.data import foreign_table, frame_times
+from stemdefects.analysis.data import fields, foreign_table, frame_times
 from stemdefects.errors import UserError
 from stemdefects.io import quality_flags
 from stemdefects.io import table as defect_table
@@ -37,6 +37,7 @@ class Detections:
         notes: what had to be assumed or left out, one sentence each.
         evidence: what every frame says of each site (`io.evidence.Evidence`), read when it is asked for; or None.
         over_time: rows found from all frames together, or None.
+        followed: what one frame shows may be looked for in the next (`fields.followed`).
     """
 
     rows: np.ndarray
@@ -55,6 +56,7 @@ class Detections:
     path: Path | None = None
     evidence: Any = None
     over_time: np.ndarray | None = None
+    followed: bool = True
 
     def __post_init__(self):
         if self.pixel_size_yx_nm is None and self.pixel_size_nm is not None:
@@ -154,13 +156,22 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
     clock = frame_times.resolve(n_frames, *_recorded(table), frame_time if cfg.frame_time_s else None)
     if clock.frame_time_s is None and frame_time:
         clock = frame_times.resolve(n_frames, [], [], frame_time)
-    patches = table.patches if table.patches is not None and len(table.patches) == len(table.rows) else None
+    apart = table.frames["frame"][fields.apart(attrs, table.frames)]
+    rows, patches, over_time = table.rows, table.patches, table.over_time
+    patches = np.asarray(patches) if patches is not None and len(patches) == len(rows) else None
+    followed = fields.followed(attrs, table.frames)
+    if len(apart):
+        keep = ~np.isin(rows["frame"], apart)
+        rows, patches = rows[keep], None if patches is None else patches[keep]
+    if over_time is not None:
+        over_time = over_time[~np.isin(over_time["frame"], apart)] if followed else over_time[:0]
     return Detections(
-        table.rows, n_frames, clock.times, pixel_size,
+        rows, n_frames, clock.times, pixel_size,
         cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), clock.frame_time_s,
-        str(attrs.get("source", name)), frames, None if patches is None else np.asarray(patches), attrs,
-        quality_flags.sentences(table.frames) + ([clock.note] if clock.note else []), _pixel_yx(pixel_size, attrs),
-        _observed(table, n_frames), evidence=table.evidence, over_time=table.over_time,
+        str(attrs.get("source", name)), frames, patches, attrs,
+        [*quality_flags.sentences(table.frames), *fields.notes(attrs, table.frames), *([clock.note] if clock.note else [])],
+        _pixel_yx(pixel_size, attrs),
+        _observed(table, n_frames), evidence=table.evidence, over_time=over_time, followed=followed,
     )  # fmt: skip
 
 
@@ -183,7 +194,7 @@ def _observed(table: defect_table.DefectTable, n_frames: int) -> np.ndarray:
     frames = table.frames
     if not len(frames):
         return np.ones(n_frames, bool)
-    usable = frames["quality"] == 0
+    usable = (frames["quality"] == 0) & ~fields.apart(table.attrs, frames)
     if (frames["n_sites"] > 0).any():
         usable &= (frames["n_sites"] > 0) & ~(frames["fraction_lattice"] <= LEAST_LATTICE)
     out = np.zeros(n_frames, bool)

@@ -6,6 +6,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.io import evidence as stored
+from stemdefects.io import quality_flags
 from stemdefects.io.table import DefectTable
 
 LEAST_SITES = 7  # a site and its six neighbours: fewer show no hop
@@ -52,6 +53,8 @@ def read(table: DefectTable) -> Evidence | Missing:
     flags = found.flag(sites)
     allowed = (flags & ~np.uint8(stored.PARTIAL)) == 0
     line = np.where(flags == 0, found.feature(stored.LINE, sites), np.float32(np.nan))
+    apart = table.frames["doubt"].astype(int) & quality_flags.NOT_FOLLOWED > 0
+    line[apart], allowed[apart] = np.nan, False
     if np.isfinite(line).any(1).sum() < LEAST_FRAMES:
         return Missing.FEW_FRAMES
     kept = np.flatnonzero(np.isfinite(line).any(0))

@@ -28,6 +28,8 @@ def counts(result, seed: int) -> None:
         result.estimates.append(estimate(
             "count per frame", t.mean, t.mean_low, t.mean_high, "defects", "mean, block bootstrap", subject=kind,
             n=t.n_frames, n_of="frames", headline=True))  # fmt: skip
+        if not found.followed:  # frames of different fields have no course in time
+            continue
         result.estimates.append(estimate(
             "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
             "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip

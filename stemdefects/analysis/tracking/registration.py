@@ -19,7 +19,7 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
         material, movie: for Bragg phases; None: not known.
     """
     method = cfg.drift.method
-    if method == "none" or found.n_frames < 2:
+    if method == "none" or found.n_frames < 2 or not found.followed:
         return drift.none(found.n_frames)
     use = np.ones(len(found.rows), bool)
     if cfg.drift.fiducials:
