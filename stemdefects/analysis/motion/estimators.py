@@ -181,11 +181,11 @@ def _disagreement(out: Motion, kind, unit) -> None:
         if highest == "cve":
             why = " Steps that are taken back at once (flicker, wrong links) raise the covariance estimate most."
         elif highest == "sites":
-            why = " Motion is confined: defects hop back and forth more than they spread."
+            why = " Tracks lose long steps (the gate, misses) or defects hop back and forth more than they spread."
         out.notes.append(
             f"The estimators disagree on D of {kind}: {lowest} {usable[lowest].D:.2e}, {highest} "
             f"{usable[highest].D:.2e} "
-            f"{unit}, and their intervals do not meet. The motion is not plain diffusion.{why}"
+            f"{unit}, and their intervals do not meet: plain diffusion on whole tracks would let them.{why}"
         )
 
 
