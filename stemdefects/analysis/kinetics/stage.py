@@ -20,6 +20,8 @@ from stemdefects.analysis.notes import Note
 from stemdefects.analysis.stage import Progress, Section, StageResult
 from stemdefects.schema import KineticsConfig
 
+NOT_YET = "not converged"
+
 
 def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None) -> StageResult:
     """Sample the lattice model and say what follows.
@@ -37,6 +39,7 @@ def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progres
     evidence = evidence._replace(yx_nm=evidence.yx_nm * _rescaled(found))
     names = names_of(found)
     answer = _sample(evidence, cfg, crc32(f"kinetics {seed}".encode()), progress)
+    answer = statements.each_by_itself(answer, cfg.r_hat, cfg.effective_samples)
     said = statements.estimates(answer, names)
     notes = statements.notes(answer, names)
     if answer.code == Code.CANNOT_TELL:
@@ -47,8 +50,9 @@ def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progres
         {"other rates": [_line(e) for e in statements.folded(said)]}, _open_figures(answer),
         ("kinetics_chains",), "do the chains agree?", CAPTIONS,
     )  # fmt: skip
-    made = tables.of_posterior(answer, found, names) | tables.over_time(answer, evidence, found, names)
-    if answer.code in statements.ANSWERS:
+    made = tables.of_posterior(answer, found, names)
+    if answer.estimate("single per frame").code in statements.ANSWERS:
+        made |= tables.over_time(answer, evidence, found, names)
         said += tables.precision(answer, evidence, found, (names.one, names.two))
     return StageResult(said, notes, made, _figures(answer, evidence, prior, names), section)
 
@@ -118,8 +122,8 @@ def _bar(progress: Progress):
 
 
 def _line(e: Estimate) -> str:
-    """An estimate's sentence; that chains do not agree is said once, above all."""
-    return (replace(e, warning="") if e.code == Code.NOT_CONVERGED.value else e).sentence()
+    """An estimate's sentence; what it means that chains do not agree is said once, above all."""
+    return (replace(e, warning=f"({NOT_YET})") if e.code == Code.NOT_CONVERGED.value else e).sentence()
 
 
 def _how(answer: Kinetics, evidence: Evidence, cfg: KineticsConfig) -> str:
@@ -127,7 +131,9 @@ def _how(answer: Kinetics, evidence: Evidence, cfg: KineticsConfig) -> str:
     chains, kept = answer.rates.shape[:2]
     judged = int((np.isfinite(evidence.line) & evidence.allowed).any(1).sum())
     where = f"{len(answer.sites.kind)} sites in {judged} frames"
-    agree = "The chains do not agree yet: nothing here is to be quoted. " if answer.code == Code.NOT_CONVERGED else ""
+    agree = ""
+    if answer.code == Code.NOT_CONVERGED:
+        agree = f"The chains do not agree on everything: what is marked ({NOT_YET}) is not to be quoted. "
     return (
         f"From the light of {where}: whole paths of vacancies, with the rates of all that they do, sampled from their "
         f"posterior ({chains} chains of {kept} sweeps; largest R-hat {worst:.3f}, at most {cfg.r_hat:g} is asked "

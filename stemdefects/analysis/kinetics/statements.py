@@ -8,12 +8,21 @@ import numpy as np
 
 from stemdefects.analysis import notes as coded
 from stemdefects.analysis.estimates import Estimate, number
-from stemdefects.analysis.kinetics.quantities import Code, Quantity
+from stemdefects.analysis.kinetics.quantities import FAST, Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.notes import Note
 
 METHOD = "lattice model"
 COUNT = "count per frame"
+# what quantities rest on, of what the chains are checked for; others are of no use before everything agrees
+_VACANCIES = ("single", "double", "level")
+RESTS_ON = {
+    **dict.fromkeys(("D", "D of mobile ones", "hop rate"), ("hop", "hops", *_VACANCIES)),
+    "D of the hops that happened": ("hops", *_VACANCIES),
+    **dict.fromkeys(("single per frame", "single off centres per frame", "double per frame"), _VACANCIES),
+    "attach rate": ("attach", *_VACANCIES), "detach rate": ("detach", *_VACANCIES),
+    "turn rate": ("turn", *_VACANCIES), "residence at a centre": ("detach", *_VACANCIES),
+}  # fmt: skip
 OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
 ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
@@ -48,6 +57,31 @@ class Names(NamedTuple):
     two: str  # a double one; empty: the material has none
     centre: str  # what catches them; empty: nothing does
     orientations: tuple[int, ...] = (0, 1, 2)  # of the model's bonds of a centre, as the table of defects numbers them
+
+
+def worst_check(answer: Kinetics, name: str):
+    """Worst R-hat and fewest effective samples (`sampling.Check`) of what a quantity rests on; None: not known."""
+    of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
+    return None if not of else of[0]._replace(r_hat=max(c.r_hat for c in of), effective=min(c.effective for c in of))
+
+
+def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics:
+    """Codes of chains that do not agree on everything, given to each quantity by what it rests on itself."""
+    if answer.code != Code.NOT_CONVERGED:
+        return answer
+    said = []
+    fast = np.median(answer.rates[..., 0]) * 6 * float(np.median(np.diff(answer.times_s))) > FAST
+    for q in answer.estimates:
+        check = worst_check(answer, q.name)
+        if q.code == Code.NOT_CONVERGED and check and check.r_hat <= r_hat and check.effective >= effective:
+            code = Code.OK
+            if (q.value == 0 and np.isfinite(q.events)) or (q.name.startswith("single off") and q.none > 0.5):
+                code = Code.NONE
+            elif fast and q.name in ("D", "D of mobile ones", "D of the hops that happened"):
+                code = Code.LOWER_LIMIT
+            q = q._replace(code=code)
+        said.append(q)
+    return answer._replace(estimates=said)
 
 
 def estimates(answer: Kinetics, names: Names) -> list[Estimate]:
@@ -130,7 +164,8 @@ def notes(answer: Kinetics, names: Names) -> list[str]:
         few = min(c.effective for c in answer.checks.values())
         out.append(Note(
             f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} effective "
-            "samples): its numbers are shown and are no headlines. analysis.kinetics.max_sweeps lets them run longer.",
+            "samples): what rests on that is shown, and is no headline. analysis.kinetics.max_sweeps lets them run "
+            "longer.",
             coded.Code.NOT_CONVERGED))  # fmt: skip
     elif answer.code == Code.NONE:
         out.append(Note(

@@ -4,17 +4,12 @@ import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate
-from stemdefects.analysis.kinetics import tracks
+from stemdefects.analysis.kinetics import statements, tracks
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.statements import METHOD, Names
 from stemdefects.io import table as defect_table
 
-CHECK_OF = {
-    "D": "hop", "D of mobile ones": "hop", "hop rate": "hop", "D of the hops that happened": "hops",
-    "single per frame": "single", "single off centres per frame": "single", "double per frame": "double",
-    "attach rate": "attach", "detach rate": "detach", "turn rate": "turn", "residence at a centre": "detach",
-}  # fmt: skip
 RARE = 0.5  # changes in a movie: centres' states that were seen less are left out of the picture, not of the table
 
 
@@ -24,7 +19,7 @@ def of_posterior(answer: Kinetics, found: Detections, names: Names) -> dict:
 
     rows = []
     for q in answer.estimates:
-        check = answer.checks.get(CHECK_OF.get(q.name, ""))
+        check = statements.worst_check(answer, q.name)
         rows.append({
             "quantity": q.name, "value": q.value, "low": q.low, "high": q.high, "unit": q.unit, "code": q.code.value,
             "probability_of_none": q.none, "events": q.events, "r_hat": check.r_hat if check else np.nan,

@@ -1,5 +1,7 @@
 """From a table with evidence to estimates, notes, tables and what is drawn: one small run, looked at from all sides."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ from stemdefects.analysis import pipeline
 from stemdefects.analysis.data import detections
 from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.kinetics import Code, stage, statements, tables
+from stemdefects.analysis.kinetics.lattice import sites
+from stemdefects.analysis.kinetics.reading import read
 from stemdefects.analysis.notes import Code as NoteCode
 from stemdefects.analysis.notes import codes
 from stemdefects.io import evidence as stored
@@ -174,6 +178,33 @@ def test_other_estimates_lose_the_headline_and_contradictions_name_what_fails():
     assert "at least that" in limit.sentence()
     kept, notes = statements.against([limit], others, "x")
     assert not kept[0].headline and len(notes) == 1
+
+
+def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(moving):
+    from stemdefects.analysis.kinetics.quantities import Quantity
+    from stemdefects.analysis.kinetics.result import nothing
+    from stemdefects.analysis.kinetics.sampling import Check
+
+    evidence = read(moving[0].table())
+    names = ("D", "single per frame", "single off centres per frame", "attach rate", "vanish rate")
+    said = [Quantity(n, 1.0, 0.5, 2.0, "1", Code.NOT_CONVERGED, 0.0, 9.0) for n in names]
+    good, bad = Check(1.01, 400.0), Check(1.3, 9.0)
+    answer = nothing(evidence, sites(evidence))._replace(
+        code=Code.NOT_CONVERGED, estimates=said, rates=np.full((2, 5, 15), 0.01),
+        checks={"single": good, "double": good, "level": good, "hop": good, "hops": bad, "attach": bad},
+    )  # fmt: skip
+
+    def converged(checks):
+        judged = statements.each_by_itself(answer._replace(checks=answer.checks | checks), 1.05, 150)
+        return [q.name for q in judged.estimates if q.code == Code.OK]
+
+    assert converged({}) == ["single per frame", "single off centres per frame"]
+    assert converged({"hops": good}) == list(names[:3])
+    assert converged({"level": bad, "hops": good}) == []
+    fast = answer._replace(rates=np.full((2, 5, 15), 0.2), checks=answer.checks | {"hops": good})
+    assert statements.each_by_itself(fast, 1.05, 150).estimates[0].code == Code.LOWER_LIMIT
+    assert stage.run(moving[0], replace(SHORT, effective_samples=1e6)).tables.keys() == {
+        "kinetics", "counts_posterior", "switching_posterior"}  # fmt: skip
 
 
 def test_names_of_states_follow_the_complexes_of_tables(moving):
