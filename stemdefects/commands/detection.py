@@ -76,8 +76,8 @@ def detect(
     together = look_together(blocks.__getitem__, setup, over_time.append, held.start)
     if together is not None:
         found.over_time = np.concatenate(over_time)
-        if together.unrelated:
-            found.frames = quality_flags.added(found.frames, quality_flags.OTHER_FIELD)
+        if together.other_field.any():
+            found.frames = quality_flags.added(found.frames, quality_flags.OTHER_FIELD, together.other_field)
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
         found.evidence = held.evidence

@@ -36,10 +36,10 @@ def words(flags: int) -> list[str]:
     return [text for bit, text in DOUBTS.items() if int(flags) & bit]
 
 
-def added(frames: np.ndarray, flag: int) -> np.ndarray:
-    """`frames` (rows of `/frames`) with the doubt `flag` in each that was used."""
+def added(frames: np.ndarray, flag: int, where: np.ndarray | None = None) -> np.ndarray:
+    """`frames` (rows of `/frames`) with the doubt `flag` in each that was used, and is in `where` (n,) bool."""
     out = frames.copy()
-    out["doubt"][out["quality"] == 0] |= flag
+    out["doubt"][(out["quality"] == 0) & (True if where is None else where)] |= flag
     return out
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stemdefects.inference.evidence.field_changes import Fields
 from stemdefects.inference.evidence.registration import FrameSites, Registrar
 
 PRIOR = np.array([0.95, 0.05])  # one sublattice: ideal, defect
@@ -52,3 +53,31 @@ def test_frames_without_defects_say_nothing_and_turned_lattices_do():
     assert not other.unrelated, "one turned frame may be an accident"
     other.other_lattice()
     assert other.unrelated
+
+
+def joined(parts, seed=0, wrong=0.02):
+    rng = np.random.default_rng(seed)
+    followed = Fields(lambda: Registrar(PRIOR, np.array([0, 0]), 0.03))
+    for defects, origin in parts:
+        followed.add(None if defects is None else frame(defects, origin, rng, wrong=wrong))
+    followed.settle()
+    return followed
+
+
+@pytest.mark.parametrize("second", [2, 7])
+def test_two_movies_in_one_file_are_told_apart(second):
+    rng = np.random.default_rng(5)
+    a, b = rng.random((2, 20, 20)) < 0.06
+    parts = [(a, (0.3 * t, 0)) for t in range(10)] + [(b, (4.0, 0.2 * t)) for t in range(second)]
+    found = joined(parts)
+    assert found.others().tolist() == [False] * 10 + [True] * second and not found.kinship.unrelated
+    assert np.allclose(found.placed[10].drift_px, 0), "its drift is its own"
+
+
+def test_an_accident_or_many_hops_are_no_change_of_field():
+    rng = np.random.default_rng(6)
+    a, b = rng.random((2, 20, 20)) < 0.06
+    once = [(a, (0, 0))] * 5 + [(b, (0, 0))] + [(a, (0, 0))] * 5
+    assert not joined(once).others().any(), "one strange frame"
+    moved = a & (rng.random((20, 20)) < 0.6) | (rng.random((20, 20)) < 0.02)
+    assert not joined([(a, (0, 0))] * 6 + [(None, None)] * 2 + [(moved, (1, 1))] * 6).others().any(), "a pause"

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.inference.columns.site_columns import centred, frames, posterior
+from stemdefects.inference.columns.site_columns import Frame, centred, frames, posterior
 from stemdefects.inference.evidence import site_evidence
+from stemdefects.inference.evidence.field_changes import Fields
 from stemdefects.inference.evidence.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.partial_results import Block
@@ -23,11 +24,13 @@ LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: so
 
 class Result(NamedTuple):
     """drift_px: (n_frames, 2), NaN where there was no lattice; change and prevalence: what was fitted, by sublattice
-    and state; unrelated: the frames show different fields, and nothing was followed from one to the next."""
+    and state; unrelated: the frames show different fields, and nothing was followed from one to the next;
+    other_field: (n_frames,) bool, frames of another field than most, left out."""
 
     drift_px: np.ndarray
     change_per_frame: dict[str, float]
     prevalence: dict[str, float]
+    other_field: np.ndarray
     unrelated: bool = False
 
     @property
@@ -47,37 +50,40 @@ def analyse(
     evidence (`io.evidence`), None: it is not kept."""
     material, settings = setup.model.material, setup.settings.over_time
     pixel = setup.calibration.pixel_size_nm
-    registrar = Registrar(prior, material.site_of_state, pixel, settings.max_step_nm)
-    shifts, drifts, scatters, most = [], [], [[] for _ in material.sites], 1
-    evidence = site_evidence.Gatherer(setup, prior)
+    followed = Fields(lambda: Registrar(prior, material.site_of_state, pixel, settings.max_step_nm))
     for frame in frames(read, range(n_blocks)):
-        shift, drift = np.zeros(2, int), np.full(2, np.nan)
+        followed.add(_sites(frame, setup.model))
+        if frame.row["doubt"] & quality_flags.OTHER_FIELD:
+            followed.kinship.other_lattice()
+    followed.settle()
+    n, others = len(followed.placed), followed.others()
+    if followed.kinship.unrelated:
+        write(table.empty(0))
+        return Result(np.full((n, 2), np.nan), {}, {}, unrelated=True, other_field=np.ones(n, bool))
+    if others.any():
+        read = _without(read, others, setup.settings.block_frames)
+    shifts, drifts = np.zeros((n, 2), int), np.full((n, 2), np.nan)
+    for t, placed in enumerate(followed.placed):
+        if placed is not None and not others[t]:
+            shifts[t], drifts[t] = placed.shift, placed.drift_px
+    scatters, most = [[] for _ in material.sites], 1
+    evidence = site_evidence.Gatherer(setup, prior)
+    for frame, shift in zip(frames(read, range(n_blocks)), shifts, strict=True):
         if len(frame.columns):
             most = max(most, len(frame.columns))
-            site = frame.columns["site"].astype(int)
-            prob = posterior(frame.columns["score"], site, setup.model)
-            seen = FrameSites(frame.columns["cell"].astype(int), site, prob, frame.lattice[:2], frame.lattice[2])
-            shift, drift = registrar.add(seen)
             features, of_frame = centred(frame.columns, material, pixel)
             for g, scatter in enumerate(of_frame):
                 if scatter is not None:
                     scatters[g].append(scatter)
             evidence.look(frame, shift, features, of_frame)
-        elif frame.row["doubt"] & quality_flags.OTHER_FIELD:
-            registrar.kinship.other_lattice()
-        shifts.append(shift)
-        drifts.append(drift)
-    if registrar.kinship.unrelated:
-        write(table.empty(0))
-        return Result(np.full((len(drifts), 2), np.nan), {}, {}, unrelated=True)
     models = [_emissions(g, scatters[g], setup.model) for g in range(material.n_sites)]
     change, prevalence = {}, {}
-    evidence.settle(len(shifts), np.array(drifts), start_evidence)
-    n, margin = len(shifts), settings.overlap_frames
+    evidence.settle(n, drifts, start_evidence)
+    margin = settings.overlap_frames
     step = int(np.clip(LARGEST_WINDOW // most - 2 * margin, margin + 1, settings.window_frames))
     for start in range(0, n, step):
         low, high = max(0, start - margin), min(n, start + step + margin)
-        window = Window(read, setup, low, high, np.array(shifts))
+        window = Window(read, setup, low, high, shifts)
         fits = window.fit(models, prior, evidence.readings)
         write(window.rows(fits, start, min(start + step, n)))
         evidence.window(window, fits, start, min(start + step, n))
@@ -87,10 +93,34 @@ def analyse(
                 prevalence.setdefault(material.states[state].name, []).append(value)
     evidence.finish()
     return Result(
-        np.array(drifts) / (setup.aspect, 1),
+        drifts / (setup.aspect, 1),
         {name: float(np.mean(v)) for name, v in change.items()},
         {name: float(np.mean(v)) for name, v in prevalence.items()},
+        other_field=others,
     )
+
+
+def _sites(frame: Frame, model: Any) -> FrameSites | None:
+    """What the registration takes of a frame; None without columns on a lattice."""
+    if not len(frame.columns):
+        return None
+    site = frame.columns["site"].astype(int)
+    prob = posterior(frame.columns["score"], site, model)
+    return FrameSites(frame.columns["cell"].astype(int), site, prob, frame.lattice[:2], frame.lattice[2])
+
+
+def _without(read: Callable[[int], Block], others: np.ndarray, size: int) -> Callable[[int], Block]:
+    """`read`, but the frames `others` (n_frames,) bool show no lattice. size: frames of a block."""
+
+    def some(number: int) -> Block:
+        block = read(number)
+        away = others[number * size :][: len(block.frames)]
+        gone = block.frames["frame"][away]
+        lattices = np.where(away[:, None, None], np.nan, block.lattices)
+        columns, hidden = (part[~np.isin(part["frame"], gone)] for part in (block.columns, block.hidden))
+        return block._replace(columns=columns, hidden=hidden, lattices=lattices)
+
+    return some
 
 
 def _emissions(site: int, scatters: list[np.ndarray], model: Any) -> emissions.Emissions | None:

@@ -27,6 +27,15 @@ class FrameSites(NamedTuple):
     origin_px: np.ndarray
 
 
+class Look(NamedTuple):
+    """A frame beside what was seen before: its best shift (2,) int, log-odds that its columns were expected (`gain`),
+    and that they would be if they had been seen before (`telling`)."""
+
+    shift: np.ndarray
+    gain: float
+    telling: float
+
+
 class Registrar:
     """Takes the frames of a movie in order and puts each onto the numbering of the first.
 
@@ -46,17 +55,29 @@ class Registrar:
 
     def add(self, frame: FrameSites) -> tuple[np.ndarray, np.ndarray]:
         """(2,) int to add to the frame's cells, and (2,) drift in px (y, x) since the first frame."""
-        likelihood = frame.prob.astype(np.float32) / np.maximum(self._prior, 1e-9)
+        shift, gain, telling = self.look(frame)
         if self._start is None:
-            shift = np.zeros(2, int)
             self._start = self._last = frame.origin_px.copy()
-        else:
-            shift = self._best_shift(frame, likelihood)
-        self.kinship.add(*self._recognised(frame.cell + shift, frame, likelihood), self._phase(frame))
+        self.kinship.add(gain, telling, self._phase(frame))
+        likelihood = self._likelihood(frame)
         origin = frame.origin_px - shift @ frame.vectors_px
         self._last = origin
         self._learn(frame.cell + shift, frame.site, likelihood)
         return shift, origin - self._start
+
+    def look(self, frame: FrameSites) -> Look:
+        """Where the frame fits best, and how well; nothing is learned from it."""
+        likelihood = self._likelihood(frame)
+        shift = np.zeros(2, int) if self._start is None else self._best_shift(frame, likelihood)
+        return Look(shift, *self._recognised(frame.cell + shift, frame, likelihood))
+
+    def strange(self, frame: FrameSites) -> bool:
+        """Is the frame one that tells its field, and not this one?"""
+        _, gain, telling = self.look(frame)
+        return self._start is not None and telling > fields.TELLING and gain < fields.ALIKE * telling
+
+    def _likelihood(self, frame: FrameSites) -> np.ndarray:
+        return frame.prob.astype(np.float32) / np.maximum(self._prior, 1e-9)
 
     def _recognised(self, cell: np.ndarray, frame: FrameSites, likelihood: np.ndarray) -> tuple[float, float]:
         """Log-odds that the frame's columns were expected, and would be if they had been seen before."""

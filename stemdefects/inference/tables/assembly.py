@@ -51,8 +51,10 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
 
             seen = look_together(spool.read, setup, write, writer.start_evidence)
             writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
-            if seen.unrelated:
-                all_frames = [quality_flags.added(np.concatenate(all_frames), quality_flags.OTHER_FIELD)]
+            if seen.other_field.any():
+                all_frames = [
+                    quality_flags.added(np.concatenate(all_frames), quality_flags.OTHER_FIELD, seen.other_field)
+                ]
                 writer.set_frames(doubt=all_frames[0]["doubt"])
             writer.set_attributes(seen.attributes)
         writer.finish()
