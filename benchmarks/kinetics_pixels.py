@@ -52,7 +52,8 @@ def main() -> None:
 def movies(options: dict, folder: Path):
     """Paths of the movies, each made when its turn comes."""
     if options["simulator"] == "files":
-        yield from sorted(Path().glob(options["input"])) or sorted(Path("/").glob(options["input"].lstrip("/")))
+        start = Path("/") if Path(options["input"]).is_absolute() else Path()
+        yield from sorted(start.glob(options["input"].lstrip("/")))
         return
     (folder / "movies").mkdir(parents=True, exist_ok=True)
     for k in range(int(options["movies"])):

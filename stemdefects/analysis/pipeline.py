@@ -241,7 +241,7 @@ def _link(follower: following.Follower, a: float, seed: int, progress) -> follow
 
 def _lattice_model(result: Analysis, seed: int, progress) -> StageResult:
     """The headline where the table holds evidence; what tracks and calls say becomes a cross-check of it."""
-    if not result.cfg.kinetics.enabled:
+    if not result.cfg.kinetics.enabled or not result.found.followed:
         return StageResult()
     stage = lattice_model.run(result.found, result.cfg.kinetics, seed, progress)
     gate = f"{result.gate / result.lattice_constant:.2g} lattice constants"

@@ -36,7 +36,7 @@ def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progres
     if isinstance(evidence, Missing):
         text = f"No lattice model: {evidence}. Motion and counts are those of linked, thresholded calls."
         return StageResult(notes=[Note(text, NoteCode.NO_LATTICE_MODEL)])
-    evidence = evidence._replace(yx_nm=evidence.yx_nm * _rescaled(found))
+    evidence = _of_looked_at(evidence._replace(yx_nm=evidence.yx_nm * _rescaled(found)), found)
     names = names_of(found)
     answer = _sample(evidence, cfg, crc32(f"kinetics {seed}".encode()), progress)
     answer = statements.each_by_itself(answer, cfg.r_hat, cfg.effective_samples)
@@ -72,6 +72,12 @@ def names_of(found: Detections) -> Names:
     listed = [] if g is None else [b[:2] for b in sublattices[g]["bonds"] if sublattices[b[2]] is own]
     order = tuple(sorted(range(len(listed)), key=listed.__getitem__))
     return Names(one, "".join(two), "/".join(centres), order if len(order) == 3 else (0, 1, 2))
+
+
+def _of_looked_at(evidence: Evidence, found: Detections) -> Evidence:
+    """The evidence without frames that the analysis does not use: they are missing, not empty."""
+    used = found.observed[found.frame_table()["frame"]][:, None]
+    return evidence._replace(line=np.where(used, evidence.line, np.nan), allowed=evidence.allowed & used)
 
 
 def _rescaled(found: Detections) -> float:

@@ -207,6 +207,16 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
         "kinetics", "counts_posterior", "switching_posterior"}  # fmt: skip
 
 
+def test_frames_that_the_analysis_does_not_use_are_missing(moving):
+    found = moving[0]
+    part = replace(found, observed=np.arange(FRAMES) % 4 != 1)
+    told = stage.run(part, SHORT)
+    counts = told.tables["counts_posterior"]
+    assert set(counts["frame"]) == set(np.flatnonzero(part.observed))
+    d = next(e for e in told.estimates if e.quantity == "D")
+    assert d.low < 0.3**2 / (3 * STEP_S) / 4 < d.high
+
+
 def test_names_of_states_follow_the_complexes_of_tables(moving):
     assert stage.names_of(moving[0]) == (
         "V",
