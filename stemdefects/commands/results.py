@@ -60,6 +60,7 @@ class Result:
 
 def analyze(
     table: DefectTable | str | Path,
+    /,
     *,
     movie: Movie | np.ndarray | None = None,
     material: str | None = None,
@@ -75,7 +76,8 @@ def analyze(
         material: name of a material config; by default the one the table was made for, else ws2_mo.
         seed: of every resampling.
         progress: show a progress bar.
-        settings: groups of `AnalysisConfig` (configs/analysis/default.yaml), e.g. `linking={"memory": 2}`.
+        settings: groups of `AnalysisConfig` (configs/analysis/default.yaml), e.g. `linking={"memory": 2}`; the group
+            `table` too, which is why the table itself is given by its place.
 
     Warns (`StemdefectsWarning`) of what the command notes: doubts of the table, scales that disagree, what could not be
     determined and why. Raises UserError when the table cannot be read or a setting does not exist.
