@@ -102,6 +102,29 @@ def plain_tiff(folder: Path, movie: Path):
     return folder / "big.tif", {}, 0
 
 
+def time_last(folder: Path, movie: Path):
+    """Frames along the last axis, as axes YXT say."""
+    import tifffile
+
+    f = frames_of(movie)
+    tifffile.imwrite(folder / "yxt.tif", np.moveaxis(f.images, 0, -1), metadata={"axes": "YXT"})
+    return folder / "yxt.tif", _stated(f), 0
+
+
+def labelled(folder: Path, movie: Path):
+    """HDF5 whose time runs with the columns, its labels saying so, and its starts recorded."""
+    import h5py
+
+    f = frames_of(movie)
+    with h5py.File(folder / "labels.h5", "w") as file:
+        data = file.create_dataset("frames", data=np.moveaxis(f.images, 0, 1))
+        for dimension, label in zip(data.dims, "ytx", strict=True):
+            dimension.label = label
+        data.attrs["pixel_size_nm"] = f.pixel_size_nm
+        file["times_s"] = f.frame_time_s * np.arange(len(f.images))
+    return folder / "labels.h5", {}, 0
+
+
 def hdf5(name: str, shape: Callable[[np.ndarray], np.ndarray], others: dict[str, Callable] | None = None) -> Callable:
     """A data set `name` in a shape of its own, beside `others` of the same file."""
 
@@ -211,6 +234,8 @@ WAYS = (
     Way("OME-TIFF, time of each plane", ome("TYX", time="planes")),
     Way("OME-TIFF, channels BF and HAADF first", ome("CTYX", ("BF", "HAADF"))),
     Way("BigTIFF, big-endian, float, own description", plain_tiff),
+    Way("TIFF of axes YXT", time_last),
+    Way("HDF5 of labels y, t, x, the start of each frame", labelled),
     Way("HDF5 (1, n, h, w)", hdf5("data", lambda images: images[None])),
     Way("HDF5 (n, h, w, 1) beside a BF and a spectrum",
         hdf5("HAADF", lambda images: images[..., None],

@@ -1,5 +1,6 @@
 """The ways in which others write a table of detections: each writes one, and the table that it must equal."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +26,22 @@ def _nm(rows: pd.DataFrame) -> float:
     return float(np.median(rows["x_nm"] / rows["x_px"]))
 
 
+FREE = ["kind", "frame", "time_s", "y_px", "x_px", "y_nm", "x_nm"]  # what tables of others hold: no complexes
+
+
+def _as_others(folder: Path, csv: Path) -> Path:
+    """Our CSV with what others know: vacancies beside a centre count as free there, and D is of all of them."""
+    pd.read_csv(csv)[FREE].to_csv(folder / "expected.csv", index=False)
+    return folder / "expected.csv"
+
+
 def changed(change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "edited.csv", **to_csv) -> Callable:
     """Our CSV after `change`, written as `to_csv` says."""
 
     def write(folder: Path, csv: Path):
-        change(pd.read_csv(csv)).to_csv(folder / name, **{"index": False} | to_csv)
-        return folder / name, csv, {}
+        rows = change(pd.read_csv(csv))
+        rows.to_csv(folder / name, **{"index": False} | to_csv)
+        return folder / name, csv if "complex" in rows else _as_others(folder, csv), {}
 
     return write
 
@@ -41,7 +52,8 @@ def _stated(write_rows: Callable[[pd.DataFrame, Path], None]) -> Callable:
     def write(folder: Path, csv: Path):
         rows = pd.read_csv(csv)
         write_rows(rows, folder / "table.csv")
-        return folder / "table.csv", csv, {"table": {"pixel_size_nm": _nm(rows), "frame_time_s": _seconds(rows)}}
+        expected = _as_others(folder, csv)
+        return folder / "table.csv", expected, {"table": {"pixel_size_nm": _nm(rows), "frame_time_s": _seconds(rows)}}
 
     return write
 
@@ -50,9 +62,14 @@ def _trackpy(rows: pd.DataFrame, path: Path) -> None:
     rows.rename(columns={"y_px": "y", "x_px": "x"})[["y", "x", "frame", "kind"]].to_csv(path)
 
 
-def _from_one(rows: pd.DataFrame, path: Path) -> None:
-    rows = rows.assign(frame=rows["frame"] + 1)
-    rows[["frame", "y_px", "x_px", "kind"]].to_csv(path, index=False, sep="\t")
+def counted_from_one(folder: Path, csv: Path):
+    """Frames keep their numbers, as the first may have been empty: all is as in our table one frame later."""
+    rows, seconds = pd.read_csv(csv), _seconds(pd.read_csv(csv))
+    later = rows.assign(frame=rows["frame"] + 1, time_s=rows["time_s"] + seconds)
+    later[FREE].to_csv(folder / "expected.csv", index=False)
+    later[["frame", "y_px", "x_px", "kind"]].to_csv(folder / "table.csv", index=False, sep="\t")
+    units = {"pixel_size_nm": _nm(rows), "frame_time_s": seconds}
+    return folder / "table.csv", folder / "expected.csv", {"table": units}
 
 
 def trackmate(folder: Path, csv: Path):
@@ -67,7 +84,7 @@ def trackmate(folder: Path, csv: Path):
     text = spots.to_csv(index=False).splitlines()
     path = folder / "spots.csv"
     path.write_text("\n".join([text[0], text[0].title(), text[0], ",".join(units), *text[1:]]) + "\n")
-    return path, csv, {}
+    return path, _as_others(folder, csv), {}
 
 
 def _paused(rows: pd.DataFrame) -> pd.DataFrame:
@@ -80,11 +97,23 @@ def irregular(times: Callable[[pd.DataFrame], pd.DataFrame], **to_csv) -> Callab
 
     def write(folder: Path, csv: Path):
         rows = _paused(pd.read_csv(csv))
-        rows.to_csv(folder / "expected.csv", index=False)
+        rows[FREE].to_csv(folder / "expected.csv", index=False)
         times(rows).to_csv(folder / "table.csv", index=False, **to_csv)
         return folder / "table.csv", folder / "expected.csv", {}
 
     return write
+
+
+def moved(folder: Path, csv: Path):
+    """The run elsewhere under another name, its movie renamed in the folder above it."""
+    import h5py
+
+    whole = csv.with_name("defects.h5")
+    with h5py.File(whole) as table:
+        movie = Path(table.attrs["source_path"])
+    shutil.copytree(csv.parent, folder / "our run, of [Monday]")
+    shutil.copy(movie, folder / "zone 7 = best.h5")
+    return folder / "our run, of [Monday]" / "defects.h5", whole, {}
 
 
 def _only(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -92,15 +121,16 @@ def _only(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 WAYS = (
+    Way("run and movie moved and renamed", moved),
+    Way("the run's own CSV against its HDF5", lambda folder, csv: (csv, csv.with_name("defects.h5"), {})),
     Way("our CSV, columns removed and rows shuffled",
-        changed(lambda rows: rows[["kind", "frame", "time_s", "y_px", "x_px", "y_nm", "x_nm"]].sample(
-            frac=1, random_state=3))),
+        changed(lambda rows: rows[["complex", *FREE]].sample(frac=1, random_state=3))),
     Way("our CSV, positions in nm alone", changed(lambda rows: _only(rows, "frame", "time_s"))),
     Way("semicolons and decimal commas",
-        changed(lambda rows: rows[["frame", "time_s", "y_px", "x_px", "y_nm", "x_nm", "kind"]], sep=";", decimal=",")),
+        changed(lambda rows: rows[FREE], sep=";", decimal=",")),
     Way("TrackMate spots, four header lines", trackmate),
     Way("trackpy", _stated(_trackpy)),
-    Way("tabs, frames counted from 1", _stated(_from_one)),
+    Way("tabs, frames counted from 1", counted_from_one),
     Way("times with a pause, in our column", irregular(lambda rows: _only(rows, "frame", "time_s"))),
     Way("the pause told by `t` in seconds, no frame numbers",
         irregular(lambda rows: _only(rows.assign(t=rows["time_s"]), "t"))),

@@ -166,7 +166,9 @@ def _over_time(
     evolution.laws(result)
     evolution.events(result)
     clock("kinetics")
-    result.motion = motion.run(follower, linked, result.lattice_constant, cfg, seed, scales.dose_per_time(found, cfg))
+    a, material = result.lattice_constant, result.material
+    bond = 0.0 if material is None else material.bond_nm * a / material.a_nm
+    result.motion = motion.run(follower, linked, a, cfg, seed, scales.dose_per_time(found, cfg), bond)
     result.estimates += result.motion.estimates
     result.notes += result.motion.notes
     clock("diffusion")

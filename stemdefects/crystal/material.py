@@ -142,6 +142,14 @@ class Material:
         """Area of the primitive cell."""
         return float(abs(np.linalg.det(self.lattice_nm)))
 
+    @property
+    def bond_nm(self) -> float:
+        """Shortest distance in projection between columns of two sublattices; 0 where there is one sublattice."""
+        own = [np.array(site.position) for site in self.sites if not site.floating]
+        cells = np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1]), -1).reshape(-1, 2)
+        apart = [(b - a + cells) @ self.lattice_nm for n, a in enumerate(own) for b in own[n + 1 :]]
+        return float(min((np.linalg.norm(d, axis=1).min() for d in apart), default=0.0))
+
     def state_index(self, name: str) -> int:
         """Index of the state called `name`; `UserError` with near names otherwise."""
         return _index(self.state_names, name, f"material {self.name}: state")

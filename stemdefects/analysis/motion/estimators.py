@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stemdefects.analysis import seeds
 from stemdefects.analysis.data.detections import Detections
@@ -18,6 +19,7 @@ from stemdefects.schema import AnalysisConfig
 
 ALL = "all kinds"
 MAX_SITE_ROWS = 12_000
+NEAR_BONDS = 1.5  # the next columns of a honeycomb lattice that are not bonded lie at 2 bonds
 
 
 @dataclass
@@ -39,6 +41,36 @@ def labels(found: Detections, centre: str) -> np.ndarray:
     bound = (found.rows["complex"] >= 0) & (names != centre)
     names[bound] = np.char.add(names[bound], " in a complex")
     return names
+
+
+def unnamed_complexes(found: Detections, centre: str, bond: float) -> str:
+    """What to say of a table that names no complexes though defects sit beside a `centre`; "" for nothing.
+
+    Args:
+        bond: length of the bond between a centre and its neighbours, in the table's length unit; 0: there is none.
+    """
+    if not bond or (found.rows["complex"] >= 0).any():
+        return ""
+    beside = _beside(found, found.kinds == centre, NEAR_BONDS * bond)
+    if not beside.any():
+        return ""
+    return (
+        f"The table names no complexes: {beside.sum()} defects bound to a {centre} count among those that move freely, "
+        "and D is of both together; a column `complex` (its number, -1 for none) tells them apart."
+    )
+
+
+def _beside(found: Detections, is_centre: np.ndarray, distance: float) -> np.ndarray:
+    """(n,) bool: no centre, and one within `distance` in the same frame."""
+    out = np.zeros(len(is_centre), bool)
+    if not is_centre.any() or is_centre.all():
+        return out
+    # frames lie apart in a third direction by more than the distance that counts
+    points = np.column_stack([found.yx, 2.0 * distance * found.rows["frame"]])
+    out[~is_centre] = np.isfinite(
+        cKDTree(points[is_centre]).query(points[~is_centre], distance_upper_bound=distance)[0]
+    )
+    return out
 
 
 def subjects(some: tracks.Tracks, names: np.ndarray, cfg: AnalysisConfig) -> dict[str, np.ndarray]:
@@ -73,7 +105,7 @@ def lattice_vectors(found: Detections, some: tracks.Tracks, a: float) -> tuple[n
 
 def run(
     follower: Follower, some: tracks.Tracks, a: float, cfg: AnalysisConfig, seed: int = 0,
-    dose_per_time: float | None = None,
+    dose_per_time: float | None = None, bond: float = 0.0,
 ) -> Motion:  # fmt: skip
     """Every estimator for every kind.
 
@@ -83,12 +115,14 @@ def run(
         a: lattice constant in the table's length unit.
         seed: of the resampling; each kind and estimator has a stream of its own.
         dose_per_time: electrons per nm^2 and time unit, for D per dose.
+        bond: between a centre and its neighbours, in the table's length unit, for `unnamed_complexes`; 0: not known.
     """
     out, found = Motion(), follower.found
     if (n := len(follower.looked.frames)) < 3:
         out.notes.append(f"{n} frame(s): no motion can be measured.")
         return out
     names = labels(found, cfg.transitions.centre)
+    out.notes += [said] if (said := unnamed_complexes(found, cfg.transitions.centre, bond)) else []
     chosen = subjects(some, names, cfg)
     for kind, keep in chosen.items():
         if not keep.any():
