@@ -5,6 +5,7 @@ import pytest
 
 from stemdefects import config
 from stemdefects.analysis.data import detections
+from stemdefects.analysis.motion import estimators
 from stemdefects.errors import UserError
 from stemdefects.io.table import DefectTable, empty
 
@@ -151,3 +152,14 @@ def test_what_an_analysis_writes_is_read_again_the_same(cfg, tmp_path):
     assert np.array_equal(again.observed[:10], found.observed[:10])
     alone = dataclasses.replace(found, frames=None)
     assert alone.frame_table()["frame"].tolist() == list(range(4, 10))
+
+
+def test_vacancies_beside_a_centre_are_said_where_no_complex_is_named():
+    rows = empty(4)
+    rows["kind"], rows["frame"] = [b"Mo_W", b"V_S", b"V_S", b"V_S"], [0, 0, 0, 1]
+    rows["y_px"], rows["x_px"] = 50, [50, 56, 62, 56]  # bonded, not bonded, of another frame
+    found = detections.Detections(rows, 2, np.arange(2) * 1.0, 0.03, 0.0, 1.0)
+    assert "1 defects bound to a Mo_W" in estimators.unnamed_complexes(found, "Mo_W", 0.182)
+    assert not estimators.unnamed_complexes(found, "Mo_W", 0.0)
+    rows["complex"] = [0, 0, -1, -1]
+    assert not estimators.unnamed_complexes(found, "Mo_W", 0.182)
