@@ -141,7 +141,7 @@ def from_table(path: Path, settings: dict) -> Seen:
     import stemdefects as sd
 
     quick = {"diffusion": {"n_bootstrap": 50, "gate_scan_lattice": []}, "transitions": {"n_gibbs": 20, "n_burn": 5}}
-    groups = {"crystal": {"enabled": False}} | quick | settings
+    groups = {"crystal": {"enabled": False}, "kinetics": {"enabled": False}} | quick | settings
     found = sd.analyze(path, progress=False, **groups).analysis
     D = [e.value for e in found.estimates if e.headline and e.quantity == "D"]
     rows = found.found.rows
