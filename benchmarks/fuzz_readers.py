@@ -36,6 +36,18 @@ def whole_files(folder: Path) -> list[Path]:
     tifffile.imwrite(folder / "plain.tif", stack, photometric="minisblack")
     tifffile.imwrite(folder / "zip.tif", stack, photometric="minisblack", compression="zlib")
     tifffile.imwrite(folder / "imagej.tif", stack, imagej=True, resolution=(30, 30), metadata={"unit": "nm"})
+    two = np.stack([stack, stack // 2], 1)
+    hyperstack = {"axes": "TCYX", "unit": "micron", "finterval": 2.25, "Labels": ["BF", "HAADF"] * 3}
+    tifffile.imwrite(folder / "hyperstack.tif", two, imagej=True, resolution=(30, 60), metadata=hyperstack)
+    planes = {"DeltaT": [0.0, 2.0, 900.0] * 2, "DeltaTUnit": ["s"] * 6}
+    metadata = {"axes": "TCYX", "Channel": {"Name": ["BF", "HAADF"]}, "PhysicalSizeX": 0.03, "Plane": planes}
+    tifffile.imwrite(folder / "a.ome.tif", two, ome=True, photometric="minisblack", metadata=metadata)
+    tifffile.imwrite(folder / "colour.tif", stack.astype(np.uint8), photometric="rgb")
+    np.savez(folder / "times.npz", frames=stack, BF=stack, time_s=[0.0, 2.0, 900.0], pixel_size_yx_nm=[0.06, 0.03])
+    with h5py.File(folder / "several.h5", "w") as file:
+        file["scan/HAADF"], file["scan/BF"], file["time_s"] = two.transpose(0, 2, 3, 1), stack, [0.0, 2.0, 900.0]
+        for dimension, label in zip(file["scan/HAADF"].dims, "tyxc", strict=True):
+            dimension.label = label
     np.save(folder / "a.npy", stack)
     np.savez(folder / "a.npz", frames=stack, pixel_size_nm=0.03)
     np.savez_compressed(folder / "b.npz", frames=stack)
@@ -151,7 +163,9 @@ def run(number: int, seed: int = 0, report=print) -> tuple[collections.Counter, 
         suffixes = sorted({p.suffix for p in files})
         worker = _Worker()
         for case in range(number):
-            source = files[int(rng.integers(0, len(files)))]
+            suffix = suffixes[int(rng.integers(0, len(suffixes)))]  # every format as often as the others
+            alike = [p for p in files if p.suffix == suffix]
+            source = alike[int(rng.integers(0, len(alike)))]
             how = DAMAGES[int(rng.integers(0, len(DAMAGES)))]
             suffix = suffixes[int(rng.integers(0, len(suffixes)))] if how == "extension" else source.suffix
             path = folder / f"case{suffix}"

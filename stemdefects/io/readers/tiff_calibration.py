@@ -1,16 +1,36 @@
 """What a TIFF says of lengths and times: ImageJ, OME, DigitalMicrograph, FEI, Micro-Manager, our own description."""
 
 import json
+import re
+import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tifffile
 
-from stemdefects.io.readers import ome, units
+from stemdefects.io.readers import units
 
 _DM_UNITS, _DM_SCALES = (65003, 65004, 65005), (65009, 65010, 65011)  # x, y, z, as DigitalMicrograph writes them
 ATOMIC_NM = 10.0  # baseline resolution counts pixels per inch or cm: a screen's or printer's unless it is below
+
+
+@dataclass
+class OmeImage:
+    """One image of the file. pixel_size_yx_nm: None where not stated; channels: their names, empty where they have
+    none; time_increment_s; planes: (t, c, z) -> start in s; acquired: ISO time."""
+
+    name: str = ""
+    pixel_size_yx_nm: tuple[float, float] | None = None
+    channels: list[str] = field(default_factory=list)
+    time_increment_s: float | None = None
+    planes: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    acquired: str | None = None
+
+    def times_s(self, n_frames: int, channel: int, z: int) -> np.ndarray | None:
+        """Starts of the frames of one channel; None where not all planes have one, or they do not increase."""
+        found = [self.planes.get((t, channel, z)) for t in range(n_frames)]
+        return None if None in found or n_frames < 2 else units.start_times(found, n_frames)
 
 
 @dataclass
@@ -23,7 +43,7 @@ class Calibration:
     dose_e_per_px: float | None = None
     channels: list[str] = field(default_factory=list)
     metadata: dict[str, Any] = field(default_factory=dict)
-    image: ome.OmeImage | None = None
+    image: OmeImage | None = None
     starts_s: Any = None
 
     def times_s(self, n_frames: int, channel: int = 0, z: int = 0) -> np.ndarray | None:
@@ -49,7 +69,7 @@ def calibration(file: tifffile.TiffFile, series: int = 0) -> Calibration:
         _imagej(found, file.imagej_metadata or {}, per_px)
     elif file.is_ome:
         by = "OME"
-        images = ome.images(file.ome_metadata or "")
+        images = ome_images(file.ome_metadata or "")
         if images:
             image = found.image = images[min(series, len(images) - 1)]
             found.pixel_size_yx_nm, found.frame_time_s = image.pixel_size_yx_nm, image.time_increment_s
@@ -71,6 +91,42 @@ def calibration(file: tifffile.TiffFile, series: int = 0) -> Calibration:
             found.pixel_size_yx_nm, by = plausible, by or "TIFF resolution"
     found.metadata["calibrated_by"] = by
     return found
+
+
+def ome_images(text: str) -> list[OmeImage]:
+    """The images that OME-XML describes, in order; empty when it is no XML."""
+    try:
+        root = ElementTree.fromstring(text.encode())
+    except (ElementTree.ParseError, ValueError):
+        return []
+    found = []
+    for element in _named(root, "Image"):
+        image = OmeImage(element.get("Name") or "")
+        found.append(image)
+        for date in _named(element, "AcquisitionDate"):
+            image.acquired = (date.text or "").strip() or None
+        for pixels in _named(element, "Pixels")[:1]:
+            sizes = [
+                units.to_nm(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
+                for axis in "YX"
+            ]
+            if None not in sizes:
+                image.pixel_size_yx_nm = (sizes[0], sizes[1])
+            image.time_increment_s = units.to_s(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
+            image.channels = [channel.get("Name") or "" for channel in _named(pixels, "Channel")]
+            for plane in _named(pixels, "Plane"):
+                factor = units.seconds_of(plane.get("DeltaTUnit", "s"))
+                try:
+                    where = tuple(int(plane.get(key, "0")) for key in ("TheT", "TheC", "TheZ"))
+                    image.planes[where] = float(plane.get("DeltaT", "nan")) * (np.nan if factor is None else factor)
+                except ValueError:
+                    continue
+    return found
+
+
+def _named(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    """Elements of that name below, whatever version of the schema their namespace is."""
+    return [e for e in element.iter() if re.sub(r"^\{.*\}", "", str(e.tag)) == name]
 
 
 def _imagej(found: Calibration, info: dict[str, Any], per_px: list[float | None]) -> None:
