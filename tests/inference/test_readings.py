@@ -120,3 +120,19 @@ def test_levels_and_offsets_are_learned_and_unseen_site_frames_say_nothing():
     called = found.posterior.argmax(-1)
     assert (called[10:50, :12] == 1).mean() > 0.85 and (called[:, 12:16] == 2).all()
     assert (called[:, quiet] > 0).mean() < 0.002
+
+
+def test_what_a_dopant_adds_to_the_sites_beside_it_is_no_vacancy():
+    rng = np.random.default_rng(5)
+    n_frames, n_sites, added = 60, 300, 0.5
+    state = np.zeros((n_frames, n_sites), int)
+    state[20:50, :8] = 1  # vacancies that stay beside dopants for half the movie
+    counts = np.zeros((n_frames, n_sites, 1), np.int8)
+    counts[:, :24] = 1
+    expected = np.array([0, 2.5, 5.0])
+    line = (expected[state] + added * counts[..., 0] + rng.normal(size=state.shape)).astype(np.float32)
+    nothing = np.zeros((n_frames, n_sites, 0), np.float32)
+    base = levels.Levels(line, nothing, counts, expected, 1.0, np.zeros(0, int), np.zeros(0), np.zeros(0))
+    found = over_time.fit(levels.read(base, line, expected), np.array([0.96, 0.03, 0.01]))
+    assert found.emission.shift[1] == pytest.approx(added, abs=0.15)
+    assert found.emission.level[1] == pytest.approx(2.5, rel=0.08)

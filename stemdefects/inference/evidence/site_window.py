@@ -84,12 +84,12 @@ class Window:
             if on_line is not None and np.nanmin(on_line.level[1:]) >= READ_FROM:
                 emission = on_line
             elif on_line is not None:
-                self._learn_levels(g, on_line, prior[self.states[g]], around)
+                self._learn_levels(g, on_line, prior[self.states[g]], around, counts)
             if emission is None:
                 emission = over_time.Given(self._network_says(g, place, features, bulk, prior))
             fits[g] = over_time.fit(emission, prior[self.states[g]], around, self.setup.evidence_weight)
             if emission is on_line:
-                self._keep_levels(g, fits[g])
+                self._keep_levels(g, fits[g], counts)
         return fits
 
     def _features(self, g: int, place: np.ndarray, bulk: list, n: int) -> np.ndarray:
@@ -117,15 +117,20 @@ class Window:
                     row -= np.median(row[known])
         return np.where(np.isnan(line), alone, line), light
 
-    def _learn_levels(self, g: int, emission: state_levels.ReadLevels, prior: np.ndarray, around: np.ndarray) -> None:
+    def _learn_levels(
+        self, g: int, emission: state_levels.ReadLevels, prior: np.ndarray, around: np.ndarray, counts: np.ndarray
+    ) -> None:
         """Where the states lie on the line, from a part of the sites; their states are not taken from it."""
         part = np.arange(0, around.shape[1], -(-around.shape[1] // LEARN_FROM))
         fit = over_time.fit(emission.of_sites(part), prior, around[:, part], self.setup.evidence_weight)
-        self._keep_levels(g, fit)
+        self._keep_levels(g, fit, counts)
 
-    def _keep_levels(self, g: int, fit: over_time.Fit) -> None:
+    def _keep_levels(self, g: int, fit: over_time.Fit, counts: np.ndarray) -> None:
+        """What was learned; the readings are freed of what neighbours of other sublattices (counts) add to them."""
         level = {int(s): float(v) for s, v in zip(self.states[g], fit.emission.level, strict=True) if np.isfinite(v)}
         self.learned[g] = level, fit.posterior.sum((0, 1))
+        if fit.emission.shift is not None:
+            self.lines[g] = self.lines[g][0] - counts @ fit.emission.shift[1:].astype(np.float32), self.lines[g][1]
 
     def _read(self, g: int, found: state_levels.Levels, read: readings.Reading) -> state_levels.ReadLevels | None:
         """`found` on the reading's line; None where that does not know all its common states."""

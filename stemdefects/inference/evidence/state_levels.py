@@ -190,11 +190,17 @@ class ReadLevels(Levels):
         )  # fmt: skip
 
     def learned(self, posterior: np.ndarray) -> "ReadLevels":
-        """With the offsets, then each level by itself, then the neighbours' shifts, that suit the posterior best."""
+        """With the neighbours' shifts, then the offsets, then each level by itself, that suit the posterior best."""
         common, seen = self._common, np.isfinite(self.line)
         prob = np.where(seen[..., None], posterior[..., common], 0).astype(np.float32)
-        rest = np.where(seen, Levels._rest.fget(self), 0)
-        ideal = prob[..., 0]  # of the frames in which a site is ideal, so that no level hides in an offset
+        ideal, line = prob[..., 0], np.where(seen, self.line, 0)  # a site shows its shift and offset where it is ideal
+        shift = np.zeros(1 + self.counts.shape[-1])
+        if self.counts.shape[-1]:
+            design, weight = self.counts[seen].astype(float), ideal[seen].astype(float)
+            strength = NEIGHBOUR_FRAMES * np.eye(design.shape[1])
+            weighted = design.T * weight
+            shift[1:] = np.linalg.solve(weighted @ design + strength, weighted @ line[seen])
+        rest = np.where(seen, line - self.counts @ shift[1:], 0)
         offset = (ideal * rest).sum(0) / (ideal.sum(0) + self.variance / self.offset_variance)
         limit = LARGEST_OFFSET * np.sqrt(self.offset_variance)
         offset = np.clip(offset, -limit, limit)
@@ -207,13 +213,7 @@ class ReadLevels(Levels):
             mean = float((count * left).sum() / max(count.sum(), 1e-9))
             learned = (before * self.expected_level[k] + precise * mean) / (before + precise)
             level[k] = np.clip(learned, *(np.array(READ_RANGE) * self.expected_level[k]))
-        if self.counts.shape[-1] == 0:
-            return replace(self, level=level, offset=offset.astype(np.float32))
-        design = self.counts[seen].astype(float)
-        target = (np.where(seen, self.line, 0) - offset - prob @ level[common])[seen]
-        strength = NEIGHBOUR_FRAMES * np.eye(design.shape[1])
-        shift = np.linalg.solve(design.T @ design + strength, design.T @ target)
-        return replace(self, level=level, offset=offset.astype(np.float32), shift=np.append(0.0, shift))
+        return replace(self, level=level, offset=offset.astype(np.float32), shift=shift)
 
 
 def read(by_network: Levels, line: np.ndarray, level: np.ndarray) -> ReadLevels:
