@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 def main() -> None:
     from stemdefects import devices
-    from stemdefects.inference.api import detect, load_model
+    from stemdefects.commands.detection import detect, load_model
 
     options = script.options(sys.argv[1:], DEFAULTS)
     devices.use_compilation_cache()
@@ -73,7 +73,7 @@ def other_movies() -> Iterator[Case]:
 def own_movies(options: dict) -> Iterator[Case]:
     """Fresh movies of our simulator."""
     from stemdefects import config
-    from stemdefects.analysis import truth as truths
+    from stemdefects.analysis.data import truth as truths
     from stemdefects.crystal import material as crystal
     from stemdefects.io.movie import read
     from stemdefects.simulation import files
@@ -126,7 +126,7 @@ def row(name: str, table, found, state: np.ndarray) -> str:
     kinds = {s["kind"]: s for g in description["sublattices"] for s in g["states"]}
     expected = [kinds[k]["expected_level"] for k in VACANCIES]
     off = [v / t - 1 for v, t in zip([*expected, *found.level], [*true, *true], strict=True)]
-    # true level, the frame's own scatter; the tail is cut where a frame cannot say more (inference/over_time.py)
+    # true level, the frame's own scatter; the tail is cut where a frame cannot say more (over_time.py)
     spread = np.broadcast_to(found.scatter[:, None], line.shape)[seen & (state == 0)]
     ratio = np.exp(np.minimum(true[0] * (none - middle - true[0] / 2) / spread**2, 12))
     error = ratio.std() / np.sqrt(len(ratio))
