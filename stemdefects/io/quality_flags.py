@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
-INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, DRIFT_UNSURE, TOGETHER = (2**i for i in range(7, 14))
+INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD = (2**i for i in range(7, 12))
 
 NOT_FOLLOWED = SECOND_LATTICE | OTHER_FIELD  # nothing is followed into such a frame or out of it
 
@@ -26,8 +26,6 @@ DOUBTS = {
     DISTORTED: "lattice stretched or sheared by more than 3% against the crystal",
     COARSE: "sampled more coarsely than the network was trained on",
     OTHER_FIELD: "of another field than the other frames; nothing is followed from one to the next",
-    DRIFT_UNSURE: "a drift step near half a lattice vector, which too few defects decide: drift may be off by one",
-    TOGETHER: "a kind found over time that the columns' light does not support was withheld",
 }
 
 

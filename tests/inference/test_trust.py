@@ -186,7 +186,7 @@ def test_doubts_in_words():
     rows["y_nm"] = rows["x_nm"] = 1.0
     found = detections.from_table(table.DefectTable(rows, frames, attrs={"pixel_size_nm": 0.03}), TableConfig())
     assert told[0] in found.notes, "the report's warning box says it"
-    assert quality_flags.sentences(table.empty_frames(2)) == [] and len(quality_flags.words(2**14 - 1)) == 14
+    assert quality_flags.sentences(table.empty_frames(2)) == [] and len(quality_flags.words(2**12 - 1)) == 12
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no shared data beside the project")

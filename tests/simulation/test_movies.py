@@ -13,7 +13,7 @@ import pytest
 from stemdefects import config
 from stemdefects.crystal import material
 from stemdefects.errors import UserError
-from stemdefects.io import movie as movies_io
+from stemdefects.io import opening
 from stemdefects.io.table import DEFECT_DTYPE
 from stemdefects.simulation import files
 from stemdefects.simulation.kinetics import LOST
@@ -60,7 +60,7 @@ def test_the_file_keeps_its_contract(written):
         assert np.abs(generator.sum(1)).max() < 1e-12
         assert truth.attrs["D_nm2_per_s"] == pytest.approx(0.3153**2 * 6 * 0.05 / 4)
         assert json.loads(truth.attrs["config"])["movie"]["n_frames"] == 7
-    movie = movies_io.read(written)
+    movie = opening.read(written)
     assert movie.pixel_size_nm == pytest.approx(0.03) and movie.frame_time_s == pytest.approx(2.25)
     assert len(movie.frames) == 7
 
