@@ -29,6 +29,7 @@ class Tracker:
         self._rows: list[dict] | None = None  # not read yet
         self._columns: list[str] = []
         self._behind = False  # metrics.csv could not be written: a full disk
+        self._figures: dict[str, Any] = {}  # of summary.json, by this process
         self._path = run.path / "metrics.csv"
 
     def _read(self) -> None:
@@ -99,7 +100,8 @@ class Tracker:
     def summary(self, figures: Mapping[str, Any], write: bool = True) -> None:
         """Final figures: the W&B summary and, with `write`, `summary.json` of the run."""
         if write:
-            self.run.write_summary(dict(figures), self.job_type)
+            self._figures |= figures  # former figures of the stage go, those of this process stay
+            self.run.write_summary(self._figures, self.job_type)
         named = {f"{self.job_type}/{name}": value for name, value in figures.items()}
         self._wandb(lambda _, wandb_run: wandb_run.summary.update(named))
 

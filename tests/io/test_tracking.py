@@ -110,3 +110,14 @@ def test_a_full_disk_costs_no_row(tmp_path, capsys):
         tracker.log({"loss": 0.125}, step=3)
     lines = (tracker.run.path / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[1] for line in lines] == ["step", "0", "1", "2", "3"]
+
+
+def test_the_summary_keeps_what_one_process_said_and_drops_what_its_stage_said_before(tmp_path):
+    run = runs.create(tmp_path)
+    with tracking.start(logging_config("disabled"), run, "train", {}) as tracker:
+        tracker.summary({"labels": 3})
+        tracker.summary({"score": 0.5})
+    assert run.read_summary() == {"labels": 3, "score": 0.5}
+    with tracking.start(logging_config("disabled"), run, "train", {}) as tracker:
+        tracker.summary({"score": 0.6})
+    assert run.read_summary() == {"score": 0.6}
