@@ -1,7 +1,6 @@
 """From the evidence to posterior draws: priors, chains, convergence."""
 
 import math
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -14,7 +13,6 @@ from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
 
 CHUNK = 20  # sweeps between two looks at the chains
-DRAWS, SWAPS = 4, 4  # of slots, and of two vacancies' fates, in a window that a sweep visits
 N_PARAMETERS = 24
 RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 16, 17, 18, 19, 20, 21, 22, 23
 
@@ -38,8 +36,7 @@ class Settings(NamedTuple):
     sweeps: int = 240  # sweeps of each chain that are kept, at least
     max_sweeps: int = 1200
     r_hat: float = 1.05  # of every headline quantity
-    effective: float = 100.0  # samples, of all chains together: the interval's ends are then good to a fifth of it
-    seconds: float = math.inf  # wall time, compiling not counted, after which what there is has to do
+    effective: float = 150.0  # samples, of all chains together
     coverage: float = 2.0  # how often a sweep visits a site, on average
 
 
@@ -75,8 +72,7 @@ def infer(
 ) -> "result.Kinetics":
     """Sample histories, rates and light of the lattice model; `progress` is called with the share done.
 
-    The answer is a function of the arguments alone, unless `settings.seconds` cut it short: chains have their own
-    random streams, threads only share the work.
+    The answer is a function of the arguments alone: chains have their own random streams, threads only share the work.
     `resume` goes on from the chains of an earlier answer to the same evidence.
     """
     place = lattice.sites(evidence)
@@ -92,7 +88,7 @@ def infer(
         draws, sums, counts = run.arrays()
         checks = monitor(draws, sums, counts, place)
         fine = all(c.r_hat <= settings.r_hat and c.effective >= settings.effective for c in checks.values())
-        done = fine or target >= settings.max_sweeps or run.done >= total or run.late
+        done = fine or target >= settings.max_sweeps or run.done >= total
         target = min(int(1.5 * target), settings.max_sweeps) if not done else target
     return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
 
@@ -123,8 +119,7 @@ class _Run:
         n = len(place.kind)
         self.two = bool(np.isfinite(evidence.level[1]))
         self.width = place.windows.shape[1]
-        self.n_windows = max(round(settings.coverage * n / (0.75 * self.width)), 1)
-        self.end = math.inf
+        self.n_windows = max(round(settings.coverage * n / (0.875 * self.width)), 1)
         self.floor = 0.4 / float(np.median(np.diff(self.data.times)))
         self.slots = 6
         self.tau = float(prior.light[1])
@@ -140,7 +135,7 @@ class _Run:
     def go(self, target: int, progress) -> None:
         """Run all chains until each has kept `target` sweeps."""
         with ThreadPoolExecutor(max(1, min(self.settings.threads, self.settings.chains))) as pool:
-            while self.done < self.settings.warmup + target and not self.late:
+            while self.done < self.settings.warmup + target:
                 warm = self.done < self.settings.warmup
                 n = min(CHUNK, self.settings.warmup - self.done if warm else self.settings.warmup + target - self.done)
                 every = range(len(self.chains))
@@ -148,17 +143,8 @@ class _Run:
                 self.done += n
                 if warm:
                     self._fit_slots()
-                if self.end == math.inf:  # the first chunk compiles
-                    self.end = time.monotonic() + self.settings.seconds
-                elif warm and time.monotonic() > self.end:  # something has to be kept
-                    self.done = self.settings.warmup
                 if progress:
                     progress(min(self.done / (self.settings.warmup + target), 1.0))
-
-    @property
-    def late(self) -> bool:
-        """Whether time is up and something was kept."""
-        return time.monotonic() > self.end and all(self.kept)
 
     def _chunk(self, c: int, n: int, record: bool) -> None:
         left, shape = n, self.data.line.shape
@@ -166,6 +152,7 @@ class _Run:
             state = self.chains[c]
             draws, sums = np.zeros((left, N_PARAMETERS)), np.zeros((left, self.chain.N_SUMS))
             counts = np.zeros((left, shape[0], 3), np.int16)
+            n_draws = self.slots
             data = self.data
             if not record and self.done < self.settings.warmup // 3:
                 # offsets held near 0 until the vacancies are found: else they take up one that stays on its site
@@ -174,7 +161,7 @@ class _Run:
                 data, state.parameters[TAU] = data._replace(free=free), 0.1 * self.tau
             room = self.chain.work_for(state, shape[0], self.width, 4 * self.slots)
             did, full = self.chain.advance(
-                left, self.n_windows, self.slots, DRAWS, SWAPS, self.floor, self.two, self.table, data, state, room,
+                left, self.n_windows, self.slots, n_draws, 2, self.floor, self.two, self.table, data, state, room,
                 draws, sums, counts, self.sums[c], record,
             )  # fmt: skip
             if full:
@@ -209,10 +196,9 @@ def data_of(evidence: Evidence, place: lattice.Sites, prior: Priors):
     weight = np.where(seen & usable[:, None], 1.0 / np.where(usable, scatter, 1.0)[:, None] ** 2, 0.0)
     level = np.asarray(evidence.level, float)
     level = np.where(np.isfinite(level), level, 2.0 * level[0])
-    return chain.Data(  # in order of memory: other orders are compiled anew
-        np.ascontiguousarray(np.where(weight > 0, line, 0.0)), np.ascontiguousarray(weight), level,
-        np.array([evidence.scale_low, evidence.scale_high], float),
-        np.asarray(evidence.times_s, float), np.ascontiguousarray(allowed), np.asarray(prior.shape, float),
+    return chain.Data(
+        np.where(weight > 0, line, 0.0), weight, level, np.array([evidence.scale_low, evidence.scale_high], float),
+        np.asarray(evidence.times_s, float), allowed.copy(), np.asarray(prior.shape, float),
         np.asarray(prior.scale, float), np.asarray(prior.density, float), np.asarray(prior.mixing, float),
         np.asarray(prior.light, float), np.ones(N_PARAMETERS, bool),
     )  # fmt: skip

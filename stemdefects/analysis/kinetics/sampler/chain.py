@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry
-from stemdefects.analysis.kinetics.sampler.light import draw_light, draw_standing, residuals, snapshots
+from stemdefects.analysis.kinetics.sampler.light import draw_light, residuals, snapshots
 from stemdefects.analysis.kinetics.sampler.moves import sweep
 from stemdefects.analysis.kinetics.sampler.potential import DOUBLE_, N_PARAMETERS, NOISE
 from stemdefects.analysis.kinetics.sampler.rates import N_SUMS, draw_rates, summarise
@@ -47,9 +47,8 @@ class Sums(NamedTuple):
 
 
 @entry
-def settle(two, S, D, H, P, offset, rng, rest, seen, shown, counts, occupancy, turns, record):
+def settle(S, D, H, P, offset, rng, rest, seen, shown, counts, occupancy, turns, record):
     """Rates, densities and light given the history; returns its sums. `counts` (T, 3) and the rest are filled."""
-    draw_standing(len(offset) // 4 + 1, two, H, S, P, D.level, D.times, offset, rest, seen, rng)
     sums = summarise(H, S, P, D.times[0], D.times[-1], rng)
     draw_rates(sums, S, P, D.shape, D.scale, D.free, D.density, D.mixing, rng)
     snapshots(H, D.times, shown)
@@ -101,9 +100,8 @@ def advance(n_sweeps, n_windows, n_slots, n_draws, n_swaps, floor, two, S, D, st
             state.tally,
         )  # fmt: skip
         sums[s] = settle(
-            two, S, D, H, P, state.offset, state.rng, rest, seen, shown, counts[s], totals.occupancy, totals.turns,
-            record,
-        )  # fmt: skip
+            S, D, H, P, state.offset, state.rng, rest, seen, shown, counts[s], totals.occupancy, totals.turns, record
+        )
         draws[s] = P
         state.tally[3] += 1
         if full or 3 * H.n[0] > 2 * len(H.time):

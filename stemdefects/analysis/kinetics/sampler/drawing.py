@@ -1,11 +1,9 @@
-"""Draw a path back through a filtered timeline; draw a slot anew (numba)."""
+"""Draw a path back through a filtered timeline (numba)."""
 
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import inner
-from stemdefects.analysis.kinetics.sampler.draws import below, uniform
-from stemdefects.analysis.kinetics.sampler.editing import shade, splice
-from stemdefects.analysis.kinetics.sampler.filtering import NEVER, forward
+from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.potential import (
     DOUBLE_,
     FREE,
@@ -22,9 +20,7 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     hop_rate,
     potential,
 )
-from stemdefects.analysis.kinetics.sampler.window import ENTRY, FRAME, GRID, OTHER, PINNED, timeline
-
-OFTEN = 0.7  # share of the draws that go to slots that hold a vacancy: most slots are empty, and stay so
+from stemdefects.analysis.kinetics.sampler.window import ENTRY, FRAME, GRID, OTHER, PINNED
 
 
 @inner
@@ -169,71 +165,3 @@ def _before(y, layer, n_absent, alpha, weights, omega, window, W, S, P, rng):
     if layer == DOUBLE_:
         return y, (SINGLE if k == n_ways + 2 else STILL)
     return y, DOUBLE_
-
-
-@inner
-def _busy(slot, W):
-    """Whether a slot holds a vacancy at any time."""
-    if W.slot[slot, 0] >= 0:
-        return True
-    for e in range(W.n[1]):
-        if W.ev[e, 3] == slot:
-            return True
-    return False
-
-
-@inner
-def _chance(busy, n_busy, n_slots):
-    """Probability that one particular slot is chosen when `n_busy` of them are."""
-    often = 0.0 if n_busy == 0 else (1.0 if n_busy == n_slots else OFTEN)
-    return often / n_busy if busy else (1.0 - often) / (n_slots - n_busy)
-
-
-@inner
-def choose_slot(n_slots, W, rng):
-    """A slot to be drawn, one that holds a vacancy more often than an empty one; and how many hold one."""
-    n_busy = 0
-    for k in range(n_slots):
-        n_busy += int(_busy(k, W))
-    take = n_busy == n_slots or (n_busy > 0 and uniform(rng) < OFTEN)
-    left = below(rng, n_busy if take else n_slots - n_busy)
-    for k in range(n_slots):
-        if _busy(k, W) == take:
-            if left == 0:
-                return k, n_busy
-            left -= 1
-    return 0, n_busy
-
-
-@inner
-def draw_slot(slot, n_busy, n_slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng):
-    """Draw one slot's history in the window anew, others given. False where there was no room.
-
-    The slot was chosen by what it holds (`choose_slot`): a draw that empties or fills it is accepted with the ratio of
-    the chances to choose it after and before.
-    """
-    low, high = times[0], times[-1]
-    was = _busy(slot, W)
-    shade(slot, low, high, 1.0, two, W, S, P, level, times, seen, rest)
-    n_items = timeline(slot, -1, low, high, n_slots, omega, H, W, S, P, times, rng)
-    done = False
-    if n_items >= 0:
-        now, vs = bufs[0], bufs[2]
-        total = forward(slot, -1, low, -2, 0, n_items, n_slots, omega, two, window, bufs, H, W, S, P)
-        if total > NEVER:
-            y, layer = draw_end(now, len(window), rng)
-            n_new, y, layer = backward(y, layer, n_items, omega, two, window, vs, W, S, P, rng)
-            busy = y < len(window) or n_new > 0
-            ratio = 1.0
-            if busy != was:
-                after = n_busy + int(busy) - int(was)
-                ratio = _chance(busy, after, n_slots) / _chance(was, n_busy, n_slots)
-            done = True
-            if uniform(rng) < ratio:
-                old_x, old_layer = W.slot[slot, 0], W.slot[slot, 1]
-                W.slot[slot, 0], W.slot[slot, 1] = (window[y], layer) if y < len(window) else (-1, 0)
-                done = splice(slot, low, high, n_new, W)
-                if not done:
-                    W.slot[slot, 0], W.slot[slot, 1] = old_x, old_layer
-    shade(slot, low, high, -1.0, two, W, S, P, level, times, seen, rest)
-    return done

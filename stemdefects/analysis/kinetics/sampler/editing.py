@@ -1,36 +1,12 @@
 """Change what a window holds: the light of one slot, its events between two times, the history as a whole (numba)."""
 
-import math
-
 from stemdefects.analysis.kinetics.sampler import inner
-from stemdefects.analysis.kinetics.sampler.potential import SCALE, SHIFT
 from stemdefects.analysis.kinetics.sampler.window import AROUND, INSIDE
 
 
 @inner
-def kindle(f, g, two, W, S, P, level, seen, rest):
-    """The likelihood of a frame with one more vacancy on a site over that without, into `glow`; `seen` is 1/variance or
-    0: a site that was not seen says nothing, of itself and of its neighbours.
-    """
-    one, shift = P[SCALE] * level[0], P[SHIFT]
-    pull, weight = 0.0, 0.0
-    for j in range(6):
-        k = S.site[g, j]
-        if k >= 0:
-            pull += rest[f, k] * seen[f, k]
-            weight += seen[f, k]
-    here, w = rest[f, g], seen[f, g]
-    value = (here - 0.5 * one) * one * w + (pull - 0.5 * shift * weight) * shift
-    W.glow[f, g, 0] = math.exp(min(value, 300.0))
-    if two:
-        both = P[SCALE] * level[1]
-        value = (here - 0.5 * both) * both * w + (pull - shift * weight) * 2.0 * shift
-        W.glow[f, g, 1] = math.exp(min(value, 300.0))
-
-
-@inner
-def shade(slot, low, high, sign, two, W, S, P, level, times, seen, rest):
-    """Take (sign +1) a slot's vacancy out of the light between two times, or put it in (-1); `glow` follows."""
+def shade(slot, low, high, sign, H, W, S, P, level, times, seen, rest):
+    """Take (sign +1) a slot's vacancy out of the expected light between two times, or put it in (-1)."""
     x, layer, e = W.slot[slot, 0], W.slot[slot, 1], 0
     for f in range(len(times)):
         if times[f] > high:
@@ -42,20 +18,15 @@ def shade(slot, low, high, sign, two, W, S, P, level, times, seen, rest):
             e += 1
         if x < 0 or times[f] < low:
             continue
-        double = layer == 3
+        two = layer == 3
         if seen[f, x] > 0:
-            rest[f, x] += sign * P[SCALE] * level[1 if double else 0]
-        beside = sign * P[SHIFT] * (2.0 if double else 1.0)
+            rest[f, x] += sign * P[20] * level[1 if two else 0]
+        beside = sign * P[21] * (2.0 if two else 1.0)
         if beside != 0.0:
             for j in range(6):
                 y = S.site[x, j]
                 if y >= 0 and seen[f, y] > 0:
                     rest[f, y] += beside
-        for j in range(19):
-            y = S.around[x, j]
-            if y < 0:
-                break
-            kindle(f, y, two, W, S, P, level, seen, rest)
 
 
 @inner

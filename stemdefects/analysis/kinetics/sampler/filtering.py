@@ -14,7 +14,9 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     FREE,
     HALVE,
     HOP_TWO,
+    SCALE,
     SHARE,
+    SHIFT,
     SINGLE,
     TO_DOUBLE,
     TURN,
@@ -43,13 +45,30 @@ NEVER = -1e300  # log of zero
 
 
 @inner
-def _shine(f, window, now, W):
-    """Multiply by the likelihood of a vacancy on each site in a frame, less that of none."""
+def _shine(f, two, window, now, S, P, level, seen, rest):
+    """Multiply by the likelihood of a vacancy on each site in a frame, less that of none; `seen` is 1/variance or 0.
+
+    A site that was not seen says nothing, of itself and of its neighbours.
+    """
+    one, both, shift = P[SCALE] * level[0], P[SCALE] * level[1], P[SHIFT]
     for y in range(len(window)):
+        if now[0, y] + now[1, y] + now[2, y] <= 0.0:
+            continue
         g = window[y]
-        now[0, y] *= W.glow[f, g, 0]
-        now[1, y] *= W.glow[f, g, 0]
-        now[2, y] *= W.glow[f, g, 1]
+        pull, weight = 0.0, 0.0
+        for j in range(6):
+            k = S.site[g, j]
+            if k >= 0:
+                pull += rest[f, k] * seen[f, k]
+                weight += seen[f, k]
+        here, w = rest[f, g], seen[f, g]
+        value = (here - 0.5 * one) * one * w + (pull - 0.5 * shift * weight) * shift
+        factor = math.exp(min(value, 300.0))
+        now[0, y] *= factor
+        now[1, y] *= factor
+        if two:
+            value = (here - 0.5 * both) * both * w + (pull - shift * weight) * 2.0 * shift
+            now[2, y] *= math.exp(min(value, 300.0))
 
 
 @inner
@@ -92,8 +111,8 @@ def _refresh(site, window, vs, ways, W, S, P):
 
 
 @inner
-def forward(slot, skip, low, first, first_layer, n_items, n_slots, omega, two, window, bufs, H, W, S, P):
-    """Filter along a timeline from `low`; `first`: its site there, -1 absent, -2 for the prior of the start.
+def forward(slot, skip, low, first, n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest):
+    """Filter along a timeline from `low`; `first`: (site, layer), site -1 absent, or -2 for the prior of the start.
 
     `now` (3, width + 1) ends as the filtered probabilities (absent at [0, width]); returns the log of the total weight.
     """
@@ -105,22 +124,22 @@ def forward(slot, skip, low, first, first_layer, n_items, n_slots, omega, two, w
     for y in range(width):
         if W.occ[window[y]] == 0:
             _tabulate(y, window, vs, ways, W, S, P)
-    if first == -2:
+    if first[0] == -2:
         now[0, absent_at] = 1.0
         for y in range(width):
             g = window[y]
             if W.occ[g] == 0:
                 for layer in range(1, 4 if two else 3):
                     now[layer - 1, y] = prior_odds(g, layer, S, P) / (n_absent + 1.0)
-    elif first == -1:
+    elif first[0] == -1:
         now[0, absent_at] = 1.0
     else:
-        now[first_layer - 1, W.cell[first, 0]] = 1.0
+        now[first[1] - 1, W.cell[first[0], 0]] = 1.0
     total, n_grid = 0.0, 0
     for i in range(n_items):
         kind, ref = W.item[i, 0], W.item[i, 1]
         if kind == FRAME:
-            _shine(ref, window, now, W)
+            _shine(ref, two, window, now, S, P, level, seen, rest)
             total += _rescale(now, width)
         elif kind == OTHER:
             a, b = W.ev[ref, 0], W.ev[ref, 1]

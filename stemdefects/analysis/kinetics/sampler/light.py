@@ -1,25 +1,12 @@
-"""The light's own unknowns given a history: offsets of sites, levels, neighbours' shift, noise (numba).
-
-A vacancy that stays and an offset of its site look alike: drawn one given the other, a chain would keep what it began
-with. Where nothing happens on a site for the whole movie, its layer and its offset are also drawn together.
-"""
+"""The light's own unknowns given a history: offsets of sites, levels, neighbours' shift, noise (numba)."""
 
 import math
 
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import inner
-from stemdefects.analysis.kinetics.sampler.draws import below, bounded_normal, gamma, normal, uniform
-from stemdefects.analysis.kinetics.sampler.potential import (
-    DOUBLE_,
-    NOISE,
-    SCALE,
-    SHIFT,
-    TAU,
-    other_factor,
-    potential,
-    prior_odds,
-)
+from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal
+from stemdefects.analysis.kinetics.sampler.potential import DOUBLE_, NOISE, SCALE, SHIFT, TAU
 
 
 @inner
@@ -133,105 +120,3 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
             if weight[f, g] > 0:
                 rest[f, g] -= sums[g]
                 seen[f, g] = weight[f, g] * per
-
-
-@inner
-def _beside(a, g, S):
-    """Whether a site is a neighbour of `g`."""
-    for j in range(6):
-        if S.site[g, j] == a and a >= 0:
-            return True
-    return False
-
-
-@inner
-def _path(g, H, S, P, low, high, occ, log_weight):
-    """Log prior of each layer on `g` throughout, over that of an empty site, into `log_weight` (4,); False where
-    something happens on the site. `occ` is scratch.
-    """
-    log_weight[:] = 0.0
-    for j in range(6):
-        if S.site[g, j] >= 0:
-            occ[S.site[g, j]] = H.start[S.site[g, j]]
-    occ[g] = 0
-    single, still, double = potential(g, occ, S, P)
-    before, factor = low, 0.0
-    for e in range(H.n[0]):
-        a, b = H.ev[e, 0], H.ev[e, 1]
-        if a == g or b == g:
-            return False
-        if not (_beside(a, g, S) or _beside(b, g, S)):
-            continue
-        span = H.time[e] - before
-        log_weight[1] -= single * span
-        log_weight[2] -= still * span
-        log_weight[3] -= double * span
-        before = H.time[e]
-        if S.site[g, 25] >= 0:  # only bonds of one centre feel each other's events
-            factor += math.log(other_factor(g, a, b, occ[a] if _beside(a, g, S) else 0, occ, S, P))
-        if _beside(a, g, S):
-            occ[a] = 0
-        if _beside(b, g, S):
-            occ[b] = H.ev[e, 2]
-        single, still, double = potential(g, occ, S, P)
-    log_weight[1] -= single * (high - before)
-    log_weight[2] -= still * (high - before)
-    log_weight[3] -= double * (high - before)
-    for layer in range(1, 4):
-        odds = prior_odds(g, layer, S, P)
-        log_weight[layer] += factor + math.log(odds) if odds > 0.0 else -np.inf
-    return True
-
-
-@inner
-def draw_standing(n_tries, two, H, S, P, level, times, offset, rest, seen, rng):
-    """Draw layer and offset of sites chosen at random, where nothing happens on them; `rest` follows."""
-    n_frames, n = rest.shape
-    occ, weight, light = np.zeros(n, np.int8), np.zeros(4), np.zeros(4)
-    light[1] = light[2] = P[SCALE] * level[0]
-    light[3] = P[SCALE] * level[1]
-    for _ in range(n_tries):
-        g = below(rng, n)
-        if not _path(g, H, S, P, times[0], times[-1], occ, weight):
-            continue
-        was = H.start[g]
-        left, precision, pull, per = 0.0, 1.0 / P[TAU] ** 2, 0.0, 0.0
-        beside = P[SHIFT] * (0.0 if was == 0 else (2.0 if was == DOUBLE_ else 1.0))
-        for f in range(n_frames):
-            left += seen[f, g] * (rest[f, g] + offset[g] + light[was])
-            precision += seen[f, g]
-            for j in range(6):
-                k = S.site[g, j]
-                if k >= 0:
-                    pull += seen[f, k] * (rest[f, k] + beside)
-                    per += seen[f, k]
-        own = precision - 1.0 / P[TAU] ** 2
-        best = -np.inf
-        for layer in range(4 if two else 3):
-            # the offset is summed over: what is left is the mean's density
-            rest_sum = left - light[layer] * own
-            shift = P[SHIFT] * (0.0 if layer == 0 else (2.0 if layer == DOUBLE_ else 1.0))
-            weight[layer] += 0.5 * rest_sum**2 / precision + light[layer] * (left - 0.5 * light[layer] * own)
-            weight[layer] += shift * (pull - 0.5 * shift * per)
-            best = max(best, weight[layer])
-        total = 0.0
-        for layer in range(4):
-            weight[layer] = math.exp(weight[layer] - best) if layer < 3 or two else 0.0
-            total += weight[layer]
-        u, new = uniform(rng) * total, int(was)
-        for layer in range(4):
-            u -= weight[layer]
-            if u < 0.0 and weight[layer] > 0.0:
-                new = layer
-                break
-        H.start[g] = new
-        before = offset[g]
-        offset[g] = (left - light[new] * own) / precision + normal(rng) / math.sqrt(precision)
-        change = P[SHIFT] * (0.0 if new == 0 else (2.0 if new == DOUBLE_ else 1.0)) - beside
-        for f in range(n_frames):
-            if seen[f, g] > 0:
-                rest[f, g] += light[was] - light[new] + before - offset[g]
-            for j in range(6):
-                k = S.site[g, j]
-                if change != 0.0 and k >= 0 and seen[f, k] > 0:
-                    rest[f, k] -= change

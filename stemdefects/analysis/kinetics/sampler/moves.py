@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry, inner
-from stemdefects.analysis.kinetics.sampler.drawing import backward, choose_slot, draw_slot
+from stemdefects.analysis.kinetics.sampler.drawing import backward, draw_end
 from stemdefects.analysis.kinetics.sampler.draws import below, exponential, uniform
-from stemdefects.analysis.kinetics.sampler.editing import kindle, shade, splice, write_back
+from stemdefects.analysis.kinetics.sampler.editing import shade, splice, write_back
 from stemdefects.analysis.kinetics.sampler.filtering import NEVER, forward
 from stemdefects.analysis.kinetics.sampler.potential import ceiling
 from stemdefects.analysis.kinetics.sampler.window import (
@@ -26,6 +26,30 @@ from stemdefects.analysis.kinetics.sampler.window import (
 )
 
 FULL = 1  # flag: the room did not suffice
+
+
+@inner
+def draw_slot(slot, n_slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng):
+    """Draw one slot's history in the window anew, others given. False where there was no room."""
+    low, high = times[0], times[-1]
+    shade(slot, low, high, 1.0, H, W, S, P, level, times, seen, rest)
+    n_items = timeline(slot, -1, low, high, n_slots, omega, H, W, S, P, times, rng)
+    done = False
+    if n_items >= 0:
+        now, vs = bufs[0], bufs[2]
+        total = forward(
+            slot, -1, low, (-2, 0), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest
+        )
+        if total > NEVER:
+            y, layer = draw_end(now, len(window), rng)
+            n_new, y, layer = backward(y, layer, n_items, omega, two, window, vs, W, S, P, rng)
+            old_x, old_layer = W.slot[slot, 0], W.slot[slot, 1]
+            W.slot[slot, 0], W.slot[slot, 1] = (window[y], layer) if y < len(window) else (-1, 0)
+            done = splice(slot, low, high, n_new, W)
+            if not done:
+                W.slot[slot, 0], W.slot[slot, 1] = old_x, old_layer
+    shade(slot, low, high, -1.0, H, W, S, P, level, times, seen, rest)
+    return done
 
 
 @inner
@@ -91,8 +115,8 @@ def swap_tails(i, j, low, high, n_slots, omega, two, window, bufs, H, W, S, P, l
     ):
         return -1
     now, vs = bufs[0], bufs[2]
-    shade(i, low, high, 1.0, two, W, S, P, level, times, seen, rest)
-    shade(j, low, high, 1.0, two, W, S, P, level, times, seen, rest)
+    shade(i, low, high, 1.0, H, W, S, P, level, times, seen, rest)
+    shade(j, low, high, 1.0, H, W, S, P, level, times, seen, rest)
     accepted = 0
     n_events = W.n[1]
     save_t, save = W.lt[:n_events].copy(), np.empty((n_events, 5), np.int32)
@@ -116,23 +140,23 @@ def swap_tails(i, j, low, high, n_slots, omega, two, window, bufs, H, W, S, P, l
                 grid[n_grid] = W.at[k]
                 n_grid += 1
         # the first as it is lights the site it is on
-        shade(i, low, high, -1.0, two, W, S, P, level, times, seen, rest)
-        old = forward(j, -1, low, int(xj), int(lj), n_items, n_slots, omega, two, window, bufs, H, W, S, P)
+        shade(i, low, high, -1.0, H, W, S, P, level, times, seen, rest)
+        old = forward(j, -1, low, (xj, lj), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest)
         old += math.log(max(now[kj - 1, W.cell[yj, 0]], 1e-300))
-        shade(i, low, high, 1.0, two, W, S, P, level, times, seen, rest)
+        shade(i, low, high, 1.0, H, W, S, P, level, times, seen, rest)
         n_items = timeline(i, j, low, high, n_slots, omega, H, W, S, P, times, rng)
     if n_items > 0:
-        total = forward(i, j, low, int(xi), int(li), n_items, n_slots, omega, two, window, bufs, H, W, S, P)
+        total = forward(i, j, low, (xi, li), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest)
         to_own, to_other = now[ki - 1, W.cell[yi, 0]], now[kj - 1, W.cell[yj, 0]]
         if total > NEVER and to_other > 0.0 and to_own > 0.0:
             n_new, _, _ = backward(W.cell[yj, 0], kj, n_items, omega, two, window, vs, W, S, P, rng)
             if splice(i, low, high, n_new, W):
-                shade(i, low, high, -1.0, two, W, S, P, level, times, seen, rest)
+                shade(i, low, high, -1.0, H, W, S, P, level, times, seen, rest)
                 n_items = _retime(j, low, high, grid, n_slots, H, W, times)
                 fresh = NEVER
                 if n_items > 0:
                     fresh = forward(
-                        j, -1, low, int(xj), int(lj), n_items, n_slots, omega, two, window, bufs, H, W, S, P
+                        j, -1, low, (xj, lj), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest
                     )
                 if fresh > NEVER and now[ki - 1, W.cell[yi, 0]] > 0.0:
                     fresh += math.log(now[ki - 1, W.cell[yi, 0]])
@@ -141,7 +165,7 @@ def swap_tails(i, j, low, high, n_slots, omega, two, window, bufs, H, W, S, P, l
                         n_new, _, _ = backward(W.cell[yi, 0], ki, n_items, omega, two, window, vs, W, S, P, rng)
                         if splice(j, low, high, n_new, W):
                             accepted = 1
-                shade(i, low, high, 1.0, two, W, S, P, level, times, seen, rest)
+                shade(i, low, high, 1.0, H, W, S, P, level, times, seen, rest)
     if accepted == 1:
         for e in range(W.n[1]):
             if W.lt[e] > high and W.ev[e, 3] == i:
@@ -159,60 +183,9 @@ def swap_tails(i, j, low, high, n_slots, omega, two, window, bufs, H, W, S, P, l
                 save[e, 4],
             )
         W.n[1] = n_events
-    shade(i, low, high, -1.0, two, W, S, P, level, times, seen, rest)
-    shade(j, low, high, -1.0, two, W, S, P, level, times, seen, rest)
+    shade(i, low, high, -1.0, H, W, S, P, level, times, seen, rest)
+    shade(j, low, high, -1.0, H, W, S, P, level, times, seen, rest)
     return accepted
-
-
-@inner
-def any_pair(n_slots, rng):
-    """Two slots at random."""
-    i = below(rng, n_slots)
-    j = below(rng, n_slots - 1)
-    return i, j + int(j >= i)
-
-
-@inner
-def _where(slot, time, W):
-    """Site of a slot just before a time, -1: not in the window."""
-    x = W.slot[slot, 0]
-    for e in range(W.n[1]):
-        if W.lt[e] >= time:
-            break
-        if W.ev[e, 3] == slot:
-            x = W.ev[e, 1] if W.ev[e, 1] >= 0 and W.cell[W.ev[e, 1], 0] >= 0 else -1
-    return x
-
-
-@inner
-def _close(a, b, S):
-    for j in range(1, 19):
-        if S.around[a, j] == b:
-            return True
-    return False
-
-
-@inner
-def near_pair(low, high, n_slots, W, S, rng):
-    """Two slots whose vacancies are within two steps of each other at both times, -1 where there are none.
-
-    Which pairs these are does not change when two of them exchange their fates, nor do the chances to choose them.
-    """
-    chosen, n = (-1, -1), 0
-    first, last = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
-    for k in range(n_slots):
-        first[k], last[k] = _where(k, low, W), _where(k, high, W)
-    for i in range(n_slots):
-        if first[i] < 0 or last[i] < 0:
-            continue
-        for j in range(n_slots):
-            if i == j or first[j] < 0 or last[j] < 0:
-                continue
-            if _close(first[i], first[j], S) and _close(last[i], last[j], S):
-                n += 1
-                if uniform(rng) * n < 1.0:  # each of the n with the same chance
-                    chosen = (i, j)
-    return chosen
 
 
 @entry
@@ -230,13 +203,10 @@ def sweep(n_windows, n_slots, n_draws, n_swaps, floor, two, H, W, S, P, level, t
         np.zeros((width, 6)),
     )
     status = 0
-    for f in range(len(times)):
-        for g in range(S.site.shape[0]):
-            kindle(f, g, two, W, S, P, level, seen, rest)
     span = times[-1] - times[0]
     for _ in range(n_windows):
         g = below(rng, S.windows.shape[0])
-        size = width if uniform(rng) > 0.5 else max(width // 2, 1)
+        size = width if uniform(rng) > 0.25 else max(width // 2, 1)
         window = S.windows[g, :size]
         slots = n_slots if uniform(rng) < 0.9 else 4 * n_slots  # now and then room for a crowd
         lay_out(window, H, W, S)
@@ -248,18 +218,17 @@ def sweep(n_windows, n_slots, n_draws, n_swaps, floor, two, H, W, S, P, level, t
             tally[2] += 1
             continue
         omega = max(1.6 * ceiling(window, S, P), floor)
-        for _ in range(n_draws):
-            slot, n_busy = choose_slot(slots, W, rng)
-            if not draw_slot(slot, n_busy, slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng):
+        for slot in range(min(n_draws, slots)):
+            if not draw_slot(slot, slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng):
                 status = FULL
-        for k in range(n_swaps):
+        for _ in range(n_swaps):
+            i = below(rng, slots)
+            j = below(rng, slots - 1)
+            j += int(j >= i)
             long = exponential(rng) * 3.0 * span / max(len(times) - 1, 1)  # a few frames
             middle = times[0] + uniform(rng) * span
             low, high = middle - 0.5 * long, middle + 0.5 * long
             if low <= times[0] or high >= times[-1]:
-                continue
-            i, j = near_pair(low, high, slots, W, S, rng) if k % 2 == 0 else any_pair(slots, rng)
-            if i < 0:
                 continue
             result = swap_tails(
                 i, j, low, high, slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng

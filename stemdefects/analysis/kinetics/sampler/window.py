@@ -25,7 +25,6 @@ class Table(NamedTuple):
     missing: np.ndarray  # (n,) ways over the border
     bonds: np.ndarray  # (C, 3)
     windows: np.ndarray  # (n, width)
-    around: np.ndarray  # (n, 19) the site, its neighbours and theirs, -1: none
 
 
 class History(NamedTuple):
@@ -53,7 +52,6 @@ class Work(NamedTuple):
     new_time: np.ndarray
     spare: np.ndarray  # (capacity, 5) for merging
     spare_time: np.ndarray
-    glow: np.ndarray  # (T, n_sites, 2) likelihood of one more vacancy on a site, of a double one, over that of none
 
 
 def room(n_sites: int, n_frames: int, capacity: int, width: int, slots: int = 64) -> Work:
@@ -64,7 +62,7 @@ def room(n_sites: int, n_frames: int, capacity: int, width: int, slots: int = 64
     return Work(
         np.zeros(n_sites, np.int8), cell, ints(2), np.zeros(capacity), ints(capacity, 5), ints(slots, 2),
         ints(items, 4), np.zeros(items), np.zeros((capacity, 3, width + 1)), ints(capacity, 4), np.zeros(capacity),
-        ints(capacity, 5), np.zeros(capacity), np.zeros((n_frames, n_sites, 2)),
+        ints(capacity, 5), np.zeros(capacity),
     )  # fmt: skip
 
 
@@ -72,18 +70,7 @@ def table(place) -> Table:
     """The sites as compiled code takes them, from `lattice.Sites`."""
     columns = (place.near, place.way_out, place.way_in, place.axis, place.kind[:, None], place.centre[:, None])
     site = np.ascontiguousarray(np.concatenate(columns, 1), np.int32)
-    return Table(site, place.missing, np.ascontiguousarray(place.bonds, np.int32), place.windows, _around(place.near))
-
-
-def _around(near: np.ndarray) -> np.ndarray:
-    """`(n, 19)` every site with those at most two steps away, -1: none."""
-    around = np.full((len(near), 19), -1, np.int32)
-    for g, ring in enumerate(near):
-        ring = ring[ring >= 0]
-        found = np.union1d(near[ring], ring)
-        found = found[(found >= 0) & (found != g)][:18]
-        around[g, 0], around[g, 1 : 1 + len(found)] = g, found
-    return around
+    return Table(site, place.missing, np.ascontiguousarray(place.bonds, np.int32), place.windows)
 
 
 @inner
