@@ -98,7 +98,7 @@ def test_uneven_times_are_a_chain_in_time_and_even_ones_in_steps():
     np.fill_diagonal(rates, 0)
     np.fill_diagonal(rates, -rates.sum(1))
     labels = synthetic.centres(rng, expm(rates * 2.25), 30, 40, 0.8)
-    cfg = TransitionsConfig(n_gibbs=50, n_burn=30)
+    cfg = TransitionsConfig(centre="Mo_W", n_gibbs=50, n_burn=30)
     times = 2.25 * np.arange(40)
     in_time = chain_of(labels, times, names)
     in_steps = Chain(names, in_time.track, in_time.frame, in_time.state, "test", 2.25)

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stemdefects import config
 from stemdefects.crystal import bragg
 from stemdefects.errors import UserError
 from stemdefects.inference.network.calibration import calibrate, sample_frames
@@ -114,8 +115,8 @@ def test_unknown_sampling_is_an_error_that_says_what_to_do():
         calibrate(noise, HEXAGONAL)
     with pytest.raises(UserError, match="resolves no atoms"):
         calibrate(noise, HEXAGONAL, stated_nm=5.5)
-    with pytest.raises(UserError, match="there are: lattice, metadata"):
-        calibrate(noise, HEXAGONAL, method="guess")
+    with pytest.raises(UserError, match=r"inference\.calibration=guess.*lattice, metadata"):
+        config.default_with("inference", {"calibration": "guess"})
     with pytest.raises(UserError, match=r"3 x 3 px at 0.008 nm per pixel \(metadata\) show 0.0\d+ cells"):
         calibrate(noise[:, :3, :3], HEXAGONAL, stated_nm=0.008)
     with pytest.raises(UserError, match="no usable frame"):
