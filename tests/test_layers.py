@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a room imports from those before it and from itself. Rooms of one line do not know each other.
 LAYERS = (
     ("errors",),
-    ("schema", "plugins", "devices", "extensions"),
+    ("schema", "plugins", "devices", "extensions", "compiled"),
     ("config",),
     ("command_line",),
     ("io",),

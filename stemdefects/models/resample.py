@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+SLACK = 1.25  # times `tile_px`, that a single tile may have
+
 
 class Grid(NamedTuple):
     """How a frame is cut into tiles of one shape, all at the model's sampling.
@@ -61,18 +63,21 @@ def square_pixels(frames: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def plan(shape: tuple[int, int], tile_px: int, overlap_px: int, divisor: int) -> Grid:
-    """Tiles for a frame of `shape`. A frame up to `tile_px` is one tile, filled up to a multiple of `divisor`.
+    """The fewest tiles for a frame of `shape`, and no larger than they need be (multiples of `divisor`).
 
-    Larger frames get equal tiles that overlap by at least `overlap_px`; each answers for what is nearest to its centre.
+    A frame up to `SLACK` times `tile_px` is one tile: two would hold more pixels, for their overlap. Larger frames get
+    equal tiles that overlap by at least `overlap_px`; each answers for what is nearest to its centre.
     """
+    largest = max(1, int(SLACK * tile_px) // divisor) * divisor
+    overlap = min(overlap_px, largest // 2)
     axes = []
     for n in shape:
-        tile = min(-(-n // divisor), max(1, tile_px // divisor)) * divisor
-        if n <= tile:
+        count = 1 if n <= largest else -(-(n - overlap) // (largest - overlap))
+        tile = -(-(n + (count - 1) * overlap) // (count * divisor)) * divisor
+        if count == 1:
             axes.append((tile, np.array([-((tile - n) // 2)]), np.array([[0, n]])))
             continue
-        count = 1 + int(np.ceil((n - tile) / (tile - min(overlap_px, tile // 2))))
-        starts = np.round(np.linspace(0, n - tile, count)).astype(int)
+        starts = np.arange(count) * (n - tile) // (count - 1)
         cuts = (starts[1:] + starts[:-1] + tile) // 2
         edges = np.concatenate([[0], cuts, [n]])
         axes.append((tile, starts, np.stack([edges[:-1], edges[1:]], 1)))

@@ -52,7 +52,9 @@ def test_amplitudes_are_the_least_squares_fit():
     design = np.stack([drawn(p[None], np.ones(1), 62).ravel() for p in places], 1)
     expected, *_ = np.linalg.lstsq(design, image.ravel(), rcond=None)
     assert np.allclose(
-        column_intensity.amplitudes(column_intensity.smoothed(image, WIDTH_PX), places, WIDTH_PX), expected, atol=0.02
+        column_intensity.amplitudes(column_intensity.smoothed(image, places, WIDTH_PX), places, WIDTH_PX),
+        expected,
+        atol=0.02,
     )
 
 
@@ -157,7 +159,7 @@ def test_even_film_is_measured_in_a_wider_field(ws2):
         for _ in range(3):
             image = clean + below + rng.normal(size=clean.shape)
             measured = column_intensity.measure(image, places, site, cell, ws2, PIXEL_NM)
-            light = column_intensity.amplitudes(column_intensity.smoothed(image, width_px), places, width_px)
+            light = column_intensity.amplitudes(column_intensity.smoothed(image, places, width_px), places, width_px)
             noise = np.sqrt(4 * np.pi) * width_px * column_intensity.pixel_noise(image, places[sulfur], width_px)
             ours.append(measured.deviation[sulfur][inner] / measured.noise[sulfur[0]])
             plain.append((light[sulfur] - light[nearest].mean(1))[inner] / noise)

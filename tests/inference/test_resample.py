@@ -64,3 +64,18 @@ def test_tiles_hold_the_frame_and_mirror_it_outside():
         above = np.flatnonzero(rows == -3)
         if len(above):
             np.testing.assert_array_equal(tile[above[0]], frame[0, 3, columns])
+
+
+@pytest.mark.parametrize("tile_px, overlap_px, divisor", [(512, 64, 8), (256, 48, 16), (128, 64, 32)])
+def test_a_frame_costs_no_more_than_a_slightly_larger_one(tile_px, overlap_px, divisor):
+    """Cost is the pixels the network is shown; it never falls with the frame's size, and never is far above it."""
+    before = 0
+    for n in range(1, 5 * tile_px):
+        grid = resample.plan((n, n), tile_px, overlap_px, divisor)
+        cost = len(grid.starts) * grid.tile[0] * grid.tile[1]
+        assert before <= cost, f"{n} px cost less than {n - 1}"
+        longest = 1.25 * tile_px - divisor
+        assert cost <= ((n + divisor) / (1 - overlap_px / longest) + overlap_px) ** 2
+        if n <= longest:
+            assert len(grid.starts) == 1 and grid.tile[0] < n + divisor, "a frame barely above a tile is one tile"
+        before = cost

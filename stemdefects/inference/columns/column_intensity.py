@@ -16,12 +16,9 @@ such images. So the light's weight is the part of its variance that noise explai
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import cg
-from scipy.spatial import cKDTree
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import neighbours
+from stemdefects.inference.columns import loops, neighbours
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
@@ -40,29 +37,19 @@ class Light(NamedTuple):
     noise: np.ndarray  # (n,) standard deviation that the pixels' noise alone gives it, the same for a whole sublattice
 
 
-def smoothed(image: np.ndarray, width_px: float) -> np.ndarray:
-    """(H, W) float32 `image`, its mean taken off, convolved with a Gaussian of this standard deviation."""
-    level = np.asarray(image, np.float32) - np.float32(np.mean(image))
-    return ndimage.gaussian_filter(level, width_px, mode="nearest", truncate=4.0)
+def smoothed(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
+    """(n,) `image` (H, W), its mean taken off, convolved with a Gaussian of this standard deviation, at the places
+    (n, 2) y, x. Pixels outside are taken as those at the border."""
+    return loops.blurred(image, place_px, width_px) - float(np.mean(image))
 
 
-def amplitudes(smooth: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
+def amplitudes(seen: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
     """(n,) light of each column: the volume of its Gaussian, in units of the image times px^2, up to a constant.
 
-    smooth: (H, W) the image `smoothed` by `width_px`; place_px: (n, 2) y, x; width_px: standard deviation. Pixels
-    outside the image are taken as those at its border: within two widths of it the light is not to be trusted.
+    seen: (n,) the image `smoothed` by `width_px` at the columns; place_px: (n, 2) float y, x; width_px: standard
+    deviation. Within two widths of the border the light is not to be trusted.
     """
-    n = len(place_px)
-    pairs = cKDTree(place_px).query_pairs(5 * width_px, output_type="ndarray")
-    distance2 = ((place_px[pairs[:, 0]] - place_px[pairs[:, 1]]) ** 2).sum(1)
-    overlap = np.exp(-distance2 / (4 * width_px**2))
-    itself = np.repeat(np.arange(n), 2).reshape(-1, 2)
-    rows, columns = np.concatenate([pairs, pairs[:, ::-1], itself]).T
-    values = np.concatenate([overlap, overlap, np.full(n, 1 + _RIDGE)])
-    seen = ndimage.map_coordinates(smooth, place_px.T, order=3, mode="nearest", output=float)
-    # the overlaps are small: some ten steps of conjugate gradients, a fraction of a factorisation
-    light, _ = cg(sparse.csr_matrix((values, (rows, columns)), (n, n)), seen, rtol=1e-7, maxiter=200)
-    return light * (4 * np.pi * width_px**2)
+    return loops.unmixed(seen, place_px, width_px, _RIDGE, 1e-7) * (4 * np.pi * width_px**2)
 
 
 def measure(
@@ -79,22 +66,25 @@ def measure(
     ends, width_px = _ends(site, material), WIDTH_NM / pixel_nm
     if ends is None:
         return Light(deviation, noise)
-    smooth = smoothed(image, width_px)
-    light = amplitudes(smooth, place_px, width_px)
+    image, place_px = np.asarray(image, np.float32), np.asarray(place_px, float)
+    seen = smoothed(image, place_px, width_px)
+    light = amplitudes(seen, place_px, width_px)
     sublattices = _sublattices(site, material)
     around = neighbours.around(cell, site, material)
     # columns of the same sublattice say what is usual here; theirs, twice over, what is usual in a wider field
-    usual = _robust_mean(neighbours.values(light, around.same))
+    usual = loops.robust_means(light, around.same, _OUTLIER)
     wider = usual
     for _ in range(2):
-        wider = _mean(neighbours.values(wider, around.same))
+        wider = loops.means(wider, around.same)
     deviation = light - usual
     border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
     deviation[(border < 2 * width_px) | ~around.whole] = np.nan
     signal = material.intensities()[material.ideal_states]
     nominal = float(signal[ends[0]] / signal[ends[1]])
     ratio = nominal * float(
-        np.clip(np.nan_to_num(_ratio(smooth, place_px, site, around, ends) / nominal, nan=1.0), *RATIO_RANGE)
+        np.clip(
+            np.nan_to_num(_ratio(image, seen, place_px, width_px, site, around, ends) / nominal, nan=1.0), *RATIO_RANGE
+        )
     )
     faint, bright = (np.median(light[site == g]) for g in ends)
     unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
@@ -228,7 +218,13 @@ def _ends(site: np.ndarray, material: Material) -> tuple[int, int] | None:
 
 
 def _ratio(
-    smooth: np.ndarray, place_px: np.ndarray, site: np.ndarray, around: neighbours.Neighbours, ends: tuple[int, int]
+    image: np.ndarray,
+    seen: np.ndarray,
+    place_px: np.ndarray,
+    width_px: float,
+    site: np.ndarray,
+    around: neighbours.Neighbours,
+    ends: tuple[int, int],
 ) -> float:
     """Signal of the faint sublattice's columns over the bright one's, whatever blur and background.
 
@@ -239,33 +235,14 @@ def _ratio(
     bonded = around.near[:, 0]
     use = np.flatnonzero((site == ends[1]) & (bonded >= 0))
     use = use[site[bonded[use]] == ends[0]]
-    bright, faint = place_px[use], place_px[bonded[use]]
-    places = bright, faint, 2 * bright - faint
-    inside = ((places[2] > 0) & (places[2] < np.array(smooth.shape) - 1)).all(1)
+    opposite = 2 * place_px[use] - place_px[bonded[use]]
+    inside = ((opposite > 0) & (opposite < np.array(image.shape) - 1)).all(1)
     if inside.sum() < MIN_COLUMNS:
         return np.nan
-    on, second, nothing = (np.median(ndimage.map_coordinates(smooth, p[inside].T, order=1)) for p in places)
+    use = use[inside]
+    nothing = np.median(smoothed(image, opposite[inside], width_px))
+    on, second = np.median(seen[use]), np.median(seen[bonded[use]])
     return float((second - nothing) / max(on - nothing, 1e-12))
-
-
-def _robust_mean(around: np.ndarray) -> np.ndarray:
-    """(n,) mean of each row of (n, k), outliers left out: beyond `_OUTLIER` standard deviations by its quartiles. NaN
-    is left out, and is the mean of nothing."""
-    ordered = np.sort(around.astype(np.float32), axis=1)  # NaN last
-    count = np.isfinite(ordered).sum(1, keepdims=True)
-    low, middle, high = (
-        np.take_along_axis(ordered, np.minimum((q * count).astype(int), np.maximum(count - 1, 0)), 1)
-        for q in (0.25, 0.5, 0.75)
-    )
-    keep = np.abs(ordered - middle) <= _OUTLIER * (high - low) / 1.349
-    return np.where(keep, ordered, 0).sum(1) / np.maximum(keep.sum(1), 1) + np.where(count[:, 0], 0, np.nan)
-
-
-def _mean(around: np.ndarray) -> np.ndarray:
-    """(n,) mean of each row of (n, k), NaN left out; NaN of nothing."""
-    known = np.isfinite(around)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, around, 0).sum(1) / known.sum(1)
 
 
 def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndarray, site: np.ndarray) -> np.ndarray:
@@ -279,8 +256,9 @@ def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndar
     known = np.flatnonzero(np.isfinite(deviation))
     if len(known) < MIN_COLUMNS:
         return deviation
-    value, around = deviation[known], neighbours.values(deviation, near[known])
-    design = np.nan_to_num(np.stack([_robust_mean(around), np.nansum(around[:, :3], 1), detail[known]], 1))
+    value, around = deviation[known], near[known]
+    background, tails = loops.robust_means(deviation, around, _OUTLIER), loops.sums(deviation, around[:, :3])
+    design = np.nan_to_num(np.stack([background, tails, detail[known]], 1))
     out = deviation.copy()
     for g in np.flatnonzero(np.bincount(site[known])):
         mine = site[known] == g

@@ -6,7 +6,7 @@ import numpy as np
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import column_intensity, column_lattice
+from stemdefects.inference.columns import column_intensity, column_lattice, loops
 from stemdefects.inference.columns.sites import NOWHERE, SiteView, view
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
@@ -224,13 +224,4 @@ def cut_patches(image: np.ndarray, centres_px: np.ndarray, side_px: float) -> np
     n = table.PATCH_PX
     if not len(centres_px):
         return np.zeros((0, n, n), np.float16)
-    grid = (np.arange(n) - (n - 1) / 2) * side_px / n
-    height, width = image.shape
-    padded = np.pad(image, 1)
-    y, x = centres_px[:, :1] + grid + 1, centres_px[:, 1:] + grid + 1  # (n, 32): rows and columns of the squares
-    i, j = (np.clip(np.floor(p), 0, size).astype(int) for p, size in ((y, height), (x, width)))
-    a, b = np.clip(y - i, 0, 1)[:, :, None], np.clip(x - j, 0, 1)[:, None, :]
-    i, j = i[:, :, None], j[:, None, :]
-    upper = padded[i, j] * (1 - b) + padded[i, j + 1] * b
-    lower = padded[i + 1, j] * (1 - b) + padded[i + 1, j + 1] * b
-    return (upper * (1 - a) + lower * a).astype(np.float16)
+    return loops.squares(image, np.asarray(centres_px, float), side_px, n).astype(np.float16)

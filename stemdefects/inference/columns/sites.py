@@ -13,13 +13,14 @@ from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
 from stemdefects.crystal.bragg import equivalent_cells
+from stemdefects.inference.columns import site_loops
 
 STEP_TOLERANCE = 0.22  # of a lattice vector, for a step between neighbours
 ONE_LATTICE = 0.97  # share of the columns that must lie on it
 SAME = 0.03  # fitted vectors this close (relative) to those walked along change no step
 VOTERS = 300  # columns, spread over the frame, that say how the sublattices lie
 MIN_COLUMNS = 12
-NOWHERE = np.iinfo(np.int32).min
+NOWHERE = site_loops.NOWHERE
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def view(
     """
     if len(position_px) < MIN_COLUMNS:
         return None
-    vectors = np.asarray(vectors_px, float)
+    position_px, vectors = np.asarray(position_px, float), np.asarray(vectors_px, float)
     if not told_apart:
         vectors = _handed(position_px, site, vectors, basis, lattice_nm)
     for again in (True, False):
@@ -75,16 +76,18 @@ def view(
         known = cell[:, 0] != NOWHERE
         if known.sum() < MIN_COLUMNS:
             return None
-        fitted = _fit(position_px[known], cell[known] + basis[site[known]])
-        if fitted is None:
+        found, fitted, origin = site_loops.fitted(position_px[known], cell[known] + basis[site[known]])
+        if not found:
             return None
-        moved = np.abs(fitted[0] - vectors).max()
-        vectors, origin = fitted
+        moved = np.abs(fitted - vectors).max()
+        vectors = fitted
         if not again or moved < SAME * np.abs(vectors).max():  # else once more with the fitted vectors
             break
     residual = position_px[known] - (cell[known] + basis[site[known]]) @ vectors - origin
-    duplicate = _duplicates(cell, site, weight)
-    n_sites, missed, missed_px = _missed(cell, site, ~duplicate & known, position_px, vectors)
+    duplicate = site_loops.doubles(cell, site, weight)
+    # missed: sites without a column among five or six neighbours of their own sublattice
+    steps = _shortest_steps(vectors)
+    n_sites, missed, missed_px = site_loops.gaps(cell, site, ~duplicate & known, position_px, steps)
     rms = float(np.sqrt((residual**2).sum(1).mean()))
     return SiteView(cell, vectors, origin, rms, duplicate, n_sites, missed, missed_px)
 
@@ -123,24 +126,8 @@ def _rounded(position: np.ndarray, site: np.ndarray, basis: np.ndarray, vectors:
     lattice that was wrong by more than half a cell anywhere would pass through every misfit on the way there.
     """
     shortest = min(np.linalg.norm(vectors, axis=1).min(), np.linalg.norm(vectors[0] - vectors[1]))
-    cell = (position - basis[site] @ vectors) @ np.linalg.inv(vectors)
-    phase = np.angle(np.exp(2j * np.pi * cell).mean(0)) / (2 * np.pi)
-    whole = np.rint(cell - phase)
-    for _ in range(2):
-        off = _length((cell - phase - whole) @ vectors)
-        good = off < STEP_TOLERANCE * shortest
-        if good.mean() < ONE_LATTICE:
-            return None
-        fitted = _solved(position[good], whole[good] + basis[site[good]])
-        if fitted is None:
-            return None
-        vectors, origin = fitted
-        cell, phase = (position - origin - basis[site] @ vectors) @ np.linalg.inv(vectors), 0.0
-        whole = np.rint(cell)
-    off = _length((cell - whole) @ vectors)
-    if (off < 0.5 * STEP_TOLERANCE * shortest).mean() < ONE_LATTICE:
-        return None
-    return np.where(off[:, None] < STEP_TOLERANCE * shortest, whole, NOWHERE).astype(np.int32)
+    cell = site_loops.numbered(position, basis[site], vectors, STEP_TOLERANCE * shortest, ONE_LATTICE)
+    return cell if len(cell) else None
 
 
 def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -185,77 +172,13 @@ def _walk(origins: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return cell
 
 
-def _fit(position: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Vectors and origin by least squares, columns far off left out in a second pass."""
-    keep = np.ones(len(position), bool)
-    for _ in range(2):
-        solved = _solved(position[keep], index[keep])
-        if solved is None:
-            return None
-        off = _length(index @ solved[0] + solved[1] - position)
-        keep = off <= max(3 * np.median(off), 1e-6)
-    return solved
-
-
-def _solved(position: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Vectors (2, 2) and origin (2,) by least squares; None where the points lie on one line."""
-    mean_index, mean_place = index.mean(0), position.mean(0)
-    design = index - mean_index
-    normal = design.T @ design
-    if not np.linalg.cond(normal) < 1e8:
-        return None
-    vectors = np.linalg.solve(normal, design.T @ (position - mean_place))
-    return vectors, mean_place - mean_index @ vectors
-
-
 def _length(vectors: np.ndarray) -> np.ndarray:
     """(n,) of (n, 2); a third of the time of the general norm."""
     return np.sqrt(vectors[:, 0] ** 2 + vectors[:, 1] ** 2)
 
 
-def _duplicates(cell: np.ndarray, site: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    known = cell[:, 0] != NOWHERE
-    low = cell[known].min(0)
-    size = cell[known].max(0) - low + 1
-    key = np.ravel_multi_index((*(np.where(known[:, None], cell - low, 0)).T, site), (*size, int(site.max()) + 1))
-    again = np.zeros(len(cell), bool)
-    if np.bincount(key[known]).max() > 1:
-        order = np.lexsort((-weight, key, ~known))
-        again[order[1:]] = key[order[1:]] == key[order[:-1]]
-    return again & known
-
-
-def _missed(
-    cell: np.ndarray, site: np.ndarray, use: np.ndarray, position: np.ndarray, vectors: np.ndarray
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number of lattice sites, and those without a column among five or six neighbours of their own sublattice."""
-    low = cell[use].min(0) - 1
-    shape = tuple(cell[use].max(0) - low + 2)
-    steps = _shortest_steps(vectors)
-    n_sites, missed, places = 0, [], []
-    for g in np.flatnonzero(np.bincount(site[use])):
-        mine = use & (site == g)
-        index = tuple((cell[mine] - low).T)
-        there = np.zeros(shape, bool)
-        there[index] = True
-        y, x = np.zeros(shape), np.zeros(shape)
-        y[index], x[index] = position[mine].T
-        around, sum_y, sum_x = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-        for step in steps:
-            shifted = np.roll(there, step, (0, 1))
-            around += shifted
-            sum_y += np.roll(y, step, (0, 1)) * shifted
-            sum_x += np.roll(x, step, (0, 1)) * shifted
-        gaps = np.argwhere(~there & (around >= len(steps) - 1))
-        n_sites += int(there.sum()) + len(gaps)
-        for gap in gaps:
-            missed.append((*(gap + low), g))
-            places.append((sum_y[tuple(gap)] / around[tuple(gap)], sum_x[tuple(gap)] / around[tuple(gap)]))
-    return n_sites, np.array(missed, np.int32).reshape(-1, 3), np.array(places, float).reshape(-1, 2)
-
-
-def _shortest_steps(vectors: np.ndarray) -> list[tuple[int, int]]:
-    """Cell steps to the nearest columns of the same sublattice: six on a hexagonal lattice, four on a square one."""
-    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
-    length = np.linalg.norm(np.array(steps) @ vectors, axis=1)
-    return [s for s, d in zip(steps, length, strict=True) if d < 1.35 * length.min()]
+def _shortest_steps(vectors: np.ndarray) -> np.ndarray:
+    """(k, 2) cell steps to the nearest of the same sublattice: six on a hexagonal lattice, four on a square one."""
+    steps = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)])
+    length = np.linalg.norm(steps @ vectors, axis=1)
+    return steps[length < 1.35 * length.min()]

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from stemdefects.crystal import second_lattice
+from stemdefects.inference.columns import loops
 from stemdefects.inference.columns.defects import FrameDefects
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import FrameOutput
@@ -181,14 +182,7 @@ def _ratio(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray, st
 
 def _values(output: FrameOutput, y_px: np.ndarray, x_px: np.ndarray) -> np.ndarray:
     """(n,) mean of 3 x 3 model pixels around points of the frame."""
-    height, width = output.image.shape
-    y, x = np.rint(y_px * output.scale).astype(int), np.rint(x_px * output.scale).astype(int)
-    rows, columns = ([(p + i).clip(0, n - 1) for i in (-1, 0, 1)] for p, n in ((y, height), (x, width)))
-    flat, total = output.image.ravel(), np.zeros(len(y))
-    for row in rows:
-        for column in columns:
-            total += flat[row * width + column]
-    return total / 9
+    return loops.near_means(output.image, np.stack([y_px, x_px], 1) * output.scale)
 
 
 def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray) -> np.ndarray:

@@ -1,0 +1,38 @@
+"""Decorators for loops that are compiled (numba) once per machine and run without the interpreter's lock."""
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+
+
+def _numba():
+    """numba, even where a script's folder holds a file `coverage.py`, which it would take for the coverage tool."""
+    found = None if "coverage" in sys.modules else find_spec("coverage")
+    if found is not None and not str(found.origin).endswith("__init__.py"):
+        sys.modules["coverage"] = None  # says "not installed"
+        try:
+            import numba
+        finally:
+            del sys.modules["coverage"]
+        return numba
+    import numba
+
+    return numba
+
+
+_njit = _numba().njit
+
+
+def _compiled(**options) -> Callable[[Callable], Callable]:
+    def decorate(function: Callable) -> Callable:
+        try:
+            return _njit(cache=True, nogil=True, error_model="numpy", **options)(function)
+        except RuntimeError:  # no folder to keep it in: compiled anew in each process
+            return _njit(nogil=True, error_model="numpy", **options)(function)
+
+    return decorate
+
+
+entry = _compiled()
+# called from compiled code only: no wrappers for Python, which would cost more to compile than the loops themselves
+inner = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True)

@@ -1,0 +1,214 @@
+"""What is done for every column of every frame, as compiled loops. Arrays of n columns; places are (n, 2) y, x."""
+
+import math
+
+import numpy as np
+
+from stemdefects.compiled import entry, inner
+
+
+@inner
+def _bell(offset: float, width: float, weight: np.ndarray) -> float:
+    """`weight` becomes the Gaussian of `width` at whole steps around -offset; returns its sum."""
+    half, total = len(weight) // 2, 0.0
+    value = math.exp(-0.5 * ((-half - offset) / width) ** 2)
+    # of neighbours the ratio is an exponential of the place: two products instead of an exponential each
+    ratio, step = math.exp((half + offset - 0.5) / width**2), math.exp(-1.0 / width**2)
+    for i in range(len(weight)):
+        weight[i] = value
+        total += value
+        value *= ratio
+        ratio *= step
+    return total
+
+
+@entry
+def blurred(image: np.ndarray, place: np.ndarray, width: float) -> np.ndarray:
+    """(n,) mean of `image` (H, W) around each place, weighed by a Gaussian of standard deviation `width` px that is cut
+    at four of them. Pixels outside are as those at the border."""
+    height, across = image.shape
+    half = int(4 * width + 0.5) + 1
+    size = 2 * half + 1
+    wy, wx, sums = np.empty(size), np.empty(size), np.empty(size)
+    out = np.empty(len(place))
+    for k in range(len(place)):
+        i0, j0 = int(np.rint(place[k, 0])), int(np.rint(place[k, 1]))
+        total = _bell(place[k, 0] - i0, width, wy) * _bell(place[k, 1] - j0, width, wx)
+        sums[:] = 0.0
+        inside = j0 >= half and j0 + half < across
+        for a in range(size):
+            row = image[min(max(i0 + a - half, 0), height - 1)]
+            if inside:
+                part = row[j0 - half : j0 + half + 1]
+                for b in range(size):
+                    sums[b] += wy[a] * part[b]
+            else:
+                for b in range(size):
+                    sums[b] += wy[a] * row[min(max(j0 + b - half, 0), across - 1)]
+        value = 0.0
+        for b in range(size):
+            value += sums[b] * wx[b]
+        out[k] = value / total
+    return out
+
+
+@inner
+def _overlaps(place: np.ndarray, width: float, reach: float) -> tuple:
+    """Rows of the matrix of overlaps: first entry of each row (n + 1,), columns and values of its entries."""
+    n = len(place)
+    low_y, low_x = place[:, 0].min(), place[:, 1].min()
+    ny, nx = int((place[:, 0].max() - low_y) / reach) + 1, int((place[:, 1].max() - low_x) / reach) + 1
+    box, start = np.empty(n, np.int64), np.zeros(ny * nx + 1, np.int64)
+    for k in range(n):
+        box[k] = int((place[k, 0] - low_y) / reach) * nx + int((place[k, 1] - low_x) / reach)
+        start[box[k] + 1] += 1
+    start = np.cumsum(start)
+    members, filled = np.empty(n, np.int64), start.copy()
+    for k in range(n):
+        members[filled[box[k]]] = k
+        filled[box[k]] += 1
+    first = np.zeros(n + 1, np.int64)
+    column, value = np.empty(8 * n, np.int64), np.empty(8 * n)
+    count = 0
+    for k in range(n):
+        y, x = box[k] // nx, box[k] % nx
+        for i in range(max(y - 1, 0), min(y + 2, ny)):
+            for j in range(max(x - 1, 0), min(x + 2, nx)):
+                for m in range(start[i * nx + j], start[i * nx + j + 1]):
+                    other = members[m]
+                    distance2 = (place[k, 0] - place[other, 0]) ** 2 + (place[k, 1] - place[other, 1]) ** 2
+                    if other != k and distance2 <= reach * reach:
+                        if count == len(column):
+                            column = np.concatenate((column, np.empty_like(column)))
+                            value = np.concatenate((value, np.empty_like(value)))
+                        column[count], value[count] = other, math.exp(-distance2 / (4 * width * width))
+                        count += 1
+        first[k + 1] = count
+    return first, column[:count], value[:count]
+
+
+@entry
+def unmixed(seen: np.ndarray, place: np.ndarray, width: float, ridge: float, tolerance: float) -> np.ndarray:
+    """(n,) heights of equal Gaussians of `width` px at the places that, smoothed by the same Gaussian, add up to `seen`
+    (n,) there. The overlaps are small: some ten steps of conjugate gradients, a fraction of a factorisation."""
+    n = len(seen)
+    first, column, value = _overlaps(place, width, 5 * width)
+    x, rest, direction, made = np.zeros(n), seen.copy(), seen.copy(), np.empty(n)
+    norm2 = (rest * rest).sum()
+    enough = tolerance * tolerance * norm2
+    for _ in range(200):
+        if norm2 <= enough:
+            break
+        along = 0.0
+        for k in range(n):
+            total = (1 + ridge) * direction[k]
+            for m in range(first[k], first[k + 1]):
+                total += value[m] * direction[column[m]]
+            made[k] = total
+            along += total * direction[k]
+        step, before, norm2 = norm2 / along, norm2, 0.0
+        for k in range(n):
+            x[k] += step * direction[k]
+            rest[k] -= step * made[k]
+            norm2 += rest[k] * rest[k]
+        for k in range(n):
+            direction[k] = rest[k] + norm2 / before * direction[k]
+    return x
+
+
+@entry
+def robust_means(of: np.ndarray, index: np.ndarray, outlier: float) -> np.ndarray:
+    """(n,) mean of of[index] (n, k), outliers left out: beyond `outlier` standard deviations by their quartiles. NaN,
+    and nobody (-1), are left out; NaN is the mean of nothing."""
+    n, k = index.shape
+    ordered, out = np.empty(k), np.empty(n)
+    for row in range(n):
+        count = 0
+        for j in range(k):
+            value = of[index[row, j]] if index[row, j] >= 0 else np.nan
+            if np.isnan(value):
+                continue
+            at = count
+            while at and ordered[at - 1] > value:
+                ordered[at] = ordered[at - 1]
+                at -= 1
+            ordered[at] = value
+            count += 1
+        if not count:
+            out[row] = np.nan
+            continue
+        low, middle, high = ordered[count // 4], ordered[count // 2], ordered[min(3 * count // 4, count - 1)]
+        limit, total, kept = outlier * (high - low) / 1.349, 0.0, 0
+        for j in range(count):
+            if abs(ordered[j] - middle) <= limit:
+                total += ordered[j]
+                kept += 1
+        out[row] = total / kept
+    return out
+
+
+@entry
+def sums(of: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(n,) sum of of[index] (n, k); NaN, and nobody (-1), are left out."""
+    out = np.zeros(len(index))
+    for row in range(len(index)):
+        for j in index[row]:
+            if j >= 0 and not np.isnan(of[j]):
+                out[row] += of[j]
+    return out
+
+
+@entry
+def means(of: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """(n,) mean of of[index] (n, k); NaN, and nobody (-1), are left out; NaN is the mean of nothing."""
+    out = np.empty(len(index))
+    for row in range(len(index)):
+        total, count = 0.0, 0
+        for j in index[row]:
+            if j >= 0 and not np.isnan(of[j]):
+                total += of[j]
+                count += 1
+        out[row] = total / count if count else np.nan
+    return out
+
+
+@entry
+def squares(image: np.ndarray, centres: np.ndarray, side: float, n: int) -> np.ndarray:
+    """(m, n, n) float32 squares of `image` (H, W), `side` px wide, around the centres (m, 2), bilinear; 0 outside, to
+    which the image falls off within a pixel."""
+    height, width = image.shape
+    out = np.empty((len(centres), n, n), np.float32)
+    for k in range(len(centres)):
+        for r in range(n):
+            y = centres[k, 0] + (r - (n - 1) / 2) * side / n
+            i = math.floor(y)
+            a = y - i
+            for c in range(n):
+                x = centres[k, 1] + (c - (n - 1) / 2) * side / n
+                j = math.floor(x)
+                b, value = x - j, 0.0
+                if 0 <= i < height - 1 and 0 <= j < width - 1:
+                    upper = image[i, j] * (1 - b) + image[i, j + 1] * b
+                    value = upper * (1 - a) + (image[i + 1, j] * (1 - b) + image[i + 1, j + 1] * b) * a
+                else:
+                    for u in range(2):
+                        for v in range(2):
+                            if 0 <= i + u < height and 0 <= j + v < width:
+                                value += image[i + u, j + v] * (a if u else 1 - a) * (b if v else 1 - b)
+                out[k, r, c] = value
+    return out
+
+
+@entry
+def near_means(image: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(n,) mean of the 3 x 3 px of `image` (H, W) around each place; at the border its pixels count again."""
+    height, width = image.shape
+    out = np.empty(len(place))
+    for k in range(len(place)):
+        i, j = (np.rint(place[k, 0]), np.rint(place[k, 1]))
+        total = 0.0
+        for u in range(-1, 2):
+            for v in range(-1, 2):
+                total += image[int(min(max(i + u, 0), height - 1)), int(min(max(j + v, 0), width - 1))]
+        out[k] = total / 9
+    return out
