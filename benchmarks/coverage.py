@@ -135,7 +135,7 @@ def on_points(n_sets: int, seed: int) -> list[dict]:
             table = synthetic.defect_rows(frame, yx, 0.03)
             table["sigma_nm"] = sigma
             found = detections.Detections(table, 60, np.arange(60) * DT, 0.03, 0.0, DT, "simulated")
-            motion = pipeline.analyse(found, cfg, crystal, seed=s).motion
+            motion = pipeline.analyse(found, cfg, crystal, seed=s).of("diffusion").motion
             for name, d in motion.results["V_S"].items():
                 results.setdefault(name, []).append((d.D, d.low, d.high))
         seconds = time.process_time() - start

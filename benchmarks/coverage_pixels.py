@@ -122,11 +122,11 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
         result = pipeline.analyse(detected, cfg.analysis, crystal, movie, truth, seed=k)
         n, t = realised(path)
         hops, watched = hops + n, watched + t
-        for row in result.comparison:
+        for row in result.of("truth").quantities:
             if row["found"] is not None and row["low"] is not None:
                 values = row["true"], row["found"], row["low"], row["high"]
                 found.setdefault(_group(row["quantity"]), []).append(values)
-        for s in result.scores:
+        for s in result.of("truth").scores:
             scores.setdefault(s.kind, []).append((s.n_true, s.n_found, s.n_right))
         f1 = {kind: _f1(scores[kind]) for kind in ("V_S", "Mo_W") if kind in scores}
         print(f"movie {k}: F1 so far {f1}, {time.process_time() - start:.0f} s", flush=True)

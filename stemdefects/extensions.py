@@ -1,4 +1,4 @@
-"""What packages of the user add: materials, models, losses and readers, found by their entry points.
+"""What packages of the user add: materials, models, losses, readers and stages, found by their entry points.
 
 A package names them in its pyproject.toml, e.g. `[project.entry-points."stemdefects.materials"]  mote2 =
 "my_package:mote2_yaml"`; nothing of this software is changed. What the entry point gives is said by each group's user
@@ -29,15 +29,21 @@ def names(group: str, own: Iterable[str] = ()) -> list[str]:
     return ours + sorted(set(found(group)) - set(ours))
 
 
+def known(group: str, name: str, key: str, own: Iterable[str] = ()) -> None:
+    """Raise UserError, with the setting `key` and what exists, when there is no `name`."""
+    existing = names(group, own)
+    if name not in existing:
+        near = difflib.get_close_matches(name, existing, 1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise UserError(f"{key}={name}: no such thing.{hint} There are: {', '.join(existing) or 'none'}")
+
+
 def load(group: str, name: str, key: str, own: Iterable[str] = ()) -> Any:
     """The object behind the entry point `name`. Raises UserError, with the setting `key` and what exists, when there is
     none or it cannot be imported."""
     points = found(group)
     if name not in points:
-        existing = names(group, own)
-        near = difflib.get_close_matches(name, existing, 1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"{key}={name}: no such thing.{hint} There are: {', '.join(existing) or 'none'}")
+        known(group, name, key, own)
     try:
         return points[name].load()
     except Exception as error:  # whatever goes wrong at another package's import

@@ -549,6 +549,7 @@ class AnalysisConfig:
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
     truth_radius_nm: float = _positive(0.09)  # a detection this close to a true defect of its kind is right
     slider_frames: int = _least(40, 0)  # frames shown in the page
+    leave_out: list[str] = field(default_factory=list)  # stages by name (`analysis/pipeline.py`), e.g. [space, strain]
 
 
 @dataclass

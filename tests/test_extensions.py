@@ -1,4 +1,5 @@
-"""A package of the user's own, installed for the test, adds a material, a network, a loss and a reader."""
+"""A package of the user's own, installed for the test, adds a material, a network, a loss, a reader and a stage of
+the analysis."""
 
 import os
 import shutil
@@ -11,10 +12,15 @@ import numpy as np
 import pytest
 
 from stemdefects import command_line, config, extensions, schema
+from stemdefects.analysis import pipeline, synthetic
+from stemdefects.analysis.data import detections
+from stemdefects.analysis.notes import Code, codes
+from stemdefects.analysis.stage import StageResult
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io import opening
 from stemdefects.models import artifact, unet
+from stemdefects.report import output
 from stemdefects.training import losses
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,3 +104,46 @@ def test_a_reader_of_another_package(installed, tmp_path):
     (tmp_path / "a.raw32").write_bytes(b"1")
     with pytest.raises(UserError, match=r"unknown file type '.raw32'.*raw16"):
         opening.read(tmp_path / "a.raw32")
+
+
+def few_defects():
+    """A square lattice of defects 0.9 nm apart, alike in every frame."""
+    yx = 0.9 * np.stack(np.meshgrid(np.arange(4), np.arange(4)), -1).reshape(-1, 2)
+    frame = np.repeat(np.arange(5), len(yx))
+    rows = synthetic.defect_rows(frame, np.tile(yx, (5, 1)), 0.03)
+    return detections.Detections(rows, 5, np.arange(5) * 2.0, 0.03, 0.0, 2.0, "movie.h5")
+
+
+def test_a_stage_of_another_package(installed, tmp_path):
+    cfg = config.load_group("analysis", "default")
+    cfg.leave_out = [name for name in pipeline.STAGES if name != "counts"]
+    result = pipeline.analyse(few_defects(), cfg, crystal.load("ws2_mo"))
+    assert list(result.stages) == ["counts", "crowding"]
+    [said] = [e for e in result.estimates if e.quantity == "distance to the next defect"]
+    assert said.value == pytest.approx(0.9, rel=1e-6) and said.low == said.high == pytest.approx(0.9, rel=1e-6)
+    page = output.write(result, tmp_path, "Ours", "a: 1\n").read_text()
+    assert (
+        'href="#crowding"' in page and "distance to the next defect = 0.900 nm" in page and "One value a frame." in page
+    )
+    assert (tmp_path / "figures" / "crowding.png").exists()
+    assert "distance to the next defect" in (tmp_path / "estimates.csv").read_text()
+    cfg.leave_out = ["crowdin"]
+    with pytest.raises(UserError, match=r"analysis.leave_out=crowdin: no such thing. Did you mean 'crowding'"):
+        pipeline.analyse(few_defects(), cfg)
+
+
+def test_the_page_on_extending_shows_the_stage_that_was_run():
+    code = (ROOT / "tests" / "example_package" / "my_lab" / "crowding.py").read_text()
+    assert f"```python\n{code}```" in (ROOT / "docs" / "extending.md").read_text()
+
+
+def test_what_a_stage_of_another_package_does_wrong_costs_its_own_numbers(installed, monkeypatch):
+    cfg = config.load_group("analysis", "default")
+    cfg.leave_out = [name for name in pipeline.STAGES if name != "counts"]
+    import pandas as pd
+
+    for wrong in (lambda *_: 1 / 0, lambda *_: None, lambda *_: StageResult(tables={"counts": pd.DataFrame()})):
+        monkeypatch.setattr("my_lab.crowding.crowding", wrong)
+        result = pipeline.analyse(few_defects(), cfg, crystal.load("ws2_mo"))
+        [note] = [n for n in result.notes if Code.STAGE_FAILED in codes(n)]
+        assert "crowding" in note and result.estimates and "counts" in result.tables

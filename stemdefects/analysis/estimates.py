@@ -80,3 +80,19 @@ def table(estimates: list[Estimate]):
 
     columns = [*Estimate.__dataclass_fields__, "level"]
     return pd.DataFrame([e.row() for e in estimates], columns=columns)
+
+
+def of_diffusion(estimates: list[Estimate], unit: str):
+    """D by kind and method as a DataFrame, whichever stage it comes from; unit: of D."""
+    import pandas as pd
+
+    name = column_name(unit)
+    return pd.DataFrame([
+        {"kind": e.subject, "method": e.method, f"D_{name}": e.value, f"low_{name}": e.low, f"high_{name}": e.high,
+         "n_tracks": e.n, "warning": e.warning} for e in estimates if e.quantity == "D"
+    ])  # fmt: skip
+
+
+def column_name(unit: str) -> str:
+    """A unit as part of a column's name: `nm^2/s` -> `nm2_per_s`."""
+    return unit.replace("^2", "2").replace("/", "_per_")

@@ -146,6 +146,7 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
 
     from stemdefects.analysis import pipeline
     from stemdefects.report import output
+    from stemdefects.report import summary as short
 
     new = Staging(the_run, "analyze")
     folder = new.begin(what, replaces=the_run.analysis_dir.exists())
@@ -159,14 +160,14 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
         title = f"Defects in {Path(found.source).name}"
         earlier = {"labels": the_run.path / "figures" / "labels.png"}  # of a network that learned from the movie itself
         output.write(result, folder / "analysis", title, config.to_yaml(cfg), earlier)
-        summary = output.summary(result)
+        summary = short.summary(result)
         new.commit(summary)
         output.log(result, the_run.analysis_dir, tracker, earlier)
-        tracker.log({"n_tracks": result.tracks.n_tracks, "n_detections": len(found.rows)})
+        tracker.log({"n_tracks": result.inputs.tracks.n_tracks, "n_detections": len(found.rows)})
         tracker.summary(summary, write=False)
     new.end()
     page = the_run.analysis_dir / "report.html"
-    print(output.text(result))
+    print(short.text(result))
     print(f"report: {runs.short(page)}")
     return page
 

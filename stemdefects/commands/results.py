@@ -30,22 +30,20 @@ class Result:
     config: AnalyzeRoot
 
     def __str__(self) -> str:
-        from stemdefects.report import output
+        from stemdefects.report import summary
 
-        return output.text(self.analysis)
+        return summary.text(self.analysis)
 
     @property
     def tables(self) -> dict[str, Any]:
         """DataFrames by name: estimates (value, interval, unit, method), tracks, counts, transitions, ..."""
-        from stemdefects.report import output
-
-        return output.tables(self.analysis)
+        return self.analysis.tables
 
     def save(self, folder: str | Path) -> Path:
         """Write tables (CSV, HDF5), figures (PNG, SVG) and `report.html` into `folder`; returns the page's path."""
         from stemdefects.report import output
 
-        title = f"Defects in {Path(self.analysis.found.source).name}"
+        title = f"Defects in {Path(self.analysis.inputs.found.source).name}"
         return output.write(self.analysis, Path(folder), title, config.to_yaml(self.config))
 
     def report(self, path: str | Path = "report.html") -> Path:
@@ -96,7 +94,7 @@ def analyze(
         found, cfg.analysis, crystal, movie, truth, seed,
         lambda items, what: tqdm(items, desc=what, leave=False, disable=not progress),
     )  # fmt: skip
-    for note in dict.fromkeys(result.notes):
+    for note in result.notes:
         warnings.warn(note, StemdefectsWarning, stacklevel=2)
     return Result(result, cfg)
 

@@ -1,14 +1,15 @@
 """The page that shows several analyses side by side."""
 
-import html
 import time
 from pathlib import Path
 
 import numpy as np
 
 from stemdefects.analysis.estimates import number
-from stemdefects.report import page, style
+from stemdefects.report import rendering, style
 from stemdefects.report.style import COLOURS, pyplot
+
+HEAD = ("quantity", "of", "method", "runs", "first", "second", "difference", "95% interval", "p", "p corrected")
 
 
 def write(folder: Path, rows, tables: dict, notes: list[str], titles: dict[str, str]) -> Path:
@@ -22,28 +23,20 @@ def write(folder: Path, rows, tables: dict, notes: list[str], titles: dict[str, 
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows.to_csv(folder / "comparison.csv", index=False)
-    body = [
-        "<h1>Comparison</h1>",
-        f'<p class="sub">{len(tables)} analyses, {time.strftime("%Y-%m-%d %H:%M")}.</p>',
-        "<ul>",
-    ]
-    body += [
-        f'<li><span class="dot" style="background:{COLOURS[k % len(COLOURS)]}"></span>{html.escape(titles[name])}</li>'
-        for k, name in enumerate(tables)
-    ]
-    body.append("</ul>")
-    if notes:
-        items = "".join(f"<li>{html.escape(n)}</li>" for n in notes)
-        body.append(f'<div class="warn"><b>Before you quote these differences</b><ul>{items}</ul></div>')
+    pictures = {}
     for name, draw in (("D", diffusion), ("counts", counts), ("rates", rates)):
         figure = draw(tables)
         if figure is not None:
             path = style.save(figure, folder / "figures", f"comparison_{name}")
-            body.append(page.figure(name, path, "Bars: 95% intervals."))
-    body.append(f"<h2>Differences</h2>{_sentences(rows)}")
-    body.append(_table(rows[rows["main"]], "Tested together"))
-    body.append(_table(rows[~rows["main"]], "All other quantities", closed=True))
-    return page.write_html(folder / "comparison.html", "Comparison", body)
+            pictures[name] = rendering.data_uri(path)
+    shown = [("Tested together", True, _cells(rows[rows["main"]])),
+             ("All other quantities", False, _cells(rows[~rows["main"]]))]  # fmt: skip
+    return rendering.write(
+        folder / "comparison.html", "comparison.html.j2", title="Comparison",
+        subtitle=f"{len(tables)} analyses, {time.strftime('%Y-%m-%d %H:%M')}.",
+        analyses=[(titles[name], COLOURS[k % len(COLOURS)]) for k, name in enumerate(tables)], notes=notes,
+        pictures=pictures, sentences=sentences(rows), head=HEAD, tables=[table for table in shown if table[2]],
+    )  # fmt: skip
 
 
 def sentences(rows) -> list[str]:
@@ -63,31 +56,25 @@ def sentences(rows) -> list[str]:
     return out or [f"None of {len(main)} comparisons shows a difference beyond chance (Holm-corrected p < 0.05)."]
 
 
-def _sentences(rows) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(s)}</li>" for s in sentences(rows)) + "</ul>"
+def _cells(rows) -> list[dict[str, str]]:
+    """What a table of the page shows of each row."""
 
+    def share(p: float) -> str:
+        return "" if not np.isfinite(p) else f"{p:.2g}"
 
-def _table(rows, title: str, closed: bool = False) -> str:
-    if not len(rows):
-        return ""
-    head = "".join(f"<th>{h}</th>" for h in ("quantity", "of", "method", "runs", "first", "second", "difference",
-                                             "95% interval", "p", "p corrected"))  # fmt: skip
-    share = lambda p: "" if not np.isfinite(p) else f"{p:.2g}"  # noqa: E731
-    span = lambda low, high: f"{number(low)} to {number(high)}" if np.isfinite([low, high]).all() else ""  # noqa: E731
-    body = "".join(
-        f"<tr><td>{html.escape(r.quantity)}</td><td>{html.escape(r.subject)}</td><td>{html.escape(r.method)}</td>"
-        f"<td>{html.escape(f'{r.a} / {r.b}')}</td>"
-        f"<td>{number(r.value_a)} <small>{span(r.low_a, r.high_a)}</small></td>"
-        f"<td>{number(r.value_b)} <small>{span(r.low_b, r.high_b)}</small> "
-        f"{html.escape('' if r.unit == '1' else r.unit)}"
-        f"</td><td>{number(r.difference)}</td><td>{span(r.low, r.high)}</td><td>{share(r.p)}</td>"
-        f"<td>{share(r.p_corrected)}</td></tr>"
+    def span(low: float, high: float) -> str:
+        return f"{number(low)} to {number(high)}" if np.isfinite([low, high]).all() else ""
+
+    return [
+        {
+            "quantity": r.quantity, "subject": r.subject, "method": r.method, "runs": f"{r.a} / {r.b}",
+            "first": number(r.value_a), "first_interval": span(r.low_a, r.high_a), "second": number(r.value_b),
+            "second_interval": span(r.low_b, r.high_b), "unit": "" if r.unit == "1" else r.unit,
+            "difference": number(r.difference), "interval": span(r.low, r.high), "p": share(r.p),
+            "p_corrected": share(r.p_corrected),
+        }
         for r in rows.itertuples()
-    )
-    return (
-        f"<details{'' if closed else ' open'}><summary>{html.escape(title)} ({len(rows)})</summary>"
-        f"<table><tr>{head}</tr>{body}</table></details>"
-    )
+    ]  # fmt: skip
 
 
 def _forest(tables: dict, wanted, label: str):

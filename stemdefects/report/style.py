@@ -1,5 +1,6 @@
 """One look for every figure: sizes, colours, saving as PNG and SVG."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 # Okabe-Ito: distinguishable also with colour-blind eyes
@@ -11,16 +12,18 @@ NAMED = {
 GREY = "#8a8a8a"
 
 
-def colours(names: list[str]) -> dict[str, str]:
-    """A colour for every name, the same in every figure; colour words get their own colour."""
-    out, number = {}, 0
-    for name in names:
-        if name in NAMED:
-            out[name] = NAMED[name]
-        else:
-            out[name] = COLOURS[number % len(COLOURS)]
-            number += 1
-    return out
+class Colours(dict[str, str]):
+    """A colour for every kind, the same in every figure and on the page; colour words get their own colour."""
+
+    def __init__(self, kinds: Iterable[str]):
+        super().__init__()
+        for kind in kinds:
+            self[kind]
+
+    def __missing__(self, kind: str) -> str:
+        others = sum(name not in NAMED for name in self)
+        self[kind] = NAMED.get(kind) or COLOURS[others % len(COLOURS)]
+        return self[kind]
 
 
 def pyplot():

@@ -64,9 +64,10 @@ def test_without_a_common_field_only_counts_are_given(cfg, how):
     assert not found.followed and found.observed.all() and not len(found.over_time)
     result = pipeline.analyse(found, cfg, material.load("ws2_mo"))
     assert sum(Code.NOT_FOLLOWED in codes(note) for note in result.notes) == 1
-    assert result.chain is None and not result.motion.results and result.drift.method == "none"
-    assert not (result.tracks.lengths > 1).any() and not len(result.events)
+    assert result.of("transitions") is None and not result.of("diffusion").motion.results
+    assert result.inputs.drift.method == "none"
+    assert not (result.inputs.tracks.lengths > 1).any() and not len(result.inputs.events)
     said = {e.quantity for e in result.estimates}
     assert "count per frame" in said and not said & {"D", "change of the count", "births of tracks"}
     followed = pipeline.analyse(still(), cfg, material.load("ws2_mo"))
-    assert (followed.tracks.lengths == 12).any(), "the same places without a doubt are tracks"
+    assert (followed.inputs.tracks.lengths == 12).any(), "the same places without a doubt are tracks"

@@ -43,17 +43,17 @@ def test_D_end_to_end_from_points_with_drift_misses_and_false_detections(cfg):
     for seed in range(3):
         found, _ = simulated(seed, D=8e-4)
         result = pipeline.analyse(found, cfg, material.load("ws2_mo"), seed=seed)
-        d = result.motion.results["V_S"]["cve"]
+        d = result.of("diffusion").motion.results["V_S"]["cve"]
         inside.append(d.low <= 8e-4 <= d.high)
         assert pytest.approx(8e-4, rel=0.5) == d.D
-        assert result.motion.headline == "V_S"
+        assert result.of("diffusion").motion.headline == "V_S"
     assert sum(inside) >= 2
 
 
 def test_small_gates_lose_D(cfg):
     found, _ = simulated(1, D=8e-4, false=0.0)
     result = pipeline.analyse(found, cfg, material.load("ws2_mo"))
-    scan = np.array(result.motion.gate_scan)
+    scan = np.array(result.of("diffusion").motion.gate_scan)
     assert scan[0, 1] < 0.2 * scan[-1, 1]
 
 
@@ -62,9 +62,9 @@ def test_published_detections(cfg):
     cfg.diffusion.gate_scan_lattice = [0.6, 1.25, 1.5, 2.5]
     found = detections.read(PUBLISHED, cfg.table)
     result = pipeline.analyse(found, cfg, material.load("ws2_mo"))
-    assert len(found.rows) == 7986 and result.found.n_frames == 100
-    assert 0.7 < np.hypot(*result.drift.yx[-1]) < 1.6  # about 1 nm is stated
-    assert {"hmm", "pooled", "paper"} <= set(result.transitions)
+    assert len(found.rows) == 7986 and result.inputs.found.n_frames == 100
+    assert 0.7 < np.hypot(*result.inputs.drift.yx[-1]) < 1.6  # about 1 nm is stated
+    assert {"hmm", "pooled", "paper"} <= set(result.of("transitions").transitions)
     assert any("depends on the linking gate" in n for n in result.notes)
     headline = next(e for e in result.estimates if e.headline and e.quantity == "D")
     assert "range over gates" in headline.method and headline.high > 2.5 * headline.value
@@ -126,7 +126,7 @@ def walkers(times, observed=None, D=3e-4, seed=0, n=40):
 
 
 def D_of(result):
-    return result.motion.results["V_S"]["cve"]
+    return result.of("diffusion").motion.results["V_S"]["cve"]
 
 
 @pytest.mark.parametrize("how", ["pause", "jitter", "rate"])
@@ -135,7 +135,7 @@ def test_D_of_a_table_whose_clock_is_not_even(quick, how):
     result = pipeline.analyse(walkers(times), quick, material.load("ws2_mo"))
     d = D_of(result)
     assert d.low < 3e-4 < d.high and pytest.approx(3e-4, rel=0.3) == d.D
-    track, time = result.tracks.track, result.tracks.time
+    track, time = result.inputs.tracks.track, result.inputs.tracks.time
     spans = np.diff(time)[np.diff(track) == 0]
     assert spans.max() < (400 * 2.25 if how == "pause" else 60)
     cut = [n for n in result.notes if Code.TRACKS_CUT in codes(n)]
@@ -147,7 +147,7 @@ def test_D_of_a_table_whose_clock_is_not_even(quick, how):
 def test_fast_hops_get_the_gate_they_need_when_asked(quick):
     quick.linking.gate_lattice = None
     result = pipeline.analyse(walkers(2.25 * np.arange(30), D=2e-3, n=30), quick, material.load("ws2_mo"))
-    assert result.gate > 2 * synthetic.A_NM and pytest.approx(2e-3, rel=0.35) == D_of(result).D
+    assert result.inputs.gate > 2 * synthetic.A_NM and pytest.approx(2e-3, rel=0.35) == D_of(result).D
 
 
 def test_resting_defects_are_followed_over_a_pause(quick):
@@ -155,7 +155,7 @@ def test_resting_defects_are_followed_over_a_pause(quick):
     times[31:] -= 860  # a minute
     result = pipeline.analyse(walkers(times, D=0.0, n=60), quick, material.load("ws2_mo"))
     assert any(Code.PAUSES_BRIDGED in codes(n) for n in result.notes)
-    assert np.median(result.tracks.lengths) > 50
+    assert np.median(result.inputs.tracks.lengths) > 50
 
 
 @pytest.mark.parametrize("which", ["4:40", "::2"])
@@ -169,14 +169,16 @@ def test_frames_that_nobody_looked_at_are_missing_and_not_empty(quick, which):
     assert pytest.approx(3e-4, rel=0.45) == d.D  # some 40 hops; the wrong clock is off by a factor of 2
     count = next(e for e in result.estimates if e.quantity == "count per frame" and e.subject == "V_S")
     assert count.n == observed.sum() and count.value == pytest.approx(len(some.rows) / observed.sum())
-    assert not any(e["frame"] not in np.flatnonzero(observed) for e in result.events)
+    assert not any(e["frame"] not in np.flatnonzero(observed) for e in result.inputs.events)
     # as the same frames in a table of their own
     own = detections.Detections(
         some.rows.copy(), int(observed.sum()), times[observed], 0.03, 0.0, float(np.diff(times[observed])[0])
     )
     own.rows["frame"] = np.searchsorted(np.flatnonzero(observed), own.rows["frame"])
     again = pipeline.analyse(own, quick, material.load("ws2_mo"))
-    assert pytest.approx(d.D, rel=1e-6) == D_of(again).D and again.tracks.n_tracks == result.tracks.n_tracks
+    assert (
+        pytest.approx(d.D, rel=1e-6) == D_of(again).D and again.inputs.tracks.n_tracks == result.inputs.tracks.n_tracks
+    )
     rates = [{e.quantity: e.value for e in r.estimates if e.quantity.endswith("of tracks")} for r in (result, again)]
     assert rates[0] == pytest.approx(rates[1])
 
@@ -188,9 +190,23 @@ def test_a_stage_left_out_changes_no_other(quick):
         quick.diffusion.gate_scan_lattice, quick.diffusion.kinds = gates, kinds
         copy = detections.Detections(found.rows.copy(), 20, found.times, 0.03, 0.0, 2.25)
         result = pipeline.analyse(copy, quick, material.load("ws2_mo"), seed=3)
-        windows = [w[2:5] for w in result.motion.windows]
+        windows = [w[2:5] for w in result.of("diffusion").motion.windows]
         numbers.append((D_of(result).low, *np.ravel(windows)))
     assert numbers[0] == numbers[1] == numbers[2]
+
+
+@pytest.mark.parametrize("left", [("counts", "tracks"), ("diffusion",), ("space", "classes", "drift", "growth")])
+def test_a_whole_stage_left_out_changes_no_other(quick, left):
+    quick.diffusion.n_bootstrap = 50
+
+    def numbers():
+        result = pipeline.analyse(walkers(np.arange(20) * 2.25, n=20), quick, material.load("ws2_mo"), seed=3)
+        return {name: stage.estimates for name, stage in result.stages.items()}
+
+    whole, quick.leave_out = numbers(), list(left)
+    part = numbers()
+    assert part == {name: said for name, said in whole.items() if name not in left}
+    assert all(whole[name] for name in left if name not in ("classes", "drift", "growth"))
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the cases are not here")

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import h5py
@@ -62,6 +63,28 @@ def test_page_needs_no_network_and_says_everything(written):
             assert number(e.value) in text
 
 
+def test_page_closes_what_it_opens_and_its_contents_lead_somewhere(written):
+    _, result, text = written
+    opened: list[str] = []
+    anchors: list[str] = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            anchors.extend(value for name, value in attrs if name == "id")
+            if tag not in ("meta", "img", "input", "br"):
+                opened.append(tag)
+
+        def handle_endtag(self, tag):
+            assert opened.pop() == tag
+
+    Tags().feed(text)
+    assert not opened and len(anchors) == len(set(anchors))
+    links = re.findall(r'href="#([^"]+)"', text)
+    assert len(links) > 5 and set(links) <= set(anchors)
+    numbers = text[text.index('id="numbers"') : text.index('id="config"')]
+    assert numbers.count("<tr>") == len(result.estimates) + 1
+
+
 def test_tables_have_units_intervals_and_methods(written):
     folder, result, _ = written
     diffusion = pd.read_csv(folder / "diffusion.csv")
@@ -69,7 +92,7 @@ def test_tables_have_units_intervals_and_methods(written):
     assert {"cve", "msd", "paper"} <= set(diffusion["method"])
     assert {"y_nm", "x_nm", "time_s"} <= set(pd.read_csv(folder / "tracks.csv"))
     with h5py.File(folder / "analysis.h5") as file:
-        assert len(file["tracks"]) == len(result.tracks.frame)
+        assert len(file["tracks"]) == len(result.inputs.tracks.frame)
         assert file["diffusion"]["D_nm2_per_s"][0] == pytest.approx(diffusion["D_nm2_per_s"][0])
     filled = DefectTable.read(folder / "defects.h5").rows
     assert (filled["track"] >= 0).all()

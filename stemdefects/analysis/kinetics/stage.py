@@ -8,6 +8,7 @@ import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate
+from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.kinetics import infer, statements, tables
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.quantities import Code
@@ -17,13 +18,24 @@ from stemdefects.analysis.kinetics.sampling import Priors, Settings, priors
 from stemdefects.analysis.kinetics.statements import Names
 from stemdefects.analysis.notes import Code as NoteCode
 from stemdefects.analysis.notes import Note
-from stemdefects.analysis.stage import Progress, Section, StageResult
-from stemdefects.schema import KineticsConfig
+from stemdefects.analysis.stage import Figure, Fold, Items, Progress, Section, StageResult
+from stemdefects.schema import AnalysisConfig, KineticsConfig
 
 NOT_YET = "not converged"
 
 
-def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None) -> StageResult:
+def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
+    """The headline where the table holds evidence; what tracks and calls say becomes a cross-check of it, with notes
+    where the two contradict each other."""
+    if not cfg.kinetics.enabled or not inputs.found.followed:
+        return StageResult()
+    result = of_table(inputs.found, cfg.kinetics, seed, inputs.progress)
+    gate = f"{inputs.gate / inputs.lattice_constant:.2g} lattice constants"
+    others = [e for stage in inputs.earlier.values() for e in stage.estimates]
+    return replace(result, notes=[*result.notes, *statements.against(result.estimates, others, gate)])
+
+
+def of_table(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progress | None = None) -> StageResult:
     """Sample the lattice model and say what follows.
 
     Args:
@@ -45,11 +57,7 @@ def run(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Progres
     if answer.code == Code.CANNOT_TELL:
         return StageResult(said, notes)
     prior = priors(evidence, len(answer.sites.kind))
-    section = Section(
-        "Kinetics", [_how(answer, evidence, cfg), *map(_line, statements.shown(said))],
-        {"other rates": [_line(e) for e in statements.folded(said)]}, _open_figures(answer),
-        ("kinetics_chains",), "do the chains agree?", CAPTIONS,
-    )  # fmt: skip
+    section = Section("Kinetics", _blocks(answer, evidence, cfg, said))
     made = tables.of_posterior(answer, found, names)
     if answer.estimate("single per frame").code in statements.ANSWERS:
         made |= tables.over_time(answer, evidence, found, names)
@@ -159,9 +167,17 @@ CAPTIONS = {
 }
 
 
-def _open_figures(answer: Kinetics) -> tuple[str, ...]:
+def _blocks(answer: Kinetics, evidence: Evidence, cfg: KineticsConfig, said: list[Estimate]) -> list:
+    """How it was found, the numbers, the pictures."""
     centres = ("kinetics_switching",) if len(answer.sites.bonds) else ()
-    return ("kinetics_lattice", "kinetics_D", "kinetics_counts", *centres)
+    shown = ("kinetics_lattice", "kinetics_D", "kinetics_counts", *centres)
+    return [
+        _how(answer, evidence, cfg),
+        Items([_line(e) for e in statements.shown(said)]),
+        Fold("other rates", [Items([_line(e) for e in statements.folded(said)])]),
+        *(Figure(name, CAPTIONS[name]) for name in shown),
+        Fold("do the chains agree?", [Figure("kinetics_chains", CAPTIONS["kinetics_chains"])]),
+    ]
 
 
 def _figures(answer: Kinetics, evidence: Evidence, prior: Priors, names: Names) -> dict:

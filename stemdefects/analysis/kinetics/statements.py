@@ -11,6 +11,7 @@ from stemdefects.analysis.estimates import Estimate, number
 from stemdefects.analysis.kinetics.quantities import FAST, Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.notes import Note
+from stemdefects.analysis.tracking.tracks import ALL
 
 METHOD = "lattice model"
 COUNT = "count per frame"
@@ -187,21 +188,28 @@ def notes(answer: Kinetics, names: Names) -> list[str]:
     return out
 
 
-def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> tuple[list[Estimate], list[str]]:
-    """The other estimates, no longer headlines where the lattice model has one, and notes where their intervals do not
-    meet the posterior's, with the assumption that fails.
+def cross_checks(said: Sequence[Estimate], others: Sequence[Estimate]) -> list[Estimate]:
+    """The `others`, no longer headlines where the lattice model (`said`) has one."""
+    heads = {(e.quantity, e.subject) for e in said if e.headline}
+    empty = any(e.quantity == COUNT and e.code == Code.NONE.value and e.subject.endswith(OFF) for e in said)
+    counts = {subject for quantity, subject in heads if quantity == COUNT}
+    moves = empty or any(quantity == "D" for quantity, _ in heads)
+
+    def less(e: Estimate) -> bool:
+        return (e.quantity == "D" and moves) or (e.quantity == COUNT and bool(counts) and e.subject in {*counts, ALL})
+
+    return [replace(e, headline=False) if e.headline and less(e) else e for e in others]
+
+
+def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> list[str]:
+    """Notes where the intervals of other estimates do not meet those of the lattice model's headlines, with the
+    assumption that fails.
 
     gate: how far tracks were linked, in words.
     """
     heads = {(e.quantity, e.subject): e for e in said if e.headline}
-    empty = any(e.quantity == COUNT and e.code == Code.NONE.value and e.subject.endswith(OFF) for e in said)
-    counts = any(quantity == COUNT for quantity, _ in heads)
-    kinds = {subject for quantity, subject in heads if quantity == COUNT}
-    kept, notes = [], []
+    notes = []
     for e in others:
-        moved = e.quantity == "D" and (empty or any(q == "D" for q, _ in heads))
-        moved |= e.quantity == COUNT and counts and (e.subject in kinds or e.subject == "all kinds")
-        kept.append(replace(e, headline=False) if moved and e.headline else e)
         mine = heads.get((e.quantity, e.subject))
         if mine is None or None in (e.value, e.low, e.high, mine.low) or e.method == "paper" or e.unit != mine.unit:
             continue
@@ -209,7 +217,7 @@ def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> 
             notes.append(_apart(e, mine, False, gate))
         elif mine.high is not None and e.low > mine.high:
             notes.append(_apart(e, mine, True, gate))
-    return kept, [Note(text, coded.Code.TRACKS_DISAGREE) for text in notes]
+    return [Note(text, coded.Code.TRACKS_DISAGREE) for text in notes]
 
 
 def _apart(e: Estimate, mine: Estimate, above: bool, gate: str) -> str:

@@ -9,15 +9,16 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from stemdefects.analysis import seeds
+from stemdefects.analysis.data import scales
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.motion import diffusion, hopping, msd
 from stemdefects.analysis.notes import Code, codes
-from stemdefects.analysis.tracking import lattice_sites, tracks
-from stemdefects.analysis.tracking.following import Follower
+from stemdefects.analysis.tracking import tracks
+from stemdefects.analysis.tracking.tracks import ALL
 from stemdefects.schema import AnalysisConfig
 
-ALL = "all kinds"
 MAX_SITE_ROWS = 12_000
 NEAR_BONDS = 1.5  # the next columns of a honeycomb lattice that are not bonded lie at 2 bonds
 
@@ -30,7 +31,6 @@ class Motion:
     headline: str | None = None
     gate_scan: list[tuple] = field(default_factory=list)  # gate, D, low, high, n_tracks
     windows: list[tuple] = field(default_factory=list)  # first frame, last frame, D, low, high, n_tracks
-    vectors: np.ndarray | None = None  # lattice vectors used, rows, in the length unit
     estimates: list[Estimate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -84,63 +84,32 @@ def subjects(some: tracks.Tracks, names: np.ndarray, cfg: AnalysisConfig) -> dic
     return chosen
 
 
-def lattice_vectors(found: Detections, some: tracks.Tracks, a: float) -> tuple[np.ndarray | None, str]:
-    """Lattice vectors (2, 2) in the table's length unit, and how they were found; None with the reason."""
-    columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
-    if found.frames is not None and set(columns) <= set(found.frames):
-        values = found.frames[columns].to_numpy(float)
-        values = values[np.isfinite(values).all(1)]
-        if len(values):
-            vectors = np.median(values, 0).reshape(2, 2) * found.scale_yx
-            if abs(np.linalg.det(vectors)) > 0.3 * a**2:
-                return vectors, "the frames' own lattice"
-    guess = lattice_sites.lattice_from_steps(some, a) if some.n_tracks else None
-    if guess is None:
-        return None, "there are fewer than 10 steps of about a lattice constant"
-    vectors, score = guess
-    if score < 0.15:
-        return None, f"the steps show no lattice directions (order {max(score, 0):.2f} above chance, 0.15 is needed)"
-    return vectors, f"the directions of the hops (order {score:.2f} above chance)"
-
-
-def run(
-    follower: Follower, some: tracks.Tracks, a: float, cfg: AnalysisConfig, seed: int = 0,
-    dose_per_time: float | None = None, bond: float = 0.0,
-) -> Motion:  # fmt: skip
-    """Every estimator for every kind.
-
-    Args:
-        follower: what linked the table's rows, for other gates.
-        some: tracks of the table's rows.
-        a: lattice constant in the table's length unit.
-        seed: of the resampling; each kind and estimator has a stream of its own.
-        dose_per_time: electrons per nm^2 and time unit, for D per dose.
-        bond: between a centre and its neighbours, in the table's length unit, for `unnamed_complexes`; 0: not known.
-    """
-    out, found = Motion(), follower.found
-    if (n := len(follower.looked.frames)) < 3:
+def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
+    """Every estimator for every kind; each kind and estimator has a random stream of its own."""
+    out, found, some, a = Motion(), inputs.found, inputs.tracks, inputs.lattice_constant
+    if (n := len(inputs.follower.looked.frames)) < 3:
         out.notes.append(f"{n} frame(s): no motion can be measured.")
         return out
     names = labels(found, cfg.transitions.centre)
-    out.notes += [said] if (said := unnamed_complexes(found, cfg.transitions.centre, bond)) else []
+    out.notes += [said] if (said := unnamed_complexes(found, cfg.transitions.centre, inputs.bond)) else []
     chosen = subjects(some, names, cfg)
     for kind, keep in chosen.items():
         if not keep.any():
             out.notes.append(f"{kind}: no track has {cfg.linking.min_length} detections or more.")
-    out.vectors, how = lattice_vectors(found, some, a)
-    if out.vectors is None:
+    vectors, how = inputs.lattice
+    if vectors is None:
         out.notes.append(f"No hop rate from a lattice-site model: the lattice's orientation is not known, {how}.")
     for kind, keep in chosen.items():
-        one_lattice = follower.one_sublattice and kind != ALL
-        out.results[kind] = _estimators(some.select(keep), kind, out.vectors, a, one_lattice, cfg, seed)
+        one_lattice = inputs.follower.one_sublattice and kind != ALL
+        out.results[kind] = _estimators(some.select(keep), kind, vectors, a, one_lattice, cfg, seed)
     out.headline = _headline(out, cfg)
-    unit = f"{found.length_unit}^2/{found.time_unit}"
+    dose_per_time = scales.dose_per_time(found, cfg)
     for kind in out.results:
-        _report(out, kind, unit, found, cfg, dose_per_time)
-        _disagreement(out, kind, unit)
+        _report(out, kind, inputs.D_unit, found, cfg, dose_per_time)
+        _disagreement(out, kind, inputs.D_unit)
     if out.headline:
-        _gates(out, follower, names, a, cfg, seed, unit)
-        _windows(out, some.select(chosen[out.headline]), follower.looked.frames, a, cfg, seed, unit)
+        _gates(out, inputs, names, cfg, seed)
+        _windows(out, inputs, some.select(chosen[out.headline]), cfg, seed)
         _honest_headline(out, a)
     return out
 
@@ -223,8 +192,9 @@ def _disagreement(out: Motion, kind, unit) -> None:
         )
 
 
-def _gates(out: Motion, follower: Follower, names, a, cfg, seed, unit) -> None:
+def _gates(out: Motion, inputs: Inputs, names, cfg, seed) -> None:
     """D of the headline kind against the linking gate: a plateau is needed before D can be believed."""
+    follower, a = inputs.follower, inputs.lattice_constant
     for factor in cfg.diffusion.gate_scan_lattice:
         gate = factor * a
         again = follower.tracks(follower.link(gate))
@@ -237,7 +207,7 @@ def _gates(out: Motion, follower: Follower, names, a, cfg, seed, unit) -> None:
     if len(wide) > 1 and wide[:, 2].max() > wide[:, 3].min():
         out.notes.append(
             f"D of {out.headline} depends on the linking gate: {wide[:, 1].min():.2e} to {wide[:, 1].max():.2e} "
-            f"{unit} for "
+            f"{inputs.D_unit} for "
             "gates of 1.2 lattice constants and more. Linking is ambiguous (defects are dense, or flicker), and "
             "D is no "
             "better than this range."
@@ -274,17 +244,20 @@ def _apart(ranges) -> bool:
     return len(ranges) > 1 and max(r[0] for r in ranges) > min(r[1] for r in ranges)
 
 
-def _windows(out: Motion, chosen: tracks.Tracks, frames: np.ndarray, a, cfg, seed, unit) -> None:
-    """D in successive parts of the `frames` that were looked at, and a note when it changes."""
+def _windows(out: Motion, inputs: Inputs, chosen: tracks.Tracks, cfg, seed) -> None:
+    """D of the `chosen` tracks in successive parts of the frames that were looked at, and a note when it changes."""
+    frames = inputs.follower.looked.frames
     edges = np.append(frames, frames[-1] + 1)[np.linspace(0, len(frames), cfg.transitions.n_windows + 1).astype(int)]
     for first, last in itertools.pairwise(edges):
         inside = (chosen.frame >= first) & (chosen.frame < last)
         part = tracks.build(np.where(inside, chosen.track, -1), chosen.frame, chosen.time, chosen.yx)
         part = part.select(part.lengths >= 3) if part.n_tracks else part
         if part.n_tracks >= 3:
-            d = diffusion.cve(part, 300, seeds.stream(seed, "windows", str(first)), a)
+            d = diffusion.cve(part, 300, seeds.stream(seed, "windows", str(first)), inputs.lattice_constant)
             out.windows.append((int(first), int(last), d.D, d.low, d.high, d.n_tracks))
     usable = [w for w in out.windows if np.isfinite(w[3])]
     if len(usable) > 1 and max(w[3] for w in usable) > min(w[4] for w in usable):
         early, late = (f"{w[2]:.2e}" for w in (usable[0], usable[-1]))
-        out.notes.append(f"D of {out.headline} changes over the movie (first window {early}, last {late} {unit}).")
+        out.notes.append(
+            f"D of {out.headline} changes over the movie (first window {early}, last {late} {inputs.D_unit})."
+        )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.tracking.tracks import Tracks
 from stemdefects.crystal.lattice import reduce
 
@@ -47,6 +48,25 @@ def lattice_from_steps(tracks: Tracks, a: float, n_angles: int = 120) -> tuple[n
     chance = np.sqrt(2 * np.log(n_angles) / (6 * len(move)))
     directions = angles[best] + np.array([0, np.pi / 3])
     return np.column_stack([np.sin(directions), np.cos(directions)]) * a, float(scores[best] - chance)
+
+
+def vectors(found: Detections, some: Tracks, a: float) -> tuple[np.ndarray | None, str]:
+    """Lattice vectors (2, 2) in the table's length unit, and how they were found; None with the reason."""
+    columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
+    if found.frames is not None and set(columns) <= set(found.frames):
+        values = found.frames[columns].to_numpy(float)
+        values = values[np.isfinite(values).all(1)]
+        if len(values):
+            own = np.median(values, 0).reshape(2, 2) * found.scale_yx
+            if abs(np.linalg.det(own)) > 0.3 * a**2:
+                return own, "the frames' own lattice"
+    guess = lattice_from_steps(some, a) if some.n_tracks else None
+    if guess is None:
+        return None, "there are fewer than 10 steps of about a lattice constant"
+    own, score = guess
+    if score < 0.15:
+        return None, f"the steps show no lattice directions (order {max(score, 0):.2f} above chance, 0.15 is needed)"
+    return own, f"the directions of the hops (order {score:.2f} above chance)"
 
 
 def assign(tracks: Tracks, vectors: np.ndarray, bandwidth: float, n_iter: int = 3) -> Sites:

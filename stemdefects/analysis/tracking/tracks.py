@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+ALL = "all kinds"  # what belongs to no single kind
+
 
 @dataclass
 class Tracks:

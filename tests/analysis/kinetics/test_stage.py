@@ -14,9 +14,11 @@ from stemdefects.analysis.kinetics.lattice import sites
 from stemdefects.analysis.kinetics.reading import read
 from stemdefects.analysis.notes import Code as NoteCode
 from stemdefects.analysis.notes import codes
+from stemdefects.analysis.stage import Figure, Fold, Items
 from stemdefects.io import evidence as stored
 from stemdefects.io.table import DefectTable, empty, empty_frames
-from stemdefects.report import figures, stage_sections
+from stemdefects.report.drawings import registry
+from stemdefects.report.style import Colours
 from stemdefects.schema import KineticsConfig
 
 RING = [[0, 1], [1, 0], [1, -1], [0, -1], [-1, 0], [-1, 1]]
@@ -75,7 +77,7 @@ def moving(tmp_path_factory):
     made, truth, place = table()
     path = made.write(tmp_path_factory.mktemp("table") / "defects.h5")
     found = detections.read(path, config.load_group("analysis", "default").table)
-    return found, stage.run(found, SHORT), truth, place
+    return found, stage.of_table(found, SHORT), truth, place
 
 
 def test_headlines_are_D_and_the_counts_of_both_kinds(moving):
@@ -111,22 +113,24 @@ def test_tables_hold_the_posterior_of_every_frame(moving):
 
 def test_section_says_it_plainly_and_every_figure_is_drawn(moving):
     _, result, _, _ = moving
-    section = stage_sections.of_stage(result.section)
-    text = section.text(None)
-    assert section.title == "Kinetics" and "D of V = " in text and "nan" not in text.lower()
-    for name in (*section.figures, *section.folded_figures):
-        assert figures.OF_STAGES[name](result.figures[name]) is not None, name
+    blocks = [b for block in result.section.blocks for b in (block.blocks if isinstance(block, Fold) else [block])]
+    text = " ".join(line for block in blocks if isinstance(block, Items) for line in block.lines)
+    assert result.section.title == "Kinetics" and "D of V = " in text and "nan" not in text.lower()
+    shown = [block.name for block in blocks if isinstance(block, Figure)]
+    assert len(shown) == 5
+    for name in shown:
+        assert registry.draw(name, result.figures[name], Colours(["V"])) is not None, name
 
 
 def test_the_answer_is_a_function_of_table_and_seed(moving):
     found, result, _, _ = moving
-    assert stage.run(found, SHORT).estimates == result.estimates
+    assert stage.of_table(found, SHORT).estimates == result.estimates
 
 
 def test_still_vacancies_give_an_upper_limit_and_no_vacancies_no_D():
     def told(**kind):
         found = detections.from_table(table(**kind)[0], config.load_group("analysis", "default").table)
-        result = stage.run(found, SHORT)
+        result = stage.of_table(found, SHORT)
         return next(e for e in result.estimates if e.quantity == "D"), result
 
     d, result = told(hop=False)
@@ -140,7 +144,7 @@ def test_still_vacancies_give_an_upper_limit_and_no_vacancies_no_D():
     assert NoteCode.NO_VACANCIES in codes(result.notes[0])
     assert count.low == 0 and count.headline
     by_tracks = [row("D", 1.0, 0.5, 1.5, "cve")]
-    assert not statements.against(result.estimates, by_tracks, "")[0][0].headline
+    assert not statements.cross_checks(result.estimates, by_tracks)[0].headline
     assert statements.none_switch(result.estimates)
 
 
@@ -167,16 +171,16 @@ def test_other_estimates_lose_the_headline_and_contradictions_name_what_fails():
         row("D", 1.0, 0.5, 1.5, "cve"), row("D", 2.5, 1.9, 3.0, "msd", headline=False),
         row("count per frame", 5.0, 4.8, 5.2, "mean"), row("count per frame", 3.0, 2, 4, "mean", subject="W"),
     ]  # fmt: skip
-    kept, notes = statements.against(ok, others, "1.5 lattice constants")
+    kept, notes = statements.cross_checks(ok, others), statements.against(ok, others, "1.5 lattice constants")
     assert [e.headline for e in kept] == [False, False, False, True]
     assert len(notes) == 2 and "1.5 lattice constants" in notes[0] and "thresholds" in notes[1]
     assert all(NoteCode.TRACKS_DISAGREE in codes(n) for n in notes)
     unsure = [row("D", 3.0, 2.0, 4.0, "lattice model", "not converged", headline=False)]
-    kept, notes = statements.against(unsure, others, "")
+    kept, notes = statements.cross_checks(unsure, others), statements.against(unsure, others, "")
     assert [e.headline for e in kept] == [e.headline for e in others] and not notes
     limit = row("D", 2.0, 2.0, None, "lattice model", "lower limit")
     assert "at least that" in limit.sentence()
-    kept, notes = statements.against([limit], others, "x")
+    kept, notes = statements.cross_checks([limit], others), statements.against([limit], others, "x")
     assert not kept[0].headline and len(notes) == 1
 
 
@@ -204,14 +208,14 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     assert converged({"level": bad, "hops": good}) == []
     fast = answer._replace(rates=np.full((2, 5, 15), 0.2), checks=answer.checks | {"hops": good})
     assert statements.each_by_itself(fast, 1.05, 150).estimates[0].code == Code.LOWER_LIMIT
-    assert stage.run(moving[0], replace(SHORT, effective_samples=1e6)).tables.keys() == {
+    assert stage.of_table(moving[0], replace(SHORT, effective_samples=1e6)).tables.keys() == {
         "kinetics", "counts_posterior", "switching_posterior"}  # fmt: skip
 
 
 def test_frames_that_the_analysis_does_not_use_are_missing(moving):
     found = moving[0]
     part = replace(found, observed=np.arange(FRAMES) % 4 != 1)
-    told = stage.run(part, SHORT)
+    told = stage.of_table(part, SHORT)
     counts = told.tables["counts_posterior"]
     assert set(counts["frame"]) == set(np.flatnonzero(part.observed))
     d = next(e for e in told.estimates if e.quantity == "D")

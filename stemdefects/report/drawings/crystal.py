@@ -9,16 +9,15 @@ MAX_CLASSES = 8
 MAGNIFIED = 15
 
 
-def _shown(result) -> list:
-    local = result.local
-    return [] if local is None else sorted(local.classes.values(), key=lambda c: ("@" in c.name, c.name))[:MAX_CLASSES]
+def _shown(local) -> list:
+    return sorted(local.classes.values(), key=lambda c: ("@" in c.name, c.name))[:MAX_CLASSES]
 
 
-def displacements(result):
+def displacements(local, colours):
     """Mean picture of each class in the crystal's frame, with its columns' displacements as arrows, magnified."""
     from stemdefects.analysis.crystallography.columns import STEP_NM
 
-    shown = _shown(result)
+    shown = _shown(local)
     if not shown:
         return None
     columns = min(4, len(shown))
@@ -53,10 +52,10 @@ def displacements(result):
     return figure
 
 
-def components(result):
+def components(local, colours):
     """Share of the variance of the neighbours' displacements per principal component, against chance and ideal
     columns."""
-    shown = [c for c in _shown(result) if "@" not in c.name]
+    shown = [c for c in _shown(local) if "@" not in c.name]
     if not shown:
         return None
     figure, axes = pyplot().subplots(1, len(shown), figsize=(1.9 * len(shown) + 0.8, 2.4), squeeze=False, sharey=True)
@@ -72,12 +71,11 @@ def components(result):
     return figure
 
 
-def strain(result):
+def strain(data, colours):
     """Maps of exx, eyy, exy and rotation at the columns of the brightest sublattice."""
-    s = result.strain
-    if s is None or not np.isfinite(s.exx).any():
+    s, unit = data["strain"], data["unit"]
+    if not np.isfinite(s.exx).any():
         return None
-    unit = result.found.length_unit
     figure, axes = pyplot().subplots(1, 4, figsize=(10.5, 2.9))
     parts = (("exx (%)", 100 * s.exx), ("eyy (%)", 100 * s.eyy), ("exy (%)", 100 * s.exy),
              ("rotation (deg)", np.degrees(s.rotation)))  # fmt: skip

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from stemdefects.report.style import COLOURS, GREY, colours, pyplot
+from stemdefects.report.style import COLOURS, GREY, pyplot
 
 LABELLED = 1.0  # hops on an edge from which its number is written
 
 
-def lattice(data):
+def lattice(data, colours):
     """Mean occupancy of every site, and the hops between them."""
     from matplotlib.collections import LineCollection
 
@@ -40,7 +40,7 @@ def lattice(data):
     return figure
 
 
-def posterior_of_D(data):
+def posterior_of_D(data, colours):
     """Posterior of D with its prior; None where D is not given."""
     draws = data["draws"]
     if draws is None or not len(draws):
@@ -60,12 +60,12 @@ def posterior_of_D(data):
     return figure
 
 
-def counts(data):
+def counts(data, colours):
     """Vacancies per frame against time with their band."""
     figure, axes = pyplot().subplots(figsize=(6.4, 3.0))
     times = data["times_s"]
-    for kind, colour in colours(list(data["bands"])).items():
-        low, median, high = data["bands"][kind]
+    for kind, (low, median, high) in data["bands"].items():
+        colour = colours[kind]
         axes.fill_between(times, low, high, step="mid", color=colour, alpha=0.2, lw=0)
         axes.step(times, median, where="mid", color=colour, lw=1.4, label=kind)
     axes.set(xlabel="time (s)", ylabel="per frame", ylim=(0, None))
@@ -73,7 +73,7 @@ def counts(data):
     return figure
 
 
-def switching(data):
+def switching(data, colours):
     """Chances of the centres' changes per frame with intervals and numbers."""
     P, names, seen = data["P"], data["names"], data["seen"]
     if not np.isfinite(P).any():
@@ -92,7 +92,7 @@ def switching(data):
     return figure
 
 
-def chains(data):
+def chains(data, colours):
     """Draws of every chain, one row per quantity."""
     figure, places = pyplot().subplots(len(data), 1, figsize=(6.4, 1.3 * len(data)), sharex=True, squeeze=False)
     for place, (name, draws) in zip(places[:, 0], data.items(), strict=True):
@@ -102,9 +102,3 @@ def chains(data):
         place.tick_params(labelsize=7)
     places[-1, 0].set_xlabel("sweep")
     return figure
-
-
-DRAWINGS = {
-    "kinetics_lattice": lattice, "kinetics_D": posterior_of_D, "kinetics_counts": counts,
-    "kinetics_switching": switching, "kinetics_chains": chains,
-}  # fmt: skip

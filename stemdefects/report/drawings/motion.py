@@ -10,17 +10,18 @@ METHOD_NAMES = {
 }  # fmt: skip
 
 
-def diffusion(result):
+def diffusion(data, colours):
     """D of every kind by every method, with 95% intervals."""
-    kinds = [k for k, methods in result.motion.results.items() if any(np.isfinite(d.D) for d in methods.values())]
+    results = data["results"]
+    kinds = [k for k, methods in results.items() if any(np.isfinite(d.D) for d in methods.values())]
     if not kinds:
         return None
-    methods = [m for m in METHOD_NAMES if any(m in result.motion.results[k] for k in kinds)]
+    methods = [m for m in METHOD_NAMES if any(m in results[k] for k in kinds)]
     figure, axes = pyplot().subplots(figsize=(6.8, 0.9 + 0.24 * len(kinds) * len(methods)))
     top = 0
     for row, kind in enumerate(kinds):
         for number, method in enumerate(methods):
-            d = result.motion.results[kind].get(method)
+            d = results[kind].get(method)
             if d is None or not np.isfinite(d.D):
                 continue
             y = row + (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
@@ -31,13 +32,13 @@ def diffusion(result):
             axes.plot(d.D, y, "o", color=colour, ms=4)
             top = max(top, 1.3 * d.D)
     axes.set(
-        yticks=range(len(kinds)), yticklabels=kinds, xlabel=f"D ({result.D_unit.replace('^2', '²')})", xlim=(0, top)
+        yticks=range(len(kinds)), yticklabels=kinds, xlabel=f"D ({data['unit'].replace('^2', '²')})", xlim=(0, top)
     )
     axes.invert_yaxis()
-    truth = next((c for c in result.comparison if c["quantity"].startswith("D of ")), None)
-    if truth:
-        row = next((k for k, kind in enumerate(kinds) if truth["quantity"].startswith(f"D of {kind} (")), 0)
-        axes.plot([truth["true"]] * 2, [row - 0.45, row + 0.45], color="k", lw=1.2, ls="--", label="true (simulation)")
+    if data["true"]:
+        kind, value = data["true"]
+        row = kinds.index(kind)
+        axes.plot([value] * 2, [row - 0.45, row + 0.45], color="k", lw=1.2, ls="--", label="true (simulation)")
     for number, method in enumerate(methods):
         colour = COLOURS[number] if method != "paper" else GREY
         axes.plot([], [], "o-", color=colour, ms=4, label=METHOD_NAMES[method])
@@ -45,13 +46,13 @@ def diffusion(result):
     return figure
 
 
-def msd(result):
+def msd(data, colours):
     """Mean squared displacement against lag of the headline kind, with the line of the covariance estimate."""
-    kind = result.motion.headline
-    d = result.motion.results.get(kind, {}).get("msd") if kind else None
+    kind, units = data["kind"], data["units"]
+    d = data["methods"].get("msd")
     if d is None or "curve" not in d.extra:
         return None
-    e, cve = d.extra, result.motion.results[kind]["cve"]
+    e, cve = d.extra, data["methods"]["cve"]
     figure, axes = pyplot().subplots(figsize=(5.2, 3.4))
     ok = e["counts"] > 0
     low, high = np.nanquantile(e["curves"][:, ok], [0.025, 0.975], axis=0)
@@ -62,8 +63,8 @@ def msd(result):
         t = np.array([0, e["times"][ok][-1]])
         axes.plot(t, 4 * cve.D * t + 4 * cve.sigma**2, "--", color=COLOURS[1], label="covariance estimate")
     axes.set(
-        xlabel=f"lag ({result.found.time_unit})",
-        ylabel=f"MSD ({result.found.length_unit}²)",
+        xlabel=f"lag ({units['time']})",
+        ylabel=f"MSD ({units['length']}²)",
         xlim=(0, None),
         ylim=(0, None),
     )
@@ -71,30 +72,28 @@ def msd(result):
     return figure
 
 
-def gate_scan(result):
+def gate_scan(data, colours):
     """D against the linking gate: where it does not level off, linking is ambiguous."""
-    rows = result.motion.gate_scan
+    rows, units = data["rows"], data["units"]
     if not rows or not np.isfinite([r[1] for r in rows]).any():
         return None
     figure, axes = pyplot().subplots(figsize=(5.2, 3.2))
-    a, unit = result.lattice_constant, result.found.length_unit
     gate, value, low, high = np.array([r[:4] for r in rows], float).T
     bars = np.nan_to_num([value - low, high - value])
-    axes.errorbar(gate, value, bars, fmt="o-", ms=4, lw=1.2, capsize=2, color=COLOURS[0], label=result.motion.headline)
-    axes.axvline(a, color=GREY, ls=":", label="one lattice constant")
-    axes.axvline(result.gate, color="k", ls="--", lw=1, label="gate used")
-    axes.set(xlabel=f"linking gate ({unit})", ylabel=f"D ({result.D_unit.replace('^2', '²')})", ylim=(0, None))
+    axes.errorbar(gate, value, bars, fmt="o-", ms=4, lw=1.2, capsize=2, color=COLOURS[0], label=data["kind"])
+    axes.axvline(data["a"], color=GREY, ls=":", label="one lattice constant")
+    axes.axvline(data["gate"], color="k", ls="--", lw=1, label="gate used")
+    D_unit = units["D"].replace("^2", "²")
+    axes.set(xlabel=f"linking gate ({units['length']})", ylabel=f"D ({D_unit})", ylim=(0, None))
     axes.legend(fontsize=8)
     return figure
 
 
-def rose(result):
+def rose(data, colours):
     """Directions and lengths of the counted hops of the headline kind."""
-    kind = result.motion.headline
-    d = result.motion.results.get(kind, {}).get("hops") if kind else None
-    if d is None or len(d.extra.get("jumps", ())) < 10:
+    kind, jumps = data["kind"], data["jumps"]
+    if len(jumps) < 10:
         return None
-    jumps = d.extra["jumps"]
     figure = pyplot().figure(figsize=(3.4, 3.4))
     axes = figure.add_subplot(projection="polar")
     edges = np.linspace(-np.pi, np.pi, 37)

@@ -1,0 +1,68 @@
+"""Counts as a stage of the analysis: defects and densities per frame, with their change."""
+
+import numpy as np
+
+from stemdefects.analysis import seeds
+from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.inputs import Inputs
+from stemdefects.analysis.population.counts import Counts, count, growth_rate, trend
+from stemdefects.analysis.stage import Figure, Fold, Quoted, Section, StageResult, sentences
+from stemdefects.analysis.tracking.tracks import ALL
+from stemdefects.schema import AnalysisConfig
+
+CAPTION = "Points: frames. Line: running mean, with its 95% band from the scatter of the frames."
+
+
+def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
+    """Counts and densities per kind, with their change and exponential rate; `data` is `Counts`."""
+    of = count(inputs.found, inputs.field_nm2)
+    said = estimates(of, inputs, seed)
+    rest = sentences(said, lambda e: e.quantity != "count per frame")
+    blocks = [Quoted(["count per frame"]), Fold("densities and changes", [rest]), Figure("counts", CAPTION),
+              Figure("regions")]  # fmt: skip
+    figures = {
+        "counts": {"counts": of, "time_unit": inputs.found.time_unit},
+        "regions": {
+            "frames": inputs.found.frames, "times": inputs.found.times, "time_unit": inputs.found.time_unit,
+        },
+    }  # fmt: skip
+    return StageResult(said, (), {"counts": _table(of, inputs)}, figures, Section("Counts against time", blocks), of)
+
+
+def estimates(of: Counts, inputs: Inputs, seed: int) -> list[Estimate]:
+    """The rows of every kind, and of all together."""
+    found, out = inputs.found, []
+    totals = [*zip(of.kinds, of.counts.T, strict=True), (ALL, of.counts.sum(1))]
+    for kind, values in totals if len(of.kinds) > 1 else totals[:-1]:
+        series = np.where(of.skipped, np.nan, values)
+        t = trend(of.times, series, rng=seeds.stream(seed, "counts", kind))
+        out.append(estimate(
+            "count per frame", t.mean, t.mean_low, t.mean_high, "defects", "mean, block bootstrap", subject=kind,
+            n=t.n_frames, n_of="frames", headline=True))  # fmt: skip
+        if not found.followed:  # frames of different fields have no course in time
+            continue
+        out.append(estimate(
+            "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
+            "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
+        k = growth_rate(of.times, series, rng=seeds.stream(seed, "growth rate", kind))
+        if np.isfinite(k[0]):
+            out.append(estimate(
+                "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block bootstrap",
+                subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
+        if of.area_nm2 is not None and np.isfinite(of.area_nm2).any():
+            d = trend(of.times, series / of.area_nm2, rng=seeds.stream(seed, "density", kind))
+            out.append(estimate(
+                "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
+                n=d.n_frames, n_of="frames"))  # fmt: skip
+    return out
+
+
+def _table(of: Counts, inputs: Inputs):
+    import pandas as pd
+
+    out = pd.DataFrame(of.counts, columns=[f"n_{k}" for k in of.kinds])
+    out.insert(0, f"time_{inputs.found.time_unit}", of.times)
+    out.insert(0, "frame", np.arange(len(out)))
+    if of.area_nm2 is not None:
+        out["area_nm2"] = of.area_nm2
+    return out[inputs.found.observed]

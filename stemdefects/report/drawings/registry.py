@@ -1,0 +1,39 @@
+"""Which drawing makes a figure that a stage names."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stemdefects.report.drawings import crystal, field, kinetics, motion, population, states
+from stemdefects.report.style import pyplot
+
+# by the name in `StageResult.figures`: (its data, colour of each kind) -> matplotlib figure, None: nothing to draw
+DRAWINGS: dict[str, Callable[[Any, Mapping[str, str]], Any]] = {
+    "scores": states.scores,
+    "counts": population.counts,
+    "regions": population.regions,
+    "growth": population.growth,
+    "drift": field.drift,
+    "trajectories": field.trajectories,
+    "broom": field.broom,
+    "classes": states.class_averages,
+    "diffusion": motion.diffusion,
+    "msd": motion.msd,
+    "gate_scan": motion.gate_scan,
+    "rose": motion.rose,
+    "pairs": field.pairs,
+    "lines": population.lines,
+    "displacements": crystal.displacements,
+    "components": crystal.components,
+    "strain": crystal.strain,
+    "transitions": states.transitions,
+    "kinetics_lattice": kinetics.lattice,
+    "kinetics_D": kinetics.posterior_of_D,
+    "kinetics_counts": kinetics.counts,
+    "kinetics_switching": kinetics.switching,
+    "kinetics_chains": kinetics.chains,
+}
+
+
+def draw(name: str, data: Any, colours: Mapping[str, str]):
+    """The figure `name` from its `data`; None where there is nothing to draw."""
+    return data(pyplot()) if callable(data) else DRAWINGS[name](data, colours)
