@@ -8,7 +8,6 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import StemdefectsWarning, UserError
-from stemdefects.io import quality_flags
 from stemdefects.io.evidence import Held
 from stemdefects.io.movie import Movie
 from stemdefects.io.opening import read
@@ -76,13 +75,14 @@ def detect(
     together = look_together(blocks.__getitem__, setup, over_time.append, held.start)
     if together is not None:
         found.over_time = np.concatenate(over_time)
-        if together.other_field.any():
-            found.frames = quality_flags.added(found.frames, quality_flags.OTHER_FIELD, together.other_field)
+        found.frames = together.doubted(found.frames)
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
         found.evidence = held.evidence
     told = [*movie.remarks, *confusion.unsaid(loaded, movie.dose_e_per_px)]
-    told += notices.warnings_of(found.frames, setup.calibration, setup.settings.calibration_tolerance)
+    contradicted = () if together is None else together.contradicted
+    tolerance = setup.settings.calibration_tolerance
+    told += notices.warnings_of(found.frames, setup.calibration, tolerance, contradicted)
     for sentence in told:
         warnings.warn(sentence, StemdefectsWarning, stacklevel=2)
     return found

@@ -274,7 +274,8 @@ def _report(run: runs.Run, setup: Any, found: Any, summary: dict[str, Any], pict
     if found.counts_over_time is not None:
         by_kind = summary["detections_over_time"]
         print(f"over time: {', '.join(f'{n} {kind}' for kind, n in by_kind.items()) or 'none'} (all frames together)")
-    for sentence in notices.warnings_of(found.frames, setup.calibration, setup.settings.calibration_tolerance):
+    tolerance = setup.settings.calibration_tolerance
+    for sentence in notices.warnings_of(found.frames, setup.calibration, tolerance, found.contradicted):
         print(f"warning: {sentence[0].lower()}{sentence[1:]}")
     print(f"table:    {runs.short(run.defects_path)}  {runs.short(run.path / 'defects.csv')}")
     for path in pictures:

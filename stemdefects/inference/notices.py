@@ -1,12 +1,14 @@
 """What a user is told of an inference, by the command and by the library alike: whose word it rests on, and what makes
 its results doubtful."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from stemdefects.inference.network.calibration import Calibration
 from stemdefects.io import quality_flags
+from stemdefects.io.contradictions import Contradiction
 from stemdefects.io.movie import QUALITY, Movie
 
 
@@ -36,10 +38,13 @@ def inputs(movie: Movie, setup: Any) -> list[str]:
     return [*lines, f"dose:        {dose}"]
 
 
-def warnings_of(frames: np.ndarray, calibration: Calibration, tolerance: float) -> list[str]:
+def warnings_of(
+    frames: np.ndarray, calibration: Calibration, tolerance: float, contradicted: Iterable[Contradiction] = ()
+) -> list[str]:
     """What makes the detections doubtful, a sentence each: the scale, frames that were skipped, doubts.
 
-    frames: rows of the table `/frames`; tolerance: `inference.calibration_tolerance`.
+    frames: rows of the table `/frames`; tolerance: `inference.calibration_tolerance`; contradicted: what speaks against
+    the states over time.
     """
     told = []
     if quality_flags.scale_disagrees(calibration.to_dict(), tolerance):
@@ -50,4 +55,4 @@ def warnings_of(frames: np.ndarray, calibration: Calibration, tolerance: float) 
         reasons = ", ".join(f"{n} {QUALITY[int(v)]}" for v, n in zip(values, numbers, strict=True))
         several = "s" * (len(skipped) != 1)
         told.append(f"{len(skipped)} frame{several} skipped ({reasons}); first: {skipped[0]['note'].decode()}.")
-    return told + quality_flags.sentences(frames)
+    return told + quality_flags.sentences(frames) + [one.sentence for one in contradicted]

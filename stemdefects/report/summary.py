@@ -3,6 +3,7 @@
 from typing import Any
 
 from stemdefects.analysis.estimates import number
+from stemdefects.analysis.notes import codes
 from stemdefects.analysis.pipeline import Analysis
 
 
@@ -12,6 +13,7 @@ def summary(result: Analysis) -> dict[str, Any]:
     out = {
         "n_detections": len(found.rows), "n_frames": int(found.observed.sum()),
         "n_tracks": result.inputs.tracks.n_tracks, "notes": result.notes,
+        "note_codes": sorted({code.name for note in result.notes for code in codes(note)}),
     }  # fmt: skip
     for e in result.estimates:
         if e.headline and e.value is not None:

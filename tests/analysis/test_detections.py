@@ -159,7 +159,39 @@ def test_vacancies_beside_a_centre_are_said_where_no_complex_is_named():
     rows["kind"], rows["frame"] = [b"Mo_W", b"V_S", b"V_S", b"V_S"], [0, 0, 0, 1]
     rows["y_px"], rows["x_px"] = 50, [50, 56, 62, 56]  # bonded, not bonded, of another frame
     found = detections.Detections(rows, 2, np.arange(2) * 1.0, 0.03, 0.0, 1.0)
-    assert "1 defects bound to a Mo_W" in estimators.unnamed_complexes(found, "Mo_W", 0.182)
+    assert estimators.unnamed_complexes(found, "Mo_W", 0.182) == {"V_S": 1}
     assert not estimators.unnamed_complexes(found, "Mo_W", 0.0)
     rows["complex"] = [0, 0, -1, -1]
     assert not estimators.unnamed_complexes(found, "Mo_W", 0.182)
+
+
+def test_every_D_says_how_many_bound_defects_count_as_free(tmp_path):
+    """In the table of estimates, in the summary and to the library."""
+    import pandas as pd
+
+    import stemdefects as sd
+
+    rng, lines = np.random.default_rng(3), []
+    for track in range(8):
+        y, x = 40 + 60 * (track // 4), 40 + 60 * (track % 4)
+        for frame in range(12):
+            lines.append((frame, y, x, "Mo_W"))
+            lines.append((frame, y + rng.normal(0, 0.3), x + 6.07 + rng.normal(0, 0.3), "V_S"))
+            lines.append((frame, y + 30 + rng.normal(0, 0.5), x + 30 + rng.normal(0, 0.5), "V_S"))
+    path = tmp_path / "others.csv"
+    pd.DataFrame(lines, columns=["frame", "y", "x", "kind"]).to_csv(path, index=False)
+    quick = {"diffusion": {"n_bootstrap": 30, "gate_scan_lattice": []}, "transitions": {"n_gibbs": 5, "n_burn": 2}}
+    with pytest.warns(UserWarning, match="96 of 192 detections are bound to a Mo_W"):
+        found = sd.analyze(
+            path,
+            progress=False,
+            table={"pixel_size_nm": 0.03, "frame_time_s": 1.0},
+            crystal={"enabled": False},
+            **quick,
+        )
+    of = [e.warning for e in found.analysis.estimates if e.quantity == "D" and e.subject == "V_S"]
+    assert of and all("96 of 192 detections are bound" in text for text in of)
+    assert not [e for e in found.analysis.estimates if e.subject == "Mo_W" and "bound" in e.warning]
+    from stemdefects.report.summary import summary
+
+    assert "UNNAMED_COMPLEXES" in summary(found.analysis)["analysis"]["note_codes"]

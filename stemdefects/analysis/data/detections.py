@@ -169,7 +169,8 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
         rows, n_frames, clock.times, pixel_size,
         cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), clock.frame_time_s,
         str(attrs.get("source", name)), frames, patches, attrs,
-        quality_flags.sentences(table.frames) + fields.notes(attrs, table.frames) + [n for n in (clock.note,) if n],
+        quality_flags.sentences(table.frames) + fields.contradictions_of(attrs) + fields.notes(attrs, table.frames)
+        + [n for n in (clock.note,) if n],
         _pixel_yx(pixel_size, attrs),
         _observed(table, n_frames), evidence=table.evidence, over_time=over_time, followed=followed,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.analysis.notes import Code, Note
-from stemdefects.io import quality_flags
+from stemdefects.io import contradictions, quality_flags
 
 UNRELATED = "unrelated"  # attribute `fields` of a table whose frames show different fields
 MOST = 0.5  # share of frames with a second lattice; with more, the frames that pass show the same moire below the bar
@@ -25,6 +25,11 @@ def apart(attrs: dict[str, Any], frames: np.ndarray) -> np.ndarray:
     if not followed(attrs, frames):
         return np.zeros(len(frames), bool)
     return (frames["quality"] == 0) & (frames["doubt"].astype(int) & quality_flags.NOT_FOLLOWED > 0)
+
+
+def contradictions_of(attrs: dict[str, Any]) -> list[Note]:
+    """What speaks against the states over time of a table, a sentence each."""
+    return [Note(one.sentence, Code.OVER_TIME_CONTRADICTED) for one in contradictions.of_table(attrs)]
 
 
 def notes(attrs: dict[str, Any], frames: np.ndarray) -> list[Note]:

@@ -14,7 +14,7 @@ from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.motion import diffusion, hopping, msd
-from stemdefects.analysis.notes import Code, codes
+from stemdefects.analysis.notes import Code, Note, codes, join
 from stemdefects.analysis.tracking import tracks
 from stemdefects.analysis.tracking.tracks import ALL
 from stemdefects.schema import AnalysisConfig
@@ -43,21 +43,29 @@ def labels(found: Detections, centre: str) -> np.ndarray:
     return names
 
 
-def unnamed_complexes(found: Detections, centre: str, bond: float) -> str:
-    """What to say of a table that names no complexes though defects sit beside a `centre`; "" for nothing.
+def unnamed_complexes(found: Detections, centre: str, bond: float) -> dict[str, int]:
+    """Defects bound to a `centre` in a table that names no complexes, which so count as free: how many, by kind.
 
     Args:
         bond: length of the bond between a centre and its neighbours, in the table's length unit; 0: there is none.
     """
     if not bond or (found.rows["complex"] >= 0).any():
-        return ""
+        return {}
     beside = _beside(found, found.kinds == centre, NEAR_BONDS * bond)
-    if not beside.any():
-        return ""
-    return (
-        f"The table names no complexes: {beside.sum()} defects bound to a {centre} count among those that move freely, "
-        "and D is of both together; a column `complex` (its number, -1 for none) tells them apart."
-    )
+    kinds, numbers = np.unique(found.kinds[beside], return_counts=True)
+    return dict(zip(kinds.tolist(), numbers.tolist(), strict=True))
+
+
+def _as_free(bound: dict[str, int], kind: str, found: Detections, centre: str) -> Note:
+    """What D of `kind` has to say of the defects `bound`, see `unnamed_complexes`; empty for none."""
+    n = sum(bound.values()) if kind == ALL else bound.get(kind, 0)
+    if not n:
+        return Note()
+    of = int((found.kinds != centre).sum() if kind == ALL else (found.kinds == kind).sum())
+    return Note(
+        f"The table names no complexes: {n} of {of} detections are bound to a {centre} and count as free, so D is of "
+        "both together; a column `complex` (its number, -1 for none) tells them apart.", Code.UNNAMED_COMPLEXES,
+    )  # fmt: skip
 
 
 def _beside(found: Detections, is_centre: np.ndarray, distance: float) -> np.ndarray:
@@ -91,7 +99,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
         out.notes.append(f"{n} frame(s): no motion can be measured.")
         return out
     names = labels(found, cfg.transitions.centre)
-    out.notes += [said] if (said := unnamed_complexes(found, cfg.transitions.centre, inputs.bond)) else []
+    bound = unnamed_complexes(found, cfg.transitions.centre, inputs.bond)
+    out.notes += [said] if (said := _as_free(bound, ALL, found, cfg.transitions.centre)) else []
     chosen = subjects(some, names, cfg)
     for kind, keep in chosen.items():
         if not keep.any():
@@ -105,7 +114,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
     out.headline = _headline(out, cfg)
     dose_per_time = scales.dose_per_time(found, cfg)
     for kind in out.results:
-        _report(out, kind, inputs.D_unit, found, cfg, dose_per_time)
+        said = _as_free(bound, kind, found, cfg.transitions.centre)
+        _report(out, kind, inputs.D_unit, found, cfg, dose_per_time, said)
         _disagreement(out, kind, inputs.D_unit)
     if out.headline:
         _gates(out, inputs, names, cfg, seed)
@@ -140,12 +150,13 @@ def _headline(out: Motion, cfg) -> str | None:
     return ALL if ALL in out.results else next(iter(out.results), None)
 
 
-def _report(out: Motion, kind, unit, found, cfg, dose_per_time) -> None:
+def _report(out: Motion, kind, unit, found, cfg, dose_per_time, said: Note) -> None:
+    """said: of the table, to be said beside every D."""
     methods = out.results[kind]
     for name, d in methods.items():
         main = kind == out.headline and name == cfg.diffusion.method
         out.estimates.append(estimate("D", d.D, d.low, d.high, unit, name, subject=kind, n=d.n_tracks,
-                                      warning=d.warning, headline=main))  # fmt: skip
+                                      warning=join([d.warning, said]), headline=main))  # fmt: skip
     cve, msd, sites = methods["cve"], methods["msd"], methods.get("sites")
     if np.isfinite(cve.D):
         centre, half = cve.extra["sigma2"], 1.96 * cve.extra["sigma2_se"]
@@ -227,7 +238,10 @@ def _honest_headline(out: Motion, a: float) -> None:
         if e.headline and e.value is not None:
             out.estimates[k] = replace(
                 e, low=float(low), high=float(high), method=f"{e.method}, range over gates and estimators",
-                warning="Not determined by these data beyond this range: gates or estimators contradict each other.",
+                warning=join([
+                    "Not determined by these data beyond this range: gates or estimators contradict each other.",
+                    e.warning,
+                ]),
             )  # fmt: skip
 
 

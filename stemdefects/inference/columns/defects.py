@@ -37,6 +37,10 @@ class Rules:
     require_lattice: bool = True
     light_prior: np.ndarray | None = None
 
+    def threshold(self, kind: str) -> float:
+        """Least posterior of a kind to be called."""
+        return self.thresholds.get(kind, self.thresholds.get("defect", 0.5))
+
 
 @dataclass(frozen=True)
 class FrameDefects:
@@ -110,7 +114,7 @@ def find_defects(
         )
         light = measured.deviation
     defect, kind, kind_prob = classify(prob, material)
-    threshold = np.array([rules.thresholds.get(k.name, rules.thresholds.get("defect", 0.5)) for k in material.kinds])
+    threshold = np.array([rules.threshold(k.name) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
     centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
     to_border = np.minimum(centres, np.array(output.image.shape) - 1 - centres).min(1) + 0.5

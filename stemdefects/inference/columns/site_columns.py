@@ -52,13 +52,14 @@ def posterior(score: np.ndarray, site: np.ndarray, model: Any) -> np.ndarray:
 
 class Frame(NamedTuple):
     """Of a frame: its packed columns, its lattice (3, 2), its row of the frame table, its hidden sites, its map of
-    regions."""
+    regions, the rows of its defects."""
 
     columns: np.ndarray
     lattice: np.ndarray
     row: np.void
     hidden: np.ndarray
     regions: np.ndarray
+    rows: np.ndarray
 
 
 def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Frame]:
@@ -68,7 +69,8 @@ def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Fra
         ends = np.searchsorted(block.columns["frame"], block.frames["frame"], side="right")
         for i, row in enumerate(block.frames):
             hidden = block.hidden[block.hidden["frame"] == row["frame"]]
-            yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row, hidden, block.regions[i])
+            called = block.rows[block.rows["frame"] == row["frame"]]
+            yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row, hidden, block.regions[i], called)
 
 
 def centred(columns: np.ndarray, material: Any, pixel_size_nm: float) -> tuple[list, list]:

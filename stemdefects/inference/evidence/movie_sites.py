@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference.columns.site_columns import Frame, centred, frames, posterior
-from stemdefects.inference.evidence import site_evidence
+from stemdefects.inference.evidence import cross_checks, site_evidence
 from stemdefects.inference.evidence.field_changes import Fields
 from stemdefects.inference.evidence.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.partial_results import Block
-from stemdefects.io import quality_flags, table
+from stemdefects.io import contradictions, quality_flags, table
+from stemdefects.io.contradictions import Contradiction
 from stemdefects.models import emissions
 
 LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: some 200 MB
@@ -25,20 +26,31 @@ LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: so
 class Result(NamedTuple):
     """drift_px: (n_frames, 2), NaN where there was no lattice; change and prevalence: what was fitted, by sublattice
     and state; unrelated: the frames show different fields, and nothing was followed from one to the next;
-    other_field: (n_frames,) bool, frames of another field than most, left out."""
+    other_field: (n_frames,) bool, frames of another field than most, left out; contradicted: what speaks
+    against the states."""
 
     drift_px: np.ndarray
     change_per_frame: dict[str, float]
     prevalence: dict[str, float]
     other_field: np.ndarray
     unrelated: bool = False
+    contradicted: tuple[Contradiction, ...] = ()
 
     @property
     def attributes(self) -> dict[str, Any]:
         """What was fitted, as attributes of the defect table."""
         if self.unrelated:
             return {"fields": "unrelated"}
-        return {"over_time_change_per_frame": self.change_per_frame, "over_time_prevalence": self.prevalence}
+        found = {"over_time_change_per_frame": self.change_per_frame, "over_time_prevalence": self.prevalence}
+        told = {contradictions.ATTRIBUTE: contradictions.to_plain(self.contradicted)} if self.contradicted else {}
+        return found | told
+
+    def doubted(self, frames: np.ndarray) -> np.ndarray:
+        """`frames` (rows of `/frames`, n_frames of them) with the doubts that all frames together raise."""
+        frames = quality_flags.added(frames, quality_flags.OTHER_FIELD, self.other_field)
+        if not self.contradicted:
+            return frames
+        return quality_flags.added(frames, quality_flags.CONTRADICTED, np.isfinite(self.drift_px[:, 0]))
 
 
 def analyse(
@@ -79,6 +91,7 @@ def analyse(
     models = [_emissions(g, scatters[g], setup.model) for g in range(material.n_sites)]
     change, prevalence = {}, {}
     evidence.settle(n, drifts, start_evidence)
+    checks = _checks(setup, prior)
     margin = settings.overlap_frames
     step = int(np.clip(LARGEST_WINDOW // most - 2 * margin, margin + 1, settings.window_frames))
     for start in range(0, n, step):
@@ -87,6 +100,8 @@ def analyse(
         fits = window.fit(models, prior, evidence.readings)
         write(window.rows(fits, start, min(start + step, n)))
         evidence.window(window, fits, start, min(start + step, n))
+        for part in cross_checks.of_window(window, fits, start, min(start + step, n)):
+            checks.add(part)
         for g, found in fits.items():
             change.setdefault(material.sites[g].name, []).append(found.mean_change)
             for state, value in zip(window.states[g], found.mean_prevalence, strict=True):
@@ -97,7 +112,17 @@ def analyse(
         {name: float(np.mean(v)) for name, v in change.items()},
         {name: float(np.mean(v)) for name, v in prevalence.items()},
         other_field=others,
+        contradicted=tuple(checks.contradictions({k.state: k.name for k in material.kinds})),
     )
+
+
+def _checks(setup: Any, prior: np.ndarray) -> cross_checks.CrossChecks:
+    material, threshold = setup.model.material, np.ones(len(prior))
+    for kind in material.kinds:
+        threshold[kind.state] = setup.rules.threshold(kind.name)
+    signal = material.intensities()
+    ideal = signal[material.ideal_states[material.site_of_state]]
+    return cross_checks.CrossChecks(signal, ideal, prior, threshold)
 
 
 def _sites(frame: Frame, model: Any) -> FrameSites | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.columns.defects import bond_table, complexes
@@ -21,6 +22,7 @@ from stemdefects.models import emissions
 RARE = 1e-3  # prevalence below which only measured emissions count
 READ_FROM = 2.0  # scatters to the nearest state: below, a site's lasting errors look like faint states that last
 LEARN_FROM = 1000  # sites, to learn where the states lie
+SAME_PX = 0.05  # a frame's defects are among its columns: what their places differ by is rounding
 MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 
 
@@ -76,7 +78,7 @@ class Window:
             counts = self._neighbours(g, mine, fits)
             features = self._features(g, place, bulk, len(mine))
             if read[g] is not None:
-                self.lines[g] = self._line(g, read[g], place, features)
+                self.lines[g] = self._line(g, read[g], features)
             features -= counts @ _shifts(features, counts)
             around = np.minimum(counts.sum(-1), 2)
             emission = self._levels(g, models[g], features, bulk, counts, prior)
@@ -100,16 +102,41 @@ class Window:
                 features[t, place[self.index[t][frame.columns["site"] == g]]] = bulk[t][0][g]
         return features
 
-    def _line(
-        self, g: int, read: readings.Reading, place: np.ndarray, features: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(T, n) reading and (T, n) light of a sublattice's columns, each less its median in the frame."""
-        light = np.full((*features.shape[:2], 1), np.nan, np.float32)
+    def light(self, g: int) -> np.ndarray:
+        """(T, n) light of a sublattice's columns (`column_intensity.measure`), NaN where not known."""
+        mine = np.flatnonzero(self.keys[:, 2] == g)
+        place = np.full(len(self.keys), -1)
+        place[mine] = np.arange(len(mine))
+        light = np.full((len(self.frames), len(mine)), np.nan, np.float32)
         for t, frame in enumerate(self.frames):
             here = frame.columns["site"] == g
-            light[t, place[self.index[t][here]], 0] = frame.columns["light"][here]
-        found = readings.coordinates(read.plan, light[..., 0], features)
-        line, alone, light = read.line(found), read.network_line(found), light[..., 0]
+            light[t, place[self.index[t][here]]] = frame.columns["light"][here]
+        return light
+
+    def single_calls(self, inner: slice) -> tuple[np.ndarray, np.ndarray]:
+        """(T, N) state that a frame by itself calls at each site, -1: none, and (T, N) the probability that it is
+        wrong; of the frames `inner` of the window."""
+        material = self.setup.model.material
+        state_of = {k.name.encode(): k.state for k in material.kinds}
+        single = np.full(self.seen[inner].shape, -1, np.int16)
+        wrong = np.zeros(single.shape, np.float32)
+        for t, frame in enumerate(self.frames[inner]):
+            if not len(frame.rows) or not len(frame.columns):
+                continue
+            places = np.column_stack([frame.columns["y_px"], frame.columns["x_px"]])
+            called = np.column_stack([frame.rows["y_px"] * self.setup.aspect, frame.rows["x_px"]])
+            away, which = cKDTree(places).query(called)
+            same = away < SAME_PX
+            sites = self.index[t + inner.start][which[same]]
+            single[t, sites] = [state_of[kind] for kind in frame.rows["kind"][same].tolist()]
+            wrong[t, sites] = 1 - frame.rows["kind_prob"][same]
+        return single, wrong
+
+    def _line(self, g: int, read: readings.Reading, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(T, n) reading and (T, n) light of a sublattice's columns, each less its median in the frame."""
+        light = self.light(g)
+        found = readings.coordinates(read.plan, light, features)
+        line, alone = read.line(found), read.network_line(found)
         for values in (line, alone, light):
             for row in values:
                 known = np.isfinite(row)

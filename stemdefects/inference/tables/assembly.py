@@ -9,7 +9,8 @@ import numpy as np
 
 from stemdefects.inference.evidence import movie_sites
 from stemdefects.inference.tables.partial_results import Spool
-from stemdefects.io import quality_flags, table, table_writer
+from stemdefects.io import contradictions, quality_flags, table, table_writer
+from stemdefects.io.contradictions import Contradiction
 from stemdefects.io.movie import QUALITY
 from stemdefects.models.prevalence import state_prior
 
@@ -18,19 +19,22 @@ FIRST_ROWS = 10_000  # that go to the experiment tracker
 
 class Assembled(NamedTuple):
     """What was written. frames: the frame table; counts: detections per kind; counts_over_time: the same from all
-    frames together, None when they were not looked at together; first: a table of the first rows."""
+    frames together, None when they were not looked at together; first: a table of the first rows; contradicted: what
+    speaks against the states over time."""
 
     frames: np.ndarray
     n_rows: int
     counts: dict[str, int]
     counts_over_time: dict[str, int] | None
     first: table.DefectTable
+    contradicted: tuple[Contradiction, ...] = ()
 
 
 def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> Assembled:
     """Blocks -> defects.h5 and the CSV files in `folder` (setup: `setup.Setup`)."""
     path = folder / "defects.h5"
     counts, over_time, first, n_first = Counter(), None, [table.empty(0)], 0
+    contradicted: tuple[Contradiction, ...] = ()
     all_frames = [table.empty_frames(0)]
     writer = table_writer.TableWriter(path, attrs)
     try:
@@ -51,12 +55,10 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
 
             seen = look_together(spool.read, setup, write, writer.start_evidence)
             writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
-            if seen.other_field.any():
-                all_frames = [
-                    quality_flags.added(np.concatenate(all_frames), quality_flags.OTHER_FIELD, seen.other_field)
-                ]
-                writer.set_frames(doubt=all_frames[0]["doubt"])
+            all_frames = [seen.doubted(np.concatenate(all_frames))]
+            writer.set_frames(doubt=all_frames[0]["doubt"])
             writer.set_attributes(seen.attributes)
+            contradicted = seen.contradicted
         writer.finish()
     finally:
         writer.discard()
@@ -66,7 +68,7 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
         table_writer.write_csv(folder / "defects_over_time.csv", stored(path, "defects_over_time"))
     together = None if over_time is None else _named(over_time)
     head = table.DefectTable(np.concatenate(first)[:FIRST_ROWS])
-    return Assembled(np.concatenate(all_frames), sum(counts.values()), _named(counts), together, head)
+    return Assembled(np.concatenate(all_frames), sum(counts.values()), _named(counts), together, head, contradicted)
 
 
 def look_together(
@@ -98,6 +100,7 @@ def summarise(found: Assembled, setup: Any) -> dict[str, Any]:
         "n_frames_without_lattice": int((good["n_sites"] == 0).sum()),
         "n_frames_in_doubt": int((good["doubt"] != 0).sum()),
         "doubts": quality_flags.counts(frames),
+        contradictions.ATTRIBUTE: contradictions.to_plain(found.contradicted),
         "n_withheld": int(frames["n_withheld"].sum()),
         "n_detections": found.n_rows,
         "detections": found.counts,
