@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io import damage, invalid_pixels
+from stemdefects.io import damage
+from stemdefects.io.pixels import invalid_pixels
 
 MAX_FRAME_PIXELS = 2**27  # 11,585 px square: a header that promises more is damaged, or no frame of a movie
 

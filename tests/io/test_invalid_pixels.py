@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stemdefects.io import invalid_pixels
 from stemdefects.io.movie import Movie
+from stemdefects.io.pixels import invalid_pixels
 
 SIZE = 160
 

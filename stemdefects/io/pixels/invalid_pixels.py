@@ -9,7 +9,7 @@ however bright, which are as wide as the probe.
 import numpy as np
 from scipy import ndimage
 
-from stemdefects.io import burnt_in_marks as marks
+from stemdefects.io.pixels import burnt_in_marks as marks
 
 CHANCE = marks.CHANCE
 SPIKE = 5.0  # times what all but one in `ONE_IN` pixels stand above their fourth-brightest neighbour
