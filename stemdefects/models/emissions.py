@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.numerics import robust
+
 NAME = "emissions.npz"
 PARTS = ("scatter", "n", "sum", "square")
 BANDWIDTH = 0.25  # of log scatter: images this alike count fully
@@ -59,7 +61,7 @@ def log_ratios(log_prob: np.ndarray, states: np.ndarray) -> np.ndarray:
 def centre(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the bulk of the columns lies, (F,), and its scatter, (F,): median and MAD, since most columns are ideal."""
     middle = np.median(features, 0)
-    return middle, np.maximum(1.4826 * np.median(np.abs(features - middle), 0), 1e-3)
+    return middle, np.maximum(robust.scatter(features, middle, 0), 1e-3)
 
 
 def measure(matched: list[Any], site_of_state: np.ndarray, ideal_states: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import pytest
 from stemdefects.crystal import material as crystal
 from stemdefects.inference.evidence import over_time, readings, state_levels
 from stemdefects.models import emissions
+from stemdefects.numerics import robust
 
 MATERIAL = crystal.load("ws2_mo")
 SITE = MATERIAL.site_names.index("chalcogen")
@@ -67,7 +68,7 @@ def test_levels_are_expected_right_whatever_the_network_s_temperature(separation
     assert read.level[2] == pytest.approx(true[1], rel=0.08)
     assert read.level[1] == pytest.approx(true[0], rel=0.15)  # `near` is expected from real networks, which bend
     ideal = line[state == 0].astype(float)
-    scatter = readings.spread(ideal)
+    scatter = robust.scatter(ideal)
     ratio = np.exp(true[0] * (ideal - np.median(ideal) - true[0] / 2) / scatter**2)
     error = ratio.std() / np.sqrt(len(ratio))
     assert ratio.mean() == pytest.approx(1, abs=max(4 * error, 0.15))

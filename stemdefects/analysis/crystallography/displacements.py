@@ -12,6 +12,7 @@ from stemdefects.analysis import bootstrap
 from stemdefects.analysis.crystallography import columns
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.patches import members
+from stemdefects.numerics import robust
 
 RADIUS_NM = 0.75  # of the pictures
 MIN_MEMBERS = members.MIN_MEMBERS
@@ -160,8 +161,7 @@ def _measure(fit: columns.Fit, pictures: np.ndarray, inner: np.ndarray):
     moved = moments / safe[None, :, None]
     position = fit.around.position_nm[fit.known]
     moved = columns.relative(moved, position, np.maximum(height, 0) ** 2 + 1e-12, inner)
-    middle = np.median(moved, 0)
-    return moved, 1.4826 * np.median(np.abs(moved - middle), 0), height
+    return moved, robust.scatter(moved, axis=0), height
 
 
 def _interval(moved, reference, tracks, mean, rng):

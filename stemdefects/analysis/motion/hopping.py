@@ -16,6 +16,7 @@ from stemdefects.analysis.motion.diffusion import Diffusion, failed
 from stemdefects.analysis.notes import Code, Note, join
 from stemdefects.analysis.tracking.lattice_sites import Sites, assign, hop_vectors, reduce
 from stemdefects.analysis.tracking.tracks import Tracks
+from stemdefects.numerics import forward_backward
 
 _REACH = 16  # lattice vectors kept by the propagator in each direction
 LONG_STEP = 3.0  # in usual durations: longer steps are left out of counts of hops
@@ -97,24 +98,30 @@ def track_log_likelihood(tracks, sites, rate: float, sigma: float, posterior: bo
     """
     prepared = prepared or _Prepared(tracks, sites)
     density, kernels = prepared.density(sigma), prepared.kernels(rate)
+    live, rows = prepared.live, prepared.rows
+
+    def seen(t: int) -> np.ndarray:
+        return density[rows[t]]
+
+    def kernel(t: int) -> np.ndarray:
+        """(n, M, M) chances of each candidate at position t by each at t - 1."""
+        return kernels[prepared.entry[rows[t]]]
+
+    start = np.full((1, prepared.n_candidates), 1 / prepared.n_candidates)
+    alpha, ordered = forward_backward.forward(
+        len(rows), seen, start, lambda t, chances: (chances[:, None] @ kernel(t))[:, 0]
+    )
     total = np.zeros(prepared.n_tracks)
-    alpha = np.empty(density.shape)
-    for p, (live, row) in enumerate(zip(prepared.live, prepared.rows, strict=True)):
-        if p == 0:
-            joint = density[row] / prepared.n_candidates
-        else:
-            joint = (alpha[row - 1][:, None] @ kernels[prepared.entry[row]])[:, 0] * density[row]
-        norm = np.maximum(joint.sum(1), 1e-300)
-        total[live] += np.log(norm)
-        alpha[row] = joint / norm[:, None]
+    if live:
+        total[live[0]] = ordered
     if not posterior:
         return total
-    beta = np.ones(density.shape)
-    for row in prepared.rows[:0:-1]:
-        weight = (kernels[prepared.entry[row]] @ (density[row] * beta[row])[..., None])[..., 0]
-        beta[row - 1] = weight / np.maximum(weight.max(1), 1e-300)[:, None]
-    both = alpha * beta
-    return total, both / np.maximum(both.sum(1, keepdims=True), 1e-300)
+    both = np.empty(density.shape)
+    for t, smooth, _ in forward_backward.backward(
+        alpha, seen, lambda t, weights: (kernel(t) @ weights[..., None])[..., 0]
+    ):
+        both[rows[t]] = smooth
+    return total, both
 
 
 def _grid(prepared, sigma, centre, n=25, span=5.0):
@@ -123,6 +130,16 @@ def _grid(prepared, sigma, centre, n=25, span=5.0):
     return rates, np.stack([
         track_log_likelihood(None, None, max(r, 1e-12), sigma, prepared=prepared) for r in rates
     ], 1)  # fmt: skip
+
+
+def _placed(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None) -> tuple[Tracks, Sites, float] | None:
+    """Tracks of two detections and more, their sites and the lattice constant; None where there are none."""
+    long = tracks.lengths >= 2
+    if not long.any():
+        return None
+    tracks, vectors = tracks.select(long), reduce(vectors)
+    a = float(np.hypot(*vectors[0]))
+    return tracks, assign(tracks, vectors, bandwidth or 10 * a), a
 
 
 def site_model(
@@ -142,19 +159,14 @@ def site_model(
         of immobile tracks with its interval.
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    long = tracks.lengths >= 2
-    if not long.any():
+    placed = _placed(tracks, vectors, bandwidth)
+    if placed is None:
         return failed("sites", "No track has two detections.", tracks.n_tracks)
-    tracks = tracks.select(long)
-    vectors = reduce(vectors)
-    a = float(np.hypot(*vectors[0]))
-    sites = assign(tracks, vectors, bandwidth or 10 * a)
+    tracks, sites, a = placed
     hops, exposure, _ = _short_hops(tracks, sites)
     rate, noise = max(hops, 1.0) / exposure, sigma
     if (np.diff(tracks.time)[np.diff(tracks.track) == 0] > MOST_HOPS / rate).any():
-        tracks = tracks.cut(MOST_HOPS / rate)
-        tracks = tracks.select(tracks.lengths >= 2)
-        sites = assign(tracks, vectors, bandwidth or 10 * a)
+        tracks, sites, _ = _placed(tracks.cut(MOST_HOPS / rate), vectors, bandwidth)
     duration = float(_durations(tracks).sum())
     if noise is None:
         noise = float(np.clip(np.sqrt((sites.offset[:, 0] ** 2).mean()), 0.02 * a, 0.3 * a))
@@ -253,18 +265,15 @@ def count_hops(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None = No
     and exposure T, in true time, are those of steps up to three times the usual duration: over longer ones hops
     that go forth and back are not seen. `extra` has the hop vectors (for a rose of directions).
     """
-    long = tracks.lengths >= 2
-    if not long.any():
+    placed = _placed(tracks, vectors, bandwidth)
+    if placed is None:
         return failed("hops", "No track has two detections.", tracks.n_tracks)
-    tracks = tracks.select(long)
-    vectors = reduce(vectors)
-    a = float(np.hypot(*vectors[0]))
-    sites = assign(tracks, vectors, bandwidth or 10 * a)
+    tracks, sites, a = placed
     n, duration, short = _short_hops(tracks, sites)
     factor = a**2 / 4 / duration
     low = stats.gamma.ppf(0.5 - LEVEL / 2, n) if n > 0 else 0.0
     high = stats.gamma.ppf(0.5 + LEVEL / 2, n + 1)
-    jump = np.diff(sites.cell[:, 0], axis=0)[short] @ vectors
+    jump = np.diff(sites.cell[:, 0], axis=0)[short] @ sites.vectors
     noise = float(np.sqrt((sites.offset[:, 0] ** 2).mean()))
     warning = "" if noise < 0.12 * a else "The localisation error is so large that misplaced detections count as hops."
     extra = {"hops": n, "duration": duration, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from stemdefects.numerics import robust
+
 
 def features(patches: np.ndarray, kind: str) -> np.ndarray:
     """Features of patches (n, h, w), whose frames are normalised already; all are scaled alike, so that brightness
@@ -18,7 +20,7 @@ def features(patches: np.ndarray, kind: str) -> np.ndarray:
     flat = np.asarray(patches, np.float32).reshape(len(patches), -1)
     height, width = patches.shape[1:]
     middle = np.nanmedian(flat)
-    spread = max(1.4826 * np.nanmedian(np.abs(flat - middle)), 1e-6)
+    spread = max(robust.scatter(flat, middle), 1e-6)
     flat = np.clip((flat - middle) / spread, -30, 30)
     yy, xx = np.mgrid[:height, :width]
     radius = np.hypot(yy - (height - 1) / 2, xx - (width - 1) / 2)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.crystal import lattice as geometry
+from stemdefects.numerics import robust
 
 WIDTHS_NM = (0.035, 0.04, 0.045, 0.05, 0.055, 0.06, 0.07)  # of the Gaussian; the one that fits best is taken
 MOVED_NM = 0.01  # standard deviation of a column's displacement from its place, before the patch is seen
@@ -120,7 +121,7 @@ def _shrunk(value: np.ndarray, variance: np.ndarray) -> np.ndarray:
     if not known.any():
         return value
     middle = np.median(value[known])
-    spread = (1.4826 * np.median(np.abs(value[known] - middle))) ** 2
+    spread = robust.scatter(value[known], middle) ** 2
     return middle + max(0.0, 1 - float(np.median(variance[known])) / max(spread, 1e-12)) * (value - middle)
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 from stemdefects.analysis.motion.hopping import alike
 from stemdefects.analysis.switching import markov
 from stemdefects.analysis.switching.states import MISSING, Chain
+from stemdefects.numerics import forward_backward
 
 SAFETY = 8.0, 12.0  # deviations of a Poisson number, and more, beyond its mean: the rest is below 1e-12
 
@@ -75,23 +76,19 @@ def uniform(Q: np.ndarray, spans: np.ndarray) -> Uniform:
     return Uniform(powers, stats.poisson.pmf(np.arange(most + 1), mean[:, None]))
 
 
-def forward(seen: Looks, P: np.ndarray, table: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float]:
-    """Filtered states (L, N, S) and the log likelihood of all.
+def forward(seen: Looks, P: np.ndarray, table: np.ndarray, start: np.ndarray) -> tuple[list[np.ndarray], float]:
+    """Filtered states (N, S) at each look and the log likelihood of all.
 
     P: (K, S, S) per span; table: (1 or N, O + 1, S) of `markov.label_table`; start: (S,).
     """
     n, length = seen.label.shape
     row = np.arange(n) if len(table) > 1 else np.zeros(n, int)
-    alpha = np.empty((length, n, len(start)))
-    total = 0.0
-    for t in range(length):
-        before = np.broadcast_to(start, alpha[0].shape)
-        predicted = before if t == 0 else (alpha[t - 1][:, None] @ P[seen.which[:, t - 1]])[:, 0]
-        joint = predicted * table[row, seen.label[:, t]]
-        norm = np.maximum(joint.sum(1, keepdims=True), 1e-300)
-        total += float(np.log(norm[seen.label[:, t] != MISSING]).sum())
-        alpha[t] = joint / norm
-    return alpha, total
+
+    def ahead(t: int, chances: np.ndarray) -> np.ndarray:
+        return (chances[:, None] @ P[seen.which[:, t - 1]])[:, 0]
+
+    alpha, total = forward_backward.forward(length, lambda t: table[row, seen.label[:, t]], start[None], ahead)
+    return alpha, float(total.sum())
 
 
 def sample_paths(seen: Looks, P, table, start, rng) -> tuple[np.ndarray, float]:

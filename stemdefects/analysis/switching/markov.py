@@ -2,13 +2,15 @@
 
 Everything is batched: observations are (B, N, L), B data sets or replicas of N traces of up to L frames, -1 where the
 frame is missing. A missing frame carries no information, so it is summed over and not skipped. Traces end at their last
-observation. Rabiner, Proc. IEEE 77, 257 (1989) for the sums; Scott, J. Am. Stat. Assoc. 97, 337 (2002) for the
+observation. `numerics.forward_backward` for the sums; Scott, J. Am. Stat. Assoc. 97, 337 (2002) for the
 sampling.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from stemdefects.numerics import forward_backward
 
 MISSING = -1
 
@@ -56,24 +58,35 @@ def _emission(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
     return table[np.arange(B)[:, None], trace, labels]
 
 
-def _forward(observed, P, C, start, lengths, live):
-    """Filtered state probabilities (L, B, N, S) and log likelihood of each trace (B, N)."""
-    table = label_table(C)
-    alpha = np.zeros((len(live), *observed.shape[:2], P.shape[1]))
-    total = np.zeros(observed.shape[:2])
-    for t, n in enumerate(live):
-        predicted = np.broadcast_to(start[:, None], alpha[0].shape) if t == 0 else alpha[t - 1, :, :n] @ P
-        joint = predicted * _emission(observed[:, :n, t], table)
-        norm = np.maximum(joint.sum(-1), 1e-300)
-        total[:, :n] += np.where(lengths[:, :n] > t, np.log(norm), 0.0)
-        alpha[t, :, :n] = joint / norm[..., None]
-    return alpha, total
+class _Chain:
+    """Traces (B, N, L) as a chain of `numerics.forward_backward`: those that are long enough stand first, and what is
+    beyond the end of a trace says nothing."""
+
+    def __init__(self, observed: np.ndarray, P: np.ndarray, C: np.ndarray):
+        self.observed, self.P, self.table = observed, P, label_table(C)
+        self.lengths = _lengths(observed)
+        self.live = _live(self.lengths)
+
+    def seen(self, t: int) -> np.ndarray:
+        return _emission(self.observed[:, : self.live[t], t], self.table)
+
+    def ahead(self, t: int, chances: np.ndarray) -> np.ndarray:
+        return chances @ self.P
+
+    def back(self, t: int, weights: np.ndarray) -> np.ndarray:
+        return weights @ self.P.swapaxes(1, 2)
+
+    def forward(self, start: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Filtered states of each frame, (B, n, S), and the log likelihood of each trace, (B, N)."""
+        alpha, total = forward_backward.forward(len(self.live), self.seen, start[:, None], self.ahead)
+        whole = np.zeros(self.lengths.shape)
+        whole[:, : total.shape[-1]] = total
+        return alpha, whole
 
 
 def log_likelihood(observed, P, C, start) -> np.ndarray:
     """Log likelihood of every trace, (B, N). Arrays as in `expectation`."""
-    lengths = _lengths(observed)
-    return _forward(observed, P, C, start, lengths, _live(lengths))[1]
+    return _Chain(observed, P, C).forward(start)[1]
 
 
 def expectation(observed, P, C, start):
@@ -86,30 +99,23 @@ def expectation(observed, P, C, start):
     Returns:
         (transitions (B, S, S), labels (B, S, O), starts (B, S), log likelihood (B,)).
     """
-    lengths = _lengths(observed)
-    live = _live(lengths)
-    table = label_table(C)
-    alpha, total = _forward(observed, P, C, start, lengths, live)
+    chain = _Chain(observed, P, C)
+    alpha, total = chain.forward(start)
     transitions, labels, starts = np.zeros_like(P), np.zeros_like(C), np.zeros_like(start)
-    beta = np.ones((*observed.shape[:2], C.shape[1]))
     batch = np.broadcast_to(np.arange(len(C))[:, None], observed.shape[:2])
-    for t in range(len(live) - 1, -1, -1):
-        n = live[t]
-        now = (lengths[:, :n] > t)[..., None]
-        gamma = alpha[t, :, :n] * beta[:, :n]
-        gamma = np.where(now, gamma / np.maximum(gamma.sum(-1, keepdims=True), 1e-300), 0.0)
+    for t, posterior, weighted in forward_backward.backward(alpha, chain.seen, chain.back):
+        n = chain.live[t]
+        now = (chain.lengths[:, :n] > t)[..., None]
+        gamma = np.where(now, posterior, 0.0)
         seen = now[..., 0] & (observed[:, :n, t] >= 0)
         np.add.at(labels.swapaxes(1, 2), (batch[:, :n][seen], observed[:, :n, t][seen]), gamma[seen])
         if t == 0:
             starts = gamma.sum(1)
             break
-        weighted = _emission(observed[:, :n, t], table) * beta[:, :n]
-        before = alpha[t - 1, :, :n]
+        before = alpha[t - 1][:, :n]
         norm = np.einsum("bni,bij,bnj->bn", before, P, weighted, optimize=True)
         share = np.where(now, before / np.maximum(norm, 1e-300)[..., None], 0.0)
         transitions += share.swapaxes(1, 2) @ weighted * P
-        earlier = weighted @ P.swapaxes(1, 2)
-        beta[:, :n] = np.where(now, earlier / np.maximum(earlier.max(-1, keepdims=True), 1e-300), beta[:, :n])
     return transitions, labels, starts, total.sum(1)
 
 
@@ -176,17 +182,16 @@ def sample_paths(observed, P, C, start, rng) -> np.ndarray:
 
     C: (B, S, O), or (B, N, S, O) where the detector differs from trace to trace.
     """
-    lengths = _lengths(observed)
-    live = _live(lengths)
-    alpha, _ = _forward(observed, P, C, start, lengths, live)
+    chain = _Chain(observed, P, C)
+    alpha, _ = chain.forward(start)
     path = np.full(observed.shape, MISSING)
     batch = np.arange(len(P))[:, None]
     to = np.concatenate([P.swapaxes(1, 2), np.ones((len(P), 1, P.shape[1]))], 1)  # -1: nothing follows
     following = np.full(observed.shape[:2], MISSING)
-    for t in range(len(live) - 1, -1, -1):
-        n = live[t]
-        drawn = draw(alpha[t, :, :n] * to[batch, following[:, :n]], rng)
-        following[:, :n] = np.where(lengths[:, :n] > t, drawn, MISSING)
+    for t in range(len(alpha) - 1, -1, -1):
+        n = chain.live[t]
+        drawn = draw(alpha[t] * to[batch, following[:, :n]], rng)
+        following[:, :n] = np.where(chain.lengths[:, :n] > t, drawn, MISSING)
         path[:, :n, t] = following[:, :n]
     return path
 

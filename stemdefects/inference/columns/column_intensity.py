@@ -19,6 +19,7 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import loops, neighbours
+from stemdefects.numerics import robust
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
@@ -199,7 +200,7 @@ def judged(
 
 def scatter(deviation: np.ndarray) -> float:
     """Standard deviation of the bulk, from the median absolute deviation; NaN is left out."""
-    return max(1.4826 * float(np.nanmedian(np.abs(deviation))), 1e-12)
+    return max(robust.scatter(deviation, 0.0), 1e-12)
 
 
 def _sublattices(site: np.ndarray, material: Material) -> list[int]:

@@ -17,6 +17,7 @@ from stemdefects.inference.columns.defects import FrameDefects
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import FrameOutput
 from stemdefects.io import quality_flags
+from stemdefects.numerics import robust
 
 HEADROOM = 1.5  # a field may hold this much more than the densest training image
 MIN_FOUND = 0.75  # of the columns that the Bragg lattice promises
@@ -207,8 +208,7 @@ def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray)
         difference = np.where(count >= 6, value[mine] - mean, np.nan)
         ideal = difference[(use > 0) & np.isfinite(difference)]
         if len(ideal) >= 12:
-            scatter = 1.4826 * np.median(np.abs(ideal - np.median(ideal)))
-            step[mine] = (difference - np.median(ideal)) / max(scatter, 1e-9)
+            step[mine] = (difference - np.median(ideal)) / max(robust.scatter(ideal), 1e-9)
     return step
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from stemdefects.numerics import forward_backward as chain
+
 WORST = 12.0  # largest log-likelihood ratio that one frame can give: it may be wrong
 FEW_SITES = 5.0  # that the usual prevalence counts for, in surroundings that are rare
 FIRST = 4  # iterations after which only the best start goes on
@@ -94,39 +96,33 @@ def forward_backward(
     surroundings, around: (T, N) int which of them a site has; or (S,), a number and None.
     """
     seen = np.asarray(seen)
-    n_frames = len(seen)
     prevalence = np.atleast_2d(prevalence).astype(seen.dtype)
     change = np.atleast_1d(change).astype(seen.dtype)
 
     def draw(t: int) -> tuple[np.ndarray, np.ndarray]:
-        return (prevalence, change) if around is None else (prevalence[around[t]], change[around[t]])
+        """Prevalence (N or 1, S) and chance of a new draw (N or 1, 1) at frame t."""
+        at = slice(None) if around is None else around[t]
+        return prevalence[at], change[at][:, None]
 
-    forward = np.empty_like(seen)
-    state = np.broadcast_to(draw(0)[0], seen.shape[1:])
-    log_evidence = 0.0
-    for t in range(n_frames):
+    def ahead(t: int, state: np.ndarray) -> np.ndarray:
         usual, new = draw(t)
-        mixed = state if t == 0 else (1 - new)[:, None] * state + new[:, None] * usual
-        state = mixed * seen[t]
-        total = np.maximum(state.sum(-1, keepdims=True), 1e-30)
-        log_evidence += float(np.log(total).sum())
-        forward[t] = state = state / total
+        return (1 - new) * state + new * usual
+
+    def back(t: int, weighted: np.ndarray) -> np.ndarray:
+        usual, new = draw(t)
+        return (1 - new) * weighted + new * (usual * weighted).sum(-1, keepdims=True)
+
+    filtered, log_evidence = chain.forward(len(seen), seen.__getitem__, draw(0)[0], ahead)
     posterior = np.empty_like(seen)
-    moved = np.empty((max(n_frames - 1, 0), seen.shape[1]), seen.dtype)
-    later = np.ones(seen.shape[1:], seen.dtype)
-    posterior[-1] = forward[-1]
-    for t in range(n_frames - 1, 0, -1):
-        usual, new = draw(t)
-        weighted = seen[t] * later
-        same = forward[t - 1] * weighted
-        kept = (1 - new) * same.sum(-1)
-        fresh = new * (usual * weighted).sum(-1)
-        moved[t - 1] = (fresh - new * (usual * same).sum(-1)) / np.maximum(kept + fresh, 1e-30)
-        later = (1 - new)[:, None] * weighted + fresh[:, None]
-        later = later / np.maximum(later.max(-1, keepdims=True), 1e-30)
-        smooth = forward[t - 1] * later
-        posterior[t - 1] = smooth / np.maximum(smooth.sum(-1, keepdims=True), 1e-30)
-    return Smoothed(posterior, moved, log_evidence)
+    moved = np.empty((max(len(seen) - 1, 0), seen.shape[1]), seen.dtype)
+    for t, smooth, weighted in chain.backward(filtered, seen.__getitem__, back):
+        posterior[t] = smooth
+        if t:
+            usual, new = draw(t)
+            same = filtered[t - 1] * weighted
+            kept, fresh = (1 - new[:, 0]) * same.sum(-1), new[:, 0] * (usual * weighted).sum(-1)
+            moved[t - 1] = (fresh - new[:, 0] * (usual * same).sum(-1)) / np.maximum(kept + fresh, 1e-30)
+    return Smoothed(posterior, moved, float(log_evidence.sum()))
 
 
 def fit(

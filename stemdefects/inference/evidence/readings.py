@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.models import emissions
+from stemdefects.numerics import robust
 
 COORDINATES = ("light", "near", "far")
 SATURATED = 2.0  # scatters from the network's largest log-ratio: closer, and the bulk has no scatter to go by
@@ -83,7 +84,7 @@ def seen(plan: Plan, found: np.ndarray, score: np.ndarray, model: Any, prior: np
     for k in range(3):
         known = found[:, k][np.isfinite(found[:, k])].astype(float)
         if len(known) >= least:
-            scatter[k] = spread(known)
+            scatter[k] = robust.scatter(known)
     ends = [plan.states[1], plan.states[-1]]
     raw = np.median(score[:, ends].astype(float), 0)
     temperature = np.broadcast_to(np.asarray(model.calibration.temperature, float), prior.shape)[ends]
@@ -156,11 +157,6 @@ def calibrated(plan: Plan, bulk: list[Seen], pooled_scatter: float = 1.0) -> Rea
     weight = np.where(share > 0, share / np.where(scatter > 0, scatter, 1), 0.0) / pooled_scatter
     level, network_level = share @ levels, float(share[1:] @ levels[1:, -1])
     return Reading(plan, np.nan_to_num(weight), level / pooled_scatter, network_level / pooled_scatter)
-
-
-def spread(values: np.ndarray) -> float:
-    """Standard deviation of the bulk, from the median absolute deviation."""
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _median(values: list[float]) -> float:

@@ -16,6 +16,7 @@ from stemdefects.inference.columns.site_columns import MIN_CENTRE, Frame
 from stemdefects.inference.evidence import over_time, readings
 from stemdefects.io import evidence
 from stemdefects.io.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
+from stemdefects.numerics import robust
 
 EDGE_NM = 0.18  # from the border: there offsets are large and levels weak, the network sees half of what is around
 SCALE_RANGE = (0.8, 1.25)  # of the learned levels: on movies of two simulators they were off by -19 to +6%
@@ -229,4 +230,4 @@ class Gatherer:
 
 def _spread(values: np.ndarray) -> float:
     known = values[np.isfinite(values)].astype(float)
-    return readings.spread(known) if len(known) >= MIN_CENTRE else np.nan
+    return robust.scatter(known) if len(known) >= MIN_CENTRE else np.nan

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stemdefects.models.emissions import Emissions
+from stemdefects.numerics import robust
 
 LEVEL_ERROR = 0.25  # relative: what a level measured on other images may be off by
 SCALE_ERROR = 0.05  # relative: what the scale may differ from the expected one
@@ -240,4 +241,4 @@ def read(by_network: Levels, line: np.ndarray, level: np.ndarray) -> ReadLevels:
 
 
 def _bulk_variance(values: np.ndarray) -> float:
-    return max(float(1.4826 * np.median(np.abs(values - np.median(values)))) ** 2, 1e-9) if len(values) else 1.0
+    return max(robust.scatter(values) ** 2, 1e-9) if len(values) else 1.0

@@ -15,9 +15,9 @@ from scipy import ndimage, optimize
 from scipy.stats import norm
 
 from stemdefects.labels.fourier.residual import Residual
+from stemdefects.numerics import robust
 
 PHASE_BINS = 6  # per lattice vector, for the noise in the unit cell
-MAD = 1.4826
 DARK, BRIGHT = 0, 1
 TAIL = (3.0, 4.0)  # where the number of extrema tells how long the noise's tail is
 CLEARLY_REAL = 6.0
@@ -89,7 +89,7 @@ def significance(
     use = weight > 0.5 if calm is None else calm
     if use.sum() < 0.05 * use.size:
         use = np.ones_like(use)
-    excess = MAD * float(np.median(np.abs(z[use])))
+    excess = robust.scatter(z[use], 0.0)
     z = z / _scale_in_cell(z, phase, use)
     z = _unskewed(z, use)
     return Significance((z * np.sqrt(weight)).astype(np.float32), _roughness(z, use), sigma_px, excess)
@@ -99,15 +99,15 @@ def _scale_in_cell(z: np.ndarray, phase: np.ndarray, use: np.ndarray) -> np.ndar
     """(H, W) robust spread of z at each pixel's place in the unit cell, smoothed over the cell."""
     index = np.minimum((phase * PHASE_BINS).astype(int), PHASE_BINS - 1)
     label = index[0] * PHASE_BINS + index[1]
-    whole = MAD * np.median(np.abs(z[use]))
+    whole = robust.scatter(z[use], 0.0)
     table = np.full(PHASE_BINS**2, whole)
     order = np.argsort(label[use], kind="stable")
-    values, labels = np.abs(z[use][order]), label[use][order]
+    values, labels = z[use][order], label[use][order]
     edges = np.searchsorted(labels, np.arange(PHASE_BINS**2 + 1))
     for i in range(PHASE_BINS**2):
         part = values[edges[i] : edges[i + 1]]
         if len(part) > 100:
-            table[i] = MAD * np.median(part)
+            table[i] = robust.scatter(part, 0.0)
     table = ndimage.gaussian_filter(table.reshape(PHASE_BINS, PHASE_BINS), 0.7, mode="wrap")
     value = ndimage.map_coordinates(table, phase * PHASE_BINS - 0.5, order=1, mode="grid-wrap")
     return np.maximum(value, 1e-6 * max(whole, 1e-30))
@@ -135,7 +135,7 @@ def _roughness(z: np.ndarray, use: np.ndarray) -> float:
     """Square root of the determinant of the covariance of the gradient of z, 1/px2, by robust spreads."""
     dy, dx = z[1:, :-1] - z[:-1, :-1], z[:-1, 1:] - z[:-1, :-1]
     inside = use[:-1, :-1]
-    sy, sx = (MAD * np.median(np.abs(d[inside])) for d in (dy, dx))
+    sy, sx = (robust.scatter(d[inside], 0.0) for d in (dy, dx))
     return float(max(sy * sx, 1e-12))
 
 

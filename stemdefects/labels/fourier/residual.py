@@ -16,6 +16,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from stemdefects.labels.fourier.lattice import ImageLattice
+from stemdefects.numerics import robust
 
 ODD = 5.0  # standard deviations of the filtered residual: such places do not move the periodic part either
 ITERATIONS = 4
@@ -153,7 +154,7 @@ def _odd(normalised: np.ndarray, spacing_px: float) -> np.ndarray:
     """(H, W) bool: around what is too dark or bright for the crystal (a hole is no outlier pixel by pixel)."""
     sigma = 0.17 * spacing_px
     filtered = ndimage.gaussian_filter(normalised, sigma) * (2 * np.sqrt(np.pi) * sigma)
-    spread = max(1.0, 1.4826 * float(np.median(np.abs(filtered))))
+    spread = max(1.0, robust.scatter(filtered, 0.0))
     return ndimage.maximum_filter(np.abs(filtered) > ODD * spread, int(0.3 * spacing_px) | 1)
 
 

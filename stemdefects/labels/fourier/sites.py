@@ -19,6 +19,7 @@ from stemdefects.labels.fourier.population import Registered
 from stemdefects.labels.fourier.sampler import Columns
 from stemdefects.labels.fourier.scenes import cell_origins
 from stemdefects.models.prevalence import COMMON, state_prior
+from stemdefects.numerics import robust
 from stemdefects.schema import LabelsConfig, SimulationConfig
 
 GRID = 24  # pixels of the mean cell along each lattice vector
@@ -146,5 +147,5 @@ def _amplitudes(labels: MovieLabels, yx: np.ndarray, amplitude: float) -> tuple[
     # a Gaussian column of height A, filtered with a normalised one of the same width, is A / 2 high
     filtered = 2 * ndimage.gaussian_filter(labels.steps["residual"], labels.sigma_px)
     height = ndimage.map_coordinates(filtered, yx.T, order=1, mode="nearest") / amplitude
-    noise = 1.4826 * np.median(np.abs(filtered)) / amplitude
+    noise = robust.scatter(filtered, 0.0) / amplitude
     return height, np.full(len(yx), noise)

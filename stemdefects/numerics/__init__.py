@@ -1,0 +1,1 @@
+"""Numerics that rooms of every height share: robust scatter, sums over hidden paths."""
