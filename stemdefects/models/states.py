@@ -6,10 +6,12 @@ Latinne, Decaestecker, Neural Comput. 14, 21 (2002)).
 """
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import log_softmax
 
 IMPOSSIBLE = -1e9
 
@@ -19,15 +21,21 @@ def site_mask(site_of_state: Sequence[int], n_sites: int) -> np.ndarray:
     return np.arange(n_sites)[:, None] == np.asarray(site_of_state)[None, :]
 
 
+Array = TypeVar("Array", jax.Array, np.ndarray)
+
+
 def log_posterior(
-    logits: jax.Array, site: jax.Array, mask: np.ndarray, log_prior_shift: jax.Array | float = 0.0, temperature=1.0
-) -> jax.Array:
-    """Log posterior of the state of columns whose site is known.
+    logits: Array, site: Array, mask: np.ndarray, log_prior_shift: Array | float = 0.0, temperature: Any = 1.0
+) -> Array:
+    """Log posterior of the state of columns whose site is known, by JAX or numpy as the logits are.
 
     logits: (..., S); site: (...) int; mask: from `site_mask`; log_prior_shift: (S,) log(realistic prior / trained
     prior); temperature: scalar or (S,), from calibration. Returns (..., S): log probabilities, about -1e9 for states of
     other sites.
     """
+    if not isinstance(logits, jax.Array):
+        own = np.where(np.asarray(mask)[site], logits / temperature + log_prior_shift, IMPOSSIBLE)
+        return log_softmax(own, axis=-1) if own.size else own
     own = jnp.asarray(mask)[site]
     return jax.nn.log_softmax(jnp.where(own, logits / temperature + log_prior_shift, IMPOSSIBLE), axis=-1)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.models.states import normalize_by_site, site_mask
+from stemdefects.models.states import log_posterior, normalize_by_site, site_mask
 from stemdefects.scoring import detection
 from stemdefects.scoring.matching import match
 
@@ -113,11 +113,8 @@ def calibrated(
     log_prob: np.ndarray, site: np.ndarray, material: Material, shift: np.ndarray, temperature: float = 1.0
 ) -> np.ndarray:
     """(n, S) posterior over the states of each column's site from the network's log probabilities as trained."""
-    own = site_mask(material.site_of_state, material.n_sites)[site]
-    logits = np.where(own, np.maximum(log_prob, -80.0) / temperature + shift, -np.inf)
-    logits = logits - logits.max(1, keepdims=True, initial=-1e9)
-    prob = np.exp(logits)
-    return prob / prob.sum(1, keepdims=True)
+    mask = site_mask(material.site_of_state, material.n_sites)
+    return np.exp(log_posterior(np.maximum(log_prob, -80.0), site, mask, shift, temperature))
 
 
 def kind_columns(material: Material, prob: np.ndarray, state: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -177,21 +174,3 @@ def fit_temperature(matched: Matched, material: Material, shift: np.ndarray, wei
         return -(weight[use] * np.log(np.maximum(p, 1e-12))).sum()
 
     return float(np.exp(minimize_scalar(log_loss, bounds=(-1.6, 1.6), method="bounded").x))
-
-
-def reliability(score: np.ndarray, truth: np.ndarray, weight: np.ndarray, n_bins: int = 10) -> dict[str, list[float]]:
-    """Reliability curve of a probability: per equal-width bin its mean, the fraction that is true, and its weight."""
-    bins = np.minimum((score * n_bins).astype(int), n_bins - 1)
-    total = np.bincount(bins, weight, n_bins)
-    safe = np.maximum(total, 1e-12)
-    return {
-        "predicted": (np.bincount(bins, weight * score, n_bins) / safe).tolist(),
-        "observed": (np.bincount(bins, weight * truth, n_bins) / safe).tolist(),
-        "weight": total.tolist(),
-    }
-
-
-def calibration_error(curve: dict[str, list[float]]) -> float:
-    """Expected calibration error of a `reliability` curve: weighted mean of |predicted - observed|."""
-    predicted, observed, weight = (np.asarray(curve[k]) for k in ("predicted", "observed", "weight"))
-    return float((weight * np.abs(predicted - observed)).sum() / max(weight.sum(), 1e-12))

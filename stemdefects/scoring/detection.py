@@ -63,13 +63,25 @@ def average_precision(score, truth, weight=None) -> float:
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
-def calibration_error(score, truth, weight=None, n_bins: int = 15) -> float:
-    """Expected calibration error of a probability: mean |predicted - observed| over bins of equal numbers of rows."""
+def reliability(score, truth, weight=None, n_bins: int = 10) -> dict[str, list[float]]:
+    """Reliability curve of a probability: per equal-width bin its mean, the fraction that is true, and its weight."""
     score, truth, weight = _columns(score, truth, weight)
-    if not len(score):
-        return np.nan
-    parts = np.array_split(np.argsort(score, kind="stable"), n_bins)
-    return float(sum(abs((weight[p] * (score[p] - truth[p])).sum()) for p in parts) / weight.sum())
+    bins = np.minimum((score * n_bins).astype(int), n_bins - 1)
+    total = np.bincount(bins, weight, n_bins)
+    safe = np.maximum(total, 1e-12)
+    return {
+        "predicted": (np.bincount(bins, weight * score, n_bins) / safe).tolist(),
+        "observed": (np.bincount(bins, weight * truth, n_bins) / safe).tolist(),
+        "weight": total.tolist(),
+    }
+
+
+def calibration_error(score, truth, weight=None, n_bins: int = 10) -> float:
+    """Expected calibration error of a probability (Guo et al., ICML 2017): weighted mean of |predicted - observed| over
+    the bins of `reliability`."""
+    curve = reliability(score, truth, weight, n_bins)
+    predicted, observed, total = (np.asarray(curve[k]) for k in ("predicted", "observed", "weight"))
+    return float((total * np.abs(predicted - observed)).sum() / total.sum()) if total.any() else np.nan
 
 
 def ratio_interval(one, other, rng, n_resamples: int = 200, level: float = 0.95) -> tuple[float, float]:

@@ -117,7 +117,7 @@ def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, d
 
     Returns {dose: {"kinds": {kind: {f1, precision, recall, best_f1, ap, n}}, "found", "spurious_per_image", "rmse_nm",
     "sigma_ratio" (rms of error / stated sigma, 1 when honest), "ece", "defect_ece", "reliability" (of the defect score
-    above 0.05, from `scores.reliability`)}}.
+    above 0.05, from `detection.reliability`)}}.
     """
     out = {}
     for dose, matched in result.matched.items():
@@ -137,7 +137,7 @@ def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, d
         top = prob[both].max(1)
         defect, is_defect = scores.kind_columns(task.material, prob, matched.state)[scores.GENERIC]
         suspicious = both & (defect > 0.05)
-        curve = scores.reliability(defect[suspicious], is_defect[suspicious], weight[suspicious])
+        claims = defect[suspicious], is_defect[suspicious], weight[suspicious]
         out[dose] = {
             "kinds": kinds,
             "found": float((weight * both).sum() / max((weight * true).sum(), 1e-12)),
@@ -146,11 +146,9 @@ def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, d
             "sigma_ratio": float(np.sqrt((error**2 / matched.sigma_nm[both, None] ** 2).mean()))
             if len(error)
             else np.nan,
-            "ece": scores.calibration_error(
-                scores.reliability(top, prob[both].argmax(1) == matched.state[both], weight[both])
-            ),
-            "defect_ece": scores.calibration_error(curve),
-            "reliability": curve,
+            "ece": detection.calibration_error(top, prob[both].argmax(1) == matched.state[both], weight[both]),
+            "defect_ece": detection.calibration_error(*claims),
+            "reliability": detection.reliability(*claims),
         }
     return out
 

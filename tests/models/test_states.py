@@ -1,5 +1,6 @@
 """Posteriors against Bayes' rule done by counting."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -23,8 +24,9 @@ def test_prior_shift_is_bayes_rule():
             # the minimiser of the weighted cross entropy is the weighted posterior
             trained = np.where(own, counts * weights * likelihood[:, reading], 1.0)
             wanted = np.where(own, prior * likelihood[:, reading], 0.0)
-            got = np.exp(states.log_posterior(np.log(trained), np.array(site), mask, shift))
-            np.testing.assert_allclose(got, wanted / wanted.sum(), rtol=1e-5)
+            for log in (np.log(trained), jnp.log(trained)):  # on this machine, and on a device
+                got = np.exp(states.log_posterior(log, np.array(site), mask, shift))
+                np.testing.assert_allclose(got, wanted / wanted.sum(), rtol=1e-5)
 
 
 def test_unseen_states_are_left_alone():

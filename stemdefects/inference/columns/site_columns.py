@@ -8,6 +8,7 @@ import numpy as np
 from stemdefects.inference.columns.defects import REGIONS, FrameDefects, Rules
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.models import emissions
+from stemdefects.models.states import log_posterior, site_mask
 
 BORDER_NM = (0.15, 0.3, 0.45)  # where bands along the border end: half the network's view of a column
 MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
@@ -43,11 +44,10 @@ def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarra
 
 def posterior(score: np.ndarray, site: np.ndarray, model: Any) -> np.ndarray:
     """(n, S) state posteriors back from packed scores."""
-    own = model.material.site_of_state[None] == site[:, None]
-    logit = score.astype(np.float32) / model.calibration.temperature + np.asarray(model.calibration.log_prior_shift)
-    logit = np.where(own, logit, -np.inf)
-    weight = np.exp(logit - logit.max(1, keepdims=True))
-    return weight / weight.sum(1, keepdims=True)
+    material, calibration = model.material, model.calibration
+    mask = site_mask(material.site_of_state, material.n_sites)
+    shift = np.asarray(calibration.log_prior_shift)
+    return np.exp(log_posterior(score.astype(np.float32), site, mask, shift, calibration.temperature))
 
 
 class Frame(NamedTuple):
