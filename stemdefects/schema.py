@@ -424,7 +424,7 @@ class InferenceConfig:
     require_lattice: bool = True  # nothing is called where a frame's own Bragg components show no lattice
     edge_nm: float = _least(0.15, 0)  # nothing is called this close to the border of a frame
     patch_nm: float = _positive(0.96)  # side of the square patch around each defect
-    resample_tolerance: float = _least(0.08, 0)  # relative difference from the model's sampling that is left as it is
+    resample_tolerance: float = _least(0.02, 0)  # of samplings outside those the model was trained on, left as they are
     max_strain: float = _least(0.15, 0)  # a lattice more distorted than this is not believed
     over_time: OverTimeConfig = field(default_factory=OverTimeConfig)
     pictures: PicturesConfig = field(default_factory=PicturesConfig)

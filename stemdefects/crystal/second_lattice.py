@@ -4,12 +4,14 @@ Its Bragg peaks are of the same kind, turned and perhaps of another size, and li
 Two grains side by side show the same peaks; they are told apart by where in the frame each lattice is.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
 
 from stemdefects.crystal.bragg import reciprocal, shells
+from stemdefects.crystal.second_lattice_loops import nearest_bins
 
 RANGE = (0.75, 1.36)  # of the own shortest reciprocal vectors' length: graphene on MoS2 is 1.29
 OWN_BINS = 2.1  # around an own peak nothing else is seen
@@ -70,19 +72,18 @@ def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> 
     shape, length = np.array(image.shape), float(np.linalg.norm(own, axis=1).mean())
     if length * shape.min() < MIN_BINS:
         return None
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in image.shape)).astype(np.float32)
+    window = _window(image.shape)
     shown = (image - float((image * window).sum() / window.sum())) * window
-    power = np.abs(fft.rfft2(shown)) ** 2
-    level = float(np.median([_around(power, k, shape, 1).max() for k in own]))
     # half plane x >= 0 of the ring
     reach = np.ceil(length * RANGE[1] * shape).astype(int) + 2
-    rows = np.arange(-reach[0], reach[0] + 1)
-    part = power[rows][:, : reach[1] + 1]
-    k = np.stack(np.broadcast_arrays(rows[:, None] / shape[0], np.arange(reach[1] + 1)[None] / shape[1]), -1)
-    size = np.linalg.norm(k, axis=-1)
+    across = max(reach[1], int(np.abs(own[:, 1]).max() * shape[1] + NEAR_BINS) + 2) + 1
+    power = np.abs(fft.fft(fft.rfft(shown)[:, :across], axis=0)) ** 2
+    level = float(np.median([_around(power, k, shape, 1).max() for k in own]))
+    rows, columns = np.arange(-reach[0], reach[0] + 1), np.arange(reach[1] + 1)
+    part = power[rows, : reach[1] + 1]
+    size = np.hypot(rows[:, None] / shape[0], columns / shape[1])[:, : part.shape[1]]
     ring = (size > RANGE[0] * length) & (size < RANGE[1] * length)
-    away = np.abs((k[:, :, None] - np.concatenate([own, -own])) * shape)
-    bins = np.sqrt((away**2).sum(-1)).min(-1)
+    bins = nearest_bins(*part.shape, reach[0], own * shape)
     if not (far := ring & (bins > NEAR_BINS)).any():
         return None
     noise = float(np.median(part[far])) / np.log(2)
@@ -91,7 +92,7 @@ def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> 
     least = np.maximum(np.where(bins < NEAR_BINS, floor[True], floor[False]) * level, MIN_SNR * noise)
     good, best = part > least, None
     for i, j in sorted(zip(*np.nonzero(good), strict=True), key=lambda place: -part[place])[:12]:
-        turned = _turned(own, k[i, j])
+        turned = _turned(own, np.array([rows[i], columns[j]]) / shape)
         values = [_largest(part, least, g * shape, np.maximum(2, TOLERANCE * length * shape), reach[0]) for g in turned]
         known = [v for v in values if v is not None]
         if len(known) >= min(2, len(own)) and all(enough for _, enough in known):
@@ -99,6 +100,11 @@ def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> 
             if best is None or share > best[0]:
                 best = share, turned
     return best
+
+
+@functools.lru_cache(maxsize=8)
+def _window(shape: tuple[int, int]) -> np.ndarray:
+    return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
 
 
 def _smeared(power: np.ndarray, own: np.ndarray, shape: np.ndarray) -> bool:

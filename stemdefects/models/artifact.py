@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,8 +80,18 @@ class LoadedModel:
 
     @property
     def pixel_size_nm(self) -> float:
-        """Sampling the network was made for; images are resampled to it."""
+        """Sampling the network was made for."""
         return self.config["model"].pixel_size_nm
+
+    @property
+    def samplings_nm(self) -> tuple[float, float]:
+        """Least and largest sampling of the images it was trained on, nm per px; others are resampled to these."""
+        labels = self.config["labels"]
+        if labels.source != "movie":
+            view = self.config["simulation"].view
+            return min(view.pixel_size_nm), max(view.pixel_size_nm)
+        zoom = math.exp(labels.fourier.zoom) if labels.fourier.augment else 1.0
+        return self.pixel_size_nm / zoom, self.pixel_size_nm * zoom
 
     @property
     def frames(self) -> int:

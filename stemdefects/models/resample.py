@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+LOBES = 6  # of the interpolation kernel to either side: white noise keeps .94 of its variance in the mean, .89 at least
 SLACK = 1.25  # times `tile_px`, that a single tile may have
 
 
@@ -32,11 +33,13 @@ def resampled_shape(shape: tuple[int, int], scale: float | tuple[float, float]) 
 def weights(n: int, scale: float, n_out: int) -> np.ndarray:
     """(n_out, n) float32 interpolation weights along one axis: output pixel j lies at j / scale of the input.
 
-    Keys' cubic kernel (IEEE Trans. ASSP 29, 1153 (1981)), widened where pixels get larger so that they are averaged.
+    A windowed sinc (Duchon, J. Appl. Meteorol. 18, 1016 (1979)), widened where pixels get larger so that they are
+    averaged. A shorter kernel blurs the more the farther between two pixels it falls: frames resampled by a hair would
+    lose a third of their noise, in stripes.
     """
     width = max(1.0, 1.0 / scale)
     x = np.abs(np.arange(n)[None] - np.arange(n_out)[:, None] / scale) / width
-    kernel = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, np.where(x < 2, ((-0.5 * x + 2.5) * x - 4) * x + 2, 0))
+    kernel = np.where(x < LOBES, np.sinc(x) * np.sinc(x / LOBES), 0)
     return (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
 
 

@@ -63,8 +63,9 @@ class Engine:
         batch_size: frames per call and local device, None: `BATCH_SIZE` of its kind; a smaller batch is filled up.
         tile_px, overlap_px: larger frames are cut into tiles (model pixels).
         presence: least probability of a column.
-        resample_tolerance: frames whose sampling is this close to the model's are left as they are; interpolation
-            would only correlate their noise.
+        resample_tolerance: how far (relative) the sampling may be outside what the model was trained on. Frames within
+            are left as they are, for interpolation would only correlate their noise; others are resampled to the nearer
+            end, so that nothing jumps where a sampling crosses it.
         aspect: height over width of a pixel; each axis is resampled by its own sampling.
         vectors_px, lattice_nm: about what lattice the frames show (square pixels), and the ideal crystal's; with them
             every frame's own lattice is measured too.
@@ -80,7 +81,7 @@ class Engine:
         tile_px: int = 512,
         overlap_px: int = 64,
         presence: float = 0.5,
-        resample_tolerance: float = 0.08,
+        resample_tolerance: float = 0.02,
         aspect: float = 1.0,
         vectors_px: np.ndarray | None = None,
         lattice_nm: np.ndarray | None = None,
@@ -89,15 +90,16 @@ class Engine:
         self.model, self.frame_shape, self.symmetries = model, tuple(frame_shape), symmetries
         devices = jax.local_devices()
         self.batch_size = (batch_size or BATCH_SIZE[devices[0].platform == "cpu"]) * len(devices)
-        scale = pixel_size_nm / model.pixel_size_nm
-        self.scale = 1.0 if abs(scale - 1) <= resample_tolerance else scale
+        finest, coarsest = model.samplings_nm
+        finest, coarsest = finest / (1 + resample_tolerance), coarsest * (1 + resample_tolerance)
+        self.scale = pixel_size_nm / min(max(pixel_size_nm, finest), coarsest)
         self.aspect = aspect
         scales = (self.scale * aspect, self.scale)
         shape = sampling.resampled_shape(self.frame_shape, scales)
         self.grid = sampling.plan(shape, tile_px, overlap_px, model.divisor)
         effective_nm = pixel_size_nm / self.scale
         cells = np.prod(self.grid.tile) * effective_nm**2 / model.material.cell_area_nm2
-        self.max_peaks = int(1.25 * cells * model.material.n_sites) + 64
+        self.max_peaks = _rounded(int(1.25 * cells * model.material.n_sites) + 64)
         self._presence = presence
         self._made, waves = None, None
         if vectors_px is not None:
@@ -232,6 +234,12 @@ class Engine:
         return columns._replace(
             y_px=columns.y_px / self.scale, x_px=columns.x_px / self.scale, sigma_px=columns.sigma_px / self.scale
         )
+
+
+def _rounded(n: int) -> int:
+    """`n` or up to an eighth more: samplings that differ by a hair then share a program."""
+    unit = 2 ** max(n.bit_length() - 4, 0)
+    return -(-n // unit) * unit
 
 
 def _over_devices(run: Any, devices: list) -> Any:

@@ -14,6 +14,7 @@ from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io import quality_flags, table
 from stemdefects.io.movie import FrameError
 
+COARSE = 0.08  # relative, beyond what the network was trained on, that is said
 SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the movie
 
 
@@ -51,9 +52,9 @@ class BlockMaker:
     @property
     def _coarse(self) -> bool:
         """Are the frames sampled more coarsely than anything the network was trained on?"""
-        setup, coarsest = self.setup, max(self.setup.model.config["simulation"].view.pixel_size_nm)
+        setup, (_, coarsest) = self.setup, self.setup.model.samplings_nm
         crystal = setup.model.material.a_nm / float(np.linalg.norm(setup.lattice_nm[0]))
-        return setup.calibration.sampling_nm * crystal > coarsest * (1 + setup.settings.resample_tolerance)
+        return setup.calibration.sampling_nm * crystal > coarsest * (1 + COARSE)
 
     @property
     def _beside_px(self) -> float:
