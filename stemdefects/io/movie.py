@@ -12,7 +12,6 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io import damage
-from stemdefects.io.pixels import invalid_pixels
 
 MAX_FRAME_PIXELS = 2**27  # 11,585 px square: a header that promises more is damaged, or no frame of a movie
 
@@ -225,26 +224,28 @@ def check_frame(raw: np.ndarray, where: str, max_invalid: float = 0.6, saturated
     if raw.ndim != 2 or raw.dtype.kind not in "buif":
         what = "complex" if raw.dtype.kind == "c" else "colour" if raw.dtype.names or raw.ndim == 3 else str(raw.dtype)
         raise FrameError(NOT_INTENSITY, f"{where}: {what} data is no HAADF intensity; export the grey-scale image")
+    # not where a movie is only opened: numba takes a while to import
+    from stemdefects.io.pixels import invalid_pixels, loops
+
     image = np.ascontiguousarray(raw, np.float32)
-    bad = 1 - np.isfinite(image).mean()
+    finite, low, high, n_high = loops.extent(image)
+    bad = 1 - finite / max(image.size, 1)
     if bad > max_invalid:
         raise FrameError(NOT_FINITE, f"{where}: {bad:.1%} of the pixels are NaN or infinite")
-    low, high = (float(edge(image)) for edge in (np.nanmin, np.nanmax))
     if low == high:
         raise FrameError(CONSTANT, f"{where}: all pixels are {low:g}")
-    invalid = invalid_pixels.find(image)
+    invalid, n_usable = invalid_pixels.find(image), image.size
     if invalid is not None:
         if invalid.mean() > max_invalid:
             raise FrameError(INVALID, f"{where}: {invalid.mean():.0%} of the pixels hold no intensity (one value, NaN)")
         image = invalid_pixels.fill(image, invalid)
-    usable = image if invalid is None else image[~invalid]
-    low, high = float(usable.min()), float(usable.max())
+        n_usable, low, high, n_high = loops.extent(np.where(invalid, np.float32(np.nan), image))
     if not high > low:
         raise FrameError(CONSTANT, f"{where}: all pixels are {low:g}")
     if high - low < 1e-30 or high > 1e30 or low < -1e30:
         raise FrameError(NOT_FINITE, f"{where}: values from {low:g} to {high:g} are no intensities")
-    top = float((usable == high).mean())
-    if top > saturated and usable.size >= 256:
+    top = n_high / n_usable
+    if top > saturated and n_usable >= 256:
         raise FrameError(SATURATED, f"{where}: {top:.0%} of the pixels have the largest value ({high:g})")
     return Checked(image, invalid)
 

@@ -51,7 +51,7 @@ FRAME_DTYPE = np.dtype(
         ("pixel_size_nm", "f4"),  # along x, by the frame's own Bragg components and the material's cell
         ("angle_deg", "f4"),  # rotation of the lattice against the material's axes, counter-clockwise with y down
         *((f"strain_{axes}", "f4") for axes in ("yy", "xx", "xy")),  # of the frame's lattice, scan distortion included
-        ("n_invalid_px", "i4"),  # pixels that hold no intensity, see stemdefects.io.invalid_pixels
+        ("n_invalid_px", "i4"),  # pixels that hold no intensity, see stemdefects.io.pixels
         ("n_withheld", "i4"),  # calls not made where the Bragg components show no lattice
         ("doubt", "i2"),  # 0: none; else flags, see stemdefects.io.doubts
         ("quality", "i1"),  # 0: used; else why it was skipped, see stemdefects.io.movie.QUALITY

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from stemdefects.io.pixels import burnt_in_marks as marks
+from stemdefects.io.pixels import loops
 
 CHANCE = marks.CHANCE
 SPIKE = 5.0  # times what all but one in `ONE_IN` pixels stand above their fourth-brightest neighbour
@@ -94,12 +95,11 @@ def _dead_lines(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | N
     for _ in range(2):
         before = row_out.sum() + column_out.sum()
         for out, other, turned in ((row_out, column_out, image), (column_out, row_out, image.T)):
-            part = turned[:, ~other]
-            if not part.size:
+            if other.all():
                 break
-            same = (part == part[:, :1]).all(1) & ~out
+            same = loops.constant_lines(turned, other) & ~out
             if same.any() and not (same | out).all():
-                out |= _no_accident(part, same, out)
+                out |= _no_accident(turned[:, ~other], same, out)
         if row_out.sum() + column_out.sum() == before:
             break
     lines = row_out[:, None] | column_out[None]
@@ -126,13 +126,12 @@ def _dead_runs(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | No
         some = part[:, :: MIN_RUN // 2]
         if not (some[:, 1:] == some[:, :-1]).any():
             continue
-        same = part[:, 1:] == part[:, :-1]
-        long = np.cumsum(np.pad(same, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
-        start = long[:, MIN_RUN - 1 :] - long[:, : 1 - MIN_RUN] == MIN_RUN - 1
-        if not start.any() or start.mean() > 0.1:  # else a frame of few values: long runs are no accident there
+        count, lines = (loops.runs_in_columns if turned else loops.runs_in_rows)(image, MIN_RUN)
+        if not count or count > 0.1 * len(part) * (part.shape[1] - MIN_RUN + 1):  # of few values: no accident there
             continue
-        for line in np.flatnonzero(start.any(1)):
-            edges = np.flatnonzero(np.diff(np.concatenate([[0], same[line].astype(np.int8), [0]])))
+        for line in np.flatnonzero(lines):
+            same = part[line, 1:] == part[line, :-1]
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], same.astype(np.int8), [0]])))
             for first, last in edges.reshape(-1, 2):
                 if last - first + 1 < MIN_RUN:
                     continue
@@ -151,13 +150,13 @@ def _spikes(image: np.ndarray, grain: float, invalid: np.ndarray | None) -> np.n
     """Single pixels and small groups that stand out of their surroundings, upwards or downwards, with no flank."""
     work, found = image, None
     for _ in range(ROUNDS):
-        before, work = work, work.copy() if work is image else work
-        for sign in (1, -1):
-            row, column, instead = _outstanding(sign * before, grain)
+        outstanding = _outstanding(work, grain)
+        work = work.copy() if work is image and any(len(row) for row, _, _ in outstanding) else work
+        for row, column, instead in outstanding:
             if invalid is not None:
                 new = ~invalid[row, column]
                 row, column, instead = row[new], column[new], instead[new]
-            work[row, column] = sign * instead
+            work[row, column] = instead
             if len(row):
                 found = np.zeros(image.shape, bool) if found is None else found
                 found[row, column] = True
@@ -166,21 +165,35 @@ def _spikes(image: np.ndarray, grain: float, invalid: np.ndarray | None) -> np.n
     return found
 
 
-def _outstanding(image: np.ndarray, grain: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column and surroundings (n,) of pixels that stand out upwards."""
+def _outstanding(image: np.ndarray, grain: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Row, column and surroundings (n,) of pixels that stand out upwards, and of those that do downwards."""
+    value, near = loops.sampled(image, max(1, image.size // SAMPLE))
+    usual = [_usual(value, near[:, 3], near[:, 4], grain), _usual(-value, -near[:, 4], -near[:, 3], grain)]
+    places = loops.standing_out(image, *(SPIKE * float(u.min()) for _, u in usual))
+    if not any(map(len, places)):
+        return []
     padded = np.pad(image, 2, mode="reflect")
-    height, width = image.shape
-    around = (padded[:height, 2:-2] + padded[4:, 2:-2] + padded[2:-2, :width] + padded[2:-2, 4:]) / 4
-    excess = image - around
-    row, column = np.divmod(np.arange(0, image.size, max(1, image.size // SAMPLE)), width)
-    level, fourth = _neighbours(padded, row, column)
+    return [
+        (row, column, sign * surroundings)
+        for sign, (levels, usual_ones), (row, column) in zip((1, -1), usual, (p.T for p in places), strict=True)
+        for row, column, surroundings in [_sure(padded if sign > 0 else -padded, row, column, levels, usual_ones)]
+    ]
+
+
+def _usual(value: np.ndarray, level: np.ndarray, fourth: np.ndarray, grain: float) -> tuple[np.ndarray, np.ndarray]:
+    """What stands out by chance, (LEVELS,), of pixels whose neighbours are about as bright as (LEVELS,) `level`."""
     # brighter places are noisier: what is usual is looked at by how bright the neighbours are
     order = np.array_split(np.argsort(level, kind="stable"), LEVELS)
-    over = padded[row + 2, column + 2] - fourth
+    over = value - fourth
     usual = np.array([max(float(np.quantile(over[part], 1 - 1 / ONE_IN)), grain) for part in order])
     usual = np.maximum(usual, LEAST * usual.max())  # at the edge of a hole both meet
-    levels = np.array([float(np.median(level[part])) for part in order])
-    row, column = np.nonzero(excess > SPIKE * usual.min())
+    return np.array([float(np.median(level[part])) for part in order]), usual
+
+
+def _sure(
+    padded: np.ndarray, row: np.ndarray, column: np.ndarray, levels: np.ndarray, usual: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Those that stand out more than usual, with no flank, and what is around them (n,)."""
     level, fourth = _neighbours(padded, row, column)
     far = padded[row[:, None] + 2 + 2 * _RING[:, 0], column[:, None] + 2 + 2 * _RING[:, 1]]
     far = np.partition(far, (3, 4), axis=1)
