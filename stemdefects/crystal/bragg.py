@@ -9,6 +9,7 @@ compared with its neighbours along the axis instead. Several frames of a movie a
 which drift does not change.
 """
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -52,6 +53,12 @@ def shells(lattice_nm: np.ndarray, n_shells: int = 3) -> list[np.ndarray]:
 
     The first shell spans the plane: in a crystal of low symmetry it holds vectors of several lengths.
     """
+    return list(_shells(np.asarray(lattice_nm, float).tobytes(), n_shells))
+
+
+@functools.lru_cache(maxsize=8)  # asked for with every frame
+def _shells(lattice: bytes, n_shells: int) -> list[np.ndarray]:
+    lattice_nm = np.frombuffer(lattice).reshape(2, 2)
     hk = np.array([(h, k) for h in range(-3, 4) for k in range(-3, 4) if (h, k) > (0, 0)])
     length = np.linalg.norm(hk @ reciprocal(lattice_nm), axis=1)
     order = np.argsort(length, kind="stable")
@@ -113,14 +120,8 @@ def apply_window(image: np.ndarray) -> np.ndarray:
 def whitened(power: np.ndarray) -> np.ndarray:
     """Power over the mean noise power at the same frequency, from the median of rings; (H, W // 2 + 1)."""
     height, half = power.shape
-    width = 2 * (half - 1)
-    ky = fft.fftfreq(height)[:, None]
-    kx = np.arange(half)[None] / max(width, 1)
-    n_rings = max(8, min(height, width) // 8)
-    ring = np.minimum((np.hypot(ky, kx) / 0.7072 * n_rings).astype(np.intp), n_rings - 1)
-    order = np.argsort(ring, axis=None, kind="stable")
-    values, labels = power.ravel()[order], ring.ravel()[order]
-    starts = np.searchsorted(labels, np.arange(n_rings + 1))
+    ring, order, starts = _rings(height, half)
+    values = power.ravel()[order]
     level = np.array([np.median(values[a:b]) if b > a else np.nan for a, b in itertools.pairwise(starts)])
     level = np.where(np.isfinite(level) & (level > 0), level, np.nanmax(np.append(level, 1e-30)))
     ratio = power / (level / np.log(2))[ring]  # the median of an exponential distribution is ln 2 of its mean
@@ -132,6 +133,16 @@ def whitened(power: np.ndarray) -> np.ndarray:
     ratio[0] /= np.maximum(along, 1)
     ratio[0, :3] = ratio[1:3, 0] = ratio[-2:, 0] = 0
     return ratio
+
+
+@functools.lru_cache(maxsize=4)
+def _rings(height: int, half: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ring of each frequency (height, half), all of them in order of their rings, and where each ring starts there."""
+    ky, kx = fft.fftfreq(height)[:, None], np.arange(half)[None] / max(2 * (half - 1), 1)
+    n_rings = max(8, min(height, 2 * (half - 1)) // 8)
+    ring = np.minimum((np.hypot(ky, kx) / 0.7072 * n_rings).astype(np.intp), n_rings - 1)
+    order = np.argsort(ring, axis=None, kind="stable")
+    return ring, order, np.searchsorted(ring.ravel()[order], np.arange(n_rings + 1))
 
 
 def candidates(ratio: np.ndarray, low: float, high: float, threshold: float, number: int = 40) -> np.ndarray:

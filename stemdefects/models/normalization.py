@@ -34,18 +34,49 @@ def normalize(image: jax.Array, counted: jax.Array | None = None) -> jax.Array:
     count = counted[:height, :width].reshape(shape).sum((1, 3))
     blocks = jnp.where(counted, centred, 0.0)[:height, :width].reshape(shape).sum((1, 3)) / jnp.maximum(count, 1)
     if whole:
-        low, high = jnp.quantile(jnp.where(count > 0, blocks, 0.0).ravel(), jnp.array([TAIL, 1 - TAIL]))
-        blocks = jnp.clip(blocks, low, high)
+        blocks = jnp.where(count > 0, blocks, 0.0)
+        blocks = jnp.clip(blocks, *_quantiles(blocks, blocks.size, (TAIL, 1 - TAIL)))
         mean, std = blocks.mean(), blocks.std()
     else:
         use = count > 0
-        low, high = jnp.nanquantile(jnp.where(use, blocks, jnp.nan).ravel(), jnp.array([TAIL, 1 - TAIL]))
-        blocks, n = jnp.where(use, jnp.clip(blocks, low, high), 0.0), jnp.maximum(use.sum(), 1)
+        n = jnp.maximum(use.sum(), 1)
+        low, high = _quantiles(jnp.where(use, blocks, jnp.inf), n, (TAIL, 1 - TAIL))
+        blocks = jnp.where(use, jnp.clip(blocks, low, high), 0.0)
         mean = blocks.sum() / n
         std = jnp.sqrt(jnp.where(use, (blocks - mean) ** 2, 0.0).sum() / n)
     smallest = 1e-6 * (jnp.abs(origin) + jnp.abs(mean)) + 1e-30
     scaled = jnp.where(std > smallest, (centred - mean) / jnp.maximum(std, smallest), 0.0)
     return jnp.where(finite, jnp.clip(scaled, -LIMIT, LIMIT), 0.0)
+
+
+def _quantiles(values: jax.Array, n: jax.Array | int, shares: tuple[float, ...]) -> jax.Array:
+    """`shares` quantiles, (k,), of the `n` smallest of `values`, as `jnp.quantile` has them.
+
+    Their ranks are found by bisection on the values' bits, in 32 sweeps: a fifth of the time of sorting on a CPU.
+    """
+    at = jnp.asarray(shares) * (n - 1)
+    low = jnp.floor(at).astype(jnp.int32)
+    ranks = jnp.concatenate([low, jnp.minimum(low + 1, n - 1)])
+    keys = _ordered(jax.lax.bitcast_convert_type(values.ravel(), jnp.int32))
+
+    def halve(_, ends):
+        first, last = ends
+        middle = (first & last) + ((first ^ last) >> 1)  # their mean, without overflow
+        enough = (keys <= middle[:, None]).sum(1) > ranks
+        return jnp.where(enough, first, middle + 1), jnp.where(enough, middle, last)
+
+    limits = jnp.iinfo(jnp.int32)
+    # from `ranks`, so that both vary over devices as these do
+    start = tuple(jnp.full_like(ranks, end) for end in (limits.min, limits.max))
+    found = jax.lax.fori_loop(0, 32, halve, start)[0]
+    below, above = jnp.split(jax.lax.bitcast_convert_type(_ordered(found), jnp.float32), 2)
+    part = at - low
+    return below * (1 - part) + above * part
+
+
+def _ordered(bits: jax.Array) -> jax.Array:
+    """Bits of floats as integers of the same order; its own inverse."""
+    return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)
 
 
 def normalize_frames(frames: jax.Array, counted: jax.Array | None = None) -> jax.Array:

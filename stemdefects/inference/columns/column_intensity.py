@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import loops, neighbours
+from stemdefects.inference.columns import loops, neighbours, opinion_loops
 from stemdefects.numerics import robust
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
@@ -111,13 +111,8 @@ def pixel_noise(image: np.ndarray, place_px: np.ndarray, width_px: float) -> flo
     centre = centre[((centre > reach) & (centre < np.array(image.shape) - reach - 1)).all(1)]
     if len(centre) < MIN_COLUMNS:
         return np.nan
-    steps = np.arange(-reach - 1, reach + 2)
-    row, column = centre[:: -(-len(centre) // _SAMPLE), :, None, None].transpose(1, 0, 2, 3)
-    patch = np.asarray(image)[row + steps[:, None], column + steps].astype(np.float32)
-    patch = np.diff(np.diff(patch - patch.mean(0), 2, axis=1), 2, axis=2)
-    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width_px) ** 2)
-    weight /= weight.sum()
-    return float(np.sqrt(np.median(patch**2 @ weight @ weight))) / 6  # 6: what the differences make of white noise
+    squares = opinion_loops.rough(np.asarray(image), centre[:: -(-len(centre) // _SAMPLE)], reach, width_px)
+    return float(np.sqrt(np.median(squares))) / 6  # 6: what the differences make of white noise
 
 
 def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
@@ -127,19 +122,15 @@ def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.
     deviation: (n,) from `measure`; site: (n,) sublattice. Gaussian, with the scatter that the sublattice's columns have
     in this image.
     """
-    found = np.zeros((len(site), material.n_states), np.float32)
-    signal = material.intensities()
+    signal, scatters = material.intensities(), np.full(material.n_sites, np.nan)
     for g in _sublattices(site, material):
-        mine = np.flatnonzero((site == g) & np.isfinite(deviation))
-        if len(mine) < MIN_COLUMNS:
-            continue
-        states = np.flatnonzero(material.site_of_state == g)
-        level = signal[states] / signal[material.sites[g].ideal] - 1
-        # (x^2 - (x - level)^2) / 2 scatter^2
-        ratio = level * (deviation[mine, None] - 0.5 * level) / scatter(deviation[mine]) ** 2
-        ratio = np.maximum(ratio - ratio.max(1, keepdims=True), -CLIP)
-        found[np.ix_(mine, states)] = ratio - ratio[:, states == material.sites[g].ideal]
-    return found
+        mine = deviation[site == g]
+        if np.isfinite(mine).sum() >= MIN_COLUMNS:
+            scatters[g] = scatter(mine)
+    level = signal / signal[material.ideal_states[material.site_of_state]] - 1
+    return opinion_loops.log_ratios(
+        deviation, site, scatters, material.site_of_state, material.ideal_states, level.astype(float), CLIP
+    )
 
 
 def share(light: Light, site: np.ndarray, material: Material) -> np.ndarray:
@@ -166,19 +157,10 @@ def pooled(
     light says nothing, `prob` stays. prior: (S,) prevalence that `prob` assumes. Dirt is light too, so for a state
     brighter than the ideal one both count half and the light never speaks louder than the network.
     """
-    own = material.site_of_state[None] == site[:, None]
-    log_prior = np.log(prior)
-    ratio = np.log(np.maximum(prob, 1e-30)) - log_prior
-    ideal = material.ideal_states[site]
-    ratio = ratio - np.take_along_axis(ratio, ideal[:, None], 1)
-    signal = material.intensities()
-    together = network_weight(part)[:, None] * ratio + part[:, None] * found
-    brighter = signal[None] > signal[ideal][:, None]
-    together = np.where(brighter, 0.5 * ratio + 0.5 * np.minimum(found, ratio), together)
-    logit = np.where(own, log_prior + together, -np.inf)
-    weight = np.exp(logit - logit.max(1, keepdims=True))
-    says = (found != 0).any(1)[:, None]
-    return np.where(says, weight / weight.sum(1, keepdims=True), prob).astype(prob.dtype)
+    return opinion_loops.pooled(
+        prob, found, network_weight(part), part, np.log(prior).astype(float), site, material.site_of_state,
+        material.ideal_states, material.intensities(),
+    )  # fmt: skip
 
 
 def judged(

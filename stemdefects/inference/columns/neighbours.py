@@ -1,6 +1,6 @@
 """Which columns stand around each column, looked up by the cell numbers of the lattice-site view (`sites.view`).
 
-A search tree does the same for any points at ten times the cost; on a lattice the neighbours are known beforehand. What
+A search tree does the same for any points at many times the cost; on a lattice neighbours are known beforehand. What
 is missing (a border, a hole, a column not found) stays missing instead of being replaced by one farther away.
 """
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
+from stemdefects.inference.columns import site_loops
 from stemdefects.inference.columns.sites import NOWHERE
 
 SAME = 18  # of the same sublattice: three rings
@@ -35,18 +36,8 @@ def around(cell: np.ndarray, site: np.ndarray, material: Material) -> Neighbours
     same_steps, near_steps, n_first = _steps(
         np.asarray(material.lattice_nm, float).tobytes(), material.basis.tobytes(), tuple(floating.tolist())
     )
-    use = np.flatnonzero((cell[:, 0] != NOWHERE) & ~floating[site])
-    same, near = (np.full((len(site), n), NOBODY, np.int32) for n in (SAME, NEAREST))
-    if len(use):
-        reach = max(np.abs(same_steps).max(), np.abs(near_steps[..., :2]).max())
-        low = cell[use].min(0) - reach
-        height, width = cell[use].max(0) - low + reach + 1
-        strides = np.array([width * len(floating), len(floating), 1])
-        grid = np.full(height * width * len(floating), NOBODY, np.int32)
-        here = (cell[use] - low) @ strides[:2]
-        grid[here + site[use]] = use
-        same[use] = grid[(here + site[use])[:, None] + same_steps @ strides[:2]]
-        near[use] = grid[here[:, None] + (near_steps @ strides)[site[use]]]
+    use = (cell[:, 0] != NOWHERE) & ~floating[site]
+    same, near = site_loops.looked_up(cell, site, use, same_steps, near_steps)
     return Neighbours(same, near, (same[:, :n_first] >= 0).all(1))
 
 

@@ -190,3 +190,59 @@ def gaps(
                 places[count, 0], places[count, 1] = sum_y / around, sum_x / around
                 count += 1
     return n_sites + count, missed[:count], places[:count]
+
+
+@entry
+def looked_up(
+    cell: np.ndarray, site: np.ndarray, use: np.ndarray, same_steps: np.ndarray, near_steps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Column at each of the steps from each of the n columns, -1 where there is none, for the columns of `use` (n,):
+    same_steps: (k, 2) within its sublattice; near_steps: (G, m, 3) to a cell and sublattice."""
+    same = np.full((len(cell), len(same_steps)), -1, np.int32)
+    near = np.full((len(cell), near_steps.shape[1]), -1, np.int32)
+    if not use.any():
+        return same, near
+    reach = max(np.abs(same_steps).max(), np.abs(near_steps[:, :, :2]).max())
+    y, x, height, width = _box(cell, use)
+    y, x = y - reach, x - reach
+    who = np.full((height + 2 * reach, width + 2 * reach, len(near_steps)), -1, np.int32)
+    for k in range(len(cell)):
+        if use[k]:
+            who[cell[k, 0] - y, cell[k, 1] - x, site[k]] = k
+    for k in range(len(cell)):
+        if use[k]:
+            i, j, g = cell[k, 0] - y, cell[k, 1] - x, site[k]
+            for s in range(len(same_steps)):
+                same[k, s] = who[i + same_steps[s, 0], j + same_steps[s, 1], g]
+            for s in range(near_steps.shape[1]):
+                near[k, s] = who[i + near_steps[g, s, 0], j + near_steps[g, s, 1], near_steps[g, s, 2]]
+    return same, near
+
+
+@entry
+def contrasts(
+    value: np.ndarray, cell: np.ndarray, use: np.ndarray, called: np.ndarray, side: int, least: int
+) -> np.ndarray:
+    """(n,) value of each column of `use` (n,) less the mean of those within a square of `side` cells around that were
+    not `called`, itself left out; NaN where there are fewer than `least`."""
+    y, x, height, width = _box(cell, use)
+    half = side // 2
+    count, total = np.zeros((height + 2 * half, width + 2 * half)), np.zeros((height + 2 * half, width + 2 * half))
+    for k in range(len(cell)):
+        if use[k] and not called[k]:
+            count[cell[k, 0] - y + half, cell[k, 1] - x + half] += 1
+            total[cell[k, 0] - y + half, cell[k, 1] - x + half] += value[k]
+    out = np.full(len(cell), np.nan)
+    for k in range(len(cell)):
+        if use[k]:
+            i, j = cell[k, 0] - y + half, cell[k, 1] - x + half
+            n, summed = 0.0, 0.0
+            for a in range(i - half, i + half + 1):
+                for b in range(j - half, j + half + 1):
+                    n += count[a, b]
+                    summed += total[a, b]
+            if not called[k]:
+                n, summed = n - 1, summed - value[k]
+            if n >= least:
+                out[k] = value[k] - summed / n
+    return out

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from stemdefects.crystal import second_lattice
-from stemdefects.inference.columns import loops
+from stemdefects.inference.columns import loops, site_loops
 from stemdefects.inference.columns.defects import FrameDefects
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import FrameOutput
@@ -194,19 +193,10 @@ def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray)
     on = sites.on_lattice
     if not on.any():
         return step
-    low = sites.cell[on].min(0)
-    size = tuple(sites.cell[on].max(0) - low + 1)
     for g in np.flatnonzero(np.bincount(columns.site[on])):
         mine = on & (columns.site == g)
-        index = tuple((sites.cell[mine] - low).T)
-        use = (~called[mine]).astype(np.float64)
-        weight, total = np.zeros(size), np.zeros(size)
-        weight[index], total[index] = use, use * value[mine]
-        count, summed = (ndimage.uniform_filter(a, AROUND, mode="constant")[index] * AROUND**2 for a in (weight, total))
-        count = np.rint(count) - use
-        mean = (summed - use * value[mine]) / np.maximum(count, 1)
-        difference = np.where(count >= 6, value[mine] - mean, np.nan)
-        ideal = difference[(use > 0) & np.isfinite(difference)]
+        difference = site_loops.contrasts(value, sites.cell, mine, called, AROUND, 6)[mine]
+        ideal = difference[~called[mine] & np.isfinite(difference)]
         if len(ideal) >= 12:
             step[mine] = (difference - np.median(ideal)) / max(robust.scatter(ideal), 1e-9)
     return step

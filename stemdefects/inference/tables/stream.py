@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from stemdefects.inference.network import align
 from stemdefects.inference.setup import Setup
@@ -75,7 +76,9 @@ def blocks(
             report(len(errors), 0)
             yield maker.block(block.work.number, block.work.indices, block.results, errors)
 
-    with ThreadPoolExecutor(min(MAX_FINISHERS, os.cpu_count() or 1), "finisher") as pool:
+    # small products in several threads at once: threads of BLAS would only wait for each other
+    finishers = min(MAX_FINISHERS, os.cpu_count() or 1)
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(finishers, "finisher") as pool:
         for work in _read_ahead(movie, setup, list(todo)):
             good = [i for i, shown in enumerate(work.stacks) if isinstance(shown, Shown)]
             block = _Open(work, [None] * len(work.stacks), len(good))
