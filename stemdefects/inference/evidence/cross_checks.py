@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from stemdefects.inference.evidence import over_time, readings
+from stemdefects.inference.evidence import over_time
 from stemdefects.io.contradictions import Code, Contradiction
 from stemdefects.models.prevalence import COMMON
+from stemdefects.numerics import robust
 
 IDEAL, CALLED = 0.9, 0.5  # posteriors from which a column counts as ideal, as defective
 MIN_SITES = 3  # with a kind: of one or two nothing is concluded
@@ -81,7 +82,7 @@ class CrossChecks:
         if part.line is not None:
             known = part.line[ideal & np.isfinite(part.line)].astype(float)
             if len(known) > 2:
-                centre, scatter = float(np.median(known)), readings.spread(known)
+                centre, scatter = float(np.median(known)), robust.scatter(known)
         for k, state in enumerate(part.states.tolist()):
             if k == 0:
                 continue
@@ -151,7 +152,7 @@ def _lasting(light: np.ndarray) -> float:
     light, count = np.where(known, light, 0)[:, use].astype(float), count[use]
     mean = light.sum(0) / count
     within = (known[:, use] * (light - mean) ** 2).sum(0) / (count - 1)
-    over = readings.spread(mean) ** 2 - float(np.median(within / count))
+    over = robust.scatter(mean) ** 2 - float(np.median(within / count))
     return float(np.sqrt(max(over, 0.0)))
 
 
