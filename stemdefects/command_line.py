@@ -19,7 +19,6 @@ from pathlib import Path
 from stemdefects import config, extensions, plugins
 from stemdefects.errors import UserError
 
-LISTS = ("run", "input", "table")  # may also be several, `[a,b]`: whoever reads them takes the text apart
 _OVERRIDE = re.compile(r"^(\+\+|\+|~)?([A-Za-z_][\w./@:]*)=(.*)$", re.DOTALL)
 _SPACED = re.compile(r"^(?:\+\+|\+)?([A-Za-z_][\w./@]*)\s*=\s*(.*)$", re.DOTALL)
 _PLAIN = re.compile(r"^[A-Za-z_./][\w./-]*$", re.ASCII)  # the same to Hydra, to YAML and to us

@@ -18,7 +18,6 @@ class Code(Enum):
     REACHES_ZERO = "motion is not shown beyond localisation error"
     TRACKS_DIFFER = "tracks differ more than one rate explains"
     FASTER_THAN_FRAMES = "states change as fast as frames come"
-    FIXED_CONFUSION_MISFITS = "labels do not fit the given confusion"
     TRACKS_CUT = "tracks end at pauses"
     PAUSES_BRIDGED = "tracks go on across pauses"
     IRREGULAR_TIMES = "frames are not evenly spaced"

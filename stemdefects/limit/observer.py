@@ -189,11 +189,6 @@ def posterior(scene: Scene, order, sweeps: int = SWEEPS):
     return jax.lax.scan(update, start, jnp.tile(jnp.asarray(order), (sweeps, 1)))[0][2]
 
 
-def matched_filter(scene: Scene):
-    """(N, C) posterior with every neighbour taken as ideal."""
-    return jax.nn.softmax(log_likelihoods(scene, scene.ideal) + scene.log_prior, axis=1)
-
-
 def sample(key, scene: Scene, order, sweeps: int = 60, burn: int = 10):
     """(N, C) posterior by Gibbs sampling: exact in the limit of many sweeps, and slow.
 

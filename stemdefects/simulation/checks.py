@@ -8,7 +8,6 @@ from stemdefects.errors import UserError
 from stemdefects.schema import SimulationConfig
 
 MIN_SIZE_PX = 16
-PIXEL_SIZES_NM = (0.005, 0.06)
 
 
 def check(material: Material, cfg: SimulationConfig, size_px) -> None:

@@ -141,7 +141,6 @@ class _Hdf5:
         self._size = scene.size_px
 
     def append(self, block) -> None:
-        n = block.first + len(block.frames)
         _grow(self._frames, block.frames.astype(self._frames.dtype))
         _grow(self._states, block.states)
         _grow(self._defects, block.rows)
@@ -157,7 +156,6 @@ class _Hdf5:
         if self._regions is not None:
             _grow(self._regions, np.zeros_like(block.frames, np.uint8) if block.regions is None else block.regions)
         self._output.flush()
-        self._done = n
 
     def abandon(self) -> None:
         self._output.abandon()

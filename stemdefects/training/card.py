@@ -47,8 +47,11 @@ def reliability_table(figures: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _origin(cfg: schema.TrainRoot, share: float) -> tuple[str, str]:
-    """Where the training images came from, and what follows from it; share: of trained weights (`adaptation`)."""
+def _origin(cfg: schema.TrainRoot, share: float, first: str) -> tuple[str, str]:
+    """Where the training images came from, and what follows from it.
+
+    share: of trained weights (`adaptation`); first: the kind that is looked for first.
+    """
     if cfg.labels.source == "movie":
         made = f"labels={cfg.labels.name} from {Path(str(cfg.input)).name}"
         scores = (
@@ -63,8 +66,8 @@ def _origin(cfg: schema.TrainRoot, share: float) -> tuple[str, str]:
         return made, limits + scores
     return f"simulated, simulation={cfg.simulation.name}", (
         "Trained on simulation only. At doses, blurs or samplings outside `config.yaml`'s ranges the scores do not\n"
-        "hold. A single V_S in a single frame of a typical movie is beyond what one frame tells; use several frames,\n"
-        "or look at tracks."
+        f"hold. A single {first} in a single frame of a typical movie is beyond what one frame tells; use several\n"
+        "frames, or look at tracks."
     )
 
 
@@ -99,7 +102,7 @@ def make(
     sets = ", ".join(
         f"{n}: {d:g} incident e/px" if d > 0 else f"{n}: held-out parts of the movie" for n, d in doses.items()
     )
-    source, limits = _origin(cfg, about["share_trained"])
+    source, limits = _origin(cfg, about["share_trained"], kinds[material.headline or 0])
     several = f", an ensemble of {task.n_members}" if task.n_members > 1 else ""
     confused = "\n\n".join(f"{dose}:\n\n{confusion_table(confusion, dose)}" for dose in figures)
     return f"""# {material.name}: {cfg.model.name}, {frames}{several}

@@ -71,7 +71,7 @@ def test_an_empty_table_is_a_table(tmp_path):
     empty = table.DefectTable(table.empty(0), table.empty_frames(2), np.zeros((0, 32, 32), "f2"))
     read = table.DefectTable.read(empty.write(tmp_path / "defects.h5"))
     assert len(read) == 0 and read.n_frames == 2 and read.counts() == {}
-    assert len(read.to_pandas()) == 0
+    assert len(read.to_pandas()) == 0 and len(read.over_time_to_pandas()) == 0
 
 
 def test_bad_files_say_what_is_wrong(tmp_path):

@@ -49,7 +49,6 @@ class Neighbours:
     chance: np.ndarray
     ideal: np.ndarray
     component: np.ndarray
-    scatter_pm: np.ndarray
     n: int
     n_tracks: int
 
@@ -145,7 +144,7 @@ def neighbours(name, pictures, ideal, tracks, points, fit: columns.Fit, rng) -> 
     return Neighbours(
         name, _square(pictures[good].mean(0), points), around.position_nm[known][inner], around.site[known][inner],
         1000 * mean[inner], 1000 * low[inner], 1000 * high[inner], tuple(1000 * v for v in radial), explained,
-        chance, share[: len(explained)], full[:, inner], 1000 * moved.std(0)[inner], len(moved),
+        chance, share[: len(explained)], full[:, inner], len(moved),
         len(np.unique(tracks)),
     )  # fmt: skip
 

@@ -193,7 +193,7 @@ def site_model(
         text = "The localisation error is too large against the lattice: sites cannot be told apart."
         warning.append(Note(text, Code.SITES_NOT_RESOLVED))
     factor = a**2 / 4
-    immobile = _immobile(rates, table)
+    immobile = _immobile(table)
     extra = {
         "rate": value, "rate_low": low, "rate_high": high, "duration": duration, "immobile": immobile,
         "expected_hops": value * duration, "resampled": again * factor,
@@ -230,7 +230,7 @@ def _likelihood_interval(rates, curve) -> tuple[float, float]:
     return low, float(fine[len(fine) - 1 - np.argmax(inside[::-1])])
 
 
-def _immobile(rates, table) -> tuple[float, float, float]:
+def _immobile(table) -> tuple[float, float, float]:
     """Share of tracks that never hop, in a mixture with one hop rate for the others: value and likelihood interval."""
     shares = np.linspace(0, 0.995, 60)
     rest, hop = table[:, 0], table[:, 1:]

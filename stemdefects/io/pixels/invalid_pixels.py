@@ -40,7 +40,7 @@ def find(image: np.ndarray) -> np.ndarray | None:
         if invalid.mean() > 0.9:
             return invalid
         work = fill(work, invalid)
-    lines = _dead_lines(work, invalid)
+    lines = _dead_lines(work)
     if lines is not None:
         invalid = _joined(invalid, lines)
         if invalid.all():
@@ -86,7 +86,7 @@ def _box(mask: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _dead_lines(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | None:
+def _dead_lines(image: np.ndarray) -> np.ndarray | None:
     """Rows and columns of one value from end to end, where the values of the lines around them make that no accident.
 
     Rows first, then columns on the rows that are left, and again: a border is dead along two sides.

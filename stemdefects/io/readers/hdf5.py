@@ -42,7 +42,7 @@ def open_file(path: Path, signal: str | None) -> Movie:
         channel = None if plan.signal is None else f"{name} {plan.signal}" if len(names) > 1 else plan.signal
         listed = plan.signals if len(names) == 1 and plan.signals else names
         return Movie(
-            frames, _pixel_size(holders, data.ndim, plan), _first(holders, "frame_time_s", units.stated),
+            frames, _pixel_size(holders), _first(holders, "frame_time_s", units.stated),
             _first(holders, "dose_e_per_px", units.stated), str(path), {"dataset": data.name, "attributes": attributes},
             times_s=_times(holders, len(frames)), signal=channel or name, signals=listed,
         )  # fmt: skip
@@ -126,7 +126,7 @@ def _first(holders: tuple, key: str, convert: Any) -> Any:
     return next((v for v in (convert(h.attrs[key]) for h in holders if key in h.attrs) if v is not None), None)
 
 
-def _pixel_size(holders: tuple, n_axes: int, plan: axes.Plan) -> tuple[float, float] | None:
+def _pixel_size(holders: tuple) -> tuple[float, float] | None:
     for key in ("pixel_size_yx_nm", "pixel_size_nm"):
         if (sizes := _first(holders, key, units.stated_yx)) is not None:
             return sizes

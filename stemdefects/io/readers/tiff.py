@@ -32,7 +32,7 @@ def open_file(path: Path, signal: str | None) -> Movie:
         if not candidates:
             said = ", ".join(s.axes for s in file.series)
             raise UserError(f"{path}: no image in this TIFF" + (f" (data with axes {said})" if said else ""))
-        names = _names(file, candidates)
+        names = _names(candidates)
         pages = _appended(file, candidates)
         number = 0
         if pages is None and len(candidates) > 1:
@@ -70,7 +70,7 @@ def _movie(
     )  # fmt: skip
 
 
-def _names(file: tifffile.TiffFile, candidates: list) -> list[str]:
+def _names(candidates: list) -> list[str]:
     return distinct([s.name or f"series {i + 1}" for i, s in enumerate(candidates)])
 
 

@@ -46,11 +46,6 @@ class ImageLattice:
         """Geometric mean of the two lattice constants."""
         return float(np.sqrt(np.linalg.norm(self.vectors_px, axis=1).prod()))
 
-    @property
-    def cell_area_px2(self) -> float:
-        """Area of the primitive cell."""
-        return float(abs(np.linalg.det(self.vectors_px)))
-
 
 def find_lattice(frames: np.ndarray, where: str = "image") -> ImageLattice:
     """The lattice that `frames` (n, H, W) or (H, W) show, any intensity units; the frames may be shifted to each other.
