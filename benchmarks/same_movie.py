@@ -5,7 +5,8 @@
 A movie with truth is simulated and analysed from its own HDF5 file. Then its frames, and its defects, are written as
 others would write them (same_movie_files.py, same_movie_tables.py), read back through the same calls as `infer.py` and
 `analyze.py` make, and compared: rows that the one has and the other has not, the largest distance of positions in nm,
-the largest difference of times in s, the relative difference of the headline D.
+the largest difference of times in s, the relative difference of the headline D, and the same of the rows in both alone:
+the rest of the difference is the calls'.
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ class Seen:
     yx_nm: np.ndarray
     time_s: np.ndarray
     D_nm2_per_s: float
+    path: Path | None = None
 
 
 @dataclasses.dataclass
@@ -43,16 +45,18 @@ class Difference:
     position_nm: float
     time_s: float
     D_relative: float
+    D_common: float
 
     @property
     def line(self) -> str:
         cells = (self.way, self.n_rows, self.n_other, f"{self.position_nm:.4f}", f"{self.time_s:.3g}",
-                 f"{self.D_relative:+.2%}")  # fmt: skip
+                 f"{self.D_relative:+.2%}", f"{self.D_common:+.2%}")  # fmt: skip
         return f"| {' | '.join(map(str, cells))} |"
 
 
-HEAD = ["| way | rows | rows of one alone | largest distance (nm) | largest time difference (s) | D |",
-        "|---|---|---|---|---|---|"]  # fmt: skip
+HEAD = ["| way | rows | rows of one alone | largest distance (nm) | largest time difference (s) | D | D of the rows in "
+        "both |",
+        "|---|---|---|---|---|---|---|"]  # fmt: skip
 
 
 def main() -> None:
@@ -144,9 +148,9 @@ def from_table(path: Path, settings: dict) -> Seen:
     groups = {"crystal": {"enabled": False}, "kinetics": {"enabled": False}} | quick | settings
     found = sd.analyze(path, progress=False, **groups).analysis
     D = [e.value for e in found.estimates if e.headline and e.quantity == "D"]
-    rows = found.found.rows
-    return Seen(rows["frame"], found.found.kinds, np.column_stack([rows["y_nm"], rows["x_nm"]]).astype(float),
-                found.found.times[rows["frame"]], float(D[0]) if D and D[0] is not None else np.nan)  # fmt: skip
+    rows = found.inputs.found.rows
+    return Seen(rows["frame"], found.inputs.found.kinds, np.column_stack([rows["y_nm"], rows["x_nm"]]).astype(float),
+                found.inputs.found.times[rows["frame"]], float(D[0]) if D and D[0] is not None else np.nan, path)  # fmt: skip
 
 
 def shifted(seen: Seen, first: int) -> Seen:
@@ -161,17 +165,34 @@ def compare(way: str, expected: Seen, seen: Seen) -> Difference:
     """Rows are matched one to one within frame and kind, nearest first."""
     from scipy.optimize import linear_sum_assignment
 
-    matched, far, late = 0, 0.0, 0.0
+    pairs, far, late = [np.zeros((0, 2), int)], 0.0, 0.0
     for key in set(zip(expected.frame.tolist(), expected.kind.tolist(), strict=True)):
         a, b = (np.flatnonzero((s.frame == key[0]) & (s.kind == key[1])) for s in (expected, seen))
         distance = np.linalg.norm(expected.yx_nm[a][:, None] - seen.yx_nm[b][None], axis=-1)
         i, j = linear_sum_assignment(np.minimum(distance, 10 * SAME_NM))
         near = distance[i, j] < SAME_NM
-        matched += int(near.sum())
+        pairs.append(np.column_stack([a[i[near]], b[j[near]]]))
         far = max(far, *distance[i, j][near], 0.0)
         late = max(late, *np.abs(expected.time_s[a[i]] - seen.time_s[b[j]])[near], 0.0)
+    both = np.concatenate(pairs)
     relative = seen.D_nm2_per_s / expected.D_nm2_per_s - 1
-    return Difference(way, len(seen.frame), len(expected.frame) + len(seen.frame) - 2 * matched, far, late, relative)
+    alone = len(expected.frame) + len(seen.frame) - 2 * len(both)
+    common = relative
+    if alone and all(s.path is not None and s.path.suffix == ".h5" for s in (expected, seen)):
+        D = [of_rows(s, np.sort(both[:, k])).D_nm2_per_s for k, s in enumerate((expected, seen))]
+        common = D[1] / D[0] - 1
+    return Difference(way, len(seen.frame), alone, far, late, relative, common)
+
+
+def of_rows(seen: Seen, rows: np.ndarray) -> Seen:
+    """What analysis makes of these `rows` of a run's table alone."""
+    from stemdefects.io.table import DefectTable
+
+    whole = DefectTable.read(seen.path)
+    order = np.argsort(whole.rows["frame"], kind="stable")  # as analysis has them
+    part = seen.path.with_name("common.h5")
+    dataclasses.replace(whole, rows=whole.rows[order[rows]], patches=None, over_time=None, evidence=None).write(part)
+    return from_table(part, {})
 
 
 if __name__ == "__main__":

@@ -184,16 +184,22 @@ def part_of_longer(folder: Path, movie: Path):
     return folder / "long.h5", {"frames": f"4:{4 + len(f.images)}"}, 4
 
 
-def not_square(folder: Path, movie: Path):
-    """Every row twice: pixels half as high as wide."""
-    import tifffile
+def not_square(high: float):
+    """Pixels `high` times as high as wide: every row twice (0.5), pairs of rows added (2)."""
 
-    f = frames_of(movie)
-    metadata = {"axes": "TYX", "unit": "nm", "finterval": f.frame_time_s}
-    resolution = (1 / f.pixel_size_nm, 2 / f.pixel_size_nm)  # x, y
-    images = np.repeat(f.images, 2, axis=1)
-    tifffile.imwrite(folder / "rows.tif", images, imagej=True, resolution=resolution, metadata=metadata)
-    return folder / "rows.tif", {}, 0
+    def write(folder: Path, movie: Path):
+        import tifffile
+
+        f = frames_of(movie)
+        metadata = {"axes": "TYX", "unit": "nm", "finterval": f.frame_time_s}
+        resolution = (1 / f.pixel_size_nm, 1 / (high * f.pixel_size_nm))  # x, y
+        images = np.repeat(f.images, 2, axis=1)
+        if high > 1:
+            images = f.images[:, 0::2].astype(np.float32) + f.images[:, 1::2]
+        tifffile.imwrite(folder / "rows.tif", images, imagej=True, resolution=resolution, metadata=metadata)
+        return folder / "rows.tif", {}, 0
+
+    return write
 
 
 def overruled(folder: Path, movie: Path):
@@ -247,5 +253,6 @@ WAYS = (
     Way("HyperSpy signal", hyperspy),
     Way("part of a longer movie", part_of_longer),
     Way("HDF5 with pixel size 0 and a wrong time, overruled", overruled),
-    Way("pixels half as high as wide", not_square),
+    Way("pixels half as high as wide", not_square(0.5)),
+    Way("pixels twice as high as wide (rows added)", not_square(2)),
 )  # fmt: skip

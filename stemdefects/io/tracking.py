@@ -63,8 +63,16 @@ class Tracker:
 
     def rewind(self, step: int) -> None:
         """Forget this stage's rows after `step`: a resumed training logs them again."""
+        self._keep(lambda row: row["step"] == "" or int(row["step"]) <= step)
+
+    def forget(self, prefix: str) -> None:
+        """Forget this stage's rows with figures named `prefix...`, for what is logged once and now again: the process
+        before may have been ended after it."""
+        self._keep(lambda row: not any(v not in ("", None) for k, v in row.items() if k.startswith(prefix)))
+
+    def _keep(self, keeps: Callable[[dict], bool]) -> None:
         self._read()
-        kept = [r for r in self._rows if r["stage"] != self.job_type or r["step"] == "" or int(r["step"]) <= step]
+        kept = [row for row in self._rows if row["stage"] != self.job_type or keeps(row)]
         if len(kept) < len(self._rows):
             self._rows = kept
             self._rewrite()

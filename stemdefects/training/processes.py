@@ -115,4 +115,4 @@ class Silent:
     def nothing(self, *_args, **_kwargs) -> None:
         """Does nothing."""
 
-    log = image = table = artifact = summary = rewind = save = close = nothing
+    log = image = table = artifact = summary = rewind = forget = save = close = nothing

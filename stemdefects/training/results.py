@@ -89,6 +89,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         tracker.image("confusion", pictures.draw_confusion(confusion, run.path / "figures" / "confusion.png"))
     score = adaptation.score(figures, cfg, the_task)
     row = {f"test/{k}": v for k, v in validation.flat(figures).items()}
+    tracker.forget("test/")
     tracker.log(row | {"test/score": score}, step=at_step)
     tracker.summary(
         {"model_id": model_id, "test_score": score, "steps": at_step, "train_seconds": progress.seconds} | row

@@ -40,6 +40,12 @@ def test_metrics_csv_grows_columns_and_rewinds(tmp_path):
     assert list(table.step) == [1, 2, 3]
     assert list(table.loss) == [2.0, 1.0, 0.25]
     assert not (run.path / "wandb").exists()
+    for _ in range(2):  # ended after its last row, before its end: the same process again
+        with tracking.start(logging_config("disabled"), run, "train", {}) as tracker:
+            tracker.forget("test/")
+            tracker.log({"test/f1": 0.75}, step=3)
+    again = pd.read_csv(run.path / "metrics.csv")
+    assert list(again.step) == [1, 2, 3, 3] and list(again["test/f1"].dropna()) == [0.75]
 
 
 def test_offline_run_reads_back(tmp_path, capsys):
