@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stemdefects import command_line, config
+from stemdefects import command_line, config, messages
 from stemdefects.errors import UserError, reason_of
 
 FAILED_JOBS: set[str] = set()  # folders of a sweep's jobs that failed
@@ -43,7 +43,9 @@ def hydra_main(
     @hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name=config_name)
     def task(cfg):
         try:
-            return function(config.to_object(cfg, schema_class))
+            whole = config.to_object(cfg, schema_class)
+            messages.show(whole.verbose)
+            return function(whole)
         except Exception as error:
             reason = _reason(error)
             if multirun and reason is not None:  # one bad job must not cost the others

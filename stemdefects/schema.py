@@ -578,6 +578,7 @@ class TrainRoot:
     run: str | None = None  # id, unique prefix or `latest` of a run to go on with; null: a new run
     runs_dir: str = "runs"
     seed: int = 0
+    verbose: int = _between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes
 
 
 @dataclass
@@ -593,6 +594,7 @@ class InferRoot:
     cluster: str | None = _one_of(None, "local", "dask")  # each file of `input` is a run of its own; null: one movie
     scheduler: str | None = None  # of cluster=dask, tcp://<host>:<port>
     workers: int | None = _least(None, 1)  # processes of cluster=local; null: one per two cores
+    verbose: int = _between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes
 
 
 @dataclass
@@ -608,6 +610,7 @@ class AnalyzeRoot:
     runs_dir: str = "runs"
     seed: int = 0
     overwrite: bool = False
+    verbose: int = _between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes
 
 
 @dataclass
@@ -620,3 +623,4 @@ class SimulateRoot:
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     seed: int = 0
     overwrite: bool = False
+    verbose: int = _between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes

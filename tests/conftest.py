@@ -55,6 +55,14 @@ if OWN:
     os.environ.setdefault("WANDB__SERVICE_WAIT", "300")  # on a busy machine the 30 s that it waits for itself are short
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shown():
+    """What is said along the way, as the commands show it."""
+    from stemdefects import messages
+
+    messages.show()
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """Command-line overrides of the tiny training."""

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a room imports from those before it and from itself. Rooms of one line do not know each other.
 LAYERS = (
-    ("errors",),
+    ("errors", "messages"),
     ("schema", "plugins", "devices", "extensions", "compiled", "numerics"),
     ("config",),
     ("command_line",),

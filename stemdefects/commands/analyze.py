@@ -11,6 +11,7 @@ from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError, reason_of
 from stemdefects.io import locks, opening, runs, tracking
 from stemdefects.io.staging import Staging
+from stemdefects.messages import LOG
 from stemdefects.schema import AnalyzeRoot
 
 
@@ -120,7 +121,7 @@ def _one(cfg: AnalyzeRoot) -> Path:
 def _fingerprint(cfg: AnalyzeRoot, table: Path) -> dict:
     """What must be the same for an analysis that was cut off to be the one that is asked for."""
     plain = config.to_plain(cfg)
-    for name in ("run", "table", "runs_dir", "overwrite", "logging"):
+    for name in ("run", "table", "runs_dir", "overwrite", "logging", "verbose"):
         plain.pop(name)
     return {"config": plain, "table": hashlib.sha256(table.read_bytes()).hexdigest(), "name": table.name}
 
@@ -135,7 +136,7 @@ def _interrupted(cfg: AnalyzeRoot, what: dict, holding: contextlib.ExitStack) ->
                 holding.enter_context(locks.held(run, "analyze"))
             except UserError:  # at work, or not ours to write
                 continue
-            print(f"run {run.id}: begun again after an interruption", flush=True)
+            LOG.info("run %s: begun again after an interruption", run.id)
             return run
     return None
 
@@ -157,6 +158,8 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
             found, cfg.analysis, material, movie, truth, cfg.seed,
             lambda items, what: tqdm(items, desc=what, leave=False),
         )  # fmt: skip
+        for name, seconds in result.seconds.items():
+            LOG.debug("%-16s %6.1f s", name, seconds)
         title = f"Defects in {Path(found.source).name}"
         earlier = {"labels": the_run.path / "figures" / "labels.png"}  # of a network that learned from the movie itself
         output.write(result, folder / "analysis", title, config.to_yaml(cfg), earlier)

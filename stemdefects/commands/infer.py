@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from stemdefects.inference.tables.partial_results import Spool
 from stemdefects.io import locks, runs, sources, tracking
 from stemdefects.io import movie as movies
 from stemdefects.io.staging import Staging
+from stemdefects.messages import LOG
 from stemdefects.models import shipped
 from stemdefects.schema import InferenceConfig, InferRoot
 
@@ -61,14 +61,14 @@ def _infer(
         run = _interrupted(cfg.runs_dir, fingerprint, holding)
     known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
     hashing = sources.Hashing(movie)
-    print(f"{movie}", flush=True)
+    LOG.info("%s", movie)
     for sentence in (*movie.remarks, *confusion.unsaid(model, movie.dose_e_per_px)):
-        print(f"note: {sentence}", flush=True)
+        LOG.info("note: %s", sentence)
     setup = prepare(movie, model, cfg.inference, known)
     if run is None:
         run = runs.create(cfg.runs_dir)
         holding.enter_context(locks.held(run, "infer"))
-        print(f"run {run.id}: new, with the model of {runs.short(model_dir)}")
+        LOG.info("run %s: new, with the model of %s", run.id, runs.short(model_dir))
     spool = _spool(run)
     with _kept(run, spool, setup):
         if not known:
@@ -78,9 +78,9 @@ def _infer(
                 "replaces": run.defects_path.exists(),
             }  # fmt: skip
             spool.start(about)
-        print("\n".join(notices.inputs(movie, setup)), flush=True)
+        LOG.info("%s", "\n".join(notices.inputs(movie, setup)))
         if setup.reference_px is None:
-            print("no lattice found: defects have no sites, complexes no orientation", flush=True)
+            LOG.info("no lattice found: defects have no sites, complexes no orientation")
         if not run.defects_path.exists():  # else the former one stands until its results are replaced
             run.write_config(cfg, "infer")
         with tracking.start(cfg.logging, run, "infer", config.to_plain(cfg)) as tracker:
@@ -222,7 +222,7 @@ def _resumable(run: runs.Run, fingerprint: dict[str, Any], overwrite: bool) -> d
         return None
     setup = spool.setup()
     if setup.get("fingerprint") == fingerprint:
-        print(f"run {run.id}: going on after an interruption, {len(spool.done())} blocks are there", flush=True)
+        LOG.info("run %s: going on after an interruption, %s blocks are there", run.id, len(spool.done()))
         return setup
     if overwrite or not setup:
         return None
@@ -259,10 +259,7 @@ def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
         except KeyboardInterrupt:
             kept = sum(len(setup.block(n)) for n in spool.done())
             bar.close()
-            print(
-                f"stopped after {kept} of {len(setup.indices)} frames; the same command goes on from there",
-                file=sys.stderr,
-            )
+            LOG.warning("stopped after %s of %s frames; the same command goes on from there", kept, len(setup.indices))
             raise
     return time.perf_counter() - start
 

@@ -18,13 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stemdefects import config
+from stemdefects import config, messages
 from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 from stemdefects.io.readers import folder
 from stemdefects.io.readers.suffixes import is_image_file
 from stemdefects.io.runs import write_atomically
+from stemdefects.messages import LOG
 from stemdefects.schema import InferRoot
 
 COLUMNS = ("file", "run", "status", "frames", "skipped", "in doubt", "detections", "over time", "seconds", "message")
@@ -45,7 +46,8 @@ def infer_many(cfg: InferRoot) -> Path:
     client, close = connect(cfg)
     try:
         batch = _Batch(cfg, files, model_dir)
-        print(f"{len(files)} files, {len(client.scheduler_info()['workers'])} workers at {client.scheduler.address}")
+        workers = len(client.scheduler_info()["workers"])
+        LOG.info("%s files, %s workers at %s", len(files), workers, client.scheduler.address)
         rows = _work_off(client, cfg, batch, model_dir)
     finally:
         close()
@@ -181,6 +183,7 @@ def work(plain: dict[str, Any], run_path: str) -> dict[str, Any]:
     with _one_at_a_time:
         try:
             with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+                messages.show(cfg.verbose)
                 infer(cfg, into=run)
         except UserError as error:
             return {"error": str(error)}

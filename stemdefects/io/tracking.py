@@ -9,7 +9,6 @@ import csv
 import os
 import re
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from stemdefects import config as configs
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 from stemdefects.io.runs import Run, write_atomically
+from stemdefects.messages import LOG
 from stemdefects.schema import LoggingConfig
 
 
@@ -57,7 +57,7 @@ class Tracker:
             self._behind = False
         except OSError as error:  # must not end hours of work: all rows are written again when there is room
             if not self._behind:
-                print(f"\nwarning: metrics.csv cannot be written ({error.strerror}); work goes on", file=sys.stderr)
+                LOG.warning("metrics.csv cannot be written (%s); work goes on", error.strerror)
             self._behind = True
         self._wandb_log(figures, step)
 
@@ -177,14 +177,14 @@ def _close_wandb(wandb_run: Any, failed: bool, gone: bool) -> None:
     if gone:
         return
     if offline:
-        print(f"W&B (offline): {runs.short(folder)}   to upload: wandb sync {runs.short(folder)}", flush=True)
+        LOG.info("W&B (offline): %s   to upload: wandb sync %s", runs.short(folder), runs.short(folder))
     else:
-        print(f"W&B: {wandb_run.url}", flush=True)
+        LOG.info("W&B: %s", wandb_run.url)
 
 
 def _warn_without(error: Exception) -> None:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-    print(f"\nwarning: W&B fails ({reason}); going on without it", file=sys.stderr, flush=True)
+    LOG.warning("W&B fails (%s); going on without it", reason)
 
 
 def _is_path(picture: Any) -> bool:
@@ -208,7 +208,7 @@ def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -
         if not wandb.login(prompt=False):
             raise UserError("logging=online: no W&B account on this machine; run `wandb login`, or use logging=offline")
         if not _reaches_wandb():
-            print("warning: W&B cannot be reached; logging offline instead", file=sys.stderr, flush=True)
+            LOG.warning("W&B cannot be reached; logging offline instead")
             mode = "offline"
     settings = wandb.Settings(
         init_timeout=30, x_disable_stats=True, x_disable_meta=True, console="off", disable_git=True, disable_code=True

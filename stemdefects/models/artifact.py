@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from stemdefects import config, extensions, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io.runs import write_atomically
+from stemdefects.messages import LOG
 from stemdefects.models import emissions, weights
 
 OWN_ARCHITECTURE = "unet"
@@ -270,7 +270,7 @@ def _sections(folder: Path) -> dict[str, Any]:
             sections[name], keys = config.known_part(stored[name], cls)
             left_out += [f"{name}.{key}" for key in keys]
     if left_out:
-        print(f"note: model {folder} is of another version; unread: {', '.join(left_out)}", file=sys.stderr, flush=True)
+        LOG.warning("model %s is of another version; unread: %s", folder, ", ".join(left_out))
     return sections
 
 

@@ -6,13 +6,13 @@ movie; how far to go is decided on the validation images.
 Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, arXiv:2109.01903.
 """
 
-import sys
 from typing import Any
 
 import jax
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.messages import LOG
 from stemdefects.models import prevalence
 from stemdefects.training import start, validation
 from stemdefects.training.movie import HELD_OUT
@@ -45,7 +45,7 @@ def best_share(cfg, the_task, validator, params, validated, calibration):
     try:
         parent = start.parent(cfg)
     except UserError as error:
-        print(f"warning: cannot compare with the network this one comes from: {error}", file=sys.stderr)
+        LOG.warning("cannot compare with the network this one comes from: %s", error)
         return trained
     first, seen = jax.device_get(parent.params), []
     for share in SHARES:
@@ -56,10 +56,10 @@ def best_share(cfg, the_task, validator, params, validated, calibration):
         fitted = validation.calibrate(result, the_task, shift)
         value = score(validation.figures(result, the_task, fitted), cfg, the_task)
         seen.append((value, weights, result, fitted, share))
-    print("\nscore on validation images by share of the adapted weights: ", end="")
-    print(", ".join(f"{share:g}: {value:.3f}" for value, *_, share in seen), flush=True)
+    by_share = ", ".join(f"{share:g}: {value:.3f}" for value, *_, share in seen)
+    LOG.info("score on validation images by share of the adapted weights: %s", by_share)
     _, weights, result, fitted, share = max(seen, key=lambda one: one[0])
     if share == 0:
-        print(f"the adaptation did not help: keeping the weights of {cfg.training.init}", flush=True)
+        LOG.info("the adaptation did not help: keeping the weights of %s", cfg.training.init)
         fitted = parent.calibration
     return weights, result, fitted, share

@@ -1,6 +1,5 @@
 """Resumable training state on disk, by Orbax: the two newest checkpoints and the best one are kept."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import jax
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.messages import LOG
 
 NEWEST = 2
 
@@ -83,11 +83,9 @@ class Checkpoints:
                 raise
             except Exception as error:  # whatever a damaged file makes of itself
                 reason = str(error).strip().splitlines()
-                print(
-                    f"warning: checkpoint {candidate} in {self.folder} cannot be read "
-                    f"({type(error).__name__}: {reason[0][:120] if reason else ''}); trying the one before",
-                    file=sys.stderr,
-                    flush=True,
+                why = f"{type(error).__name__}: {reason[0][:120] if reason else ''}"
+                LOG.warning(
+                    "checkpoint %s in %s cannot be read (%s); trying the one before", candidate, self.folder, why
                 )
                 if step is None:
                     self._discard(candidate)

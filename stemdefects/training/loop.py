@@ -14,6 +14,7 @@ from tqdm import tqdm
 from stemdefects import command_line, config, devices, schema
 from stemdefects.errors import UserError
 from stemdefects.io import locks, runs, tracking
+from stemdefects.messages import LOG
 from stemdefects.training import movie, processes, results, resume, state, step, task, validation
 from stemdefects.training.checkpoints import Checkpoints
 
@@ -140,8 +141,10 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
     n_weights = sum(a.size for a in jax.tree.leaves(current.params))
     begun = "from scratch" if the_task.params is None else f"from {training.init}"
     where = f"from step {done}" if done else begun
-    print(f"run {run.id}: {cfg.model.name} ({n_weights / 1e6:.2f} M weights) on {cfg.material.name}, {where}, ", end="")
-    print(f"{training.steps} steps of {training.batch_size} images, {devices.describe()}", flush=True)
+    LOG.info(
+        f"run {run.id}: {cfg.model.name} ({n_weights / 1e6:.2f} M weights) on {cfg.material.name}, {where}, "
+        f"{training.steps} steps of {training.batch_size} images, {devices.describe()}"
+    )
 
     update = step.make_step(
         the_task.example, the_task.model.apply, tx, training,
@@ -192,7 +195,7 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
                 _save(checkpoints, done, current, progress)
                 saved = time.time()
     if stopping and done < training.steps and not enough:
-        print(f"\nstopped at step {done}, saved; go on with: python train.py run={run.id}", file=sys.stderr, flush=True)
+        LOG.warning("stopped at step %s, saved; go on with: python train.py run=%s", done, run.id)
         raise KeyboardInterrupt
     return current, progress, validator or validation.Validator(cfg, the_task), n_weights
 
@@ -202,7 +205,7 @@ def _save(checkpoints, done, current, progress, score=None) -> None:
         checkpoints.save(done, current, dataclasses.asdict(progress), score)
     except (OSError, ValueError) as error:  # a full disk must not end the training; the one before still stands
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"\nwarning: checkpoint {done} could not be written ({reason[0]}); training goes on", file=sys.stderr)
+        LOG.warning("checkpoint %s could not be written (%s); training goes on", done, reason[0])
 
 
 def _check_finite(current, metrics, done, rate, checkpoints) -> None:

@@ -6,7 +6,6 @@ crystal (`training.init`) the labels are put on that crystal's own columns.
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier.lattice import find_lattice
 from stemdefects.labels.fourier.population import Registered
 from stemdefects.labels.fourier.residual import take_apart
+from stemdefects.messages import LOG
 from stemdefects.models import resample
 from stemdefects.training import start
 
@@ -85,9 +85,9 @@ class Source:
         """Print what was found, draw each step and write the labels as a table into the run folder."""
         labels = self.labels
         for note in self.notes:
-            print(f"labels: {note}", flush=True)
+            LOG.info("labels: %s", note)
         for warning in labels.warnings:
-            print(f"warning: {warning}", file=sys.stderr, flush=True)
+            LOG.warning("%s", warning)
         path = figures.draw(labels, self.test, run.path / "figures" / "labels.png")
         tracker.image("labels", path)
         np.savetxt(

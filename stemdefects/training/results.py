@@ -1,7 +1,6 @@
 """What validation and the final test make of the weights: figures, pictures, the model."""
 
 import platform
-import sys
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from stemdefects import devices
 from stemdefects.errors import UserError
+from stemdefects.messages import LOG
 from stemdefects.models import artifact, emissions, prevalence, states
 from stemdefects.training import adaptation, card, pictures, processes, task, validation
 
@@ -34,7 +34,7 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
             pictures.draw(validator, result, calibration, path, cfg.training.validation.pictures)
             tracker.image("validation", path, step=done)
         except OSError as error:  # a full disk must not end the training
-            print(f"\nwarning: {path.name} could not be written ({error.strerror})", file=sys.stderr)
+            LOG.warning("%s could not be written (%s)", path.name, error.strerror)
     return score
 
 
@@ -45,7 +45,7 @@ def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validato
         try:
             at_step, chosen, _ = checkpoints.restore(current, progress.best_step)
         except UserError as error:
-            print(f"warning: the best weights are lost ({error}); taking the last ones", file=sys.stderr)
+            LOG.warning("the best weights are lost (%s); taking the last ones", error)
     params = jax.device_get(chosen.ema)
     validated = validator.run(params)
     calibration = calibration_of(the_task, np.asarray(chosen.state_counts), validated)

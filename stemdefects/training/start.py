@@ -8,6 +8,7 @@ import jax
 from stemdefects import schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
+from stemdefects.messages import LOG
 from stemdefects.models import artifact, shipped, transfer
 
 
@@ -41,7 +42,7 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
         note = f"; its states stand for others here: {states}" if states else ""
         if cfg.model.frames > model.frames:
             note += f"; its first layer is spread over {cfg.model.frames} frames"
-    print(f"starting from model {model.id} ({model.material.name}, {model.config['model'].name}){note}", flush=True)
+    LOG.info("starting from model %s (%s, %s)%s", model.id, model.material.name, model.config["model"].name, note)
     return cfg, params, model.material
 
 

@@ -94,7 +94,7 @@ def make_step(
             (loss, parts), grads = jax.vmap(gradient)(current.params)
             loss, parts = jax.tree.map(jnp.mean, (loss, parts))
         loss, parts, grads, counts = over_devices((loss, parts, grads, seen.sum((0, 1))))
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         updates, opt_state = tx.update(grads, current.opt_state, current.params)
         params = optax.apply_updates(current.params, updates)
         # a short memory at first, else the average starts from the random weights
