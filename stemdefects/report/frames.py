@@ -9,6 +9,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -38,8 +39,24 @@ def grey(image: np.ndarray, low: float = 0.5, high: float = 99.7) -> np.ndarray:
     return (stretched.clip(0, 1) * 255).astype(np.uint8)
 
 
+class Enlarged(NamedTuple):
+    """A frame as it is drawn: grey, `zoom` px per pixel of the frame."""
+
+    grey: Image.Image
+    zoom: float
+
+
+def enlarge(image: np.ndarray, max_width_px: int) -> Enlarged:
+    """(H, W) counts up to four times as large, about 900 px wide, at most `max_width_px`."""
+    height, width = image.shape
+    zoom = min(max(1, min(4, round(900 / width))), max_width_px / width)
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    how = Image.Resampling.BICUBIC if zoom >= 1 else Image.Resampling.BOX
+    return Enlarged(Image.fromarray(grey(image)).resize(size, how), zoom)
+
+
 def annotate(
-    image: np.ndarray,
+    image: np.ndarray | Enlarged,
     rows: np.ndarray,
     pixel_size_nm: float,
     kinds: Sequence[str],
@@ -50,14 +67,13 @@ def annotate(
 ) -> np.ndarray:
     """One frame with its detections, a scale bar and a legend with counts; what is no lattice is outlined.
 
-    image: (H, W) counts; rows: detections of this frame (`DEFECT_DTYPE`); kinds: the material's kind names; regions:
-    (ny, nx) of `DefectTable.regions`, cells of `region_step_px` (y, x). Rows of one complex are joined by a line.
+    image: (H, W) counts, or `enlarge`d; rows: detections of this frame (`DEFECT_DTYPE`); kinds: the material's kind
+    names; regions: (ny, nx) of `DefectTable.regions`, cells of `region_step_px` (y, x). Rows of one complex are
+    joined by a line.
     Returns (h, w, 3) uint8, at most `max_width_px` wide (small frames are enlarged).
     """
-    height, width = image.shape
-    zoom = max_width_px / width if width > max_width_px else max(1, min(4, round(900 / width)))
-    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    scaled = Image.fromarray(grey(image)).resize(size, Image.Resampling.BICUBIC if zoom >= 1 else Image.Resampling.BOX)
+    scaled, zoom = image if isinstance(image, Enlarged) else enlarge(image, max_width_px)
+    size = scaled.size
     looks = style(kinds)
     present = [k for k in kinds if (rows["kind"] == k.encode()).any()]
     text_px = max(12, min(24, size[0] // 45))
@@ -182,7 +198,7 @@ def save(picture: np.ndarray, path: str | Path) -> Path:
     """Write an (h, w, 3) uint8 picture as PNG."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, optimize=False)
+    Image.fromarray(picture).save(path, compress_level=2)  # noise gets no smaller with more work
     return path
 
 
@@ -220,7 +236,8 @@ def _save_mp4(pictures: Iterable[np.ndarray], shape: tuple[int, ...], path: Path
     import imageio_ffmpeg
 
     height, width = (n // 2 * 2 for n in shape[:2])  # the codec's colour planes are half as large
-    quality = ["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
+    # of noise the slower presets make no smaller files
+    quality = ["-crf", "21", "-preset", "superfast", "-movflags", "+faststart"]
     writer = imageio_ffmpeg.write_frames(
         str(path), (width, height), fps=fps, codec="libx264", quality=None, macro_block_size=2, output_params=quality,
         ffmpeg_log_level="error",

@@ -32,6 +32,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     def annotated(index: int, width: int) -> np.ndarray:
         # pictures have square pixels, whatever the movie has
         image = square_pixels(movie.frame(index)[None], setup.aspect)[0]
+        enlarged = pictures.enlarge(image, width // len(tables))
         time = frame_table["time_s"][frame_table["frame"] == index][0]
         clock = "" if np.isnan(time) else f", {time:.4g} s"
         name = f"{Path(movie.source).name}  frame {index}{clock}"
@@ -47,7 +48,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
                 title = f"{name}: {way}"
             panels.append(
                 pictures.annotate(
-                    image,
+                    enlarged,
                     rows,
                     setup.calibration.pixel_size_nm,
                     kinds,
