@@ -227,7 +227,7 @@ def check_frame(raw: np.ndarray, where: str, max_invalid: float = 0.6, saturated
     # not where a movie is only opened: numba takes a while to import
     from stemdefects.io.pixels import invalid_pixels, loops
 
-    image = np.ascontiguousarray(raw, np.float32)
+    image = np.array(raw, np.float32, order="C")  # a copy: compiled code makes a difference of what may be written to
     finite, low, high, n_high = loops.extent(image)
     bad = 1 - finite / max(image.size, 1)
     if bad > max_invalid:

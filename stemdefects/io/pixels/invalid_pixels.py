@@ -151,15 +151,13 @@ def _spikes(image: np.ndarray, grain: float, invalid: np.ndarray | None) -> np.n
     work, found = image, None
     for _ in range(ROUNDS):
         outstanding = _outstanding(work, grain)
-        work = work.copy() if work is image and any(len(row) for row, _, _ in outstanding) else work
         for row, column, instead in outstanding:
             if invalid is not None:
                 new = ~invalid[row, column]
                 row, column, instead = row[new], column[new], instead[new]
-            work[row, column] = instead
             if len(row):
-                found = np.zeros(image.shape, bool) if found is None else found
-                found[row, column] = True
+                work, found = (image.copy(), np.zeros(image.shape, bool)) if found is None else (work, found)
+                work[row, column], found[row, column] = instead, True
         if found is None:
             break
     return found
