@@ -148,9 +148,10 @@ def from_table(path: Path, settings: dict) -> Seen:
     groups = {"crystal": {"enabled": False}, "kinetics": {"enabled": False}} | quick | settings
     found = sd.analyze(path, progress=False, **groups).analysis
     D = [e.value for e in found.estimates if e.headline and e.quantity == "D"]
-    rows = found.inputs.found.rows
-    return Seen(rows["frame"], found.inputs.found.kinds, np.column_stack([rows["y_nm"], rows["x_nm"]]).astype(float),
-                found.inputs.found.times[rows["frame"]], float(D[0]) if D and D[0] is not None else np.nan, path)  # fmt: skip
+    table = found.inputs.found
+    rows = table.rows
+    return Seen(rows["frame"], table.kinds, np.column_stack([rows["y_nm"], rows["x_nm"]]).astype(float),
+                table.times[rows["frame"]], float(D[0]) if D and D[0] is not None else np.nan, path)  # fmt: skip
 
 
 def shifted(seen: Seen, first: int) -> Seen:

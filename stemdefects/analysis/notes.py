@@ -23,6 +23,7 @@ class Code(Enum):
     IRREGULAR_TIMES = "frames are not evenly spaced"
     NOT_FOLLOWED = "frames of other fields or with a second lattice: nothing is followed into them"
     OVER_TIME_CONTRADICTED = "single frames or the columns' light contradict the states over time"
+    SMOOTHED = "states that all frames together gave: no D, no rates"
     UNNAMED_COMPLEXES = "defects bound to a centre count as free: the table names no complexes"
     NO_LATTICE_MODEL = "the lattice model has no input"
     NO_VACANCIES = "the data favour an empty field"

@@ -17,6 +17,7 @@ from stemdefects.errors import UserError
 from stemdefects.io import evidence as site_evidence
 from stemdefects.io import quality_flags
 from stemdefects.io.table_columns import (
+    ALL_FRAMES,
     DEFECT_DTYPE,
     FRAME_DTYPE,
     KIND_BYTES,
@@ -103,8 +104,8 @@ class DefectTable:
         return dataframe(self.rows)
 
     def over_time_to_pandas(self):
-        """The rows found from all frames together, as a pandas DataFrame."""
-        return dataframe(empty() if self.over_time is None else self.over_time)
+        """The rows found from all frames together, as a pandas DataFrame that says so of each row (`all_frames`)."""
+        return dataframe(empty() if self.over_time is None else self.over_time).assign(**{ALL_FRAMES: 1})
 
     def frames_to_pandas(self):
         """One row per movie frame."""

@@ -31,6 +31,9 @@ DEFECT_DTYPE = np.dtype(
     ]
 )
 
+# what a CSV of states over time says of each of its rows: all frames were looked at together
+ALL_FRAMES = "all_frames"
+
 FRAME_DTYPE = np.dtype(
     [
         ("frame", "i4"),

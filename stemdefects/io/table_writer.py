@@ -118,12 +118,16 @@ def stored(path: str | Path, name: str = "defects", at_once: int = 65536) -> Ite
             yield data[start : start + at_once]
 
 
-def write_csv(path: str | Path, blocks: Iterable[np.ndarray]) -> Path:
-    """Write structured arrays one after another to CSV `path`, put in place when it is whole."""
+def write_csv(path: str | Path, blocks: Iterable[np.ndarray], all_frames: bool = False) -> Path:
+    """Write structured arrays one after another to CSV `path`, put in place when it is whole. all_frames: they were
+    found from all frames together, and each row says so."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with open(partial, "w", encoding="utf-8", newline="") as file:
         for number, rows in enumerate(blocks):
-            table_columns.dataframe(rows).to_csv(file, index=False, header=number == 0)
+            table = table_columns.dataframe(rows)
+            if all_frames:
+                table[table_columns.ALL_FRAMES] = 1
+            table.to_csv(file, index=False, header=number == 0)
     partial.replace(path)
     return path

@@ -195,3 +195,34 @@ def test_every_D_says_how_many_bound_defects_count_as_free(tmp_path):
     from stemdefects.report.summary import summary
 
     assert "UNNAMED_COMPLEXES" in summary(found.analysis)["analysis"]["note_codes"]
+
+
+def test_states_over_time_give_counts_and_no_rates(tmp_path):
+    """By what their rows say, by the name of older files, and where somebody put them in the place of the rows."""
+    import dataclasses
+
+    import stemdefects as sd
+    from stemdefects.analysis.notes import Code, codes
+    from stemdefects.io import table_writer
+
+    rng, rows = np.random.default_rng(5), empty(240)
+    rows["frame"], rows["kind"] = np.repeat(np.arange(20), 12), b"V_S"
+    rows["y_px"] = np.tile(30 * np.arange(12), 20) + np.cumsum(rng.normal(0, 2, (20, 12)), 0).ravel()
+    rows["x_px"], rows["time_s"] = 50 + np.cumsum(rng.normal(0, 2, (20, 12)), 0).ravel(), rows["frame"] * 1.0
+    rows["y_nm"], rows["x_nm"] = rows["y_px"] * 0.03, rows["x_px"] * 0.03
+    quick = {"diffusion": {"n_bootstrap": 30, "gate_scan_lattice": []}, "crystal": {"enabled": False},
+             "kinetics": {"enabled": False}, "transitions": {"n_gibbs": 5, "n_burn": 2}}  # fmt: skip
+
+    def found(table):
+        with pytest.warns(UserWarning):
+            return sd.analyze(table, progress=False, **quick).analysis
+
+    own = DefectTable(rows, attrs={"pixel_size_nm": 0.03, "frame_time_s": 1.0}, over_time=rows[:200])
+    assert [e for e in found(own).estimates if e.quantity == "D" and e.value]
+    said = table_writer.write_csv(tmp_path / "anything.csv", [rows], all_frames=True)
+    named = table_writer.write_csv(tmp_path / "my_defects_over_time.csv", [rows])
+    for table in (said, named, dataclasses.replace(own, over_time=rows.copy())):
+        smoothed = found(table)
+        assert not [e for e in smoothed.estimates if "D" in e.quantity.split() or "hop" in e.quantity]
+        assert any(Code.SMOOTHED in codes(note) for note in smoothed.notes)
+        assert len(smoothed.inputs.found.rows) == 240

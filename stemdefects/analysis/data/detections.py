@@ -38,6 +38,7 @@ class Detections:
         evidence: what every frame says of each site (`io.evidence.Evidence`), read when it is asked for; or None.
         over_time: rows found from all frames together, or None.
         followed: what one frame shows may be looked for in the next (`fields.followed`).
+        smoothed: rows are the states that all frames together gave: short stays are gone, so that no rate can be had.
     """
 
     rows: np.ndarray
@@ -57,6 +58,7 @@ class Detections:
     evidence: Any = None
     over_time: np.ndarray | None = None
     followed: bool = True
+    smoothed: bool = False
 
     def __post_init__(self):
         if self.pixel_size_yx_nm is None and self.pixel_size_nm is not None:
@@ -173,7 +175,15 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
         + [n for n in (clock.note,) if n],
         _pixel_yx(pixel_size, attrs),
         _observed(table, n_frames), evidence=table.evidence, over_time=over_time, followed=followed,
+        smoothed=_are_over_time(table),
     )  # fmt: skip
+
+
+def _are_over_time(table: defect_table.DefectTable) -> bool:
+    """Did somebody put the states over time in the place of the rows?"""
+    if table.over_time is None or not len(table.rows) or len(table.rows) != len(table.over_time):
+        return False
+    return all(np.array_equal(table.rows[name], table.over_time[name]) for name in ("frame", "y_px", "x_px"))
 
 
 def _length(table: defect_table.DefectTable) -> int:
@@ -252,6 +262,8 @@ def _clean(found: Detections, cfg: TableConfig, name: str) -> Detections:
         )
     else:
         found.rows["y_nm"], found.rows["x_nm"] = found.yx.T
+    if found.smoothed:
+        notes.append(fields.SMOOTHED)
     if found.frame_time_s is None:
         notes.append("The frame time is not known, so times are in frames; set analysis.table.frame_time_s.")
     found.rows["time_s"] = found.times[found.rows["frame"]] if found.frame_time_s else np.nan

@@ -10,6 +10,12 @@ from stemdefects.io import contradictions, quality_flags
 UNRELATED = "unrelated"  # attribute `fields` of a table whose frames show different fields
 MOST = 0.5  # share of frames with a second lattice; with more, the frames that pass show the same moire below the bar
 
+SMOOTHED = Note(
+    "The rows are the states that all frames together gave. Short stays are gone from them, so that D and rates would "
+    "come out too low: these are left out. Analyse the run (run=<id>), or its defects.h5 or defects.csv, for them.",
+    Code.SMOOTHED,
+)
+
 
 def followed(attrs: dict[str, Any], frames: np.ndarray) -> bool:
     """Whether anything can be followed from frame to frame: not over unrelated fields, nor where a second lattice lies

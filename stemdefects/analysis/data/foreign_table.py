@@ -23,6 +23,7 @@ IN_IMAGE_UNITS = ("position_x", "position_y")  # TrackMate: in whatever unit its
 LEAST_EXTENT_PX, LEAST_ROWS = 20.0, 20  # so many detections in fewer pixels than this are not in pixels
 SAME_SCALE = 0.02  # of the largest position: what pixels and nanometres of one place may differ by
 MAX_KINDS = 50
+OVER_TIME = "defects_over_time"
 
 
 def read(path: Path, cfg: TableConfig) -> dict[str, Any]:
@@ -47,12 +48,20 @@ def read(path: Path, cfg: TableConfig) -> dict[str, Any]:
     if "position_sigma_px" in known and np.isnan(rows["sigma_nm"]).all() and pixel_yx is not None:
         rows["sigma_nm"] = known["position_sigma_px"] * pixel_yx[1]
     relative = cfg.pixel_size_relative_sigma or known.get("pixel_size_relative_sigma") or 0.0
+    smoothed = _smoothed(text)
     return {
-        "rows": rows, "n_frames": len(timed.clock.times), "times": timed.clock.times,
+        "smoothed": smoothed, "rows": rows, "n_frames": len(timed.clock.times), "times": timed.clock.times,
         "pixel_size_nm": None if pixel_yx is None else float(pixel_yx[1]), "pixel_size_relative_sigma": float(relative),
         "frame_time_s": timed.clock.frame_time_s, "source": str(path), "attrs": {"known": known},
         "notes": notes + timed.notes, "pixel_size_yx_nm": pixel_yx, "observed": timed.observed,
     }  # fmt: skip
+
+
+def _smoothed(text: TextTable) -> bool:
+    """Are these the states that all frames together gave? Their rows say so, or, in tables of before, their name."""
+    name = defect_table.ALL_FRAMES
+    said = name in text.columns and bool((text_table.numbers(text, name) == 1).any())
+    return said or OVER_TIME in text.path.stem
 
 
 def _length(text: TextTable, cfg: TableConfig, axis: str) -> dict[str, tuple[str, float]]:

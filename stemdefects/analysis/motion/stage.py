@@ -31,7 +31,8 @@ class Moved:
 
 def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     """D of every kind, and of the headline kind in more detail."""
-    motion = estimators.run(inputs, cfg, seed) if inputs.found.followed else Motion()
+    found = inputs.found
+    motion = estimators.run(inputs, cfg, seed) if found.followed and not found.smoothed else Motion()
     places = regions.run(inputs, cfg, seed, motion.headline)
     by_region = regions.estimates(places, motion.headline, inputs.D_unit)
     said = [*motion.estimates, *by_region]

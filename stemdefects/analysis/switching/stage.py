@@ -30,7 +30,7 @@ class Switched:
 
 def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     """Transition matrices and rates, by every method."""
-    if not inputs.found.followed:
+    if not inputs.found.followed or inputs.found.smoothed:
         return StageResult()
     if statements.none_switch(inputs.estimates("lattice model")):
         why = "No transitions between states: there is probably no vacancy, so what calls say is noise."

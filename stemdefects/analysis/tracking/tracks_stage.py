@@ -31,7 +31,7 @@ def rates(inputs: Inputs) -> list[Estimate]:
     from scipy import stats
 
     found, events, duration = inputs.found, inputs.events, inputs.followed.seconds
-    if not found.followed or not len(events) or not duration > 0:
+    if not found.followed or found.smoothed or not len(events) or not duration > 0:
         return []
     out = []
     for name in ("birth", "death", "merge"):

@@ -65,7 +65,7 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
     stored = table_writer.stored
     table_writer.write_csv(folder / "defects.csv", stored(path))
     if over_time is not None:
-        table_writer.write_csv(folder / "defects_over_time.csv", stored(path, "defects_over_time"))
+        table_writer.write_csv(folder / "defects_over_time.csv", stored(path, "defects_over_time"), all_frames=True)
     together = None if over_time is None else _named(over_time)
     head = table.DefectTable(np.concatenate(first)[:FIRST_ROWS])
     return Assembled(np.concatenate(all_frames), sum(counts.values()), _named(counts), together, head, contradicted)
