@@ -214,3 +214,26 @@ def test_distortion_is_said_with_its_figure():
     frames["strain_yy"], frames["strain_xx"], frames["strain_xy"] = 0.04, -0.04, 0
     told = quality_flags.sentences(frames)
     assert told[0].startswith("In 1 of 2 frames") and "8.3%" in told[1]
+
+
+@pytest.mark.skipif("ws2_mo" not in shipped.names(), reason="the network ws2_mo does not ship here")
+@pytest.mark.filterwarnings("ignore::stemdefects.StemdefectsWarning")
+def test_frames_stretched_sheared_turned_and_coarse():
+    """(10 s) From the image to the doubt: 4% along x or along a diagonal and a shear are said, 2.5% and a rotation not;
+    sampling by its coarseness."""
+    from stemdefects.commands import detection
+    from stemdefects.io.movie import Movie
+
+    model = detection.load_model("ws2_mo")
+
+    def doubt(strain=(0, 0, 0), angle=0.2, zoom=1.0):
+        image, *_ = frame(vectors(strain, angle) * zoom)
+        found = detection.detect(Movie(image[None], pixel_size_nm=PIXEL_NM / zoom), model, progress=False)
+        return int(found.frames["doubt"][0])
+
+    for strain in ((0, 0.04, 0), (0.02, 0.02, 0.02), (0, 0, 0.02)):
+        assert doubt(strain) == quality_flags.DISTORTED
+    for strain in ((0, 0.025, 0), (0, 0, 0.0125)):
+        assert doubt(strain) == 0
+    assert doubt(angle=0.2 + np.pi / 7) == 0
+    assert doubt(zoom=0.75) == quality_flags.COARSE
