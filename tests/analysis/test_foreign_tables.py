@@ -166,6 +166,7 @@ def test_numbers_of_frames(tmp_path, cfg):
     [
         (lines("frame,y,x", lambda t, y, x, k: (t + 0.5, y, x)), "no frame number"),
         (lines("t,y,x", lambda t, y, x, k: (2 * t, y, x)), "frame numbers or seconds"),
+        (lines("t,y,x", lambda t, y, x, k: (2250.5 * t, y, x)), "2250 s apart; say the unit"),
         (lines("frame,y,x", lambda t, y, x, k: (t, y / 30, x / 30)), "state no unit"),
         (lines("frame,y,x,kind", lambda t, y, x, k: (t, comma(y), comma(x), k)), "decimal commas"),
         (

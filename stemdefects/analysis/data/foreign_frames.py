@@ -12,6 +12,7 @@ from stemdefects.io.text_table import TextTable
 from stemdefects.schema import TableConfig
 
 CLOCKS_S = ((3e8, 4e9, 1.0), (3e11, 4e12, 1e-3), (3e14, 4e15, 1e-6), (3e17, 4e18, 1e-9))  # unix times 1979-2096
+FRAME_TIMES_S = (1e-3, 300.0)  # from one frame to the next; beyond, a column without a unit is hardly in seconds
 SPARSE = 20  # frames per frame with detections: more are not kept, frames are then counted anew
 
 
@@ -62,13 +63,13 @@ def _columns(text, cfg, stated_s, notes) -> tuple[np.ndarray | None, np.ndarray 
         name = times.pop(0)  # a time without a unit may be the number of the frame
         values[name] = text_table.numbers(text, name)
     if name is not None and _is_time(text, cfg, name, values[name], stated_s, explicit(cfg, "frame", name), times):
-        return None, _seconds(text, name, stated_s, notes)
+        return None, _seconds(text, cfg, name, stated_s, notes)
     number = None if name is None else values[name]
     for candidate in times:
         if _unit(text, candidate).startswith("frame"):
             continue
         said: list[str] = []
-        time = _seconds(text, candidate, stated_s, said)
+        time = _seconds(text, cfg, candidate, stated_s, said)
         if np.isfinite(time).any() and not (number is not None and _same_count(number, time)):
             notes += said
             return number, time
@@ -119,7 +120,7 @@ def _is_time(text, cfg, name, values, stated_s, said: bool, times: list[str]) ->
     raise UserError(f"{text.path}: column {name} holds {shown}, ...: frame numbers or seconds? {way}")
 
 
-def _seconds(text, name, stated_s, notes) -> np.ndarray:
+def _seconds(text, cfg, name, stated_s, notes) -> np.ndarray:
     """(n,) s of a column of times; its unit by name, by a clock's range, by the stated frame time, else seconds."""
     values = text_table.numbers(text, name)
     if not np.isfinite(values).any():
@@ -138,6 +139,12 @@ def _seconds(text, name, stated_s, notes) -> np.ndarray:
         for factor in (1.0, 1e-3, 60.0, 1e-6, 3600.0):
             if abs(np.median(step) * factor / stated_s - 1) <= frame_times.AGREE:
                 return values * factor
+    usual = float(np.median(np.diff(np.unique(finite)))) if np.ptp(finite) > 0 else 1.0
+    if not explicit(cfg, "time_s", name) and not FRAME_TIMES_S[0] <= usual <= FRAME_TIMES_S[1]:
+        raise UserError(
+            f"{text.path}: column {name} states no unit, and frames would be {usual:.4g} s apart; say the unit in its "
+            f"name, e.g. {name} (ms), or analysis.table.columns.time_s=[{name}] for seconds"
+        )
     notes.append(f"Column {name} states no unit; its times are taken as seconds.")
     return values
 
