@@ -8,7 +8,6 @@ import numpy as np
 from stemdefects.analysis.kinetics.evidence import Evidence
 
 MIN_SEEN = 0.1  # share of frames in which a site must be seen to take part: below that nothing holds its states
-WINDOW = 61  # sites of the largest window: all within four lattice steps
 
 
 class Rate(IntEnum):
@@ -39,7 +38,9 @@ class Sites(NamedTuple):
     """The n sites that take part, and the C centres that stand alone. Numbers of sites are those of this selection."""
 
     original: np.ndarray  # (n,) number in the evidence
-    near: np.ndarray  # (n, 6) neighbours, -1: none
+    near: np.ndarray  # (n, 6) neighbours by direction, 60 degrees apart, -1: none
+    cell: np.ndarray  # (n, 2) place on the grid of the sublattice (row, column)
+    steps: np.ndarray  # (6, 2) what each direction adds to the place on the grid
     kind: np.ndarray  # (n,) FREE, BOND (of a centre that stands alone) or CLUSTER (of centres that touch or are cut)
     centre: np.ndarray  # (n,) the site's centre, -1
     bonds: np.ndarray  # (C, 3) the centres' sites
@@ -47,7 +48,6 @@ class Sites(NamedTuple):
     way_in: np.ndarray  # (n, 6) class of the hop from each neighbour, -1
     axis: np.ndarray  # (n, 6) direction of the hop, 0..2, opposite ones alike; -1
     missing: np.ndarray  # (n,) neighbours that a site of the open lattice lacks: the ways over the border
-    windows: np.ndarray  # (n, <= WINDOW) each site and those nearest to it, in order of distance
     hop_nm: float  # median distance of neighbours
     axes: np.ndarray  # (3, 2) unit vectors (y, x) of the directions
     centre_original: np.ndarray  # (C,) number of the centre in the other sublattice
@@ -65,8 +65,8 @@ def sites(evidence: Evidence) -> Sites:
     original = np.flatnonzero(keep)
     new = np.full(len(keep) + 1, -1)
     new[original] = np.arange(len(original))
-    near = new[evidence.neighbours[original]]
-    n = len(original)
+    near, hop_nm, axes = _by_direction(evidence.yx_nm[original], new[evidence.neighbours[original]])
+    cell, steps, near = _on_grid(near)
     centre, bonds, kind, centre_original = _centres(evidence, original)
     ends = np.where(near >= 0, kind[near], -1)
     same = (centre[near] == centre[:, None]) & (centre[:, None] >= 0)
@@ -78,13 +78,13 @@ def sites(evidence: Evidence) -> Sites:
         way[same] = Rate.TURN
         way[(start == CLUSTER) | (end == CLUSTER)] = Rate.CLUSTER
         way[near < 0] = -1
-    hop_nm, axis, axes = _directions(evidence.yx_nm[original], near)
+    axis = np.where(near >= 0, np.arange(6) % 3, -1)
     full = np.bincount((evidence.neighbours >= 0).sum(1), minlength=1).argmax() if len(keep) else 6
     missing = np.where(kind == FREE, np.maximum(full - (near >= 0).sum(1), 0), 0).astype(float)
     return Sites(
-        original, near.astype(np.int32), kind.astype(np.int8), centre.astype(np.int32), bonds.astype(np.int32),
-        way_out.astype(np.int8), way_in.astype(np.int8), axis.astype(np.int8), missing,
-        _windows(evidence.yx_nm[original], n), hop_nm, axes, centre_original,
+        original, near.astype(np.int32), cell, steps, kind.astype(np.int8), centre.astype(np.int32),
+        bonds.astype(np.int32), way_out.astype(np.int8), way_in.astype(np.int8), axis.astype(np.int8), missing, hop_nm,
+        axes, centre_original,
     )  # fmt: skip
 
 
@@ -107,23 +107,61 @@ def _centres(evidence: Evidence, original: np.ndarray):
     return centre, bonds, kind, np.array(alone, int)
 
 
-def _directions(yx: np.ndarray, near: np.ndarray):
-    """Median hop length, the direction of each way (three axes of a hexagonal sublattice) and the axes."""
+def _by_direction(yx: np.ndarray, near: np.ndarray):
+    """Neighbours `(n, 6)` sorted by direction, median hop length, unit vectors of the three axes."""
     there = near >= 0
     if not there.any():
-        return np.nan, np.full(near.shape, -1), np.eye(3, 2)
+        return np.full((len(near), 6), -1), np.nan, np.eye(3, 2)
     step = np.where(there[..., None], yx[near] - yx[:, None], 0.0)
     angle = np.arctan2(step[..., 0], step[..., 1])
     first = np.angle(np.exp(6j * angle[there]).mean()) / 6  # axes lie 60 degrees apart
-    axis = np.where(there, np.round((angle - first) / (np.pi / 3)).astype(int) % 3, -1)
+    site, way = np.nonzero(there)
+    towards = np.round((angle[there] - first) / (np.pi / 3)).astype(int) % 6
+    ordered = np.full((len(near), 6), -1)
+    ordered[site, towards] = near[site, way]
     turned = first + np.arange(3) * np.pi / 3
-    return float(np.median(np.hypot(*step[there].T))), axis, np.stack([np.sin(turned), np.cos(turned)], 1)
+    return ordered, float(np.median(np.hypot(*step[there].T))), np.stack([np.sin(turned), np.cos(turned)], 1)
 
 
-def _windows(yx: np.ndarray, n: int) -> np.ndarray:
-    from scipy.spatial import cKDTree
+def _on_grid(near: np.ndarray):
+    """Places of sites on a grid where each direction is a constant step, the steps, and the neighbours that fit it.
 
-    if n == 0:
-        return np.zeros((0, 0), np.int32)
-    order = cKDTree(yx).query(yx, min(WINDOW, n))[1]
-    return order.reshape(n, -1).astype(np.int32)
+    Parts that are not connected get rows of their own. A link that closes a ring at another place than the ring before
+    it (a dislocation) is cut: nothing hops over it.
+    """
+    best = None
+    for basis in range(3):  # the slanted field fits one of three pairs of axes best
+        steps = np.array([[[0, 1], [1, 0], [1, -1]], [[-1, 1], [0, 1], [1, 0]], [[-1, 0], [-1, 1], [0, 1]]][basis])
+        steps = np.concatenate([steps, -steps])
+        cell = _places(near, steps)
+        size = int(np.prod(np.ptp(cell, axis=0) + 1)) if len(cell) else 0
+        if best is None or size < best[0]:
+            best = size, cell, steps
+    _, cell, steps = best
+    fits = (near >= 0) & (cell[near] == cell[:, None] + steps).all(-1)
+    at = {tuple(c): i for i, c in enumerate(cell.tolist())}
+    lone = np.array([at[tuple(c)] == i for i, c in enumerate(cell.tolist())], bool)
+    if not lone.all():  # two sites on one place: the second stands alone, in a row of its own
+        row = cell[:, 0].max() + 3
+        for k, i in enumerate(np.flatnonzero(~lone)):
+            cell[i] = row + 3 * k, 0
+        fits = (near >= 0) & (cell[near] == cell[:, None] + steps).all(-1)
+    return cell, steps, np.where(fits, near, -1)
+
+
+def _places(near: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    cell, done, row = np.zeros((len(near), 2), int), np.zeros(len(near), bool), 0
+    for first in range(len(near)):
+        if done[first]:
+            continue
+        done[first], held = True, [first]
+        for site in held:  # grows while it is walked through
+            for way, other in enumerate(near[site]):
+                if other >= 0 and not done[other]:
+                    done[other] = True
+                    cell[other] = cell[site] + steps[way]
+                    held.append(int(other))
+        part = cell[held]
+        cell[held] = part - part.min(0) + [row, 0]
+        row = cell[held][:, 0].max() + 3
+    return cell

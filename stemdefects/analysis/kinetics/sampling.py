@@ -1,6 +1,5 @@
 """From the evidence to posterior draws: priors, chains, convergence."""
 
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
 
 CHUNK = 20  # sweeps between two looks at the chains
+SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
 N_PARAMETERS = 24
 RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 16, 17, 18, 19, 20, 21, 22, 23
 
@@ -37,7 +37,6 @@ class Settings(NamedTuple):
     max_sweeps: int = 1200
     r_hat: float = 1.05  # of every headline quantity
     effective: float = 150.0  # samples, of all chains together
-    coverage: float = 2.0  # how often a sweep visits a site, on average
 
 
 DEFAULTS = Settings()
@@ -118,10 +117,7 @@ class _Run:
         self.data, self.table = data_of(evidence, place, prior), chain.table(place)
         n = len(place.kind)
         self.two = bool(np.isfinite(evidence.level[1]))
-        self.width = place.windows.shape[1]
-        self.n_windows = max(round(settings.coverage * n / (0.875 * self.width)), 1)
-        self.floor = 0.4 / float(np.median(np.diff(self.data.times)))
-        self.slots = 6
+        self.slots = SPARE + max(n // 12, 1)
         self.tau = float(prior.light[1])
         self.done, self.kept = 0, [[] for _ in range(settings.chains)]
         self.sums = [chain.Sums(np.zeros((len(self.data.times), n, 2)), np.zeros((8, 8))) for _ in self.kept]
@@ -152,18 +148,16 @@ class _Run:
             state = self.chains[c]
             draws, sums = np.zeros((left, N_PARAMETERS)), np.zeros((left, self.chain.N_SUMS))
             counts = np.zeros((left, shape[0], 3), np.int16)
-            n_draws = self.slots
             data = self.data
-            if not record and self.done < self.settings.warmup // 3:
+            if not record and self.done < self.settings.warmup // 2:
                 # offsets held near 0 until the vacancies are found: else they take up one that stays on its site
                 free = data.free.copy()
                 free[TAU] = False
                 data, state.parameters[TAU] = data._replace(free=free), 0.1 * self.tau
-            room = self.chain.work_for(state, shape[0], self.width, 4 * self.slots)
+            room = self.chain.work_for(state)
             did, full = self.chain.advance(
-                left, self.n_windows, self.slots, n_draws, 2, self.floor, self.two, self.table, data, state, room,
-                draws, sums, counts, self.sums[c], record,
-            )  # fmt: skip
+                left, self.slots, 1, self.two, self.table, data, state, room, draws, sums, counts, self.sums[c], record
+            )
             if full:
                 self.chains[c] = self.chain.enlarge(state)
             if record:
@@ -174,10 +168,10 @@ class _Run:
             self.samples[c].append((h.start.copy(), h.time[:m].copy(), h.ev[:m].copy()))
 
     def _fit_slots(self) -> None:
-        """Slots for what the windows hold, from the densest chain. Few: a stay that was cut in two is mended when both
-        parts fall to one slot."""
-        held = max(np.sum(c.history.start > 0) for c in self.chains) / max(len(self.place.kind), 1) * self.width
-        self.slots = int(np.clip(2 + math.ceil(1.5 * held), 4, 16))
+        """Slots for the most vacancies at a time, of all chains, and a few to spare. Few: a stay that was cut in two is
+        mended when both parts fall to one slot."""
+        most = [self.chain.most_at_once(c.history) for c in self.chains]
+        self.slots = max(most) + SPARE
 
     def arrays(self):
         """Draws `(chains, draws, ...)` of parameters, sums of histories and counts."""

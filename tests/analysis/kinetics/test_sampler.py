@@ -143,12 +143,12 @@ def run(line, parameters, free, n_sweeps, shape=1.0, scale=4.0, key=0):
         np.array([0.5, 2.0, 3.0]), np.array([0.1, 0.2, 10.0, 10.0]), free,
     )  # fmt: skip
     state = chain.begin(5, parameters, 1000, draws.seeded(key, 0))
-    room = chain.work_for(state, len(TIMES), 5, 64)
+    room = chain.work_for(state)
     kept, sums = np.zeros((n_sweeps, 24)), np.zeros((n_sweeps, chain.N_SUMS))
     counts = np.zeros((n_sweeps, len(TIMES), 3))
     totals = chain.Sums(np.zeros((len(TIMES), 5, 2)), np.zeros((8, 8)))
     done, full = chain.advance(
-        n_sweeps, 2, 8, 5, 2, 0.5, True, chain.table(place), data, state, room, kept, sums, counts, totals, True
+        n_sweeps, 8, 1, True, chain.table(place), data, state, room, kept, sums, counts, totals, True
     )
     assert done == n_sweeps and not full
     return kept, sums, totals.occupancy / n_sweeps
@@ -174,7 +174,7 @@ def test_agrees_with_the_sum_over_all_histories():
     both, hops, _ = oracle.smooth(oracle.likelihood(line, 1.0, (-2.0, -4.0), shift), TIMES)
     layer = np.array(oracle.configurations)
     expected = np.stack([both @ ((layer == 1) | (layer == 2)), both @ (layer == 3)], -1)
-    _, sums, found = run(line, parameters(0.3, shift), np.zeros(24, bool), 5000)
+    _, sums, found = run(line, parameters(0.3, shift), np.zeros(24, bool), 20000)
     assert np.abs(found - expected).max() < 0.035  # four Monte Carlo errors
     assert abs(sums[:, 0].mean() - hops) < 0.07
 

@@ -1,5 +1,5 @@
 """The compiled part: see `stemdefects.compiled`."""
 
-from stemdefects.compiled import entry, inner
+from stemdefects.compiled import entry, inner, rows
 
-__all__ = ["entry", "inner"]
+__all__ = ["entry", "inner", "rows"]

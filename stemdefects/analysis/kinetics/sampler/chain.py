@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry
+from stemdefects.analysis.kinetics.sampler.board import History, Work, history, room, table
 from stemdefects.analysis.kinetics.sampler.light import draw_light, residuals, snapshots
 from stemdefects.analysis.kinetics.sampler.moves import sweep
 from stemdefects.analysis.kinetics.sampler.potential import DOUBLE_, N_PARAMETERS, NOISE
 from stemdefects.analysis.kinetics.sampler.rates import N_SUMS, draw_rates, summarise
-from stemdefects.analysis.kinetics.sampler.window import History, Work, room, table
 
 
 class Data(NamedTuple):
@@ -36,7 +36,7 @@ class Chain(NamedTuple):
     parameters: np.ndarray  # (24,)
     offset: np.ndarray  # (n,)
     rng: np.ndarray  # (4,) uint64
-    tally: np.ndarray  # (4,) proposed and accepted swaps, windows skipped, sweeps
+    tally: np.ndarray  # (6,) as `moves.sweep` says
 
 
 class Sums(NamedTuple):
@@ -84,8 +84,7 @@ def look(S, D, H, P, offset, rest, seen, shown):
             seen[f, g] = D.weight[f, g] / P[NOISE] ** 2
 
 
-def advance(n_sweeps, n_windows, n_slots, n_draws, n_swaps, floor, two, S, D, state, W, draws, sums, counts, totals,
-            record):  # fmt: skip
+def advance(n_sweeps, n_slots, n_swaps, two, S, D, state, W, draws, sums, counts, totals, record):
     """Run sweeps of a chain in place; returns (sweeps done, whether it stopped because the room did not suffice).
 
     `draws` (n_sweeps, 24), `sums` (n_sweeps, N_SUMS), `counts` (n_sweeps, T, 3: single off centres, at bonds, double).
@@ -95,10 +94,7 @@ def advance(n_sweeps, n_windows, n_slots, n_draws, n_swaps, floor, two, S, D, st
     H, P = state.history, state.parameters
     look(S, D, H, P, state.offset, rest, seen, shown)
     for s in range(n_sweeps):
-        full = sweep(
-            n_windows, n_slots, n_draws, n_swaps, floor, two, H, W, S, P, D.level, D.times, seen, rest, state.rng,
-            state.tally,
-        )  # fmt: skip
+        full = sweep(n_slots, n_swaps, two, H, W, S, P, D.level, D.times, seen, rest, state.rng, state.tally)
         sums[s] = settle(
             S, D, H, P, state.offset, state.rng, rest, seen, shown, counts[s], totals.occupancy, totals.turns, record
         )
@@ -112,14 +108,14 @@ def advance(n_sweeps, n_windows, n_slots, n_draws, n_swaps, floor, two, S, D, st
 def begin(n_sites: int, parameters: np.ndarray, capacity: int, rng: np.ndarray) -> Chain:
     """A chain without vacancies."""
     assert len(parameters) == N_PARAMETERS
-    return Chain(history(n_sites, capacity), parameters.copy(), np.zeros(n_sites), rng, np.zeros(4, np.int64))
+    return Chain(history(n_sites, capacity), parameters.copy(), np.zeros(n_sites), rng, np.zeros(6, np.int64))
 
 
-def history(n_sites: int, capacity: int) -> History:
-    """An empty history with room for `capacity` events."""
-    return History(
-        np.zeros(n_sites, np.int8), np.zeros(capacity), np.zeros((capacity, 3), np.int32), np.zeros(1, np.int64)
-    )
+def most_at_once(held: History) -> int:
+    """Most vacancies that a history holds at a time."""
+    ev = held.ev[: int(held.n[0])]
+    there = np.cumsum((ev[:, 0] < 0).astype(int) - (ev[:, 1] < 0))
+    return int((held.start > 0).sum() + max(there.max(initial=0), 0))
 
 
 def enlarge(chain: Chain) -> Chain:
@@ -132,9 +128,9 @@ def enlarge(chain: Chain) -> Chain:
     return chain._replace(history=new)
 
 
-def work_for(chain: Chain, n_frames: int, width: int, slots: int) -> Work:
+def work_for(chain: Chain) -> Work:
     """Room that fits a chain."""
-    return room(len(chain.offset), n_frames, len(chain.history.time), width, slots)
+    return room(len(chain.offset), len(chain.history.time))
 
 
 __all__ = ["N_SUMS", "Chain", "Data", "Sums", "advance", "begin", "enlarge", "table", "work_for"]

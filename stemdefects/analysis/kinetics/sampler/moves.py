@@ -1,241 +1,286 @@
-"""Moves of a chain through histories: slots drawn anew, tails of two swapped, windows over the field (numba)."""
+"""A sweep: the paths of all slots drawn anew, wholly or in part, and tails exchanged (numba).
+
+Both are Metropolis steps whose proposals come from the lattice without the other vacancies (`paths.py`), put right by
+`exact.py`.
+"""
 
 import math
 
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry, inner
-from stemdefects.analysis.kinetics.sampler.drawing import backward, draw_end
-from stemdefects.analysis.kinetics.sampler.draws import below, exponential, uniform
-from stemdefects.analysis.kinetics.sampler.editing import shade, splice, write_back
-from stemdefects.analysis.kinetics.sampler.filtering import NEVER, forward
-from stemdefects.analysis.kinetics.sampler.potential import ceiling
-from stemdefects.analysis.kinetics.sampler.window import (
-    FRAME,
-    GRID,
-    INSIDE,
-    OTHER,
-    PINNED,
-    _apply,
-    assign,
-    ends,
-    lay_out,
-    others_at,
-    starts,
-    timeline,
+from stemdefects.analysis.kinetics.sampler.board import PAD
+from stemdefects.analysis.kinetics.sampler.draws import below, uniform
+from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
+from stemdefects.analysis.kinetics.sampler.exchange import distance, exchange_all, others_in
+from stemdefects.analysis.kinetics.sampler.field import around, field, jumps, shade, shine
+from stemdefects.analysis.kinetics.sampler.paths import (
+    Proposal,
+    backward,
+    box_around,
+    draw_end,
+    forward,
+    inside,
+    place_in,
+    ways_in,
 )
+from stemdefects.analysis.kinetics.sampler.potential import SHARE, TO_DOUBLE, prior_odds
+from stemdefects.analysis.kinetics.sampler.slots import assign, own_events, replace, write_back
 
 FULL = 1  # flag: the room did not suffice
+SMALL_FIELD = 1600  # places of a grid that is drawn as a whole: beyond, boxes keep the cost of a path constant
+BOX = 13  # half of a large field's box in lattice steps: one hop a frame stays inside for 100 frames
+NEAR = 7  # half of a box around a path's pinned end: cheap, and wide enough for most
+WHOLE = 0.3  # share of updates over the whole movie
+SIMPLE = 0.6  # share of updates in which no double vacancy is made: cheaper, and enough for most paths
+MEND = 0.1  # share of pairs of places a few frames apart whose connection is drawn anew
+MEND_FRAMES, MEND_HOPS = 6, 5  # between them, at most
+CROWD = 8  # more slots, now and then, so that no number of vacancies is out of reach
 
 
 @inner
-def draw_slot(slot, n_slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng):
-    """Draw one slot's history in the window anew, others given. False where there was no room."""
-    low, high = times[0], times[-1]
-    shade(slot, low, high, 1.0, H, W, S, P, level, times, seen, rest)
-    n_items = timeline(slot, -1, low, high, n_slots, omega, H, W, S, P, times, rng)
-    done = False
-    if n_items >= 0:
-        now, vs = bufs[0], bufs[2]
-        total = forward(
-            slot, -1, low, (-2, 0), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest
-        )
-        if total > NEVER:
-            y, layer = draw_end(now, len(window), rng)
-            n_new, y, layer = backward(y, layer, n_items, omega, two, window, vs, W, S, P, rng)
-            old_x, old_layer = W.slot[slot, 0], W.slot[slot, 1]
-            W.slot[slot, 0], W.slot[slot, 1] = (window[y], layer) if y < len(window) else (-1, 0)
-            done = splice(slot, low, high, n_new, W)
-            if not done:
-                W.slot[slot, 0], W.slot[slot, 1] = old_x, old_layer
-    shade(slot, low, high, -1.0, H, W, S, P, level, times, seen, rest)
-    return done
+def propose_from(two, S, P, level, times, seen, rest):
+    """What the paths of one sweep are drawn from."""
+    F, omega = field(S, P, two)
+    n_frames, n = rest.shape
+    glow = np.zeros((2, n_frames, F.shape[1]))
+    for f in range(n_frames):
+        for g in range(n):
+            shine(f, S.at[g], two, glow, S, P, level, seen, rest)
+    odds = np.zeros((3, F.shape[1]))
+    for g in range(n):
+        for layer in range(1, 4 if two else 3):
+            odds[layer - 1, S.at[g]] = prior_odds(g, layer, S, P)
+    table, count = jumps(omega, times)
+    return Proposal(F, glow, table, count, times, odds, P[TO_DOUBLE] / omega, omega, two, P[SHARE] > 0.0)
 
 
 @inner
-def _retime(slot, low, high, grid, n_slots, H, W, times):
-    """The timeline of a slot between two times whose grid is given; its own events are left out."""
-    _, _, n_absent = others_at(low, slot, -1, n_slots, H, W)
-    f, e, k, n = 0, 0, 0, 0
-    while f < len(times) and times[f] < low:
-        f += 1
-    while e < W.n[1] and W.lt[e] < low:
-        e += 1
-    while n < W.item.shape[0]:
-        frame = times[f] if f < len(times) else np.inf
-        event = W.lt[e] if e < W.n[1] else np.inf
-        point = grid[k] if k < len(grid) else np.inf
-        now = min(frame, event, point)
-        if now > high:
-            return n
-        W.at[n], W.item[n, 3] = now, n_absent
-        if now == frame:
-            W.item[n, 0], W.item[n, 1] = FRAME, f
-            f += 1
-            n += 1
-        elif now == point:
-            W.item[n, 0], W.item[n, 1] = GRID, -1
-            k += 1
-            n += 1
+def redraw(
+    slot,
+    first,
+    last,
+    free_start,
+    free_end,
+    unbroken,
+    box,
+    S,
+    P,
+    Q,
+    two,
+    W,
+    who,
+    layers,
+    level,
+    seen,
+    rest,
+    around_it,
+    rng,
+):
+    """Draw a slot's path between two frames anew. Returns 1 accepted, 0 not, -1 no room, -2 not proposed.
+
+    `unbroken`: at most one gap in the path, and slots have no meaning.
+    """
+    cols, low, high = S.shape[1], Q.times[first], Q.times[last]
+    for f in range(first, last + 1):
+        if who[f, slot] >= 0 and (not inside(who[f, slot], box, cols) or (layers[f, slot] == 3 and not Q.two)):
+            return -2
+    n_old = own_events(slot, low, high, W)
+    for k in range(n_old):
+        if W.old[k, 2] == 3 and not Q.two:
+            return -2
+        for q in range(2):
+            if W.old[k, q] >= 0 and not inside(S.at[W.old[k, q]], box, cols):
+                return -2
+    n_absent = 0
+    for s in range(who.shape[1]):
+        n_absent += int(s != slot and who[first, s] < 0)
+    slots = n_absent + 1.0
+    if unbroken:
+        n_absent, slots = -1, 1.0
+    ways = ways_in(box, S)
+    lit, dark = first + int(not free_start), last + int(free_end)
+    for f in range(lit, dark):
+        if who[f, slot] >= 0:
+            shade(f, who[f, slot], layers[f, slot], 1.0, two, around_it, Q.glow, S, P, level, seen, rest)
+    begin, was = who[first, slot], layers[first, slot]
+    A, fine = forward(
+        first, last, free_end, -2 if free_start else begin, was, slot, -1, ways, box, slots, who, layers, S, P, Q
+    )
+    accepted, n_new = 0, 0
+    if fine:
+        if free_end:
+            y, layer = draw_end(last - first, box, cols, A, rng)
         else:
-            own = W.ev[e, 3] == slot
-            if not own:
-                W.item[n, 0], W.item[n, 1] = OTHER, e
-                W.item[n, 2] = W.occ[W.ev[e, 0]] if W.ev[e, 0] >= 0 and W.cell[W.ev[e, 0], 0] != -1 else 0
-                if W.ev[e, 3] >= 0:
-                    n_absent += int(ends(e, W)) - int(starts(e, W))
-                n += 1
-            _apply(e, own, W)
-            e += 1
-    return -1
+            y, layer = who[last, slot], layers[last, slot]
+            m = last - first
+            fine = A.absent[m, 1] > 0.0 if y < 0 else A.ahead[m, layer - 1, place_in(y, box, cols)] > 0.0
+    if fine:
+        n_new, y, layer = backward(first, last, y, layer, slot, -1, ways, box, slots, who, layers, S, P, Q, A, W, rng)
+        gaps = 0
+        for k in range(max(n_new, 0)):
+            gaps += int(W.new[k, 1] < 0)
+        if n_new < 0:
+            accepted = -1
+        elif not (unbroken and gaps > 1):
+            others_in(first, slot, -1, S, W.occ, who, layers)
+            others_in(first, slot, -1, S, W.then, who, layers)
+            x = S.back[y] if y >= 0 else -1
+            ratio = log_weight(x, layer, n_new, W.new_time, W.new, slot, -1, first, last, n_absent, slots, W, S, P, Q)
+            others_in(first, slot, -1, S, W.occ, who, layers)
+            others_in(first, slot, -1, S, W.then, who, layers)
+            x = S.back[begin] if begin >= 0 else -1
+            ratio -= log_weight(x, was, n_old, W.old_time, W.old, slot, -1, first, last, n_absent, slots, W, S, P, Q)
+            if math.log(uniform(rng)) < ratio:
+                accepted = 1 if replace(slot, low, high, n_new, W.new_time, W.new, W) else -1
+    if accepted == 1:
+        k = n_new - 1
+        for f in range(first, last + 1):
+            while k >= 0 and W.new_time[k] < Q.times[f]:
+                y, layer = S.at[W.new[k, 1]] if W.new[k, 1] >= 0 else -1, W.new[k, 2]
+                k -= 1
+            who[f, slot], layers[f, slot] = y, layer if y >= 0 else 0
+    for f in range(lit, dark):
+        if who[f, slot] >= 0:
+            shade(f, who[f, slot], layers[f, slot], -1.0, two, around_it, Q.glow, S, P, level, seen, rest)
+    return accepted
 
 
 @inner
-def _present_through(slot, low, high, W):
-    """Whether a slot has no pinned event between two times."""
-    for e in range(W.n[1]):
-        if W.ev[e, 3] == slot and low <= W.lt[e] <= high and W.ev[e, 4] != INSIDE:
-            return False
+def mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng):
+    """Draw anew how vacancies at two places a few frames apart are connected: one that stays, or one that leaves and
+    another that appears. Which pairs are tried follows from the two frames alone. Slots have no meaning afterwards.
+    """
+    n_frames, n_slots = who.shape
+    for first in range(n_frames - 1):
+        last = min(first + 1 + below(rng, MEND_FRAMES), n_frames - 1)
+        for i in range(n_slots):
+            for j in range(n_slots):
+                if who[first, i] < 0 or who[last, j] < 0 or uniform(rng) > MEND:
+                    continue
+                if distance(who[first, i], who[last, j], S.shape[1]) > MEND_HOPS:
+                    continue
+                if _connected(i, j, first, last, Q, W, who, layers):
+                    box = box_around(who[first, i], NEAR, S)
+                    redraw(
+                        i, first, last, False, False, True, box, S, P, Q, two, W, who, layers, level, seen, rest,
+                        around_it, rng,
+                    )  # fmt: skip
+
+
+@inner
+def _connected(i, j, first, last, Q, W, who, layers):
+    """Whether one gap at most lies between two places; then slot i holds all of it."""
+    gone, came, more, begun, other = 0, 0, 0, 0, 0.0
+    e0, e1 = first_after(Q.times[first], W), first_after(Q.times[last], W)
+    since = 0.0
+    for e in range(e0, e1):
+        s = W.ev[e, 3]
+        if s == i and W.ev[e, 1] < 0:
+            gone += 1
+            since = W.time[e]
+        elif s == i and W.ev[e, 0] < 0:
+            begun += 1
+        elif s == j and W.ev[e, 0] < 0:
+            came += 1
+            other = W.time[e]
+        elif s == j and W.ev[e, 1] < 0:
+            more += 1
+    if i == j:
+        return gone <= 1
+    if gone != 1 or begun != 0 or came != 1 or more != 0 or since > other:
+        return False
+    for e in range(e0, W.n[0]):
+        if W.time[e] > since and (W.ev[e, 3] == i or W.ev[e, 3] == j):
+            W.ev[e, 3] = j if W.ev[e, 3] == i else i
+    for f in range(len(Q.times)):
+        if Q.times[f] > since:
+            who[f, i], who[f, j] = who[f, j], who[f, i]
+            layers[f, i], layers[f, j] = layers[f, j], layers[f, i]
     return True
 
 
 @inner
-def swap_tails(i, j, low, high, n_slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng):
-    """Propose that two vacancies exchange their fates after `high`, by way of new bridges between `low` and `high`.
+def _whole(S):
+    box = np.empty(5, np.int64)
+    box[0], box[1], box[2], box[3] = PAD, PAD, S.shape[0] - PAD, S.shape[1] - PAD
+    box[4] = box[3] - box[1] + 2
+    return box
 
-    The first bridge is drawn as if the second vacancy were absent, the second given the first; the ratio of the four
-    total weights makes it a Metropolis step. Returns 1 accepted, 0 not, -1 no proposal.
-    """
-    xi, li, _ = others_at(low, i, j, n_slots, H, W)
-    xj, lj, _ = others_at(low, j, i, n_slots, H, W)
-    yi, ki, _ = others_at(high, i, j, n_slots, H, W)
-    yj, kj, _ = others_at(high, j, i, n_slots, H, W)
-    if min(min(xi, xj), min(yi, yj)) < 0 or not (
-        _present_through(i, low, high, W) and _present_through(j, low, high, W)
-    ):
-        return -1
-    now, vs = bufs[0], bufs[2]
-    shade(i, low, high, 1.0, H, W, S, P, level, times, seen, rest)
-    shade(j, low, high, 1.0, H, W, S, P, level, times, seen, rest)
-    accepted = 0
-    n_events = W.n[1]
-    save_t, save = W.lt[:n_events].copy(), np.empty((n_events, 5), np.int32)
-    for e in range(n_events):
-        save[e, 0], save[e, 1], save[e, 2], save[e, 3], save[e, 4] = (
-            W.ev[e, 0],
-            W.ev[e, 1],
-            W.ev[e, 2],
-            W.ev[e, 3],
-            W.ev[e, 4],
-        )
-    n_items = timeline(j, -1, low, high, n_slots, omega, H, W, S, P, times, rng)  # the second's grid, both as they are
-    if n_items > 0:
-        n_grid = 0
-        for k in range(n_items):
-            n_grid += int(W.item[k, 0] == GRID or W.item[k, 0] == PINNED)
-        grid = np.empty(n_grid)
-        n_grid = 0
-        for k in range(n_items):
-            if W.item[k, 0] == GRID:
-                grid[n_grid] = W.at[k]
-                n_grid += 1
-        # the first as it is lights the site it is on
-        shade(i, low, high, -1.0, H, W, S, P, level, times, seen, rest)
-        old = forward(j, -1, low, (xj, lj), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest)
-        old += math.log(max(now[kj - 1, W.cell[yj, 0]], 1e-300))
-        shade(i, low, high, 1.0, H, W, S, P, level, times, seen, rest)
-        n_items = timeline(i, j, low, high, n_slots, omega, H, W, S, P, times, rng)
-    if n_items > 0:
-        total = forward(i, j, low, (xi, li), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest)
-        to_own, to_other = now[ki - 1, W.cell[yi, 0]], now[kj - 1, W.cell[yj, 0]]
-        if total > NEVER and to_other > 0.0 and to_own > 0.0:
-            n_new, _, _ = backward(W.cell[yj, 0], kj, n_items, omega, two, window, vs, W, S, P, rng)
-            if splice(i, low, high, n_new, W):
-                shade(i, low, high, -1.0, H, W, S, P, level, times, seen, rest)
-                n_items = _retime(j, low, high, grid, n_slots, H, W, times)
-                fresh = NEVER
-                if n_items > 0:
-                    fresh = forward(
-                        j, -1, low, (xj, lj), n_items, n_slots, omega, two, window, bufs, H, W, S, P, level, seen, rest
-                    )
-                if fresh > NEVER and now[ki - 1, W.cell[yi, 0]] > 0.0:
-                    fresh += math.log(now[ki - 1, W.cell[yi, 0]])
-                    ratio = math.log(to_other) - math.log(to_own) + fresh - old
-                    if math.log(uniform(rng)) < ratio:
-                        n_new, _, _ = backward(W.cell[yi, 0], ki, n_items, omega, two, window, vs, W, S, P, rng)
-                        if splice(j, low, high, n_new, W):
-                            accepted = 1
-                shade(i, low, high, 1.0, H, W, S, P, level, times, seen, rest)
-    if accepted == 1:
-        for e in range(W.n[1]):
-            if W.lt[e] > high and W.ev[e, 3] == i:
-                W.ev[e, 3] = j
-            elif W.lt[e] > high and W.ev[e, 3] == j:
-                W.ev[e, 3] = i
-    else:
-        for e in range(n_events):
-            W.lt[e] = save_t[e]
-            W.ev[e, 0], W.ev[e, 1], W.ev[e, 2], W.ev[e, 3], W.ev[e, 4] = (
-                save[e, 0],
-                save[e, 1],
-                save[e, 2],
-                save[e, 3],
-                save[e, 4],
-            )
-        W.n[1] = n_events
-    shade(i, low, high, -1.0, H, W, S, P, level, times, seen, rest)
-    shade(j, low, high, -1.0, H, W, S, P, level, times, seen, rest)
-    return accepted
+
+@inner
+def _anywhere(S, rng):
+    """The whole of a small field, else a box at random."""
+    if len(S.back) <= SMALL_FIELD:
+        return _whole(S)
+    return box_around(S.at[below(rng, len(S.at))], BOX, S)
 
 
 @entry
-def sweep(n_windows, n_slots, n_draws, n_swaps, floor, two, H, W, S, P, level, times, seen, rest, rng, tally):
-    """Update the histories in random windows of random size. Returns FULL where the room did not suffice somewhere.
+def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, rng, tally):
+    """Update the histories. Returns FULL where the room did not suffice somewhere.
 
-    `tally`: swaps proposed and accepted, windows skipped. `rest` follows the histories.
+    `tally`: exchanges proposed and accepted, sweeps without room for all vacancies, sweeps, paths proposed and
+    accepted. `rest` follows the histories.
     """
-    width = S.windows.shape[1]
-    bufs = (
-        np.zeros((3, width + 1)),
-        np.zeros((3, width + 1)),
-        np.zeros((6, width + 1)),
-        np.zeros((width, 6), np.int32),
-        np.zeros((width, 6)),
-    )
+    n_slots += CROWD * int(uniform(rng) < 0.1)
+    n_frames = len(times)
+    who, layers = np.full((n_frames, n_slots), -1, np.int64), np.zeros((n_frames, n_slots), np.int64)
+    if not assign(n_slots, H, W, S, times, who, layers, rng):
+        tally[2] += 1
+        return FULL if H.n[0] > W.time.shape[0] else 0
+    Q = propose_from(two, S, P, level, times, seen, rest)
+    singles = Proposal(Q.F, Q.glow, Q.jumps, Q.count, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
+    around_it = around(S)
     status = 0
-    span = times[-1] - times[0]
-    for _ in range(n_windows):
-        g = below(rng, S.windows.shape[0])
-        size = width if uniform(rng) > 0.25 else max(width // 2, 1)
-        window = S.windows[g, :size]
-        slots = n_slots if uniform(rng) < 0.9 else 4 * n_slots  # now and then room for a crowd
-        lay_out(window, H, W, S)
-        for y in range(size):
-            for j in range(6):
-                k = S.site[window[y], j]
-                bufs[3][y, j] = W.cell[k, 0] if k >= 0 and W.cell[k, 0] >= 0 else -1
-        if not assign(slots, window, H, W, rng):
-            tally[2] += 1
-            continue
-        omega = max(1.6 * ceiling(window, S, P), floor)
-        for slot in range(min(n_draws, slots)):
-            if not draw_slot(slot, slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng):
-                status = FULL
-        for _ in range(n_swaps):
-            i = below(rng, slots)
-            j = below(rng, slots - 1)
-            j += int(j >= i)
-            long = exponential(rng) * 3.0 * span / max(len(times) - 1, 1)  # a few frames
-            middle = times[0] + uniform(rng) * span
-            low, high = middle - 0.5 * long, middle + 0.5 * long
-            if low <= times[0] or high >= times[-1]:
-                continue
-            result = swap_tails(
-                i, j, low, high, slots, omega, two, window, bufs, H, W, S, P, level, times, seen, rest, rng
-            )
-            if result >= 0:
-                tally[0] += 1
-                tally[1] += result
-        if not write_back(slots, window, H, W):
+    n_boxes = 1 + len(S.at) // 700
+    for k in range(n_slots + 4 * (n_boxes - 1)):
+        slot = below(rng, n_slots)
+        first, last, free_start, free_end = 0, n_frames - 1, True, True
+        box = _anywhere(S, rng)
+        if k < n_slots and uniform(rng) > WHOLE:
+            kind = below(rng, 3)
+            middle = below(rng, n_frames - 1)
+            if kind == 0:
+                first, free_start = middle, False
+            elif kind == 1:
+                last, free_end = middle + 1, False
+            else:
+                first, last = middle, min(middle + 1 + below(rng, 30), n_frames - 1)
+                free_start, free_end = False, False
+            pinned = last if kind == 1 else first
+            if who[pinned, slot] >= 0:
+                box = box_around(who[pinned, slot], NEAR, S)
+        simple = two and uniform(rng) < SIMPLE
+        result = redraw(
+            slot,
+            first,
+            last,
+            free_start,
+            free_end,
+            False,
+            box,
+            S,
+            P,
+            singles if simple else Q,
+            two,
+            W,
+            who,
+            layers,
+            level,
+            seen,
+            rest,
+            around_it,
+            rng,
+        )
+        if result >= 0:
+            tally[4] += 1
+            tally[5] += result
+        elif result == -1:
             status = FULL
+    for _ in range(n_swaps):
+        exchange_all(S, P, Q, W, who, layers, rng, tally)
+    mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng)
+    if not write_back(H, W, S, who, layers):
+        status = FULL
     return status

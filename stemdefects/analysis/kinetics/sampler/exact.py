@@ -1,0 +1,127 @@
+"""How much likelier a path is among the other vacancies than in the lattice without them (numba).
+
+Both densities are products of the rates of events and exp(-integral of what the vacancy adds to the sum of all open
+rates). With light and exclusion in the frames already in the proposal, their ratio is all that a Metropolis step needs.
+"""
+
+import math
+
+from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler.field import POTENTIAL
+from stemdefects.analysis.kinetics.sampler.paths import hushed
+from stemdefects.analysis.kinetics.sampler.potential import (
+    ATTACH,
+    BOND,
+    DETACH,
+    DETACH_MORE,
+    SINGLE,
+    TURN,
+    TURN_MORE,
+    birth_single,
+    held,
+    other_factor,
+    potential,
+)
+
+NEVER = -1e300  # log of zero
+
+
+@inner
+def log_weight(x, layer, n_own, own_time, own, slot, skip, first, last, n_absent, slots, W, S, P, Q):
+    """Log of exact over proposed density of a path that begins as `layer` on site `x` (-1: absent) in frame `first`.
+
+    `own` holds its events to frame `last`, latest first. Others are in `W.occ` as they are in frame `first`, and in
+    `W.ev`; those of `slot` and `skip` are left out. `W.then`: the others whom the proposal knew in that frame.
+    `n_absent`: other slots without a vacancy then (negative: slots have no meaning, births count as they are); `slots`:
+    what births were divided by in the proposal. `W.occ` and `W.then` move on to frame `last`.
+    """
+    low, high = Q.times[first], Q.times[last]
+    total, now, k = 0.0, low, n_own - 1
+    e = first_after(low, W)
+    f, known = first, e
+    extra = _extra(x, layer, W, S, P, Q) if x >= 0 else 0.0
+    while True:
+        other = W.time[e] if e < W.n[0] else high
+        mine = own_time[k] if k >= 0 else high
+        until = min(min(other, mine), Q.times[f + 1])
+        if x >= 0:
+            total -= extra * (until - now)
+        now = until
+        if now >= high:
+            return total
+        if now >= Q.times[f + 1]:  # the next interval was proposed with the others as they are now
+            f += 1
+            while known < e:
+                a, b, who = W.ev[known, 0], W.ev[known, 1], W.ev[known, 3]
+                if who != slot and who != skip:
+                    if a >= 0:
+                        W.then[a] = 0
+                    if b >= 0:
+                        W.then[b] = W.ev[known, 2]
+                known += 1
+        elif mine <= other:
+            a, b, to = own[k, 0], own[k, 1], own[k, 2]
+            k -= 1
+            if b >= 0 and b != a and W.occ[b] > 0:
+                return NEVER
+            total += _own_ratio(a, b, layer, to, n_absent, slots, W, S, P)
+            x, layer = b, to
+        else:
+            a, b, to, who = W.ev[e, 0], W.ev[e, 1], W.ev[e, 2], W.ev[e, 3]
+            e += 1
+            if who == slot or who == skip:
+                continue
+            if b >= 0 and b == x:
+                return NEVER
+            if x >= 0 and S.site[x, 25] >= 0:
+                total += math.log(other_factor(x, a, b, W.occ[a] if a >= 0 else to, W.occ, S, P))
+            if n_absent >= 0 and a < 0:
+                total -= math.log(n_absent + (1.0 if x < 0 else 0.0))
+                n_absent -= 1
+            elif n_absent >= 0 and b < 0:
+                n_absent += 1
+            if a >= 0:
+                W.occ[a] = 0
+            if b >= 0:
+                W.occ[b] = to
+        if x >= 0:
+            extra = _extra(x, layer, W, S, P, Q)
+
+
+@inner
+def first_after(time, W):
+    """The first event at or after a time."""
+    low, high = 0, W.n[0]
+    while low < high:
+        mid = (low + high) // 2
+        if W.time[mid] < time:
+            low = mid + 1
+        else:
+            high = mid
+    return low
+
+
+@inner
+def _extra(x, layer, W, S, P, Q):
+    empty = Q.F[POTENTIAL + layer - 1, S.at[x]] - hushed(x, layer, W.then, S, P)
+    return potential(x, W.occ, S, P)[layer - 1] - empty
+
+
+@inner
+def _own_ratio(a, b, layer, to, n_absent, slots, W, S, P):
+    """Log of an own event's rate among others over that of the proposal."""
+    if a < 0:
+        ratio = math.log(slots / (n_absent + 1.0)) if n_absent >= 0 else 0.0
+        if to == SINGLE and S.site[b, 24] == BOND:
+            ratio += math.log(birth_single(b, W.occ, S, P) / P[ATTACH])
+        return ratio
+    if layer != SINGLE or a == b or S.site[a, 24] != BOND:
+        return 0.0
+    crowded = held(S.site[a, 25], W.occ, S.bonds) > 0
+    if not crowded:
+        return 0.0
+    if b < 0:
+        return math.log(P[DETACH_MORE] / P[DETACH])
+    if S.site[b, 24] == BOND and S.site[b, 25] == S.site[a, 25]:
+        return math.log(P[TURN_MORE] / P[TURN])
+    return 0.0

@@ -1,0 +1,130 @@
+"""Two vacancies that come near each other exchange what follows (numba).
+
+Without it paths that met stay with the wrong partner for good, and hops are counted that nobody made.
+"""
+
+import math
+
+from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler.draws import uniform
+from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
+from stemdefects.analysis.kinetics.sampler.paths import backward, box_around, forward, inside, place_in, ways_in
+from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
+
+SLACK = 3.0  # log of a ratio of weights in one interval that no two paths reach
+
+
+@inner
+def distance(a, b, cols):
+    """Hops between two places of the grid."""
+    r, c = a // cols - b // cols, a % cols - b % cols
+    return max(max(abs(r), abs(c)), abs(r + c))
+
+
+@inner
+def exchange_all(S, P, Q, W, who, layers, rng, tally):
+    """Every pair in every interval."""
+    cols, n_slots = S.shape[1], who.shape[1]
+    for f in range(len(Q.times) - 1):
+        mean, half = Q.omega * (Q.times[f + 1] - Q.times[f]), min(Q.count[f], 8) + 2
+        for i in range(n_slots):
+            if who[f, i] < 0 or who[f + 1, i] < 0:
+                continue
+            for j in range(i):
+                if who[f, j] < 0 or who[f + 1, j] < 0:
+                    continue
+                if distance(who[f, i], who[f + 1, j], cols) > half or distance(who[f, j], who[f + 1, i], cols) > half:
+                    continue
+                now = distance(who[f, i], who[f + 1, i], cols) + distance(who[f, j], who[f + 1, j], cols)
+                then = distance(who[f, i], who[f + 1, j], cols) + distance(who[f, j], who[f + 1, i], cols)
+                u = math.log(uniform(rng))
+                # two at rest would need `then` hops: no more than (mean)^then, over exp(-2 mean) for none at all
+                if now == 0 and u > then * math.log(mean) + 2.0 * mean + SLACK:
+                    continue
+                tally[0] += 1
+                tally[1] += exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng)
+
+
+@inner
+def exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng):
+    """Propose that two vacancies exchange their fates after frame f + 1, by new paths between; 1 if accepted.
+
+    `u`: log of the uniform number that decides.
+    """
+    cols, low, high = S.shape[1], Q.times[f], Q.times[f + 1]
+    xi, xj, yi, yj = who[f, i], who[f, j], who[f + 1, i], who[f + 1, j]
+    half = min(Q.count[f], 8) + 2
+    box_i, box_j = box_around(xi, half, S), box_around(xj, half, S)
+    if not (
+        inside(yi, box_i, cols) and inside(yj, box_i, cols) and inside(yi, box_j, cols) and inside(yj, box_j, cols)
+    ):
+        return 0
+    n_old_i = own_events(i, low, high, W)
+    for k in range(n_old_i):
+        if not (_held(W.old[k, 0], box_i, S) and _held(W.old[k, 1], box_i, S)):
+            return 0
+    old_i_time, old_i = W.old_time[:n_old_i].copy(), W.old[:n_old_i].copy()
+    n_old_j = own_events(j, low, high, W)
+    for k in range(n_old_j):
+        if not (_held(W.old[k, 0], box_j, S) and _held(W.old[k, 1], box_j, S)):
+            return 0
+    n_absent = 0
+    for s in range(who.shape[1]):
+        n_absent += int(who[f, s] < 0)
+    slots = n_absent + 1.0
+    ways_i, ways_j = ways_in(box_i, S), ways_in(box_j, S)
+    A, _ = forward(f, f + 1, False, xi, layers[f, i], i, j, ways_i, box_i, slots, who, layers, S, P, Q)
+    B, _ = forward(f, f + 1, False, xj, layers[f, j], i, j, ways_j, box_j, slots, who, layers, S, P, Q)
+    to_i, to_j = layers[f + 1, i], layers[f + 1, j]
+    new = A.ahead[1, to_j - 1, place_in(yj, box_i, cols)] * B.ahead[1, to_i - 1, place_in(yi, box_j, cols)]
+    old = A.ahead[1, to_i - 1, place_in(yi, box_i, cols)] * B.ahead[1, to_j - 1, place_in(yj, box_j, cols)]
+    if not (new > 0.0 and old > 0.0):
+        return 0
+    ratio = math.log(new / old)
+    if u > ratio + SLACK:
+        return 0
+    n_new_i, _, _ = backward(f, f + 1, yj, to_j, i, j, ways_i, box_i, slots, who, layers, S, P, Q, A, W, rng)
+    if n_new_i < 0:
+        return 0
+    new_i_time, new_i = W.new_time[:n_new_i].copy(), W.new[:n_new_i].copy()
+    n_new_j, _, _ = backward(f, f + 1, yi, to_i, i, j, ways_j, box_j, slots, who, layers, S, P, Q, B, W, rng)
+    if n_new_j < 0:
+        return 0
+    gi, gj, li, lj = S.back[xi], S.back[xj], layers[f, i], layers[f, j]
+    others_in(f, i, j, S, W.then, who, layers)
+    others_in(f, i, j, S, W.occ, who, layers)
+    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
+    others_in(f, j, -1, S, W.occ, who, layers)
+    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
+    others_in(f, i, j, S, W.occ, who, layers)
+    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
+    if ratio < -1e200 or not replace(i, low, high, n_new_i, new_i_time, new_i, W):
+        return 0
+    others_in(f, j, -1, S, W.occ, who, layers)
+    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
+    if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
+        replace(i, low, high, n_old_i, old_i_time, old_i, W)
+        return 0
+    for e in range(first_after(high, W), W.n[0]):
+        if W.ev[e, 3] == i:
+            W.ev[e, 3] = j
+        elif W.ev[e, 3] == j:
+            W.ev[e, 3] = i
+    for g in range(f + 1, len(Q.times)):
+        who[g, i], who[g, j] = who[g, j], who[g, i]
+        layers[g, i], layers[g, j] = layers[g, j], layers[g, i]
+    return 1
+
+
+@inner
+def _held(site, box, S):
+    return site < 0 or inside(S.at[site], box, S.shape[1])
+
+
+@inner
+def others_in(f, slot, skip, S, occ, who, layers):
+    """Set `occ` to what all but two slots occupy in a frame."""
+    occ[:] = 0
+    for s in range(who.shape[1]):
+        if s != slot and s != skip and who[f, s] >= 0:
+            occ[S.back[who[f, s]]] = layers[f, s]

@@ -1,0 +1,220 @@
+"""What one vacancy does in a lattice without others, on the grid: the proposal's generator and its light (numba).
+
+The generator is uniformised: R = 1 + (rates - potential) / omega, and one interval between frames is the sum over k of
+Poisson(k; omega dt) R^k, so that jumps need no times before a path is drawn (Jensen, J. R. Stat. Soc. B 15, 87 (1953)).
+What other vacancies change is put right by the acceptance of a path (`exact.py`).
+"""
+
+import math
+
+import numpy as np
+
+from stemdefects.analysis.kinetics.sampler import inner, rows
+from stemdefects.analysis.kinetics.sampler.potential import (
+    FREE,
+    HALVE,
+    HOP_TWO,
+    SCALE,
+    SHARE,
+    SHIFT,
+    VANISH,
+    birth_single,
+    birth_still,
+    death_single,
+    potential,
+)
+
+TAIL = 1e-8  # probability of more jumps in an interval than are counted
+# rows of the field: rates are over omega, "stay" is 1 - potential / omega
+STAY, BORN, DIES, HALVES, POTENTIAL, COMES, COMES_TWO = 0, 3, 5, 7, 9, 12, 18
+N_FIELDS = 24
+N_AROUND = 19
+SMALLEST = 1e-100  # of a filtered probability
+
+
+@inner
+def field(S, P, two):
+    """The generator on the grid, `(N_FIELDS, G)`, and omega."""
+    n = len(S.at)
+    empty = np.zeros(n, np.int8)
+    F = np.zeros((N_FIELDS, len(S.back)))
+    omega = 1e-12
+    for g in range(n):
+        i = S.at[g]
+        F[POTENTIAL, i], F[POTENTIAL + 1, i], F[POTENTIAL + 2, i] = potential(g, empty, S, P)
+        for layer in range(3):
+            omega = max(omega, F[POTENTIAL + layer, i])
+    one = 1.0 / omega
+    for g in range(n):
+        i = S.at[g]
+        for layer in range(3):
+            F[STAY + layer, i] = 1.0 - F[POTENTIAL + layer, i] * one
+        F[BORN, i], F[BORN + 1, i] = birth_single(g, empty, S, P) * one, birth_still(g, S, P) * one
+        F[DIES, i], F[DIES + 1, i] = death_single(g, empty, S, P) * one, P[VANISH] * one
+        share = P[SHARE] if S.site[g, 24] == FREE else 0.0
+        F[HALVES, i], F[HALVES + 1, i] = P[HALVE] * (1.0 - share) * one, P[HALVE] * share * one
+        for j in range(6):
+            if S.site[g, j] >= 0:
+                F[COMES + j, i] = P[S.site[g, 12 + j]] * one
+                F[COMES_TWO + j, i] = P[HOP_TWO] * one if two else 0.0
+    return F, omega
+
+
+@inner
+def jumps(omega, times):
+    """Poisson probabilities of 0, 1, ... jumps in each interval, `(T - 1, most + 1)`, and how many count in each."""
+    n = len(times) - 1
+    count = np.zeros(n, np.int64)
+    for f in range(n):
+        m = omega * (times[f + 1] - times[f])
+        k, p, left = 0, math.exp(-min(m, 600.0)), 1.0
+        left -= p
+        while (left > TAIL or k < m) and k < 4 * m + 60:
+            k += 1
+            p *= m / k
+            left -= p
+        count[f] = max(k, 1)
+    table = np.zeros((n, count.max() + 1 if n else 1))
+    for f in range(n):
+        m = omega * (times[f + 1] - times[f])
+        for k in range(count[f] + 1):
+            table[f, k] = math.exp(k * math.log(m) - m - math.lgamma(k + 1.0))
+    return table, count
+
+
+@inner
+def cut(box, cols, F):
+    """The field of a box, `(N_FIELDS, places of the box)`; 0 on the places around it."""
+    L = np.zeros((F.shape[0], (box[2] - box[0] + 2) * box[4]))
+    for k in range(F.shape[0]):
+        for r in range(box[0], box[2]):
+            at = (r - box[0] + 1) * box[4] + 1
+            L[k, at : at + box[3] - box[1]] = F[k, r * cols + box[1] : r * cols + box[3]]
+    return L
+
+
+@rows
+def product(to, x, y):
+    for k in range(len(to)):
+        to[k] = x[k] * y[k]
+
+
+@rows
+def addproduct(to, x, y):
+    for k in range(len(to)):
+        to[k] += x[k] * y[k]
+
+
+@rows
+def add(to, x, factor):
+    for k in range(len(to)):
+        to[k] += x[k] * factor
+
+
+@rows
+def sum_of(x):
+    total = 0.0
+    for k in range(len(x)):
+        total += x[k]
+    return total
+
+
+@rows
+def rescale(x, factor):
+    """Multiply; what is too small ever to be drawn becomes 0, before numbers become denormal and slow."""
+    for k in range(len(x)):
+        y = x[k] * factor
+        x[k] = y if y > SMALLEST else 0.0
+
+
+@rows
+def product_sum(x, y):
+    total = 0.0
+    for k in range(len(x)):
+        total += x[k] * y[k]
+    return total
+
+
+@inner
+def step(a, b, ways, src, dst, gone, L, to_double, two, still):
+    """`dst = src R` at places a..b-1 of a box; vectors `(3, places)`, `L` the box's field. Returns what leaves.
+
+    `gone`: of the absent, over the number of slots that could take a birth. One product at a time, so that the compiler
+    takes several places at once.
+    """
+    to = dst[0, a:b]
+    product(to, src[0, a:b], L[STAY, a:b])
+    if gone > 0.0:
+        add(to, L[BORN, a:b], gone)
+    for d in range(6):
+        addproduct(to, src[0, a + ways[d] : b + ways[d]], L[COMES + d, a:b])
+    died = product_sum(src[0, a:b], L[DIES, a:b])
+    if still:
+        to = dst[1, a:b]
+        product(to, src[1, a:b], L[STAY + 1, a:b])
+        add(to, L[BORN + 1, a:b], gone)
+        died += product_sum(src[1, a:b], L[DIES + 1, a:b])
+    if two:
+        to = dst[2, a:b]
+        product(to, src[2, a:b], L[STAY + 2, a:b])
+        add(to, src[0, a:b], to_double)
+        for d in range(6):
+            addproduct(to, src[2, a + ways[d] : b + ways[d]], L[COMES_TWO + d, a:b])
+        addproduct(dst[0, a:b], src[2, a:b], L[HALVES, a:b])
+        if still:
+            add(to, src[1, a:b], to_double)
+            addproduct(dst[1, a:b], src[2, a:b], L[HALVES + 1, a:b])
+    return died
+
+
+@inner
+def around(S):
+    """Steps on the grid to a place and the 18 within two hops of it."""
+    cols = S.shape[1]
+    out = np.zeros(N_AROUND, np.int64)
+    n = 1
+    for j in range(6):
+        ahead = S.steps[j, 0] * cols + S.steps[j, 1]
+        turned = S.steps[(j + 1) % 6, 0] * cols + S.steps[(j + 1) % 6, 1]
+        out[n], out[n + 1], out[n + 2] = ahead, 2 * ahead, ahead + turned
+        n += 3
+    return out
+
+
+@inner
+def shine(f, i, two, glow, S, P, level, seen, rest):
+    """Likelihood of a vacancy at a place of the grid in a frame, over that of none; `seen` is 1/variance or 0.
+
+    A site that was not seen says nothing, of itself and of its neighbours.
+    """
+    g = S.back[i]
+    if g < 0:
+        return
+    one, both, shift = P[SCALE] * level[0], P[SCALE] * level[1], P[SHIFT]
+    pull, weight = 0.0, 0.0
+    for j in range(6):
+        k = S.site[g, j]
+        if k >= 0:
+            pull += rest[f, k] * seen[f, k]
+            weight += seen[f, k]
+    here, w = rest[f, g], seen[f, g]
+    value = (here - 0.5 * one) * one * w + (pull - 0.5 * shift * weight) * shift
+    glow[0, f, i] = math.exp(min(value, 300.0))
+    if two:
+        value = (here - 0.5 * both) * both * w + (pull - shift * weight) * 2.0 * shift
+        glow[1, f, i] = math.exp(min(value, 300.0))
+
+
+@inner
+def shade(f, i, layer, sign, two, reach, glow, S, P, level, seen, rest):
+    """Take a vacancy out of the expected light of a frame (sign +1) or put it in (-1); `glow` follows."""
+    g = S.back[i]
+    if seen[f, g] > 0:
+        rest[f, g] += sign * P[SCALE] * level[1 if layer == 3 else 0]
+    beside = sign * P[SHIFT] * (2.0 if layer == 3 else 1.0)
+    for j in range(6):
+        y = S.site[g, j]
+        if y >= 0 and seen[f, y] > 0:
+            rest[f, y] += beside
+    for k in range(N_AROUND):
+        shine(f, i + reach[k], two, glow, S, P, level, seen, rest)
