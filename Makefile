@@ -34,9 +34,10 @@ demo: setup ## the whole way once: simulate, train, infer, analyze, report (10 m
 test: setup ## the test suite (under 10 minutes on two cores)
 	$(BIN)/python -m pytest -n 2
 
-lint: setup ## style: ruff
+lint: setup ## style and types: ruff, basedpyright
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m basedpyright --level error --pythonpath $(BIN)/python
 
 lock: ## lock requirements.txt and requirements-cuda.txt again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy requires-python --generate-hashes \

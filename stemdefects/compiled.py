@@ -9,7 +9,7 @@ def _numba():
     """numba, even where a script's folder holds a file `coverage.py`, which it would take for the coverage tool."""
     found = None if "coverage" in sys.modules else find_spec("coverage")
     if found is not None and not str(found.origin).endswith("__init__.py"):
-        sys.modules["coverage"] = None  # says "not installed"
+        sys.modules["coverage"] = None  # type: ignore[assignment]  # says "not installed"
         try:
             import numba
         finally:

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,15 @@ def default_with(group: str, settings: dict[str, Any]) -> Any:
     dicts of what changes, or as dataclasses. Raises UserError for what does not exist."""
     plain = to_plain(load_group(group, "default"))
     for name, value in settings.items():
-        value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+        value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
         plain[name] = plain[name] | value if isinstance(plain.get(name), dict) and isinstance(value, dict) else value
     return to_object(plain, GROUPS[group])
 
 
-def _with_base(path: Path) -> DictConfig:
+def _with_base(path: Path) -> Any:
     """A group file merged onto the files of its own `defaults` list, as Hydra does within a group."""
-    cfg = OmegaConf.load(path)
-    merged = OmegaConf.create({})
+    cfg: Any = OmegaConf.load(path)
+    merged: Any = OmegaConf.create({})
     placed = False
     for entry in cfg.pop("defaults", []):
         if entry == "_self_":
@@ -152,8 +152,9 @@ def known_part(stored: dict[str, Any], cls: type) -> tuple[Any, list[str]]:
     return to_object(_pruned(stored, cls, "", left_out), cls), left_out
 
 
-def _pruned(stored: dict[str, Any], cls: type, where: str, left_out: list[str]) -> dict[str, Any]:
-    types, kept = {f.name: f.type for f in dataclasses.fields(cls)}, {}
+def _pruned(stored: dict[str, Any], cls: Any, where: str, left_out: list[str]) -> dict[str, Any]:
+    types: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(cls)}
+    kept: dict[str, Any] = {}
     for name, value in stored.items():
         if name in types and dataclasses.is_dataclass(types[name]) and isinstance(value, dict):
             kept[name] = _pruned(value, types[name], f"{where}{name}.", left_out)
@@ -180,7 +181,8 @@ def escaped(value: Any) -> Any:
 
 def to_plain(obj: Any) -> dict:
     """A dataclass instance as plain dicts and lists, ready for YAML, JSON or W&B."""
-    return OmegaConf.to_container(OmegaConf.create(escaped(dataclasses.asdict(obj))), resolve=True)
+    plain: Any = OmegaConf.to_container(OmegaConf.create(escaped(dataclasses.asdict(obj))), resolve=True)
+    return plain
 
 
 def to_yaml(obj: Any) -> str:
@@ -196,7 +198,7 @@ def check_key(key: str, cls: type) -> None:
     _type_of(key, cls)
 
 
-def keys(cls: type) -> list[str]:
+def keys(cls: Any) -> list[str]:
     """Dotted keys of all settings of dataclass `cls`, groups too."""
     found = []
     for item in dataclasses.fields(cls):
@@ -227,7 +229,7 @@ def _type_of(key: str, cls: type) -> Any:
     return current
 
 
-def _unknown(name: str, where: str, existing: list[str], everywhere: list[str] = ()) -> str:
+def _unknown(name: str, where: str, existing: list[str], everywhere: Sequence[str] = ()) -> str:
     near = difflib.get_close_matches(name, existing, 1, cutoff=0.7)
     if not near:  # it may stand in another group
         lasts = {key.rsplit(".", 1)[-1]: key for key in reversed(everywhere)}
@@ -238,10 +240,10 @@ def _unknown(name: str, where: str, existing: list[str], everywhere: list[str] =
     return f"config key '{name}' does not exist in {place}.{hint} It has: {', '.join(sorted(existing))}"
 
 
-def _check_mapping(values: Any, cls: type, where: str) -> None:
+def _check_mapping(values: Any, cls: Any, where: str) -> None:
     if not isinstance(values, dict):
         return
-    fields = {f.name: f.type for f in dataclasses.fields(cls)}
+    fields: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(cls)}
     for name, value in values.items():
         if name not in fields:
             raise UserError(_unknown(str(name), where, list(fields)))

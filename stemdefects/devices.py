@@ -32,7 +32,7 @@ def check() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX 0.10 asserts where no backend is left
-        wanted = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms or "(unset)"
+        wanted = os.environ.get("JAX_PLATFORMS") or getattr(jax.config, "jax_platforms", None) or "(unset)"
         lines = str(error).strip().splitlines()
         reason = f" ({lines[0].split('. (set')[0]})" if lines else ""
         raise UserError(

@@ -35,7 +35,7 @@ _WAY_OUT = {
 }  # what the machine refuses; anything else is our own mistake
 
 
-def reason_of(error: BaseException) -> str | None:
+def reason_of(error: BaseException | None) -> str | None:
     """What the machine refused, in one line with the way out; None when `error` is something else.
 
     Libraries wrap such errors in their own: causes are looked through, and the text that HDF5 puts a number in.

@@ -64,7 +64,7 @@ def material_file(choice: str) -> Path | None:
     if choice not in found(MATERIALS):
         return None
     given = load(MATERIALS, choice, "material")
-    path = Path(given() if callable(given) else given)
+    path = Path(str(given() if callable(given) else given))
     if not path.is_file():
         raise UserError(f"material={choice}: its package gives {path}, which is no file")
     return path

@@ -1,6 +1,7 @@
 """One number with its interval, method and warnings: what every part of the analysis hands on."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,10 +50,11 @@ class Estimate:
         return f"{text} {self.warning}".strip()
 
 
-def estimate(quantity, value, low, high, unit, method, **rest) -> Estimate:
+def estimate(
+    quantity: str, value: float | None, low: float | None, high: float | None, unit: str, method: str, **rest: Any
+) -> Estimate:
     """An `Estimate` in which no NaN or infinity survives: such a value becomes 'not computed' with a reason."""
-    bad = value is None or not np.isfinite(value)
-    if bad:
+    if value is None or not np.isfinite(value):
         rest["warning"] = rest.get("warning") or "The data do not determine it."
         return Estimate(quantity, None, None, None, unit, method, **rest)
     low, high = (float(v) if v is not None and np.isfinite(v) else None for v in (low, high))
@@ -61,7 +63,7 @@ def estimate(quantity, value, low, high, unit, method, **rest) -> Estimate:
     return Estimate(quantity, float(value), low, high, unit, method, **rest)
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """Three significant digits, readable: 0.000512 -> '5.12e-04', 12.345 -> '12.3'."""
     if value is None:
         return "not computed"

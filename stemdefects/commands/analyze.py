@@ -23,9 +23,10 @@ def run(cfg: AnalyzeRoot) -> Path:
 
     Raises UserError when neither or both are given, the table is missing, or an analysis is already there.
     """
-    if (cfg.run is None) == (cfg.table is None):
+    given = [one for one in (cfg.run, cfg.table) if one is not None]
+    if len(given) != 1:
         raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
-    names = several(cfg.run if cfg.run is not None else cfg.table)
+    names = several(given[0])
     return _one(cfg) if len(names) == 1 else _compare(cfg, names)
 
 
@@ -101,8 +102,9 @@ def _one(cfg: AnalyzeRoot) -> Path:
                 )
             found = detections.read(the_run.defects_path, cfg.analysis.table)
         else:
-            found = detections.read(cfg.table, cfg.analysis.table)
-            what = _fingerprint(cfg, Path(cfg.table))
+            table = Path(str(cfg.table))
+            found = detections.read(table, cfg.analysis.table)
+            what = _fingerprint(cfg, table)
             the_run = _interrupted(cfg, what, holding)
             if the_run is None:
                 the_run = runs.create(cfg.runs_dir)
@@ -193,7 +195,7 @@ def surroundings(found, cfg: AnalyzeRoot, movie=None) -> tuple:
     if movie is not None:
         _check_size(found, movie)
     path = cfg.truth or source.path
-    known = truth.read(path) if cfg.truth is not None or truth.holds_truth(path) else None
+    known = truth.read(path) if path and (cfg.truth is not None or truth.holds_truth(path)) else None
     return _material(cfg, found), movie, known
 
 

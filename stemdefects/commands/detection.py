@@ -66,7 +66,11 @@ def detect(
     hashing = Hashing(movie)
     setup = prepare(movie, loaded, asked)
     with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
-        blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), lambda frames, _: bar.update(frames)))
+
+        def done(frames: int, _: int) -> None:
+            bar.update(frames)
+
+        blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), done))
     names = ("rows", "frames", "patches", "regions")
     rows, frames, patches, regions = (np.concatenate([getattr(b, n) for b in blocks]) for n in names)
     found = DefectTable(rows, frames, patches, attributes(movie, setup), regions=regions)

@@ -69,14 +69,16 @@ def expand(source: Any) -> list[Path]:
         source = parts_of_list(source) or [source]
     for text in source:
         there = folder.existing(str(text))
-        one = there is not None and (there.is_file() or is_image_file(there))
-        found += [there] if one else folder.members(str(text))
+        if there is not None and (there.is_file() or is_image_file(there)):
+            found.append(there)
+        else:
+            found += folder.members(str(text))
     if not found:
         raise UserError(f"{source}: no such files; check input=")
     return [path.resolve() for path in dict.fromkeys(found)]
 
 
-def connect(cfg: InferRoot) -> tuple[Any, Callable[[], None]]:
+def connect(cfg: InferRoot) -> tuple[Any, Callable[[], Any]]:
     """A Dask client for `cfg.cluster`, and what ends it."""
     config.check(cfg)
     if (cfg.cluster == "dask") != (cfg.scheduler is not None):
@@ -127,7 +129,7 @@ class _Batch:
     def finish(self, rows: list[dict[str, Any]]) -> Path:
         """Write the summary table; returns its path."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS)
+        writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
         path = self._file.with_suffix(".csv")

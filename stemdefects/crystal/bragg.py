@@ -217,7 +217,7 @@ def _shell_peaks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest ratio near each vector of `shell` (n,), and where it is (n, 2)."""
     expected = shell @ basis @ matrix
-    found = [_largest_near(ratio, e, tolerance * np.linalg.norm(e)) for e in expected]
+    found = [_largest_near(ratio, e, tolerance * float(np.linalg.norm(e))) for e in expected]
     return np.array([value for value, _ in found]), np.array([place for _, place in found])
 
 

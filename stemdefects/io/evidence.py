@@ -155,4 +155,5 @@ class Held:
 
     def finish(self, sites: np.ndarray, description: dict[str, Any]) -> None:
         """As `EvidenceWriter.finish`."""
-        self.evidence = Evidence(sites, description, *self._arrays)
+        values, flags, scatters = self._arrays
+        self.evidence = Evidence(sites, description, values, flags, scatters)

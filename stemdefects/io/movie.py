@@ -118,14 +118,16 @@ class Movie:
         if height * width > MAX_FRAME_PIXELS:
             raise UserError(f"{source}: a frame of {height} x {width} px is too large, or the header is damaged")
         self.frames = frames
-        sizes = np.ravel(self.metadata.get("pixel_size_yx_nm", pixel_size_nm) if np.ndim(pixel_size_nm) == 0
-                         else pixel_size_nm)  # fmt: skip
+        stated: Any = pixel_size_nm
+        sizes = np.ravel(self.metadata.get("pixel_size_yx_nm", stated) if np.ndim(stated) == 0 else stated)
         if len(sizes) not in (1, 2):
             raise UserError(f"{source}: pixel_size_nm={pixel_size_nm!r} is neither a number nor (height, width)")
         height_nm, width_nm = (_positive("pixel_size_nm", size, source) for size in (sizes[0], sizes[-1]))
         self.pixel_size_nm = width_nm
-        known = height_nm is not None and width_nm is not None
-        self.aspect = float(height_nm / width_nm) if known else _positive("aspect", aspect, source) or 1.0
+        if height_nm is not None and width_nm is not None:
+            self.aspect = float(height_nm / width_nm)
+        else:
+            self.aspect = _positive("aspect", aspect, source) or 1.0
         self.times_s = None if times_s is None else _times(times_s, n, source)
         self.frame_time_s = _positive("frame_time_s", frame_time_s, source)
         if self.times_s is not None and n > 1:
@@ -135,7 +137,8 @@ class Movie:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n_frames, height, width)."""
-        return tuple(int(n) for n in self.frames.shape)
+        n, height, width = (int(n) for n in self.frames.shape)
+        return n, height, width
 
     @property
     def pixel_size_yx_nm(self) -> tuple[float, float] | None:

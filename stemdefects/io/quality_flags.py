@@ -51,7 +51,7 @@ def counts(frames: np.ndarray) -> dict[str, int]:
 
 def sentences(frames: np.ndarray) -> list[str]:
     """What a reader of the detections has to be told, one sentence per doubt, and one for what was withheld."""
-    if not len(frames) or "doubt" not in frames.dtype.names:
+    if not len(frames) or "doubt" not in (frames.dtype.names or ()):
         return []
     used = int((frames["quality"] == 0).sum())
     told = [f"In {n} of {used} frame{'s' * (used != 1)}: {text}." for text, n in counts(frames).items()]

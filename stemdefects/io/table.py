@@ -97,7 +97,8 @@ class DefectTable:
         """Detections per kind, most frequent first."""
         kinds, numbers = np.unique(self.rows["kind"], return_counts=True)
         order = np.argsort(-numbers, kind="stable")
-        return {kinds[i].decode(): int(numbers[i]) for i in order}
+        names = [kind.decode() for kind in kinds.tolist()]
+        return {names[i]: int(numbers[i]) for i in order}
 
     def to_pandas(self):
         """The rows as a pandas DataFrame, `kind` as text."""

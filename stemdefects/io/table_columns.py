@@ -85,7 +85,7 @@ def empty(n_rows: int = 0) -> np.ndarray:
 def empty_frames(n_rows: int = 0) -> np.ndarray:
     """`n_rows` rows of `FRAME_DTYPE`; what is measured is NaN, `frame` counts from 0."""
     rows = np.zeros(n_rows, FRAME_DTYPE)
-    for name in FRAME_DTYPE.names:
+    for name in FRAME_DTYPE.names or ():
         if FRAME_DTYPE[name].kind == "f":
             rows[name] = np.nan
     rows["frame"] = np.arange(n_rows)
@@ -97,7 +97,7 @@ def dataframe(rows: np.ndarray):
     import pandas as pd
 
     columns = {}
-    for name in rows.dtype.names:
+    for name in rows.dtype.names or ():
         column = rows[name]
         columns[name] = [v.decode(errors="replace") for v in column] if column.dtype.kind == "S" else column
     return pd.DataFrame(columns)

@@ -83,7 +83,8 @@ class TableWriter:
         """Add evidence that is there already, block by block."""
         start, writer = 0, None
         for values, flags, scatter in evidence.blocks():
-            writer = writer or self.start_evidence(evidence.n_frames, *values.shape[1:], scatter.shape[1])
+            n_sites, n_features = values.shape[1:]
+            writer = writer or self.start_evidence(evidence.n_frames, n_sites, n_features, scatter.shape[1])
             writer.write(start, values, flags, scatter)
             start += len(values)
         if writer is not None:

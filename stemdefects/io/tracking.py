@@ -26,15 +26,16 @@ class Tracker:
 
     def __init__(self, run: Run, job_type: str, wandb_run: Any, images: bool):
         self.run, self.job_type, self.wandb_run, self.images = run, job_type, wandb_run, images
-        self._rows: list[dict] | None = None  # not read yet
+        self._rows: list[dict[str, Any]] = []
+        self._is_read = False
         self._columns: list[str] = []
         self._behind = False  # metrics.csv could not be written: a full disk
         self._figures: dict[str, Any] = {}  # of summary.json, by this process
         self._path = run.path / "metrics.csv"
 
     def _read(self) -> None:
-        if self._rows is None:
-            self._rows = []
+        if not self._is_read:
+            self._is_read = True
             if self._path.exists():
                 with open(self._path, newline="") as file:
                     reader = csv.DictReader(file)
@@ -203,7 +204,7 @@ def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
-    mode = logging.mode
+    mode: Any = logging.mode
     if mode == "online":
         if not wandb.login(prompt=False):
             raise UserError("logging=online: no W&B account on this machine; run `wandb login`, or use logging=offline")

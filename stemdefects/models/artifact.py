@@ -186,7 +186,7 @@ def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, 
     from stemdefects.models.peaks import find_peaks
     from stemdefects.models.states import site_mask
 
-    shift = 0.0 if calibration is None else np.asarray(calibration.log_prior_shift, np.float32)
+    shift: Any = 0.0 if calibration is None else np.asarray(calibration.log_prior_shift, np.float32)
     return functools.partial(
         find_peaks,
         stride=cfg.stride,
@@ -261,7 +261,7 @@ def _sections(folder: Path) -> dict[str, Any]:
     """config.yaml as dataclasses. Of how it was made, what is not known any more is left out and told on stderr."""
     from omegaconf import OmegaConf
 
-    stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    stored: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
     sections, left_out = {}, []
     for name, cls in _SECTIONS.items():
         if name in DECIDING:

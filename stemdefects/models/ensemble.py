@@ -44,7 +44,7 @@ def combine(members: Outputs, site_mask: np.ndarray) -> Outputs:
     )
 
 
-def carried(spread: jax.Array, before: jax.Array, after: jax.Array, share: float = 1.0) -> jax.Array:
+def carried(spread: jax.Array, before: jax.Array, after: jax.Array, share: jax.Array | float = 1.0) -> jax.Array:
     """Standard deviation of the probability `after`, made from `before` (of standard deviation `spread`) by a change of
     its log-odds in which `before` counts `share` (a prior, a temperature, a pool of opinions); to first order.
 

@@ -75,11 +75,9 @@ def find_peaks(
     presence = jnp.minimum(value * jnp.exp((within**2).sum(-1) / (2 * heat_sigma_px**2)), 1.0)
     logits, least = outputs.state[row, column], threshold
     if nothing is not None and (np.asarray(nothing) >= 0).any():
-        nothing = jnp.asarray(nothing)[site]
-        logits = jnp.where(
-            nothing[:, None] >= 0, floating_log_posterior(logits, site, site_mask, nothing, presence), logits
-        )
-        least = jnp.where(nothing >= 0, 0.5 * threshold, threshold)
+        says = jnp.asarray(nothing)[site]
+        logits = jnp.where(says[:, None] >= 0, floating_log_posterior(logits, site, site_mask, says, presence), logits)
+        least = jnp.where(says >= 0, 0.5 * threshold, threshold)
     valid = (value > 0) & (presence >= least)
     prob = jnp.exp(log_posterior(logits, site, site_mask, log_prior_shift, temperature))
     spread = None

@@ -27,7 +27,8 @@ def resampled_shape(shape: tuple[int, int], scale: float | tuple[float, float]) 
     """Size of a frame of `shape` after resampling by `scale` (model px per frame px, of both axes or of each); both
     first pixels coincide."""
     scales = np.broadcast_to(scale, 2)
-    return tuple(int(np.floor((n - 1) * by + 1e-6)) + 1 for n, by in zip(shape, scales, strict=True))
+    height, width = (int(np.floor((n - 1) * by + 1e-6)) + 1 for n, by in zip(shape, scales, strict=True))
+    return height, width
 
 
 def weights(n: int, scale: float, n_out: int) -> np.ndarray:
@@ -87,7 +88,7 @@ def plan(shape: tuple[int, int], tile_px: int, overlap_px: int, divisor: int) ->
     (height, ys, own_y), (width, xs, own_x) = axes
     starts = np.array([(y, x) for y in ys for x in xs], np.int32)
     owned = np.array([(*a, *b) for a in own_y for b in own_x], np.int32)
-    return Grid(tuple(shape), (height, width), starts, owned)
+    return Grid((shape[0], shape[1]), (height, width), starts, owned)
 
 
 def cut(frames: jax.Array, grid: Grid) -> jax.Array:

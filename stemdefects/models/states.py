@@ -14,9 +14,10 @@ import numpy as np
 from scipy.special import log_softmax
 
 IMPOSSIBLE = -1e9
+Sites = Sequence[int] | np.ndarray  # (S,) site of each state
 
 
-def site_mask(site_of_state: Sequence[int], n_sites: int) -> np.ndarray:
+def site_mask(site_of_state: Sites, n_sites: int) -> np.ndarray:
     """(n_sites, n_states) bool: which states belong to which site."""
     return np.arange(n_sites)[:, None] == np.asarray(site_of_state)[None, :]
 
@@ -53,7 +54,7 @@ def floating_log_posterior(
     return jnp.where(is_nothing, jnp.log1p(-there), share + jnp.log(there))
 
 
-def normalize_by_site(weights: np.ndarray, site_of_state: Sequence[int]) -> np.ndarray:
+def normalize_by_site(weights: np.ndarray, site_of_state: Sites) -> np.ndarray:
     """(S,) non-negative weights, scaled so that the states of each site add up to 1 (uniform where all are 0)."""
     site = np.asarray(site_of_state)
     result = np.asarray(weights, float).copy()
@@ -66,7 +67,7 @@ def normalize_by_site(weights: np.ndarray, site_of_state: Sequence[int]) -> np.n
 RAREST = 1e-3
 
 
-def balance_weights(frequency: np.ndarray, site_of_state: Sequence[int], power: float) -> np.ndarray:
+def balance_weights(frequency: np.ndarray, site_of_state: Sites, power: float) -> np.ndarray:
     """Weights of the states in the cross entropy: frequency ** -power within each site, mean 1 over the columns.
 
     frequency: (S,) how often training shows each state. power 0: as they come; 1: every state of a site weighs the
@@ -80,7 +81,7 @@ def balance_weights(frequency: np.ndarray, site_of_state: Sequence[int], power: 
     return weights
 
 
-def prior_shift(counts: np.ndarray, weights: np.ndarray, prior: np.ndarray, site_of_state: Sequence[int]) -> np.ndarray:
+def prior_shift(counts: np.ndarray, weights: np.ndarray, prior: np.ndarray, site_of_state: Sites) -> np.ndarray:
     """(S,) log(prior / trained prior) for a network trained on `counts` columns per state with `weights` in its loss.
 
     Zero for states that training never showed: nothing is known of them.

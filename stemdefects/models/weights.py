@@ -43,7 +43,8 @@ def identity(flat: dict[str, np.ndarray]) -> str:
 def write(folder: Path, flat: dict[str, np.ndarray], name: str = NAME) -> None:
     """Write the arrays into `folder`, whole or not at all."""
     partial = Path(folder) / f".{name}.partial.npz"
-    np.savez_compressed(partial, **flat)
+    arrays: dict[str, Any] = dict(flat)
+    np.savez_compressed(partial, **arrays)
     partial.replace(Path(folder) / name)
 
 

@@ -26,7 +26,7 @@ def data(inputs: Inputs, n_frames: int, colours: Mapping[str, str]) -> dict[str,
     if shape is None:
         shape = _field(found)
     zoom = min(MAX_SIDE / max(shape), 4.0) if max(shape) < MAX_SIDE else MAX_SIDE / max(shape)
-    index = {kind: k for k, kind in enumerate(inputs.kinds)}
+    index: dict[Any, int] = {kind: k for k, kind in enumerate(inputs.kinds)}
     labels, rows = found.kinds, found.rows
     marks = []
     limit = max(1, MAX_DETECTIONS // len(chosen))
@@ -84,7 +84,9 @@ def _pictures(movie, chosen) -> tuple[list, tuple | None]:
         picture = Image.fromarray(grey)
         scale = min(1.0, MAX_SIDE / max(image.shape))
         if scale < 1:
-            picture = picture.resize((round(image.shape[1] * scale), round(image.shape[0] * scale)), Image.LANCZOS)
+            picture = picture.resize(
+                (round(image.shape[1] * scale), round(image.shape[0] * scale)), Image.Resampling.LANCZOS
+            )
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=82)
         pictures.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())

@@ -32,7 +32,7 @@ class Matched:
 
     @property
     def found(self) -> np.ndarray:
-        return np.isfinite(self.log_prob).any(1)
+        return np.asarray(np.isfinite(self.log_prob).any(1))
 
     def take(self, index: np.ndarray) -> "Matched":
         """The rows `index`."""

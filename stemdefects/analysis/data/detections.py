@@ -53,7 +53,7 @@ class Detections:
     attrs: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     pixel_size_yx_nm: np.ndarray | None = None
-    observed: np.ndarray | None = None
+    observed: Any = None
     path: Path | None = None
     evidence: Any = None
     over_time: np.ndarray | None = None

@@ -2,6 +2,7 @@
 frames."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -90,7 +91,7 @@ def _patches(same: np.ndarray, flat: np.ndarray) -> Iterator[tuple[tuple[slice, 
         group = groups[box] == number
         if accident and not _rectangle(group):
             continue
-        inside = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
+        inside: Any = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in box)
         yield inside, ndimage.binary_propagation(groups[inside] == number, mask=same[inside])
 
 

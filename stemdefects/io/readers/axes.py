@@ -56,14 +56,20 @@ def plan(letters: str, shape: tuple[int, ...], channels: list[str], wanted: Want
     Axes of length 1 mean nothing. Of an array that says nothing the last two axes are y and x and the one before is
     time, unless its shape speaks against it. Raises UserError, saying how to choose, where it cannot be told.
     """
-    was, letters = letters, list(letters)
+    was = letters
+    return _plan(was, list(letters), shape, channels, wanted, where)
+
+
+def _plan(
+    was: str, letters: list[str], shape: tuple[int, ...], channels: list[str], wanted: Wanted, where: str
+) -> Plan:
     index: list[int | slice] = [slice(None)] * len(shape)
     for key, value in wanted.axes.items():
         axis = letters.index("Z") if key == "z" and "Z" in letters else key
-        if not isinstance(axis, int) or axis >= len(shape) or (value != "time" and value >= shape[axis]):
+        if not isinstance(axis, int) or axis >= len(shape) or (isinstance(value, int) and value >= shape[axis]):
             name = key if isinstance(key, str) else f"axis{key}"
             raise UserError(f"{where}: inference.signal={name}:{value}: there is no such one in {_words(was, shape)}")
-        if value == "time":
+        if not isinstance(value, int):  # `time`
             letters[axis] = "T"
         else:
             index[axis], letters[axis] = value, "."

@@ -169,7 +169,7 @@ def _times(acquired: list[str | None]) -> tuple[np.ndarray, bool] | None:
     None: not all files state one, or they do not increase (copies of one header, a coarse clock).
     """
     try:
-        moments = [datetime.fromisoformat(text) for text in acquired]
+        moments = [datetime.fromisoformat(text or "") for text in acquired]
         seconds = np.array([(moment - moments[0]).total_seconds() for moment in moments])
     except (TypeError, ValueError):
         return None

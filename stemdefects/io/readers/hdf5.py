@@ -55,7 +55,7 @@ def _images(file: h5py.File) -> list[str]:
     """Names of the data sets that can hold images, the truth of a simulation aside."""
     found: list[str] = []
 
-    def visit(name: str, item: object) -> None:
+    def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and item.shape and axes.could_be(item.shape) and item.dtype.kind in "buif":
             side = sorted(item.shape)[-2]
             if side >= axes.MIN_SIDE_PX and not name.startswith("truth/") and name.split("/")[-1] not in _TIMES:

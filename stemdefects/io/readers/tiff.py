@@ -166,8 +166,8 @@ def _lazily(file: tifffile.TiffFile, series: Any, plan: axes.Plan, path: Path) -
         pages = list(series.pages)
 
         def number(frame: int) -> int:
-            index = plan.at(frame)[:-2]
-            return int(np.ravel_multi_index(index, planes)) if planes else 0
+            index: tuple[Any, ...] = plan.at(frame)[:-2]
+            return int(np.ravel_multi_index([int(i) for i in index], planes)) if planes else 0
 
         chosen = [pages[number(frame)] for frame in range(plan.movie_shape[0])]
         return _pages(chosen, plan.movie_shape[1:], series.dtype, file, path)

@@ -110,15 +110,14 @@ def ome_images(text: str) -> list[OmeImage]:
                 units.to_nm(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
                 for axis in "YX"
             ]
-            if None not in sizes:
-                image.pixel_size_yx_nm = (sizes[0], sizes[1])
+            image.pixel_size_yx_nm = _both(*sizes)
             image.time_increment_s = units.to_s(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s"))
             image.channels = [channel.get("Name") or "" for channel in _named(pixels, "Channel")]
             for plane in _named(pixels, "Plane"):
                 factor = units.seconds_of(plane.get("DeltaTUnit", "s"))
                 try:
-                    where = tuple(int(plane.get(key, "0")) for key in ("TheT", "TheC", "TheZ"))
-                    image.planes[where] = float(plane.get("DeltaT", "nan")) * (np.nan if factor is None else factor)
+                    t, c, z = (int(plane.get(key, "0")) for key in ("TheT", "TheC", "TheZ"))
+                    image.planes[t, c, z] = float(plane.get("DeltaT", "nan")) * (np.nan if factor is None else factor)
                 except ValueError:
                     continue
     return found
@@ -149,9 +148,9 @@ def _micromanager(found: Calibration, file: tifffile.TiffFile) -> None:
         size = units.to_nm(tags[0].get("PixelSizeUm"), "um")
         found.pixel_size_yx_nm = _both(size, size)
         found.frame_time_s = units.to_s(tags[0].get("Interval_ms"), "ms")
-        starts = [tag.get("ElapsedTime-ms") for tag in tags]
-        if None not in starts:
-            found.starts_s = [float(s) / 1000 for s in starts]
+        starts = [float(tag["ElapsedTime-ms"]) / 1000 for tag in tags if tag.get("ElapsedTime-ms") is not None]
+        if len(starts) == len(tags):
+            found.starts_s = starts
 
 
 def _description(found: Calibration, page: Any) -> str | None:

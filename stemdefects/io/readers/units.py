@@ -27,12 +27,12 @@ def _key(unit: object) -> str:
     return text.replace("\u00b5", "u").replace("\u03bc", "u").strip(" []().\x00\"'").lower()
 
 
-def to_nm(value: float | None, unit: object) -> float | None:
+def to_nm(value: float | str | None, unit: object) -> float | None:
     """`value` in `unit` as nanometres; None when the unit is no length or the value is not positive and finite."""
     return _convert(value, unit, _NANOMETRES)
 
 
-def to_s(value: float | None, unit: object) -> float | None:
+def to_s(value: float | str | None, unit: object) -> float | None:
     """`value` in `unit` as seconds; None when the unit is no time or the value is not positive and finite."""
     return _convert(value, unit, _SECONDS)
 
@@ -64,7 +64,7 @@ def stated(value: Any) -> float | None:
 
 def stated_yx(value: Any) -> tuple[float, float] | None:
     """`value`, a number or a (y, x) pair, as (y, x); None where either says nothing."""
-    pair = np.ravel(np.asarray(value, dtype=object)) if value is not None else ()
+    pair = np.ravel(np.asarray(value, dtype=object)) if value is not None else np.empty(0, object)
     if len(pair) not in (1, 2):
         return None
     y, x = (stated(pair[0]), stated(pair[-1]))

@@ -110,9 +110,8 @@ def _described(signal: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]
 
     Names and units decide (an NCEM EMD may come in any order); where they say nothing, RosettaSciIO's own order does.
     """
-    data = signal.get("data")
-    dtype = getattr(data, "dtype", None)
-    if dtype is None or not axes.could_be(data.shape):
+    data: Any = signal.get("data")
+    if getattr(data, "dtype", None) is None or not axes.could_be(data.shape):
         return None, []
     described = [dict(axis) for axis in signal.get("axes") or ()]
     if len(described) != data.ndim:

@@ -1,5 +1,7 @@
 """Drift, tracks, pairs of neighbours: what is where in the field of view."""
 
+from typing import Any
+
 import numpy as np
 
 from stemdefects.report.style import COLOURS, GREY, pyplot
@@ -57,7 +59,7 @@ def broom(data, colours):
     if t.n_tracks == 0 or data["n_frames"] < 3:
         return None
     figure = pyplot().figure(figsize=(6.2, 5.6))
-    axes = figure.add_subplot(projection="3d")
+    axes: Any = figure.add_subplot(projection="3d")
     pick = np.random.default_rng(0).permutation(len(t.frame))[:20000]
     shade = np.array([colours[k] for k in data["kinds"]])[t.track[pick]]
     axes.scatter(t.yx[pick, 1], t.yx[pick, 0], t.time[pick], s=2, c=list(shade), linewidths=0, alpha=0.6)

@@ -26,7 +26,7 @@ def lattice(data, colours):
     lines = np.stack([yx[a][:, ::-1], yx[b][:, ::-1]], 1) if len(edges) else np.zeros((0, 2, 2))
     width = np.clip(0.4 + 1.1 * edges[:, 2], 0, 5)
     often = edges[:, 2] >= 0.05
-    axes.add_collection(LineCollection(lines[often], linewidths=width[often], colors=COLOURS[1], alpha=0.85))
+    axes.add_collection(LineCollection(list(lines[often]), linewidths=width[often], colors=COLOURS[1], alpha=0.85))
     for (y, x), n in zip((yx[a] + yx[b])[often] / 2, edges[often, 2], strict=True):
         if n >= LABELLED:
             axes.text(x, y, f"{n:.0f}", fontsize=5.5, ha="center", va="center", color="k",
@@ -48,13 +48,15 @@ def posterior_of_D(data, colours):
     figure, axes = pyplot().subplots(figsize=(5.2, 2.8))
     low, median, high = np.quantile(draws, [0.025, 0.5, 0.975])
     span = np.quantile(draws, [0.0005, 0.9995]) + np.array([-0.4, 0.4]) * (high - low)
-    span = np.maximum(span, 0)
-    axes.hist(draws, bins=np.linspace(*span, 60), density=True, color=COLOURS[0], alpha=0.6, label="posterior")
-    x = np.linspace(*span, 200)
+    left, right = (float(v) for v in np.maximum(span, 0))
+    axes.hist(
+        draws, bins=np.linspace(left, right, 60).tolist(), density=True, color=COLOURS[0], alpha=0.6, label="posterior"
+    )
+    x = np.linspace(left, right, 200)
     axes.plot(x, np.exp(-x / data["prior_mean"]) / data["prior_mean"], color=GREY, lw=1.4, label="prior")
     axes.axvline(median, color="k", lw=1.2, label="median")
     axes.axvspan(low, high, color=COLOURS[0], alpha=0.1, lw=0, label="95%")
-    axes.set(xlabel=f"D of {data['name']} (nm²/s)", ylabel="density", xlim=span)
+    axes.set(xlabel=f"D of {data['name']} (nm²/s)", ylabel="density", xlim=(left, right))
     axes.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3))
     axes.legend(fontsize=8)
     return figure
