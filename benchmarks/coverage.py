@@ -156,7 +156,9 @@ def on_linking(n_sets: int, seed: int) -> list[dict]:
         frame, yx, who = synthetic.movie_points(rng, 1000, 1000, field, D, DT, 0.02, exclusive=False)
         kind = np.where(rng.random(len(who)) < 0.1, rng.integers(0, 3, len(who)), who % 3)
         start = time.process_time()
-        links = linking.link(frame, yx, 1.5 * synthetic.A_NM, kind=kind if with_kinds else None)
+        links = linking.link(
+            linking.Points(frame, yx, kind=kind if with_kinds else None), linking.Rules(1.5 * synthetic.A_NM)
+        )
         seconds = time.process_time() - start
         recall, precision = link_scores(who, frame, links.track)
         name = "kind-aware" if with_kinds else "without kinds"
@@ -198,7 +200,7 @@ def on_drift(n_sets: int, seed: int) -> list[dict]:
         steps[jumps] += rng.uniform(-1, 1, (int(jumps.sum()), 2))
         path = np.cumsum(steps, 0)
         frame, yx, _ = synthetic.movie_points(rng, 100, 80, 15.0, D, DT, 0.02, drift=path)
-        error = drift.from_points(frame, yx, 100, 0.09, 2.0).yx - path
+        error = drift.from_points(frame, yx, 100, drift.Rules(0.09, 2.0)).yx - path
         error = np.hypot(*(error - np.median(error, 0)).T)
         rms.append(np.sqrt((error**2).mean()))
         worst.append(error.max())

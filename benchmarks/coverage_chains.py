@@ -30,7 +30,7 @@ def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
                 continue
             start = time.process_time()
             samples = np.concatenate([
-                markov.gibbs(block, confusion, 400, 100, rng=np.random.default_rng([seed, k])).P
+                markov.gibbs(block, confusion, markov.Sampling(400, 100), np.random.default_rng([seed, k])).P
                 for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
             ])  # fmt: skip
             found[name] = (
@@ -80,17 +80,15 @@ def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
     turns[1:, 1:] = ~np.eye(3, dtype=bool)
     groups = {"attach": (np.zeros(3, int), np.arange(1, 4)), "detach": (np.arange(1, 4), np.zeros(3, int)),
               "turn": np.nonzero(turns)}  # fmt: skip
-    rows = []
+    rows, how, plain = [], markov.Sampling(300, 150), markov.Sampling(300, 100)
     for recall, spread in ((0.9, 0.05), (0.62, 0.2), (0.47, 0.0)):
         sets = np.stack([synthetic.centres(np.random.default_rng([seed, s]), truth, 60, 60, recall, spread)
                          for s in range(n_sets)])  # fmt: skip
         confusion = bonds.confusion(bits, np.full(3, recall), np.array(1e-4))
         methods = {
-            "recall of each place estimated (default)": lambda block, rng: bonds.gibbs(block, bits, 300, 150, rng=rng)[
-                0
-            ],
-            "one confusion, known": lambda block, rng, C=confusion: markov.gibbs(block, C, 300, 100, rng=rng),
-            "one confusion, joint": lambda block, rng: markov.gibbs(block, None, 300, 100, rng=rng),
+            "recall of each place estimated (default)": lambda block, rng: bonds.gibbs(block, bits, how, rng)[0],
+            "one confusion, known": lambda block, rng, C=confusion: markov.gibbs(block, C, plain, rng),
+            "one confusion, joint": lambda block, rng: markov.gibbs(block, None, plain, rng),
         }
         setting = f"vacancies seen in {100 * recall:.0f}% of frames, places differ by {100 * spread:.0f}%"
         for name, method in methods.items():

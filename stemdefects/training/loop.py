@@ -106,7 +106,7 @@ def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: co
             trained = _train(cfg, run, tracker, the_task, checkpoints, indices, resumed)
             if writes:
                 try:
-                    results.finish(cfg, run, tracker, the_task, checkpoints, *trained)
+                    results.finish(cfg, run, tracker, the_task, checkpoints, trained)
                 except OSError as error:
                     raise UserError(
                         f"run {run.id} is trained, but its model could not be written ({error.strerror or error}); "
@@ -119,7 +119,7 @@ def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: co
 
 
 def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
-    """Run the steps; returns (state, progress, validator)."""
+    """Run the steps; returns `results.Trained`."""
     training = cfg.training
     key = jax.random.key(cfg.seed)
     tx = state.optimizer(training)
@@ -197,7 +197,7 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
     if stopping and done < training.steps and not enough:
         LOG.warning("stopped at step %s, saved; go on with: python train.py run=%s", done, run.id)
         raise KeyboardInterrupt
-    return current, progress, validator or validation.Validator(cfg, the_task), n_weights
+    return results.Trained(current, progress, validator or validation.Validator(cfg, the_task), n_weights)
 
 
 def _save(checkpoints, done, current, progress, score=None) -> None:

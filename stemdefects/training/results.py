@@ -2,7 +2,7 @@
 
 import platform
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,8 +38,18 @@ def validate(cfg, tracker, the_task, validator, current, done) -> float:
     return score
 
 
-def finish(cfg, run, tracker, the_task, checkpoints, current, progress, validator, n_weights) -> None:
+class Trained(NamedTuple):
+    """What the loop ends with: current: state; progress: of the validations; validator; n_weights: of the network."""
+
+    current: Any
+    progress: Any
+    validator: validation.Validator
+    n_weights: int
+
+
+def finish(cfg, run, tracker, the_task, checkpoints, trained: Trained) -> None:
     """Score the best weights on fresh images and write the model."""
+    current, progress, validator, n_weights = trained
     at_step, chosen = int(current.step), current
     if progress.best_step not in (-1, at_step):
         try:

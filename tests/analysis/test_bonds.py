@@ -43,7 +43,7 @@ def test_rates_survive_vacancies_that_are_often_missed(recall, spread):
     """One confusion for all places takes hard places for releases."""
     rng = np.random.default_rng(1)
     labels = synthetic.centres(rng, P, 200, 40, recall, spread)
-    found, recalls = bonds.gibbs(labels[None], bonds.of_states(NAMES, "Mo_W"), 120, 60, rng=rng)
+    found, recalls = bonds.gibbs(labels[None], bonds.of_states(NAMES, "Mo_W"), markov.Sampling(120, 60), rng)
     assert recalls.recall.mean() == pytest.approx(recall, abs=0.06)
     assert (recalls.spread.mean() > 0.12) == (spread > 0)
     value = np.median(found.P[0], 0)

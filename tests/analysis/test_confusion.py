@@ -62,12 +62,12 @@ def test_model_stands_beside_estimate_and_is_asked_for(crystal):
     cfg = TransitionsConfig(centre="Mo_W", n_gibbs=40, n_burn=20)
     notes = []
     known = confusion.known(chain.names, cfg, {"confusion": attribute(crystal)}, crystal, notes)
-    found, _, more, _ = switching.run(chain, cfg, 25, 1.0, "s", np.random.default_rng(0), known=known)
+    found, _, more, _ = switching.run(chain, cfg, switching.Span(25, 1.0, "s"), np.random.default_rng(0), known=known)
     assert list(found)[:2] == ["hmm", "hmm_model"] and "400 e/px" in found["hmm_model"].warning
     assert found["hmm_model"].P == pytest.approx(truth, abs=0.03)
     assert not any("do not fit" in n for n in more)
     cfg.confusion = "model"
-    found = switching.run(chain, cfg, 25, 1.0, "s", np.random.default_rng(0), known=known)[0]
+    found = switching.run(chain, cfg, switching.Span(25, 1.0, "s"), np.random.default_rng(0), known=known)[0]
     assert list(found)[:2] == ["hmm", "hmm_estimate"]
     assert found["hmm"].extra["confusion"] == pytest.approx(known.model)
     assert confusion.known(chain.names, cfg, {}, crystal, notes).model is None and "does not hold it" in notes[-1]
@@ -87,7 +87,7 @@ def test_a_wrong_confusion_is_noticed(crystal):
     _, chain = observed_chain(crystal)
     cfg = TransitionsConfig(centre="Mo_W", n_gibbs=30, n_burn=10)
     wrong = confusion.Confusions(model=markov.guess_confusion(4, 0.995), about="made up")
-    notes = switching.run(chain, cfg, 25, 1.0, "s", np.random.default_rng(0), known=wrong)[2]
+    notes = switching.run(chain, cfg, switching.Span(25, 1.0, "s"), np.random.default_rng(0), known=wrong)[2]
     assert any("do not fit that confusion" in n for n in notes)
 
 

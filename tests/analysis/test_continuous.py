@@ -80,7 +80,7 @@ def test_rates_on_recorded_times_cover(how):
         times = synthetic.recorded_times(rng, 40, how=how)
         labels = synthetic.chains_in_time(rng, Q, times, 20, 0.1, 0.1)
         seen = continuous.looks(chain_of(labels, times), 10**6)
-        found = continuous.gibbs(seen, continuous.Confusion(3), 3, 2.25, 60, 30, rng=rng).Q
+        found = continuous.gibbs(seen, continuous.Confusion(3), 3, 2.25, markov.Sampling(60, 30), rng).Q
         low, high = np.quantile(found, [0.025, 0.975], 0)
         inside.append((low <= Q) & (high >= Q))
         middle.append(np.median(found, 0))

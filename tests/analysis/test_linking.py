@@ -26,7 +26,7 @@ def link_scores(identity, frame, track, memory=3):
 def test_links_of_a_dense_movie():
     rng = np.random.default_rng(0)
     frame, yx, who = synthetic.movie_points(rng, 60, 150, 20.0)
-    links = linking.link(frame, yx, 1.5 * synthetic.A_NM)
+    links = linking.link(linking.Points(frame, yx), linking.Rules(1.5 * synthetic.A_NM))
     recall, precision = link_scores(who, frame, links.track)
     assert recall > 0.97 and precision > 0.95
 
@@ -38,7 +38,7 @@ def test_links_agree_with_trackpy():
 
     trackpy.quiet()
     frame, yx, who = synthetic.movie_points(np.random.default_rng(0), 60, 150, 20.0)
-    ours = linking.link(frame, yx, 1.5 * synthetic.A_NM, memory=2, gap_cost=0.0).track
+    ours = linking.link(linking.Points(frame, yx), linking.Rules(1.5 * synthetic.A_NM, memory=2, gap_cost=0.0)).track
     table = pd.DataFrame({"frame": frame, "y": yx[:, 0], "x": yx[:, 1]})
     found = trackpy.link(table, 1.5 * synthetic.A_NM, pos_columns=["y", "x"], memory=2)
     theirs = found["particle"].to_numpy()[np.argsort(found.index.to_numpy(), kind="stable")]
@@ -98,16 +98,16 @@ def test_matching_prefers_more_pairs_over_closer_ones():
 def test_sublattices_and_kinds_keep_apart():
     frame = np.array([0, 0, 1, 1])
     yx = np.array([[0.0, 0.0], [0.0, 0.18], [0.0, 0.16], [0.0, 0.02]])
-    links = linking.link(frame, yx, 0.4, kind=np.array(["a", "b", "b", "a"]))
+    links = linking.link(linking.Points(frame, yx, kind=np.array(["a", "b", "b", "a"])), linking.Rules(0.4))
     assert links.track.tolist() == [0, 1, 1, 0]
-    alone = linking.link(frame[:3], yx[[0, 0, 1]], 0.4, site=np.array([0, 0, 1]))
+    alone = linking.link(linking.Points(frame[:3], yx[[0, 0, 1]], site=np.array([0, 0, 1])), linking.Rules(0.4))
     assert alone.track.tolist() == [0, 1, 2]
 
 
 def test_memory_bridges_gaps_and_events_say_so():
     frame = np.array([0, 1, 4, 5, 9])
     yx = np.zeros((5, 2))
-    links = linking.link(frame, yx, 0.4, memory=2)
+    links = linking.link(linking.Points(frame, yx), linking.Rules(0.4, memory=2))
     assert links.track.tolist() == [0, 0, 0, 0, 1]
     assert sorted(links.events["event"].tolist()) == [b"birth", b"death", b"gap"]
 
@@ -116,18 +116,23 @@ def test_no_link_spans_a_pause_in_which_all_may_have_moved():
     frame, yx = np.repeat(np.arange(6), 2), np.tile([[0.0, 0.0], [5.0, 5.0]], (6, 1))
     times = np.array([0.0, 1, 2, 900, 901, 902])
     assert linking.longest_step(times, 3) == 5
-    links = linking.link(frame, yx, 0.4, times=times, longest=linking.longest_step(times, 3))
+    links = linking.link(
+        linking.Points(frame, yx, times=times), linking.Rules(0.4, longest=linking.longest_step(times, 3))
+    )
     assert links.track.tolist() == [0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3] and links.cuts.tolist() == [2]
     assert len(links.events) == 0  # tracks end at the pause: no defect vanished, none appeared
     still = linking.longest_step(times, 3, reach=0.1, D=1e-6)
-    assert still > 900 and linking.link(frame, yx, 0.4, times=times, longest=still).track.max() == 1
+    assert (
+        still > 900
+        and linking.link(linking.Points(frame, yx, times=times), linking.Rules(0.4, longest=still)).track.max() == 1
+    )
 
 
 def test_births_and_deaths_between_pauses_are_events():
     frame = np.array([0, 1, 2, 3, 4, 5, 6, 7])
     yx = np.array([[0, 0], [0, 0], [5, 5], [5, 5], [9, 9], [9, 9], [2, 2], [2, 2.0]])
     times = np.array([0.0, 1, 2, 3, 500, 501, 502, 503])
-    links = linking.link(frame, yx, 0.4, memory=0, times=times, longest=2.0)
+    links = linking.link(linking.Points(frame, yx, times=times), linking.Rules(0.4, memory=0, longest=2.0))
     found = [(e["event"].decode(), int(e["frame"])) for e in links.events]
     assert sorted(found) == [("birth", 2), ("birth", 6), ("death", 1), ("death", 5)]
 
@@ -142,7 +147,9 @@ def test_the_gate_is_what_hops_ask_for_and_false_detections_allow(D, false, miss
     a, times = synthetic.A_NM, 2.25 * np.arange(40)
 
     def linked(factor):
-        return tracks.build(linking.link(frame, yx, factor * a).track, frame, times[frame], yx)
+        return tracks.build(
+            linking.link(linking.Points(frame, yx), linking.Rules(factor * a)).track, frame, times[frame], yx
+        )
 
     chosen = gates.reach(linked(1.5), 40, 2.25, a, 144.0)
     assert (chosen > 1.5) == wide
@@ -161,10 +168,10 @@ def test_longer_hops_are_the_share_that_a_gate_loses():
 
 def test_bad_arguments():
     with pytest.raises(ValueError):
-        linking.link(np.array([1, 0]), np.zeros((2, 2)), 0.4)
+        linking.link(linking.Points(np.array([1, 0]), np.zeros((2, 2))), linking.Rules(0.4))
     with pytest.raises(ValueError):
-        linking.link(np.array([0, 1]), np.zeros((2, 2)), 0.0)
-    assert len(linking.link(np.empty(0, int), np.empty((0, 2)), 0.4).track) == 0
+        linking.link(linking.Points(np.array([0, 1]), np.zeros((2, 2))), linking.Rules(0.0))
+    assert len(linking.link(linking.Points(np.empty(0, int), np.empty((0, 2))), linking.Rules(0.4)).track) == 0
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -174,7 +181,7 @@ def test_drift_with_jumps_is_never_off_by_a_lattice_vector(seed):
     steps[[12, 30]] += rng.uniform(-1, 1, (2, 2))
     true = np.cumsum(steps, 0)
     frame, yx, _ = synthetic.movie_points(rng, 50, 60, 12.0, drift=true)
-    d = drift.from_points(frame, yx, 50, 0.09, 2.0)
+    d = drift.from_points(frame, yx, 50, drift.Rules(0.09, 2.0))
     error = d.yx - true
     error -= np.median(error, 0)
     assert np.abs(error).max() < 0.06
@@ -186,12 +193,12 @@ def test_drift_of_rounded_positions_is_not_held_at_zero():
     true = np.outer(np.arange(100), [0.0, 0.01])
     frame, yx, _ = synthetic.movie_points(rng, 100, 70, 15.0, drift=true, mobile=0.2)
     rounded = np.round(yx / 0.046) * 0.046
-    d = drift.from_points(frame, rounded, 100, 0.11, 2.0)
+    d = drift.from_points(frame, rounded, 100, drift.Rules(0.11, 2.0))
     assert d.yx[-1, 1] - d.yx[0, 1] == pytest.approx(0.99, abs=0.05)
 
 
 def test_drift_without_points():
-    d = drift.from_points(np.empty(0, int), np.empty((0, 2)), 5, 0.1, 1.0)
+    d = drift.from_points(np.empty(0, int), np.empty((0, 2)), 5, drift.Rules(0.1, 1.0))
     assert d.method == "none" and (d.yx == 0).all()
 
 

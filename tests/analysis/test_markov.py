@@ -68,7 +68,7 @@ def test_gibbs_intervals_cover(missed, joint):
     rng = np.random.default_rng(2)
     sets = np.stack([synthetic.chains(rng, P, missed=missed) for _ in range(25)])
     C = None if joint else markov.guess_confusion(3, 0.9)
-    samples = markov.gibbs(sets, C, n_samples=120, n_burn=40, rng=rng).P
+    samples = markov.gibbs(sets, C, markov.Sampling(120, 40), rng).P
     low, high = markov.interval(samples, axis=1)
     assert ((low <= P) & (high >= P)).mean() > 0.86
     assert np.abs(np.median(samples, 1).mean(0) / P - 1).max() < 0.15
@@ -129,7 +129,7 @@ def test_symmetry_ties_share_probabilities():
     Q[1:, 1:] -= np.eye(3) * 0.16
     truth = np.eye(4) + Q
     labels = synthetic.chains(np.random.default_rng(5), truth, n_traces=60)
-    post = markov.gibbs(labels[None], markov.guess_confusion(4, 0.9), 80, 30, orbits=orbits)
+    post = markov.gibbs(labels[None], markov.guess_confusion(4, 0.9), markov.Sampling(80, 30, orbits=orbits))
     assert np.ptp(post.P[0][:, 0, 1:], axis=1).max() < 1e-12
     assert post.P[0].sum(-1) == pytest.approx(1)
     assert np.median(post.P[0][:, 0, 1]) == pytest.approx(0.02, abs=0.008)

@@ -76,7 +76,7 @@ def test_a_field_full_of_points_ends_and_is_said():
     place = rng.uniform(0, 7.5, (1500, 2))
     frame = np.repeat(np.arange(2), 1500)
     yx = np.concatenate([place, place + np.array([0.1, -0.05])])
-    assert drift.from_points(frame, yx, 2, 0.06, 2.0).yx[1] == pytest.approx([0.1, -0.05], abs=0.01)
+    assert drift.from_points(frame, yx, 2, drift.Rules(0.06, 2.0)).yx[1] == pytest.approx([0.1, -0.05], abs=0.01)
     rows = table.empty(3000)
     rows["frame"], rows["y_px"], rows["x_px"] = frame, *(yx / 0.03).T
     found = detections.Detections(rows, 2, np.arange(2.0), 0.03)

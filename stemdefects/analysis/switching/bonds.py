@@ -147,16 +147,14 @@ class Places:
 
 
 def gibbs(
-    observed, bits, n_samples: int = 400, n_burn: int = 100, prior: float = 1.0, believed=(1.0, 1.0),
-    orbits: np.ndarray | None = None, rng=None, progress=None,
-) -> tuple[Posterior, Recalls]:  # fmt: skip
+    observed, bits, how: markov.Sampling = markov.USUAL, rng=None, believed=(1.0, 1.0)
+) -> tuple[Posterior, Recalls]:
     """Samples of the transition matrix and of the recalls.
 
     Args:
         observed: (B, N, L) labels as state numbers, -1 missing; quickest with `markov.longest_first`.
         bits: (S, K) bool, see `confusion`.
         believed: weights (seen, missed) of the Beta prior of the mean recall; (1, 1): nothing is known.
-        prior, orbits, progress: see `markov.gibbs`.
 
     Returns:
         `Posterior` (its `C` with the mean recall) and `Recalls`.
@@ -167,14 +165,13 @@ def gibbs(
     detector = Places(bits, (B, N, L), believed)
     P = np.broadcast_to(markov.guess_confusion(S, 0.8), (B, S, S)).copy()
     start = np.full((B, S), 1.0 / S)
-    kept = [np.empty((B, n_samples, *shape)) for shape in ((S, S), (S, S), (S,))]
-    sweeps = range(n_burn + n_samples)
-    for sweep in progress(sweeps) if progress else sweeps:
+    kept = [np.empty((B, how.n_samples, *shape)) for shape in ((S, S), (S, S), (S,))]
+    for number, keep in how.sweeps():
         path = markov.sample_paths(observed, P, detector.likelihood(), start, rng)
-        P = markov.draw_rows(markov.path_counts(path, S), prior, orbits, rng)
+        P = markov.draw_rows(markov.path_counts(path, S), how.prior, how.orbits, rng)
         start = markov.dirichlet(markov.path_counts_first(path, S) + 1.0 / S, rng)
-        detector.update(path, observed, rng, sweep >= n_burn)
-        if sweep >= n_burn:
+        detector.update(path, observed, rng, keep)
+        if keep:
             for store, value in zip(kept, (P, detector.average(), start), strict=True):
-                store[:, sweep - n_burn] = value
+                store[:, number] = value
     return Posterior(*kept), detector.recalls()

@@ -159,33 +159,28 @@ class Samples(NamedTuple):
     log_likelihood: np.ndarray
 
 
-def gibbs(
-    seen: Looks, detector, size: int, usual: float, n_samples: int = 400, n_burn: int = 100, prior: float = 1.0,
-    orbits: np.ndarray | None = None, rng=None, progress=None,
-) -> Samples:  # fmt: skip
+def gibbs(seen: Looks, detector, size: int, usual: float, how: markov.Sampling = markov.USUAL, rng=None) -> Samples:
     """Samples of the rates.
 
     Args:
         detector: `Confusion` or `bonds.Places`: what the labels say of the states, learned along.
         size: number of states.
         usual: time that the prior counts by, the usual interval between looks.
-        prior, orbits, progress: see `markov.gibbs`.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     Q = 0.2 / usual * (np.full((size, size), 1 / max(size - 1, 1)) * ~np.eye(size, dtype=bool) - np.eye(size))
     start = np.full(size, 1.0 / size)
-    kept = [np.empty((n_samples, *shape)) for shape in ((size, size), (size, size), (size,), ())]
-    sweeps = range(n_burn + n_samples)
-    for sweep in progress(sweeps) if progress else sweeps:
+    kept = [np.empty((how.n_samples, *shape)) for shape in ((size, size), (size, size), (size,), ())]
+    for number, keep in how.sweeps():
         chain = uniform(Q, seen.spans)
         table = markov.label_table(detector.likelihood())[0]
         path, total = sample_paths(seen, chain.propagators(), table, start, rng)
-        Q = draw_rates(*sample_jumps(path, seen, chain, rng), prior, usual, orbits, rng)
+        Q = draw_rates(*sample_jumps(path, seen, chain, rng), how.prior, usual, how.orbits, rng)
         start = markov.dirichlet(markov.path_counts_first(path[None], size) + 1.0 / size, rng)[0]
-        detector.update(path[None], seen.label[None], rng, sweep >= n_burn)
-        if sweep >= n_burn:
+        detector.update(path[None], seen.label[None], rng, keep)
+        if keep:
             for store, value in zip(kept, (Q, detector.average()[0], start, total), strict=True):
-                store[sweep - n_burn] = value
+                store[number] = value
     return Samples(*kept)
 
 

@@ -1,5 +1,7 @@
 """Switching of defects between states: the hidden Markov model with its tests, beside the estimates at face value."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import stats
 from scipy.linalg import expm, logm
@@ -58,6 +60,11 @@ def hidden(
     return Transitions(chain.names, value, low, high, counts, "hmm", len(labels), join(warning), extra)
 
 
+def _sampling(chain: Chain, cfg: TransitionsConfig, progress) -> markov.Sampling:
+    orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
+    return markov.Sampling(cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits, progress)
+
+
 def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
     """Matrix, interval, labels and what else comes of a chain at even intervals."""
     observed = chain.padded()
@@ -69,7 +76,7 @@ def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
     longest = int(np.searchsorted(np.cumsum(np.full(len(order), observed.shape[1])), MAX_CELLS, side="right"))
     observed = observed[np.sort(order[: max(longest, 10)])]
     size = len(chain.names)
-    orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
+    how = _sampling(chain, cfg, progress)
     batch = observed[None]
     start = (
         markov.em(batch, confusion if confusion is not None else None, cfg.prior, n_iter=60)
@@ -78,14 +85,10 @@ def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
     )
     recalls = None
     if bits is not None:
-        posterior, recalls = bonds.gibbs(
-            batch, bits, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng, progress=progress
-        )
+        posterior, recalls = bonds.gibbs(batch, bits, how, rng)
     else:
-        posterior = markov.gibbs(
-            batch, confusion, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits=orbits, rng=rng,
-            start_from=start[:3] if start is not None else _start(size, confusion), progress=progress,
-        )  # fmt: skip
+        begin = start[:3] if start is not None else _start(size, confusion)
+        posterior = markov.gibbs(batch, confusion, how, rng, begin)
     P = posterior.P[0]
     value = np.median(P, 0)
     value /= value.sum(1, keepdims=True)
@@ -109,12 +112,9 @@ def _in_time(chain, cfg, confusion, bits, rng, progress):
     if len(seen.label) == 0:
         raise ValueError("no trace has two observations")
     size = len(chain.names)
-    orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
     places = None if bits is None else bonds.Places(bits, (1, *seen.label.shape))
     detector = places or continuous.Confusion(size, confusion)
-    samples = continuous.gibbs(
-        seen, detector, size, chain.interval, cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits, rng, progress
-    )
+    samples = continuous.gibbs(seen, detector, size, chain.interval, _sampling(chain, cfg, progress), rng)
     P = np.array([expm(Q * chain.interval) for Q in samples.Q])
     value = np.median(P, 0)
     value /= value.sum(1, keepdims=True)
@@ -170,19 +170,24 @@ def _summaries(Q: np.ndarray, P: np.ndarray) -> dict:
     return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares)}
 
 
-def run(
-    chain: Chain, cfg: TransitionsConfig, n_frames: int, dt: float, time_unit: str, rng, progress=None,
-    known: Confusions | None = None, per: str = "per frame", lasts: float | None = None,
-):  # fmt: skip
-    """All estimates of a chain. `hmm` is the one that `cfg.confusion` asks for; the other stands beside it.
+class Span(NamedTuple):
+    """What a chain was watched for: n_frames that were looked at; dt: time of one step; unit: of times; per: that step
+    in words; lasts: time from the first to the last frame, None: n_frames x dt."""
 
-    Args:
-        n_frames: that were looked at; dt: time of one step of the chain; per: that step in words; lasts: time from the
-            first to the last frame, None: n_frames x dt.
+    n_frames: int
+    dt: float
+    unit: str
+    per: str = "per frame"
+    lasts: float | None = None
+
+
+def run(chain: Chain, cfg: TransitionsConfig, span: Span, rng, known: Confusions | None = None, progress=None):
+    """All estimates of a chain. `hmm` is the one that `cfg.confusion` asks for; the other stands beside it.
 
     Returns:
         (transitions by method, list of `Estimate`, notes, stationarity result or None).
     """
+    n_frames, dt, time_unit, per, lasts = span
     known = known or Confusions()
     fixed = known.given if known.given is not None else known.model
     main = "hmm" if cfg.confusion == "estimate" or fixed is None else "hmm_estimate"

@@ -6,7 +6,9 @@ observation. `numerics.forward_backward` for the sums; Scott, J. Am. Stat. Assoc
 sampling.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -220,42 +222,62 @@ def path_counts(path: np.ndarray, size: int) -> np.ndarray:
     return np.bincount(flat, minlength=len(path) * size**2).reshape(len(path), size, size).astype(float)
 
 
+class Sampling(NamedTuple):
+    """How a chain is sampled.
+
+    n_samples, n_burn: sweeps that are kept, and those before; prior: Dirichlet weight per row of the transition matrix,
+    spread evenly; orbits: (S, S) int, entries of a row with one number share one probability, and rows with the same
+    numbers share their counts (symmetry of orientations), None: no ties; progress: wraps the sweeps in a bar.
+    """
+
+    n_samples: int = 400
+    n_burn: int = 100
+    prior: float = 1.0
+    orbits: np.ndarray | None = None
+    progress: Callable | None = None
+
+    def sweeps(self) -> Iterable[tuple[int, bool]]:
+        """(number, is it kept) of every sweep."""
+        numbers = range(self.n_burn + self.n_samples)
+        for sweep in self.progress(numbers) if self.progress else numbers:
+            yield sweep - self.n_burn, sweep >= self.n_burn
+
+
+USUAL = Sampling()
+
+
 def gibbs(
-    observed, C=None, n_samples: int = 400, n_burn: int = 100, prior: float = 1.0, confusion_weight: float = 20.0,
-    orbits: np.ndarray | None = None, rng=None, start_from=None, progress=None,
-) -> Posterior:  # fmt: skip
+    observed, C=None, how: Sampling = USUAL, rng=None, start_from=None, confusion_weight: float = 20.0
+) -> Posterior:
     """Samples of transition matrix and confusion by Gibbs sampling.
 
     Args:
         observed: (B, N, L) labels, -1 missing.
         C: known confusion (S, S) or (B, S, S); None: sampled too, see `em`.
-        orbits: (S, S) int; entries of a row with one number share one probability, and rows with the same numbers
-            share their counts (symmetry of orientations). None: no ties.
         start_from: (P, C, start) to begin at; None: `em`.
 
     Returns:
-        `Posterior` of `n_samples` after `n_burn` sweeps.
+        `Posterior`.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     observed = longest_first(observed)
-    P, confusion, start = start_from or em(observed, C, prior, confusion_weight, n_iter=40)[:3]
+    P, confusion, start = start_from or em(observed, C, how.prior, confusion_weight, n_iter=40)[:3]
     size = P.shape[-1]
     believed = confusion_weight * np.broadcast_to(guess_confusion(size), P.shape)
-    kept = [np.empty((len(P), n_samples, *a.shape[1:])) for a in (P, confusion, start)]
+    kept = [np.empty((len(P), how.n_samples, *a.shape[1:])) for a in (P, confusion, start)]
     batch = np.broadcast_to(np.arange(len(P))[:, None, None], observed.shape)
-    sweeps = range(n_burn + n_samples)
-    for sweep in progress(sweeps) if progress else sweeps:
+    for number, keep in how.sweeps():
         path = sample_paths(observed, P, confusion, start, rng)
-        P = draw_rows(path_counts(path, size), prior, orbits, rng)
+        P = draw_rows(path_counts(path, size), how.prior, how.orbits, rng)
         start = dirichlet(path_counts_first(path, size) + 1.0 / size, rng)
         if C is None:
             ok = (path >= 0) & (observed >= 0)
             flat = (batch[ok] * size + path[ok]) * size + observed[ok]
             labels = np.bincount(flat, minlength=len(P) * size**2).reshape(P.shape)
             confusion = dirichlet(labels + believed, rng)
-        if sweep >= n_burn:
+        if keep:
             for store, value in zip(kept, (P, confusion, start), strict=True):
-                store[:, sweep - n_burn] = value
+                store[:, number] = value
     return Posterior(*kept)
 
 

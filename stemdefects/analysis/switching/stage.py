@@ -48,10 +48,10 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         notes.append(Note(
             "Frames are not evenly spaced: switching is a chain in continuous time, by rates; transition "
             f"probabilities are quoted {inputs.step}, the usual interval.", Code.IRREGULAR_TIMES))  # fmt: skip
-    made, said, more, change = estimators.run(
-        chain, own, len(clock.frames), clock.usual, found.time_unit, seeds.stream(seed, "transitions"),
-        inputs.bar("sampling transitions"), known, inputs.step, float(np.ptp(clock.times)) + clock.usual,
-    )  # fmt: skip
+    lasts = float(np.ptp(clock.times)) + clock.usual
+    span = estimators.Span(len(clock.frames), clock.usual, found.time_unit, inputs.step, lasts)
+    rng, bar = seeds.stream(seed, "transitions"), inputs.bar("sampling transitions")
+    made, said, more, change = estimators.run(chain, own, span, rng, known, bar)
     out = Switched(chain, made, known, change)
     section = Section("Transitions between states", _blocks(out, said, inputs))
     figure = {"transitions": made, "step": inputs.step}

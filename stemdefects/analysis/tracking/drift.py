@@ -7,6 +7,7 @@ the sample is seen at `rest + drift[frame]`, and `drift` of the first frame with
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -35,16 +36,36 @@ def none(n_frames: int, note: str = "") -> Drift:
     return Drift(np.zeros((n_frames, 2)), np.full(n_frames, np.nan), np.zeros(n_frames, bool), "none", note)
 
 
+class Rules(NamedTuple):
+    """How points are registered.
+
+    radius: two sightings of a resting defect lie this close (about 3 sigma of a position difference); max_step: largest
+    step between neighbouring frames; min_points: fewer matches than this, and the frame's drift is interpolated;
+    memory: frames of the recent past that a frame is registered with.
+    """
+
+    radius: float
+    max_step: float
+    min_points: int = 4
+    memory: int = 5
+
+
+class _Points(NamedTuple):
+    """yx, labels: of all points; members: (n_frames) their indices by frame; elapsed, observed: (n_frames,)."""
+
+    yx: np.ndarray
+    labels: np.ndarray
+    members: list[np.ndarray]
+    elapsed: np.ndarray
+    observed: np.ndarray
+
+
 def from_points(
     frame: np.ndarray,
     yx: np.ndarray,
     n_frames: int,
-    radius: float,
-    max_step: float,
+    rules: Rules,
     kind: np.ndarray | None = None,
-    min_points: int = 4,
-    memory: int = 5,
-    guess: np.ndarray | None = None,
     observed: np.ndarray | None = None,
     elapsed: np.ndarray | None = None,
 ) -> Drift:
@@ -53,12 +74,7 @@ def from_points(
     Args:
         frame: (n,) frame of each detection, sorted.
         yx: (n, 2) positions.
-        radius: two sightings of a resting defect lie this close (about 3 sigma of a position difference).
-        max_step: largest step between neighbouring frames.
         kind: (n,) labels; only points of the same kind vote. None: all do.
-        min_points: fewer matches than this, and the frame's drift is interpolated.
-        memory: frames of the recent past that a frame is registered with.
-        guess: (n_frames, 2) coarse drift; the vote then looks only within `max_step` of its steps.
         observed: (n_frames,) bool, frames that were looked at; None: all. The others' drift is interpolated unsaid.
         elapsed: (n_frames,) start of each frame in usual frame times, for pauses; None: evenly spaced.
 
@@ -70,7 +86,6 @@ def from_points(
     elapsed = np.arange(n_frames, dtype=float) if elapsed is None else elapsed
     labels = np.zeros(len(frame), int) if kind is None else np.unique(kind, return_inverse=True)[1]
     members = np.split(np.arange(len(frame)), np.searchsorted(frame, np.arange(1, n_frames)))
-    steps_guess = np.zeros((n_frames, 2)) if guess is None else guess
     coarse = np.zeros((n_frames, 2))
     found = np.zeros(n_frames, bool)
     used: list[int] = []
@@ -83,17 +98,18 @@ def from_points(
             used.append(t)
             continue
         last = used[-1]
-        predicted = coarse[last] + steps_guess[t] - steps_guess[last]
-        recent = used[-memory:]
+        predicted = coarse[last]
+        recent = used[-rules.memory :]
         past = np.concatenate([members[s] for s in recent])
         past_yx = np.concatenate([yx[members[s]] - coarse[s] for s in recent])
-        reach = max_step * min(max(elapsed[t] - elapsed[last], 1), 3)
-        step, votes = _vote(past_yx, labels[past], yx[now] - predicted, labels[now], radius, reach)
-        if votes >= min(min_points, max(2, len(now) // 3)) * 0.999:
+        reach = rules.max_step * min(max(elapsed[t] - elapsed[last], 1), 3)
+        step, votes = _vote(past_yx, labels[past], yx[now] - predicted, labels[now], rules.radius, reach)
+        if votes >= min(rules.min_points, max(2, len(now) // 3)) * 0.999:
             coarse[t] = predicted + step
             found[t] = True
             used.append(t)
-    return _refine(members, yx, labels, coarse, found, radius, min_points, observed, elapsed)
+    observed = np.ones(n_frames, bool) if observed is None else observed
+    return _refine(_Points(yx, labels, members, elapsed, observed), coarse, found, rules)
 
 
 def _vote(past, past_kind, now, now_kind, radius, reach) -> tuple[np.ndarray, float]:
@@ -126,8 +142,9 @@ def _vote(past, past_kind, now, now_kind, radius, reach) -> tuple[np.ndarray, fl
     return centre, every * len(np.unique(i[near]))
 
 
-def _refine(members, yx, labels, coarse, found, radius, min_points, observed, elapsed) -> Drift:
+def _refine(points: _Points, coarse: np.ndarray, found: np.ndarray, rules: Rules) -> Drift:
     """Fit the drift of all frames together to mean shifts of matched points over several lags."""
+    yx, labels, members, elapsed, looked = points
     n_frames = len(coarse)
     drift, used = coarse.copy(), np.flatnonzero(found)
     sigma = np.full(n_frames, np.nan)
@@ -136,7 +153,7 @@ def _refine(members, yx, labels, coarse, found, radius, min_points, observed, el
         for lag in (1, 2, 3, 5, 8, 13, 21, 34):
             for s, t in zip(used[:-lag], used[lag:], strict=True):
                 a, b = yx[members[s]] - drift[s], yx[members[t]] - drift[t]
-                shift = _matched_shift(a, labels[members[s]], b, labels[members[t]], radius)
+                shift = _matched_shift(a, labels[members[s]], b, labels[members[t]], rules.radius)
                 if shift is not None:
                     links.append((s, t, *(shift[0] + drift[t] - drift[s]), shift[1], shift[2]))
         if not links:
@@ -147,14 +164,13 @@ def _refine(members, yx, labels, coarse, found, radius, min_points, observed, el
     if len(links):
         np.maximum.at(matched, links[:, 0].astype(int), links[:, 5])
         np.maximum.at(matched, links[:, 1].astype(int), links[:, 5])
-    good = found & (matched >= min(min_points, 2))
+    good = found & (matched >= min(rules.min_points, 2))
     if not good.any():
         return none(n_frames, "No defect was recognised from frame to frame; drift was not corrected.")
     for axis in range(2):
         drift[~good, axis] = np.interp(elapsed[~good], elapsed[good], drift[good, axis])
     drift = drift - drift[good][0]
     note = ""
-    looked = np.ones(n_frames, bool) if observed is None else observed
     if (looked & ~good).any():
         note = (
             f"In {int((looked & ~good).sum())} of {int(looked.sum())} frames too few defects were recognised; "

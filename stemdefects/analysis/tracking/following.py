@@ -50,10 +50,11 @@ class Follower:
     def link(self, gate: float, progress=None) -> linking.Links:
         """Links within `gate`; frames in events and cuts are the movie's."""
         cfg, rows = self.cfg, self.found.rows
+        place = self.looked.place[rows["frame"]]
+        points = linking.Points(place, self.corrected, rows["kind"], self.sites, self.looked.times)
         links = linking.link(
-            self.looked.place[rows["frame"]], self.corrected, gate, cfg.memory, rows["kind"], self.sites, cfg.kind_cost,
-            cfg.gap_cost, self.looked.times, self.longest, progress,
-        )  # fmt: skip
+            points, linking.Rules(gate, cfg.memory, cfg.kind_cost, cfg.gap_cost, self.longest), progress
+        )
         links.events["frame"] = self.looked.frames[links.events["frame"]]
         return linking.Links(links.track, links.events, self.looked.frames[links.cuts])
 

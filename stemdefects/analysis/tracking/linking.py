@@ -5,7 +5,9 @@ hold one candidate pair, nearly all of them, need no solver; the others are smal
 (Jaqaman et al., Nat. Methods 5, 695 (2008) solve the same problem with one dense matrix).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -26,32 +28,40 @@ class Links:
 EVENT_DTYPE = np.dtype([("frame", "i4"), ("event", "S8"), ("track", "i4"), ("other", "i4"), ("y", "f8"), ("x", "f8")])
 
 
-def link(
-    frame: np.ndarray,
-    yx: np.ndarray,
-    gate: float,
-    memory: int = 3,
-    kind: np.ndarray | None = None,
-    site: np.ndarray | None = None,
-    kind_cost: float = 0.4,
-    gap_cost: float = 0.1,
-    times: np.ndarray | None = None,
-    longest: float = np.inf,
-    progress=None,
-) -> Links:
-    """Link detections of successive frames.
+class Points(NamedTuple):
+    """Detections to be linked.
 
-    Args:
-        frame: (n,) numbers of the frames that were looked at (0, 1, ... without those that were not), sorted.
-        yx: (n, 2) drift-corrected positions.
-        gate: largest distance of a link, in the unit of `yx`.
-        memory: frames a defect may be missed and still be the same.
-        kind: (n,) labels; a change of label adds `kind_cost`. None: not used.
-        site: (n,) sublattice of each detection, -1 unknown; links between different sublattices are forbidden.
-        gap_cost: added for every missed frame.
-        times: (F,) start of each frame; None: a frame's number.
-        longest: no link spans more time than this; where two successive frames are further apart, all tracks end.
-        progress: wraps the iterator over frames (tqdm).
+    frame: (n,) numbers of the frames that were looked at (0, 1, ... without those that were not), sorted; yx: (n, 2)
+    drift-corrected positions; kind: (n,) labels, None: not used; site: (n,) sublattice of each, -1 unknown; times: (F,)
+    start of each frame, None: a frame's number.
+    """
+
+    frame: np.ndarray
+    yx: np.ndarray
+    kind: np.ndarray | None = None
+    site: np.ndarray | None = None
+    times: np.ndarray | None = None
+
+
+class Rules(NamedTuple):
+    """What may be linked.
+
+    gate: largest distance of a link, in the unit of the positions; memory: frames a defect may be missed and still be
+    the same; kind_cost: of a change of label; gap_cost: of every missed frame; longest: no link spans more time than
+    this, and where two successive frames are further apart, all tracks end.
+    """
+
+    gate: float
+    memory: int = 3
+    kind_cost: float = 0.4
+    gap_cost: float = 0.1
+    longest: float = np.inf
+
+
+def link(points: Points, rules: Rules, progress: Callable | None = None) -> Links:
+    """Link detections of successive frames; links between different sublattices are forbidden.
+
+    progress: wraps the iterator over frames (tqdm).
 
     Returns:
         `Links`; tracks are numbered by first appearance.
@@ -59,27 +69,29 @@ def link(
     Raises:
         ValueError: `frame` is not sorted or the gate is not positive.
     """
-    if not gate > 0:
-        raise ValueError(f"gate must be positive, not {gate}")
-    frame = np.asarray(frame)
+    if not rules.gate > 0:
+        raise ValueError(f"gate must be positive, not {rules.gate}")
+    frame, yx = np.asarray(points.frame), points.yx
     if (np.diff(frame) < 0).any():
         raise ValueError("frame must be sorted")
     n = len(frame)
     track = np.full(n, -1, np.int64)
-    times = np.arange(int(frame.max(initial=0)) + 1.0) if times is None else np.asarray(times, float)
-    cuts = np.flatnonzero(np.diff(times) > longest)
+    times = np.arange(int(frame.max(initial=0)) + 1.0) if points.times is None else np.asarray(points.times, float)
+    cuts = np.flatnonzero(np.diff(times) > rules.longest)
     if n == 0:
         return Links(track, np.empty(0, EVENT_DTYPE), cuts)
-    labels = np.zeros(n, int) if kind is None else np.unique(kind, return_inverse=True)[1]
-    sites = np.full(n, -1) if site is None else np.asarray(site)
+    labels = np.zeros(n, int) if points.kind is None else np.unique(points.kind, return_inverse=True)[1]
+    sites = np.full(n, -1) if points.site is None else np.asarray(points.site)
+    numbered = Points(frame, yx, labels, sites, times)
     frames, starts = np.unique(frame, return_index=True)
     bounds = np.append(starts, n)
     active = np.empty(0, int)  # index of the last detection of every open track
     n_tracks = 0
     for number, f in enumerate(progress(frames) if progress else frames):
         now = np.arange(bounds[number], bounds[number + 1])
-        active = active[(frame[active] >= f - memory - 1) & (times[f] - times[frame[active]] <= longest)]
-        a, b = _assign(active, now, frame, yx, labels, sites, gate, kind_cost, gap_cost, f)
+        recent = (frame[active] >= f - rules.memory - 1) & (times[f] - times[frame[active]] <= rules.longest)
+        active = active[recent]
+        a, b = _assign(numbered, rules, active, now, f)
         track[now[b]] = track[active[a]]
         fresh = now[track[now] < 0]
         track[fresh] = n_tracks + np.arange(len(fresh))
@@ -87,7 +99,7 @@ def link(
         open_still = np.ones(len(active), bool)
         open_still[a] = False
         active = np.concatenate([active[open_still], now])
-    return Links(track, _events(frame, yx, track, gate, cuts, len(times)), cuts)
+    return Links(track, _events(frame, yx, track, rules.gate, cuts, len(times)), cuts)
 
 
 def longest_step(times: np.ndarray, memory: int, reach: float = 0.0, D: float = np.inf) -> float:
@@ -101,17 +113,19 @@ def longest_step(times: np.ndarray, memory: int, reach: float = 0.0, D: float = 
     return max((memory + 2) * usual, reach**2 / (4 * D) if D > 0 else np.inf)
 
 
-def _assign(active, now, frame, yx, labels, sites, gate, kind_cost, gap_cost, f):
-    """Best one-to-one links between open tracks and the detections of this frame: two index arrays."""
+def _assign(points: Points, rules: Rules, active: np.ndarray, now: np.ndarray, f: int):
+    """Best one-to-one links between open tracks and the detections of frame `f`: two index arrays."""
+    frame, yx, labels, sites, _ = points
     nothing = np.empty(0, int), np.empty(0, int)
     if len(active) == 0 or len(now) == 0:
         return nothing
-    near = cKDTree(yx[active]).sparse_distance_matrix(cKDTree(yx[now]), gate, output_type="ndarray")
+    near = cKDTree(yx[active]).sparse_distance_matrix(cKDTree(yx[now]), rules.gate, output_type="ndarray")
     i, j = near["i"], near["j"]
     if len(i) == 0:
         return nothing
     old, new = active[i], now[j]
-    gain = 1 - (near["v"] / gate) ** 2 - kind_cost * (labels[old] != labels[new]) - gap_cost * (f - frame[old] - 1)
+    other = rules.kind_cost * (labels[old] != labels[new])
+    gain = 1 - (near["v"] / rules.gate) ** 2 - other - rules.gap_cost * (f - frame[old] - 1)
     both = (sites[old] >= 0) & (sites[new] >= 0)
     ok = (gain > 0) & ~(both & (sites[old] != sites[new]))
     i, j, gain = i[ok], j[ok], gain[ok]

@@ -39,9 +39,9 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
     sigma = np.nanmedian(found.rows["sigma_nm"]) if np.isfinite(found.rows["sigma_nm"]).any() else 0.0
     radius = min(max(cfg.drift.radius_nm * scale, 3.5 * sigma if found.length_unit == "nm" else 0), 0.45 * a)
     result = drift.from_points(
-        found.rows["frame"][use], found.yx[use], found.n_frames, radius, cfg.drift.max_step_nm * scale,
-        found.rows["kind"][use], cfg.drift.min_points, observed=found.observed,
-        elapsed=found.times / (found.frame_time_s or 1.0),
+        found.rows["frame"][use], found.yx[use], found.n_frames,
+        drift.Rules(radius, cfg.drift.max_step_nm * scale, cfg.drift.min_points), found.rows["kind"][use],
+        found.observed, elapsed=found.times / (found.frame_time_s or 1.0),
     )  # fmt: skip
     if method in ("auto", "bragg"):
         square, shown = square_pixels.view(found, movie)
