@@ -87,7 +87,8 @@ def _plan(
         which = pick(names, wanted.name, where)
         index[axis], letters[axis], chosen = which, ".", names[which]
     if letters.count("Y") != 1 or letters.count("X") != 1:
-        raise UserError(f"{where}: no image can be told in {_words(was, shape)}; {_choose(letters)}")
+        how = _choose(letters, shape) if could_be(shape) else "an image has two axes, a movie three"
+        raise UserError(f"{where}: no image can be told in {_words(was, shape)}; {how}")
     if "Z" in letters:
         n = shape[letters.index("Z")]
         raise UserError(
@@ -98,7 +99,9 @@ def _plan(
     if len(others) == 1 and "T" not in letters:
         letters[others.pop()] = "T"
     if others or letters.count("T") > 1:
-        raise UserError(f"{where}: which axis is time cannot be told in {_words(was, shape)}; {_choose(letters)}")
+        raise UserError(
+            f"{where}: which axis is time cannot be told in {_words(was, shape)}; {_choose(letters, shape)}"
+        )
     y, x = letters.index("Y"), letters.index("X")
     if shape[y] * shape[x] > MAX_FRAME_PIXELS:
         raise UserError(f"{where}: a frame of {shape[y]} x {shape[x]} px is too large, or the header is damaged")
@@ -145,10 +148,14 @@ def _words(letters: str, shape: tuple[int, ...]) -> str:
     return f"data of {size}" if set(letters) <= {"Q"} else f"data of {size} with axes {letters}"
 
 
-def _choose(letters: list[str]) -> str:
-    """How to answer."""
+def _choose(letters: list[str], shape: tuple[int, ...]) -> str:
+    """How to answer, on the axes that are likely meant: an image has the longest, detectors are fewer than frames."""
     free = [i for i, letter in enumerate(letters) if letter not in "YXS."] or [0]
+    image = 2 - sum(letter in "YX" for letter in letters)
+    by_length = sorted(free, key=lambda i: (shape[i], i))
+    rest = by_length[: max(len(free) - image, 1)]
+    plane, time = rest[0], (rest[1:] or rest)[0]
     return (
-        f"inference.signal=axis{free[-1]}:0 takes the first plane along axis {free[-1]} (counted from 0), "
-        f"axis{free[0]}:time makes axis {free[0]} the frames; both may be given, with a blank between"
+        f"inference.signal=axis{plane}:0 takes the first plane along axis {plane} (counted from 0), "
+        f"axis{time}:time makes axis {time} the frames; both may be given, with a blank between"
     )
