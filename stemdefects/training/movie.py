@@ -6,7 +6,7 @@ crystal (`training.init`) the labels are put on that crystal's own columns.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from stemdefects import schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io import opening, runs
-from stemdefects.labels.fourier import figures, sampler, sites
+from stemdefects.labels.fourier import checks, figures, sampler, sites
 from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier.lattice import find_lattice
 from stemdefects.labels.fourier.population import Registered
@@ -49,6 +49,7 @@ class Source:
     test: np.ndarray
     crystal: Registered | None
     notes: tuple[str, ...]
+    scale: float = 1.0  # pixels of the labelled frames per pixel of the file
 
     @property
     def floating(self) -> bool:
@@ -90,16 +91,22 @@ class Source:
             LOG.warning("%s", warning)
         path = figures.draw(labels, self.test, run.path / "figures" / "labels.png")
         tracker.image("labels", path)
+        index = np.arange(len(labels.defects.z))
+        seen = np.where(labels.frame < 0, 0, labels.frame)  # the first frame that has a place of it
         np.savetxt(
             run.path / "labels.csv",
-            np.column_stack([labels.defects.yx * [1, 1], labels.defects.z, labels.sure.mean(0)]),
-            header="y_px,x_px,significance,share_of_frames_sure (px of the model's sampling, first frame)",
-            delimiter=",", fmt="%.3f", comments="",
+            np.column_stack([
+                labels.indices[seen], labels.yx[seen, index] / self.scale, labels.defects.z,
+                labels.level_of(), labels.sure.mean(0),
+            ]),
+            header="frame,y_px,x_px,significance,threshold,share_of_frames_sure",
+            delimiter=",", fmt=["%d", *["%.3f"] * 5], comments="",
         )  # fmt: skip
         tracker.summary({
             "labels_dark": int((labels.defects.z < 0).sum()),
             "labels_bright": int((labels.defects.z > 0).sum()),
-            "labels_threshold": float(labels.level),
+            "labels_false_expected": float(labels.false.sum()),
+            "labels_threshold": float(labels.level_of().min()),
             "labels_frames": len(labels.frames),
         })  # fmt: skip
 
@@ -127,19 +134,22 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
         return cfg, None, params
     if resumed:
         known = crystal.from_config(cfg.material)
-    if known is not None and known.sites[0].floating:
-        known = None
-    source, cell_nm = _source(cfg, known)
+    names = None
+    if known is not None and known.sites[0].floating:  # what a network has learned to tell stays
+        names, known = known.kind_names, None
+    source, cell_nm = _source(cfg, known, names)
     if resumed:
         return cfg, source, params
     # inference then leaves the movie as it is
     cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, pixel_size_nm=source.pixel_size_nm))
     validation = dataclasses.replace(cfg.training.validation)
     if known is None:
-        cfg.material = measured_material(cell_nm)
-        counts = np.bincount(source.columns.state, minlength=3)[1:] + 1.0
+        signs = names or sampler.signs(source.labels)
+        cfg.material = measured_material(cell_nm, signs)
+        shown = source.labels.sure.sum(0)
+        counts = np.bincount(source.columns.state, shown, minlength=len(signs) + 1)[1:] + 1.0
         share = counts / counts.sum() * 0.999
-        cfg.labels = dataclasses.replace(cfg.labels, prior={"dark": float(share[0]), "bright": float(share[1])})
+        cfg.labels = dataclasses.replace(cfg.labels, prior=dict(zip(signs, share.tolist(), strict=True)))
         validation.doses_e_per_px = {HELD_OUT: 0.0}
     else:
         validation.doses_e_per_px = {OWN_DOSE: source.dose_e_per_px(cfg.simulation), HELD_OUT: 0.0}
@@ -154,15 +164,18 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     return cfg, source, params
 
 
-def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Source, np.ndarray]:
-    """Read, resample, label and split the movie; and the (2, 2) lattice vectors in nm."""
+def _source(
+    cfg: schema.TrainRoot, known: crystal.Material | None, names: Sequence[str] | None
+) -> tuple[Source, np.ndarray]:
+    """Read, resample, label and split the movie; and the (2, 2) lattice vectors in nm. names: signs of defects that a
+    network tells already."""
     settings = cfg.labels.fourier
     movie = opening.read(str(cfg.input), settings.signal)
     where = Path(str(cfg.input)).name
     frames, indices, warnings, invalid = fourier.read_frames(movie, settings)
     lattice = find_lattice(frames, where)
     pixel_nm, notes = _pixel_size(movie, settings, lattice, known, where)
-    scale = pixel_nm / cfg.model.pixel_size_nm
+    scale, used = pixel_nm / cfg.model.pixel_size_nm, 1.0
     low, high = OWN_SAMPLING if cfg.training.init is None else KNOWN_SAMPLING
     if low < scale < high:
         labels = fourier.label(frames, settings, where, indices, lattice, invalid)
@@ -172,28 +185,41 @@ def _source(cfg: schema.TrainRoot, known: crystal.Material | None) -> tuple[Sour
         rows, columns = (resample.weights(n, scale, m) for n, m in zip(frames.shape[1:], shape, strict=True))
         frames = np.einsum("bHW,hH,wW->bhw", frames, rows, columns, optimize=True)
         rows, columns = (resample.nearest(n, scale, m) for n, m in zip(invalid.shape[1:], shape, strict=True))
-        invalid, pixel_nm = invalid[:, rows][:, :, columns], cfg.model.pixel_size_nm
+        invalid, pixel_nm, used = invalid[:, rows][:, :, columns], cfg.model.pixel_size_nm, scale
         labels = fourier.label(frames, settings, where, indices, invalid=invalid)
         # interpolation hides noise from neighbouring pixels; white noise in these must have as much below them
         labels = dataclasses.replace(labels, gain=noise.gain * scale**2, read_variance=noise.read_variance * scale**2)
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
+    if not len(labels.defects.z):  # what was seen is shown all the same
+        path = figures.draw(
+            labels, np.zeros(labels.frames.shape, bool), Path(cfg.runs_dir) / f"{Path(where).stem}_labels.png"
+        )
+        for note in (*checks.of_grains(labels, pixel_nm), f"drawn in {path}"):
+            LOG.info("labels: %s", note)
+        checks.needed(labels, settings, where)
     if known is None:
-        columns, registered = sampler.defect_columns(labels), None
+        missing = set(sampler.signs(labels)) - set(names or sampler.signs(labels))
+        if missing:
+            raise UserError(
+                f"{where} shows {' and '.join(sorted(missing))} defects, which the model of training.init="
+                f"{cfg.training.init} was never shown; train without training.init"
+            )
+        columns, registered = sampler.defect_columns(labels, names), None
     else:
         columns, labels, registered = sites.crystal_columns(labels, known, pixel_nm, cfg.labels, cfg.simulation)
     train, test, how = split(labels, settings.held_out)
-    n_dark = int((labels.defects.z < 0).sum())
     notes += [
-        f"lattice of {labels.lattice.spacing_px:.2f} px ({len(labels.lattice.peaks)} Bragg peaks) in "
+        f"lattice of {lattice.spacing_px:.2f} px of the file ({len(labels.lattice.peaks)} Bragg peaks) in "
         f"{len(labels.frames)} frame(s) of {where}",
-        f"{n_dark} dark and {len(labels.defects.z) - n_dark} bright defects beyond {labels.level:.1f} times the noise; "
-        f"validation on {how}",
+        *checks.of_grains(labels, pixel_nm),
+        *checks.counted(labels.defects.z, labels.frame, labels.false),
+        f"all beyond {labels.level_of().min():.1f} times the noise; validation on {how}",
     ]
     if cfg.training.init is not None and cfg.training.learning_rate > MUCH:
         notes.append(
             f"training.learning_rate={cfg.training.learning_rate:g} is much for a trained network; see training=adapt"
         )
-    source = Source(labels, columns, pixel_nm, train, test, registered, tuple(notes))
+    source = Source(labels, columns, pixel_nm, train, test, registered, tuple(notes), used)
     return source, labels.lattice.vectors_px * pixel_nm
 
 
@@ -244,10 +270,11 @@ def split(labels: fourier.MovieLabels, held_out: float) -> tuple[np.ndarray, np.
     return whole, whole, "the same frame (too few defects to hold any out: scores are optimistic)"
 
 
-def measured_material(vectors_nm: np.ndarray) -> schema.MaterialConfig:
-    """A crystal of which only the lattice is known, (2, 2) rows (y, x) in nm, with one floating site for defects."""
+def measured_material(vectors_nm: np.ndarray, signs: Sequence[str] = ("dark", "bright")) -> schema.MaterialConfig:
+    """A crystal of which only the lattice is known, (2, 2) rows (y, x) in nm, with one floating site for defects of
+    these `signs`."""
     a_nm = float(np.linalg.norm(vectors_nm, axis=1).min())
-    state = {"crystal": {"column": 1}, "dark": {}, "bright": {"column": 2}}
+    state = {"crystal": {"column": 1}, **{name: {"dark": {}, "bright": {"column": 2}}[name] for name in signs}}
     return schema.MaterialConfig(
         name="measured",
         a_nm=a_nm,
@@ -257,5 +284,5 @@ def measured_material(vectors_nm: np.ndarray) -> schema.MaterialConfig:
         haadf_cross_section_nm2=[1e-4],
         species={"column": schema.SpeciesConfig([1.0])},
         states={name: schema.StateConfig("defect", atoms) for name, atoms in state.items()},
-        kinds={name: schema.KindConfig(name) for name in ("dark", "bright")},
+        kinds={name: schema.KindConfig(name) for name in signs},
     )

@@ -108,4 +108,18 @@ def finish(cfg, run, tracker, the_task, checkpoints, trained: Trained) -> None:
     kinds = [*prevalence.common_kinds(cfg.labels, the_task.material), "defect"]
     print(f"\nF1 on fresh images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
     print(card.score_table(figures, kinds))
+    if useless := learned_nothing(figures, kinds):
+        LOG.warning("%s", useless)
     print(f"model {model_id}: {run.model_dir}", flush=True)
+
+
+def learned_nothing(figures: dict[str, Any], kinds: list[str]) -> str | None:
+    """What to say of kinds whose F1 is zero at every dose; None where all were learned."""
+    shown = {kind: [f["kinds"][kind]["f1"] for f in figures.values() if f["kinds"][kind]["n"]] for kind in kinds}
+    lost = [kind for kind, values in shown.items() if values and max(values) == 0]
+    if not lost:
+        return None
+    return (
+        f"F1 of {', '.join(lost)} is 0: the network finds none of them in its validation images; more steps "
+        "(training.steps), better labels, or a network trained on simulation"
+    )

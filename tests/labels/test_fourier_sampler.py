@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stemdefects.config import load_group
-from stemdefects.labels.fourier import augment, sampler
+from stemdefects.labels.fourier import augment, certainty, discovery, moving, sampler
 from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier import scenes as fourier_scenes
 from stemdefects.labels.fourier.defects import Extrema
@@ -37,9 +37,10 @@ def labels():
     cell = (np.rint(grid / 10.0) * 10).transpose(2, 0, 1).astype(np.float32)
     return fourier.MovieLabels(
         frames=frames, indices=np.arange(2), lattice=lattice, shift_px=np.zeros((2, 2)), defects=Extrema(yx, -yx[:, 0]),
-        yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), unsure_yx=np.zeros((0, 2)),
-        regions=regions, clean=np.full(SHAPE, 100.0, np.float32),
-        cell=cell, sigma_px=1.5, level=4.0, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
+        frame=np.full(5, moving.ALL), yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), unsure_yx=np.zeros((0, 2)),
+        regions=regions, residuals=np.stack([-90 * dip] * 2), clean=np.full(SHAPE, 100.0, np.float32),
+        cell=cell, sigma_px=1.5, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
+        levels=(discovery.Levels(4.0, 4.0, np.zeros(2)),), false=np.zeros(2), strongest=70.0,
         steps={"residual": -90 * dip, "rest": np.zeros(SHAPE, np.float32), "regions": regions[0]},
     )  # fmt: skip
 
@@ -84,7 +85,7 @@ def test_turned_zoomed_planted_and_broken_labels_stay_on_their_defects(labels, c
         zoomed += abs(truth.pixel_size_nm[i] - 0.03) > 1e-4
     assert np.mean(off) > 0.97 and len(off) > 50
     assert 10 < zoomed < 40  # some pieces are turned by quarters and keep their size
-    hole = truth.regions == fourier.HOLE
+    hole = truth.regions == certainty.HOLE
     assert 0.01 < hole.mean() < 0.3
     assert 3 < hole.any((1, 2)).sum() < 40
 

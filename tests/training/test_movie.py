@@ -48,7 +48,7 @@ def movie_config(tiny_config, tmp_path, file):
 def test_a_detector_is_trained_on_the_movie_alone(movie_config):
     run = loop.train_and_evaluate(movie_config)
     model = artifact.load(run.model_dir)
-    assert model.material.kind_names == ["dark", "bright"]
+    assert model.material.kind_names == ["dark"]  # no bright label beyond chance: none is trained
     assert model.material.sites[0].floating
     # the measured lattice is the crystal that inference calibrates with
     assert model.material.cell_area_nm2 == pytest.approx(abs(np.linalg.det(VECTORS)) * 0.03**2, rel=0.01)
@@ -68,7 +68,7 @@ def test_a_detector_is_trained_on_the_movie_alone(movie_config):
     validator = validation.Validator(cfg, the_task)
     spoilt = jax.tree.map(np.zeros_like, params)
     seen = validator.run(spoilt)
-    calibration = results.calibration_of(the_task, np.ones(3), seen)
+    calibration = results.calibration_of(the_task, np.ones(the_task.material.n_states), seen)
     trained = (cfg, the_task, validator, spoilt, seen, calibration)
     with pytest.MonkeyPatch.context() as patch:
         for values, expected in (((0.3, 0.1, 0.3, 0.2, 0.3), 0.0), ((0.1, 0.2, 0.5, 0.5, 0.4), 0.5)):
@@ -167,3 +167,12 @@ def test_simulated_images_are_as_noisy_as_the_movie():
     assert dose(500 * fraction, 1.0, 0.0) == pytest.approx(500 * 1.27, rel=1e-3)
     near = jax.vmap(mixing.at_dose(lambda key, dose: dose, 300.0))(jax.random.split(jax.random.key(0), 200))
     assert 200 <= near.min() < 220 and 420 < near.max() <= 450
+
+
+def test_a_network_that_finds_nothing_is_said_so():
+    def at(**f1):
+        return {"kinds": {kind: {"f1": value, "n": 5 * (value >= 0)} for kind, value in f1.items()}}
+
+    figures = {"low": at(dark=0.0, bright=0.0), "high": at(dark=0.0, bright=0.4), "none": at(dark=-1, bright=-1)}
+    assert results.learned_nothing(figures, ["dark", "bright"]).startswith("F1 of dark is 0")
+    assert results.learned_nothing(figures, ["bright"]) is None

@@ -11,8 +11,11 @@ import numpy as np
 from scipy import fft, ndimage
 
 from stemdefects.labels.fourier.lattice import ImageLattice
+from stemdefects.numerics import robust
 
-CLEAR = 1.25  # a correlation this much above the second best names the lattice vector without doubt
+CLEAR = 1.25  # a correlation this much above the second best names the lattice vector
+SURE = 5.0  # standard deviations of chance correlations by which it has to be above it
+ONE_DEFECT = 0.5  # of a lattice spacing: what agrees within it counts as one, and one does not name a lattice vector
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,17 @@ def align(z: np.ndarray, phase: np.ndarray, lattice: ImageLattice, weight: np.nd
         fraction = _fraction(phase[t], phase[0], weight[t] * weight[0])
         guess = shift[t - 1] + (0.5 * (shift[t - 1] - shift[t - 2]) if t > 1 else 0)
         candidates = _candidates(fraction, lattice.vectors_px, shift[t - 1], max_step_px)
-        reference = fft.rfft2(total / weight_total, size)
-        product = fft.irfft2(fft.rfft2(strong[t], size) * np.conj(reference), size)
+        reference = total / weight_total
+        product = fft.irfft2(fft.rfft2(strong[t], size) * np.conj(fft.rfft2(reference, size)), size)
         smooth = ndimage.gaussian_filter(product, 1.0, mode="wrap")
+        chance = robust.scatter(smooth)
         value = ndimage.map_coordinates(smooth, candidates.T, order=1, mode="grid-wrap")
+        radius = ONE_DEFECT * lattice.spacing_px
+        value -= [_largest(strong[t], reference, candidate, radius) for candidate in candidates]
         order = np.argsort(value)[::-1]
         best = order[0]
-        clear[t] = len(order) < 2 or (value[best] > 0 and value[best] > CLEAR * value[order[1]])
+        second = max(value[order[1]], 0.0) if len(order) > 1 else -np.inf
+        clear[t] = len(order) < 2 or value[best] > max(CLEAR * second, second + SURE * chance)
         if not clear[t]:
             best = int(np.argmin(np.linalg.norm(candidates - guess, axis=1)))
         shift[t] = candidates[best]
@@ -55,6 +62,16 @@ def align(z: np.ndarray, phase: np.ndarray, lattice: ImageLattice, weight: np.nd
         total += moved
         weight_total += ndimage.shift(np.ones_like(moved), -shift[t], order=1, mode="constant")
     return Alignment(shift, clear)
+
+
+def _largest(strong: np.ndarray, reference: np.ndarray, shift_px: np.ndarray, radius_px: float) -> float:
+    """The most that one place adds to the correlation of `strong` with `reference` at `shift_px`.
+
+    An atom that hops agrees with itself wherever it goes: the others have to say where the crystal is.
+    """
+    moved = ndimage.shift(strong, -np.rint(shift_px), order=0, mode="constant", prefilter=False)
+    size = max(3, 2 * round(radius_px) + 1)
+    return float(ndimage.uniform_filter(moved * reference, size, mode="constant").max() * size**2)
 
 
 def _fraction(phase: np.ndarray, reference: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -80,7 +97,8 @@ def local_shift(
 ) -> np.ndarray:
     """(n, 2) places in a frame of points `yx` (n, 2) of the reference, by the lattice's own phase around each.
 
-    phase, reference: (2, H, W) lattice coordinates of the frame and of the reference; shift_px: (2,) mean shift.
+    phase, reference: (2, H, W) lattice coordinates of the frame and of the reference; shift_px: (2,) mean shift;
+    vectors: (2, 2), or (n, 2, 2) those at each point.
     """
 
     def at(field, points):
@@ -93,7 +111,7 @@ def local_shift(
     moved = yx + shift_px
     now, then = np.stack(at(phase, moved), 1), np.stack(at(reference, yx), 1)
     off = np.mod((now - then) / (2 * np.pi) + 0.5, 1.0) - 0.5  # lattice coordinates of the point minus its own
-    return moved - np.clip(off, -0.25, 0.25) @ vectors
+    return moved - np.einsum("ni,nij->nj", np.clip(off, -0.25, 0.25), np.broadcast_to(vectors, (len(yx), 2, 2)))
 
 
 def mean_at(maps: np.ndarray, weights: np.ndarray, shift_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

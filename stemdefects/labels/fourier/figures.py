@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from stemdefects.crystal import bragg
-from stemdefects.labels.fourier.label import DISC, MovieLabels
+from stemdefects.labels.fourier.certainty import DISC
+from stemdefects.labels.fourier.label import MovieLabels
 
 
 def draw(labels: MovieLabels, test: np.ndarray, path: Path) -> Path:
@@ -19,13 +20,15 @@ def draw(labels: MovieLabels, test: np.ndarray, path: Path) -> Path:
     _transform(axes[0, 1], frame, labels)
     _image(axes[0, 2], labels.steps["periodic"], "what repeats with the lattice", like=frame)
     z = axes[1, 0].imshow(labels.steps["z"], cmap="RdBu_r", vmin=-8, vmax=8)
-    axes[1, 0].set_title(f"the rest, in units of its noise (threshold {labels.level:.1f})")
+    axes[1, 0].set_title(f"the rest, in units of its noise (threshold {labels.levels[0].lowest:.1f})")
     figure.colorbar(z, ax=axes[1, 0], shrink=0.8, label="significance")
     _image(axes[1, 1], frame, "dark (blue) and bright (red); dotted: unsure")
     _labels(axes[1, 1], labels)
     shown = np.where(labels.regions[0] < 0, 3, labels.regions[0])
     axes[1, 2].imshow(shown, cmap=_region_colours(), vmin=-0.5, vmax=3.5)
-    axes[1, 2].set_title("crystal white, hole black, unknown grey")
+    axes[1, 2].set_title("crystal white, hole black, unknown grey, seam red")
+    if labels.seam is not None and labels.seam[0].any():
+        axes[1, 2].contour(labels.seam[0], levels=[0.5], colors=["#e8452c"], linewidths=1.0)
     edge = np.flatnonzero(test[0].any(0))
     if len(edge) and not test[0].all():
         axes[1, 2].axvline(edge[0], color="k", linestyle="--")

@@ -78,6 +78,8 @@ def find_lattice(frames: np.ndarray, where: str = "image") -> ImageLattice:
     places[fitted] = [bragg.peak_position(windowed, p) for p in places[fitted]]
     for _ in range(2):  # twice, as the first basis is off by up to a bin
         hk, good = _indexed(places[fitted], basis, shape)
+        if not good.any() or np.linalg.matrix_rank(hk[good]) < 2:
+            raise UserError(_missing(where, peaks, strength))
         weight = np.sqrt(np.log(strength[fitted][good]))[:, None]
         basis = np.linalg.lstsq(hk[good] * weight, places[fitted][good] * weight, rcond=None)[0]
     basis = _reduced(basis)

@@ -31,3 +31,8 @@ def components(filtered: np.ndarray, dark: float, bright: float) -> Extrema:
             found.append(np.array(ndimage.center_of_mass(np.abs(filtered), label, index)))
             values.append(sign * ndimage.maximum(sign * filtered, label, index))
     return Extrema(np.concatenate(found), np.concatenate(values))
+
+
+def defects(frame: np.ndarray, lattice: ImageLattice, radius: float, threshold: float) -> Extrema:
+    """What the recipe calls defects in `frame` (H, W)."""
+    return components(low_pass(frame, lattice, radius), threshold, threshold)

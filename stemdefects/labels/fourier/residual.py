@@ -31,6 +31,7 @@ class Residual:
     the noise; phase: (2, H, W) fractional lattice coordinates along a1, a2, in 0..1; order: local amplitude of the
     lattice over its usual one (about 1 in crystal, 0 where there is none); background: slow part of the intensity;
     weight: 0..1, how much each pixel was trusted; row_shift_px, row_gain, row_offset: (H,) what the scan did to rows;
+    member: (H, W) int8, number of the grain a pixel belongs to, None where there is one;
     gain and read_variance: variance = gain * intensity + read_variance (negative where the detector has an offset);
     calm: (H, W) bool, crystal without anything odd in it, from which noise can be told.
     """
@@ -48,6 +49,7 @@ class Residual:
     gain: float
     read_variance: float
     calm: np.ndarray
+    member: np.ndarray | None = None
 
     @property
     def normalised(self) -> np.ndarray:
@@ -226,13 +228,25 @@ def expected_variance(intensity: np.ndarray, gain: float, read: float) -> np.nda
 
 def _order(masks: _Masks, signal: np.ndarray, lattice: ImageLattice, trust: np.ndarray) -> np.ndarray:
     """Local amplitude of the strongest independent harmonics over its median, in a window of 1.5 spacings."""
+    local = _amplitude(masks, signal, lattice, np.ones_like(trust))
+    return (local / max(float(np.median(local[trust > 0.5])) if (trust > 0.5).any() else 1.0, 1e-30)).astype(np.float32)
+
+
+def _amplitude(masks: _Masks, signal: np.ndarray, lattice: ImageLattice, weight: np.ndarray) -> np.ndarray:
     sigma = 1.5 * lattice.spacing_px
-    norm = masks.smooth(np.ones_like(trust), masks._gaussian((0, 0), sigma))
+    norm = masks.smooth(weight, masks._gaussian((0, 0), sigma))
     total = 0.0
     for hk in _independent(lattice):
-        total = total + np.abs(masks.harmonic(signal, hk @ lattice.reciprocal, sigma)) ** 2
-    local = np.sqrt(total) / np.maximum(norm, 1e-3)
-    return (local / max(float(np.median(local[trust > 0.5])) if (trust > 0.5).any() else 1.0, 1e-30)).astype(np.float32)
+        total = total + np.abs(masks.harmonic(signal * weight, hk @ lattice.reciprocal, sigma)) ** 2
+    return np.sqrt(total) / np.maximum(norm, 1e-3)
+
+
+def local_amplitude(frame: np.ndarray, lattice: ImageLattice) -> np.ndarray:
+    """(H, W) amplitude of the strongest independent harmonics in a window of 1.5 spacings."""
+    masks = _Masks(lattice, frame.shape, 1.5 * lattice.spacing_px, 1.5 * lattice.spacing_px)
+    slow = masks.smooth(frame, masks.background)
+    slow = slow / np.maximum(masks.smooth(np.ones_like(frame), masks.background), 1e-3)
+    return _amplitude(masks, frame - slow, lattice, np.ones_like(frame))
 
 
 def _independent(lattice: ImageLattice) -> np.ndarray:

@@ -5,7 +5,7 @@ fresh noise as the frames have it, so that no noise can be learned by heart. Bot
 and broken: holes and amorphous patches are cut into them cell by cell, since later frames of the movie will have them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,7 +15,8 @@ import numpy as np
 from stemdefects.labels.fourier import augment as change
 from stemdefects.labels.fourier import population
 from stemdefects.labels.fourier import scenes as fourier_scenes
-from stemdefects.labels.fourier.label import AMORPHOUS, HOLE, LATTICE, UNKNOWN, MovieLabels
+from stemdefects.labels.fourier.certainty import AMORPHOUS, HOLE, LATTICE, UNKNOWN
+from stemdefects.labels.fourier.label import MovieLabels
 from stemdefects.labels.fourier.population import Registered
 from stemdefects.schema import FourierConfig
 from stemdefects.simulation.images import Truth
@@ -46,9 +47,16 @@ class Pictures(NamedTuple):
     sure: np.ndarray
 
 
-def defect_columns(labels: MovieLabels) -> Columns:
-    """The labelled defects as columns of one site; state 1 is dark, 2 bright, 0 the crystal without one."""
-    state = labels.defects.state + 1
+def signs(labels: MovieLabels) -> list[str]:
+    """Names of the signs that any label has, in the order of their states."""
+    return [name for name, sign in (("dark", -1), ("bright", 1)) if (np.sign(labels.defects.z) == sign).any()]
+
+
+def defect_columns(labels: MovieLabels, names: Sequence[str] | None = None) -> Columns:
+    """The labelled defects as columns of one site; state 0 is the crystal without one, the others are `names` in their
+    order, by default `signs`."""
+    names = list(signs(labels) if names is None else names)
+    state = np.array([names.index("bright" if z > 0 else "dark") for z in labels.defects.z], int) + 1
     return Columns(labels.yx, np.zeros(len(state), np.int32), state.astype(np.int32), labels.sure)
 
 

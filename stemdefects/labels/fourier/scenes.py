@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from stemdefects.labels.fourier.certainty import DISC, LATTICE
+from stemdefects.labels.fourier.moving import ALL
 
 SAME_PLACE = 0.2  # of a lattice spacing: labels this near in the unit cell are of one sort
 APART = 0.45  # of a lattice spacing: least distance of planted defects
@@ -98,15 +99,26 @@ def sorts(labels, use: np.ndarray) -> list[Sort]:
             groups.append([int(i)])
             middle.append(offset[i].copy())
     everything = np.concatenate([yx, labels.unsure_yx])
-    alone = cKDTree(everything).query(yx, k=2)[0][:, 1] > ALONE * spacing if len(everything) > 1 else np.ones(1, bool)
+    of = np.concatenate([labels.frame, np.full(len(labels.unsure_yx), ALL)])
+    alone = _alone(len(yx), everything, of, ALONE * spacing)
     found = []
     for members, where in zip(groups, middle, strict=True):
         members = np.array(members)
         ideal = yx[members] - offset[members] + where
-        pieces = np.stack([_piece(labels.steps["residual"], p, spacing) for p in ideal])
+        pieces = np.stack([_seen(labels, i, p, spacing) for i, p in zip(members, ideal, strict=True)])
         shape, heights = _shaped(pieces, alone[members], z[members], labels.sigma_px, spacing)
         found.append(Sort(int(z[members[0]] > 0), where, shape, heights, z[members], members))
     return found
+
+
+def _alone(n: int, yx: np.ndarray, frame: np.ndarray, reach: float) -> np.ndarray:
+    """(n,) bool: the first `n` of `yx` (m, 2) that have no other within `reach` in the frames that show them.
+
+    frame: (m,) the only frame that shows a point, or `ALL`.
+    """
+    pairs = cKDTree(yx).query_pairs(reach, output_type="ndarray").reshape(-1, 2)
+    together = (frame[pairs[:, 0]] == frame[pairs[:, 1]]) | (frame[pairs] == ALL).any(1)
+    return ~np.isin(np.arange(n), pairs[together])
 
 
 def _grid(spacing: float) -> np.ndarray:
@@ -126,6 +138,14 @@ def _piece(image: np.ndarray, centre: np.ndarray, spacing: float) -> np.ndarray:
     ramp = np.clip((REACH * spacing - distance) / ((REACH - FLAT) * spacing), 0, 1)
     places = np.moveaxis(grid + centre, -1, 0)
     return ndimage.map_coordinates(image, places, order=3, mode="nearest") * ramp**2 * (3 - 2 * ramp)
+
+
+def _seen(labels, number: int, centre: np.ndarray, spacing: float) -> np.ndarray:
+    """Piece around `centre` (2,), in the first frame, of what shows label `number`: all frames or its own one."""
+    frame = labels.frame[number]
+    if frame == ALL:
+        return _piece(labels.steps["residual"], centre, spacing)
+    return _piece(labels.residuals[frame], centre + labels.shift_px[frame], spacing)
 
 
 def _shaped(pieces, alone, z, sigma_px, spacing) -> tuple[np.ndarray, np.ndarray]:
@@ -165,11 +185,13 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
         ok = ((cell >= 0) & (cell < shape)).all(-1)
         return ok & where[tuple(np.clip(cell, 0, shape - 1).T)]
 
-    use = inside(labels.defects.yx, allowed) & labels.sure.any(0)
+    # shapes and places in the cell are those of one grain, the largest
+    own = np.ones(labels.clean.shape, bool) if labels.member is None else labels.member == 0
+    use = inside(labels.defects.yx, allowed & own) & labels.sure.any(0)
     chosen, like = [], []  # and how many labels of the same sort are about as strong
     for sort in sorts(labels, use):
         alike = (np.abs(np.log(sort.heights[:, None] / sort.heights)) < LIKE).sum(1)
-        believed = (alike >= BELIEVED) | (np.abs(sort.z) > labels.level + MARGIN)
+        believed = (alike >= BELIEVED) | (np.abs(sort.z) > labels.level_of()[sort.labels] + MARGIN)
         if believed.any():
             kept = {name: getattr(sort, name)[believed] for name in ("heights", "z", "labels")}
             chosen.append(dataclasses.replace(sort, **kept))
@@ -180,7 +202,7 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
             np.repeat(base[None], n_scenes, 0), np.zeros((n_scenes, 1, 2)), np.zeros((n_scenes, 1), int),
             np.zeros((n_scenes, 1), bool),
         )  # fmt: skip
-    crystal = allowed & (labels.steps["regions"] == LATTICE)
+    crystal = allowed & own & (labels.steps["regions"] == LATTICE)
     origins = cell_origins(labels)
     places = [origins + s.offset_px for s in chosen]
     places = [p[inside(p, crystal)] for p in places]

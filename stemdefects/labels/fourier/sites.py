@@ -14,7 +14,8 @@ from stemdefects.crystal import bragg
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.labels.fourier import certainty
-from stemdefects.labels.fourier.label import DISC, LATTICE, UNKNOWN, MovieLabels
+from stemdefects.labels.fourier.certainty import DISC, LATTICE, UNKNOWN
+from stemdefects.labels.fourier.label import MovieLabels
 from stemdefects.labels.fourier.population import Registered
 from stemdefects.labels.fourier.sampler import Columns
 from stemdefects.labels.fourier.scenes import cell_origins
