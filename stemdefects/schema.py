@@ -272,7 +272,7 @@ class FourierConfig:
     window: float = _positive(3.0)  # sliding window in which the crystal is taken as one
     background_window: float = _positive(1.5)  # of the slow part of the intensity
     fit_rows: bool = True  # take out shifts, gains and offsets of single scan rows
-    false_alarms: float = _between(0.01, 1e-9, 0.5)  # share of the dark, of the bright labels that may be false
+    false_alarms: float = _between(0.01, 1e-9, 1)  # share of the dark, of the bright labels that may be false
     unsure: float = _least(1.5, 0)  # this far below the threshold (in noise units) no label is sure
     max_drift: float = _least(1.5, 0)  # between neighbouring frames
     held_out: float = 0.25  # of the frame's width, for validation

@@ -16,6 +16,7 @@ class Code(Enum):
     NOTHING_MOVED = "positions carry no localisation error"
     FEW_TRACKS = "too few tracks for a good interval"
     REACHES_ZERO = "motion is not shown beyond localisation error"
+    STEPS_NOT_RANDOM = "steps are not those of hops at random times"
     TRACKS_DIFFER = "tracks differ more than one rate explains"
     FASTER_THAN_FRAMES = "states change as fast as frames come"
     TRACKS_CUT = "tracks end at pauses"

@@ -164,9 +164,12 @@ def selected(frames: str | None, n_frames: int) -> np.ndarray:
 def _reference(setup: Setup, samples: np.ndarray) -> np.ndarray | None:
     """Lattice vectors with the sublattices told apart, from the columns of the first sample that shows a lattice."""
     guess, rules = np.array(setup.calibration.vectors_px), replace(setup.rules, light_prior=None)
+    material = setup.model.material
+    if all(site.floating for site in material.sites):  # nothing but the Bragg peaks says where the cells are
+        return guess
     for sample in samples:
         output = setup.engine(np.stack([sample] * setup.model.frames)[None])[0]
-        found = find_defects(output, setup.model.material, rules, guess, setup.calibration.pixel_size_nm / output.scale)
+        found = find_defects(output, material, rules, guess, setup.calibration.pixel_size_nm / output.scale)
         if found.sites is not None and found.sites.on_lattice.mean() > 0.3:
             return found.sites.vectors_px
     return None

@@ -5,6 +5,7 @@ import pytest
 
 from stemdefects.analysis import bootstrap, synthetic
 from stemdefects.analysis.motion import diffusion, hopping, msd
+from stemdefects.analysis.notes import Code, codes
 from stemdefects.analysis.tracking import lattice_sites, tracks
 
 D = 5e-4
@@ -194,3 +195,33 @@ def test_interval_is_nan_for_too_few_tracks():
 def test_optimal_number_of_lags_grows_with_noise():
     assert msd.optimal_lags(0.0, 100) == 2
     assert msd.optimal_lags(10.0, 100) > 8
+
+
+def test_places_of_a_cell_lie_on_one_lattice_or_none():
+    from stemdefects.analysis.tracking.lattice_sites import of_places
+
+    hexagonal = 0.25 * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    finer = of_places(hexagonal, np.array([[0.17, 0.16], [0.83, 0.84]]))  # a honeycomb's two
+    assert np.hypot(*finer.T) == pytest.approx(0.25 / np.sqrt(3), rel=1e-6)
+    assert abs(np.linalg.det(of_places(hexagonal, np.array([[0.4, 0.1]])))) == pytest.approx(np.sqrt(3) / 32)
+    halves = of_places(np.eye(2), np.array([[0.0, 0.02], [0.5, 0.0]]))
+    assert abs(np.linalg.det(halves)) == pytest.approx(0.5)
+    assert of_places(hexagonal, np.array([[0.0, 0.0], [0.41, 0.13]])) is None
+
+
+def test_an_atom_that_hops_once_a_frame_is_no_random_hopper():
+    """Nine of ten frames show it one hop on, none two: the count of hops is right, and the model of random hops says
+    that it is none."""
+    rng = np.random.default_rng(5)
+    vectors = 0.14 * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    around = np.array([(1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1)])
+    moved = rng.random(80) < 0.9
+    cells = np.cumsum(np.r_[[(0, 0)], around[rng.integers(6, size=80)] * moved[:, None]], 0)
+    yx = cells @ vectors + rng.normal(0, 0.01, (81, 2))
+    some = tracks.Tracks(np.zeros(81, int), np.arange(81), np.arange(81.0), yx, np.arange(81), np.full(81, 0.01))
+    model = hopping.site_model(some, vectors)
+    assert Code.STEPS_NOT_RANDOM in codes(model.warning)
+    counted = hopping.count_hops(some, vectors)
+    per_rate = counted.extra["length"] ** 2 / 4
+    assert counted.D / per_rate == pytest.approx(moved.mean())
+    assert counted.low / per_rate < 0.9 < counted.high / per_rate

@@ -180,6 +180,11 @@ def _report(out: Motion, kind, unit, found, cfg, dose_per_time, said: Note) -> N
         out.estimates.append(estimate("hop rate", e["rate"], e["rate_low"], e["rate_high"], f"1/{found.time_unit}",
                                       "sites",
                                       subject=kind, n=sites.n_tracks, warning=sites.warning))  # fmt: skip
+        hops = methods["hops"]
+        per_rate = hops.extra["length"] ** 2 / 4
+        counted = [v / per_rate for v in (hops.D, hops.low, hops.high)]
+        out.estimates.append(estimate("hop rate", *counted, f"1/{found.time_unit}", "hops", subject=kind,
+                                      n=hops.n_tracks, warning=hops.warning))  # fmt: skip
         out.estimates.append(estimate("share of tracks that never hop", *e["immobile"], "1", "sites", subject=kind,
                                       n=sites.n_tracks))  # fmt: skip
 

@@ -21,6 +21,7 @@ from stemdefects.numerics import forward_backward
 _REACH = 16  # lattice vectors kept by the propagator in each direction
 LONG_STEP = 3.0  # in usual durations: longer steps are left out of counts of hops
 MOST_HOPS = 20.0  # in one step: with more the propagator's 32 x 32 sites do not hold it, and little would be learned
+NOT_RANDOM = 1e-3  # false alarm rate of that statement
 OUTLIER = 1e-3  # share of detections that are not at a site at all
 
 
@@ -192,6 +193,8 @@ def site_model(
     if noise > 0.25 * a:
         text = "The localisation error is too large against the lattice: sites cannot be told apart."
         warning.append(Note(text, Code.SITES_NOT_RESOLVED))
+    if said := _not_random(tracks, sites, prepared.steps, value):
+        warning.append(said)
     factor = a**2 / 4
     immobile = _immobile(table)
     extra = {
@@ -202,6 +205,34 @@ def site_model(
         value * factor, low * factor, high * factor, noise, tracks.n_tracks, len(tracks.frame) - tracks.n_tracks,
         "sites", join(warning), extra,
     )  # fmt: skip
+
+
+def _not_random(tracks: Tracks, sites: Sites, steps: np.ndarray, rate: float) -> Note | None:
+    """What to say when the steps of the usual duration are not as long as those of hops at random times are.
+
+    An atom that changes place once in nearly every frame makes no step of two hops, hops at random times would.
+    """
+    same = np.diff(tracks.track) == 0
+    step = np.diff(tracks.time)
+    if not same.any():
+        return None
+    usual = same & (np.abs(step / np.median(step[same]) - 1) < 0.2)
+    hops = hops_between(sites)[usual]
+    kernel = propagator(np.array([rate * np.median(step[usual])]), steps)[0]
+    none, one = kernel[0, 0], sum(kernel[tuple(s)] for s in steps)
+    expected = len(hops) * np.array([none, one, max(1 - none - one, 1e-9)])
+    seen = np.array([(hops < 0.5).sum(), (np.abs(hops - 1) < 0.5).sum(), (hops > 1.5).sum()])
+    if expected.min() < 1:
+        return None
+    ratio = 2 * (seen * np.log(np.maximum(seen, 1e-9) / expected)).sum()  # one rate was fitted to three counts
+    if stats.chi2.sf(ratio, 1) > NOT_RANDOM:
+        return None
+    text = (
+        f"Steps of none, one and more hops are {seen[0]}, {seen[1]} and {seen[2]}; hops at random times at this rate "
+        f"give {expected[0]:.3g}, {expected[1]:.3g} and {expected[2]:.3g}: the rate of the count of hops holds, this "
+        "one does not."
+    )
+    return Note(text, Code.STEPS_NOT_RANDOM)
 
 
 def _durations(tracks: Tracks) -> np.ndarray:
@@ -276,7 +307,7 @@ def count_hops(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None = No
     jump = np.diff(sites.cell[:, 0], axis=0)[short] @ sites.vectors
     noise = float(np.sqrt((sites.offset[:, 0] ** 2).mean()))
     warning = "" if noise < 0.12 * a else "The localisation error is so large that misplaced detections count as hops."
-    extra = {"hops": n, "duration": duration, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}
+    extra = {"hops": n, "duration": duration, "length": a, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}
     return Diffusion(
         n * factor,
         float(low * factor),

@@ -8,6 +8,8 @@ from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.tracking.tracks import Tracks
 from stemdefects.crystal.lattice import reduce
 
+OFF_PLACE = 0.08  # of a lattice vector, that a place of the cell may be off
+
 
 @dataclass
 class Sites:
@@ -59,7 +61,10 @@ def vectors(found: Detections, some: Tracks, a: float) -> tuple[np.ndarray | Non
         if len(values):
             own = np.median(values, 0).reshape(2, 2) * found.scale_yx
             if abs(np.linalg.det(own)) > 0.3 * a**2:
-                return own, "the frames' own lattice"
+                finer = of_places(own, np.array(found.attrs.get("places", [[0.0, 0.0]]), float))
+                if finer is None:
+                    return None, "the places of the cell where defects sit do not lie on one"
+                return finer, "the frames' own lattice"
     guess = lattice_from_steps(some, a) if some.n_tracks else None
     if guess is None:
         return None, "there are fewer than 10 steps of about a lattice constant"
@@ -67,6 +72,40 @@ def vectors(found: Detections, some: Tracks, a: float) -> tuple[np.ndarray | Non
     if score < 0.15:
         return None, f"the steps show no lattice directions (order {max(score, 0):.2f} above chance, 0.15 is needed)"
     return own, f"the directions of the hops (order {score:.2f} above chance)"
+
+
+def of_places(vectors: np.ndarray, places: np.ndarray) -> np.ndarray | None:
+    """(2, 2) the coarsest lattice on which several places (P, 2) of the cell of `vectors` all lie; None where they lie
+    on none whose steps are a half, a third or a quarter of the cell's.
+
+    The steps from place to place are then steps of this lattice: a honeycomb's are those of the triangular lattice that
+    the middles of its hexagons complete.
+    """
+    off = places - places[:1]
+    for n in (1, 2, 3, 4):
+        whole = np.rint(n * off)
+        if np.linalg.norm((n * off - whole) @ vectors, axis=1).max() < n * OFF_PLACE * np.linalg.norm(vectors[0]):
+            generators = np.concatenate([n * np.eye(2), whole])
+            return reduce(_integer_basis(generators.astype(int)) / n @ vectors)
+    return None
+
+
+def _integer_basis(generators: np.ndarray) -> np.ndarray:
+    """(2, 2) rows that span what the integer rows (m, 2) span, by Euclid's algorithm."""
+    rows = [list(map(int, row)) for row in generators]
+    basis = []
+    for column in (0, 1):
+        while True:
+            left = sorted((row for row in rows if row[column]), key=lambda row: abs(row[column]))
+            if len(left) < 2:
+                break
+            smallest = left[0]
+            for row in left[1:]:
+                times = row[column] // smallest[column]
+                row[:] = [a - times * b for a, b in zip(row, smallest, strict=True)]
+        basis += left
+        rows = [row for row in rows if row not in left]
+    return np.array(basis, float)
 
 
 def assign(tracks: Tracks, vectors: np.ndarray, bandwidth: float, n_iter: int = 3) -> Sites:

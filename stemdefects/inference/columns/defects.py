@@ -7,6 +7,7 @@ import numpy as np
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity, column_lattice, loops
+from stemdefects.inference.columns.floating import view as floating_view
 from stemdefects.inference.columns.sites import NOWHERE, SiteView, view
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
@@ -96,7 +97,11 @@ def find_defects(
         near = output.hidden.near(columns.y_px, columns.x_px, rules.edge_nm / (image_px_nm * output.scale))
         columns = columns.take(~near)
         output = output._replace(columns=columns)
-    if vectors_px is not None and len(columns.site):
+    floating = all(site.floating for site in material.sites)
+    if floating and vectors_px is not None:
+        place = np.stack([columns.y_px, columns.x_px], 1).astype(float)
+        sites = floating_view(place, output, vectors_px)
+    elif vectors_px is not None and len(columns.site):
         basis = material.basis
         position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
         sites = _sites(position, output, vectors_px, basis, told_apart)
@@ -106,7 +111,7 @@ def find_defects(
             vectors = sites.vectors_px
             sites = view(position[keep], columns.site, columns.presence, vectors, basis, vectors, told_apart=True)
     prob, light, part = columns.state_prob, np.full(len(columns.site), np.nan), np.zeros(len(columns.site))
-    if rules.light_prior is not None and sites is not None:
+    if rules.light_prior is not None and sites is not None and not floating:
         seen = output.image if output.together is None else output.together
         place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
         prob, measured, part = column_intensity.judged(

@@ -144,7 +144,7 @@ def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Lim
     cell = abs(np.linalg.det(lattice.vectors_px))
     promised = (1 - absent.mean()) * valid * shape.prod() / cell * known.fixed.sum()
     figures["found"] = float((on & known.fixed[columns.site]).sum() / max(promised, 1))
-    if figures["found"] < MIN_FOUND:
+    if known.fixed.any() and figures["found"] < MIN_FOUND:
         flags |= quality_flags.MISSED
     # places the network calls no lattice, against those where there is none
     nothing = float(output.region_fraction[1] + output.region_fraction[2])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference.columns.site_columns import Frame, centred, frames, posterior
-from stemdefects.inference.evidence import cross_checks, site_evidence
+from stemdefects.inference.evidence import cross_checks, floating_sites, site_evidence
 from stemdefects.inference.evidence.field_changes import Fields
 from stemdefects.inference.evidence.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
@@ -27,7 +27,7 @@ class Result(NamedTuple):
     """drift_px: (n_frames, 2), NaN where there was no lattice; change and prevalence: what was fitted, by sublattice
     and state; unrelated: the frames show different fields, and nothing was followed from one to the next;
     other_field: (n_frames,) bool, frames of another field than most, left out; contradicted: what speaks
-    against the states."""
+    against the states; places: fractions of the cell at which defects of an unknown crystal sit."""
 
     drift_px: np.ndarray
     change_per_frame: dict[str, float]
@@ -35,6 +35,7 @@ class Result(NamedTuple):
     other_field: np.ndarray
     unrelated: bool = False
     contradicted: tuple[Contradiction, ...] = ()
+    places: tuple[tuple[float, float], ...] = ()
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -43,7 +44,7 @@ class Result(NamedTuple):
             return {"fields": "unrelated"}
         found = {"over_time_change_per_frame": self.change_per_frame, "over_time_prevalence": self.prevalence}
         told = {contradictions.ATTRIBUTE: contradictions.to_plain(self.contradicted)} if self.contradicted else {}
-        return found | told
+        return found | told | ({"places": [list(place) for place in self.places]} if self.places else {})
 
     def doubted(self, frames: np.ndarray) -> np.ndarray:
         """`frames` (rows of `/frames`, n_frames of them) with the doubts that all frames together raise."""
@@ -61,6 +62,12 @@ def analyse(
     takes rows of the defect table, window by window, ordered by frame; start_evidence: makes the writer of the
     evidence (`io.evidence`), None: it is not kept."""
     material, settings = setup.model.material, setup.settings.over_time
+    if all(site.floating for site in material.sites):
+        seen = floating_sites.analyse(read, n_blocks, setup, write)
+        change = {site.name: seen.change for site in material.sites}
+        nowhere = np.zeros(len(seen.drift_px), bool)
+        drift = seen.drift_px / (setup.aspect, 1)
+        return Result(drift, change, seen.prevalence, nowhere, places=tuple(map(tuple, seen.places.tolist())))
     pixel = setup.calibration.pixel_size_nm
     followed = Fields(lambda: Registrar(prior, material.site_of_state, pixel, settings.max_step_nm))
     for frame in frames(read, range(n_blocks)):
