@@ -16,7 +16,7 @@ from stemdefects import schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io import opening, runs
-from stemdefects.labels.fourier import checks, figures, sampler, sites
+from stemdefects.labels.fourier import figures, findings, sampler, sites
 from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier.lattice import find_lattice
 from stemdefects.labels.fourier.population import Registered
@@ -33,6 +33,7 @@ OWN_SAMPLING = (0.7, 1.4)
 KNOWN_SAMPLING = (0.9, 1.1)  # the same for a trained network, which has seen such samplings
 SIZE_STEP = 32  # px, sides of training images that every model takes
 MUCH = 1e-3  # learning rate at which a trained network loses what it knows
+TELLING, MORE_IMAGES = 50, 64  # labels held out; with fewer, so many images are made of scenes as the frames are
 ENOUGH = 5  # defects in the held-out part, else whole frames are held out
 
 
@@ -52,6 +53,15 @@ class Source:
     scale: float = 1.0  # pixels of the labelled frames per pixel of the file
 
     @property
+    def few(self) -> bool:
+        """Are there too few labels held out to tell how often the network is wrong?"""
+        at = np.rint(self.labels.yx).astype(int)
+        inside = (at >= 0).all(2) & (at < self.test.shape[1:]).all(2)
+        y, x = np.where(inside[..., None], at, 0).transpose(2, 0, 1)
+        held = self.test[np.arange(len(self.test))[:, None], y, x] & inside & self.labels.sure
+        return self.floating and int(held.sum()) < TELLING
+
+    @property
     def floating(self) -> bool:
         """Whether labels are defects of no known crystal."""
         return self.crystal is None
@@ -61,7 +71,7 @@ class Source:
         settings = cfg.labels.fourier
         sample = sampler.make_sampler(
             self.labels, self.columns, settings, size_px, self.pixel_size_nm, self.test if held_out else self.train,
-            augment=settings.augment and not held_out, crystal=self.crystal,
+            augment=settings.augment and not held_out, crystal=self.crystal, few=held_out and self.few,
         )  # fmt: skip
         return lambda key, dose=None: sample(key)
 
@@ -153,6 +163,8 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
         validation.doses_e_per_px = {HELD_OUT: 0.0}
     else:
         validation.doses_e_per_px = {OWN_DOSE: source.dose_e_per_px(cfg.simulation), HELD_OUT: 0.0}
+    if source.few:  # an atom in a frame: what else is called in a hundred such frames decides about the threshold
+        validation.images = max(validation.images, MORE_IMAGES)
     # pieces larger than the frame would be mostly mirror images of it
     largest = SIZE_STEP * -(-max(source.labels.frames.shape[1:]) // SIZE_STEP)
     validation.size_px = min(validation.size_px, largest)
@@ -194,9 +206,9 @@ def _source(
         path = figures.draw(
             labels, np.zeros(labels.frames.shape, bool), Path(cfg.runs_dir) / f"{Path(where).stem}_labels.png"
         )
-        for note in (*checks.of_grains(labels, pixel_nm), f"drawn in {path}"):
+        for note in (*findings.of_grains(labels, pixel_nm), f"drawn in {path}"):
             LOG.info("labels: %s", note)
-        checks.needed(labels, settings, where)
+        findings.needed(labels, settings, where)
     if known is None:
         missing = set(sampler.signs(labels)) - set(names or sampler.signs(labels))
         if missing:
@@ -211,8 +223,8 @@ def _source(
     notes += [
         f"lattice of {lattice.spacing_px:.2f} px of the file ({len(labels.lattice.peaks)} Bragg peaks) in "
         f"{len(labels.frames)} frame(s) of {where}",
-        *checks.of_grains(labels, pixel_nm),
-        *checks.counted(labels.defects.z, labels.frame, labels.false),
+        *findings.of_grains(labels, pixel_nm),
+        *findings.counted(labels.defects.z, labels.frame, labels.false),
         f"all beyond {labels.level_of().min():.1f} times the noise; validation on {how}",
     ]
     if cfg.training.init is not None and cfg.training.learning_rate > MUCH:

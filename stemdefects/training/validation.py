@@ -107,9 +107,9 @@ def _threshold(sets: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
     sets = [s for s in sets if s[1].any()]
     if not sets:
         return 0.5
-    return float(
-        THRESHOLDS[int(np.argmax([np.mean([detection.f1_at(*s[:2], t, s[2]) for s in sets]) for t in THRESHOLDS]))]
-    )
+    f1 = np.array([np.mean([detection.f1_at(*s[:2], t, s[2]) for s in sets]) for t in THRESHOLDS])
+    best = np.flatnonzero(f1 > f1.max() - 1e-9)  # several are as good where few were validated: the middle is safest
+    return float(THRESHOLDS[best[len(best) // 2]])
 
 
 def figures(result: Result, task: Task, calibration: Calibration) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from stemdefects.config import load_group
 from stemdefects.errors import UserError
 from stemdefects.io.movie import Movie
-from stemdefects.labels.fourier import certainty, checks, moving
+from stemdefects.labels.fourier import certainty, findings, moving
 from stemdefects.labels.fourier import label as fourier
 
 MULTISLICE = Path(__file__).parents[3] / "shared" / "data" / "multislice" / "ws2_multislice.h5"
@@ -153,7 +153,7 @@ def test_what_cannot_be_labelled_says_why(cfg):
     perfect = expose(rng, yx, np.full(len(yx), 10.0))
     none = fourier.label(perfect[None], cfg)
     with pytest.raises(UserError, match=r"no defect to learn from.*the strongest .* help: more frames"):
-        checks.needed(none, cfg, "m.h5")
+        findings.needed(none, cfg, "m.h5")
     with pytest.raises(UserError, match="recipe=guess: there are: local, paper"):
         fourier.label(good[None], dataclasses.replace(cfg, recipe="guess"))
 

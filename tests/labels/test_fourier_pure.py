@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
-from stemdefects.labels.fourier import align, certainty, discovery, paper
+from stemdefects.labels.fourier import align, certainty, paper
 from stemdefects.labels.fourier import defects as fourier_defects
 from stemdefects.labels.fourier.lattice import find_lattice
 from stemdefects.labels.fourier.residual import fit_noise, take_apart
@@ -192,7 +192,7 @@ def test_level_follows_the_tail_of_the_noise(stretch):
         z = np.concatenate([z, -rng.uniform(4, 30, 60)])
         found = fourier_defects.Extrema(np.zeros((len(z), 2)), z)
         # roughness of a field in which noise has about one maximum of each sign beyond 4.27
-        told = discovery.levels(found, np.ones(len(z), bool), 1.0, 33_000.0, 0.02)
+        told = fourier_defects.levels(found, np.ones(len(z), bool), 1.0, 33_000.0, 0.02)
         levels.append(told.dark)
         false += (z > told.bright).sum()
     # dark: sixty defects, a fiftieth of which is more than one; bright: none, so nearly nothing may pass

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from stemdefects.config import load_group
-from stemdefects.labels.fourier import augment, certainty, discovery, moving, sampler
+from stemdefects.labels.fourier import augment, certainty, moving, sampler
 from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier import scenes as fourier_scenes
-from stemdefects.labels.fourier.defects import Extrema
+from stemdefects.labels.fourier.defects import Extrema, Levels
 from stemdefects.labels.fourier.lattice import ImageLattice
 
 SHAPE, SIZE = (96, 96), 48
@@ -40,7 +40,7 @@ def labels():
         frame=np.full(5, moving.ALL), yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), unsure_yx=np.zeros((0, 2)),
         regions=regions, residuals=np.stack([-90 * dip] * 2), clean=np.full(SHAPE, 100.0, np.float32),
         cell=cell, sigma_px=1.5, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
-        levels=(discovery.Levels(4.0, 4.0, np.zeros(2)),), false=np.zeros(2), strongest=70.0,
+        levels=(Levels(4.0, 4.0, np.zeros(2)),), false=np.zeros(2), strongest=70.0,
         steps={"residual": -90 * dip, "rest": np.zeros(SHAPE, np.float32), "regions": regions[0]},
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
-from stemdefects.labels.fourier import align, certainty, checks, discovery, grains, moving, paper, regions, residual
+from stemdefects.labels.fourier import align, certainty, checks, grains, moving, paper, regions, residual
 from stemdefects.labels.fourier import defects as fourier_defects
 from stemdefects.labels.fourier.certainty import DISC, LATTICE, UNKNOWN
 from stemdefects.labels.fourier.defects import Extrema
@@ -54,7 +54,7 @@ class MovieLabels:
     clean: np.ndarray
     cell: np.ndarray
     sigma_px: float
-    levels: tuple[discovery.Levels, ...]
+    levels: tuple[fourier_defects.Levels, ...]
     false: np.ndarray
     strongest: float
     gain: float
@@ -116,7 +116,7 @@ def label(
     bool, pixels that hold no intensity and were filled: nothing is said there.
 
     Raises UserError when no lattice is found and when the frames hold no crystal. Whether there is anything to learn
-    from is told by `checks.needed`.
+    from is told by `findings.needed`.
     """
     config.check(cfg, "labels.fourier.")
     frames = np.asarray(frames, np.float32)
@@ -162,11 +162,11 @@ def label(
         region = np.zeros_like(region)
         told = moving.only_first(paper.defects(frames[0], lattice, cfg.low_pass, cfg.threshold))
         unsure = np.zeros((0, 2))
-        levels = discovery.Levels(cfg.threshold, cfg.threshold, np.zeros(2))
+        levels = fourier_defects.Levels(cfg.threshold, cfg.threshold, np.zeros(2))
     else:
         found = fourier_defects.extrema(together.z, LEAST_LOOKED_AT, DISC * spacing)
         inside = certainty.region_at(region, found.yx) == LATTICE
-        levels = discovery.levels(found, inside, float(frames[0].size), together.roughness, cfg.false_alarms)
+        levels = fourier_defects.levels(found, inside, float(frames[0].size), together.roughness, cfg.false_alarms)
         good = certainty.accepted(found, levels.of(found.z), region, spacing)
         static, maybe = found.take(good), found.take(~good & (np.abs(found.z) > levels.of(found.z) - cfg.unsure))
         crowd = certainty.crowded(static, spacing)
@@ -183,7 +183,7 @@ def label(
         # what moves is told frame by frame and lends no weak label its good name
         others = found.take(certainty.distance_to(static.yx[~stays], found.yx) > 0)
         inside = certainty.region_at(region, others.yx) == LATTICE
-        levels = discovery.levels(others, inside, float(frames[0].size), together.roughness, cfg.false_alarms)
+        levels = fourier_defects.levels(others, inside, float(frames[0].size), together.roughness, cfg.false_alarms)
         weak = stays & (np.abs(static.z) < levels.of(static.z))
         unsure = np.concatenate([unsure, static.yx[weak]])
         told = moving.tell(

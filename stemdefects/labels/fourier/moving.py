@@ -13,10 +13,10 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.stats import chi2
 
-from stemdefects.labels.fourier import certainty, discovery
+from stemdefects.labels.fourier import certainty
 from stemdefects.labels.fourier.certainty import DISC, LATTICE
-from stemdefects.labels.fourier.defects import Extrema, Significance, extrema
-from stemdefects.labels.fourier.discovery import Levels
+from stemdefects.labels.fourier.defects import Extrema, Levels, Significance, extrema
+from stemdefects.labels.fourier.defects import levels as levels_of
 
 CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
 CONTRADICTED = -4.0  # log-likelihood ratio at which a frame speaks against a defect that stays
@@ -95,7 +95,7 @@ def tell(
     every = Extrema(np.concatenate([p.yx for p in found]), np.concatenate([p.z for p in found]))
     inside = [certainty.region_at(r, p.yx) == LATTICE for r, p in zip(own_regions, found, strict=True)]
     roughness = float(np.mean([s.roughness for s in single]))
-    levels = discovery.levels(every, np.concatenate(inside), float(z.size), roughness, share, n)
+    levels = levels_of(every, np.concatenate(inside), float(z.size), roughness, share, n)
     kept, kept_frame, unsure_yx, gone = [static.take(stays)], [np.full(stays.sum(), ALL)], [], []
     for t, points in enumerate(found):
         size = np.abs(points.z)

@@ -61,12 +61,14 @@ def defect_columns(labels: MovieLabels, names: Sequence[str] | None = None) -> C
 
 
 def pictures(
-    labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scenes: int, crystal: Registered | None, seed: int
-) -> Pictures:
+    labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scenes: int, crystal: Registered | None, seed: int,
+    as_common: bool = False,
+) -> Pictures:  # fmt: skip
     """The frames with their labels, and after them `n_scenes` noise-free scenes with theirs.
 
     allowed: (N, H, W) bool, where labels may be used; elsewhere nothing is said; crystal: scenes are of this crystal
-    (`fourier_population`), else copies of the labelled defects are planted (`fourier_scenes`).
+    (`fourier_population`), else copies of the labelled defects are planted (`fourier_scenes`), as_common: as rarely as
+    the frames have them.
     """
     known = np.where(allowed, labels.regions, UNKNOWN)
     site, state = (np.broadcast_to(a, columns.sure.shape) for a in (columns.site, columns.state))
@@ -76,7 +78,7 @@ def pictures(
     everywhere = allowed.any(0)
     region = np.repeat(np.where(everywhere, labels.steps["regions"], UNKNOWN)[None], n_scenes, 0)
     if crystal is None:
-        scenes = fourier_scenes.make(labels, everywhere, n_scenes, seed)
+        scenes = fourier_scenes.make(labels, everywhere, n_scenes, seed, as_common)
         state = columns.state[scenes.label]
         made = Pictures(scenes.pictures, region, scenes.yx, np.zeros_like(state), state, scenes.there)
     else:
@@ -103,13 +105,14 @@ def make_sampler(
     *,
     augment: bool = True,
     crystal: Registered | None = None,
+    few: bool = False,
 ) -> Callable:
     """A function `key -> (image (size_px, size_px) float32, Truth)`, pure, of fixed shapes, for jit and vmap.
 
     pixel_size_nm: of the labelled frames; allowed: (N, H, W) bool, where labels may be used (what lies outside is shown
     but says nothing); augment: False gives pieces turned by quarter turns and mirrored, nothing else, of the frames
-    and, where the crystal is known, of scenes; crystal: what columns and scenes are of, None: labels are defects,
-    points of their own. The region of pixels about which nothing is said is -1.
+    and, where the crystal is known or labels are `few`, of scenes; crystal: what columns and scenes are of, None:
+    labels are defects, points of their own. The region of pixels about which nothing is said is -1.
     """
     usable = np.flatnonzero(allowed.any((1, 2)))
     low, high = _centre_range(allowed.any(0), size_px)
@@ -121,8 +124,10 @@ def make_sampler(
     shape = (size_px, size_px)
     grid = np.stack(np.meshgrid(*[np.arange(size_px) - (size_px - 1) / 2] * 2, indexing="ij"), -1).astype(np.float32)
     n_frames = len(labels.frames)
-    remake = cfg.remade > 0 and (augment or crystal is not None)
-    source = pictures(labels, columns, allowed, cfg.scenes if remake else 0, crystal, SEED + augment)
+    remake = cfg.remade > 0 and (augment or few or crystal is not None)
+    source = pictures(
+        labels, columns, allowed, cfg.scenes if remake else 0, crystal, SEED + augment, few and not augment
+    )
     n_pictures, n_points = len(source.image), source.sure.shape[1]
     kinds = (np.float32, np.int32, np.float32, np.int32, np.int32, bool)
     source = Pictures(*(np.asarray(a, kind) for a, kind in zip(source, kinds, strict=True)))

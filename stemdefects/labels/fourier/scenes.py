@@ -174,8 +174,11 @@ def _shaped(pieces, alone, z, sigma_px, spacing) -> tuple[np.ndarray, np.ndarray
     return shape, heights
 
 
-def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
-    """`n_scenes` scenes with the defects of the labels within `allowed` (H, W) bool, planted there as well."""
+def make(labels, allowed: np.ndarray, n_scenes: int, seed: int, as_common: bool = False) -> Scenes:
+    """`n_scenes` scenes with the defects of the labels within `allowed` (H, W) bool, planted there as well.
+
+    as_common: as many in a scene as a frame shows (one at least), else more, for training.
+    """
     rng = np.random.default_rng(seed)
     spacing = labels.lattice.spacing_px
     shape = np.array(labels.clean.shape)
@@ -209,6 +212,8 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int) -> Scenes:
     share = np.array([(n**-0.5).sum() * (len(p) > 0) for n, p in zip(like, places, strict=True)])
     n_cells = inside(origins, crystal).sum()
     n_plants = int(np.clip(2 * use.sum() / max(n_cells, 1), *DENSITY) * n_cells) + 1
+    if as_common:
+        n_plants = max(1, round(float(labels.sure[:, use].sum(1).mean())))
     pictures, yx = np.repeat(base[None], n_scenes, 0), np.zeros((n_scenes, n_plants, 2))
     label, there = np.zeros((n_scenes, n_plants), int), np.zeros((n_scenes, n_plants), bool)
     for m in range(n_scenes):

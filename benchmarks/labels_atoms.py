@@ -1,0 +1,161 @@
+"""Are a few moving atoms, grains and dirt labelled, found and followed?   python benchmarks/labels_atoms.py
+
+    labels    labels alone against the truth of simulated movies (labels_movies.py: one Si that hops in nine of ten
+              frames in graphene, two adatoms on WS2; three doses), no training
+    movies    the whole way on the same movies: train.py labels=fourier, infer.py, analyze.py with defaults; recall and
+              precision of the calls in all frames, position error, drift, hop rate with its interval
+    grains    an image of graphene with a grain boundary and contamination (shared data): grains, angle, boundary, what
+              is labelled
+
+The tables go into docs/labels.md with `--write`.
+"""
+
+import argparse
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import labels_movies as movies
+import numpy as np
+import script
+from scipy.spatial import cKDTree
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+GRAINS = ROOT.parent / "shared" / "cases" / "real" / "graphene_grain_boundary.hdf5"
+RADIUS_NM = 0.08  # between a call and the atom it is; the nearest other place is 0.14 nm away
+GRAINS_PX_NM = 6.0 / 512  # scan size by its metadata
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", default=["labels", "movies", "grains"])
+    parser.add_argument("--crystals", nargs="+", default=sorted(movies.CRYSTALS), choices=sorted(movies.CRYSTALS))
+    parser.add_argument("--doses", nargs="+", default=list(movies.DOSES), choices=movies.DOSES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22])
+    parser.add_argument("--steps", type=int, help="of the trainings, else the default")
+    parser.add_argument("--folder", type=Path, default=Path("benchmark_results/labels_atoms"))
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/labels.md")
+    options = parser.parse_args()
+    parts = {"labels": labels, "movies": whole_way, "grains": grains}
+    text = "\n\n".join(parts[name](options) for name in options.parts)
+    print(text)
+    if options.write:
+        script.fill(ROOT / "docs" / "labels.md", "<!-- atoms -->", "<!-- end atoms -->", text)
+
+
+def labels(options: argparse.Namespace) -> str:
+    """Table of the labels of the first frames against the truth."""
+    from stemdefects import config
+    from stemdefects.labels.fourier import label
+
+    cfg = config.load_group("labels", "fourier").fourier
+    lines = ["| labels of | dose | recall | precision | position error, nm | expected false |", "|---" * 6 + "|"]
+    for name in options.crystals:
+        for dose in options.doses:
+            hits, n, true, errors, false = 0, 0, 0, [], 0.0
+            for seed in options.seeds:
+                scene = movies.simulate(name, dose, seed, n_frames=cfg.n_frames)
+                found = label.label(scene.frames, cfg, name)
+                points = [found.yx[t][found.sure[t]] for t in range(len(found.frames))]
+                score = scored(points, scene)
+                hits, n, true = hits + score[0], n + score[1], true + score[2]
+                errors += score[3]
+                false += found.false.sum()
+            error = f"{np.mean(errors):.3f}" if errors else "-"
+            lines.append(f"| {name} | {dose} | {hits} of {true} | {hits} of {n} | {error} | {false:.2g} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def scored(points: list[np.ndarray], scene: movies.Scene) -> tuple[int, int, int, list[float]]:
+    """Atoms found, points in all, atoms in all, and distances in nm of those found. points: per frame (n, 2) px."""
+    hits, errors = 0, []
+    for found, true in zip(points, scene.yx, strict=False):
+        if len(found):
+            distance = cKDTree(found).query(true)[0] * scene.pixel_nm
+            hits += int((distance < RADIUS_NM).sum())
+            errors += distance[distance < RADIUS_NM].tolist()
+    return hits, sum(map(len, points)), sum(len(t) for t in scene.yx[: len(points)]), errors
+
+
+def whole_way(options: argparse.Namespace) -> str:
+    """Table of what the three commands make of the movies."""
+    lines = [
+        "| found in | dose | seed | recall | precision | error, nm | drift error, nm | hops a frame | counted |",
+        "|---" * 9 + "|",
+    ]
+    for name in options.crystals:
+        for dose in options.doses:
+            for seed in options.seeds:
+                lines.append(_one(options, name, dose, seed))
+                print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def _one(options: argparse.Namespace, name: str, dose: str, seed: int) -> str:
+    import stemdefects as sd
+
+    scene = movies.simulate(name, dose, seed)
+    folder = options.folder / f"{name}_{dose}_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    movie = movies.write(folder / "movie.h5", scene)
+    common = [f"runs_dir={folder.resolve()}", "logging=disabled"]
+    commands = {
+        "train": ["labels=fourier", f"input={movie.resolve()}"],
+        "infer": ["run=latest", f"input={movie.resolve()}"],
+        "analyze": ["run=latest"],
+    }
+    if options.steps:
+        commands["train"].append(f"training.steps={options.steps}")
+    done = {"train": "model/model.json", "infer": "defects.h5", "analyze": "analysis/estimates.csv"}
+    for command, arguments in commands.items():
+        if not list(folder.glob(f"*/{done[command]}")):
+            log = (folder / f"{command}.log").open("w")
+            subprocess.run(
+                [sys.executable, str(ROOT / f"{command}.py"), *arguments, *common], check=True, cwd=ROOT, stdout=log,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+    run = next(folder.glob("*/defects.h5")).parent
+    table = sd.DefectTable.read(run / "defects.h5")
+    rows, drift = table.rows, np.column_stack([table.frames["drift_y_px"], table.frames["drift_x_px"]])
+    points = [np.column_stack([r["y_px"], r["x_px"]]) for r in (rows[rows["frame"] == t] for t in range(len(scene.yx)))]
+    hits, n, true, errors = scored(points, scene)
+    off = np.abs(drift - scene.drift_px).max() * scene.pixel_nm
+    hops = int((np.diff(scene.place, axis=0) != 0).sum())
+    rate = "-"
+    with (run / "analysis" / "estimates.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["quantity"] == "hop rate" and row["method"] == "hops" and row["subject"] == "bright":
+                rate = f"{float(row['value']):.3f} ({float(row['low']):.3f} to {float(row['high']):.3f})"
+    per_frame = hops / (len(scene.yx) - 1) / scene.place.shape[1]
+    return (
+        f"| {name} | {dose} | {seed} | {hits} of {true} | {hits} of {n} | {np.mean(errors):.3f} | {off:.3f} | "
+        f"{per_frame:.3f} | {rate} |"
+    )
+
+
+def grains(options: argparse.Namespace) -> str:
+    """What is said of the image of a grain boundary."""
+    if not GRAINS.exists():
+        return f"{GRAINS.name} is not there"
+    from stemdefects import config
+    from stemdefects.io import opening
+    from stemdefects.labels.fourier import certainty, figures, findings, label
+
+    cfg = config.load_group("labels", "fourier").fourier
+    frames, indices, _, invalid = label.read_frames(opening.read(str(GRAINS)), cfg)
+    found = label.label(frames, cfg, GRAINS.name, indices, invalid=invalid)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    figures.draw(found, np.zeros(found.frames.shape, bool), options.folder / "grains.png")
+    region = found.regions[0]
+    share = {n: float((region == v).mean()) for n, v in (("crystal", 0), ("hole", 1), ("amorphous", 2))}
+    amorphous = np.argwhere(region == certainty.AMORPHOUS)
+    where = f"amorphous only below row {amorphous[:, 0].min()}" if len(amorphous) else "nothing amorphous"
+    told = "; ".join(findings.of_grains(found, GRAINS_PX_NM)) or "one grain"
+    return f"{GRAINS.name}: {told}; {', '.join(f'{n} {s:.0%}' for n, s in share.items())}, {where}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What people are told of labels before anything is trained on them."""
+
+import numpy as np
+
+from stemdefects.errors import UserError
+from stemdefects.labels.fourier.certainty import DISC, LATTICE, region_at
+from stemdefects.labels.fourier.defects import extrema
+from stemdefects.labels.fourier.label import MovieLabels
+from stemdefects.labels.fourier.moving import ALL
+from stemdefects.schema import FourierConfig
+
+SIGNS = ("dark", "bright")
+
+
+def counted(z: np.ndarray, frame: np.ndarray, false: np.ndarray) -> list[str]:
+    """Lines on how many labels of each sign there are, how they were seen, and how many of them may be false.
+
+    z: (L,) signed; frame: (L,) the only frame that shows one, or `ALL`; false: (2,) from `expected_false`.
+    """
+    lines = []
+    for name, sign, wrong in zip(SIGNS, (-1, 1), false, strict=True):
+        mine = np.sign(z) == sign
+        count = int(mine.sum())
+        if not count:
+            lines.append(f"no {name} defect beyond chance: none is trained, none will be called")
+            continue
+        stay = int((frame[mine] == ALL).sum())
+        how = [f"{stay} that stay in place"] * (stay > 0)
+        how += [f"{count - stay} in single frames, where something moves"] * (count > stay)
+        lines.append(f"{count} {name} labels ({' and '.join(how)}), {wrong:.2g} of them expected to be false")
+    return lines
+
+
+def needed(labels: MovieLabels, cfg: FourierConfig, where: str) -> None:
+    """Raises UserError, with what would help, when there is nothing to learn from."""
+    if len(labels.defects.z):
+        return
+    n = len(labels.frames)
+    fewer = "fewer, where something moves (labels.fourier.n_frames=1); " if n > 1 else ""
+    raise UserError(
+        f"{where}: no defect to learn from in {n} frame(s): looked for dark and bright points "
+        f"{labels.levels[0].lowest:.1f} or more times above the noise, the strongest in the crystal is "
+        f"{labels.strongest:.1f}. What would help: more frames, where nothing moves "
+        f"(labels.fourier.n_frames={2 * max(n, cfg.n_frames)}); {fewer}other ones "
+        "(labels.fourier.first_frame=<number>); a network trained on simulation (labels=simulated)"
+    )
+
+
+def of_grains(labels: MovieLabels, pixel_size_nm: float) -> list[str]:
+    """Lines on the grains: how they are turned, how long the line is where they meet, what is in and between them."""
+    if labels.member is None:
+        return []
+    band, length_px = labels.seam
+    crystal = labels.steps["regions"] == LATTICE
+    size = np.bincount(labels.member[crystal], minlength=len(labels.grains)) / max(crystal.sum(), 1)
+    turns = ", ".join(f"{abs(t):.1f}" for t in labels.grains.turn_deg[1:])
+    at = region_at(labels.member, labels.defects.yx)
+    counts = ", ".join(f"{(at == k).sum()} in grain {k + 1}" for k in range(len(labels.grains)))
+    stands_out = extrema(
+        np.where(band, labels.steps["z"], 0), labels.levels[0].lowest, DISC * labels.lattice.spacing_px
+    )
+    return [
+        f"{len(size)} grains of {', '.join(f'{s:.0%}' for s in size)} of the crystal, turned by {turns} degrees "
+        f"against the largest; boundary of {length_px * pixel_size_nm:.3g} nm, about which the labels say nothing",
+        f"labels: {counts}; along the boundary {len(stands_out.z)} places stand out",
+    ]
