@@ -119,6 +119,11 @@ def check(settings: Any, where: str | None = None) -> None:
 
 
 def _check_value(key: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    if "each" in allowed:
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, one in items:
+            _check_value(f"{key}.{name}" if isinstance(value, Mapping) else key, one, allowed["each"])
+        return
     if "choices" in allowed and value not in allowed["choices"]:
         near = difflib.get_close_matches(str(value), map(str, allowed["choices"]), 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""

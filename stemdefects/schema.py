@@ -28,6 +28,16 @@ def _between(default: Any, least: float, most: float):
     return field(default=default, metadata={"bounds": (least, most)})
 
 
+def _some_of(default: list[Any], *choices: Any):
+    """A list of these."""
+    return field(default_factory=lambda: list(default), metadata={"each": {"choices": choices}})
+
+
+def _fractions():
+    """A fraction by name; none by default."""
+    return field(default_factory=dict, metadata={"each": {"bounds": (0, 1)}})
+
+
 def _fraction(default: Any):
     """A probability or a share."""
     return _between(default, 0, 1)
@@ -419,8 +429,8 @@ class InferenceConfig:
     average_frames: int = _least(1, 1)  # odd: a single-frame model is shown the mean of so many aligned frames
     light: bool = True  # the light of each column is heard too, by how much of its scatter is noise
     symmetries: int = _one_of(1, 1, 2, 4, 8)  # answers averaged over turned and mirrored frames; takes longer
-    thresholds: dict[str, float] = field(default_factory=dict)  # least posterior per kind; others: the model's own
-    exclude_regions: list[str] = field(default_factory=lambda: ["hole", "amorphous"])
+    thresholds: dict[str, float] = _fractions()  # least posterior per kind; others: the model's own
+    exclude_regions: list[str] = _some_of(["hole", "amorphous"], "lattice", "hole", "amorphous", "1T")
     require_lattice: bool = True  # nothing is called where a frame's own Bragg components show no lattice
     edge_nm: float = _least(0.15, 0)  # nothing is called this close to the border of a frame
     patch_nm: float = _positive(0.96)  # side of the square patch around each defect

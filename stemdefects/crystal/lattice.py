@@ -135,3 +135,10 @@ def reverse_bonds(lattice: Lattice) -> np.ndarray:
     there = lattice.bonds[lattice.bonds]  # (n, n_bonds, n_bonds): bonds of bonded columns
     back = there == np.arange(len(lattice.bonds))[:, None, None]
     return np.where((lattice.bonds >= 0) & back.any(2), back.argmax(2), -1).astype(np.int32)
+
+
+def same_lattice(vectors: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+    """Do two pairs of lattice vectors (2, 2), rows, span one lattice, up to `tolerance` of them?"""
+    steps = vectors @ np.linalg.inv(other)
+    whole = np.rint(steps)
+    return bool(np.abs(steps - whole).max() < tolerance and round(abs(np.linalg.det(whole))) == 1)

@@ -7,14 +7,17 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.crystal import second_lattice
+from stemdefects.crystal.lattice import same_lattice
 from stemdefects.errors import UserError
-from stemdefects.inference.columns.defects import REGIONS, Rules, find_defects
+from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import calibration as calibrating
 from stemdefects.inference.network.engine import Engine
 from stemdefects.io.movie import Checked, FrameError, Movie
 from stemdefects.models.prevalence import state_prior
 from stemdefects.models.resample import square_pixels
 from stemdefects.schema import InferenceConfig
+
+SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the movie
 
 
 @dataclass
@@ -138,9 +141,6 @@ def check(settings: InferenceConfig, material: Any) -> None:
     for name in settings.thresholds:
         if name not in kinds:
             raise UserError(f"inference.thresholds.{name}: no such kind; there are: {', '.join(sorted(kinds))}")
-    for name in settings.exclude_regions:
-        if name not in REGIONS:
-            raise UserError(f"inference.exclude_regions: no region {name!r}; there are: {', '.join(REGIONS)}")
 
 
 def selected(frames: str | None, n_frames: int) -> np.ndarray:
@@ -162,14 +162,19 @@ def selected(frames: str | None, n_frames: int) -> np.ndarray:
 
 
 def _reference(setup: Setup, samples: np.ndarray) -> np.ndarray | None:
-    """Lattice vectors with the sublattices told apart, from the columns of the first sample that shows a lattice."""
+    """Lattice vectors with the sublattices told apart, from the columns of the first sample that shows the lattice of
+    most, else of the first that shows any."""
     guess, rules = np.array(setup.calibration.vectors_px), replace(setup.rules, light_prior=None)
     material = setup.model.material
     if all(site.floating for site in material.sites):  # nothing but the Bragg peaks says where the cells are
         return guess
+    any_lattice = None
     for sample in samples:
         output = setup.engine(np.stack([sample] * setup.model.frames)[None])[0]
         found = find_defects(output, material, rules, guess, setup.calibration.pixel_size_nm / output.scale)
-        if found.sites is not None and found.sites.on_lattice.mean() > 0.3:
+        if found.sites is None or found.sites.on_lattice.mean() <= 0.3:
+            continue
+        if same_lattice(found.sites.vectors_px, guess, SAME_FIELD):
             return found.sites.vectors_px
-    return None
+        any_lattice = found.sites.vectors_px if any_lattice is None else any_lattice
+    return any_lattice

@@ -228,7 +228,8 @@ def test_the_mean_of_nine_frames_has_a_third_of_the_noise(tmp_path):
         ({"batch_size": 0}, "batch_size"),
         ({"average_frames": 4}, "must be odd"),
         ({"patch_nm": -1.0}, "patch_nm"),
-        ({"exclude_regions": ["moon"]}, "no region 'moon'"),
+        ({"exclude_regions": ["moon"]}, "exclude_regions=moon: there are: lattice, hole, amorphous, 1T"),
+        ({"thresholds": {"V_S": 1.5}}, "thresholds.V_S=1.5: must lie in 0..1"),
         ({"thresholds": {"V_Q": 0.5}}, "no such kind"),
     ],
 )

@@ -237,3 +237,17 @@ def test_frames_stretched_sheared_turned_and_coarse():
         assert doubt(strain) == 0
     assert doubt(angle=0.2 + np.pi / 7) == 0
     assert doubt(zoom=0.75) == quality_flags.COARSE
+
+
+@pytest.mark.skipif("ws2_mo" not in shipped.names(), reason="the network ws2_mo does not ship here")
+@pytest.mark.filterwarnings("ignore::stemdefects.StemdefectsWarning")
+def test_of_two_lattices_in_one_movie_the_one_of_most_frames_counts():
+    """(5 s) Whichever comes first."""
+    from stemdefects.commands import detection
+    from stemdefects.io.movie import Movie
+
+    few, most = ([frame(vectors(angle=a), seed=k)[0] for k in range(n)] for a, n in ((0.2, 2), (0.2 + np.pi / 6, 4)))
+    movie = Movie(np.stack(few + most), pixel_size_nm=PIXEL_NM)
+    found = detection.detect(movie, "ws2_mo", progress=False)
+    assert (found.frames["doubt"] & quality_flags.OTHER_FIELD > 0).tolist() == [True] * 2 + [False] * 4
+    assert "fields" not in found.attrs and np.isfinite(found.frames["drift_y_px"][2:]).all()

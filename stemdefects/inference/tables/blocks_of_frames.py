@@ -5,17 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stemdefects.crystal.lattice import same_lattice
 from stemdefects.inference import hidden as hiding
 from stemdefects.inference.columns import site_columns, trust
 from stemdefects.inference.columns.defects import REGIONS, FrameDefects, find_defects
 from stemdefects.inference.network import bragg_map, region_map
 from stemdefects.inference.network.engine import FrameOutput
+from stemdefects.inference.setup import SAME_FIELD
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io import quality_flags, table
 from stemdefects.io.movie import FrameError
 
 COARSE = 0.08  # relative, beyond what the network was trained on, that is said
-SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the movie
 
 
 class Finished(NamedTuple):
@@ -103,9 +104,7 @@ class BlockMaker:
 
     def _same_field(self, vectors_px: np.ndarray) -> bool:
         """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""
-        steps = vectors_px @ np.linalg.inv(self.setup.reference_px)
-        whole = np.rint(steps)
-        return bool(np.abs(steps - whole).max() < SAME_FIELD and round(abs(np.linalg.det(whole))) == 1)
+        return same_lattice(vectors_px, self.setup.reference_px, SAME_FIELD)
 
     def _rows(self, found: np.ndarray, frame: np.void) -> np.ndarray:
         """Rows with frame, time and nm, in pixels of the original frame."""
