@@ -5,7 +5,7 @@ resolution cost three quarters of the time and buy nothing; sub-pixel positions 
 (Zhou et al., "Objects as points", arXiv:1904.07850).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -38,6 +38,13 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
     b, height, width, c = x.shape
     x = x.reshape(b, height, width, block, block, c // block**2).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, height * block, width * block, c // block**2)
+
+
+def pointwise(frames: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+    """(B, H, W, C) by a kernel (1, 1, C, D), as the product of matrices that it is: XLA's own gradient of such a kernel
+    takes three to ten times as long on a CPU (benchmarks/training.py)."""
+    flat = frames.reshape(-1, frames.shape[-1]) @ kernel[0, 0]  # of two axes, else the gradient is as slow
+    return flat.reshape(*frames.shape[:-1], -1)
 
 
 class Block(nn.Module):
@@ -93,7 +100,8 @@ class UNet(nn.Module):
 
         def dense(features, kernel=1, gain=1.0):
             init = nn.initializers.variance_scaling(gain, "fan_in", "uniform")
-            return nn.Conv(features, (kernel, kernel), dtype=self.dtype, kernel_init=init)
+            how = pointwise if kernel == 1 else None
+            return nn.Conv(features, (kernel, kernel), dtype=self.dtype, kernel_init=init, conv_general_dilated=how)
 
         def blocks(x, level):
             for _ in range(self.depths[level]):
@@ -120,6 +128,7 @@ class UNet(nn.Module):
             (1, 1),
             dtype=self.dtype,
             kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "uniform"),
+            conv_general_dilated=pointwise,
             name="heads",
         )(x).astype(jnp.float32)
         head = depth_to_space(head, unfold)

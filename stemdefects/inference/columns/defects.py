@@ -153,13 +153,14 @@ def _sites(
     columns, start = output.columns, _of_frame(output, vectors_px)
     steps = vectors_px @ np.linalg.inv(start)  # the same lattice may be named by other vectors
     whole = np.rint(steps)
-    alike = np.abs(steps - whole).max() < MAX_CHANGE and round(abs(np.linalg.det(whole))) == 1
-    start = whole @ start if alike else start
-    # a frame of another field may be turned onto the movie's lattice with its sublattices exchanged
-    for known in (True, False) if told_apart and alike else (False,):
-        sites = view(position, columns.site, columns.presence, start, basis, vectors_px, known)
+    if told_apart and np.abs(steps - whole).max() < MAX_CHANGE and round(abs(np.linalg.det(whole))) == 1:
+        sites = view(position, columns.site, columns.presence, whole @ start, basis, vectors_px, told_apart=True)
         if _good(sites):
             return sites
+    # a frame of another field may be turned onto the movie's lattice with its sublattices exchanged
+    sites = view(position, columns.site, columns.presence, start, basis, vectors_px)
+    if _good(sites):
+        return sites
     own = column_lattice.fit(position, columns.site, vectors_px)
     other = None if own is None else view(position, columns.site, columns.presence, own, basis, vectors_px)
     return other if _good(other) else sites

@@ -237,8 +237,8 @@ class Engine:
 
 
 def _rounded(n: int) -> int:
-    """`n` or up to an eighth more: samplings that differ by a hair then share a program."""
-    unit = 2 ** max(n.bit_length() - 4, 0)
+    """`n` or a hundredth more: samplings that differ by a hair then share a program."""
+    unit = 2 ** max(n.bit_length() - 7, 0)
     return -(-n // unit) * unit
 
 
