@@ -187,7 +187,7 @@ def columns_of(
     found = calibrate(frames[:4], material.lattice_nm, pixel_size_nm, source="frames")
     shown_nm, basis = found.sampling_nm, material.basis
     engine = Engine(model, frames.shape[1:], shown_nm, presence=presence)
-    prior = state_prior(model.config["labels"], material)
+    prior = state_prior(model.config.labels, material)
     for output in engine(frames[:, None]):
         columns = output.columns
         place = np.stack([columns.y_px, columns.x_px], 1).astype(float)

@@ -102,7 +102,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     )  # fmt: skip
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
-    prior = state_prior(model.config["labels"], model.material) if settings.light else None
+    prior = state_prior(model.config.labels, model.material) if settings.light else None
     rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, prior)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(

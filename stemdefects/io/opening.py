@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 from stemdefects import extensions
 from stemdefects.errors import UserError
@@ -49,6 +50,7 @@ def _opened(path: str | Path, signal: str | None) -> Movie:
 def open_one(path: Path, signal: str | None) -> Movie:
     """The movie in one file. Raises UserError; an error of our own code shows as what it is."""
     suffix = path.suffix[1:].lower()
+    reader: Reader
     try:
         if path.is_file():
             if path.stat().st_size == 0:
@@ -80,6 +82,14 @@ def open_one(path: Path, signal: str | None) -> Movie:
             raise
         why = damage.reason(error, 160)
         raise UserError(f"{path}: cannot be read as .{suffix}: damaged or not of this type ({why})") from None
+
+
+class Reader(Protocol):
+    """A module that reads files of one kind, ours or another package's."""
+
+    def open_file(self, path: Path, signal: str | None) -> Movie:
+        """The movie in `path`; signal: which of several the user asks for, None: the usual one. Raises UserError."""
+        ...
 
 
 def _with_choice(movie: Movie, signal: str | None) -> Movie:

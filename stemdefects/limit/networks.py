@@ -41,13 +41,13 @@ class Network:
         self.model = model = artifact.load(folder)
         if model.material.state_names != material.state_names:
             raise UserError(f"run={folder}: trained for {model.material.name}, the study shows {material.name}")
-        own = state_prior(model.config["labels"], model.material)
+        own = state_prior(model.config.labels, model.material)
         self.shift = model.calibration.log_prior_shift + np.log(prior / own)
         self.light, self._prior, self._average = light, prior, average > 1
         self.frames = max(model.frames, average)
         area = size_px[0] * size_px[1] * (1.3 * model.pixel_size_nm) ** 2
         max_peaks = int(area / material.cell_area_nm2 * material.n_sites) + 64
-        find = artifact.peak_finder(model.config["model"], model.config["labels"], model.material)
+        find = artifact.peak_finder(model.config.model, model.config.labels, model.material)
 
         answer = symmetry.averaged(model.apply, symmetries)
 

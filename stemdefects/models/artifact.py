@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,13 +25,6 @@ from stemdefects.models import emissions, weights
 
 OWN_ARCHITECTURE = "unet"
 FORMAT_VERSION = 2  # 1 had the emissions in model.json; it is read too
-_SECTIONS = {
-    "model": schema.ModelConfig,
-    "material": schema.MaterialConfig,
-    "simulation": schema.SimulationConfig,
-    "labels": schema.LabelsConfig,
-    "training": schema.TrainingConfig,
-}
 DECIDING = ("model", "material", "labels")  # sections that inference reads; the others tell how the model was made
 
 
@@ -45,12 +38,34 @@ class Calibration:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sections:
+    """What a network is and how it was made: config.yaml of its folder."""
+
+    model: schema.ModelConfig
+    material: schema.MaterialConfig
+    simulation: schema.SimulationConfig
+    labels: schema.LabelsConfig
+    training: schema.TrainingConfig
+
+    @classmethod
+    def of(cls, holder: Any) -> "Sections":
+        """Those of a config that has them, e.g. of a training."""
+        return cls(**{item.name: getattr(holder, item.name) for item in dataclasses.fields(cls)})
+
+
+class Architecture(Protocol):
+    """What `model.architecture` chooses: a network whose module gives `unet.Outputs` of frames (B, H, W, T)."""
+
+    def __call__(self, cfg: schema.ModelConfig, material: crystal.Material, dtype: Any) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True)
 class LoadedModel:
     """A network ready to use. `apply(frames)` maps normalised (B, H, W, T) to `Outputs`."""
 
     id: str  # first characters of the hash of the weights
     path: Path | None
-    config: dict[str, Any]  # section -> dataclass: model, material, simulation, labels, training
+    config: Sections
     material: crystal.Material
     params: Any
     apply_fn: Callable  # (params, frames) -> Outputs
@@ -70,25 +85,25 @@ class LoadedModel:
             "temperature": float(self.calibration.temperature),
             "thresholds": dict(self.calibration.thresholds),
         }
-        told = {name: config.to_plain(self.config[name]) for name in DECIDING} | {"calibration": calibration}
+        told = {name: config.to_plain(getattr(self.config, name)) for name in DECIDING} | {"calibration": calibration}
         told |= {
             "id": self.id,
             "emissions": weights.identity(self.emissions),
-            "ensemble": self.config["training"].ensemble,
+            "ensemble": self.config.training.ensemble,
         }
         return hashlib.sha256(json.dumps(_plain(told), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def pixel_size_nm(self) -> float:
         """Sampling the network was made for."""
-        return self.config["model"].pixel_size_nm
+        return self.config.model.pixel_size_nm
 
     @property
     def samplings_nm(self) -> tuple[float, float]:
         """Least and largest sampling of the images it was trained on, nm per px; others are resampled to these."""
-        labels = self.config["labels"]
+        labels = self.config.labels
         if labels.source != "movie":
-            view = self.config["simulation"].view
+            view = self.config.simulation.view
             return min(view.pixel_size_nm), max(view.pixel_size_nm)
         zoom = math.exp(labels.fourier.zoom) if labels.fourier.augment else 1.0
         return self.pixel_size_nm / zoom, self.pixel_size_nm * zoom
@@ -96,17 +111,17 @@ class LoadedModel:
     @property
     def frames(self) -> int:
         """Neighbouring frames it sees."""
-        return self.config["model"].frames
+        return self.config.model.frames
 
     @property
     def stride(self) -> int:
         """Image pixels per output cell."""
-        return self.config["model"].stride
+        return self.config.model.stride
 
     @property
     def divisor(self) -> int:
         """Height and width of the input must be multiples of this."""
-        return divisor(self.config["model"])
+        return divisor(self.config.model)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -119,7 +134,7 @@ class LoadedModel:
 
     def find_peaks(self, outputs, max_peaks: int, threshold: float = 0.5):
         """`peaks.find_peaks` for one frame's `Outputs`, with this model's calibration."""
-        return peak_finder(self.config["model"], self.config["labels"], self.material, self.calibration)(
+        return peak_finder(self.config.model, self.config.labels, self.material, self.calibration)(
             outputs, max_peaks=max_peaks, threshold=threshold
         )
 
@@ -156,7 +171,9 @@ def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None
         raise bad("pixel_size_nm", f"needs a size in nm between 0 and 1, got {cfg.pixel_size_nm}")
     dtype = jnp.float32 if dtype is None else dtype
     if cfg.architecture != OWN_ARCHITECTURE:
-        make = extensions.load(extensions.MODELS, cfg.architecture, "model.architecture", [OWN_ARCHITECTURE])
+        make: Architecture = extensions.load(
+            extensions.MODELS, cfg.architecture, "model.architecture", [OWN_ARCHITECTURE]
+        )
         return make(cfg, material, dtype)
     return UNet(
         n_sites=material.n_sites,
@@ -213,7 +230,7 @@ def save(
     folder: Path,
     *,
     params: Any,
-    sections: dict[str, Any],
+    sections: Sections,
     calibration: Calibration,
     confusion: dict[str, Any],
     record: dict[str, Any],
@@ -222,19 +239,17 @@ def save(
 ) -> str:
     """Write the artifact into `folder` (made when missing; files are replaced one by one, whole). Returns its id.
 
-    sections: dataclasses for the keys of config.yaml; record: plain figures for model.json; card: Markdown;
+    sections: for config.yaml; record: plain figures for model.json; card: Markdown;
     emitted: from `emissions.measure`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    material = crystal.from_config(sections["material"])
+    material = crystal.from_config(sections.material)
     flat = weights.flatten(params)
     emitted = emitted or {}
     weights.write(folder, flat)
     weights.write(folder, emitted, emissions.NAME)
-    write_atomically(
-        folder / "config.yaml", config.to_yaml({name: config.to_plain(sections[name]) for name in _SECTIONS})
-    )
+    write_atomically(folder / "config.yaml", config.to_yaml(config.to_plain(sections)))
     about = {
         "format_version": FORMAT_VERSION,
         "id": weights.identity(flat),
@@ -243,8 +258,8 @@ def save(
         "sites": material.site_names,
         "states": material.state_names,
         "kinds": material.kind_names,
-        "pixel_size_nm": sections["model"].pixel_size_nm,
-        "frames": sections["model"].frames,
+        "pixel_size_nm": sections.model.pixel_size_nm,
+        "frames": sections.model.frames,
         "calibration": {
             "log_prior_shift": [float(x) for x in calibration.log_prior_shift],
             "temperature": float(calibration.temperature),
@@ -257,21 +272,23 @@ def save(
     return about["id"]
 
 
-def _sections(folder: Path) -> dict[str, Any]:
+def _sections(folder: Path) -> Sections:
     """config.yaml as dataclasses. Of how it was made, what is not known any more is left out and told on stderr."""
     from omegaconf import OmegaConf
 
     stored: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
-    sections, left_out = {}, []
-    for name, cls in _SECTIONS.items():
+    found: dict[str, Any] = {}
+    left_out: list[str] = []
+    for item in dataclasses.fields(Sections):
+        name, cls = item.name, getattr(schema, f"{item.name.capitalize()}Config")
         if name in DECIDING:
-            sections[name] = config.to_object(stored[name], cls)
+            found[name] = config.to_object(stored[name], cls)
         else:
-            sections[name], keys = config.known_part(stored[name], cls)
+            found[name], keys = config.known_part(stored[name], cls)
             left_out += [f"{name}.{key}" for key in keys]
     if left_out:
         LOG.warning("model %s is of another version; unread: %s", folder, ", ".join(left_out))
-    return sections
+    return Sections(**found)
 
 
 def load(folder: str | Path) -> LoadedModel:
@@ -307,7 +324,7 @@ def load(folder: str | Path) -> LoadedModel:
         if weights.identity(arrays) != known:
             raise UserError(f"model {folder}: {name} is {weights.identity(arrays)}, model.json belongs to {known}")
     sections = _sections(folder)
-    material = crystal.from_config(sections["material"])
+    material = crystal.from_config(sections.material)
     if material.state_names != about["states"]:
         raise UserError(f"model {folder}: states {about['states']} do not fit its material {material.state_names}")
     import jax
@@ -326,7 +343,7 @@ def load(folder: str | Path) -> LoadedModel:
         config=sections,
         material=material,
         params=params,
-        apply_fn=apply_function(sections["model"], sections["training"], material),
+        apply_fn=apply_function(sections.model, sections.training, material),
         calibration=calibration,
         confusion=json.loads(confusion_path.read_text()) if confusion_path.is_file() else {},
         emissions=emitted,

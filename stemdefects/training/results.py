@@ -78,13 +78,12 @@ def finish(cfg, run, tracker, the_task, checkpoints, trained: Trained) -> None:
         "n_weights": int(n_weights),
         "share_trained": share,
     }
-    sections = {name: getattr(cfg, name) for name in ("model", "material", "simulation", "labels", "training")}
     sites = the_task.material.site_of_state, the_task.material.ideal_states
     confusion = validation.confusion_tables(result, the_task, calibration)
     model_id = artifact.save(
         run.model_dir,
         params=params,
-        sections=sections,
+        sections=artifact.Sections.of(cfg),
         calibration=calibration,
         confusion=confusion,
         record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},

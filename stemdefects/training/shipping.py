@@ -47,7 +47,7 @@ def ship(run: Run, name: str, command: str | None = None, into: Path | None = No
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise UserError(f"name={name}: a name is a plain word: letters, digits and underscores")
     model = artifact.load(run.model_dir)
-    if model.config["labels"].source != "simulation":
+    if model.config.labels.source != "simulation":
         raise UserError(f"run={run.id}: this network was made for one movie; what ships is trained on simulation")
     command = _command(run, model.record, command)
     dtype, change = _storage(model)
@@ -112,7 +112,7 @@ def _storage(model: artifact.LoadedModel) -> tuple[str, float]:
     half = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), model.params)
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(half)):
         return "float32", float("nan")
-    cfg = schema.TrainRoot(**model.config)
+    cfg = schema.TrainRoot(**vars(model.config))
     the_task = task.from_config(cfg)
     test = validation.Validator(cfg, the_task, seed_offset=1)
     exact, rounded = (

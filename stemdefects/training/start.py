@@ -22,7 +22,7 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
     if cfg.training.init is None or resumed:
         return cfg, None, None
     name, model = str(cfg.training.init), parent(cfg)
-    members = model.config["training"].ensemble
+    members = model.config.training.ensemble
     if members > 1:
         raise UserError(
             f"training.init={name}: that network is an ensemble of {members} members, this training is of "
@@ -30,19 +30,19 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
         )
     params, note = jax.device_get(model.params), ""
     if cfg.labels.source == "movie":
-        cfg = dataclasses.replace(cfg, model=model.config["model"], material=model.config["material"])
+        cfg = dataclasses.replace(cfg, model=model.config.model, material=model.config.material)
         if not model.material.sites[0].floating:
-            own = model.config["labels"]
+            own = model.config.labels
             cfg.labels = dataclasses.replace(
                 cfg.labels, prior=own.prior, other_prior=own.other_prior, heat_sigma_px=own.heat_sigma_px
             )
     else:
         states = transfer.fit_material(model.material, crystal.from_config(cfg.material), name)
-        params = transfer.fit_model(params, model.config["model"], cfg.model, name)
+        params = transfer.fit_model(params, model.config.model, cfg.model, name)
         note = f"; its states stand for others here: {states}" if states else ""
         if cfg.model.frames > model.frames:
             note += f"; its first layer is spread over {cfg.model.frames} frames"
-    LOG.info("starting from model %s (%s, %s)%s", model.id, model.material.name, model.config["model"].name, note)
+    LOG.info("starting from model %s (%s, %s)%s", model.id, model.material.name, model.config.model.name, note)
     return cfg, params, model.material
 
 

@@ -37,10 +37,10 @@ def save_model(folder, n_frames=1, seeds=(3,)):
     artifact.save(
         folder,
         params=params,
-        sections={
-            "model": model, "material": material, "simulation": config.load_group("simulation", "train"),
-            "labels": config.load_group("labels", "simulated"), "training": training,
-        },
+        sections=artifact.Sections(
+            model, material, config.load_group("simulation", "train"), config.load_group("labels", "simulated"),
+            training,
+        ),
         calibration=artifact.Calibration(np.zeros(n_states, np.float32), 1.0, {"defect": 0.05}),
         confusion={}, record={}, card="tiny",
     )  # fmt: skip

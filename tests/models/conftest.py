@@ -22,10 +22,10 @@ def records():
 @pytest.fixture
 def saved(tmp_path, records):
     names = {"material": "ws2_mo", "simulation": "train", "labels": "simulated", "model": "unet_small"}
-    sections = {g: config.load_group(g, n) for g, n in (names | {"training": "quick"}).items()}
-    sections["model"].filters, sections["model"].depths = [8, 12], [1, 1]
-    material = crystal.from_config(sections["material"])
-    model = artifact.build(sections["model"], material)
+    sections = artifact.Sections(**{g: config.load_group(g, n) for g, n in (names | {"training": "quick"}).items()})
+    sections.model.filters, sections.model.depths = [8, 12], [1, 1]
+    material = crystal.from_config(sections.material)
+    model = artifact.build(sections.model, material)
     params = jax.jit(model.init)(jax.random.key(0, impl="rbg"), np.zeros((1, 16, 16, 1)))
     calibration = artifact.Calibration(np.linspace(-1, 1, material.n_states), 1.3, {"V_S": 0.4, "defect": 0.6})
     folder = tmp_path / "model"

@@ -117,8 +117,8 @@ def test_a_record_of_another_version_is_no_obstacle_to_inference(saved, capsys):
     for key in ("simulation.probe.of_old", "simulation.scan.drift_px", "training.of_old"):
         assert key in note
     assert note.count("\n") == 1
-    assert loaded.config["training"].steps == stored["training"]["steps"] and loaded.id == saved[1]
-    assert loaded.config["simulation"].scan.row_jitter_px == stored["simulation"]["scan"]["row_jitter_px"]
+    assert loaded.config.training.steps == stored["training"]["steps"] and loaded.id == saved[1]
+    assert loaded.config.simulation.scan.row_jitter_px == stored["simulation"]["scan"]["row_jitter_px"]
     stored["model"]["of_old"] = 3  # what inference computes with must be understood
     (folder / "config.yaml").write_text(yaml.safe_dump(stored, sort_keys=False))
     with pytest.raises(UserError, match="'of_old' does not exist"):
@@ -144,11 +144,11 @@ def test_the_signature_covers_all_that_changes_an_answer(saved):
     assert model.signature == artifact.load(saved[0]).signature and len(model.signature) == 12
     cooler = dataclasses.replace(model.calibration, temperature=1.1)
     stricter = dataclasses.replace(model.calibration, thresholds={"defect": 0.9})
-    labels = dataclasses.replace(model.config["labels"], prior={"V_S": 0.05})
+    labels = dataclasses.replace(model.config.labels, prior={"V_S": 0.05})
     others = [
         dataclasses.replace(model, calibration=cooler),
         dataclasses.replace(model, calibration=stricter),
-        dataclasses.replace(model, config=model.config | {"labels": labels}),
+        dataclasses.replace(model, config=dataclasses.replace(model.config, labels=labels)),
     ]
     assert all(other.id == model.id for other in others)
     assert len({model.signature, *(other.signature for other in others)}) == 4

@@ -15,7 +15,7 @@ def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
     tables = model.confusion.get("doses") or {}
     if not tables:
         return None
-    stated = model.config["training"].validation.doses_e_per_px
+    stated = model.config.training.validation.doses_e_per_px
     known = {name: float(stated[name]) for name in tables if stated.get(name)}
     names = sorted(known, key=known.get) or list(tables)
     if dose_e_per_px and dose_e_per_px > 0 and known:

@@ -60,7 +60,7 @@ class Limits:
 
 def limits(model: Any) -> Limits:
     """What `model` (`LoadedModel`) was trained for."""
-    material, simulation = model.material, model.config["simulation"]
+    material, simulation = model.material, model.config.simulation
     share = np.zeros(material.n_sites)
     brightness = np.array([_brightness(s.atoms, material) for s in material.states])
     change = []

@@ -78,7 +78,7 @@ def look_together(
     movie do not ask for it."""
     if not setup.keeps_columns:
         return None
-    prior = state_prior(setup.model.config["labels"], setup.model.material)
+    prior = state_prior(setup.model.config.labels, setup.model.material)
     return movie_sites.analyse(read, setup.n_blocks, setup, prior, write, start_evidence)
 
 
