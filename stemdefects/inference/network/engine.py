@@ -237,8 +237,8 @@ class Engine:
 
 
 def _rounded(n: int) -> int:
-    """`n` or a hundredth more: samplings that differ by a hair then share a program."""
-    unit = 2 ** max(n.bit_length() - 7, 0)
+    """`n` or a few more: samplings that differ by a hair then share a program."""
+    unit = 2 ** max(n.bit_length() - 10, 0)
     return -(-n // unit) * unit
 
 
