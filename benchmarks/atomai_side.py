@@ -48,14 +48,22 @@ def main(train: str, frames: str, seconds: float, out: Path) -> None:
 
 
 def predict(state: str, frames: str) -> None:
-    """Peak memory of a prediction alone."""
+    """Seconds and peak memory of a prediction alone, as JSON."""
     import atomai as aoi
     import torch
 
     net, _ = aoi.nets.init_fcnn_model("Unet", 1)
     net.load_state_dict(torch.load(state))
-    aoi.predictors.SegPredictor(net, nb_classes=1, verbose=False).run(np.load(frames), num_batches=10)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    stack = np.load(frames)
+    predictor = aoi.predictors.SegPredictor(net, nb_classes=1, verbose=False)
+    predictor.run(stack[:2], num_batches=1)
+    times = []
+    for _ in range(2):
+        wall, cpu = time.perf_counter(), time.process_time()
+        predictor.run(stack, num_batches=10)
+        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"wall_s": min(t[0] for t in times), "cpu_s": min(t[1] for t in times), "peak_mb": peak}))
 
 
 if __name__ == "__main__":
