@@ -413,6 +413,8 @@ class InferenceConfig:
 
     name: str = MISSING
     model: str | None = None  # model folder to use in a new run, instead of run=
+    material: str | None = None  # the crystal shown, where it is not the model's own: a material's name or file
+    formula: str | None = None  # the same by its formula, e.g. W0.95Ti0.05Se2 (material: auto, or left out)
     signal: str | None = None  # data set or signal of a file that holds several, e.g. HAADF
     pixel_size_nm: float | None = _positive(None)  # null: what the file states, checked against the lattice
     frame_time_s: float | None = _positive(None)  # null: what the file states
@@ -435,6 +437,7 @@ class InferenceConfig:
     edge_nm: float = _least(0.15, 0)  # nothing is called this close to the border of a frame
     patch_nm: float = _positive(0.96)  # side of the square patch around each defect
     resample_tolerance: float = _least(0.02, 0)  # of samplings outside those the model was trained on, left as they are
+    straighten: bool = True  # a lattice that the scan distorts is straightened before the network looks, in images
     max_strain: float = _least(0.15, 0)  # a lattice more distorted than this is not believed
     over_time: OverTimeConfig = field(default_factory=OverTimeConfig)
     pictures: PicturesConfig = field(default_factory=PicturesConfig)

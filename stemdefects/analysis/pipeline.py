@@ -17,7 +17,7 @@ from stemdefects.analysis.kinetics import statements
 from stemdefects.analysis.motion import stage as motion
 from stemdefects.analysis.notes import Code, Note
 from stemdefects.analysis.patches import stage as patches
-from stemdefects.analysis.population import counts_stage, growth_stage, purity_stage, space_stage
+from stemdefects.analysis.population import counts_stage, growth_stage, purity_stage, space_stage, specimen_stage
 from stemdefects.analysis.stage import Section, StageResult
 from stemdefects.analysis.switching import stage as switching
 from stemdefects.analysis.tracking import drift_stage, tracks_stage
@@ -26,6 +26,7 @@ from stemdefects.schema import AnalysisConfig
 # In the order in which they are computed, those of other packages after them: a stage sees what was found before it.
 STAGES: Mapping[str, Stage] = {
     "counts": counts_stage.run,
+    "specimen": specimen_stage.run,
     "growth": growth_stage.run,
     "drift": drift_stage.run,
     "tracks": tracks_stage.run,

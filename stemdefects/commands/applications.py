@@ -17,7 +17,7 @@ def train() -> None:
 
 def infer() -> None:
     """Find the defects in a movie or image."""
-    hydra_main("infer", InferRoot, _infer, aliases={"model": "inference.model"})
+    hydra_main("infer", InferRoot, _infer, aliases={"model": "inference.model", "formula": "inference.formula"})
 
 
 def analyze() -> None:

@@ -51,20 +51,25 @@ def detect(
     from stemdefects.inference.source import overruled
     from stemdefects.inference.tables import stream
     from stemdefects.inference.tables.assembly import look_together
+    from stemdefects.inference.teaching import teach
+    from stemdefects.models import other_crystal, shipped
 
     devices.use_compilation_cache()
     devices.check()
     if model is not None and run is not None:
         raise UserError("detect: give model or run, not both")
-    loaded = load_model(run or model or "latest", runs_dir)
+    asked = configure(**settings)
+    if model == shipped.AUTO:
+        model = other_crystal.chosen(asked)
+    loaded = other_crystal.asked_for(load_model(run or model or "latest", runs_dir), asked)
     if isinstance(movie, str | Path):
         movie = read(movie, settings.get("signal"))
     elif not isinstance(movie, Movie):
         movie = Movie(movie)
-    asked = configure(**settings)
     movie = overruled(movie, asked)
     hashing = Hashing(movie)
     setup = prepare(movie, loaded, asked)
+    teach(movie, setup)
     with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
 
         def done(frames: int, _: int) -> None:

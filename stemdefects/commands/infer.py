@@ -50,12 +50,13 @@ def _infer(
     from stemdefects import devices
     from stemdefects.inference.setup import prepare
     from stemdefects.inference.tables import assembly
-    from stemdefects.models import artifact
+    from stemdefects.inference.teaching import teach
+    from stemdefects.models import artifact, other_crystal
     from stemdefects.report.pictures import draw
 
     devices.use_compilation_cache()
     devices.check()
-    model = artifact.load(model_dir)
+    model = other_crystal.asked_for(artifact.load(model_dir), cfg.inference)
     fingerprint = _fingerprint(movie, model, cfg.inference)
     if run is None and not cfg.overwrite:
         run = _interrupted(cfg.runs_dir, fingerprint, holding)
@@ -65,6 +66,7 @@ def _infer(
     for sentence in (*movie.remarks, *confusion.unsaid(model, movie.dose_e_per_px)):
         LOG.info("note: %s", sentence)
     setup = prepare(movie, model, cfg.inference, known)
+    teach(movie, setup, known and known.get("specimen"))
     if run is None:
         run = runs.create(cfg.runs_dir)
         holding.enter_context(locks.held(run, "infer"))
@@ -76,6 +78,7 @@ def _infer(
             about = {
                 "fingerprint": fingerprint, "calibration": setup.calibration.to_dict(), "reference_px": reference,
                 "replaces": run.defects_path.exists(),
+                "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
             }  # fmt: skip
             spool.start(about)
         LOG.info("%s", "\n".join(notices.inputs(movie, setup)))
@@ -159,8 +162,12 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "kinds": setup.model.material.kind_names,
         "confusion": confusion.nearest(setup.model, movie.dose_e_per_px),
         "patch_nm": setup.settings.patch_nm,
-        "region_step_px": setup.engine.region_step_px,
-        "reference_px": None if setup.reference_px is None else setup.reference_px.tolist(),
+        "region_step_px": setup.region_step_px,
+        "reference_px": None
+        if setup.reference_px is None
+        else (setup.raw_vectors(setup.reference_px) * (setup.aspect, 1)).tolist(),
+        "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
+        "straightened": setup.straighten is not None,
         "config": config.to_plain(setup.settings),
     }
 
@@ -178,6 +185,10 @@ def chosen_model(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
             f"run: say whose model to use: run=<id>, run=latest, model=<run id or model folder>, "
             f"or model=<network that ships> ({there_are})"
         )
+    if cfg.inference.model == shipped.AUTO:
+        from stemdefects.models import other_crystal
+
+        return None, shipped.folder() / other_crystal.chosen(cfg.inference)
     return None, shipped.locate(cfg.inference.model, cfg.runs_dir)
 
 

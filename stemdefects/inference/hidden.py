@@ -16,10 +16,11 @@ def site_dtype() -> np.dtype:
 
 class Hidden(NamedTuple):
     """away_px: (H, W) distance of each pixel of a frame to the nearest invalid one, in pixel widths; aspect: height
-    over width of a pixel. Places are in square pixels, as everywhere in inference."""
+    over width of a pixel; n_invalid: invalid pixels of the frame. Places are in square pixels, as everywhere here."""
 
     away_px: np.ndarray
     aspect: float = 1.0
+    n_invalid: int = 1
 
     def near(self, y_px: np.ndarray, x_px: np.ndarray, within_px: float) -> np.ndarray:
         """(n,) bool: an invalid pixel lies this close, or under the place."""
@@ -32,7 +33,8 @@ def by(invalid: np.ndarray | None, aspect: float = 1.0) -> Hidden | None:
     """What the `invalid` pixels (H, W bool) of a frame hide; None: nothing."""
     if invalid is None:
         return None
-    return Hidden(ndimage.distance_transform_edt(~invalid, sampling=(aspect, 1.0)).astype(np.float32), aspect)
+    away = ndimage.distance_transform_edt(~invalid, sampling=(aspect, 1.0)).astype(np.float32)
+    return Hidden(away, aspect, int(invalid.sum()))
 
 
 def sites(hidden: Hidden, seen: SiteView, basis: np.ndarray, within_px: float, frame: int) -> np.ndarray:

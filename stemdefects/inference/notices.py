@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.inference.network.calibration import Calibration
+from stemdefects.inference.specimen.learned import per_cm2
 from stemdefects.io import quality_flags
 from stemdefects.io.contradictions import Contradiction
 from stemdefects.io.movie import QUALITY, Movie
@@ -35,7 +36,35 @@ def inputs(movie: Movie, setup: Any) -> list[str]:
     lines = [f"calibration: {setup.calibration.message}"]
     if time is not None:
         lines.append(f"frame time:  {time}")
-    return [*lines, f"dose:        {dose}"]
+    return [*lines, f"dose:        {dose}", *specimen(setup)]
+
+
+def specimen(setup: Any) -> list[str]:
+    """What the frames taught of the specimen: alloys, and how common the kinds are that single frames can tell."""
+    taught, material = setup.rules.specimen, setup.model.material
+    if taught is None:
+        return []
+    lines = []
+    for g, site in enumerate(material.sites):
+        bulk = taught.levels.bulk[g]
+        if taught.levels.alloyed[g]:
+            kinds = [f"{share:.0%} at {level:.2f}" for level, share in bulk[np.isfinite(bulk[:, 0])]]
+            lines.append(
+                f"alloy:       two kinds of {site.name} columns, by their light over that of the brightest sublattice: "
+                f"{', '.join(kinds)}; each column is judged against its own"
+            )
+    told = []
+    for kind in material.kinds:
+        low, high = taught.low[kind.state], taught.high[kind.state]
+        if np.isfinite(high):
+            told.append(f"{kind.name} {taught.prior[kind.state]:.2%} [{low:.2%}, {high:.2%}]")
+    if told:
+        lines.append(f"prevalence:  {', '.join(told)} of their sublattice, from the frames")
+    limits = [(k.name, taught.limit[k.state]) for k in material.kinds if np.isfinite(taught.limit[k.state])]
+    if limits:
+        named = ", ".join(f"{name} {per_cm2(share, material):.1e}" for name, share in limits)
+        lines.append(f"limit:       {named} per cm2; fewer could not be told from none by the light of single frames")
+    return lines
 
 
 def warnings_of(

@@ -9,9 +9,12 @@ from stemdefects import config
 from stemdefects.crystal import second_lattice
 from stemdefects.crystal.lattice import same_lattice
 from stemdefects.errors import UserError
+from stemdefects.inference import undistorted
 from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import calibration as calibrating
 from stemdefects.inference.network.engine import Engine
+from stemdefects.inference.specimen.learned import untaught
+from stemdefects.inference.undistorted import Undistortion
 from stemdefects.io.movie import Checked, FrameError, Movie
 from stemdefects.models.prevalence import state_prior
 from stemdefects.models.resample import square_pixels
@@ -39,6 +42,8 @@ class Setup:
     times_s: np.ndarray | None = None  # recorded starts of all frames of the movie
     second_lattice: bool = True  # in one of the first frames looked at, be it in a part of it
     recent: dict[int, Checked | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
+    straighten: Undistortion | None = None  # frames are resampled by it, and pixels here are straightened ones
+    raw_shape: tuple[int, int] = (0, 0)  # (H, W) of the frames as they are read
 
     @property
     def n_blocks(self) -> int:
@@ -47,14 +52,37 @@ class Setup:
     @property
     def shape_px(self) -> tuple[float, float]:
         """(H, W) of a frame in square pixels."""
-        height, width = self.engine.frame_shape
+        height, width = self.raw_shape
         return (height - 1) * self.aspect + 1, width
+
+    def raw_vectors(self, vectors_px: np.ndarray) -> np.ndarray:
+        """(n, 2) vectors y, x in pixels of the frames as they are read."""
+        if self.straighten is None:
+            return vectors_px / (self.aspect, 1)
+        return vectors_px @ self.straighten.matrix
+
+    def raw_places(self, place_px: np.ndarray) -> np.ndarray:
+        """(n, 2) places y, x in pixels of the frames as they are read."""
+        return place_px / (self.aspect, 1) if self.straighten is None else self.straighten.raw(place_px)
+
+    @property
+    def region_step_px(self) -> list[float]:
+        """(y, x) pixels of the frames as they are read per cell of the maps of regions."""
+        step = self.engine.region_step_px
+        return step if self.straighten is None else [step[0] / self.aspect, step[1]]
+
+    @property
+    def region_shape(self) -> tuple[int, int]:
+        """(ny, nx) of the maps of regions."""
+        if self.straighten is None:
+            return self.engine.region_shape
+        return tuple(int(-(-n // step)) for n, step in zip(self.raw_shape, self.region_step_px, strict=True))
 
     @property
     def keeps_columns(self) -> bool:
         """Are all columns kept, for the state of sites over time?"""
-        settings = self.settings.over_time
-        return settings.enabled and len(self.indices) >= settings.min_frames and self.reference_px is not None
+        followed = is_movie(self.indices, self.settings) and self.reference_px is not None
+        return followed and self.model.trained is None  # of another crystal's states the network has no opinion
 
     @property
     def evidence_weight(self) -> float:
@@ -64,6 +92,11 @@ class Setup:
     def block(self, number: int) -> np.ndarray:
         """Frame numbers of a block."""
         return self.indices[number * self.settings.block_frames : (number + 1) * self.settings.block_frames]
+
+
+def is_movie(indices: np.ndarray, settings: InferenceConfig) -> bool:
+    """Are these frames enough for the state of sites over time?"""
+    return settings.over_time.enabled and len(indices) >= settings.over_time.min_frames
 
 
 def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str, Any] | None = None) -> Setup:
@@ -94,16 +127,28 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
             settings.calibration_tolerance, settings.max_strain, movie.source,
         )  # fmt: skip
     # the network sees the crystal at the size it was trained on, whatever a nanometre is
-    shown_nm = found.sampling_nm * model.material.a_nm / float(np.linalg.norm(lattice_nm[0]))
+    shown_nm = found.sampling_nm * (model.trained or model).material.a_nm / float(np.linalg.norm(lattice_nm[0]))
+    straighten, shape, aspect, vectors = None, movie.shape[1:], movie.aspect, found.vectors_px
+    of_movie = all(site.floating for site in model.material.sites)  # learned from frames as they are
+    if settings.straighten and not of_movie and not is_movie(indices, settings):
+        straighten = undistorted.measured(found, lattice_nm, shape, aspect)
+    if straighten is not None:
+        square = np.linalg.inv(straighten.matrix * (aspect, 1))
+        shape, aspect, vectors = straighten.shape, 1.0, np.array(vectors) @ square
     engine = Engine(
-        model, movie.shape[1:], shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
-        settings.presence, settings.resample_tolerance, movie.aspect, found.vectors_px, lattice_nm,
-        settings.symmetries,
+        model, shape, shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
+        settings.presence, settings.resample_tolerance, aspect, vectors, lattice_nm, settings.symmetries,
     )  # fmt: skip
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
-    prior = state_prior(model.config.labels, model.material) if settings.light else None
-    rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, prior)
+    if model.trained is not None and not settings.light:
+        raise UserError(
+            f"inference.light=false: model {model.id} knows no state of {model.material.name} (inference.material); "
+            "the light of its columns must say what they are"
+        )
+    stated = state_prior(model.config.labels, model.material)
+    nothing_yet = untaught(model.material, stated, model.trained is not None) if settings.light else None
+    rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, nothing_yet)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(
         model,
@@ -117,14 +162,16 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         np.asarray(lattice_nm),
         movie.aspect,
         movie.times_s,
+        straighten=straighten,
+        raw_shape=tuple(movie.shape[1:]),
     )
     if found.vectors_px is not None:
         samples = calibrating.sample_frames(movie) if known else samples
-        vectors = np.array(found.vectors_px)
-        over = [second_lattice.find(frame, vectors, lattice_nm) for frame in square_pixels(samples, movie.aspect)]
+        seen = np.array(found.vectors_px)
+        over = [second_lattice.find(frame, seen, lattice_nm) for frame in square_pixels(samples, movie.aspect)]
         setup.second_lattice = any(one is not None and one.on_top for one in over)
         if not known:
-            setup.reference_px = _reference(setup, samples)
+            setup.reference_px = _reference(setup, samples, np.array(vectors))
     return setup
 
 
@@ -161,15 +208,20 @@ def selected(frames: str | None, n_frames: int) -> np.ndarray:
     return indices
 
 
-def _reference(setup: Setup, samples: np.ndarray) -> np.ndarray | None:
+def _reference(setup: Setup, samples: np.ndarray, guess: np.ndarray) -> np.ndarray | None:
     """Lattice vectors with the sublattices told apart, from the columns of the first sample that shows the lattice of
-    most, else of the first that shows any."""
-    guess, rules = np.array(setup.calibration.vectors_px), replace(setup.rules, light_prior=None)
+    most, else of the first that shows any.
+
+    guess: (2, 2) about the lattice's vectors.
+    """
+    rules = replace(setup.rules, specimen=None)
     material = setup.model.material
     if all(site.floating for site in material.sites):  # nothing but the Bragg peaks says where the cells are
         return guess
     any_lattice = None
     for sample in samples:
+        if setup.straighten is not None:
+            sample = setup.straighten.image(sample)
         output = setup.engine(np.stack([sample] * setup.model.frames)[None])[0]
         found = find_defects(output, material, rules, guess, setup.calibration.pixel_size_nm / output.scale)
         if found.sites is None or found.sites.on_lattice.mean() <= 0.3:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-SCHEMA_VERSION = 2  # 2: /sites and /evidence; files of version 1 have none and are read as before
+SCHEMA_VERSION = 3  # 2: /sites and /evidence; 3: `light`; older files are read, what they lack is unknown
 KIND_BYTES = 24
 NOTE_BYTES = 120
 PATCH_PX = 32
@@ -24,6 +24,7 @@ DEFECT_DTYPE = np.dtype(
         ("kind", f"S{KIND_BYTES}"),  # material's kind name, e.g. b"V_S", b"Mo_W"
         ("kind_prob", "f4"),  # probability of `kind`, 0..1
         ("kind_spread", "f4"),  # of an ensemble: standard deviation of its members' kind_prob; NaN: one network
+        ("light", "f4"),  # of an ideal column of the same sublattice and kind: 1 as usual, 0 nothing; NaN unknown
         ("cluster", "i4"),  # -1: not clustered
         ("track", "i4"),  # -1: not linked
         ("complex", "i4"),  # same number within a frame: neighbouring rows of one complex; -1: alone
@@ -64,7 +65,7 @@ FRAME_DTYPE = np.dtype(
 
 UNITS = {
     "frame": "1", "time_s": "s", "y_px": "px", "x_px": "px", "y_nm": "nm", "x_nm": "nm", "sigma_nm": "nm",
-    "score": "1", "kind": "", "kind_prob": "1", "kind_spread": "1",
+    "score": "1", "kind": "", "kind_prob": "1", "kind_spread": "1", "light": "1",
     "cluster": "1", "track": "1", "complex": "1", "orientation": "1",
 }  # fmt: skip
 
@@ -77,7 +78,7 @@ def empty(n_rows: int = 0) -> np.ndarray:
     rows = np.zeros(n_rows, DEFECT_DTYPE)
     for name in ("cluster", "track", "complex", "orientation"):
         rows[name] = -1
-    for name in ("time_s", "sigma_nm", "y_nm", "x_nm", "kind_spread"):
+    for name in ("time_s", "sigma_nm", "y_nm", "x_nm", "kind_spread", "light"):
         rows[name] = np.nan
     return rows
 

@@ -73,6 +73,7 @@ class LoadedModel:
     confusion: dict[str, Any]
     emissions: dict[str, np.ndarray]  # of `emissions.measure`; empty: none were measured
     record: dict[str, Any]  # the rest of model.json: run id, seed, hardware, scores
+    trained: "LoadedModel | None" = None  # what this network was trained as, where it is shown another crystal
 
     @functools.cached_property
     def signature(self) -> str:
@@ -134,7 +135,8 @@ class LoadedModel:
 
     def find_peaks(self, outputs, max_peaks: int, threshold: float = 0.5):
         """`peaks.find_peaks` for one frame's `Outputs`, with this model's calibration."""
-        return peak_finder(self.config.model, self.config.labels, self.material, self.calibration)(
+        own = self.trained or self
+        return peak_finder(own.config.model, own.config.labels, own.material, own.calibration)(
             outputs, max_peaks=max_peaks, threshold=threshold
         )
 

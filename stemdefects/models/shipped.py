@@ -11,6 +11,7 @@ from stemdefects.errors import UserError
 from stemdefects.io import runs
 
 FILES = ("weights.npz", "emissions.npz", "config.yaml", "model.json", "confusion.json", "README.md")
+AUTO = "auto"  # in `model=`: whichever of them is nearest to the crystal that is stated
 LARGEST_MB = 12.0  # all of them together
 
 

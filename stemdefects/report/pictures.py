@@ -19,7 +19,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     settings, kinds = setup.settings.pictures, setup.model.material.kind_names
     with h5py.File(table_path, "r") as file:
         frame_table = file["frames"][()]
-        region_step_px = setup.engine.region_step_px
+        region_step_px = setup.region_step_px
         names = {"each frame on its own": "defects", "all frames together": "defects_over_time"}
         tables = {way: name for way, name in names.items() if name in file}
         starts = {way: np.searchsorted(file[name]["frame"], np.arange(len(movie) + 1)) for way, name in tables.items()}

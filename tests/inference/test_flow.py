@@ -204,7 +204,7 @@ def test_an_ensemble_says_how_far_its_members_differ(movie_file, tmp_path):
     for symmetries in (1, 2):
         found = detection.detect(movie_file, apart, symmetries=symmetries, **common).rows
         p, spread = found["kind_prob"].astype(float), found["kind_spread"]
-        assert len(found) and (spread > 1e-4).all() and (spread <= np.sqrt(p * (1 - p)) + 1e-6).all()
+        assert len(found) and (spread > 1e-5).all() and (spread <= np.sqrt(p * (1 - p)) + 1e-6).all()
 
 
 def test_the_mean_of_nine_frames_has_a_third_of_the_noise(tmp_path):

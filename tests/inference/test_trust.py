@@ -206,9 +206,9 @@ def test_real_files_by_the_shipped_network():
 def test_distortion_is_said_with_its_figure():
     for strain, wrong in (((0.01, -0.01, 0.0), False), ((0.04, -0.04, 0.0), True), ((0, 0, 0.03), True)):
         _, tensor = bragg_map.deformation(vectors(strain, angle=0.0), MATERIAL.lattice_nm, PIXEL_NM)
-        assert (trust.distortion(tensor) > trust.MAX_DISTORTION) == wrong
+        assert (bragg_map.distortion(tensor) > trust.MAX_DISTORTION) == wrong
     _, scaled = bragg_map.deformation(vectors((0.05, 0.05, 0)), MATERIAL.lattice_nm, PIXEL_NM)
-    assert trust.distortion(scaled) == pytest.approx(0.05, abs=1e-6), "a wrong pixel size"
+    assert bragg_map.distortion(scaled) == pytest.approx(0.05, abs=1e-6), "a wrong pixel size"
     frames = table.empty_frames(2)
     frames["doubt"] = [0, quality_flags.DISTORTED]
     frames["strain_yy"], frames["strain_xx"], frames["strain_xy"] = 0.04, -0.04, 0

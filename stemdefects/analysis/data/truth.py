@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io.table import DEFECT_DTYPE
+from stemdefects.io.table import empty
 from stemdefects.scoring.matching import match
 
 
@@ -56,8 +56,8 @@ def read(path: str | Path) -> Truth:
     with h5py.File(path, "r") as file:
         group = file["truth"]
         stored = group["defects"][:]
-        rows = np.zeros(len(stored), DEFECT_DTYPE)
-        for name in DEFECT_DTYPE.names:
+        rows = empty(len(stored))
+        for name in rows.dtype.names:
             if name in stored.dtype.names:
                 rows[name] = stored[name]
         attrs = {key: _plain(value) for key, value in group.attrs.items()}

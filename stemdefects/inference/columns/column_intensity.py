@@ -115,21 +115,26 @@ def pixel_noise(image: np.ndarray, place_px: np.ndarray, width_px: float) -> flo
     return float(np.sqrt(np.median(squares))) / 6  # 6: what the differences make of white noise
 
 
-def evidence(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
+def evidence(
+    deviation: np.ndarray, site: np.ndarray, material: Material, relative: np.ndarray | None = None
+) -> np.ndarray:
     """(n, S) log-likelihood of each state of a column's site, less that of its ideal state; 0 where the light says
     nothing.
 
-    deviation: (n,) from `measure`; site: (n,) sublattice. Gaussian, with the scatter that the sublattice's columns have
-    in this image.
+    deviation: (n,) from `measure`; site: (n,) sublattice; relative: (S,) light of the states over that of their site's
+    ideal one, None: by the material's signals. Gaussian, with the scatter that the sublattice's columns have in this
+    image.
     """
-    signal, scatters = material.intensities(), np.full(material.n_sites, np.nan)
+    scatters = np.full(material.n_sites, np.nan)
     for g in _sublattices(site, material):
         mine = deviation[site == g]
         if np.isfinite(mine).sum() >= MIN_COLUMNS:
             scatters[g] = scatter(mine)
-    level = signal / signal[material.ideal_states[material.site_of_state]] - 1
+    if relative is None:
+        signal = material.intensities()
+        relative = signal / signal[material.ideal_states[material.site_of_state]]
     return opinion_loops.log_ratios(
-        deviation, site, scatters, material.site_of_state, material.ideal_states, level.astype(float), CLIP
+        deviation, site, scatters, material.site_of_state, material.ideal_states, (relative - 1).astype(float), CLIP
     )
 
 
@@ -172,12 +177,14 @@ def judged(
     material: Material,
     pixel_nm: float,
     prior: np.ndarray,
+    relative: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Light, np.ndarray]:
     """(n, S) the network's posterior `prob` (n, S) pooled with the light of the columns, that `Light`, and its weight
-    (n,). Arguments as in `measure` and `pooled`."""
+    (n,). Arguments as in `measure`, `evidence` and `pooled`."""
     light = measure(image, place_px, site, cell, material, pixel_nm)
     part = share(light, site, material)
-    return pooled(prob, evidence(light.deviation, site, material), part, prior, site, material), light, part
+    found = evidence(light.deviation, site, material, relative)
+    return pooled(prob, found, part, prior, site, material), light, part
 
 
 def scatter(deviation: np.ndarray) -> float:

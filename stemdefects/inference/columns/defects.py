@@ -1,20 +1,22 @@
 """From the columns of a frame to rows of the defect table: kinds, scores, complexes, patches."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import column_intensity, column_lattice, loops
+from stemdefects.inference.columns import column_intensity, column_lattice, loops, whole_frame
 from stemdefects.inference.columns.floating import view as floating_view
 from stemdefects.inference.columns.sites import NOWHERE, SiteView, view
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.inference.specimen.learned import Specimen
 from stemdefects.io import table
 from stemdefects.models.ensemble import carried
 
 WHOLE = 0.8  # share of the columns on a lattice from which on it is the frame's
+MOST = 0.5  # the same, from which on the lattice is carried on around the columns that lie on it
 MAX_RESIDUAL = 0.15  # of the spacing
 MAX_CHANGE = 0.15  # of a frame's lattice constant against the expected one
 REGIONS = ("lattice", "hole", "amorphous", "1T")
@@ -27,8 +29,8 @@ class Rules:
     thresholds: least posterior per kind (`defect`: for kinds not named); exclude_regions: names from `REGIONS`, nothing
     is called there; edge_nm: nothing is called this close to the border of the frame, where a column's neighbours are
     missing; patch_nm: side of the square field of a patch; require_lattice: nothing is called where the frame's own
-    Bragg components show no lattice, whatever the network says; light_prior: (S,) prevalence that the network's
-    posterior assumes, to pool it with what the light of the columns says (`column_light`), None: it is not.
+    Bragg components show no lattice, whatever the network says; specimen: what was learned of the specimen, for the
+    light of the columns to be heard too, None: the network judges alone.
     """
 
     thresholds: dict[str, float] = field(default_factory=dict)
@@ -36,7 +38,7 @@ class Rules:
     patch_nm: float = 0.96
     edge_nm: float = 0.15
     require_lattice: bool = True
-    light_prior: np.ndarray | None = None
+    specimen: Specimen | None = None
 
     def threshold(self, kind: str) -> float:
         """Least posterior of a kind to be called."""
@@ -46,8 +48,12 @@ class Rules:
 @dataclass(frozen=True)
 class FrameDefects:
     """Rows (n,) of the defect table without frame, time and nm; patches (n, 32, 32); the lattice the columns form;
-    called: (n,) which of `columns` the rows are; light: of all columns, see `column_light.measure`, NaN if not asked;
-    n_withheld: calls not made where there is no lattice."""
+    called: (n,) which of `columns` the rows are; light: of all columns, see `column_intensity.measure`, NaN if not
+    asked; n_withheld: calls not made where there is no lattice.
+
+    Of all columns: prob: (m, S) posterior; ratio: (m,) light, see `site_light`; promised: (m,) bool, the network shows
+    no column there; whole: (m,) bool, most of the neighbours of such a place are there; inner: (m,) bool, away from the
+    border. contradicted: calls that fell, for their light is an ideal column's."""
 
     rows: np.ndarray
     patches: np.ndarray
@@ -56,6 +62,12 @@ class FrameDefects:
     called: np.ndarray
     light: np.ndarray
     n_withheld: int
+    prob: np.ndarray
+    ratio: np.ndarray
+    promised: np.ndarray
+    whole: np.ndarray
+    inner: np.ndarray
+    n_contradicted: int = 0
 
 
 _bond_tables: dict[int, tuple[Material, list[np.ndarray]]] = {}  # of the material last asked for
@@ -110,14 +122,10 @@ def find_defects(
             columns = columns.take(keep)
             vectors = sites.vectors_px
             sites = view(position[keep], columns.site, columns.presence, vectors, basis, vectors, told_apart=True)
-    prob, light, part = columns.state_prob, np.full(len(columns.site), np.nan), np.zeros(len(columns.site))
-    if rules.light_prior is not None and sites is not None and not floating:
-        seen = output.image if output.together is None else output.together
-        place = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-        prob, measured, part = column_intensity.judged(
-            prob, seen, place, columns.site, sites.cell, material, image_px_nm, rules.light_prior
-        )
-        light = measured.deviation
+    seen = output.image if output.together is None else output.together
+    judging = replace(rules, specimen=None) if floating else rules  # nothing is usual where columns may be anywhere
+    frame = whole_frame.judged(columns, sites, output, seen, material, judging, image_px_nm, _carries_on(sites))
+    columns, sites, prob = frame.columns, frame.sites, frame.prob
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.threshold(k.name) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
@@ -125,6 +133,9 @@ def find_defects(
     to_border = np.minimum(centres, np.array(output.image.shape) - 1 - centres).min(1) + 0.5
     inner = to_border * image_px_nm >= rules.edge_nm
     call = (kind_prob >= threshold[kind]) & ~excluded & inner
+    states = np.array([k.state for k in material.kinds])
+    fallen = call & frame.refused(states[kind], material)
+    call &= ~fallen
     nowhere = np.zeros(len(call), bool)
     if rules.require_lattice and output.lattice is not None and output.lattice.clear and len(call):
         nowhere = output.lattice.at(columns.y_px, columns.x_px) < ABSENT
@@ -134,15 +145,18 @@ def find_defects(
     rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
     rows["score"], rows["kind_prob"] = defect[called], kind_prob[called]
     if columns.state_spread is not None:
-        rows["kind_spread"] = _spread(columns, prob, part, np.array([k.state for k in material.kinds])[kind])[called]
+        rows["kind_spread"] = _spread(columns, prob, frame.part, states[kind])[called]
+    rows["light"] = frame.relative[called]
     names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
     rows["kind"] = names[kind[called]]
     if sites is not None and len(called):
-        states = np.array([k.state for k in material.kinds])[kind[called]]
-        number, orientation = complexes(sites.cell[called], columns.site[called], states, material)
+        number, orientation = complexes(sites.cell[called], columns.site[called], states[kind[called]], material)
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
-    return FrameDefects(rows, patches, sites, columns, called, light, int((call & nowhere).sum()))
+    return FrameDefects(
+        rows, patches, sites, columns, called, frame.light, int((call & nowhere).sum()), prob, frame.ratio,
+        frame.promised, frame.whole, inner, int(fallen.sum()),
+    )  # fmt: skip
 
 
 def _sites(
@@ -171,6 +185,14 @@ def _good(sites: SiteView | None) -> bool:
     if sites is None or sites.on_lattice.mean() < WHOLE:
         return False
     return sites.residual_px < MAX_RESIDUAL * np.sqrt(abs(np.linalg.det(sites.vectors_px)))
+
+
+def _carries_on(sites: SiteView | None) -> bool:
+    """May the lattice be carried on to places without a column? However the scan bends it, but not where it is so fine
+    that it has a place for every column."""
+    if sites is None or sites.on_lattice.mean() < MOST:
+        return False
+    return sites.residual_px < 2 * MAX_RESIDUAL * np.sqrt(abs(np.linalg.det(sites.vectors_px)))
 
 
 def _of_frame(output: FrameOutput, vectors_px: np.ndarray) -> np.ndarray:

@@ -41,6 +41,15 @@ def around(cell: np.ndarray, site: np.ndarray, material: Material) -> Neighbours
     return Neighbours(same, near, (same[:, :n_first] >= 0).all(1))
 
 
+def ring(cell: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
+    """(n, k) index of the nearest columns of the same sublattice, `NOBODY` where there is none.
+
+    Arguments as of `around`."""
+    floating = tuple(s.floating for s in material.sites)
+    lattice = np.asarray(material.lattice_nm, float).tobytes()
+    return around(cell, site, material).same[:, : _steps(lattice, material.basis.tobytes(), floating)[2]]
+
+
 def values(of: np.ndarray, index: np.ndarray) -> np.ndarray:
     """(n, k) of[index], NaN where there is nobody. of: (n,) float; index: (n, k)."""
     return np.append(of, np.nan)[index]

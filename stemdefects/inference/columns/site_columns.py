@@ -27,7 +27,7 @@ def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarra
     """The columns of a frame that sit on lattice sites and outside excluded regions, as `column_dtype`."""
     columns, material = found.columns, model.material
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
-    use = found.sites.on_lattice & ~excluded
+    use = found.sites.on_lattice & ~excluded & ~found.promised
     columns = columns.take(use)
     packed = np.zeros(len(columns.site), column_dtype(material.n_states))
     packed["frame"], packed["cell"], packed["site"] = frame, found.sites.cell[use], columns.site

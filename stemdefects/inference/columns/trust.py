@@ -83,12 +83,11 @@ def limits(model: Any) -> Limits:
 
 def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[str]) -> Verdict:
     """Flags and figures of one frame."""
+    lost = quality_flags.INVALID_PIXELS if output.hidden is not None and output.hidden.n_invalid else 0
     if found.sites is None:
-        return Verdict(quality_flags.UNCHECKED | (quality_flags.INVALID_PIXELS if output.hidden is not None else 0), {})
-    columns, sites, figures, flags = found.columns, found.sites, {}, 0
+        return Verdict(quality_flags.UNCHECKED | lost, {})
+    columns, sites, figures, flags = found.columns, found.sites, {}, lost
     on = sites.on_lattice
-    if output.hidden is not None:
-        flags |= quality_flags.INVALID_PIXELS
     kind = np.array([kinds.index(name.decode()) for name in found.rows["kind"]], int)
     called = np.zeros(len(on), bool)
     called[found.called] = True
@@ -106,7 +105,7 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
     if known.lattice_nm is not None:
         flags |= _second(output, sites.vectors_px, known, figures)
     if output.lattice is not None and output.lattice.clear:
-        flags |= _against_bragg(output, columns, on, known, figures)
+        flags |= _against_bragg(output, columns, on & ~found.promised, known, figures)
     if known.ratio is not None:
         figures["ratio"] = ratio = _ratio(output, columns, sites, called, known.step)
         if not (known.ratio[0] <= ratio <= known.ratio[1] or np.isnan(ratio)):
@@ -121,13 +120,6 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
             if supported[these].mean() < MIN_SUPPORT[bool(abs(known.change[k]) > STRONG)]:
                 flags |= quality_flags.UNSUPPORTED
     return Verdict(flags, figures)
-
-
-def distortion(strain: np.ndarray) -> float:
-    """How much a lattice of the symmetric `strain` (2, 2) is stretched or sheared: the larger of the stretch of one
-    axis against the other and of either against the crystal."""
-    low, high = 1 + np.linalg.eigvalsh(strain)
-    return float(max(high / low - 1, high - 1, 1 - low))
 
 
 def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Limits, figures: dict) -> int:

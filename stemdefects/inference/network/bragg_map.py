@@ -126,6 +126,13 @@ def deformation(vectors_px: np.ndarray, lattice_nm: np.ndarray, pixel_size_nm: f
     return float(np.arctan2(turn[1, 0], turn[1, 1])), (vt.T * s) @ vt - np.eye(2)
 
 
+def distortion(strain: np.ndarray) -> float:
+    """How much a lattice of the symmetric `strain` (2, 2) is stretched or sheared: the larger of the stretch of one
+    axis against the other and of either against the crystal."""
+    low, high = 1 + np.linalg.eigvalsh(strain)
+    return float(max(high / low - 1, high - 1, 1 - low))
+
+
 def _centres(n: int, sigma: float) -> np.ndarray:
     """Centres of windows about `sigma` apart, none nearer than that to the border."""
     inner = n - 1 - 2 * sigma

@@ -9,8 +9,8 @@ from scipy.spatial import cKDTree
 
 from stemdefects.inference import hidden as hiding
 from stemdefects.inference.network import bragg_map, region_map
+from stemdefects.models import other_crystal, symmetry
 from stemdefects.models import resample as sampling
-from stemdefects.models import symmetry
 from stemdefects.models.normalization import normalize_frames
 
 BATCH_SIZE = {True: 2, False: 8}  # on a CPU more frames at once only leave its caches
@@ -98,7 +98,7 @@ class Engine:
         shape = sampling.resampled_shape(self.frame_shape, scales)
         self.grid = sampling.plan(shape, tile_px, overlap_px, model.divisor)
         effective_nm = pixel_size_nm / self.scale
-        cells = np.prod(self.grid.tile) * effective_nm**2 / model.material.cell_area_nm2
+        cells = np.prod(self.grid.tile) * effective_nm**2 / (model.trained or model).material.cell_area_nm2
         self.max_peaks = _rounded(int(1.25 * cells * model.material.n_sites) + 64)
         self._presence = presence
         self._made, waves = None, None
@@ -231,6 +231,8 @@ class Engine:
         columns = Columns(*(getattr(peaks, name) for name in Columns._fields)).take(use)
         if len(self.grid.starts) > 1:
             columns = columns.take(_without_doubles(columns, 1.5 * MARGIN_PX))
+        if self.model.trained is not None:
+            columns = columns._replace(state_prob=other_crystal.no_opinion(columns.site, self.model), state_spread=None)
         return columns._replace(
             y_px=columns.y_px / self.scale, x_px=columns.x_px / self.scale, sigma_px=columns.sigma_px / self.scale
         )

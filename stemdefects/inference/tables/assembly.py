@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference.evidence import movie_sites
+from stemdefects.inference.specimen import learned
 from stemdefects.inference.tables.partial_results import Spool
 from stemdefects.io import contradictions, quality_flags, table, table_writer
 from stemdefects.io.contradictions import Contradiction
@@ -111,6 +112,45 @@ def summarise(found: Assembled, setup: Any) -> dict[str, Any]:
         "pixel_size_nm": setup.calibration.pixel_size_nm,
         "calibration": setup.calibration.message,
         "model_id": setup.model.id,
+        "prevalence": _prevalence(setup),
+        "composition": _composition(setup),
+        "limit_of_detection_per_cm2": _limits(setup),
+    }
+
+
+def _prevalence(setup: Any) -> dict[str, dict[str, float]]:
+    """Per kind that the frames can tell: fraction of its sublattice, and the 95% interval."""
+    taught, kinds = setup.rules.specimen, setup.model.material.kinds
+    if taught is None:
+        return {}
+    return {
+        k.name: {"fraction": float(taught.prior[k.state]), "low": float(taught.low[k.state]), "high": float(high)}
+        for k in kinds
+        if np.isfinite(high := taught.high[k.state])
+    }
+
+
+def _limits(setup: Any) -> dict[str, float]:
+    """Per kind: density per cm2 below which single frames could not tell it from none by its light."""
+    taught, material = setup.rules.specimen, setup.model.material
+    if taught is None:
+        return {}
+    known = [k for k in material.kinds if np.isfinite(taught.limit[k.state])]
+    return {k.name: learned.per_cm2(float(taught.limit[k.state]), material) for k in known}
+
+
+def _composition(setup: Any) -> dict[str, list[dict[str, float]]]:
+    """Per alloyed sublattice: level (light over that of the brightest sublattice) and share of each kind of column."""
+    taught, sites = setup.rules.specimen, setup.model.material.sites
+    if taught is None:
+        return {}
+    return {
+        sites[g].name: [
+            {"level": float(level), "share": float(share)}
+            for level, share in taught.levels.bulk[g]
+            if np.isfinite(level)
+        ]
+        for g in np.flatnonzero(taught.levels.alloyed)
     }
 
 

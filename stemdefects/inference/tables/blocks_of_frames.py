@@ -12,6 +12,7 @@ from stemdefects.inference.columns.defects import REGIONS, FrameDefects, find_de
 from stemdefects.inference.network import bragg_map, region_map
 from stemdefects.inference.network.engine import FrameOutput
 from stemdefects.inference.setup import SAME_FIELD
+from stemdefects.inference.specimen import phases
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io import quality_flags, table
 from stemdefects.io.movie import FrameError
@@ -36,6 +37,9 @@ class BlockMaker:
 
     def __init__(self, setup: Any):
         self.setup = setup
+        self._beyond = 0
+        if setup.straighten is not None:
+            self._beyond = int(setup.straighten.invalid(None, setup.raw_shape).sum())
         self._limits = replace(trust.limits(setup.model), lattice_nm=setup.lattice_nm, quarters=setup.second_lattice)
 
     def finish(self, output: FrameOutput) -> Finished:
@@ -43,7 +47,11 @@ class BlockMaker:
         setup = self.setup
         model_px_nm = setup.calibration.pixel_size_nm / output.scale
         material = setup.model.material
+        if setup.straighten is not None and output.hidden is not None:  # what lies beyond the frame's border is no loss
+            lost = max(output.hidden.n_invalid - self._beyond, 0)
+            output = output._replace(hidden=output.hidden._replace(n_invalid=lost))
         found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm, told_apart=True)
+        output = phases.checked(output, found.columns, found.sites, found.promised, material, model_px_nm)
         if output.hidden is not None:
             known, fraction = hiding.regions(output.hidden, output.regions, setup.engine.region_step_px)
             output = output._replace(regions=known, region_fraction=fraction)
@@ -77,13 +85,13 @@ class BlockMaker:
         all_columns = [np.zeros(0, site_columns.column_dtype(setup.model.material.n_states))]
         all_hidden = [np.zeros(0, hiding.site_dtype())]
         lattices = np.full((len(indices), 3, 2), np.nan)
-        regions = np.full((len(indices), *setup.engine.region_shape), region_map.UNKNOWN, np.uint8)
+        regions = np.full((len(indices), *setup.region_shape), region_map.UNKNOWN, np.uint8)
         for i, result in enumerate(results):
             row = frames[i : i + 1]
             if result is None:
                 row["quality"], row["note"] = errors[i].quality, str(errors[i]).encode()[-table.NOTE_BYTES :]
                 continue
-            found, regions[i] = result.found, result.regions
+            found, regions[i] = result.found, self._raw_regions(result.regions)
             all_rows.append(self._rows(found.rows, frames[i]))
             all_patches.append(found.patches)
             self._describe(row, result)
@@ -106,6 +114,18 @@ class BlockMaker:
         """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""
         return same_lattice(vectors_px, self.setup.reference_px, SAME_FIELD)
 
+    def _raw_regions(self, regions: np.ndarray) -> np.ndarray:
+        """The map of regions of a straightened frame, on the frame as it was read."""
+        setup = self.setup
+        if setup.straighten is None:
+            return regions
+        cells = zip(setup.region_shape, setup.region_step_px, strict=True)
+        centres = [(np.arange(n) + 0.5) * step - 0.5 for n, step in cells]
+        place = np.stack(np.meshgrid(*centres, indexing="ij"), -1)
+        at = setup.straighten.straight(place) / setup.engine.region_step_px
+        y, x = (at[..., k].astype(int).clip(0, n - 1) for k, n in enumerate(regions.shape))
+        return regions[y, x]
+
     def _rows(self, found: np.ndarray, frame: np.void) -> np.ndarray:
         """Rows with frame, time and nm, in pixels of the original frame."""
         rows = found.copy()
@@ -117,7 +137,7 @@ class BlockMaker:
         setup, found = self.setup, result.found
         row["n_defects"], row["n_withheld"] = len(found.rows), found.n_withheld
         if result.hidden is not None:
-            row["n_invalid_px"] = int((result.hidden.away_px == 0).sum())
+            row["n_invalid_px"] = result.hidden.n_invalid
         flags = result.verdict.flags | (quality_flags.COARSE if self._coarse else 0)
         for name, value in zip(REGIONS, result.fraction, strict=True):
             row[f"fraction_{name}"] = value
@@ -126,18 +146,19 @@ class BlockMaker:
             if result.hidden is not None:
                 missed = missed[~result.hidden.near(*missed.T, self._beside_px)]
             row["n_sites"], row["n_missed"] = found.sites.n_sites, len(missed)
-            vectors = found.sites.vectors_px / (setup.aspect, 1)
+            vectors = setup.raw_vectors(found.sites.vectors_px)
             (row["a1_y_px"], row["a1_x_px"]), (row["a2_y_px"], row["a2_x_px"]) = vectors
         vectors = np.full((2, 2), np.nan) if found.sites is None else found.sites.vectors_px
         if result.lattice is not None and result.lattice.clear:
             vectors = result.lattice.vectors_px
         if np.isfinite(vectors).all():
             pixel = setup.calibration.pixel_size_nm
+            vectors = setup.raw_vectors(vectors) * (setup.aspect, 1)
             angle, strain = bragg_map.deformation(vectors, setup.lattice_nm, pixel)
             row["pixel_size_nm"] = np.sqrt(abs(np.linalg.det(setup.lattice_nm) / np.linalg.det(vectors)))
             row["angle_deg"] = np.degrees(angle)
             row["strain_yy"], row["strain_xx"], row["strain_xy"] = strain[0, 0], strain[1, 1], strain[0, 1]
-            if trust.distortion(strain) > trust.MAX_DISTORTION:
+            if bragg_map.distortion(strain) > trust.MAX_DISTORTION:
                 flags |= quality_flags.DISTORTED
         if found.sites is not None and setup.reference_px is not None and not self._same_field(found.sites.vectors_px):
             flags |= quality_flags.OTHER_FIELD
@@ -148,7 +169,7 @@ class BlockMaker:
 def in_nm(rows: np.ndarray, setup: Any) -> np.ndarray:
     """`rows` in square pixels (sigma too) -> nm filled in, pixels those of the original frame; changes `rows`."""
     pixel = setup.calibration.pixel_size_nm
-    rows["y_nm"], rows["x_nm"] = rows["y_px"] * pixel, rows["x_px"] * pixel
+    rows["y_px"], rows["x_px"] = setup.raw_places(np.stack([rows["y_px"], rows["x_px"]], 1)).T
+    rows["y_nm"], rows["x_nm"] = rows["y_px"] * (pixel * setup.aspect), rows["x_px"] * pixel
     rows["sigma_nm"] = rows["sigma_nm"] * pixel
-    rows["y_px"] /= setup.aspect
     return rows

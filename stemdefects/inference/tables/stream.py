@@ -118,7 +118,7 @@ def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
         try:
             for number in todo:
                 indices = setup.block(number)
-                if not put(Work(number, indices, [_stack(movie, int(i), setup) for i in indices])):
+                if not put(Work(number, indices, [shown(movie, int(i), setup) for i in indices])):
                     return
             put(None)
         except BaseException as error:  # to be raised where the blocks are used
@@ -136,7 +136,7 @@ def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:
         thread.join(timeout=5)
 
 
-def _stack(movie: Movie, index: int, setup: Setup) -> Shown | FrameError:
+def shown(movie: Movie, index: int, setup: Setup) -> Shown | FrameError:
     """Frame `index` with its aligned neighbours, or their mean, or what is wrong with it."""
     average = setup.settings.average_frames
     half = max(setup.model.frames, average) // 2
@@ -157,6 +157,10 @@ def _stack(movie: Movie, index: int, setup: Setup) -> Shown | FrameError:
         return frames[half]
     usable = [frame if isinstance(frame, Checked) else None for frame in frames]
     images, invalid = ([frame and frame[k] for frame in usable] for k in (0, 1))
-    vectors = None if setup.reference_px is None else setup.reference_px / (setup.aspect, 1)
+    vectors = None if setup.reference_px is None else setup.raw_vectors(setup.reference_px)
     stack = align.stack(images, vectors, invalid)
-    return Shown(stack.mean(0, keepdims=True, dtype=np.float32) if average > 1 else stack, invalid[half])
+    wrong = invalid[half]
+    if setup.straighten is not None:
+        wrong = setup.straighten.invalid(wrong, stack.shape[1:])
+        stack = np.stack([setup.straighten.image(frame) for frame in stack])
+    return Shown(stack.mean(0, keepdims=True, dtype=np.float32) if average > 1 else stack, wrong)

@@ -1,0 +1,167 @@
+"""All places of a frame's lattice judged together: the columns the network found, and the places it shows none at, by
+the network's opinion, by their light, and by what was learned of the specimen.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.crystal.material import Material
+from stemdefects.inference.columns import column_intensity, neighbours, promised
+from stemdefects.inference.columns.sites import NOWHERE, SiteView
+from stemdefects.inference.network.bragg_map import ABSENT
+from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.inference.specimen import learned, levels, site_light
+
+HOLE = 1  # of the network's regions
+MOST = 0.8  # of a place's neighbours that must be there, five of six: at the edge of a hole fewer are
+LIT = 0.5  # of an ideal column's light: something is there
+UNMOVED = 0.25  # of the way to a state's level: light that moved less contradicts it
+TOLD_APART = 3.0  # scatters between two levels, for light to contradict a call
+
+
+class Judged(NamedTuple):
+    """Of m columns and places: columns and sites as the network's, places after them; prob: (m, S); light, part: of
+    `column_intensity.judged`; ratio: of `site_light`; relative: (m,) the same over the level of an ideal column of its
+    own kind; promised, whole: see `defects.FrameDefects`; specimen: that they were judged by."""
+
+    columns: Columns
+    sites: SiteView | None
+    prob: np.ndarray
+    light: np.ndarray
+    part: np.ndarray
+    ratio: np.ndarray
+    relative: np.ndarray
+    promised: np.ndarray
+    whole: np.ndarray
+    specimen: learned.Specimen | None
+
+    def refused(self, state: np.ndarray, material: Material) -> np.ndarray:
+        """(m,) bool: may this column not be called this `state` (m,)? Its light is an ideal column's, or it is a place
+        that the network shows nothing at, and lacks nothing or stands at the edge of a hole."""
+        signal, site = material.intensities(), self.columns.site
+        ideal = material.ideal_states[site]
+        out = self.promised & (~self.whole | (signal[state] >= signal[ideal]))
+        if self.specimen is None:
+            return out
+        known = self.specimen.levels
+        step = known.level[state] / np.maximum(known.level[ideal], 1e-9) - 1
+        scatter = known.scatter[site] / np.maximum(known.level[ideal], 1e-9)
+        moved = (self.relative - 1) / np.where(step == 0, 1, step)
+        with np.errstate(invalid="ignore"):
+            return out | ((np.abs(step) > TOLD_APART * scatter) & (moved < UNMOVED))
+
+
+def judged(
+    columns: Columns, sites: SiteView | None, output: FrameOutput, seen: np.ndarray, material: Material, rules: Any,
+    image_px_nm: float, good: bool,
+) -> Judged:  # fmt: skip
+    """See `Judged`. seen: (h, w) the image whose light counts; rules: `defects.Rules`; good: nearly all columns lie on
+    the lattice of `sites`, so that it can be carried on."""
+    taught, n = rules.specimen, len(columns.site)
+    if taught is None or sites is None:
+        nothing = np.full(n, np.nan)
+        none = np.zeros(n, bool)
+        return Judged(columns, sites, columns.state_prob, nothing, np.zeros(n), nothing, nothing, none, ~none, taught)
+    if good and taught.by_light:
+        columns, sites = _seated(columns, sites, material, taught.stated)
+        n = len(columns.site)
+    if good:
+        columns, sites = _with_places(columns, sites, output, material, rules.edge_nm / image_px_nm, taught.stated)
+    m = len(columns.site)
+    place = np.stack([columns.y_px, columns.x_px], 1).astype(float) * output.scale
+    light, part, empty, prob = np.full(m, np.nan), np.zeros(m), np.arange(m) >= n, columns.state_prob.copy()
+    if not taught.by_light:
+        prob[:n], measured, part[:n] = column_intensity.judged(
+            prob[:n],
+            seen,
+            place[:n],
+            columns.site[:n],
+            sites.cell[:n],
+            material,
+            image_px_nm,
+            taught.stated,
+            _learned(taught, material),
+        )
+        light[:n] = measured.deviation
+    prob = learned.reweighted(prob, taught.stated, taught.prior)
+    ratio = site_light.measure(seen, place, columns.site, material, sites.vectors_px * output.scale, image_px_nm).ratio
+    ratio[~sites.on_lattice] = np.nan
+    told = levels.posterior(ratio, columns.site, taught.levels._replace(share=taught.prior), material)
+    by_light = empty | taught.by_light | taught.levels.alloyed[columns.site]
+    unknown = _unknown(columns.site, taught.prior, material)
+    prob[by_light] = np.where((told.sum(1) > 0)[:, None], told, unknown)[by_light]
+    relative = levels.relative(ratio, columns.site, taught.levels, material)
+    whole, ring = np.ones(m, bool), neighbours.ring(sites.cell, columns.site, material)
+    there = np.append(~empty | (relative > LIT), False)[ring].mean(1)
+    whole[empty] = there[empty] >= MOST
+    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, taught)
+
+
+def _learned(taught: learned.Specimen, material: Material) -> np.ndarray:
+    """(S,) light of the states over that of their site's ideal one: what the frames say of species of another element
+    that are there, by the material's signals the rest."""
+    signal, ideal = material.intensities(), material.ideal_states[material.site_of_state]
+    stated = signal / np.maximum(signal[ideal], 1e-9)
+    found = taught.levels.level / np.maximum(taught.levels.level[ideal], 1e-9)
+    counts = material.species_counts()
+    swapped = (counts.sum(1) == counts[ideal].sum(1)) & (counts != counts[ideal]).any(1)
+    return np.where(swapped & (taught.low > 0), found, stated)
+
+
+def _unknown(site: np.ndarray, prior: np.ndarray, material: Material) -> np.ndarray:
+    """(n, S) how common the states of each column's sublattice are."""
+    return np.where(material.site_of_state[None] == site[:, None], prior, 0.0).astype(np.float32)
+
+
+def _seated(columns: Columns, sites: SiteView, material: Material, prior: np.ndarray) -> tuple[Columns, SiteView]:
+    """Every column on the place of the lattice that it stands at; of two on one place the surer one."""
+    position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
+    cell, site = promised.seated(position, columns.site.astype(int), sites, material.basis, _fixed(material))
+    on = cell[:, 0] != NOWHERE
+    order = np.lexsort((-columns.presence, ~on))
+    key = np.column_stack([np.where(on[:, None], cell, np.arange(len(cell))[:, None]), site, on])[order]
+    _, first = np.unique(key, axis=0, return_index=True)
+    keep = np.sort(order[first])
+    columns = columns.take(keep)._replace(site=site[keep], state_prob=_unknown(site[keep], prior, material))
+    return columns, replace(sites, cell=cell[keep].astype(np.int32), duplicate=np.zeros(len(keep), bool))
+
+
+def _with_places(
+    columns: Columns, sites: SiteView, output: FrameOutput, material: Material, margin_px: float, prior: np.ndarray
+) -> tuple[Columns, SiteView]:
+    """The columns, and after them the places of the lattice without one, where there is a lattice at all."""
+    if output.lattice is not None and not output.lattice.clear:
+        return columns, sites
+    position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
+    shape = tuple((n - 1) / output.scale + 1 for n in output.image.shape)
+    found = promised.places(
+        position, columns.site.astype(int), sites, material.basis, _fixed(material), shape, margin_px / output.scale,
+        output.image if output.together is None else output.together, output.scale, material.lattice_nm,
+    )  # fmt: skip
+    y, x = found.place_px.T
+    use = np.ones(len(y), bool)
+    if output.lattice is not None:
+        use &= output.lattice.at(y, x) >= ABSENT
+    if output.hidden is not None:
+        use &= ~output.hidden.near(y, x, margin_px / output.scale)
+    if output.regions is not None:
+        at = []
+        for p, n, k in zip((y, x), output.image.shape, output.regions.shape, strict=True):
+            cell = -(-n // k)  # all but the last are of this size
+            at.append((p * output.scale / cell).astype(int).clip(0, k - 1))
+        use &= output.regions[tuple(at)] != HOLE
+    site, n = found.site[use].astype(columns.site.dtype), int(use.sum())
+    added = Columns(
+        y[use].astype(np.float32), x[use].astype(np.float32), np.full(n, sites.residual_px, np.float32), site,
+        _unknown(site, prior, material), np.zeros(n, np.float32), np.zeros(n, columns.region.dtype),
+        None if columns.state_spread is None else np.full((n, material.n_states), np.nan, np.float32),
+    )  # fmt: skip
+    both = Columns(*(None if a is None else np.concatenate([a, b]) for a, b in zip(columns, added, strict=True)))
+    cell = np.concatenate([sites.cell, found.cell[use].astype(sites.cell.dtype)])
+    return both, replace(sites, cell=cell, duplicate=np.append(sites.duplicate, np.zeros(n, bool)))
+
+
+def _fixed(material: Material) -> np.ndarray:
+    return np.array([not s.floating for s in material.sites])

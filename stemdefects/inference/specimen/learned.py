@@ -1,0 +1,122 @@
+"""What the frames teach of the specimen before any of them is judged: how bright its columns are, how common its
+defects, and whether a sublattice is an alloy. A material's file says what can be there, and is believed as much as some
+columns.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.crystal.material import Material
+from stemdefects.inference.specimen import levels as learning
+from stemdefects.inference.specimen import prevalence
+
+TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
+SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
+ABOVE = 3.29  # standard errors at it: 5% of false alarms, 5% missed (Currie, Anal. Chem. 40, 586 (1968))
+BINS = 70  # of the histograms of light, over `levels.RANGE`
+N_FRAMES = 4  # looked at before the others; single images say it of themselves
+
+
+class Specimen(NamedTuple):
+    """levels: light of the states; prior: (S,) how common they are; low, high: (S,) 95% interval of it, NaN where the
+    file's word stands: rare states, and those that single frames cannot tell from the ideal one; stated: (S,) what the
+    file says; limit: (S,) share below which single frames could not tell the state from none by its light, NaN unknown;
+    histogram: (G, BINS) columns by their light; by_light: the network knows another crystal, and has no opinion of the
+    states."""
+
+    levels: learning.Levels
+    prior: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    stated: np.ndarray
+    limit: np.ndarray
+    histogram: np.ndarray
+    by_light: bool
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "levels": self.levels.to_plain(), "by_light": self.by_light,
+            **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
+        }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Specimen":
+        arrays = (np.array(plain[name], float) for name in _ARRAYS)
+        return cls(learning.Levels.from_plain(plain["levels"]), *arrays, plain["by_light"])
+
+
+_ARRAYS = ("prior", "low", "high", "stated", "limit", "histogram")
+
+
+def per_cm2(share: float, material: Material) -> float:
+    """Density of a state with this share of its sublattice, which has one place in the cell."""
+    return share / material.cell_area_nm2 * 1e14
+
+
+def untaught(material: Material, stated: np.ndarray, by_light: bool) -> Specimen:
+    """What is known before any frame was looked at: the file's word, and nothing of the light."""
+    nothing = np.zeros(0)
+    levels, unknown = learning.learn(nothing, nothing.astype(int), material, stated), np.full(len(stated), np.nan)
+    histogram = np.zeros((material.n_sites, BINS))
+    return Specimen(levels, stated, unknown, unknown, stated, unknown, histogram, by_light)
+
+
+def learn(founds: Sequence[Any], material: Material, before: Specimen) -> Specimen:
+    """What the frames `founds` (`defects.FrameDefects`, judged by `before`) say."""
+    if not founds:
+        return before
+    ratio = np.concatenate([f.ratio for f in founds])
+    site = np.concatenate([f.columns.site for f in founds]).astype(int)
+    promised = np.concatenate([f.promised for f in founds])
+    # a place without a column counts as far as its surroundings are whole, see `defects`
+    use = ~promised | np.concatenate([f.whole for f in founds])
+    levels = learning.learn(np.where(use, ratio, np.nan), site, material, before.stated)
+    prior, low, high = before.stated.copy(), before.low.copy(), before.high.copy()
+    seen = np.concatenate([f.prob for f in founds])
+    light = learning.posterior(ratio, site, levels, material)
+    on = np.concatenate([f.sites.on_lattice & f.inner for f in founds if f.sites is not None])
+    for g, place in enumerate(material.sites):
+        states = np.flatnonzero(material.site_of_state == g)
+        if place.floating or len(states) < 2:
+            continue
+        said = light if before.by_light or levels.alloyed[g] else np.where(promised[:, None], light, seen)
+        assumed = np.where(promised[:, None] | (said is light), levels.share, before.stated)[:, states]
+        mine = (site == g) & on & use & (said[:, states].sum(1) > 0)
+        odds = np.log(np.maximum(said[mine][:, states], 1e-12) / np.maximum(assumed[mine], 1e-12))
+        away = np.abs(levels.level[states] - levels.level[place.ideal]) / levels.scatter[g]
+        prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], ~(away >= TOLD))
+    counts = [np.histogram(ratio[(site == g) & use], BINS, learning.RANGE)[0] for g in range(material.n_sites)]
+    limit = _limit(levels, material, len(founds))
+    return before._replace(
+        levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float)
+    )
+
+
+def _limit(levels: learning.Levels, material: Material, n_frames: int) -> np.ndarray:
+    """(S,) shares at the limit of detection, by the light of single frames; see `Specimen`.
+
+    Two Gaussians `d` scatters apart: the information on a small share is n (exp(d^2) - 1); where they hardly overlap
+    it is the number of columns in a frame that counts.
+    """
+    limit = np.full(material.n_states, np.nan)
+    for g, place in enumerate(material.sites):
+        if not np.isfinite(levels.scatter[g]) or levels.alloyed[g]:
+            continue
+        states = np.flatnonzero(material.site_of_state == g)
+        apart = np.abs(levels.level[states] - levels.level[place.ideal]) / levels.scatter[g]
+        information = levels.n[g] * np.expm1(np.minimum(apart, 20.0) ** 2)
+        shares = np.maximum(SEEN * n_frames / levels.n[g], ABOVE / np.sqrt(np.maximum(information, 1e-12)))
+        limit[states] = np.where(states == place.ideal, np.nan, np.minimum(shares, 1.0))
+    return limit
+
+
+def reweighted(prob: np.ndarray, assumed: np.ndarray, believed: np.ndarray) -> np.ndarray:
+    """(n, S) posterior `prob` that assumed how common the states are, (S,), for what is believed of it now, (S,).
+
+    Bayes' rule, within the states that have any probability: Saerens et al., Neural Comput. 14, 21 (2002).
+    """
+    weight = prob * (believed / np.maximum(assumed, 1e-12))
+    return (weight / np.maximum(weight.sum(1, keepdims=True), 1e-30)).astype(prob.dtype)

@@ -1,0 +1,65 @@
+"""How common the states of a sublattice are, learned from what is said of its columns one by one.
+
+Expectation maximisation on the posteriors (Saerens, Latinne, Decaestecker, Neural Comput. 14, 21 (2002)), with the
+file's word as a Dirichlet prior worth `PRIOR_COLUMNS`. The interval of a state holds the shares whose posterior
+density, the other states keeping their proportions, lies within 1.92 of its best one in logarithm; where none is found
+it is an upper limit.
+"""
+
+import numpy as np
+
+PRIOR_COLUMNS = 200.0
+RARE = 1e-3  # stated shares below stay: of what hardly occurs a few frames say less than their likelihoods are off
+ROUNDS, ENOUGH = 500, 1e-9
+DROP = 1.92  # half the 95% quantile of chi squared with one degree of freedom
+GRID = 60
+
+
+def learn(
+    odds: np.ndarray, stated: np.ndarray, kept: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares (S,) of the states, and their 95% intervals (S,), (S,), NaN where the stated share stands.
+
+    odds: (n, S) log-likelihood of each state for each column, up to a constant of the column; stated: (S,) what the
+    file says, sums to 1, the largest is the ideal state's; kept: (S,) bool, states whose stated share stands, besides
+    the rare ones.
+    """
+    likelihood = np.exp(odds - odds.max(1, keepdims=True)) if len(odds) else np.zeros((0, len(stated)))
+    fixed = (stated < RARE) | (False if kept is None else kept)
+    fixed[stated.argmax()] = False
+    counted, share = PRIOR_COLUMNS * stated, stated.astype(float)
+    free = ~fixed
+    for _ in range(ROUNDS):
+        weighted = share * likelihood
+        total = (weighted / np.maximum(weighted.sum(1, keepdims=True), 1e-300)).sum(0) + counted
+        new = stated.astype(float)
+        new[free] = total[free] / total[free].sum() * (1 - stated[fixed].sum())
+        if np.abs(new - share).max() < ENOUGH:
+            share = new
+            break
+        share = new
+    low, high = np.full(len(share), np.nan), np.full(len(share), np.nan)
+    defects = free & (np.arange(len(share)) != stated.argmax())
+    for k in np.flatnonzero(defects):
+        low[k], high[k] = _interval(likelihood, counted, share, k)
+    # where a crystal has fewer of the common defects than stated, what is rare beside them is no more likely
+    fewer = min(1.0, share[defects].sum() / max(stated[defects].sum(), 1e-12)) if defects.any() else 1.0
+    rare = fixed & (stated < RARE)
+    gone = (1 - fewer) * share[rare].sum()
+    share[rare] *= fewer
+    share[stated.argmax()] += gone
+    return share, low, high
+
+
+def _interval(likelihood: np.ndarray, counted: np.ndarray, share: np.ndarray, k: int) -> tuple[float, float]:
+    """95% interval of the share of state k; 0 where none of it lies within."""
+    others = np.delete(share, k)
+    others = others / max(others.sum(), 1e-300)
+    mine, rest = likelihood[:, k], np.delete(likelihood, k, 1) @ others
+    top = max(share[k], 1e-6)
+    grid = np.concatenate([np.geomspace(1e-3, 1e3, GRID), np.linspace(0.3, 2.0, 2 * GRID)])
+    tried = np.unique(np.clip(np.append(top * grid, top), 1e-9, 1 - 1e-9))
+    height = np.array([np.log(np.maximum(p * mine + (1 - p) * rest, 1e-300)).sum() for p in tried])
+    height += counted[k] * np.log(tried) + (counted.sum() - counted[k]) * np.log1p(-tried)
+    inside = tried[height >= height.max() - DROP]
+    return (0.0 if inside[0] == tried[0] else float(inside[0])), float(inside[-1])

@@ -1,0 +1,45 @@
+"""The first look at a movie: what its frames teach of the specimen, before any of them is judged."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from stemdefects.inference.columns.defects import find_defects
+from stemdefects.inference.setup import Setup
+from stemdefects.inference.specimen import learned
+from stemdefects.inference.tables import stream
+from stemdefects.io.movie import FrameError, Movie
+
+
+def teach(movie: Movie, setup: Setup, known: dict | None = None) -> None:
+    """Fill in `setup.rules.specimen` from some frames spread over those that are to be looked at.
+
+    known: `Specimen.to_plain` of an interrupted inference, taken as it is. Nothing is learned where the network is to
+    judge alone, no lattice is seen, or columns may be
+    anywhere.
+    """
+    before = setup.rules.specimen
+    if before is None or setup.reference_px is None or all(site.floating for site in setup.model.material.sites):
+        return
+    found = (
+        learned.Specimen.from_plain(known)
+        if known
+        else learned.learn(_looked(movie, setup), setup.model.material, before)
+    )
+    setup.rules = replace(setup.rules, specimen=found)
+
+
+def _looked(movie: Movie, setup: Setup) -> list:
+    """`FrameDefects` of up to `N_FRAMES` usable frames that show a lattice."""
+    founds, n = [], len(setup.indices)
+    order = np.unique(np.linspace(0, n - 1, min(n, learned.N_FRAMES)).astype(int))
+    for i in setup.indices[order]:
+        seen = stream.shown(movie, int(i), setup)
+        if isinstance(seen, FrameError):
+            continue
+        output = setup.engine.collect(setup.engine.submit(seen.stack[None], [seen.invalid]))[0]
+        pixel_nm = setup.calibration.pixel_size_nm / output.scale
+        found = find_defects(output, setup.model.material, setup.rules, setup.reference_px, pixel_nm, told_apart=True)
+        if found.sites is not None:
+            founds.append(found)
+    return founds
