@@ -107,6 +107,14 @@ def test_a_wrong_statement_is_reported_and_decided_by_the_setting():
     assert found.sampling_nm == pytest.approx(0.03, rel=2e-3), "the network is shown the lattice at its own size"
     found = calibrate(frames, HEXAGONAL, stated_nm=0.026, user_nm=0.0301)
     assert found.origin == "user" and found.pixel_size_nm == 0.0301 and "agrees" in found.message
+    for stated in (
+        0.003,
+        0.3,
+        0.06,
+        0.015,
+    ):  # another unit, or binned: peaks of higher order stay what they are
+        found = calibrate(frames, HEXAGONAL, stated_nm=stated)
+        assert found.pixel_size_nm == pytest.approx(0.03, rel=2e-3) and "DISAGREES" in found.message
 
 
 def test_unknown_sampling_is_an_error_that_says_what_to_do():

@@ -59,3 +59,39 @@ def test_logging_of_the_process_is_left_alone(tmp_path, monkeypatch):
 
 def test_reason_is_one_line():
     assert damage.reason(ValueError("first\nsecond")) == "first" and damage.reason(KeyError()) == "KeyError"
+
+
+def test_what_the_fuzzer_found(tmp_path):
+    """An archive by the name of an array; labels of dimensions that lead nowhere (they ended the process); planes of
+    another shape than promised."""
+    import h5py
+    import numpy as np
+    import tifffile
+
+    from stemdefects.errors import UserError
+
+    images = np.random.default_rng(0).poisson(50, (3, 24, 32)).astype(np.uint16)
+    np.savez(tmp_path / "a.npz", images=images)
+    np.save(tmp_path / "b.npy", images)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+    for name in ("a.npy", "b.npz"):
+        with opening.read(tmp_path / name) as movie:
+            assert movie.shape == images.shape
+
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        file["frames"] = images
+        for axis, label in enumerate(("time", "y", "x")):
+            file["frames"].dims[axis].label = label
+    with opening.read(tmp_path / "labels.h5") as movie:
+        assert movie.shape == images.shape
+    data = bytearray((tmp_path / "labels.h5").read_bytes())
+    heap = data.index(b"GCOL")
+    data[heap : heap + 4] = bytes(4)
+    (tmp_path / "labels.h5").write_bytes(data)
+    with pytest.raises(UserError, match="damaged"):
+        opening.read(tmp_path / "labels.h5")
+
+    tifffile.imwrite(tmp_path / "grey.tif", np.repeat(images[:1, ..., None], 3, -1)[0], photometric="rgb")
+    with opening.read(tmp_path / "grey.tif") as movie:
+        assert movie.shape == (1, 24, 32)

@@ -10,6 +10,8 @@ from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
 
 N_FRAMES = 8  # taken together for the lattice of a movie
+FAR = 0.1  # from the stated scale: a lattice there is looked for at all scales
+CLEAR_SNR = 100.0  # of a lattice far from the stated scale; noise and amorphous film stay below 12, crystals have 300
 PLAUSIBLE_NM = (0.002, 0.09)  # sampling at which columns of a crystal can be told apart
 LEAST_CELLS = 2.0  # of the crystal along a frame's shorter side
 
@@ -81,6 +83,11 @@ def calibrate(
     hint = user_nm or stated_nm
     plausible = hint is not None and PLAUSIBLE_NM[0] / 2 < hint < 2 * PLAUSIBLE_NM[1]
     found = fit_lattice(frames, lattice_nm, hint if plausible else None)
+    if plausible and (found is None or abs(hint / found.pixel_size_nm - 1) > FAR):
+        # ten times it (nm for angstrom) or twice: then peaks of higher order are where the shortest were looked for
+        free = fit_lattice(frames, lattice_nm, None)
+        if free is not None and free.snr > max(CLEAR_SNR, 0.0 if found is None else found.snr):
+            found = free
     if found is not None and np.abs(np.linalg.eigvalsh(found.strain)).max() > max_strain:
         found = None
     value, origin = _choose(found, stated_nm, user_nm, method)

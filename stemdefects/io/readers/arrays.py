@@ -11,6 +11,7 @@ from stemdefects.io.movie import UNREADABLE, FrameError, LazyFrames, Movie
 from stemdefects.io.readers import axes, units
 from stemdefects.io.readers.signals import pick, wanted
 
+ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 _SCALARS = ("pixel_size_nm", "pixel_size_yx_nm", "frame_time_s", "dose_e_per_px")
 _TIMES = ("time_s", "times_s")
 
@@ -22,7 +23,9 @@ def open_file(path: Path, signal: str | None) -> Movie:
     frame are taken as calibration.
     """
     asked = wanted(signal)
-    if path.suffix.lower() == ".npy":
+    with open(path, "rb") as file:
+        packed = file.read(4) in ZIPS  # by content: either may have the other's name
+    if not packed:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
         if data.dtype.kind not in "buif":
             raise UserError(f"{path}: an array of {data.dtype} is neither an image nor a movie of images")

@@ -92,7 +92,11 @@ def _size(data: h5py.Dataset) -> int:
 
 def _letters(data: h5py.Dataset) -> str:
     """Letters of the axes by the labels of the dimensions, Q for each where not all are told."""
-    labels = [str(dimension.label).strip().lower() for dimension in data.dims]
+    # not by `data.dims`, which ends the process where a damaged file's labels lead nowhere
+    told = np.ravel(data.attrs.get("DIMENSION_LABELS", ()))
+    labels = [(v.decode(errors="replace") if isinstance(v, bytes) else str(v)).strip().lower() for v in told]
+    if len(labels) != data.ndim:
+        return "Q" * data.ndim
     known = {"t": "T", "time": "T", "frame": "T", "frames": "T", "c": "C", "channel": "C", "channels": "C",
              "detector": "C", "z": "Z", "y": "Y", "x": "X", "height": "Y", "width": "X"}  # fmt: skip
     letters = "".join(known.get(label, "Q") for label in labels)

@@ -175,6 +175,8 @@ def _lazily(file: tifffile.TiffFile, series: Any, plan: axes.Plan, path: Path) -
         data = np.memmap(path, series.dtype.newbyteorder(file.byteorder), "r", series.dataoffset, plan.shape)
     else:
         data = series.asarray(maxworkers=1)
+    if data.shape != tuple(plan.shape):
+        raise UserError(f"{path}: damaged: its planes are of {data.shape}, its header promises {tuple(plan.shape)}")
     if plan.samples is not None:
         axes.grey(plan.cut(data, 0), plan.samples, str(path))
     return LazyFrames(lambda i: plan.cut(data, i), plan.movie_shape, data.dtype, file.close)
