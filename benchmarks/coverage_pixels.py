@@ -72,7 +72,7 @@ def _new_sample(view, seed: int) -> None:
     import jax
 
     from stemdefects.simulation import movies
-    from stemdefects.simulation.kinetics import Kinetics
+    from stemdefects.simulation.specimen.kinetics import Kinetics
 
     rng = np.random.default_rng([seed, 3])
     lattice, crystal = view.lattice, view.material

@@ -75,7 +75,7 @@ def row(title: str, movie, truth: Path | None, model: str, layers: bool) -> str:
     from stemdefects.analysis.data import truth as truths
     from stemdefects.commands.detection import detect
     from stemdefects.crystal import second_lattice
-    from stemdefects.io import contradictions
+    from stemdefects.io.tables import contradictions
 
     kept = second_lattice.find
     if layers:

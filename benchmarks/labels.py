@@ -179,7 +179,7 @@ def columns_of(
     from stemdefects.inference.columns.sites import view
     from stemdefects.inference.network.calibration import calibrate
     from stemdefects.inference.network.engine import Engine
-    from stemdefects.models.prevalence import state_prior
+    from stemdefects.models.probability.prevalence import state_prior
 
     devices.use_compilation_cache()
     material = model.material

@@ -67,7 +67,9 @@ def measure(options: dict, variant) -> dict:
     import jax
     import numpy as np
 
-    from stemdefects.training import losses, results, state, step, task, validation
+    from stemdefects.training import losses, task
+    from stemdefects.training.outcome import results, validation
+    from stemdefects.training.update import state, step
 
     cfg = configured(options, variant)
     the_task = task.from_config(cfg)

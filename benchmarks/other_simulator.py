@@ -47,7 +47,7 @@ def run(options: dict) -> list[str]:
     from stemdefects.limit.networks import Network
     from stemdefects.models import shipped
     from stemdefects.scoring import detection
-    from stemdefects.simulation import multislice
+    from stemdefects.simulation.optics import multislice
 
     devices.use_compilation_cache()
     material = crystal.load("ws2_mo")
@@ -96,7 +96,7 @@ def exposed(key, fraction: np.ndarray, cfg, pixel_size_nm: float) -> np.ndarray:
     """Counts (H, W) from the fraction of the beam: background and detector of `cfg`, at its dose per nm2."""
     import jax.numpy as jnp
 
-    from stemdefects.simulation import detector
+    from stemdefects.simulation.optics import detector
 
     det = cfg.detector
     dose = det.dose_e_per_px[0] * (pixel_size_nm / cfg.view.pixel_size_nm[0]) ** 2

@@ -187,7 +187,7 @@ def compare(way: str, expected: Seen, seen: Seen) -> Difference:
 
 def of_rows(seen: Seen, rows: np.ndarray) -> Seen:
     """What analysis makes of these `rows` of a run's table alone."""
-    from stemdefects.io.table import DefectTable
+    from stemdefects.io.tables.table import DefectTable
 
     whole = DefectTable.read(seen.path)
     order = np.argsort(whole.rows["frame"], kind="stable")  # as analysis has them

@@ -28,7 +28,7 @@ def main() -> None:
     from stemdefects import devices
     from stemdefects.errors import UserError
     from stemdefects.io import runs
-    from stemdefects.training.shipping import ship
+    from stemdefects.training.outcome.shipping import ship
 
     options = script.options(sys.argv[1:], DEFAULTS)
     if options["calls"]:
@@ -51,7 +51,7 @@ def count(name: str, n_images: int, seed: int) -> None:
     from stemdefects import devices
     from stemdefects.limit import calls
     from stemdefects.models import shipped
-    from stemdefects.training.shipping import recount
+    from stemdefects.training.outcome.shipping import recount
 
     devices.use_compilation_cache()
     folder = shipped.locate(name, "runs", key="calls")

@@ -67,7 +67,7 @@ def numpy_loop(known, conditions, stage, rng) -> float:
     """Seconds for one image of the same physics column by column in numpy: crystal and probe given, no loop fused."""
     import numpy as np
 
-    from stemdefects.simulation import probe
+    from stemdefects.simulation.optics import probe
 
     crystal = known
     start = time.perf_counter()
@@ -147,7 +147,7 @@ def statistics() -> None:
 
 def against_multislice() -> None:
     """Print the comparison with the multislice images."""
-    from stemdefects.simulation import multislice
+    from stemdefects.simulation.optics import multislice
 
     for thermal in (False, True):
         print("multislice,", "with each column's mean thermal displacement" if thermal else "stated columns")

@@ -64,7 +64,8 @@ def built(cfg, parallel: bool = True):
     """(task, fresh state, step function, indices) of a training."""
     import jax
 
-    from stemdefects.training import state, step, task
+    from stemdefects.training import task
+    from stemdefects.training.update import state, step
 
     the_task = task.from_config(cfg)
     tx = state.optimizer(cfg.training)
@@ -141,7 +142,7 @@ def goal(options: dict) -> dict:
     import jax
     import numpy as np
 
-    from stemdefects.training import results, validation
+    from stemdefects.training.outcome import results, validation
 
     wall, cpu = time.perf_counter(), time.process_time()
     cfg = configured(options, options["goal_simulation"], 128)

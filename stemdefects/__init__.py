@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "read": "stemdefects.io.opening",
     "Movie": "stemdefects.io.movie",
-    "DefectTable": "stemdefects.io.table",
+    "DefectTable": "stemdefects.io.tables.table",
     "detect": "stemdefects.commands.detection",
     "analyze": "stemdefects.commands.results",
     "UserError": "stemdefects.errors",

@@ -20,6 +20,10 @@ LAYERS = (
     ("entry",),
     ("commands",),
 )
+CROWDED = {  # folders with more than ten modules: to get fewer, never more
+    "stemdefects/labels/fourier": 18, "stemdefects/inference/columns": 12, "stemdefects/inference/evidence": 11,
+    "stemdefects/io/readers": 11, "stemdefects/analysis/kinetics": 11, "stemdefects/analysis/kinetics/sampler": 12,
+}  # fmt: skip
 EVERYWHERE = {"stemdefects"}  # the package itself: its version
 
 
@@ -84,8 +88,10 @@ def test_rooms_are_neither_full_nor_empty():
     for folder in {path.parent for path in modules().values()}:
         n = len([p for p in folder.glob("*.py") if p.name != "__init__.py"])
         subfolders = [p for p in folder.iterdir() if (p / "__init__.py").exists()]
+        place = str(folder.relative_to(ROOT))
         if folder.name not in ("stemdefects",):
-            assert 1 <= n + len(subfolders) <= 18, f"{folder.relative_to(ROOT)} holds {n} modules"
+            assert 1 <= n + len(subfolders), f"{place} holds nothing"
+            assert n <= CROWDED.get(place, 10), f"{place} holds {n} modules"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Where a name stands in code, and why it may.
 EXCEPTIONS = {
     "analysis/synthetic.py": {"V_S"},  # tables with known truth for tests and benchmarks, of one kind unless told
-    "simulation/multislice.py": {"Mo", "S2"},  # the kinds of columns in the reference file that it reads
+    "simulation/optics/multislice.py": {"Mo", "S2"},  # the kinds of columns in the reference file that it reads
     "crystal/formula.py": {"Si", "Se", "Ti", "Mo"},  # among all elements, by their number
     "commands/results.py": {"ws2_mo"},  # the material of a table that names none, as configs/analyze.yaml has it
 }

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stemdefects.io.table import DEFECT_DTYPE
+from stemdefects.io.tables.table import DEFECT_DTYPE
 
 ROOT = Path(__file__).resolve().parents[1]
 BRIEF = {"warmup": 6, "sweeps": 20, "max_sweeps": 20}  # sweeps of the lattice model: it is tested elsewhere

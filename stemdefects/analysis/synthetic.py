@@ -4,7 +4,7 @@ import numpy as np
 from scipy.linalg import expm
 
 from stemdefects.analysis.tracking import tracks
-from stemdefects.io import table
+from stemdefects.io.tables import table
 
 A_NM = 0.3153
 

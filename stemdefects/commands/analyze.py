@@ -47,7 +47,7 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
     import pandas as pd
 
     from stemdefects.analysis import run_comparison
-    from stemdefects.io.table import DefectTable
+    from stemdefects.io.tables.table import DefectTable
     from stemdefects.report import run_comparison_page
 
     tables, attributes, titles = {}, {}, {}

@@ -8,11 +8,11 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.errors import StemdefectsWarning, UserError
-from stemdefects.io.evidence import Held
 from stemdefects.io.movie import Movie
 from stemdefects.io.opening import read
 from stemdefects.io.sources import Hashing
-from stemdefects.io.table import DefectTable, empty
+from stemdefects.io.tables.evidence import Held
+from stemdefects.io.tables.table import DefectTable, empty
 from stemdefects.schema import InferenceConfig
 
 

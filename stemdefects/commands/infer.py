@@ -13,7 +13,7 @@ from stemdefects.errors import UserError, reason_of
 from stemdefects.inference import notices
 from stemdefects.inference.columns import confusion
 from stemdefects.inference.source import dose_origin, open_input
-from stemdefects.inference.tables.partial_results import Spool
+from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io import locks, runs, sources, tracking
 from stemdefects.io import movie as movies
 from stemdefects.io.staging import Staging
@@ -71,8 +71,8 @@ def _infer(
         run = runs.create(cfg.runs_dir)
         holding.enter_context(locks.held(run, "infer"))
         LOG.info("run %s: new, with the model of %s", run.id, runs.short(model_dir))
-    spool = _spool(run)
-    with _kept(run, spool, setup):
+    partial = _partial(run)
+    with _kept(run, partial, setup):
         if not known:
             reference = None if setup.reference_px is None else setup.reference_px.tolist()
             about = {
@@ -80,19 +80,19 @@ def _infer(
                 "replaces": run.defects_path.exists(),
                 "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
             }  # fmt: skip
-            spool.start(about)
+            partial.start(about)
         LOG.info("%s", "\n".join(notices.inputs(movie, setup)))
         if setup.reference_px is None:
             LOG.info("no lattice found: defects have no sites, complexes no orientation")
         if not run.defects_path.exists():  # else the former one stands until its results are replaced
             run.write_config(cfg, "infer")
         with tracking.start(cfg.logging, run, "infer", config.to_plain(cfg)) as tracker:
-            seconds = _compute(movie, setup, spool)
+            seconds = _compute(movie, setup, partial)
             attrs = attributes(movie, setup) | {"source_sha256": hashing.result()}
             new = Staging(run, "infer")
             folder = new.begin()
             run.write_config(cfg, "infer", folder)
-            found = assembly.assemble(folder, setup, spool, attrs)
+            found = assembly.assemble(folder, setup, partial, attrs)
             drawn = draw(movie, folder / "defects.h5", setup, folder / "pictures")
             pictures = [run.path / path.relative_to(folder) for path in drawn]
             summary = assembly.summarise(found, setup) | {"infer_seconds": seconds}
@@ -103,7 +103,7 @@ def _infer(
             tracker.table("defects", found.first.to_pandas())
             tracker.artifact("defects", "defect_table", run.defects_path)
             tracker.summary(summary, write=False)
-        spool.remove()
+        partial.remove()
     movie.close()
     _report(run, setup, found, summary, pictures)
     return run
@@ -111,8 +111,8 @@ def _infer(
 
 def is_done(run: runs.Run) -> bool:
     """Whether `run` has a table, and all that belongs to it: an inference that was cut off in its last steps is not."""
-    spool = _spool(run)
-    return run.defects_path.exists() and not (spool.exists() and spool.setup().get("replaces") is False)
+    partial = _partial(run)
+    return run.defects_path.exists() and not (partial.exists() and partial.setup().get("replaces") is False)
 
 
 def _refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
@@ -125,7 +125,7 @@ def _refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _kept(run: runs.Run, spool: Spool, setup: Any):
+def _kept(run: runs.Run, partial: PartialResults, setup: Any):
     """A disk that is full ends the inference with a line that says what is kept."""
     try:
         yield
@@ -135,7 +135,7 @@ def _kept(run: runs.Run, spool: Spool, setup: Any):
         if (reason := reason_of(error)) is None:
             raise
         shutil.rmtree(Staging(run, "infer").path, ignore_errors=True)
-        n = sum(len(setup.block(k)) for k in spool.done() if k < setup.n_blocks)
+        n = sum(len(setup.block(k)) for k in partial.done() if k < setup.n_blocks)
         raise UserError(
             f"run {run.id}: {reason}; {n} of {len(setup.indices)} frames are kept, the same command goes on from there"
         ) from None
@@ -192,8 +192,8 @@ def chosen_model(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
     return None, shipped.locate(cfg.inference.model, cfg.runs_dir)
 
 
-def _spool(run: runs.Run) -> Spool:
-    return Spool(run.path / "defects.partial")
+def _partial(run: runs.Run) -> PartialResults:
+    return PartialResults(run.path / "defects.partial")
 
 
 def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> dict[str, Any]:
@@ -215,8 +215,8 @@ def _interrupted(runs_dir: str, fingerprint: dict[str, Any], holding: contextlib
     on; its lock is kept by `holding`. A run whose results it was to replace is its owner's business."""
     for name in reversed(runs.list_ids(runs_dir)):
         run = runs.Run(Path(runs_dir).resolve() / name)
-        spool = _spool(run)
-        known = spool.setup() if spool.exists() else {}
+        partial = _partial(run)
+        known = partial.setup() if partial.exists() else {}
         if known.get("fingerprint") == fingerprint and not known.get("replaces"):
             try:
                 holding.enter_context(locks.held(run, "infer"))
@@ -228,28 +228,28 @@ def _interrupted(runs_dir: str, fingerprint: dict[str, Any], holding: contextlib
 
 def _resumable(run: runs.Run, fingerprint: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
     """The setup of an interrupted inference of the same kind in `run`; None: start anew."""
-    spool = _spool(run)
-    if not spool.exists():
+    partial = _partial(run)
+    if not partial.exists():
         return None
-    setup = spool.setup()
+    setup = partial.setup()
     if setup.get("fingerprint") == fingerprint:
-        LOG.info("run %s: going on after an interruption, %s blocks are there", run.id, len(spool.done()))
+        LOG.info("run %s: going on after an interruption, %s blocks are there", run.id, len(partial.done()))
         return setup
     if overwrite or not setup:
         return None
     other = setup["fingerprint"]
     changed = [k for k in fingerprint if other.get(k) != fingerprint[k]]
     raise UserError(
-        f"{runs.short(spool.path)} holds an interrupted inference with another {', '.join(changed)} "
+        f"{runs.short(partial.path)} holds an interrupted inference with another {', '.join(changed)} "
         f"(source {other.get('source')}); overwrite=true drops it"
     )
 
 
-def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
+def _compute(movie: movies.Movie, setup: Any, partial: PartialResults) -> float:
     """Compute the blocks that are missing; returns the seconds it took."""
     from tqdm import tqdm
 
-    done = spool.done()
+    done = partial.done()
     todo = [n for n in range(setup.n_blocks) if n not in done]
     finished = sum(len(setup.block(n)) for n in done if n < setup.n_blocks)
     from stemdefects.inference.tables import stream
@@ -266,9 +266,9 @@ def _compute(movie: movies.Movie, setup: Any, spool: Spool) -> float:
 
         try:
             for block in stream.blocks(movie, setup, todo, progress):
-                spool.write(block)
+                partial.write(block)
         except KeyboardInterrupt:
-            kept = sum(len(setup.block(n)) for n in spool.done())
+            kept = sum(len(setup.block(n)) for n in partial.done())
             bar.close()
             LOG.warning("stopped after %s of %s frames; the same command goes on from there", kept, len(setup.indices))
             raise

@@ -15,7 +15,7 @@ from stemdefects.analysis.data import detections
 from stemdefects.commands.analyze import surroundings
 from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.io.movie import Movie
-from stemdefects.io.table import DefectTable
+from stemdefects.io.tables.table import DefectTable
 from stemdefects.schema import AnalyzeRoot
 
 

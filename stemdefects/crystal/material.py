@@ -10,7 +10,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io.table import KIND_BYTES
+from stemdefects.io.tables.table import KIND_BYTES
 
 
 @dataclass(frozen=True)

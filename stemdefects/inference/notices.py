@@ -8,9 +8,9 @@ import numpy as np
 
 from stemdefects.inference.network.calibration import Calibration
 from stemdefects.inference.specimen.learned import per_cm2
-from stemdefects.io import quality_flags
-from stemdefects.io.contradictions import Contradiction
 from stemdefects.io.movie import QUALITY, Movie
+from stemdefects.io.tables import quality_flags
+from stemdefects.io.tables.contradictions import Contradiction
 
 
 def inputs(movie: Movie, setup: Any) -> list[str]:

@@ -16,7 +16,7 @@ from stemdefects.inference.network.engine import Engine
 from stemdefects.inference.specimen.learned import untaught
 from stemdefects.inference.undistorted import Undistortion
 from stemdefects.io.movie import Checked, FrameError, Movie
-from stemdefects.models.prevalence import state_prior
+from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.models.resample import square_pixels
 from stemdefects.schema import InferenceConfig
 

@@ -11,7 +11,8 @@ from scipy.special import ndtr
 
 from stemdefects.limit import noise, templates
 from stemdefects.limit.observer import RADIUS_PX, Scene
-from stemdefects.simulation import images, scan
+from stemdefects.simulation import images
+from stemdefects.simulation.optics import scan
 
 
 def detectability(change, mean, variance_per_e: float = 1.0, variance: float = 0.0):

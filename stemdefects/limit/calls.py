@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from stemdefects.limit.networks import Network
 from stemdefects.models import artifact
-from stemdefects.models.prevalence import state_prior
+from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.scoring import columns
 from stemdefects.simulation.images import make_clip_simulator
 
@@ -20,7 +20,7 @@ def confusion(folder: Path, n_images: int = 24, seed: int = 0, size_px: tuple[in
     """`confusion.json` of the network in `folder` as `infer.py` calls columns, with its validation doses, on fresh
     images of the simulation it was trained on.
 
-    As `training.validation.confusion_tables`, whose posterior is the network's alone; `light` is true.
+    As `training.outcome.validation.confusion_tables`, whose posterior is the network's alone; `light` is true.
     """
     model = artifact.load(folder)
     material, doses = model.material, model.config.training.validation.doses_e_per_px

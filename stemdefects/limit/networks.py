@@ -13,7 +13,7 @@ from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.columns.sites import view
 from stemdefects.models import artifact, symmetry
 from stemdefects.models.normalization import normalize_frames
-from stemdefects.models.prevalence import state_prior
+from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.scoring import columns as scores
 from stemdefects.scoring import detection
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import gammaln
 
-from stemdefects.simulation import detector as simulated
+from stemdefects.simulation.optics import detector as simulated
 
 DEGREE = 6
 _NODES = 20

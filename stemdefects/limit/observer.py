@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.limit import noise, templates
-from stemdefects.simulation import detector, images, scan
+from stemdefects.simulation import images
+from stemdefects.simulation.optics import detector, scan
 
 RADIUS_PX = 7
 SWEEPS = 3

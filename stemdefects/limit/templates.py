@@ -5,8 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from stemdefects.simulation import probe as optics
-from stemdefects.simulation.scan import Rows
+from stemdefects.simulation.optics import probe as optics
+from stemdefects.simulation.optics.scan import Rows
 
 FINE = 16  # samples per pixel
 

@@ -1,7 +1,7 @@
 """A trained model as a folder: all that inference needs, in formats that cannot run code.
 
 weights.npz     arrays by path, no pickle          config.yaml      model, material, simulation, labels, training
-emissions.npz   `models.emissions`, alike          model.json       states, calibration, thresholds
+emissions.npz   `models.probability.emissions`, alike          model.json       states, calibration, thresholds
 README.md       the model card                     confusion.json   confusion matrix per dose
 """
 
@@ -21,7 +21,8 @@ from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io.runs import write_atomically
 from stemdefects.messages import LOG
-from stemdefects.models import emissions, weights
+from stemdefects.models import weights
+from stemdefects.models.probability import emissions
 
 OWN_ARCHITECTURE = "unet"
 FORMAT_VERSION = 2  # 1 had the emissions in model.json; it is read too
@@ -192,7 +193,7 @@ def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None
 def apply_function(cfg: schema.ModelConfig, training: schema.TrainingConfig, material: crystal.Material) -> Callable:
     """(params, frames) -> `Outputs`, for one network or an ensemble (`training.ensemble` members stacked in params)."""
     from stemdefects.models.ensemble import apply_members
-    from stemdefects.models.states import site_mask
+    from stemdefects.models.probability.states import site_mask
 
     apply = build(cfg, material).apply
     if training.ensemble == 1:
@@ -203,7 +204,7 @@ def apply_function(cfg: schema.ModelConfig, training: schema.TrainingConfig, mat
 def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, calibration: Calibration | None = None):
     """`peaks.find_peaks` with everything the model fixes filled in; `calibration` None: as trained."""
     from stemdefects.models.peaks import find_peaks
-    from stemdefects.models.states import site_mask
+    from stemdefects.models.probability.states import site_mask
 
     shift: Any = 0.0 if calibration is None else np.asarray(calibration.log_prior_shift, np.float32)
     return functools.partial(

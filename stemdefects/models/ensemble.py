@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemdefects.models.states import IMPOSSIBLE
+from stemdefects.models.probability.states import IMPOSSIBLE
 from stemdefects.models.unet import Outputs
 
 SMALL = 1e-7

@@ -15,7 +15,7 @@ from stemdefects.crystal import formula
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.models import artifact, shipped
-from stemdefects.models.prevalence import state_prior
+from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import InferenceConfig, MaterialConfig
 
 MOST_APART = 0.7  # in the logarithm of the sublattices' proportion: beyond it a network takes one for the other

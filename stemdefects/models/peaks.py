@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemdefects.models.ensemble import carried
-from stemdefects.models.states import floating_log_posterior, log_posterior
+from stemdefects.models.probability.states import floating_log_posterior, log_posterior
 from stemdefects.models.unet import Outputs
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from stemdefects.analysis.patches.stage import with_classes
 from stemdefects.analysis.pipeline import Analysis
-from stemdefects.io import hdf5_output
-from stemdefects.io.table import DefectTable
+from stemdefects.io.tables import hdf5_output
+from stemdefects.io.tables.table import DefectTable
 from stemdefects.report import page, style
 from stemdefects.report.drawings import registry
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.models.states import log_posterior, normalize_by_site, site_mask
+from stemdefects.models.probability.states import log_posterior, normalize_by_site, site_mask
 from stemdefects.scoring import detection
 from stemdefects.scoring.matching import match
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import fields
-from stemdefects.simulation.detector import Detector
-from stemdefects.simulation.probe import FWHM_TO_SIGMA, Probe
-from stemdefects.simulation.scan import Scan
+from stemdefects.simulation.optics.detector import Detector
+from stemdefects.simulation.optics.probe import FWHM_TO_SIGMA, Probe
+from stemdefects.simulation.optics.scan import Scan
+from stemdefects.simulation.specimen import fields
 
 
 class Conditions(NamedTuple):

@@ -9,9 +9,9 @@ import numpy as np
 from stemdefects import __version__, config
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
-from stemdefects.io import hdf5_output
 from stemdefects.io.runs import write_atomically
-from stemdefects.io.table import DEFECT_DTYPE, UNITS
+from stemdefects.io.tables import hdf5_output
+from stemdefects.io.tables.table import DEFECT_DTYPE, UNITS
 from stemdefects.schema import SimulationConfig
 
 SUFFIXES = (".h5", ".hdf5", ".tif", ".tiff")

@@ -9,10 +9,11 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import detector, population, probe, scan
 from stemdefects.simulation.conditions import Conditions, draw_conditions
-from stemdefects.simulation.growth import HOLE, LATTICE, Crystal, grow, grow_states
-from stemdefects.simulation.stage import Stage, make_stage, mobile_state
+from stemdefects.simulation.optics import detector, probe, scan
+from stemdefects.simulation.optics.stage import Stage, make_stage, mobile_state
+from stemdefects.simulation.specimen import population
+from stemdefects.simulation.specimen.growth import HOLE, LATTICE, Crystal, grow, grow_states
 
 
 class Truth(NamedTuple):

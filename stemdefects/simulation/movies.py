@@ -10,12 +10,13 @@ from scipy.spatial import cKDTree
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
-from stemdefects.io.table import DEFECT_DTYPE, empty
+from stemdefects.io.tables.table import DEFECT_DTYPE, empty
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import checks, fields, growth, images, population
-from stemdefects.simulation import stage as stages
+from stemdefects.simulation import checks, images
 from stemdefects.simulation.conditions import draw_conditions
-from stemdefects.simulation.kinetics import LOST, Event, Kinetics, Rates, Roles, state_labels
+from stemdefects.simulation.optics import stage as stages
+from stemdefects.simulation.specimen import fields, growth, population
+from stemdefects.simulation.specimen.kinetics import LOST, Event, Kinetics, Rates, Roles, state_labels
 
 
 @dataclass

@@ -15,8 +15,10 @@ from stemdefects import command_line, config, devices, schema
 from stemdefects.errors import UserError
 from stemdefects.io import locks, runs, tracking
 from stemdefects.messages import LOG
-from stemdefects.training import movie, processes, results, resume, state, step, task, validation
+from stemdefects.training import movie, resume, task
 from stemdefects.training.checkpoints import Checkpoints
+from stemdefects.training.outcome import results, validation
+from stemdefects.training.update import processes, state, step
 
 PATIENCE_NOT_FINITE = 3  # updates in a row
 

@@ -9,7 +9,7 @@ import optax
 
 from stemdefects import extensions
 from stemdefects.labels.simulated import Targets
-from stemdefects.models.states import log_posterior
+from stemdefects.models.probability.states import log_posterior
 from stemdefects.models.unet import Outputs
 
 OWN = "default"

@@ -12,10 +12,11 @@ from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
-from stemdefects.models import artifact, ensemble, states
-from stemdefects.models.prevalence import state_prior
+from stemdefects.models import artifact, ensemble
+from stemdefects.models.probability import states
+from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.simulation import conditions, images
-from stemdefects.training import mixing, step
+from stemdefects.training.update import mixing, step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from stemdefects import config
 from stemdefects.analysis.data import detections
 from stemdefects.analysis.motion import estimators
 from stemdefects.errors import UserError
-from stemdefects.io.table import DefectTable, empty
+from stemdefects.io.tables.table import DefectTable, empty
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_binary_and_missing_files(tmp_path, cfg):
 
 
 def test_own_table_keeps_frames_without_detections(tmp_path, cfg):
-    from stemdefects.io.table import empty_frames
+    from stemdefects.io.tables.table import empty_frames
 
     rows = empty(3)
     rows["frame"], rows["score"], rows["kind"] = [2, 0, 2], [0.9, 0.9, 0.2], b"V_S"
@@ -98,7 +98,7 @@ def test_own_table_keeps_frames_without_detections(tmp_path, cfg):
 
 def own_table(n_frames: int, chosen, pixel_yx=(0.06, 0.03), times=None) -> DefectTable:
     """One defect in each of the `chosen` frames of a movie of `n_frames`, as inference would store them."""
-    from stemdefects.io.table import empty_frames
+    from stemdefects.io.tables.table import empty_frames
 
     rows, frames = empty(len(chosen)), empty_frames(len(chosen))
     rows["frame"] = frames["frame"] = chosen
@@ -203,7 +203,7 @@ def test_states_over_time_give_counts_and_no_rates(tmp_path):
 
     import stemdefects as sd
     from stemdefects.analysis.notes import Code, codes
-    from stemdefects.io import table_writer
+    from stemdefects.io.tables import table_writer
 
     rng, rows = np.random.default_rng(5), empty(240)
     rows["frame"], rows["kind"] = np.repeat(np.arange(20), 12), b"V_S"

@@ -8,7 +8,7 @@ from stemdefects.analysis import pipeline
 from stemdefects.analysis.data import detections, fields
 from stemdefects.analysis.notes import Code, codes
 from stemdefects.crystal import material
-from stemdefects.io import quality_flags, table
+from stemdefects.io.tables import quality_flags, table
 from stemdefects.schema import TableConfig
 
 PLACES = np.stack(np.meshgrid(np.arange(40, 480, 40.0), np.arange(40, 480, 40.0)), -1).reshape(-1, 2)

@@ -12,7 +12,7 @@ from stemdefects.analysis.data import detections, truth
 from stemdefects.analysis.notes import Code, codes
 from stemdefects.analysis.switching import states
 from stemdefects.crystal import material
-from stemdefects.io.table import empty
+from stemdefects.io.tables.table import empty
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 PUBLISHED = SHARED / "data" / "paper_movie_defects.csv"

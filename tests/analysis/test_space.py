@@ -70,7 +70,7 @@ def test_distance_to_a_hole_is_seen_in_the_lattice():
 def test_a_field_full_of_points_ends_and_is_said():
     from stemdefects.analysis.data import detections, scales
     from stemdefects.analysis.tracking import drift
-    from stemdefects.io import table
+    from stemdefects.io.tables import table
 
     rng = np.random.default_rng(0)
     place = rng.uniform(0, 7.5, (1500, 2))

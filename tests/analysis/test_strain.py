@@ -10,8 +10,8 @@ from stemdefects.analysis.crystallography import columns, strain
 from stemdefects.analysis.crystallography import displacements as crystallography
 from stemdefects.analysis.data import detections
 from stemdefects.crystal import material
-from stemdefects.io import table
 from stemdefects.io.movie import Movie
+from stemdefects.io.tables import table
 
 
 def strained_field(rng, size=260, pixel=0.03, dose=60.0):

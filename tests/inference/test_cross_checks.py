@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from stemdefects.inference.evidence import cross_checks
-from stemdefects.io import contradictions, quality_flags
-from stemdefects.io.contradictions import Code
+from stemdefects.io.tables import contradictions, quality_flags
+from stemdefects.io.tables.contradictions import Code
 from stemdefects.models import shipped
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"

@@ -8,7 +8,8 @@ import numpy as np
 from small_network import LOOSE, hexagonal_frames, save_model
 
 from stemdefects.commands import detection
-from stemdefects.io import runs, table
+from stemdefects.io import runs
+from stemdefects.io.tables import table
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from stemdefects.inference.columns.floating import view
 from stemdefects.inference.columns.site_columns import Frame, column_dtype
 from stemdefects.inference.evidence import floating_sites
 from stemdefects.inference.network import bragg_map
-from stemdefects.io import table
+from stemdefects.io.tables import table
 from stemdefects.models import artifact
 from stemdefects.training.movie import measured_material
 

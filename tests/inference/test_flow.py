@@ -20,9 +20,10 @@ from stemdefects.commands.detection import load_model
 from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.inference.setup import prepare
 from stemdefects.inference.tables import stream
-from stemdefects.inference.tables.partial_results import Spool
-from stemdefects.io import locks, opening, runs, table
+from stemdefects.inference.tables.partial_results import PartialResults
+from stemdefects.io import locks, opening, runs
 from stemdefects.io import movie as movies
+from stemdefects.io.tables import table
 from stemdefects.report.frames import has_mp4
 
 ROOT = Path(__file__).parents[2]
@@ -105,11 +106,11 @@ def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, t
     first.wait()
     [run_id] = runs.list_ids(folder)
     run = runs.Run(folder / run_id)
-    spool = run.path / "defects.partial"
+    partial = run.path / "defects.partial"
     assert not run.defects_path.exists(), "an unfinished table must not look finished"
-    kept = len(list(spool.glob("block_*.npz")))
+    kept = len(list(partial.glob("block_*.npz")))
     assert 1 <= kept <= 4
-    (spool / "block_000003.npz").write_bytes(b"half a block")  # as a full disk would leave it
+    (partial / "block_000003.npz").write_bytes(b"half a block")  # as a full disk would leave it
     second = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert second.returncode == 0, second.stderr
     assert f"run {run_id}: going on after an interruption" in second.stdout and runs.list_ids(folder) == [run_id]
@@ -133,7 +134,7 @@ def test_only_left_blocks_of_the_same_inference_are_gone_on_with(tmp_path):
     old, finishing, another, replacing = (runs.create(tmp_path) for _ in range(4))
     for run, what in ((old, same), (finishing, same), (another, other), (replacing, same)):
         about = {"fingerprint": what, "replaces": run is replacing}
-        Spool(run.path / "defects.partial").start(about)
+        PartialResults(run.path / "defects.partial").start(about)
     finishing.defects_path.touch()  # its table is there, its end was not reached
     first = max(old.id, finishing.id)
     assert interrupted(tmp_path) == first
@@ -147,7 +148,7 @@ def test_an_interrupted_inference_with_other_settings_is_not_mixed(model_dir, mo
     run = runs.create(cfg.runs_dir)
     (run.path / "model").symlink_to(model_dir)
     cfg.run, cfg.inference.model = run.id, None
-    Spool(run.path / "defects.partial").start({"fingerprint": {"source": "another.h5"}})
+    PartialResults(run.path / "defects.partial").start({"fingerprint": {"source": "another.h5"}})
     with pytest.raises(UserError, match=r"another\.h5"):
         infer.infer(cfg)
     cfg.overwrite = True

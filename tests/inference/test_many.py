@@ -14,7 +14,8 @@ from small_network import hexagonal_frames, settings
 
 from stemdefects.commands import infer, infer_many
 from stemdefects.errors import UserError
-from stemdefects.io import runs, table
+from stemdefects.io import runs
+from stemdefects.io.tables import table
 
 distributed = pytest.importorskip("distributed")
 

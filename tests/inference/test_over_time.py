@@ -5,7 +5,7 @@ import pytest
 
 from stemdefects.inference.evidence import over_time, state_levels
 from stemdefects.inference.evidence.registration import FrameSites, Registrar
-from stemdefects.models.emissions import Emissions
+from stemdefects.models.probability.emissions import Emissions
 
 PREVALENCE = np.array([0.96, 0.03, 0.01])
 

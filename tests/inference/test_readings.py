@@ -7,7 +7,7 @@ import pytest
 
 from stemdefects.crystal import material as crystal
 from stemdefects.inference.evidence import over_time, readings, state_levels
-from stemdefects.models import emissions
+from stemdefects.models.probability import emissions
 from stemdefects.numerics import robust
 
 MATERIAL = crystal.load("ws2_mo")

@@ -42,7 +42,7 @@ def test_an_outline_lies_where_the_region_ends():
     assert np.abs(distance - 60).max() < 8 and abs(distance.mean() - 60) < 3
     assert pictures.outlines(np.zeros((5, 5), np.uint8), (8.0, 8.0)) == {}
     image = np.random.default_rng(0).normal(size=(320, 400))
-    from stemdefects.io import table
+    from stemdefects.io.tables import table
 
     plain = pictures.annotate(image, table.empty(0), 0.03, ["V_S"])
     drawn = pictures.annotate(image, table.empty(0), 0.03, ["V_S"], regions=scene(y, x), region_step_px=(8.0, 8.0))

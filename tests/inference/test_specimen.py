@@ -20,7 +20,7 @@ PIXEL_NM = 0.03
 
 
 def stated(material):
-    from stemdefects.models.prevalence import state_prior
+    from stemdefects.models.probability.prevalence import state_prior
 
     return state_prior(LabelsConfig(name="test"), material)
 

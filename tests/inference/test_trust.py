@@ -13,7 +13,8 @@ from stemdefects.inference.columns import trust
 from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import Columns, FrameOutput
-from stemdefects.io import opening, quality_flags, table
+from stemdefects.io import opening
+from stemdefects.io.tables import quality_flags, table
 from stemdefects.models import shipped
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"

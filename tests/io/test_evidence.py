@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from stemdefects.io import evidence, table, table_writer
+from stemdefects.io.tables import evidence, table, table_writer
 
 SITES, FRAMES = 9, 7
 DESCRIPTION = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import reason_of
-from stemdefects.io.hdf5_output import Output
-from stemdefects.io.table import DefectTable, empty
+from stemdefects.io.tables.hdf5_output import Output
+from stemdefects.io.tables.table import DefectTable, empty
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
-from stemdefects.io import table, table_writer
+from stemdefects.io.tables import table, table_writer
 
 
 def random_table(n=100, seed=0):

@@ -11,7 +11,7 @@ from stemdefects import config
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
-from stemdefects.models.prevalence import common_kinds, state_prior
+from stemdefects.models.probability.prevalence import common_kinds, state_prior
 
 STRIDE, SIGMA, H, W = 2, 1.7, 24, 32
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from stemdefects.limit import noise
-from stemdefects.simulation import detector as simulated
+from stemdefects.simulation.optics import detector as simulated
 
 
 def detector(**values) -> simulated.Detector:

@@ -12,7 +12,8 @@ from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.limit import bounds, noise, observer, study
 from stemdefects.scoring import detection
-from stemdefects.simulation import detector, images
+from stemdefects.simulation import images
+from stemdefects.simulation.optics import detector
 
 SIZE = (64, 64)
 PREVALENCE = {"V_S": 0.15, "V_S2": 0.08, "Mo_W": 0.12, "V_W": 0.05}

@@ -6,7 +6,8 @@ import pytest
 
 from stemdefects import config
 from stemdefects.crystal import material as crystal
-from stemdefects.models import artifact, emissions
+from stemdefects.models import artifact
+from stemdefects.models.probability import emissions
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import yaml
 
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, emissions, weights
+from stemdefects.models import artifact, weights
+from stemdefects.models.probability import emissions
 
 
 def test_round_trip(saved):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stemdefects.models import emissions
+from stemdefects.models.probability import emissions
 
 SITE_OF_STATE = np.array([0, 0, 1, 1, 1])
 IDEAL = np.array([0, 2])

@@ -7,7 +7,7 @@ import numpy as np
 from stemdefects.crystal import material as crystal
 from stemdefects.models.ensemble import apply_members, carried, combine, init_members
 from stemdefects.models.peaks import find_peaks
-from stemdefects.models.states import site_mask
+from stemdefects.models.probability.states import site_mask
 from stemdefects.models.unet import Outputs, UNet
 
 SITES = [0, 0, 1, 1, 1]

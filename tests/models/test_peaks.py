@@ -7,7 +7,7 @@ import pytest
 
 from stemdefects.crystal import material as crystal
 from stemdefects.models.peaks import find_peaks, local_maxima
-from stemdefects.models.states import site_mask
+from stemdefects.models.probability.states import site_mask
 from stemdefects.models.unet import N_REGIONS, Outputs
 
 SIGMA = 2.0

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stemdefects.models import states
+from stemdefects.models.probability import states
 
 SITE = np.array([0, 0, 1, 1, 1])
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stemdefects.io import table
+from stemdefects.io.tables import table
 from stemdefects.report import frames as pictures
 
 KINDS = ["V_S", "V_S2", "V_W", "Mo_W", "S2_W", "W_S2", "Ad_W", "Ad_S", "one_more"]

@@ -23,7 +23,7 @@ from stemdefects.crystal import material
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 from stemdefects.io.movie import Movie
-from stemdefects.io.table import DefectTable
+from stemdefects.io.tables.table import DefectTable
 from stemdefects.report import output
 from stemdefects.schema import AnalyzeRoot
 

@@ -10,8 +10,10 @@ from scipy import stats
 
 from stemdefects import config
 from stemdefects.crystal import material
-from stemdefects.simulation import detector, images, population, probe, scan, statistics
-from stemdefects.simulation.growth import AMORPHOUS, HOLE, LATTICE, PHASE_1T
+from stemdefects.simulation import images, statistics
+from stemdefects.simulation.optics import detector, probe, scan
+from stemdefects.simulation.specimen import population
+from stemdefects.simulation.specimen.growth import AMORPHOUS, HOLE, LATTICE, PHASE_1T
 
 WS2 = material.load("ws2_mo")
 TRAIN = config.load_group("simulation", "train")

@@ -14,10 +14,10 @@ from stemdefects import config
 from stemdefects.crystal import material
 from stemdefects.errors import UserError
 from stemdefects.io import opening
-from stemdefects.io.table import DEFECT_DTYPE
+from stemdefects.io.tables.table import DEFECT_DTYPE
 from stemdefects.simulation import files
-from stemdefects.simulation.kinetics import LOST
 from stemdefects.simulation.movies import Scene
+from stemdefects.simulation.specimen.kinetics import LOST
 
 ROOT = Path(__file__).parents[2]
 WS2 = material.load("ws2_mo")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemdefects.simulation import multislice
+from stemdefects.simulation.optics import multislice
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "multislice" / "ws2_multislice.h5"
 pytestmark = pytest.mark.skipif(not REFERENCE.exists(), reason=f"no reference images at {REFERENCE}")

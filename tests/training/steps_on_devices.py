@@ -14,7 +14,8 @@ from omegaconf import OmegaConf  # noqa: E402
 
 from stemdefects import config, schema  # noqa: E402
 from stemdefects.models.weights import flatten  # noqa: E402
-from stemdefects.training import state, step, task  # noqa: E402
+from stemdefects.training import task  # noqa: E402
+from stemdefects.training.update import state, step  # noqa: E402
 
 cfg = config.to_object(OmegaConf.load(sys.argv[2]), schema.TrainRoot)
 assert jax.local_device_count() == int(sys.argv[1])

@@ -13,9 +13,11 @@ from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels.simulated import Targets
 from stemdefects.models import artifact
-from stemdefects.models.states import floating_log_posterior, site_mask
+from stemdefects.models.probability.states import floating_log_posterior, site_mask
 from stemdefects.simulation.images import Truth
-from stemdefects.training import adaptation, loop, mixing, movie, results, task, validation
+from stemdefects.training import loop, movie, task
+from stemdefects.training.outcome import adaptation, results, validation
+from stemdefects.training.update import mixing
 
 VECTORS = np.array([[1.9, 9.82], [9.45, 3.26]])
 

@@ -7,7 +7,8 @@ import pytest
 
 from stemdefects.models.artifact import Calibration
 from stemdefects.scoring import columns
-from stemdefects.training import card, pictures, task, validation
+from stemdefects.training import task
+from stemdefects.training.outcome import card, pictures, validation
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from stemdefects import schema
 from stemdefects.errors import UserError
 from stemdefects.io import runs
-from stemdefects.training import processes
+from stemdefects.training.update import processes
 
 
 def free_port():

@@ -75,8 +75,9 @@ def test_resuming_with_another_config_is_refused_with_both_values(undisturbed, t
 def test_checkpoint_of_another_network_is_refused(undisturbed, tiny_config):
     import jax
 
-    from stemdefects.training import state, task
+    from stemdefects.training import task
     from stemdefects.training.checkpoints import Checkpoints
+    from stemdefects.training.update import state
 
     cfg = tiny_config(model__filters=[8, 12])
     the_task = task.from_config(cfg)

@@ -10,7 +10,7 @@ import pytest
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run
 from stemdefects.models import artifact, shipped
-from stemdefects.training import shipping
+from stemdefects.training.outcome import shipping
 
 
 @pytest.fixture(scope="module")

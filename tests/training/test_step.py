@@ -10,7 +10,7 @@ import pytest
 
 from stemdefects import config
 from stemdefects.errors import UserError
-from stemdefects.training import step
+from stemdefects.training.update import step
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_batch_must_divide_by_the_devices(monkeypatch):
 def test_loss_against_a_plain_loop():
     """The batched, gathered loss equals sums written out column by column."""
     from stemdefects.labels.simulated import Targets
-    from stemdefects.models.states import site_mask
+    from stemdefects.models.probability.states import site_mask
     from stemdefects.models.unet import Outputs
     from stemdefects.training import losses
 

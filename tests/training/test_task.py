@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from stemdefects.errors import UserError
-from stemdefects.training import task, validation
+from stemdefects.training import task
+from stemdefects.training.outcome import validation
 
 
 @pytest.mark.parametrize("frames", [1, 3])

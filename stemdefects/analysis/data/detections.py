@@ -9,8 +9,8 @@ import numpy as np
 
 from stemdefects.analysis.data import fields, foreign_table, frame_times
 from stemdefects.errors import UserError
-from stemdefects.io import quality_flags
-from stemdefects.io import table as defect_table
+from stemdefects.io.tables import quality_flags
+from stemdefects.io.tables import table as defect_table
 from stemdefects.schema import TableConfig
 
 LEAST_LATTICE = 0.05  # share of a frame: with less of the crystal in it, it says nothing about defects
@@ -35,7 +35,7 @@ class Detections:
         patches: (n, 32, 32) image patches in the order of `rows`, or None.
         attrs: the table's own attributes.
         notes: what had to be assumed or left out, one sentence each.
-        evidence: what every frame says of each site (`io.evidence.Evidence`), read when it is asked for; or None.
+        evidence: what every frame says of each site (`io.tables.evidence.Evidence`), read when asked for; or None.
         over_time: rows found from all frames together, or None.
         followed: what one frame shows may be looked for in the next (`fields.followed`).
         smoothed: rows are the states that all frames together gave: short stays are gone, so that no rate can be had.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.analysis.notes import Code, Note
-from stemdefects.io import contradictions, quality_flags
+from stemdefects.io.tables import contradictions, quality_flags
 
 UNRELATED = "unrelated"  # attribute `fields` of a table whose frames show different fields
 MOST = 0.5  # share of frames with a second lattice; with more, the frames that pass show the same moire below the bar

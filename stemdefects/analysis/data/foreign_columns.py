@@ -3,7 +3,7 @@
 import re
 
 from stemdefects.errors import UserError
-from stemdefects.io.text_table import TextTable
+from stemdefects.io.tables.text_table import TextTable
 from stemdefects.schema import TableConfig
 
 LENGTHS_NM = {

@@ -7,8 +7,8 @@ import numpy as np
 from stemdefects.analysis.data import frame_times
 from stemdefects.analysis.data.foreign_columns import TIMES_S, explicit, found, no_column, plain
 from stemdefects.errors import UserError
-from stemdefects.io import text_table
-from stemdefects.io.text_table import TextTable
+from stemdefects.io.tables import text_table
+from stemdefects.io.tables.text_table import TextTable
 from stemdefects.schema import TableConfig
 
 CLOCKS_S = ((3e8, 4e9, 1.0), (3e11, 4e12, 1e-3), (3e14, 4e15, 1e-6), (3e17, 4e18, 1e-9))  # unix times 1979-2096

@@ -14,9 +14,9 @@ import numpy as np
 from stemdefects.analysis.data import foreign_frames
 from stemdefects.analysis.data.foreign_columns import LENGTHS_NM, PIXELS, explicit, find, found, no_column, plain
 from stemdefects.errors import UserError
-from stemdefects.io import table as defect_table
-from stemdefects.io import text_table
-from stemdefects.io.text_table import TextTable
+from stemdefects.io.tables import table as defect_table
+from stemdefects.io.tables import text_table
+from stemdefects.io.tables.text_table import TextTable
 from stemdefects.schema import TableConfig
 
 IN_IMAGE_UNITS = ("position_x", "position_y")  # TrackMate: in whatever unit its image has

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io.table import empty
+from stemdefects.io.tables.table import empty
 from stemdefects.scoring.matching import match
 
 

@@ -5,9 +5,9 @@ from enum import Enum
 import numpy as np
 
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.io import evidence as stored
-from stemdefects.io import quality_flags
-from stemdefects.io.table import DefectTable
+from stemdefects.io.tables import evidence as stored
+from stemdefects.io.tables import quality_flags
+from stemdefects.io.tables.table import DefectTable
 
 LEAST_SITES = 7  # a site and its six neighbours: fewer show no hop
 LEAST_FRAMES = 2

@@ -8,7 +8,7 @@ from stemdefects.analysis.kinetics import statements, tracks
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.statements import METHOD, Names
-from stemdefects.io import table as defect_table
+from stemdefects.io.tables import table as defect_table
 
 RARE = 0.5  # changes in a movie: centres' states that were seen less are left out of the picture, not of the table
 

@@ -1,9 +1,9 @@
 """Unsupervised classes of the image patches, for discovery: they say how well they agree with the network's kinds.
 
 Where the lattice is known a patch is described by the light of its column and of the three bonded ones (`patch_light`),
-and classes are those of a mixture that knows the orientations (`turned_mixture`). Else, or when asked for, features of
-the whole patch go through PCA into a Gaussian mixture or HDBSCAN. Either way the number of classes is the one of lowest
-BIC up to where labels no longer come back when the mixture is fitted to random halves.
+and classes are those of a mixture that knows the orientations (`orientation_mixture`). Else, or when asked for,
+features of the whole patch go through PCA into a Gaussian mixture or HDBSCAN. Either way the number of classes is the
+one of lowest BIC up to where labels no longer come back when the mixture is fitted to random halves.
 """
 
 from dataclasses import dataclass, field

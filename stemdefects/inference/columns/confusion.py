@@ -9,7 +9,7 @@ def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
     """The model's confusion at the validation dose nearest (by ratio) to the movie's, as an attribute of the table.
 
     With an unknown dose, of the movie or of the sets, the one in the middle. `counts` has rows true state (last:
-    no column there) and columns the state said (last: not found), see `training.validation.confusion_tables`;
+    no column there) and columns the state said (last: not found), see `training.outcome.validation.confusion_tables`;
     `decision` is `thresholds`, or `most probable` in models of before. None for a model without confusion.
     """
     tables = model.confusion.get("doses") or {}

@@ -12,7 +12,7 @@ from stemdefects.inference.columns.sites import NOWHERE, SiteView, view
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.inference.specimen.learned import Specimen
-from stemdefects.io import table
+from stemdefects.io.tables import table
 from stemdefects.models.ensemble import carried
 
 WHOLE = 0.8  # share of the columns on a lattice from which on it is the frame's

@@ -7,15 +7,15 @@ import numpy as np
 
 from stemdefects.inference.columns.defects import REGIONS, FrameDefects, Rules
 from stemdefects.inference.tables.partial_results import Block
-from stemdefects.models import emissions
-from stemdefects.models.states import log_posterior, site_mask
+from stemdefects.models.probability import emissions
+from stemdefects.models.probability.states import log_posterior, site_mask
 
 BORDER_NM = (0.15, 0.3, 0.45)  # where bands along the border end: half the network's view of a column
 MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
 
 
 def column_dtype(n_states: int) -> np.dtype:
-    """One column on a lattice site. light: see `column_light.measure`; score: log probability of each state as the
+    """One column on a lattice site. light: see `column_intensity.measure`; score: log probability of each state as the
     network was trained, less that of the ideal state."""
     return np.dtype([
         ("frame", "i4"), ("cell", "i2", 2), ("site", "i1"), ("y_px", "f4"), ("x_px", "f4"), ("sigma_px", "f4"),

@@ -2,7 +2,7 @@
 the range it was trained in.
 
 The checks know nothing of the network's inside. Each has a limit that frames of the training kind stay clear of
-(docs/inference.md) and raises one flag of `io.quality_flags`.
+(docs/inference.md) and raises one flag of `io.tables.quality_flags`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from stemdefects.inference.columns import loops, site_loops
 from stemdefects.inference.columns.defects import FrameDefects
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import FrameOutput
-from stemdefects.io import quality_flags
+from stemdefects.io.tables import quality_flags
 from stemdefects.numerics import robust
 
 HEADROOM = 1.5  # a field may hold this much more than the densest training image
@@ -35,7 +35,7 @@ AROUND = 5  # cells: side of the square of neighbours a column is compared with
 
 
 class Verdict(NamedTuple):
-    """flags: of `io.quality_flags`; figures: what they rest on, by name."""
+    """flags: of `io.tables.quality_flags`; figures: what they rest on, by name."""
 
     flags: int
     figures: dict[str, float]

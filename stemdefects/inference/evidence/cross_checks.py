@@ -16,8 +16,8 @@ import numpy as np
 from scipy.special import ndtr
 
 from stemdefects.inference.evidence import over_time
-from stemdefects.io.contradictions import Code, Contradiction
-from stemdefects.models.prevalence import COMMON
+from stemdefects.io.tables.contradictions import Code, Contradiction
+from stemdefects.models.probability.prevalence import COMMON
 from stemdefects.numerics import robust
 
 IDEAL, CALLED = 0.9, 0.5  # posteriors from which a column counts as ideal, as defective

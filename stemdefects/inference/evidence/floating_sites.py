@@ -15,7 +15,7 @@ from stemdefects.inference.columns.site_columns import Frame, frames, posterior
 from stemdefects.inference.evidence import over_time
 from stemdefects.inference.tables.blocks_of_frames import in_nm
 from stemdefects.inference.tables.partial_results import Block
-from stemdefects.io import table
+from stemdefects.io.tables import table
 
 SAME_PLACE = 0.2  # of the shortest lattice vector: detections this near in the cell are at one place
 LEAST = 0.05  # share of the detections that a place of the cell has

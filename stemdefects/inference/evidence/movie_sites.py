@@ -16,9 +16,9 @@ from stemdefects.inference.evidence.field_changes import Fields
 from stemdefects.inference.evidence.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.partial_results import Block
-from stemdefects.io import contradictions, quality_flags, table
-from stemdefects.io.contradictions import Contradiction
-from stemdefects.models import emissions
+from stemdefects.io.tables import contradictions, quality_flags, table
+from stemdefects.io.tables.contradictions import Contradiction
+from stemdefects.models.probability import emissions
 
 LARGEST_WINDOW = 1_500_000  # columns (sites times frames) smoothed together: some 200 MB
 
@@ -60,7 +60,7 @@ def analyse(
 ) -> Result:  # fmt: skip
     """Both passes. read: block number -> `Block` (called twice for each); setup: `setup.Setup`; prior: (S,); write:
     takes rows of the defect table, window by window, ordered by frame; start_evidence: makes the writer of the
-    evidence (`io.evidence`), None: it is not kept."""
+    evidence (`io.tables.evidence`), None: it is not kept."""
     material, settings = setup.model.material, setup.settings.over_time
     if all(site.floating for site in material.sites):
         seen = floating_sites.analyse(read, n_blocks, setup, write)

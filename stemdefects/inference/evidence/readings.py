@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.models import emissions
+from stemdefects.models.probability import emissions
 from stemdefects.numerics import robust
 
 COORDINATES = ("light", "near", "far")
@@ -61,7 +61,7 @@ def plan(site: int, material: Any, prior: np.ndarray) -> Plan | None:
 
 
 def coordinates(plan: Plan, light: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """(..., 3) `COORDINATES` of columns, NaN where not known. light: (...) from `column_light.measure`; features:
+    """(..., 3) `COORDINATES` of columns, NaN where not known. light: (...) from `column_intensity.measure`; features:
     (..., F) log-ratios less those of the frame's ideal columns."""
     near, far = plan.axis
     missing = -plan.sign * np.asarray(light, np.float32)

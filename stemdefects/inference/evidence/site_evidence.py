@@ -1,4 +1,4 @@
-"""Gathers what all frames say of every lattice site, for the defect table (`io.evidence`).
+"""Gathers what all frames say of every lattice site, for the defect table (`io.tables.evidence`).
 
 In the first pass over the frames: which sites there are, and how the columns of each sublattice are to be read
 (`readings`). In the second: the readings, the light and the states' probabilities of every site, window by window, with
@@ -14,8 +14,8 @@ from stemdefects.inference.columns.defects import REGIONS, bond_table
 from stemdefects.inference.columns.neighbours import first_ring
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, Frame
 from stemdefects.inference.evidence import over_time, readings
-from stemdefects.io import evidence
-from stemdefects.io.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
+from stemdefects.io.tables import evidence
+from stemdefects.io.tables.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
 from stemdefects.numerics import robust
 
 EDGE_NM = 0.18  # from the border: there offsets are large and levels weak, the network sees half of what is around
@@ -25,7 +25,7 @@ FORGET_AT = 64  # frames whose sites are put together at once
 
 
 class Writer(Protocol):
-    """Where the evidence goes (`io.evidence.EvidenceWriter`)."""
+    """Where the evidence goes (`io.tables.evidence.EvidenceWriter`)."""
 
     def write(self, start: int, values: np.ndarray, flags: np.ndarray, scatter: np.ndarray) -> None: ...
     def finish(self, sites: np.ndarray, description: dict[str, Any]) -> None: ...

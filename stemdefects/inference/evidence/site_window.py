@@ -16,8 +16,8 @@ from stemdefects.inference.columns.site_columns import MIN_CENTRE, centred, fram
 from stemdefects.inference.evidence import over_time, readings, state_levels
 from stemdefects.inference.tables.blocks_of_frames import in_nm
 from stemdefects.inference.tables.partial_results import Block
-from stemdefects.io import table
-from stemdefects.models import emissions
+from stemdefects.io.tables import table
+from stemdefects.models.probability import emissions
 
 RARE = 1e-3  # prevalence below which only measured emissions count
 READ_FROM = 2.0  # scatters to the nearest state: below, a site's lasting errors look like faint states that last

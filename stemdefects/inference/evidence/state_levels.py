@@ -4,9 +4,10 @@ Over many frames a state that is faint in one of them adds up, and so does every
 of a column in one frame is a handful of log-ratios. The states of a sublattice differ by how much light a column has,
 so these log-ratios nearly lie on a line: one number, the log-ratio of the faintest state to the ideal one, carries what
 the frame knows, and the small rest is not noise but the network's own bend, which must not be added up. Along this line
-the states stand at levels whose order and distances were measured on simulated images (`models.emissions`); how far
-apart they are in this movie is one scale (signals differ between microscopes and samples), and every defective
-neighbour shifts a column by some amount. Both are learned from the movie by expectation maximisation.
+the states stand at levels whose order and distances were measured on simulated images
+(`models.probability.emissions`); how far apart they are in this movie is one scale (signals differ between microscopes
+and samples), and every defective neighbour shifts a column by some amount. Both are learned from the movie by
+expectation maximisation.
 
 Rare states that shine in a way of their own (an adatom on a column) are told by their own log-ratio.
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from stemdefects.models.emissions import Emissions
+from stemdefects.models.probability.emissions import Emissions
 from stemdefects.numerics import robust
 
 LEVEL_ERROR = 0.25  # relative: what a level measured on other images may be off by

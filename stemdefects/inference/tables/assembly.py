@@ -9,11 +9,11 @@ import numpy as np
 
 from stemdefects.inference.evidence import movie_sites
 from stemdefects.inference.specimen import learned
-from stemdefects.inference.tables.partial_results import Spool
-from stemdefects.io import contradictions, quality_flags, table, table_writer
-from stemdefects.io.contradictions import Contradiction
+from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io.movie import QUALITY
-from stemdefects.models.prevalence import state_prior
+from stemdefects.io.tables import contradictions, quality_flags, table, table_writer
+from stemdefects.io.tables.contradictions import Contradiction
+from stemdefects.models.probability.prevalence import state_prior
 
 FIRST_ROWS = 10_000  # that go to the experiment tracker
 
@@ -31,7 +31,7 @@ class Assembled(NamedTuple):
     contradicted: tuple[Contradiction, ...] = ()
 
 
-def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> Assembled:
+def assemble(folder: Path, setup: Any, partial: PartialResults, attrs: dict[str, Any]) -> Assembled:
     """Blocks -> defects.h5 and the CSV files in `folder` (setup: `setup.Setup`)."""
     path = folder / "defects.h5"
     counts, over_time, first, n_first = Counter(), None, [table.empty(0)], 0
@@ -40,7 +40,7 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
     writer = table_writer.TableWriter(path, attrs)
     try:
         for number in range(setup.n_blocks):
-            block = spool.read(number)
+            block = partial.read(number)
             writer.append(block.rows, block.frames, block.patches, block.regions)
             counts.update(block.rows["kind"].tolist())
             all_frames.append(block.frames)
@@ -54,7 +54,7 @@ def assemble(folder: Path, setup: Any, spool: Spool, attrs: dict[str, Any]) -> A
                 writer.append_over_time(rows)
                 over_time.update(rows["kind"].tolist())
 
-            seen = look_together(spool.read, setup, write, writer.start_evidence)
+            seen = look_together(partial.read, setup, write, writer.start_evidence)
             writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
             all_frames = [seen.doubted(np.concatenate(all_frames))]
             writer.set_frames(doubt=all_frames[0]["doubt"])

@@ -14,8 +14,8 @@ from stemdefects.inference.network.engine import FrameOutput
 from stemdefects.inference.setup import SAME_FIELD
 from stemdefects.inference.specimen import phases
 from stemdefects.inference.tables.partial_results import Block
-from stemdefects.io import quality_flags, table
 from stemdefects.io.movie import FrameError
+from stemdefects.io.tables import quality_flags, table
 
 COARSE = 0.08  # relative, beyond what the network was trained on, that is said
 

@@ -32,7 +32,7 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Spool:
+class PartialResults:
     """A folder of blocks."""
 
     path: Path
@@ -48,7 +48,7 @@ class Spool:
             return {}
 
     def start(self, setup: dict[str, Any]) -> None:
-        """An empty spool for `setup` (plain values)."""
+        """An empty folder for `setup` (plain values)."""
         self.remove()
         self.path.mkdir(parents=True)
         write_atomically(self.path / "setup.json", json.dumps(setup, indent=1, default=float))
@@ -71,7 +71,7 @@ class Spool:
             return Block(number, *(data[name] for name in Block._fields[1:]))
 
     def remove(self) -> None:
-        """Delete the folder; a kill in the middle of it leaves nothing that looks like a spool."""
+        """Delete the folder; a kill in the middle of it leaves nothing that looks like results."""
         gone = self.path.with_name(f".{self.path.name}.gone")
         shutil.rmtree(gone, ignore_errors=True)
         if self.path.exists():

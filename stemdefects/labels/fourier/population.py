@@ -14,7 +14,8 @@ from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.labels.fourier import scenes
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import conditions, population
+from stemdefects.simulation import conditions
+from stemdefects.simulation.specimen import population
 
 
 class Registered(NamedTuple):

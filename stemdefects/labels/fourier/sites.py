@@ -19,7 +19,7 @@ from stemdefects.labels.fourier.label import MovieLabels
 from stemdefects.labels.fourier.population import Registered
 from stemdefects.labels.fourier.sampler import Columns
 from stemdefects.labels.fourier.scenes import cell_origins
-from stemdefects.models.prevalence import COMMON, state_prior
+from stemdefects.models.probability.prevalence import COMMON, state_prior
 from stemdefects.numerics import robust
 from stemdefects.schema import LabelsConfig, SimulationConfig
 

@@ -5,8 +5,8 @@ import pytest
 
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.reading import Missing, read
-from stemdefects.io import evidence as stored
-from stemdefects.io.table import DefectTable, empty, empty_frames
+from stemdefects.io.tables import evidence as stored
+from stemdefects.io.tables.table import DefectTable, empty, empty_frames
 
 RING = [[0, 1], [1, 0], [1, -1], [0, -1], [-1, 0], [-1, 1]]
 SIDE, FRAMES = 5, 6

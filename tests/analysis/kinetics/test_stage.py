@@ -15,8 +15,8 @@ from stemdefects.analysis.kinetics.reading import read
 from stemdefects.analysis.notes import Code as NoteCode
 from stemdefects.analysis.notes import codes
 from stemdefects.analysis.stage import Figure, Fold, Items
-from stemdefects.io import evidence as stored
-from stemdefects.io.table import DefectTable, empty, empty_frames
+from stemdefects.io.tables import evidence as stored
+from stemdefects.io.tables.table import DefectTable, empty, empty_frames
 from stemdefects.report.drawings import registry
 from stemdefects.report.style import Colours
 from stemdefects.schema import KineticsConfig

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemdefects.simulation import fields, population
 from stemdefects.simulation.conditions import Conditions
-from stemdefects.simulation.stage import Stage
+from stemdefects.simulation.optics.stage import Stage
+from stemdefects.simulation.specimen import fields, population
 
 LATTICE, HOLE, AMORPHOUS, PHASE_1T = range(4)
 

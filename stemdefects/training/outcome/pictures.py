@@ -7,8 +7,8 @@ import numpy as np
 
 from stemdefects.models.artifact import Calibration
 from stemdefects.scoring import columns
+from stemdefects.training.outcome.validation import Result, Validator
 from stemdefects.training.task import Task
-from stemdefects.training.validation import Result, Validator
 
 
 def decisions(prob: np.ndarray, task: Task, thresholds: dict[str, float]) -> np.ndarray:

@@ -10,8 +10,11 @@ import numpy as np
 from stemdefects import devices
 from stemdefects.errors import UserError
 from stemdefects.messages import LOG
-from stemdefects.models import artifact, emissions, prevalence, states
-from stemdefects.training import adaptation, card, pictures, processes, task, validation
+from stemdefects.models import artifact
+from stemdefects.models.probability import emissions, prevalence, states
+from stemdefects.training import task
+from stemdefects.training.outcome import adaptation, card, pictures, validation
+from stemdefects.training.update import processes
 
 
 def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:

@@ -16,8 +16,9 @@ import numpy as np
 from stemdefects import schema
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run, write_atomically
-from stemdefects.models import artifact, emissions, prevalence, shipped, weights
-from stemdefects.training import card
+from stemdefects.models import artifact, shipped, weights
+from stemdefects.models.probability import emissions, prevalence
+from stemdefects.training.outcome import card
 
 CALLS = "## Calls"
 SAME = 0.005  # largest change of an F1 that counts as none: one detection in two hundred
@@ -107,7 +108,8 @@ def _storage(model: artifact.LoadedModel) -> tuple[str, float]:
     """float16 or float32, and how far float16 would change an F1 of the card's own test."""
     import jax
 
-    from stemdefects.training import task, validation
+    from stemdefects.training import task
+    from stemdefects.training.outcome import validation
 
     half = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), model.params)
     if not all(np.isfinite(a).all() for a in jax.tree.leaves(half)):

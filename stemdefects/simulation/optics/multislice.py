@@ -29,7 +29,7 @@ def read(path: str | Path) -> list[Case]:
     """Read the reference file: images, `columns_###` (x, y in nm, kind) and `meta_###` (aberrations in Angstrom)."""
     import h5py
 
-    from stemdefects.simulation.probe import Probe
+    from stemdefects.simulation.optics.probe import Probe
 
     cases = []
     with h5py.File(path, "r") as file:
@@ -67,7 +67,7 @@ def _draw(shape: tuple[int, int]):
     import jax
     import jax.numpy as jnp
 
-    from stemdefects.simulation import probe as optics
+    from stemdefects.simulation.optics import probe as optics
 
     table = optics.optics(shape, _PAD_PX, _WINDOW_PX, _OVERSAMPLING)
 
@@ -129,7 +129,7 @@ def best_linear(case: Case, ratios: np.ndarray, reach_px: int = 24, rounds: int 
     import jax.numpy as jnp
     from scipy.sparse.linalg import LinearOperator, lsmr
 
-    from stemdefects.simulation import probe as optics
+    from stemdefects.simulation.optics import probe as optics
 
     (height, width), side = case.image.shape, 2 * reach_px + 1
     table = optics.optics(case.image.shape, _PAD_PX, _WINDOW_PX, 1)

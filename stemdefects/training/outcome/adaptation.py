@@ -13,9 +13,10 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.messages import LOG
-from stemdefects.models import prevalence
-from stemdefects.training import start, validation
+from stemdefects.models.probability import prevalence
+from stemdefects.training import start
 from stemdefects.training.movie import HELD_OUT
+from stemdefects.training.outcome import validation
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trained weights; of equal scores the first counts
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io import evidence as site_evidence
-from stemdefects.io import quality_flags
-from stemdefects.io.table_columns import (
+from stemdefects.io.tables import evidence as site_evidence
+from stemdefects.io.tables import quality_flags
+from stemdefects.io.tables.table_columns import (
     ALL_FRAMES,
     DEFECT_DTYPE,
     FRAME_DTYPE,
@@ -115,7 +115,7 @@ class DefectTable:
     def write(self, path: str | Path) -> Path:
         """Write everything to HDF5 `path`; an old file is replaced in one step, never seen half written."""
         path = Path(path)
-        from stemdefects.io.table_writer import TableWriter
+        from stemdefects.io.tables.table_writer import TableWriter
 
         writer = TableWriter(path, self.attrs, patches=self.patches is not None)
         try:
@@ -131,7 +131,7 @@ class DefectTable:
 
     def write_csv(self, path: str | Path) -> Path:
         """Write the rows to CSV `path`: the same columns as in HDF5."""
-        from stemdefects.io.table_writer import write_csv
+        from stemdefects.io.tables.table_writer import write_csv
 
         return write_csv(path, [self.rows])
 

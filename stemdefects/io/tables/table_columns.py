@@ -57,7 +57,7 @@ FRAME_DTYPE = np.dtype(
         *((f"strain_{axes}", "f4") for axes in ("yy", "xx", "xy")),  # of the frame's lattice, scan distortion included
         ("n_invalid_px", "i4"),  # pixels that hold no intensity, see stemdefects.io.pixels
         ("n_withheld", "i4"),  # calls not made where the Bragg components show no lattice
-        ("doubt", "i2"),  # 0: none; else flags, see stemdefects.io.doubts
+        ("doubt", "i2"),  # 0: none; else flags, see `quality_flags`
         ("quality", "i1"),  # 0: used; else why it was skipped, see stemdefects.io.movie.QUALITY
         ("note", f"S{NOTE_BYTES}"),
     ]

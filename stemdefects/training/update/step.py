@@ -12,7 +12,8 @@ from stemdefects.errors import UserError
 from stemdefects.models.normalization import normalize_frames
 from stemdefects.models.unet import N_REGIONS
 from stemdefects.schema import TrainingConfig
-from stemdefects.training import losses, state
+from stemdefects.training import losses
+from stemdefects.training.update import state
 
 Simulator = Callable[..., tuple[jax.Array, Any]]
 

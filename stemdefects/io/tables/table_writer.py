@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.io import hdf5_output, table_columns
-from stemdefects.io.evidence import Evidence, EvidenceWriter
+from stemdefects.io.tables import hdf5_output, table_columns
+from stemdefects.io.tables.evidence import Evidence, EvidenceWriter
 
 
 class TableWriter:

@@ -7,7 +7,9 @@ import numpy as np
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.schema import SimulationConfig
-from stemdefects.simulation import checks, fields, population, probe
+from stemdefects.simulation import checks
+from stemdefects.simulation.optics import probe
+from stemdefects.simulation.specimen import fields, population
 
 PAD_PX = 12
 

@@ -1,0 +1,1 @@
+"""Defect tables, their evidence and their flags, and tables of text."""

@@ -1,0 +1,1 @@
+"""From logits to probabilities: states of a site, how common they are, emissions."""

@@ -1,0 +1,1 @@
+"""The microscope: probe, scan, detector, and another simulator to compare with."""

@@ -1,0 +1,1 @@
+"""The crystal with its defects, and what they do in time."""

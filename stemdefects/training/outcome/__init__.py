@@ -1,0 +1,1 @@
+"""What becomes of the weights: validation, figures, the model and its card."""
