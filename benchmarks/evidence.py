@@ -75,7 +75,7 @@ def own_movies(options: dict) -> Iterator[Case]:
     from stemdefects import config
     from stemdefects.analysis.data import truth as truths
     from stemdefects.crystal import material as crystal
-    from stemdefects.io.movie import read
+    from stemdefects.io.opening import read
     from stemdefects.simulation import files
 
     material, base = crystal.load("ws2_mo"), config.load_group("simulation", "movie")
