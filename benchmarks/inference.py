@@ -127,7 +127,7 @@ def ours(model_name: str, frames_file: str, raw_file: str) -> dict:
     out["defects"] = len(table)
     movie, start = Movie(frames), time.process_time()
     setup = prepare(movie, model, configure(**{k: v for k, v in settings.items() if k != "progress"}))
-    out["stages"] = {"calibration and setup, once a movie": (time.process_time() - start) * len(frames)}
+    out["stages"] = {"calibration and setup (ms a movie)": (time.process_time() - start) * len(frames)}
 
     def stage(name: str, work):
         start = time.process_time()
@@ -204,7 +204,6 @@ def speed(options: dict) -> list[str]:
         lines += ["", f"Of our CPU time, ms a frame ({found['defects'] / n:.0f} defects a frame):", ""]
         lines += ["| stage | CPU ms/frame |", "|---|---|"]
         lines += [f"| {name} | {1000 * seconds / n:.1f} |" for name, seconds in found["stages"].items()]
-        lines[-len(found["stages"])] += " (ms a movie)"
         at_peak = 1000 * found["gflop"] / found["peak_gflops"]
         lines += ["", f"The network is {found['gflop']:.2f} GFLOP a frame by XLA's count: {at_peak:.1f} ms at the "
                   f"{found['peak_gflops']:.0f} GFLOP/s that a matrix product reaches here."]  # fmt: skip
