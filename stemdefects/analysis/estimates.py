@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-LEVEL = 0.95
+LEVEL = 0.95  # of all intervals
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 MAIN = ("D", "D per dose", "hop rate", "density", "exponential growth rate", "growth rate")
-Z = stats.norm.ppf(0.975)
+Z = stats.norm.ppf(0.975)  # half width of a 95% interval in standard errors
 
 
 def difference(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float, float]:

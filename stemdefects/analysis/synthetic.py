@@ -6,7 +6,7 @@ from scipy.linalg import expm
 from stemdefects.analysis.tracking import tracks
 from stemdefects.io.tables import table
 
-A_NM = 0.3153
+A_NM = 0.3153  # lattice constant of the simulated tables
 
 
 def hexagonal(a: float = A_NM, angle: float = 0.0) -> np.ndarray:

@@ -19,7 +19,7 @@ from scipy import fft, ndimage
 MIN_PERIODS = 5.0  # lattice spacings across the frame, at least
 MAX_FREQUENCY = 0.45  # cycles per px
 MIN_SNR = 12.0  # of the weakest of the shortest reciprocal vectors, in units of the ring's mean power
-SMOOTHING_PX = 1.0
+SMOOTHING_PX = 1.0  # noise of single pixels has no part in the lattice's waves
 TOLERANCE = 0.09  # of a partner's distance, where it is looked for
 
 

@@ -8,10 +8,10 @@ from scipy.special import gammaln
 
 from stemdefects.simulation.optics import detector as simulated
 
-DEGREE = 6
-_NODES = 20
+DEGREE = 6  # of the polynomial in the logarithm of the mean
+_NODES = 20  # about three for each coefficient, at Chebyshev's places
 _LEAST_NOISE_E = 0.05  # resolves single electrons all the same
-_STEP_E = 0.02
+_STEP_E = 0.02  # electrons, between places of the table
 
 
 class Likelihood(NamedTuple):

@@ -18,9 +18,9 @@ from stemdefects.limit import noise, templates
 from stemdefects.simulation import images
 from stemdefects.simulation.optics import detector, scan
 
-RADIUS_PX = 7
-SWEEPS = 3
-_LEAST_MEAN_E = 1e-4
+RADIUS_PX = 7  # half side of a column's window
+SWEEPS = 3  # over all columns
+_LEAST_MEAN_E = 1e-4  # electrons: its logarithm must exist
 
 
 class Scene(NamedTuple):

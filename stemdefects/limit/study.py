@@ -18,7 +18,7 @@ from stemdefects.simulation import images
 OTHER_PREVALENCE = 3e-4  # of kinds that a study does not name: one in five fields of 600 columns
 MARGIN_PX = 8.0  # columns nearer to the border are not scored: part of them is not in the image
 NEIGHBOUR_PX = 8.0  # columns nearer to each other than this are judged one after the other
-_ROW = 256
+_ROW = 256  # columns updated at once: fixed shapes
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 from stemdefects.models.probability.states import IMPOSSIBLE
 from stemdefects.models.unet import Outputs
 
-SMALL = 1e-7
+SMALL = 1e-7  # least probability, so that its logarithm exists
 
 
 def apply_members(apply: Callable, site_mask: np.ndarray) -> Callable:

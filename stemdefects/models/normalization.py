@@ -7,9 +7,9 @@ statistics of the frame itself.
 import jax
 import jax.numpy as jnp
 
-BLOCK_PX = 4
-TAIL = 0.05
-LIMIT = 30.0
+BLOCK_PX = 4  # means of 4 x 4 pixels have a quarter of their noise
+TAIL = 0.05  # share of blocks at each end that is clipped: defects, holes, dirt
+LIMIT = 30.0  # in units of the spread: brighter pixels are artefacts
 
 
 def normalize(image: jax.Array, counted: jax.Array | None = None) -> jax.Array:

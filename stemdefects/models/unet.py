@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 N_REGIONS = 4  # lattice, hole, amorphous or contaminated, 1T
-LOG_SIGMA_RANGE = (-5.0, 2.0)
+LOG_SIGMA_RANGE = (-5.0, 2.0)  # logarithm of a position's error in px
 
 
 class Outputs(NamedTuple):

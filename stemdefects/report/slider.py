@@ -10,8 +10,8 @@ import numpy as np
 from stemdefects.analysis.data import looked, square_pixels
 from stemdefects.analysis.inputs import Inputs
 
-MAX_SIDE = 640
-MAX_DETECTIONS = 60_000
+MAX_SIDE = 640  # px of the frames in the page
+MAX_DETECTIONS = 60_000  # marks in the page, which would grow too large
 
 
 def data(inputs: Inputs, n_frames: int, colours: Mapping[str, str]) -> dict[str, Any] | None:

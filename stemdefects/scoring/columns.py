@@ -14,7 +14,7 @@ from stemdefects.models.probability.states import log_posterior, normalize_by_si
 from stemdefects.scoring import detection
 from stemdefects.scoring.matching import match
 
-UNSTATED = -2
+UNSTATED = -2  # true state of a column whose state nobody knows
 GENERIC = "defect"  # any column that departs from the crystal
 
 

@@ -7,7 +7,7 @@ from stemdefects.crystal.material import Material, check_range
 from stemdefects.errors import UserError
 from stemdefects.schema import SimulationConfig
 
-MIN_SIZE_PX = 16
+MIN_SIZE_PX = 16  # fewer hold no unit cell at any sampling
 
 
 def check(material: Material, cfg: SimulationConfig, size_px) -> None:

@@ -8,8 +8,8 @@ from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.schema import SimulationConfig
 
-DOSES_E_PER_PX = (130.0, 400.0, 2500.0)
-_CROP_PX = 40
+DOSES_E_PER_PX = (130.0, 400.0, 2500.0)  # a fast movie, a usual one, a slow scan
+_CROP_PX = 40  # a defect and its nearest columns
 
 
 def check_output(output: str | None, overwrite: bool) -> Path:

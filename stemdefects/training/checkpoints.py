@@ -9,7 +9,7 @@ import numpy as np
 from stemdefects.errors import UserError
 from stemdefects.messages import LOG
 
-NEWEST = 2
+NEWEST = 2  # a damaged one leaves another
 
 
 class Checkpoints:

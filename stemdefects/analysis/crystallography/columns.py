@@ -12,7 +12,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 from scipy.optimize import minimize
 
-STEP_NM = 0.04
+STEP_NM = 0.04  # between points of the pictures in the crystal's frame: about a pixel of usual movies
 REACH = 0.1  # displacements beyond are no displacements of this column
 HALO = 1.6  # width of the light that a changed centre adds or lacks, of the spot's narrow part
 

@@ -16,7 +16,7 @@ from stemdefects.analysis.tracking.registration import some_observed
 from stemdefects.errors import UserError
 
 WINDOW_NM = 1.0  # of the local fit (Gaussian weight)
-MAX_FRAMES = 12
+MAX_FRAMES = 12  # evenly chosen, that are fitted
 N_BLOCKS = 4  # of frames, for the error
 
 

@@ -7,8 +7,8 @@ from stemdefects.analysis.tracking.lattice_drift import three_peaks
 from stemdefects.errors import UserError
 
 PRESENT = 0.4  # of the typical amplitude of the lattice
-NEAR_NM = 1.0
-MIN_AREA_NM2 = 0.3
+NEAR_NM = 1.0  # what is called near a hole
+MIN_AREA_NM2 = 0.3  # that the gaps of a frame cover together: less is noise
 
 
 def lattice_amplitude(image: np.ndarray, vectors_px: np.ndarray) -> np.ndarray:

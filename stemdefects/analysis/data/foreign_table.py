@@ -22,7 +22,7 @@ from stemdefects.schema import TableConfig
 IN_IMAGE_UNITS = ("position_x", "position_y")  # TrackMate: in whatever unit its image has
 LEAST_EXTENT_PX, LEAST_ROWS = 20.0, 20  # so many detections in fewer pixels than this are not in pixels
 SAME_SCALE = 0.02  # of the largest position: what pixels and nanometres of one place may differ by
-MAX_KINDS = 50
+MAX_KINDS = 50  # more labels are numbers or names of single defects, no kinds
 OVER_TIME = "defects_over_time"
 
 

@@ -19,7 +19,7 @@ from stemdefects.analysis.tracking import tracks
 from stemdefects.analysis.tracking.tracks import ALL
 from stemdefects.schema import AnalysisConfig
 
-MAX_SITE_ROWS = 12_000
+MAX_SITE_ROWS = 12_000  # detections of a kind that the site model takes: its time grows with them
 NEAR_BONDS = 1.5  # the next columns of a honeycomb lattice that are not bonded lie at 2 bonds
 
 

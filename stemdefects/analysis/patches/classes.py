@@ -15,9 +15,9 @@ from stemdefects.analysis.patches.patch_features import features
 from stemdefects.analysis.patches.patch_light import Light
 from stemdefects.schema import ClusteringConfig
 
-OUTLIER = -1
+OUTLIER = -1  # label of what belongs to no class
 STABLE = 0.8  # Jaccard index of each class between the whole set and random halves
-LEAST_PATCHES = 30
+LEAST_PATCHES = 30  # fewer are no basis for classes
 
 
 @dataclass

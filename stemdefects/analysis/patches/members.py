@@ -9,8 +9,8 @@ from stemdefects.analysis.switching import states
 from stemdefects.errors import UserError
 
 MAX_MEMBERS = 400  # of a class, evenly over the movie
-MIN_MEMBERS = 12
-MAX_FRAMES = 40
+MIN_MEMBERS = 12  # of a class: fewer give no interval of a mean
+MAX_FRAMES = 40  # evenly chosen, that pictures are taken from: members repeat from frame to frame
 CLEAR_NM = 0.65  # ideal columns are this far from every detection
 
 

@@ -17,11 +17,11 @@ WIDTHS_NM = (0.035, 0.04, 0.045, 0.05, 0.055, 0.06, 0.07)  # of the Gaussian; th
 MOVED_NM = 0.01  # standard deviation of a column's displacement from its place, before the patch is seen
 SHIFT_NM = 0.05  # and of the whole patch
 FREE_NM = 0.40  # columns so near move by themselves, those beyond with the patch
-N_BONDS = 3
-_ROUNDS = 5
-_RIDGE = 1e-3
-_BLOCK = 200
-_LEAST_FLOOR = 0.05
+N_BONDS = 3  # of a column in a honeycomb
+_ROUNDS = 5  # of fitting intensities and places in turn
+_RIDGE = 1e-3  # keeps the normal equations solvable
+_BLOCK = 200  # patches at a time, for bounded memory
+_LEAST_FLOOR = 0.05  # of the light under a column, in units of an ideal one
 
 
 @dataclass(frozen=True)

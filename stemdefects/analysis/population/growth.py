@@ -10,9 +10,9 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import least_squares
 
-LEVEL = 0.95
+LEVEL = 0.95  # of all intervals
 CLEAR = 4.0  # AIC and BIC differences below this do not tell laws apart
-MIN_FRAMES = 12
+MIN_FRAMES = 12  # three for each parameter of the richest law
 LAWS = ("constant", "straight line", "exponential", "Avrami")
 CONTAINS = {"straight line": ("constant",), "exponential": ("constant",), "Avrami": ("constant", "straight line")}
 

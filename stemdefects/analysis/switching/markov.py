@@ -14,7 +14,7 @@ import numpy as np
 
 from stemdefects.numerics import forward_backward
 
-MISSING = -1
+MISSING = -1  # no label in this frame
 
 
 @dataclass

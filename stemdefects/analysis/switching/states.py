@@ -11,7 +11,7 @@ import numpy as np
 from stemdefects.analysis.data.looked import Looked
 from stemdefects.analysis.tracking.tracks import Tracks
 
-MISSING = -1
+MISSING = -1  # no state was seen
 ONE_STEP = 0.2  # relative: looks whose distance differs more from the usual interval are no step of it
 RARE = 20  # sightings; what is rarer, and below 1%, is no state of the chain
 

@@ -7,7 +7,7 @@ from stemdefects.analysis.tracking import lattice_sites
 from stemdefects.analysis.tracking.tracks import Tracks
 
 REACHES = (1.5, 2.2, 2.9)  # lattice constants: between the shells of sites at 1 | 1.73, 2 | 2.65 | 3
-_HEXAGONAL = np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]])
+_HEXAGONAL = np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]])  # lattice vectors of constant 1
 
 
 def lost(hops: float, reach: float) -> float:

@@ -14,7 +14,7 @@ from stemdefects.io.pixels import loops
 
 CHANCE = marks.CHANCE
 SPIKE = 5.0  # times what all but one in `ONE_IN` pixels stand above their fourth-brightest neighbour
-ONE_IN = 100
+ONE_IN = 100  # pixels: few enough that spikes do not set the measure they are judged by
 SHARP = 0.2  # of a spike's height, at most, is left at its fourth-brightest neighbour; a probe of 1 px sigma leaves 0.6
 MIN_FRAME = 16  # px; smaller ones say nothing about what is usual
 ROUNDS = 3  # spikes of up to 5 px are taken off from outside
@@ -22,7 +22,7 @@ SAMPLE = 8192  # pixels that say how far usual ones stand out
 LEVELS = 4  # of brightness
 LEAST = 0.3  # of what is usual where it is most
 MIN_RUN = 24  # px
-RARE = 0.2
+RARE = 0.2  # share of a value around a run of it, up to which the run is news
 NEAR_LINES = 8  # lines to either side that say how usual a value is
 
 _RING = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])

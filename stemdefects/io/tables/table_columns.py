@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 SCHEMA_VERSION = 3  # 2: /sites and /evidence; 3: `light`; older files are read, what they lack is unknown
-KIND_BYTES = 24
-NOTE_BYTES = 120
-PATCH_PX = 32
+KIND_BYTES = 24  # of a kind's name
+NOTE_BYTES = 120  # of the reason why a frame was skipped
+PATCH_PX = 32  # side of an image patch
 
 DEFECT_DTYPE = np.dtype(
     [

@@ -21,7 +21,7 @@ BANDWIDTH = 0.25  # of log scatter: images this alike count fully
 MIN_COLUMNS = 30  # ideal columns of a site in an image
 SHRINK = 25.0  # columns that the ideal covariance counts for
 CLIP = 25.0  # log-ratios beyond this are as certain as can be
-RIDGE = 0.05
+RIDGE = 0.05  # in standard deviations: log-ratios that nearly repeat each other leave no singular covariance
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import log_softmax
 
-IMPOSSIBLE = -1e9
+IMPOSSIBLE = -1e9  # logit of a state of another site: its softmax is 0, its gradient finite
 Sites = Sequence[int] | np.ndarray  # (S,) site of each state
 
 
@@ -64,7 +64,7 @@ def normalize_by_site(weights: np.ndarray, site_of_state: Sites) -> np.ndarray:
     return result
 
 
-RAREST = 1e-3
+RAREST = 1e-3  # share of a site's columns: a handful must not rule the gradient
 
 
 def balance_weights(frequency: np.ndarray, site_of_state: Sites, power: float) -> np.ndarray:

@@ -5,8 +5,8 @@ import numpy as np
 
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
-MAX_CLASSES = 8
-MAGNIFIED = 15
+MAX_CLASSES = 8  # that fit on a page
+MAGNIFIED = 15  # arrows of 10 pm can be seen
 
 
 def _shown(local) -> list:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-_EXACT_BELOW = 10.0
+_EXACT_BELOW = 10.0  # mean counts up to which the Poisson distribution is summed term by term
 _STEPS = 30  # P(n >= 30) is 3e-7 at a mean of 10
-_AFTERGLOW_TAPS = 8
+_AFTERGLOW_TAPS = 8  # px that an afterglow lasts at most
 
 
 class Detector(NamedTuple):

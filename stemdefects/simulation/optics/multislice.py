@@ -8,10 +8,10 @@ import numpy as np
 
 SPECIES = ("W", "Mo", "S2", "S")
 _TYPICAL_RATIOS = np.array([1.0, 0.43, 0.17, 0.08])  # of their signals
-_PAD_PX = 24
-_OVERSAMPLING = 2
+_PAD_PX = 24  # reach of the probe's tails beyond the frame
+_OVERSAMPLING = 2  # of the probe, as in training
 _WINDOW_PX = 216  # 2.5 nm or more
-_COLUMNS = 2048
+_COLUMNS = 2048  # at most in a case: fixed shapes
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from stemdefects.simulation import checks
 from stemdefects.simulation.optics import probe
 from stemdefects.simulation.specimen import fields, population
 
-PAD_PX = 12
+PAD_PX = 12  # beyond the frame, whose columns still reach into it
 
 
 class Stage(NamedTuple):
