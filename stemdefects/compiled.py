@@ -37,7 +37,4 @@ entry = _compiled()
 # called from compiled code only: no wrappers for Python, which would cost more to compile than the loops themselves
 inner = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 # loops over many places: sums may be reordered, so that they run several at a time
-rows = _njit(
-    cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True,
-    fastmath={"reassoc", "contract", "nsz"},
-)  # fmt: skip
+rows = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"reassoc", "contract", "nsz"})
