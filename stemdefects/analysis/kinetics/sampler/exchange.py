@@ -8,9 +8,11 @@ import math
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
+from stemdefects.analysis.kinetics.sampler.field import BORN, POTENTIAL
 from stemdefects.analysis.kinetics.sampler.paths import backward, box_around, forward, inside, place_in, ways_in
 from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
 
+HALF = 5  # half of the boxes in which paths of one interval are drawn: no more hops between frames are exchanged
 SLACK = 3.0  # log of a ratio of weights in one interval that no two paths reach
 
 
@@ -22,25 +24,34 @@ def distance(a, b, cols):
 
 
 @inner
+def _leaves(i, layer, Q):
+    """Rate at which a vacancy leaves its place of the grid, at most."""
+    born = Q.F[BORN + layer - 1, i] if layer < 3 else 0.0
+    return max(Q.F[POTENTIAL + layer - 1, i], 0.0) + Q.omega * born
+
+
+@inner
 def exchange_all(S, P, Q, W, who, layers, rng, tally):
     """Every pair in every interval."""
     cols, n_slots = S.shape[1], who.shape[1]
     for f in range(len(Q.times) - 1):
-        mean, half = Q.omega * (Q.times[f + 1] - Q.times[f]), min(Q.count[f], 8) + 2
+        dt = Q.times[f + 1] - Q.times[f]
         for i in range(n_slots):
             if who[f, i] < 0 or who[f + 1, i] < 0:
                 continue
             for j in range(i):
                 if who[f, j] < 0 or who[f + 1, j] < 0:
                     continue
-                if distance(who[f, i], who[f + 1, j], cols) > half or distance(who[f, j], who[f + 1, i], cols) > half:
+                if distance(who[f, i], who[f + 1, j], cols) > HALF or distance(who[f, j], who[f + 1, i], cols) > HALF:
                     continue
                 now = distance(who[f, i], who[f + 1, i], cols) + distance(who[f, j], who[f + 1, j], cols)
                 then = distance(who[f, i], who[f + 1, j], cols) + distance(who[f, j], who[f + 1, i], cols)
                 u = math.log(uniform(rng))
-                # two at rest would need `then` hops: no more than (mean)^then, over exp(-2 mean) for none at all
-                if now == 0 and u > then * math.log(mean) + 2.0 * mean + SLACK:
-                    continue
+                if now == 0:  # two at rest would have to leave, and make `then` hops, where they could have stayed
+                    leave, other = dt * _leaves(who[f, i], layers[f, i], Q), dt * _leaves(who[f, j], layers[f, j], Q)
+                    most = math.log(leave * other + 1e-300) + (then - 2) * math.log(Q.omega * dt)
+                    if u > most + leave + other + SLACK:
+                        continue
                 tally[0] += 1
                 tally[1] += exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng)
 
@@ -53,8 +64,7 @@ def exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng):
     """
     cols, low, high = S.shape[1], Q.times[f], Q.times[f + 1]
     xi, xj, yi, yj = who[f, i], who[f, j], who[f + 1, i], who[f + 1, j]
-    half = min(Q.count[f], 8) + 2
-    box_i, box_j = box_around(xi, half, S), box_around(xj, half, S)
+    box_i, box_j = box_around(xi, HALF, S), box_around(xj, HALF, S)
     if not (
         inside(yi, box_i, cols) and inside(yj, box_i, cols) and inside(yi, box_j, cols) and inside(yj, box_j, cols)
     ):
