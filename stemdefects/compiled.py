@@ -38,3 +38,5 @@ entry = _compiled()
 inner = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 # loops over many places: sums may be reordered, so that they run several at a time
 rows = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"reassoc", "contract", "nsz"})
+# a few lines each, put where they are called: a call would cost more, for it counts references to its arrays
+tiny = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True, inline="always")

@@ -5,7 +5,7 @@ Without it paths that met stay with the wrong partner for good, and hops are cou
 
 import math
 
-from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
 from stemdefects.analysis.kinetics.sampler.field import BORN, POTENTIAL
@@ -16,7 +16,7 @@ HALF = 5  # half of the boxes in which paths of one interval are drawn: no more 
 SLACK = 3.0  # log of a ratio of weights in one interval that no two paths reach
 
 
-@inner
+@tiny
 def distance(a, b, cols):
     """Hops between two places of the grid."""
     r, c = a // cols - b // cols, a % cols - b % cols

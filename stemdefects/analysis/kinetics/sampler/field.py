@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.sampler import inner, rows
+from stemdefects.analysis.kinetics.sampler import inner, rows, tiny
 from stemdefects.analysis.kinetics.sampler.potential import (
     FREE,
     HALVE,
@@ -93,19 +93,19 @@ def cut(box, cols, F):
     return L
 
 
-@rows
+@tiny
 def product(to, x, y):
     for k in range(len(to)):
         to[k] = x[k] * y[k]
 
 
-@rows
-def addproduct(to, x, y):
+@tiny
+def add_product(to, x, y):
     for k in range(len(to)):
         to[k] += x[k] * y[k]
 
 
-@rows
+@tiny
 def add(to, x, factor):
     for k in range(len(to)):
         to[k] += x[k] * factor
@@ -127,7 +127,7 @@ def rescale(x, factor):
         x[k] = y if y > SMALLEST else 0.0
 
 
-@rows
+@tiny
 def product_sum(x, y):
     total = 0.0
     for k in range(len(x)):
@@ -135,7 +135,7 @@ def product_sum(x, y):
     return total
 
 
-@inner
+@rows
 def step(a, b, ways, src, dst, gone, L, to_double, two, still):
     """`dst = src R` at places a..b-1 of a box; vectors `(3, places)`, `L` the box's field. Returns what leaves.
 
@@ -147,7 +147,7 @@ def step(a, b, ways, src, dst, gone, L, to_double, two, still):
     if gone > 0.0:
         add(to, L[BORN, a:b], gone)
     for d in range(6):
-        addproduct(to, src[0, a + ways[d] : b + ways[d]], L[COMES + d, a:b])
+        add_product(to, src[0, a + ways[d] : b + ways[d]], L[COMES + d, a:b])
     died = product_sum(src[0, a:b], L[DIES, a:b])
     if still:
         to = dst[1, a:b]
@@ -159,11 +159,11 @@ def step(a, b, ways, src, dst, gone, L, to_double, two, still):
         product(to, src[2, a:b], L[STAY + 2, a:b])
         add(to, src[0, a:b], to_double)
         for d in range(6):
-            addproduct(to, src[2, a + ways[d] : b + ways[d]], L[COMES_TWO + d, a:b])
-        addproduct(dst[0, a:b], src[2, a:b], L[HALVES, a:b])
+            add_product(to, src[2, a + ways[d] : b + ways[d]], L[COMES_TWO + d, a:b])
+        add_product(dst[0, a:b], src[2, a:b], L[HALVES, a:b])
         if still:
             add(to, src[1, a:b], to_double)
-            addproduct(dst[1, a:b], src[2, a:b], L[HALVES + 1, a:b])
+            add_product(dst[1, a:b], src[2, a:b], L[HALVES + 1, a:b])
     return died
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import PAD
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.field import (
@@ -54,13 +54,13 @@ class Filtered(NamedTuple):
     field: np.ndarray  # (N_FIELDS, places) the generator in the box
 
 
-@inner
+@tiny
 def place_in(i, box, cols):
     """Number in the box of a place of the grid."""
     return (i // cols - box[0] + 1) * box[4] + i % cols - box[1] + 1
 
 
-@inner
+@tiny
 def inside(i, box, cols):
     return box[0] <= i // cols < box[2] and box[1] <= i % cols < box[3]
 
@@ -91,21 +91,30 @@ def crowd(f, slot, skip, sign, box, who, layers, S, P, omega, A):
 
     Beside another a vacancy stays likelier: its way there is shut, and the other's way to it. `hushed` says the same.
     """
-    cols = S.shape[1]
+    cols, site, at, back, field = S.shape[1], S.site, S.at, S.back, A.field
+    r0, c0, r1, c1, wide = box[0], box[1], box[2], box[3], box[4]
     for s in range(who.shape[1]):
-        if s == slot or s == skip or who[f, s] < 0:
+        i = who[f, s]
+        if s == slot or s == skip or i < 0:
             continue
-        q, layer = S.back[who[f, s]], layers[f, s]
+        if not (r0 - 1 <= i // cols < r1 + 1 and c0 - 1 <= i % cols < c1 + 1):
+            continue
+        q, layer = back[i], layers[f, s]
         for j in range(6):
-            y = S.site[q, j]
-            if y < 0 or not inside(S.at[y], box, cols):
+            y = site[q, j]
+            if y < 0:
                 continue
-            at = place_in(S.at[y], box, cols)
-            for k in range(3):
-                A.field[STAY + k, at] += sign * _shut(k + 1, layer, y, (j + 3) % 6, S, P) / omega
+            r, c = at[y] // cols, at[y] % cols
+            if not (r0 <= r < r1 and c0 <= c < c1):
+                continue
+            place, way = (r - r0 + 1) * wide + c - c0 + 1, (j + 3) % 6
+            shared = P[site[y, 12 + way]] if layer == 1 else (P[HOP_TWO] if layer == 3 else 0.0)
+            field[STAY, place] += sign * (P[site[y, 6 + way]] + shared) / omega
+            field[STAY + 1, place] += sign * shared / omega
+            field[STAY + 2, place] += sign * (P[HOP_TWO] + shared) / omega
 
 
-@inner
+@tiny
 def _shut(layer, other, y, j, S, P):
     """Rates that are shut when `layer` is on site `y` and `other` on its neighbour `j`."""
     rate = P[S.site[y, 6 + j]] if layer == 1 else (P[HOP_TWO] if layer == 3 else 0.0)
