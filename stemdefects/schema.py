@@ -617,6 +617,7 @@ class AnalyzeRoot:
     run: str | None = None  # the run whose defects.h5 is analysed
     table: str | None = None  # or any defect table, CSV or HDF5
     truth: str | None = None  # simulated movie to compare with; default: the table's source file when it holds truth
+    corrections: str | None = None  # corrections.csv that the page of an analysis saved: applied beside the table
     material: MaterialConfig = field(default_factory=MaterialConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

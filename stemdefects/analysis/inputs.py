@@ -116,6 +116,9 @@ def prepare(
     corrected = found.yx - moved.yx[found.rows["frame"]] if len(found.rows) else found.yx
     follower = following.Follower(found, corrected, _sublattices(found, material), cfg.linking)
     followed = _link(follower, a, seed, None if progress is None else lambda items: progress(items, "linking"))
+    done = found.corrected
+    if done is not None and found.followed and (len(done.joined) or len(done.parted)):
+        followed = follower.relinked(followed, done.joined, done.parted)
     found.rows["track"] = followed.links.track
     linked = follower.tracks(followed.links)
     lattice = (None, "there are fewer than 3 frames of one field")

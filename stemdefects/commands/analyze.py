@@ -9,7 +9,7 @@ from pathlib import Path
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError, reason_of
-from stemdefects.io import locks, opening, runs, tracking
+from stemdefects.io import corrections, locks, opening, runs, tracking
 from stemdefects.io.staging import Staging
 from stemdefects.messages import LOG
 from stemdefects.schema import AnalyzeRoot
@@ -27,6 +27,8 @@ def run(cfg: AnalyzeRoot) -> Path:
     if len(given) != 1:
         raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
     names = several(given[0])
+    if cfg.corrections is not None and len(names) > 1:
+        raise UserError("corrections= belong to one table; analyse each run with its own, then compare")
     return _one(cfg) if len(names) == 1 else _compare(cfg, names)
 
 
@@ -85,6 +87,8 @@ def _one(cfg: AnalyzeRoot) -> Path:
     """One table, analysed into its run's folder."""
     from stemdefects.analysis.data import detections
 
+    stage, where = ("analyze", "analysis") if cfg.corrections is None else ("correct", "corrected")
+    wanted = None if cfg.corrections is None else corrections.read(cfg.corrections)
     with contextlib.ExitStack() as holding:
         if cfg.run is not None:
             the_run = runs.resolve(cfg.runs_dir, cfg.run, having="defects.h5")
@@ -93,31 +97,53 @@ def _one(cfg: AnalyzeRoot) -> Path:
                     f"run={the_run.id}: has no defects.h5 yet; make it with "
                     f"`python infer.py run={the_run.id} input=<file>`"
                 )
-            holding.enter_context(locks.held(the_run, "analyze"))
+            holding.enter_context(locks.held(the_run, stage))
             what = _fingerprint(cfg, the_run.defects_path)
-            done = (the_run.analysis_dir / "report.html").exists()
-            if done and not cfg.overwrite and not Staging(the_run, "analyze").unfinished(what):
+            done = (the_run.path / where / "report.html").exists()
+            if done and not cfg.overwrite and not Staging(the_run, stage).unfinished(what):
                 raise UserError(
-                    f"run={the_run.id}: is analysed already ({the_run.analysis_dir}); overwrite=true replaces it"
+                    f"run={the_run.id}: is analysed already ({the_run.path / where}); overwrite=true replaces it"
                 )
             found = detections.read(the_run.defects_path, cfg.analysis.table)
+            given = _given(cfg, found, wanted, the_run)
         else:
             table = Path(str(cfg.table))
             found = detections.read(table, cfg.analysis.table)
+            given = _given(cfg, found, wanted)
             what = _fingerprint(cfg, table)
             the_run = _interrupted(cfg, what, holding)
             if the_run is None:
                 the_run = runs.create(cfg.runs_dir)
-                holding.enter_context(locks.held(the_run, "analyze"))
+                holding.enter_context(locks.held(the_run, stage))
         try:
-            return _analyse(cfg, the_run, found, what)
+            return _analyse(cfg, the_run, given, what)
         except UserError:
             raise
         except Exception as error:
             if (reason := reason_of(error)) is None:
                 raise
-            shutil.rmtree(Staging(the_run, "analyze").path, ignore_errors=True)
+            shutil.rmtree(Staging(the_run, stage).path, ignore_errors=True)
             raise UserError(f"run {the_run.id}: {reason}; then the same command analyses it") from None
+
+
+def _given(cfg: AnalyzeRoot, found, wanted: corrections.Corrections | None, run: runs.Run | None = None) -> tuple:
+    """(detections, material, movie, truth), with the corrections that are asked for: before anything is written."""
+    material, movie, truth = surroundings(found, cfg)
+    if wanted is not None:
+        found = corrected(found, wanted, material, movie)
+        before = None if run is None else run.analysis_dir / "estimates.csv"
+        if before is not None and before.exists():
+            import pandas as pd
+
+            found.corrected = replace(found.corrected, estimates=pd.read_csv(before))
+    return found, material, movie, truth
+
+
+def corrected(found, source, material, movie=None):
+    """Detections with the corrections of `source` (a file, DataFrame or `io.corrections.Corrections`) in them."""
+    from stemdefects.analysis.data.corrections import apply
+
+    return apply(found, corrections.read(source), material, None if movie is None else tuple(movie.shape[-2:]))
 
 
 def _fingerprint(cfg: AnalyzeRoot, table: Path) -> dict:
@@ -125,17 +151,20 @@ def _fingerprint(cfg: AnalyzeRoot, table: Path) -> dict:
     plain = config.to_plain(cfg)
     for name in ("run", "table", "runs_dir", "overwrite", "logging", "verbose"):
         plain.pop(name)
-    return {"config": plain, "table": hashlib.sha256(table.read_bytes()).hexdigest(), "name": table.name}
+    what = {"config": plain, "table": hashlib.sha256(table.read_bytes()).hexdigest(), "name": table.name}
+    path = plain.pop("corrections")
+    return what if path is None else what | {"corrections": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
 
 
 def _interrupted(cfg: AnalyzeRoot, what: dict, holding: contextlib.ExitStack) -> runs.Run | None:
     """The newest run that was opened for the same analysis of the same table and not finished; its lock is kept by
     `holding`."""
+    stage = "analyze" if cfg.corrections is None else "correct"
     for name in reversed(runs.list_ids(cfg.runs_dir)):
         run = runs.Run(Path(cfg.runs_dir).resolve() / name)
-        if not run.defects_path.exists() and Staging(run, "analyze").unfinished(what):
+        if not run.defects_path.exists() and Staging(run, stage).unfinished(what):
             try:
-                holding.enter_context(locks.held(run, "analyze"))
+                holding.enter_context(locks.held(run, stage))
             except UserError:  # at work, or not ours to write
                 continue
             LOG.info("run %s: begun again after an interruption", run.id)
@@ -143,19 +172,20 @@ def _interrupted(cfg: AnalyzeRoot, what: dict, holding: contextlib.ExitStack) ->
     return None
 
 
-def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
-    """Analyse `found` into `the_run`, whose lock is held; what was there before stays until all is written."""
+def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, given: tuple, what: dict) -> Path:
+    """Analyse what is `given` into `the_run`, whose lock is held; what was there before stays until all is written."""
     from tqdm import tqdm
 
     from stemdefects.analysis import pipeline
     from stemdefects.report import output
     from stemdefects.report import summary as short
 
-    new = Staging(the_run, "analyze")
-    folder = new.begin(what, replaces=the_run.analysis_dir.exists())
-    the_run.write_config(cfg, "analyze", folder)
-    material, movie, truth = surroundings(found, cfg)
-    with tracking.start(cfg.logging, the_run, "analyze", config.to_plain(cfg)) as tracker:
+    found, material, movie, truth = given
+    stage, final = ("analyze", the_run.analysis_dir) if found.corrected is None else ("correct", the_run.corrected_dir)
+    new = Staging(the_run, stage)
+    folder = new.begin(what, replaces=final.exists())
+    the_run.write_config(cfg, stage, folder)
+    with tracking.start(cfg.logging, the_run, stage, config.to_plain(cfg)) as tracker:
         result = pipeline.analyse(
             found, cfg.analysis, material, movie, truth, cfg.seed,
             lambda items, what: tqdm(items, desc=what, leave=False),
@@ -164,14 +194,17 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, found, what: dict) -> Path:
             LOG.debug("%-16s %6.1f s", name, seconds)
         title = f"Defects in {Path(found.source).name}"
         earlier = {"labels": the_run.path / "figures" / "labels.png"}  # of a network that learned from the movie itself
-        output.write(result, folder / "analysis", title, config.to_yaml(cfg), earlier)
+        output.write(result, folder / final.name, title, config.to_yaml(cfg), earlier)
         summary = short.summary(result)
+        if found.corrected is not None:
+            corrections.write(folder / final.name / "corrections.csv", found.corrected.given)
+            summary = {"corrected": summary["analysis"]}
         new.commit(summary)
-        output.log(result, the_run.analysis_dir, tracker, earlier)
+        output.log(result, final, tracker, earlier)
         tracker.log({"n_tracks": result.inputs.tracks.n_tracks, "n_detections": len(found.rows)})
         tracker.summary(summary, write=False)
     new.end()
-    page = the_run.analysis_dir / "report.html"
+    page = final / "report.html"
     print(short.text(result))
     print(f"report: {runs.short(page)}")
     return page

@@ -12,7 +12,7 @@ import numpy as np
 from stemdefects import config
 from stemdefects.analysis import pipeline
 from stemdefects.analysis.data import detections
-from stemdefects.commands.analyze import surroundings
+from stemdefects.commands.analyze import corrected, surroundings
 from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.io.movie import Movie
 from stemdefects.io.tables.table import DefectTable
@@ -62,6 +62,7 @@ def analyze(
     *,
     movie: Movie | np.ndarray | None = None,
     material: str | None = None,
+    corrections: Any = None,
     seed: int = 0,
     progress: bool = True,
     **settings: Any,
@@ -72,6 +73,7 @@ def analyze(
         table: from `stemdefects.detect`, or a file: our HDF5, or CSV with columns mapped by `table={"columns": ...}`.
         movie: the movie for pictures and drift; by default the table's own source file where it can be read.
         material: name of a material config; by default the one the table was made for, else ws2_mo.
+        corrections: `corrections.csv` that the page saved, or a DataFrame of the same columns: applied to a copy.
         seed: of every resampling.
         progress: show a progress bar.
         settings: groups of `AnalysisConfig` (configs/analysis/default.yaml), e.g. `linking={"memory": 2}`; the group
@@ -90,6 +92,8 @@ def analyze(
     if movie is not None and not isinstance(movie, Movie):
         movie = Movie(movie)
     crystal, movie, truth = surroundings(found, cfg, movie)
+    if corrections is not None:
+        found = corrected(found, corrections, crystal, movie)
     result = pipeline.analyse(
         found, cfg.analysis, crystal, movie, truth, seed,
         lambda items, what: tqdm(items, desc=what, leave=False, disable=not progress),

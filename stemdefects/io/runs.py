@@ -50,6 +50,11 @@ class Run:
     def analysis_dir(self) -> Path:
         return self.path / "analysis"
 
+    @property
+    def corrected_dir(self) -> Path:
+        """The analysis with a person's corrections."""
+        return self.path / "corrected"
+
     def write_config(self, cfg: Any, stage: str, folder: Path | None = None) -> Path:
         """Write the validated config: `config.yaml` by the stage that opened the run, `config_<stage>.yaml` by later
         ones (a repeated stage replaces its own file). folder: where to, if not into the run itself."""

@@ -22,8 +22,13 @@ from stemdefects.io.runs import Run, write_atomically
 OUTPUTS = {
     "infer": ("defects.h5", "defects.csv", "defects_over_time.csv", "pictures", "config_infer.yaml"),
     "analyze": ("analysis", "config_analyze.yaml"),
+    "correct": ("corrected", "config_correct.yaml"),
 }  # of each stage, in the run folder
-MADE_FROM = {"infer": ("analyze",), "analyze": ()}  # stages whose results are made from those of this one
+MADE_FROM = {
+    "infer": ("analyze", "correct"),
+    "analyze": (),
+    "correct": (),
+}  # stages whose results are made from those of this one
 RECORD, FORMER = "swap.json", "former"
 
 

@@ -57,6 +57,8 @@ def _defect_table(result: Analysis) -> DefectTable:
         "source": found.source,
         "linked": True,
     }
+    if found.corrected is not None:
+        attrs["corrected_from"] = found.corrected.given.table
     return DefectTable(with_classes(result.inputs, result.stages), found.frame_table(), found.patches, attrs)
 
 

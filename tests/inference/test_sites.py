@@ -4,8 +4,9 @@ import pytest
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal import material as materials
 from stemdefects.crystal.bragg import rotation
+from stemdefects.crystal.complexes import bond_table, complexes
 from stemdefects.inference.columns import column_lattice, sites
-from stemdefects.inference.columns.defects import Rules, bond_table, complexes, find_defects
+from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.columns.sites import NOWHERE, view
 from stemdefects.inference.network.engine import Columns, FrameOutput
 

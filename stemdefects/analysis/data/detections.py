@@ -39,6 +39,7 @@ class Detections:
         over_time: rows found from all frames together, or None.
         followed: what one frame shows may be looked for in the next (`fields.followed`).
         smoothed: rows are the states that all frames together gave: short stays are gone, so that no rate can be had.
+        corrected: what a person corrected in the rows (`data.corrections.Applied`), or None.
     """
 
     rows: np.ndarray
@@ -59,6 +60,7 @@ class Detections:
     over_time: np.ndarray | None = None
     followed: bool = True
     smoothed: bool = False
+    corrected: Any = None
 
     def __post_init__(self):
         if self.pixel_size_yx_nm is None and self.pixel_size_nm is not None:

@@ -1,6 +1,7 @@
 """Classes of the image patches as a stage of the analysis."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,11 +23,17 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     found = inputs.found
     if found.patches is None or len(found.rows) == 0:
         return StageResult(notes=["There are no image patches in the table, so no classes were looked for."])
-    patches = np.asarray(found.patches)
-    light = _light(found, patches, inputs.material) if cfg.clustering.features == "columns" else None
-    made = classes.classify(patches, cfg.clustering, seed, found.kinds, light, found.rows["track"])
+    known = np.isfinite(np.asarray(found.patches)).all((1, 2))  # what a person added has none
+    some = found if known.all() else found.select(known)
+    patches = np.asarray(some.patches)
+    light = _light(some, patches, inputs.material) if cfg.clustering.features == "columns" else None
+    made = classes.classify(patches, cfg.clustering, seed, some.kinds, light, some.rows["track"])
     if made is None:
         return StageResult(notes=[f"{len(found.patches)} patches are too few for classes (30 are needed)."])
+    if not known.all():
+        label = np.full(len(known), -1, made.label.dtype)
+        label[known] = made.label
+        made = replace(made, label=label)
     blocks = [_text(made, cfg), *_of_light(made, inputs), Figure("classes")]
     return StageResult(
         (), [made.note] if made.note else [], _tables(made, inputs), {"classes": made},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import number
 from stemdefects.analysis.motion import diffusion
 from stemdefects.analysis.notes import Code, Note
-from stemdefects.analysis.tracking import gates, linking, tracks
+from stemdefects.analysis.tracking import gates, linking, relinking, tracks
 from stemdefects.schema import LinkingConfig
 
 STILL = 1 / 3  # of the gate: a pause is bridged when all move less than this (rms) in it, so that the gate loses no one
@@ -57,6 +57,17 @@ class Follower:
         )
         links.events["frame"] = self.looked.frames[links.events["frame"]]
         return linking.Links(links.track, links.events, self.looked.frames[links.cuts])
+
+    def relinked(self, followed: Followed, joined: np.ndarray, parted: np.ndarray) -> Followed:
+        """The same with a person's word: `joined` (k, 2) rows are of one defect, at `parted` (k,) a track begins."""
+        frame, old = self.found.rows["frame"], followed.links
+        track = relinking.relinked(old.track, frame, joined, parted)
+        place = self.looked.place
+        events = linking.events_of(
+            place[frame], self.corrected, track, followed.gate, place[old.cuts], len(self.looked.frames)
+        )
+        events["frame"] = self.looked.frames[events["frame"]]
+        return replace(followed, links=linking.Links(track, events, old.cuts))
 
     def tracks(self, links: linking.Links) -> tracks.Tracks:
         """The linked detections in drift-corrected positions and true times."""

@@ -99,7 +99,7 @@ def link(points: Points, rules: Rules, progress: Callable | None = None) -> Link
         open_still = np.ones(len(active), bool)
         open_still[a] = False
         active = np.concatenate([active[open_still], now])
-    return Links(track, _events(frame, yx, track, rules.gate, cuts, len(times)), cuts)
+    return Links(track, events_of(frame, yx, track, rules.gate, cuts, len(times)), cuts)
 
 
 def longest_step(times: np.ndarray, memory: int, reach: float = 0.0, D: float = np.inf) -> float:
@@ -135,7 +135,7 @@ def _assign(points: Points, rules: Rules, active: np.ndarray, now: np.ndarray, f
     return i[chosen], j[chosen]
 
 
-def _events(frame, yx, track, gate, cuts, n_frames) -> np.ndarray:
+def events_of(frame, yx, track, gate, cuts, n_frames) -> np.ndarray:
     """Births, deaths, gaps and merges of the tracks, sorted by frame.
 
     Tracks begin and end with the movie and at the `cuts`; that says nothing of the defects and is no event.

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from stemdefects.compiled import entry, inner
+from stemdefects.crystal.complexes import NOWHERE
 
-NOWHERE = np.iinfo(np.int32).min
 CONDITION = 1e8  # of the normal matrix, above which the points lie on one line
 
 

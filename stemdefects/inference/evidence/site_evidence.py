@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stemdefects.inference.columns.defects import REGIONS, bond_table
+from stemdefects.crystal.complexes import bond_table
+from stemdefects.inference.columns.defects import REGIONS
 from stemdefects.inference.columns.neighbours import first_ring
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, Frame
 from stemdefects.inference.evidence import over_time, readings

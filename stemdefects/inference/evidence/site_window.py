@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from stemdefects.crystal.complexes import bond_table, complexes
 from stemdefects.inference.columns import column_intensity
-from stemdefects.inference.columns.defects import bond_table, complexes
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, centred, frames, posterior
 from stemdefects.inference.evidence import over_time, readings, state_levels
 from stemdefects.inference.tables.blocks_of_frames import in_nm

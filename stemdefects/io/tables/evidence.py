@@ -23,6 +23,7 @@ LINE, LIGHT = "line", "light"  # features that every sublattice has; the others 
 EDGE, HOLE, AMORPHOUS, POLYMORPH = 1, 2, 4, 8  # flags of a site in a frame: near the border or outside, in a region
 NO_FRAME, PARTIAL = 16, 32  # the frame shows no lattice; read by the network alone where the light counts too
 INVALID = 64  # pixels there hold no intensity
+EXCLUDED = 128  # a person marked the place as not to be counted
 CHUNK_BYTES = 1 << 20  # what HDF5 reads and compresses at once
 
 
