@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stemdefects import extensions
-from stemdefects.analysis import corrections_stage, estimates, inputs, truth_stage
+from stemdefects.analysis import estimates, inputs, truth_stage
+from stemdefects.analysis.corrections import stage as corrections
 from stemdefects.analysis.crystallography import displacements_stage, strain_stage
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.data.truth import Truth
@@ -39,7 +40,7 @@ STAGES: Mapping[str, Stage] = {
     "purity": purity_stage.run,
     "transitions": switching.run,
     "truth": truth_stage.run,
-    "corrections": corrections_stage.run,
+    "corrections": corrections.run,
 }
 READ_FIRST = ("corrections", "truth", "lattice model")  # on the page, before the others in their order
 

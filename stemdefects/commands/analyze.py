@@ -9,8 +9,9 @@ from pathlib import Path
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError, reason_of
-from stemdefects.io import corrections, locks, opening, runs, tracking
+from stemdefects.io import locks, opening, runs, tracking
 from stemdefects.io.staging import Staging
+from stemdefects.io.tables import corrections
 from stemdefects.messages import LOG
 from stemdefects.schema import AnalyzeRoot
 
@@ -141,7 +142,7 @@ def _given(cfg: AnalyzeRoot, found, wanted: corrections.Corrections | None, run:
 
 def corrected(found, source, material, movie=None):
     """Detections with the corrections of `source` (a file, DataFrame or `io.corrections.Corrections`) in them."""
-    from stemdefects.analysis.data.corrections import apply
+    from stemdefects.analysis.corrections.applied import apply
 
     return apply(found, corrections.read(source), material, None if movie is None else tuple(movie.shape[-2:]))
 

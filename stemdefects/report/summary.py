@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stemdefects.analysis import corrections_stage
+from stemdefects.analysis.corrections import stage as corrections
 from stemdefects.analysis.estimates import number
 from stemdefects.analysis.notes import codes
 from stemdefects.analysis.pipeline import Analysis
@@ -32,8 +32,8 @@ def text(result: Analysis) -> str:
     """What is printed: headline numbers, or found against true when the truth is known."""
     lines, truth = [], result.of("truth")
     if (done := result.of("corrections")) is not None:
-        lines += [corrections_stage.summary(done)]
-        for kind, before, after in corrections_stage.counts(result.inputs, done):
+        lines += [corrections.summary(done)]
+        for kind, before, after in corrections.counts(result.inputs, done):
             lines += [f"  {kind}: {before} detections before, {after} after"] if before != after else []
     if truth is not None and truth.scores:
         lines.append(f"{'kind':<16}{'true':>7}{'found':>7}{'precision':>11}{'recall':>8}{'F1':>7}")

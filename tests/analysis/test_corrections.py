@@ -5,16 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from stemdefects.analysis import corrections_stage, inputs
-from stemdefects.analysis.data import corrections, detections
+from stemdefects.analysis import inputs
+from stemdefects.analysis.corrections import applied as corrections
+from stemdefects.analysis.corrections import stage as corrections_stage
+from stemdefects.analysis.data import detections
 from stemdefects.analysis.synthetic import defect_rows
-from stemdefects.analysis.tracking.relinking import relinked
+from stemdefects.analysis.tracking.linking import relinked
 from stemdefects.config import load_group
 from stemdefects.crystal import material
 from stemdefects.errors import UserError
-from stemdefects.io import corrections as files
-from stemdefects.io.corrections import Correction
-from stemdefects.io.table import DefectTable
+from stemdefects.io.tables import corrections as files
+from stemdefects.io.tables.corrections import Correction
+from stemdefects.io.tables.table import DefectTable
 from stemdefects.scoring.proportion import proportion
 
 SHAPE = (200, 200)
@@ -152,7 +154,7 @@ def test_interval_of_a_share_holds_for_repeated_calls():
 
 def test_the_lattice_model_hears_of_corrections():
     """Evidence of a corrected site frame stands where such a column stands; others are untouched."""
-    from stemdefects.io.evidence import EXCLUDED, SITE_DTYPE, Evidence
+    from stemdefects.io.tables.evidence import EXCLUDED, SITE_DTYPE, Evidence
 
     found = movie(3)
     sites = np.zeros(2, SITE_DTYPE)

@@ -39,7 +39,7 @@ class Detections:
         over_time: rows found from all frames together, or None.
         followed: what one frame shows may be looked for in the next (`fields.followed`).
         smoothed: rows are the states that all frames together gave: short stays are gone, so that no rate can be had.
-        corrected: what a person corrected in the rows (`data.corrections.Applied`), or None.
+        corrected: what a person corrected in the rows (`corrections.applied.Applied`), or None.
     """
 
     rows: np.ndarray

@@ -12,7 +12,7 @@ from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import number
 from stemdefects.analysis.motion import diffusion
 from stemdefects.analysis.notes import Code, Note
-from stemdefects.analysis.tracking import gates, linking, relinking, tracks
+from stemdefects.analysis.tracking import gates, linking, tracks
 from stemdefects.schema import LinkingConfig
 
 STILL = 1 / 3  # of the gate: a pause is bridged when all move less than this (rms) in it, so that the gate loses no one
@@ -61,7 +61,7 @@ class Follower:
     def relinked(self, followed: Followed, joined: np.ndarray, parted: np.ndarray) -> Followed:
         """The same with a person's word: `joined` (k, 2) rows are of one defect, at `parted` (k,) a track begins."""
         frame, old = self.found.rows["frame"], followed.links
-        track = relinking.relinked(old.track, frame, joined, parted)
+        track = linking.relinked(old.track, frame, joined, parted)
         place = self.looked.place
         events = linking.events_of(
             place[frame], self.corrected, track, followed.gate, place[old.cuts], len(self.looked.frames)

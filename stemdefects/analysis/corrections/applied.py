@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.analysis.data import corrected_evidence
+from stemdefects.analysis.corrections import evidence as site_evidence
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.crystal.complexes import NOWHERE, complexes
 from stemdefects.errors import UserError
-from stemdefects.io.corrections import Correction, Corrections, digest
-from stemdefects.io.table import empty
+from stemdefects.io.tables.corrections import Correction, Corrections, digest
+from stemdefects.io.tables.table import empty
 
 REACH_NM = 0.09  # a place means the detection this near: half the distance of neighbouring columns
 REACH_PX = 3.0  # the same where the pixel size is not known
@@ -148,7 +148,7 @@ def apply(found: Detections, given: Corrections, material=None, shape: tuple[int
     rows, origin = sheet.rows[order], sheet.origin[order]
     frames, whole = _looked_at(given)
     _onto_sites(rows, origin < 0, found, drift_px)
-    evidence, unplaced = corrected_evidence.apply(found, changed, _regions(given), drift_px, material)
+    evidence, unplaced = site_evidence.apply(found, changed, _regions(given), drift_px, material)
     _complexes(rows, np.unique([one.frame for one, *_ in changed]).astype(int), found, drift_px, material)
     pairs = place[np.array(joined, int).reshape(-1, 2)]
     starts = place[np.array(parted, int)]
@@ -166,7 +166,7 @@ def _onto_sites(rows: np.ndarray, added: np.ndarray, found: Detections, drift_px
     """Put what was added by hand onto the lattice site there: a click is less exact than the lattice."""
     if found.evidence is None or found.pixel_size_nm is None or not added.any():
         return
-    site, _ = corrected_evidence.sites_of(found, rows[added], drift_px)
+    site, _ = site_evidence.sites_of(found, rows[added], drift_px)
     index, sites = np.flatnonzero(added)[site >= 0], found.evidence.sites[site[site >= 0]]
     at = np.column_stack([sites["y_nm"], sites["x_nm"]]) / found.scale_yx + drift_px[rows["frame"][index]]
     rows["y_px"][index], rows["x_px"][index] = at.T
@@ -257,7 +257,7 @@ def _complexes(rows: np.ndarray, frames: np.ndarray, found: Detections, drift_px
     if not len(here):
         return
     if found.evidence is not None and material is not None:
-        site, sublattice = corrected_evidence.sites_of(found, rows[here], drift_px)
+        site, sublattice = site_evidence.sites_of(found, rows[here], drift_px)
         cell = np.full((len(here), 2), NOWHERE)
         on = site >= 0
         cell[on] = np.column_stack([found.evidence.sites[name][site[on]] for name in ("cell_1", "cell_2")])

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from stemdefects.io import evidence as stored
+from stemdefects.io.tables import evidence as stored
 
 REACH_NM = 0.09  # half the distance of neighbouring columns
 

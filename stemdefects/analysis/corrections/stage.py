@@ -5,7 +5,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from stemdefects.analysis.data.corrections import REACH_NM, REACH_PX, Applied, drift
+from stemdefects.analysis.corrections.applied import REACH_NM, REACH_PX, Applied, drift
 from stemdefects.analysis.estimates import Estimate, estimate, number
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.stage import Grid, Section, StageResult, sentences
