@@ -11,7 +11,7 @@ from stemdefects.inference.columns import bent_lattice, promised
 from stemdefects.inference.columns.sites import view
 from stemdefects.inference.network import calibration
 from stemdefects.inference.network.engine import Columns, FrameOutput
-from stemdefects.inference.specimen import levels, phases, prevalence
+from stemdefects.inference.specimen import learned, levels, phases, prevalence
 from stemdefects.models import other_crystal
 from stemdefects.schema import InferenceConfig, LabelsConfig
 
@@ -80,6 +80,32 @@ def test_how_common_a_defect_is_lies_in_its_interval():
     assert low[1] == 0 and high[1] < 4 / 1500
     kept, low, _ = prevalence.learn(odds, said, np.array([False, True, False]))
     assert kept[1] == said[1] and np.isnan(low[1])
+
+
+def test_below_the_limit_of_detection_chance_does_as_well():
+    """The likelihood of a share, over many fields: at the limit most say more than none, far below hardly any."""
+    rng, n, apart, tail = np.random.default_rng(3), 800, 2.2, 0.1
+    known = levels.learn(np.zeros(0), np.zeros(0, int), WS2, stated(WS2))
+    state, ideal = (WS2.state_index(s) for s in ("S", "S2"))
+    level = known.level.copy()
+    level[ideal], level[state] = 1.0, 1.0 - 0.1 * apart
+    made = known._replace(level=level, scatter=np.array([np.nan, 0.1]), tail=np.array([0.02, tail]), n=np.array([0, n]))
+    limit = learned._limit(made, WS2, 1)
+    assert np.isnan(limit[ideal]) and 0.01 < limit[state] < 0.2
+    even = learned._limit(made._replace(tail=np.array([0.02, 0.0])), WS2, 1)
+    assert even[state] < limit[state], "tails hide defects"
+
+    def light(share):
+        wide = np.where(rng.random(n) < tail, levels.WIDE, 1.0)
+        return -apart * (rng.random(n) < share) + wide * rng.standard_normal(n)
+
+    def score(x):  # of the most powerful test of a small share against none
+        f, g = (levels.bell(x, d, (1.0, tail)) for d in (0.0, -apart))
+        return (g / f - 1).sum()
+
+    none = np.quantile([score(light(0.0)) for _ in range(300)], 0.95)
+    assert np.mean([score(light(limit[state])) > none for _ in range(300)]) == pytest.approx(0.95, abs=0.05)
+    assert np.mean([score(light(limit[state] / 6)) > none for _ in range(300)]) < 0.35
 
 
 def bent_crystal(shape=(260, 260)):

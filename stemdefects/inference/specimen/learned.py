@@ -15,6 +15,7 @@ from stemdefects.inference.specimen import prevalence
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
 ABOVE = 3.29  # standard errors at it: 5% of false alarms, 5% missed (Currie, Anal. Chem. 40, 586 (1968))
+FAR = 8.0  # scatters beyond two levels, where nothing is left to integrate
 BINS = 70  # of the histograms of light, over `levels.RANGE`
 N_FRAMES = 4  # looked at before the others; single images say it of themselves
 
@@ -98,8 +99,9 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen) -> Specim
 def _limit(levels: learning.Levels, material: Material, n_frames: int) -> np.ndarray:
     """(S,) shares at the limit of detection, by the light of single frames; see `Specimen`.
 
-    Two Gaussians `d` scatters apart: the information on a small share is n (exp(d^2) - 1); where they hardly overlap
-    it is the number of columns in a frame that counts.
+    Of n columns whose light has the density f or, in the state, g, the information on a small share is n times the
+    integral of (g - f)^2 / f, tails included; where both hardly overlap it is the number of columns in a frame that
+    counts.
     """
     limit = np.full(material.n_states, np.nan)
     for g, place in enumerate(material.sites):
@@ -107,7 +109,10 @@ def _limit(levels: learning.Levels, material: Material, n_frames: int) -> np.nda
             continue
         states = np.flatnonzero(material.site_of_state == g)
         apart = np.abs(levels.level[states] - levels.level[place.ideal]) / levels.scatter[g]
-        information = levels.n[g] * np.expm1(np.minimum(apart, 20.0) ** 2)
+        x = np.linspace(-FAR, apart.max() + FAR, 4000)
+        f, shape = learning.bell(x, 0.0, (1.0, levels.tail[g])), (1.0, levels.tail[g])
+        squares = [np.trapezoid(learning.bell(x, d, shape) ** 2 / f, x) - 1 for d in apart]
+        information = levels.n[g] * np.array(squares)
         shares = np.maximum(SEEN * n_frames / levels.n[g], ABOVE / np.sqrt(np.maximum(information, 1e-12)))
         limit[states] = np.where(states == place.ideal, np.nan, np.minimum(shares, 1.0))
     return limit

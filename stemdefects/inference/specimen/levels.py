@@ -123,11 +123,11 @@ def posterior(ratio: np.ndarray, site: np.ndarray, levels: Levels, material: Mat
         own = _same_species(states, place.ideal, material)
         for i, state in enumerate(states):
             if state == place.ideal:
-                likelihood[:, i] = _bell(x, bulk[:, 0], width) @ part
+                likelihood[:, i] = bell(x, bulk[:, 0], width) @ part
             elif own[i]:  # of the column's own kind, whichever that is
-                likelihood[:, i] = _bell(x, relative[i] * bulk[:, 0], width) @ part
+                likelihood[:, i] = bell(x, relative[i] * bulk[:, 0], width) @ part
             else:
-                likelihood[:, i] = _bell(x, levels.level[state], width)[:, 0]
+                likelihood[:, i] = bell(x, levels.level[state], width)[:, 0]
         weighted = likelihood * levels.share[states]
         total = weighted.sum(1) + UNKNOWN / (RANGE[1] - RANGE[0])
         found = weighted / total[:, None]
@@ -147,7 +147,7 @@ def of_bulk(ratio: np.ndarray, site: np.ndarray, levels: Levels) -> np.ndarray:
         bulk = levels.bulk[g][np.isfinite(levels.bulk[g, :, 0])]
         mine = (site == g) & np.isfinite(ratio)
         if len(bulk) and np.isfinite(levels.scatter[g]):
-            kind[mine] = (_bell(ratio[mine, None], bulk[:, 0], (levels.scatter[g], 0.0)) * bulk[:, 1]).argmax(1)
+            kind[mine] = (bell(ratio[mine, None], bulk[:, 0], (levels.scatter[g], 0.0)) * bulk[:, 1]).argmax(1)
     return kind
 
 
@@ -172,7 +172,7 @@ def _states(
     mean, counted = start.copy(), PRIOR_COLUMNS * prior[states]
     part = prior[states].astype(float)
     for _ in range(ROUNDS):
-        weighted = part * _bell(x[:, None], mean, shape)
+        weighted = part * bell(x[:, None], mean, shape)
         said = weighted / (weighted.sum(1) + UNKNOWN / (RANGE[1] - RANGE[0]))[:, None]
         total = said.sum(0)
         belief = np.where(np.isinf(width), 0.0, (shape[0] / width) ** 2)
@@ -194,7 +194,7 @@ def _tail(deviation: np.ndarray, scatter: float, reach: float) -> float:
     fits = []
     for part in shares:
         inside = (1 - part) * np.diff(special.ndtr(edges[::-1])) + part * np.diff(special.ndtr(edges[::-1] / WIDE))
-        fits.append(np.log(_bell(deviation[use], 0.0, (scatter, part)) / inside).sum())
+        fits.append(np.log(bell(deviation[use], 0.0, (scatter, part)) / inside).sum())
     return float(shares[int(np.argmax(fits))])
 
 
@@ -226,7 +226,7 @@ def _mixture(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float, floa
     part, scatter = np.full(k, 1 / k), column_intensity.scatter(x - np.median(x)) / k
     anywhere = 0.03 / (RANGE[1] - RANGE[0])
     for _ in range(ROUNDS * 2):
-        weighted = 0.97 * part * _bell(x[:, None], mean, (scatter, 0.0))
+        weighted = 0.97 * part * bell(x[:, None], mean, (scatter, 0.0))
         total = weighted.sum(1) + anywhere
         said = weighted / total[:, None]
         n = np.maximum(said.sum(0), 1e-9)
@@ -256,7 +256,7 @@ def _same_species(states: np.ndarray, ideal: int, material: Material) -> np.ndar
     return (counts[states][:, counts[ideal] == 0] == 0).all(1)
 
 
-def _bell(x: np.ndarray, mean: np.ndarray | float, shape: tuple[float, float]) -> np.ndarray:
+def bell(x: np.ndarray, mean: np.ndarray | float, shape: tuple[float, float]) -> np.ndarray:
     """Density of light x around a level; shape: its scatter, and the share of columns that scatter `WIDE` times it."""
     width, tail = shape
     z = ((x - mean) / width) ** 2
