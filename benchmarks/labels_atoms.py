@@ -2,6 +2,7 @@
 
     labels    labels alone against the truth of simulated movies (labels_movies.py: one Si that hops in nine of ten
               frames in graphene, two adatoms on WS2; three doses), no training
+    kinds     labels of simulated WS2 with hundreds of defects (the movies of labels.py, smaller), per kind
     movies    the whole way on the same movies: train.py labels=fourier, infer.py, analyze.py with defaults; recall and
               precision of the calls in all frames, position error, drift, hop rate with its interval
     grains    an image of graphene with a grain boundary and contamination (shared data): grains, angle, boundary, what
@@ -25,12 +26,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 GRAINS = ROOT.parent / "shared" / "cases" / "real" / "graphene_grain_boundary.hdf5"
 RADIUS_NM = 0.08  # between a call and the atom it is; the nearest other place is 0.14 nm away
+SIZE_PX = 320  # of the movies with many defects
 GRAINS_PX_NM = 6.0 / 512  # scan size by its metadata
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", nargs="+", default=["labels", "movies", "grains"])
+    parser.add_argument("--parts", nargs="+", default=["labels", "kinds", "movies", "grains"])
     parser.add_argument("--crystals", nargs="+", default=sorted(movies.CRYSTALS), choices=sorted(movies.CRYSTALS))
     parser.add_argument("--doses", nargs="+", default=list(movies.DOSES), choices=movies.DOSES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22])
@@ -38,7 +40,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("benchmark_results/labels_atoms"))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/labels.md")
     options = parser.parse_args()
-    parts = {"labels": labels, "movies": whole_way, "grains": grains}
+    parts = {"labels": labels, "kinds": kinds, "movies": whole_way, "grains": grains}
     text = "\n\n".join(parts[name](options) for name in options.parts)
     print(text)
     if options.write:
@@ -78,6 +80,39 @@ def scored(points: list[np.ndarray], scene: movies.Scene) -> tuple[int, int, int
             hits += int((distance < RADIUS_NM).sum())
             errors += distance[distance < RADIUS_NM].tolist()
     return hits, sum(map(len, points)), sum(len(t) for t in scene.yx[: len(points)]), errors
+
+
+def kinds(options: argparse.Namespace) -> str:
+    """Table of the labels of movies with many defects: recall per kind, precision."""
+    import labels as big
+    import labels_scores as scores
+
+    from stemdefects import config
+    from stemdefects.io import opening
+    from stemdefects.labels.fourier import label
+
+    cfg = config.load_group("labels", "fourier").fourier
+    lines = ["| labels at | seed | " + " | ".join(f"recall {k}" for k in scores.KINDS) + " | precision |"]
+    lines.append("|---" * (len(scores.KINDS) + 3) + "|")
+    for dose in ("low_dose", "typical", "high_dose"):
+        for seed in options.seeds:
+            options.folder.mkdir(parents=True, exist_ok=True)
+            wanted = argparse.Namespace(size_px=SIZE_PX, frames=cfg.n_frames, seed=seed)
+            path = big.make_movie(options.folder, dose, wanted)
+            movie = opening.read(path)
+            found = label.label(np.stack([movie.frame(t) for t in range(cfg.n_frames)]), cfg, dose)
+            points = [found.yx[t][found.sure[t]] for t in range(cfg.n_frames)]
+            points = {t: np.column_stack([p, np.ones(len(p))]) for t, p in enumerate(points)}
+            rows = scores.judged(path, points, cfg.n_frames)
+            hit = rows["score"] >= 0
+            cells = []
+            for k in range(len(scores.KINDS)):
+                mine = rows["kind"] == k
+                cells.append(f"{hit[mine].mean():.3f} of {mine.sum()}" if mine.any() else "-")
+            right = (hit & (rows["kind"] >= 0)).sum()
+            lines.append(f"| {dose} | {seed} | {' | '.join(cells)} | {right / max(hit.sum(), 1):.3f} of {hit.sum()} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
 
 
 def whole_way(options: argparse.Namespace) -> str:
