@@ -275,7 +275,7 @@ class FourierConfig:
 
     recipe: str = _one_of("local", "local", "paper")  # paper: the reference work's disk and two fixed thresholds
     first_frame: int = _least(0, 0)
-    n_frames: int = _least(8, 1)  # laid on top of each other before anything is called; `paper` takes the first one
+    n_frames: int = _least(8, 1)  # laid on top of each other where nothing moves; `paper` takes the first one
     signal: str | None = None  # data set or signal of a file that holds several
     pixel_size_nm: float | None = _positive(None)  # null: what the file states
     lattice_constant_nm: float | None = _positive(None)  # of the crystal shown; wins over any pixel size

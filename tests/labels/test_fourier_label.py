@@ -227,3 +227,14 @@ def test_paper_recipe_labels_the_first_frame(cfg):
     assert len(labels.frames) == 1 and labels.sure.all()
     hits, _ = paired(labels.yx[0], yx[dark], 3.0)
     assert hits >= 0.6 * len(dark)
+
+
+def test_a_frame_of_another_field_does_not_blur_the_others(cfg):
+    rng = np.random.default_rng(10)
+    yx, height, dark, _ = scene(rng, n_bright=0)
+    other = height[rng.permutation(len(yx))]
+    frames = [expose(rng, yx, other if t == 2 else height) for t in range(5)]
+    labels = fourier.label(np.stack(frames), cfg)
+    assert labels.indices.tolist() == [0, 1, 3, 4] and "frame(s) 2 do not show" in labels.warnings[0]
+    hits, _ = paired(labels.yx[0][labels.frame == moving.ALL], yx[dark], 1.0)
+    assert hits == len(dark)

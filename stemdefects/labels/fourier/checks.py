@@ -26,6 +26,12 @@ def expected_false(told: Told, levels: Levels) -> np.ndarray:
     return false
 
 
+def left_out(frames: np.ndarray, where: str) -> str:
+    """The warning on frames (numbers) that blur the mean."""
+    numbers = ", ".join(map(str, frames))
+    return f"{where}: frame(s) {numbers} do not show what the others do (drift, another field): labels are made without"
+
+
 def of_lattice(crystal: Grains, parts: Residual, alignment: Alignment, indices: np.ndarray, where: str) -> list[str]:
     """Warnings on crystal and drift."""
     warnings, lattice = [], crystal.lattices[0]

@@ -4,6 +4,7 @@
 bright point defects at a chosen false-alarm rate, and says where it is not sure. No crystal structure is needed.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -179,6 +180,13 @@ def label(
         ])  # fmt: skip
         z = np.stack([s.z for s in single])
         here = moving.in_frames(z, np.sign(static.z), static_yx)
+        blurred = moving.blurring(here)
+        if blurred.any():  # the mean is sharper without frames that do not show what all others do
+            some = label(
+                frames[~blurred], cfg, where, indices[~blurred], None, None if invalid is None else invalid[~blurred]
+            )
+            said = checks.left_out(indices[blurred], where)
+            return dataclasses.replace(some, warnings=(said, *some.warnings))
         stays = ~moving.changing(here)
         # what moves is told frame by frame and lends no weak label its good name
         others = found.take(certainty.distance_to(static.yx[~stays], found.yx) > 0)

@@ -21,6 +21,8 @@ from stemdefects.labels.fourier.defects import levels as levels_of
 CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
 CONTRADICTED = -4.0  # log-likelihood ratio at which a frame speaks against a defect that stays
 SURELY_GONE = 6.0  # log-likelihood ratio at which a defect seen in other frames is not in this one
+# defects that clear in the usual frame, of which a frame shows less than this share, say that it lies wrong
+BLUR_LEAST, BLUR_CLEAR, BLURRED = 5, 3.0, 0.4
 ALL = -1  # the frame of a defect that all frames together show
 
 
@@ -59,6 +61,20 @@ def only_first(static: Extrema) -> Told:
     """What there is to tell of one frame."""
     count, empty = len(static.z), [np.zeros((0, 2))]
     return Told(static, np.full(count, ALL), static.yx[None], np.ones((1, count), bool), empty, empty, None)
+
+
+def blurring(here: np.ndarray) -> np.ndarray:
+    """(N,) bool: frames in which next to nothing is of what most frames show: they lie wrong on the others.
+
+    here: (N, c) from `in_frames`. The first frame, whose places all are in, is none.
+    """
+    usual = np.median(here, axis=0)
+    clear = usual > BLUR_CLEAR
+    if len(here) < 3 or clear.sum() < BLUR_LEAST:
+        return np.zeros(len(here), bool)
+    blurred = np.median(here[:, clear] / usual[clear], axis=1) < BLURRED
+    blurred[0] = False
+    return blurred
 
 
 class Candidates(NamedTuple):
