@@ -16,8 +16,11 @@ from stemdefects.scoring import detection
 from stemdefects.training.task import Task
 
 CHUNK = 4  # images predicted at once
-# nobody wants to see what is less likely than one in four, whatever F1 says
-THRESHOLDS = np.round(np.arange(0.25, 0.951, 0.025), 3)
+# nobody wants to see what is less likely than one in four, whatever F1 says; where one atom is looked for among a
+# thousand cells, only what is nearly sure is one
+THRESHOLDS = np.append(
+    np.round(np.arange(0.25, 0.951, 0.025), 3), [0.965, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999]
+)
 
 
 @dataclasses.dataclass
