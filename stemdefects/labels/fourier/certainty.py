@@ -15,6 +15,7 @@ DISPLACED = 0.3  # one of either sign so much weaker may be columns that have mo
 BORDER = 0.25  # of a lattice spacing
 NEAR_BORDER = 1.4  # times the level, within a spacing of the border
 CROWD = 4
+RING = 1.3  # lattice spacings around a defect in which it rings, and neighbours are one hole
 
 
 def moved(regions: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
@@ -46,14 +47,14 @@ def accepted(found: Extrema, level: np.ndarray, regions: np.ndarray, spacing: fl
     sure &= (inwards > BORDER * spacing) & ((inwards > spacing) | (size > NEAR_BORDER * level))
     distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
     other = np.sign(found.z)[:, None] != np.sign(found.z)[None]
-    sure &= ~((distance < 1.3 * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
+    sure &= ~((distance < RING * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
     sure &= ~((distance < 0.9 * spacing) & (size[:, None] < DISPLACED * size[None])).any(1)
     return sure
 
 
 def crowded(defects: Extrema, spacing: float) -> np.ndarray:
     """(L,) bool: one of `CROWD` or more dark neighbours, which are a hole and no point defects."""
-    near = cKDTree(defects.yx).query_pairs(1.3 * spacing, output_type="ndarray")
+    near = cKDTree(defects.yx).query_pairs(RING * spacing, output_type="ndarray")
     near = near[(defects.z[near] < 0).all(1)] if len(near) else near.reshape(0, 2)
     n = len(defects.z)
     graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), (n, n))

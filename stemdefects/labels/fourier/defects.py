@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage, optimize
+from scipy.spatial import cKDTree
 from scipy.stats import norm
 
 from stemdefects.labels.fourier.residual import Residual
@@ -215,18 +216,26 @@ class Levels:
 
 
 def levels(
-    found: Extrema, inside: np.ndarray, area_px: float, roughness: float, share: float, n_frames: int = 1
-) -> Levels:
+    found: Extrema, inside: np.ndarray, area_px: float, roughness: float, share: float, n_frames: int = 1,
+    apart_px: float = 0.0,
+) -> Levels:  # fmt: skip
     """Levels for extrema `found`, of which `inside` (n,) bool may become labels.
 
     area_px: searched in all; roughness: of the maps (`defects.Significance`); share: of false labels among those of one
-    sign, at most; n_frames: that were searched one by one.
+    sign, at most; n_frames: that were searched one by one; apart_px: what lies this close to something `CLEARLY_REAL`
+    says nothing of the tail.
     """
     size = np.abs(found.z)
-    expected = _expected(found, inside, area_px, roughness)
+    expected = _expected(found, inside & ~_ringing(found, apart_px), area_px, roughness)
     most = MOST * n_frames
-    noise = _level(lambda u: _of_noise(u, area_px, roughness), most)
-    capped = max(noise, min(_level(expected, most), CLEARLY_REAL))
+    # of frames together, what stands out as `CLEARLY_REAL` is a label however long the tail seems
+    cap = CLEARLY_REAL if n_frames == 1 else LARGEST_LEVEL
+
+    def level_at(number: float) -> float:
+        noise = _level(lambda u: _of_noise(u, area_px, roughness), number)
+        return max(noise, min(_level(expected, number), cap))
+
+    capped = level_at(most)
     result, false = [], []
     for sign in (-1, 1):
         mine = np.sort(size[inside & (np.sign(found.z) == sign)])[::-1]
@@ -234,10 +243,18 @@ def levels(
         rank = np.arange(1, len(mine) + 1)
         passed = np.flatnonzero(np.array([expected(u) for u in mine]) <= share * rank)
         number = int(passed[-1]) + 1 if len(passed) else 0
-        level = max(capped, _level(expected, share * max(number, 1)))
+        level = max(capped, level_at(share * max(number, 1)))
         result.append(level)
         false.append(expected(level))
     return Levels(*result, np.array(false))
+
+
+def _ringing(found: Extrema, apart_px: float) -> np.ndarray:
+    """(n,) bool: extrema beside one that is clearly real."""
+    real = np.abs(found.z) >= CLEARLY_REAL
+    if not real.any() or apart_px <= 0:
+        return np.zeros(len(found.z), bool)
+    return ~real & (cKDTree(found.yx[real]).query(found.yx)[0] < apart_px)
 
 
 def _level(expected: Callable[[float], float], number: float) -> float:

@@ -5,6 +5,7 @@ bright point defects at a chosen false-alarm rate, and says where it is not sure
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -165,13 +166,18 @@ def label(
         unsure = np.zeros((0, 2))
         levels = fourier_defects.Levels(cfg.threshold, cfg.threshold, np.zeros(2))
     else:
+        threshold = functools.partial(
+            fourier_defects.levels, area_px=float(frames[0].size), roughness=together.roughness,
+            share=cfg.false_alarms, apart_px=certainty.RING * spacing,
+        )  # fmt: skip
         found = fourier_defects.extrema(together.z, LEAST_LOOKED_AT, DISC * spacing)
         inside = certainty.region_at(region, found.yx) == LATTICE
-        levels = fourier_defects.levels(found, inside, float(frames[0].size), together.roughness, cfg.false_alarms)
+        levels = threshold(found, inside)
         good = certainty.accepted(found, levels.of(found.z), region, spacing)
         static, maybe = found.take(good), found.take(~good & (np.abs(found.z) > levels.of(found.z) - cfg.unsure))
         crowd = certainty.crowded(static, spacing)
         unsure = np.concatenate([maybe.yx, static.yx[crowd]])
+        static_crowd = static.yx[crowd]
         static = static.take(~crowd)
         own = grains.vectors_at(crystal, parts[0].member, static.yx)
         static_yx = np.stack([
@@ -191,12 +197,12 @@ def label(
         # what moves is told frame by frame and lends no weak label its good name
         others = found.take(certainty.distance_to(static.yx[~stays], found.yx) > 0)
         inside = certainty.region_at(region, others.yx) == LATTICE
-        levels = fourier_defects.levels(others, inside, float(frames[0].size), together.roughness, cfg.false_alarms)
+        levels = threshold(others, inside)
         weak = stays & (np.abs(static.z) < levels.of(static.z))
         unsure = np.concatenate([unsure, static.yx[weak]])
         told = moving.tell(
-            moving.Candidates(static, static_yx, here, stays & ~weak, ~stays), single, region, spacing, shift,
-            cfg.false_alarms, cfg.unsure,
+            moving.Candidates(static, static_yx, here, stays & ~weak, ~stays, static_crowd),
+            single, region, spacing, shift, cfg.false_alarms, cfg.unsure,
         )  # fmt: skip
     per_frame = np.zeros((len(frames), *region.shape), np.int8)
     for t, s in enumerate(shift):
