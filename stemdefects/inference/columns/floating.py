@@ -6,9 +6,30 @@ the phases of the frame's own components say it.
 
 import numpy as np
 
+from stemdefects.crystal.bragg import reciprocal
 from stemdefects.inference.columns.sites import SiteView
 from stemdefects.inference.network import align
 from stemdefects.inference.network.engine import FrameOutput
+
+MAX_CHANGE = 0.15  # of the lattice vectors, from those of the movie
+STANDS_OUT = 3.0  # times the amplitude beside a Bragg peak
+BESIDE = 3.0  # periods over the frame: what is this far from a peak is not it
+
+
+def _stands_out(image: np.ndarray, vectors_px: np.ndarray) -> bool:
+    """Do both Bragg components of `vectors_px` stand out of what is beside them?"""
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in image.shape))
+    smooth = (image - (image * window).sum() / window.sum()) * window
+    y, x = (np.arange(n) for n in image.shape)
+    turns = 2 * np.pi * np.arange(12) / 12
+    around = BESIDE * np.stack([np.sin(turns), np.cos(turns)], 1) / np.array(image.shape)
+
+    def amplitude(g: np.ndarray) -> float:
+        return float(np.abs(np.exp(-2j * np.pi * g[0] * y) @ smooth @ np.exp(-2j * np.pi * g[1] * x)))
+
+    return all(
+        amplitude(g) > STANDS_OUT * np.median([amplitude(g + d) for d in around]) for g in reciprocal(vectors_px)
+    )
 
 
 def view(position_px: np.ndarray, output: FrameOutput, vectors_px: np.ndarray) -> SiteView | None:
@@ -18,10 +39,13 @@ def view(position_px: np.ndarray, output: FrameOutput, vectors_px: np.ndarray) -
     components are zero, near the middle of the frame; every defect is in the cell whose origin is nearest.
     """
     lattice = output.lattice
-    if lattice is None or not lattice.clear or not np.isfinite(lattice.vectors_px).all():
-        return None
-    vectors = lattice.vectors_px
-    if np.abs(vectors @ np.linalg.inv(vectors_px) - np.eye(2)).max() > 0.15:  # of another field
+    if lattice is not None and lattice.clear and np.isfinite(lattice.vectors_px).all():
+        vectors = lattice.vectors_px
+        if np.abs(vectors @ np.linalg.inv(vectors_px) - np.eye(2)).max() > MAX_CHANGE:  # of another field
+            return None
+    elif _stands_out(output.image, vectors_px * output.scale):  # too small a field to be looked at part by part
+        vectors = vectors_px
+    else:
         return None
     phases = align.lattice_phases(output.image, vectors * output.scale)
     middle = (np.array(output.image.shape) - 1) / 2 / output.scale

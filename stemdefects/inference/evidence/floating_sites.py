@@ -47,6 +47,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     vectors = setup.reference_px
     known = np.isfinite(drift[:, 0])
     if not known.any():
+        write(table.empty(0))
         return Movie(drift, np.zeros((0, 2)), 0.0, {})
     first = looked[int(np.argmax(known))].lattice[2] - drift[int(np.argmax(known))]
     inverse = np.linalg.inv(vectors)
@@ -56,6 +57,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     ]
     everything = np.concatenate(cells)
     if not len(everything):
+        write(table.empty(0))
         return Movie(drift, np.zeros((0, 2)), 0.0, {})
     centre, of_point = places(everything, vectors)
     # the whole cells that each frame's numbers are off by
