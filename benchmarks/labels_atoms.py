@@ -157,7 +157,7 @@ def _one(options: argparse.Namespace, name: str, dose: str, seed: int) -> str:
     rows, drift = table.rows, np.column_stack([table.frames["drift_y_px"], table.frames["drift_x_px"]])
     points = [np.column_stack([r["y_px"], r["x_px"]]) for r in (rows[rows["frame"] == t] for t in range(len(scene.yx)))]
     hits, n, true, errors = scored(points, scene)
-    off = np.abs(drift - scene.drift_px).max() * scene.pixel_nm
+    off = np.nanmax(np.abs(drift - scene.drift_px)) * scene.pixel_nm if np.isfinite(drift).any() else np.nan
     hops = int((np.diff(scene.place, axis=0) != 0).sum())
     rate = "-"
     with (run / "analysis" / "estimates.csv").open() as file:

@@ -29,7 +29,7 @@ def setup():
     settings = SimpleNamespace(over_time=SimpleNamespace(max_step_nm=2.0, threshold=0.5))
     return SimpleNamespace(
         model=model, settings=settings, rules=Rules({"defect": 0.5}), reference_px=VECTORS, aspect=1.0,
-        shape_px=(SIZE, SIZE), calibration=SimpleNamespace(pixel_size_nm=0.02),
+        shape_px=(SIZE, SIZE), raw_places=lambda place: place, calibration=SimpleNamespace(pixel_size_nm=0.02),
     )  # fmt: skip
 
 
