@@ -15,7 +15,7 @@ MAIN = ("D", "D per dose", "hop rate", "density", "exponential growth rate", "gr
 Z = stats.norm.ppf(0.975)  # half width of a 95% interval in standard errors
 
 
-def difference(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float, float]:
+def difference(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, float, float, float]:
     """b - a with its 95% interval and the p-value of no difference; a and b are (value, low, high)."""
     value = b[0] - a[0]
     down, up = max(b[0] - b[1], 1e-300), max(b[2] - b[0], 1e-300)
@@ -47,9 +47,9 @@ def side_by_side(tables: dict):
     rows = []
     for a, b in itertools.combinations(parts, 2):
         for index in parts[a].index.intersection(parts[b].index, sort=False):
-            one, two = ([float(parts[n].loc[index, c]) for c in ("value", "low", "high")] for n in (a, b))
+            one, two = (tuple(float(parts[n].loc[index, c]) for c in ("value", "low", "high")) for n in (a, b))
             tested = np.isfinite([*one, *two]).all()
-            delta = difference(tuple(one), tuple(two)) if tested else (two[0] - one[0], np.nan, np.nan, np.nan)
+            delta = difference(one, two) if tested else (two[0] - one[0], np.nan, np.nan, np.nan)
             quantity, _, method, _ = index
             main = bool(tested and (quantity in MAIN or quantity.startswith("rate ")) and method != "paper")
             rows.append(dict(zip(key, index, strict=True)) | {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.analysis.data import truth as truths
-from stemdefects.analysis.data.truth import Score
+from stemdefects.analysis.data.truth import Score, Truth
 from stemdefects.analysis.estimates import number
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.kinetics.statements import METHOD
@@ -30,7 +30,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
 
     if inputs.truth is None:
         return StageResult()
-    made = compare(inputs, cfg)
+    made = compare(inputs, inputs.truth, cfg)
     tables = {"truth_scores": truths.table(made.scores)} if made.scores else {}
     if made.quantities:
         tables["truth_comparison"] = pd.DataFrame(made.quantities)
@@ -38,9 +38,9 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     return StageResult((), (), tables, {"scores": made.scores}, section, made)
 
 
-def compare(inputs: Inputs, cfg: AnalysisConfig) -> Compared:
+def compare(inputs: Inputs, truth: Truth, cfg: AnalysisConfig) -> Compared:
     """Detections, D, transitions and drift against the truth."""
-    found, truth = inputs.found, inputs.truth
+    found = inputs.found
     lengths = found.length_unit == "nm"
     radius = cfg.truth_radius_nm / found.scale_yx[1] if lengths else 0.3 * inputs.lattice_constant
     aspect = found.scale_yx[0] / found.scale_yx[1]
@@ -60,7 +60,7 @@ def compare(inputs: Inputs, cfg: AnalysisConfig) -> Compared:
             out.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))
     switched = inputs.earlier["transitions"].data if "transitions" in inputs.earlier else None
     if found.frame_time_s and switched is not None:
-        out += _compare_matrix(inputs, cfg, radius, aspect)
+        out += _compare_matrix(inputs, truth, cfg, radius, aspect)
     if truth.drift_px is not None:
         rms, worst = truths.drift_error(inputs.drift.yx, truth.drift_px, found.scale_yx)
         out.append(_against(f"drift error, rms ({found.length_unit})", 0.0, rms, None, None))
@@ -68,10 +68,10 @@ def compare(inputs: Inputs, cfg: AnalysisConfig) -> Compared:
     return Compared(scores, out)
 
 
-def _compare_matrix(inputs: Inputs, cfg: AnalysisConfig, radius: float, aspect: float) -> list[dict]:
+def _compare_matrix(inputs: Inputs, truth: Truth, cfg: AnalysisConfig, radius: float, aspect: float) -> list[dict]:
     """True transition probabilities beside ours, both for the centres that switch in the simulation (others never
     do)."""
-    truth, found, own = inputs.truth, inputs.found, cfg.transitions
+    found, own = inputs.found, cfg.transitions
     clock = inputs.clock
     expected = switching.true_matrix(truth.attrs, clock.usual)
     if expected is None or truth.centers is None:

@@ -187,7 +187,7 @@ class _Tiff:
         self._writer = tifffile.TiffWriter(part, bigtiff=scene.cfg.movie.n_frames * np.prod(scene.size_px) * 4 > 2**31)
         self._csv_part = part.with_name(part.name + ".csv")
         self._csv = open(self._csv_part, "w", newline="")
-        self._csv.write(",".join(DEFECT_DTYPE.names) + "\n")
+        self._csv.write(",".join(DEFECT_DTYPE.names or ()) + "\n")
         self._n = 0
         resolution = 1.0 / scene.pixel_size_nm
         self._metadata = {

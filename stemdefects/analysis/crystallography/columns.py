@@ -120,7 +120,8 @@ def fit_spot(mean: np.ndarray, points_nm: np.ndarray, around: Surroundings) -> S
     sites = np.unique(around.site)
 
     def misfit(x):
-        spot = Spot(*np.exp(x[:2]), 1 / (1 + np.exp(-x[2])))
+        narrow, wide = np.exp(x[:2])
+        spot = Spot(narrow, wide, 1 / (1 + np.exp(-x[2])))
         value = spot.value(offset)
         design = np.column_stack([*[value[:, around.site == g].sum(1) for g in sites], np.ones(len(mean))])
         left = mean - design @ np.linalg.lstsq(design, mean, rcond=None)[0]

@@ -62,7 +62,7 @@ class Local:
     notes: list[str] = field(default_factory=list)
 
 
-def run(found: Detections, material, movie, centre: str, rng, n_nearest: int = 7) -> Local:
+def run(found: Detections, material, movie, centre: str | None, rng, n_nearest: int = 7) -> Local:
     """Displacements around every class with at least MIN_MEMBERS members.
 
     Args:
@@ -81,7 +81,7 @@ def run(found: Detections, material, movie, centre: str, rng, n_nearest: int = 7
         out.notes.append("No local crystallography: the movie is not there.")
         return out
     rows = found.rows
-    usable = np.isfinite(lattices[rows["frame"]]).all((1, 2))
+    usable = np.asarray(np.isfinite(lattices[rows["frame"]]).all((1, 2)))
     points = columns.grid(RADIUS_NM)
     classes = members.classes(found, material, centre, usable)
     if not classes:
@@ -143,7 +143,8 @@ def neighbours(name, pictures, ideal, tracks, points, fit: columns.Fit, rng) -> 
     full[:, use] = component.reshape(len(component), -1, 2)
     return Neighbours(
         name, _square(pictures[good].mean(0), points), around.position_nm[known][inner], around.site[known][inner],
-        1000 * mean[inner], 1000 * low[inner], 1000 * high[inner], tuple(1000 * v for v in radial), explained,
+        1000 * mean[inner], 1000 * low[inner], 1000 * high[inner],
+        (1000 * radial[0], 1000 * radial[1], 1000 * radial[2]), explained,
         chance, share[: len(explained)], full[:, inner], len(moved),
         len(np.unique(tracks)),
     )  # fmt: skip

@@ -101,7 +101,7 @@ class Detections:
         numbers = np.flatnonzero(self.observed) if self.frames is None else self.frames["frame"].to_numpy(int)
         out = defect_table.empty_frames(len(numbers))
         if self.frames is not None:
-            for name in set(self.frames) & set(out.dtype.names):
+            for name in set(self.frames) & set(out.dtype.names or ()):
                 column = self.frames[name]
                 out[name] = [str(v).encode() for v in column] if out.dtype[name].kind == "S" else column
         out["frame"], out["n_defects"] = numbers, np.bincount(self.rows["frame"], minlength=self.n_frames)[numbers]
@@ -151,7 +151,9 @@ def from_table(table: defect_table.DefectTable, cfg: TableConfig) -> Detections:
 def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) -> Detections:
     attrs = dict(table.attrs)
     pixel_size = cfg.pixel_size_nm or _positive(attrs.get("pixel_size_nm"))
-    if (own := _positive(attrs.get("pixel_size_nm"))) and pixel_size != own:  # lengths that were made with it
+    if (
+        (own := _positive(attrs.get("pixel_size_nm"))) and pixel_size and pixel_size != own
+    ):  # lengths that were made with it
         table.rows["sigma_nm"] *= pixel_size / own
         attrs |= {"patch_nm": float(attrs["patch_nm"]) * pixel_size / own} if attrs.get("patch_nm") else {}
     frame_time = cfg.frame_time_s or _positive(attrs.get("frame_time_s"))
@@ -159,7 +161,7 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
     n_frames = _length(table)
     clock = frame_times.resolve(n_frames, *_recorded(table), frame_time if cfg.frame_time_s else None)
     if clock.frame_time_s is None and frame_time:
-        clock = frame_times.resolve(n_frames, [], [], frame_time)
+        clock = frame_times.resolve(n_frames, np.empty(0, int), np.empty(0), frame_time)
     apart = table.frames["frame"][fields.apart(attrs, table.frames)]
     rows, patches, over_time = table.rows, table.patches, table.over_time
     patches = np.asarray(patches) if patches is not None and len(patches) == len(rows) else None

@@ -57,7 +57,7 @@ def read(path: str | Path) -> Truth:
         group = file["truth"]
         stored = group["defects"][:]
         rows = empty(len(stored))
-        for name in rows.dtype.names:
+        for name in rows.dtype.names or ():
             if name in stored.dtype.names:
                 rows[name] = stored[name]
         attrs = {key: _plain(value) for key, value in group.attrs.items()}

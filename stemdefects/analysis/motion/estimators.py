@@ -35,7 +35,7 @@ class Motion:
     notes: list[str] = field(default_factory=list)
 
 
-def labels(found: Detections, centre: str) -> np.ndarray:
+def labels(found: Detections, centre: str | None) -> np.ndarray:
     """Kind of every row; what sits in a complex beside its `centre` is a kind of its own, since it cannot go freely."""
     names = found.kinds.astype("U40")
     bound = (found.rows["complex"] >= 0) & (names != centre)
@@ -43,7 +43,7 @@ def labels(found: Detections, centre: str) -> np.ndarray:
     return names
 
 
-def unnamed_complexes(found: Detections, centre: str, bond: float) -> dict[str, int]:
+def unnamed_complexes(found: Detections, centre: str | None, bond: float) -> dict[str, int]:
     """Defects bound to a `centre` in a table that names no complexes, which so count as free: how many, by kind.
 
     Args:
@@ -56,7 +56,7 @@ def unnamed_complexes(found: Detections, centre: str, bond: float) -> dict[str, 
     return dict(zip(kinds.tolist(), numbers.tolist(), strict=True))
 
 
-def _as_free(bound: dict[str, int], kind: str, found: Detections, centre: str) -> Note:
+def _as_free(bound: dict[str, int], kind: str, found: Detections, centre: str | None) -> Note:
     """What D of `kind` has to say of the defects `bound`, see `unnamed_complexes`; empty for none."""
     n = sum(bound.values()) if kind == ALL else bound.get(kind, 0)
     if not n:

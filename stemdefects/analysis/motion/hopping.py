@@ -167,7 +167,10 @@ def site_model(
     hops, exposure, _ = _short_hops(tracks, sites)
     rate, noise = max(hops, 1.0) / exposure, sigma
     if (np.diff(tracks.time)[np.diff(tracks.track) == 0] > MOST_HOPS / rate).any():
-        tracks, sites, _ = _placed(tracks.cut(MOST_HOPS / rate), vectors, bandwidth)
+        placed = _placed(tracks.cut(MOST_HOPS / rate), vectors, bandwidth)
+        if placed is None:
+            return failed("sites", "No track has two detections in a row.", tracks.n_tracks)
+        tracks, sites, _ = placed
     duration = float(_durations(tracks).sum())
     if noise is None:
         noise = float(np.clip(np.sqrt((sites.offset[:, 0] ** 2).mean()), 0.02 * a, 0.3 * a))

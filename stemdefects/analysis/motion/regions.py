@@ -17,7 +17,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int, kind: str | None) -> dic
     movie shows none, or `kind` is None."""
     found = inputs.found
     frames = found.frames
-    if kind is None or inputs.movie is None or found.length_unit != "nm" or frames is None:
+    if kind is None or inputs.movie is None or found.pixel_size_nm is None or frames is None:
         return {}
     share = sum(frames[f"fraction_{p}"].to_numpy(float) for p in ("hole", "amorphous") if f"fraction_{p}" in frames)
     if not np.any(np.nan_to_num(share) > 0.01):

@@ -10,7 +10,7 @@ from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.motion import estimators, regions
 from stemdefects.analysis.motion.diffusion import Diffusion
 from stemdefects.analysis.motion.estimators import Motion
-from stemdefects.analysis.stage import Figure, Fold, Grid, Section, StageResult, sentences
+from stemdefects.analysis.stage import Block, Figure, Fold, Grid, Section, StageResult, sentences
 from stemdefects.schema import AnalysisConfig
 
 CAPTIONS = {
@@ -45,7 +45,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
 
 
 def _blocks(inputs: Inputs, motion: Motion, by_region: list) -> list:
-    out = [sentences(motion.estimates, lambda e: e.subject == motion.headline)]
+    out: list[Block] = [sentences(motion.estimates, lambda e: e.subject == motion.headline)]
     rest = sentences(motion.estimates, lambda e: e.subject != motion.headline)
     out.append(Fold("the other kinds", [rest]))
     rows = [[f"{w[0]} to {w[1] - 1}", number(w[2]), f"{number(w[3])} to {number(w[4])}", w[5]] for w in motion.windows]

@@ -24,7 +24,7 @@ def lattices(found: Detections) -> np.ndarray | None:
     return out
 
 
-def classes(found: Detections, material, centre: str, usable: np.ndarray) -> dict[str, tuple]:
+def classes(found: Detections, material, centre: str | None, usable: np.ndarray) -> dict[str, tuple]:
     """name -> (rows, turn of each in bonds, sublattice); lone defects by kind, complexes with and without
     orientation."""
     kinds, rows = found.kinds, found.rows

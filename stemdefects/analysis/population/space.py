@@ -90,10 +90,9 @@ def pair_correlation(
     ratio = seen[near].sum() / mean[near].sum()
     chance = single[:, near].sum(1) / max(single[:, near].sum(1).mean(), 1e-9)
     p = (1 + np.sum(np.abs(chance - 1) >= abs(ratio - 1))) / (1 + n_null)
-    return PairCorrelation(
-        ((edges[1:] + edges[:-1]) / 2)[possible], (seen / mean)[possible],
-        *np.quantile(scale[:, possible], [0.025, 0.975], axis=0), 1.3 * a, float(ratio), float(p), len(groups),
-    )  # fmt: skip
+    low, high = np.quantile(scale[:, possible], [0.025, 0.975], axis=0)
+    middle = ((edges[1:] + edges[:-1]) / 2)[possible]
+    return PairCorrelation(middle, (seen / mean)[possible], low, high, 1.3 * a, float(ratio), float(p), len(groups))
 
 
 @dataclass

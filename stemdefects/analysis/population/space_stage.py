@@ -9,7 +9,7 @@ from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.population import lines, space
 from stemdefects.analysis.population.lines import Lines
-from stemdefects.analysis.stage import Figure, Section, StageResult, sentences
+from stemdefects.analysis.stage import Block, Figure, Section, StageResult, sentences
 from stemdefects.schema import AnalysisConfig
 
 FEWEST = 20  # detections in the table, below which nothing is said
@@ -35,7 +35,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     enough = len(inputs.found.rows) >= FEWEST
     places, said = _neighbours(inputs, rng) if enough else (Places(), [])
     d = space.deformation(inputs.tracks, rng=rng) if enough else None
-    blocks = [
+    blocks: list[Block] = [
         sentences(said, lambda e: e.quantity.startswith("pairs of neighbours")),
         sentences(said, lambda e: e.quantity.startswith("share of defects in lines")),
     ]
@@ -70,7 +70,7 @@ def _neighbours(inputs: Inputs, rng: np.random.Generator) -> tuple[Places, list[
         said.append(estimate(
             "pairs of neighbours against chance", g.ratio_near, None, None, "1", f"pair correlation, {where}",
             subject=kind, n=g.n_frames, n_of="frames", warning=f"p = {g.p:.2f} for no correlation."))  # fmt: skip
-        if sites is None:
+        if sites is None or inputs.lattice[0] is None:
             continue
         rowed = lines.find(rows["frame"][own], found.yx[own], inputs.lattice[0], sites, rng=rng)
         if rowed is None:

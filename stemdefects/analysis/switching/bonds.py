@@ -58,10 +58,10 @@ def confusion(bits: np.ndarray, recall: np.ndarray, false: np.ndarray) -> np.nda
     return np.maximum(chance.prod(-1), 1e-12)
 
 
-def of_states(names: list[str], centre: str) -> np.ndarray | None:
+def of_states(names: list[str], centre: str | None) -> np.ndarray | None:
     """(S, 3) bool: which bonds of the centre hold a vacancy in each chain state; None for states of another sort."""
-    patterns = [pattern(name, centre) for name in names]
-    if any(p is None for p in patterns) or len({kind for kind, _ in patterns if kind}) != 1:
+    patterns = [p for name in names if (p := pattern(name, centre)) is not None]
+    if len(patterns) < len(names) or len({kind for kind, _ in patterns if kind}) != 1:
         return None
     return np.array([bits for _, bits in patterns])
 

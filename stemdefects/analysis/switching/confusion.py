@@ -72,7 +72,7 @@ def columns(attribute: dict) -> tuple[list[str], np.ndarray]:
     return names, counts / counts.sum(1, keepdims=True)
 
 
-def of_chain(names: list[str], attribute: dict, material, centre: str) -> np.ndarray | None:
+def of_chain(names: list[str], attribute: dict, material, centre: str | None) -> np.ndarray | None:
     """(S, S) probability of each label given the state, for chain states `names`; None where they are not the
     material's kinds or complexes.
 
@@ -91,8 +91,8 @@ def of_chain(names: list[str], attribute: dict, material, centre: str) -> np.nda
     if all(name in kinds for name in names):
         index = [kinds[n] for n in names]
         return _rows(probability[np.ix_(index, index)])
-    patterns = [pattern(name, centre) for name in names]
-    if any(p is None for p in patterns) or centre not in kinds:
+    patterns = [p for name in names if (p := pattern(name, centre)) is not None]
+    if len(patterns) < len(names) or centre not in kinds:
         return None
     vacancies = {kind for kind, _ in patterns if kind}
     if len(vacancies) > 1 or not vacancies <= set(kinds):
@@ -116,7 +116,7 @@ def of_chain(names: list[str], attribute: dict, material, centre: str) -> np.nda
     return _rows(table)
 
 
-def pattern(name: str, centre: str, n_bonds: int = 3) -> tuple[str, tuple[bool, ...]] | None:
+def pattern(name: str, centre: str | None, n_bonds: int = 3) -> tuple[str, tuple[bool, ...]] | None:
     """Vacancy kind and which bonds lead to one, from a state's name; None for other names."""
     if not centre:
         return None

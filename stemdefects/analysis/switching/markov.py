@@ -155,6 +155,7 @@ def em(
     P = np.broadcast_to(guess_confusion(size, 0.8), (B, size, size)).copy()
     start = np.full((B, size), 1.0 / size)
     confusion, last = believed.copy(), np.full(B, -np.inf)
+    total = last
     for _ in range(n_iter):
         transitions, labels, starts, total = expectation(observed, P, confusion, start)
         P = _normal(transitions + prior / size)

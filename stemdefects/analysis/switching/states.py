@@ -146,9 +146,9 @@ def build(
     if mode not in ("auto", "complexes", "kind", "cluster"):
         raise ValueError(f"unknown states: {mode}")
     for candidate in ("complexes", "kind", "cluster") if mode == "auto" else (mode,):
-        if candidate == "complexes" and not centre:
-            continue
         if candidate == "complexes":
+            if not centre:
+                continue
             labels = complex_labels(rows, centre)
             # an undecided orientation is a missing observation, not a state of its own
             if (np.char.find(labels, "@") >= 0).any():

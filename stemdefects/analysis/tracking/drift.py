@@ -148,17 +148,18 @@ def _refine(points: _Points, coarse: np.ndarray, found: np.ndarray, rules: Rules
     n_frames = len(coarse)
     drift, used = coarse.copy(), np.flatnonzero(found)
     sigma = np.full(n_frames, np.nan)
+    links = np.zeros((0, 6))
     for _ in range(2):
-        links = []
+        shifts = []
         for lag in (1, 2, 3, 5, 8, 13, 21, 34):
             for s, t in zip(used[:-lag], used[lag:], strict=True):
                 a, b = yx[members[s]] - drift[s], yx[members[t]] - drift[t]
                 shift = _matched_shift(a, labels[members[s]], b, labels[members[t]], rules.radius)
                 if shift is not None:
-                    links.append((s, t, *(shift[0] + drift[t] - drift[s]), shift[1], shift[2]))
-        if not links:
+                    shifts.append((s, t, *(shift[0] + drift[t] - drift[s]), shift[1], shift[2]))
+        links = np.array(shifts).reshape(-1, 6)
+        if not shifts:
             break
-        links = np.array(links)
         drift, sigma = _solve(links, n_frames, drift)
     matched = np.zeros(n_frames)
     if len(links):

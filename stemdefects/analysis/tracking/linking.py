@@ -82,7 +82,7 @@ def link(points: Points, rules: Rules, progress: Callable | None = None) -> Link
         return Links(track, np.empty(0, EVENT_DTYPE), cuts)
     labels = np.zeros(n, int) if points.kind is None else np.unique(points.kind, return_inverse=True)[1]
     sites = np.full(n, -1) if points.site is None else np.asarray(points.site)
-    numbered = Points(frame, yx, labels, sites, times)
+    numbered = frame, yx, labels, sites
     frames, starts = np.unique(frame, return_index=True)
     bounds = np.append(starts, n)
     active = np.empty(0, int)  # index of the last detection of every open track
@@ -113,9 +113,9 @@ def longest_step(times: np.ndarray, memory: int, reach: float = 0.0, D: float = 
     return max((memory + 2) * usual, reach**2 / (4 * D) if D > 0 else np.inf)
 
 
-def _assign(points: Points, rules: Rules, active: np.ndarray, now: np.ndarray, f: int):
+def _assign(points: tuple[np.ndarray, ...], rules: Rules, active: np.ndarray, now: np.ndarray, f: int):
     """Best one-to-one links between open tracks and the detections of frame `f`: two index arrays."""
-    frame, yx, labels, sites, _ = points
+    frame, yx, labels, sites = points
     nothing = np.empty(0, int), np.empty(0, int)
     if len(active) == 0 or len(now) == 0:
         return nothing

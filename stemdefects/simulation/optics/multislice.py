@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Case:
     pixel_size_nm: float
     yx_px: np.ndarray
     species: np.ndarray
-    probe: object
+    probe: Any
 
 
 def read(path: str | Path) -> list[Case]:
