@@ -112,6 +112,7 @@ def test_inference_stores_the_nearest_dose(crystal):
     training = SimpleNamespace(
         validation=SimpleNamespace(doses_e_per_px={"low": 130.0, "typical": 400.0, "high": 2500})
     )
-    model = SimpleNamespace(confusion={"true": [], "said": [], "doses": tables}, config=SimpleNamespace(training=training))
+    confusion = {"true": [], "said": [], "doses": tables}
+    model = SimpleNamespace(confusion=confusion, config=SimpleNamespace(training=training))
     assert [nearest(model, dose)["set"] for dose in (100, 600, 1200, None)] == ["low", "typical", "high", "typical"]
     assert nearest(SimpleNamespace(confusion={}, config=None), 100.0) is None

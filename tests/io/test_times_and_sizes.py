@@ -165,7 +165,8 @@ def test_an_unknown_dose_is_said_and_a_known_one_looked_up():
     doses = {"low": 130.0, "typical": 400.0, "high": 2500.0}
     training = SimpleNamespace(validation=SimpleNamespace(doses_e_per_px=doses))
     tables = {name: {"counts": [[1]]} for name in doses}
-    model = SimpleNamespace(confusion={"true": [], "said": [], "doses": tables}, config=SimpleNamespace(training=training))
+    confusion = {"true": [], "said": [], "doses": tables}
+    model = SimpleNamespace(confusion=confusion, config=SimpleNamespace(training=training))
     told = unsaid(model, None)
     assert len(told) == 1 and "400 e/px" in told[0] and "inference.dose_e_per_px=" in told[0]
     assert unsaid(model, 3000.0) == [] and nearest(model, 3000.0)["set"] == "high"
