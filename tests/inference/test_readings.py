@@ -137,3 +137,21 @@ def test_what_a_dopant_adds_to_the_sites_beside_it_is_no_vacancy():
     found = over_time.fit(state_levels.read(base, line, expected), np.array([0.96, 0.03, 0.01]))
     assert found.emission.shift[1] == pytest.approx(added, abs=0.15)
     assert found.emission.level[1] == pytest.approx(2.5, rel=0.08)
+
+
+def test_a_state_that_the_movie_does_not_hold_takes_no_part_of_another():
+    """Single vacancies 21% stronger than expected, no double ones: the upper half of them was called double."""
+    rng = np.random.default_rng(6)
+    state = np.zeros((60, 300), int)
+    state[:, :27] = 1
+    expected = np.array([0, 4.1, 7.6])
+    line = (1.21 * expected[state] * (1 + 0.1 * rng.normal(size=state.shape)) + rng.normal(size=state.shape)).astype(
+        "f4"
+    )
+    nothing = np.zeros((60, 300, 0), np.float32)
+    base = state_levels.Levels(line, nothing, nothing, expected, 1.0, np.zeros(0, int), np.zeros(0), np.zeros(0))
+    found = over_time.fit(state_levels.read(base, line, expected), np.array([0.96, 0.03, 0.01]))
+    assert found.emission.level[1] == pytest.approx(1.21 * 4.1, rel=0.03)
+    assert found.emission.level[2] == pytest.approx(1.21 * 7.6, rel=0.12)
+    called = found.posterior.argmax(-1)
+    assert (called[:, :27] == 1).mean() > 0.98 and (called == 2).sum() == 0

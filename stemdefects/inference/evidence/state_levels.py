@@ -31,6 +31,7 @@ PLAIN = 4.0  # scatters from the ideal state to the next: a frame tells them apa
 NEIGHBOUR_FRAMES = 10.0  # site frames that "a neighbour shifts nothing" counts for
 READ_ERROR = 0.2  # relative: what the level that a reading expects may be off by
 READ_RANGE = (0.7, 1.45)  # of the expected level
+OWN_ERROR = 0.1  # relative: what a level may be off by beyond what all are (single S is .47 to .53 of two)
 SPREAD_OF_STATE = 0.1  # relative: how much columns in one state differ
 FRAMES_AT_ONCE = 5.0  # frames whose errors count for one, when a level is learned
 LEAST_OFFSET = 0.14  # scatters: least standard deviation of the sites' offsets
@@ -207,15 +208,25 @@ class ReadLevels(Levels):
         limit = LARGEST_OFFSET * np.sqrt(self.offset_variance)
         offset = np.clip(offset, -limit, limit)
         left = rest - offset
-        level = self.level.copy()
-        for k in common[1:]:
-            before = 1 / (READ_ERROR * self.expected_level[k]) ** 2
-            count = prob[..., np.searchsorted(common, k)]
-            precise = count.sum() / FRAMES_AT_ONCE / self.variance
-            mean = float((count * left).sum() / max(count.sum(), 1e-9))
-            learned = (before * self.expected_level[k] + precise * mean) / (before + precise)
-            level[k] = np.clip(learned, *(np.array(READ_RANGE) * self.expected_level[k]))
+        level = self._levels_of(prob, left, common[1:])
         return replace(self, level=level, offset=offset.astype(np.float32), shift=shift)
+
+    def _levels_of(self, prob: np.ndarray, left: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Each state's level: what is wrong with the expected ones is mostly wrong with all alike, so that a state that
+        the movie does not hold stays in its place, and does not take over half of another.
+
+        prob: (T, N, 1 + states), left: (T, N) of the line.
+        """
+        level, expected = self.level.copy(), self.expected_level[states]
+        count = prob[..., 1:].sum((0, 1))
+        mean = (prob[..., 1:] * left[..., None]).sum((0, 1)) / np.maximum(count, 1e-9)
+        precise = count * expected**2 / FRAMES_AT_ONCE / self.variance  # of a level over the expected one
+        before, total = READ_ERROR**-2, precise.sum()
+        scale = (before + total * (count * mean / expected).sum() / max(count.sum(), 1e-9)) / (before + total)
+        scale = np.clip(scale, *READ_RANGE)
+        own = (scale * OWN_ERROR**-2 + precise * mean / expected) / (OWN_ERROR**-2 + precise)
+        level[states] = expected * np.clip(own, scale * (1 - OWN_ERROR), scale * (1 + OWN_ERROR))
+        return level
 
 
 def read(by_network: Levels, line: np.ndarray, level: np.ndarray) -> ReadLevels:
