@@ -7,6 +7,7 @@ from typing import Any
 
 from stemdefects import extensions
 from stemdefects.analysis import estimates, inputs, truth_stage
+from stemdefects.analysis.corrections import queue_stage
 from stemdefects.analysis.corrections import stage as corrections
 from stemdefects.analysis.crystallography import displacements_stage, strain_stage
 from stemdefects.analysis.data.detections import Detections
@@ -41,8 +42,9 @@ STAGES: Mapping[str, Stage] = {
     "transitions": switching.run,
     "truth": truth_stage.run,
     "corrections": corrections.run,
+    "queue": queue_stage.run,
 }
-READ_FIRST = ("corrections", "truth", "lattice model")  # on the page, before the others in their order
+READ_FIRST = ("queue", "corrections", "truth", "lattice model")  # on the page, before the others in their order
 
 
 @dataclass(frozen=True)

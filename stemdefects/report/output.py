@@ -27,7 +27,7 @@ def write(
         table.to_csv(folder / f"{name}.csv", index=False)
     _write_hdf5(frames, folder / "analysis.h5")
     pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
-    colours = style.Colours(result.inputs.kinds)
+    colours = style.colours(result.inputs)
     for name, data in result.figures.items():
         figure = registry.draw(name, data, colours)
         if figure is not None:

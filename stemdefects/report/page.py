@@ -9,9 +9,10 @@ from typing import Any
 from stemdefects.analysis.estimates import Estimate, number
 from stemdefects.analysis.pipeline import Analysis
 from stemdefects.analysis.stage import Block, Figure, Fold, Grid, Items, Quoted, Section
-from stemdefects.report import rendering, slider
-from stemdefects.report.style import Colours
+from stemdefects.report import rendering, style
+from stemdefects.report.viewer import data as viewer
 
+FILES = ("estimates.csv", "defects.csv", "defects.h5", "tracks.csv", "queue.csv", "corrections.csv", "analysis.h5")
 LEARNED = Section(
     "What the network learned from",
     [Figure("labels", "Labels made from the movie's first frames (docs/labels.md): frame, Bragg peaks, what repeats, "
@@ -29,21 +30,24 @@ def write(path: Path, result: Analysis, pictures: Mapping[str, Path], title: str
         title: what was analysed.
         config_yaml: the composed config, shown as it is.
     """
-    estimates, colours = result.estimates, Colours(result.inputs.kinds)
+    estimates, colours = result.estimates, style.colours(result.inputs)
     filled = [
         (s.title, blocks) for s in (LEARNED, *result.sections) if (blocks := _fill(s.blocks, pictures, estimates))
     ]
     sections = [{"title": name, "anchor": _anchor(name), "blocks": blocks} for name, blocks in filled]
-    data = slider.data(result.inputs, result.cfg.slider_frames, colours)
+    data = viewer.data(result, result.cfg.slider_frames, colours)
     over = "over the frames" if result.inputs.movie is not None else "(the movie itself could not be read)"
-    movie = {"title": f"Detections {over}", "data": data} if data else None
+    movie = None
+    if data:
+        title_of = f"Detections {over}" if len(data["frames"]) > 1 else "Detections"
+        movie = {"title": title_of, "data": data, "found": result.inputs.kinds, "colour": dict(colours)}
     contents = [("Detections", "detections")] if movie else []
     contents += [(one["title"], one["anchor"]) for one in sections]
     contents += [("All numbers", "numbers"), ("Config", "config"), ("How to cite", "cite")]
     return rendering.write(
         path, "page.html.j2", title=title, subtitle=_subtitle(result), cards=_cards(estimates), notes=result.notes,
-        contents=contents, movie=movie, colours=dict(colours), sections=sections, estimates=estimates,
-        config=config_yaml,
+        contents=contents, movie=movie, sections=sections, estimates=estimates, config=config_yaml,
+        files=[name for name in FILES if (path.parent / name).exists()],
     )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """Pages from templates (`templates/`) with their style and scripts (`assets/`): one file each, without a link out."""
 
 import base64
+import io
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from markupsafe import Markup
 from stemdefects.analysis.estimates import number
 
 HERE = Path(__file__).parent
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @cache
@@ -34,13 +37,27 @@ def write(path: Path, template: str, **values: Any) -> Path:
 
 
 def nice(text: str) -> str:
-    """Powers as such."""
-    return text.replace("^2", "²").replace("^4", "⁴")
+    """Powers as such, and numbers as people write them: `7.7e-04 nm^2/s` -> `7.7 × 10⁻⁴ nm²/s`."""
+    text = re.sub(
+        r"(?<![\w.])(-?\d(?:\.\d+)?)e([+-]\d+)\b",
+        lambda found: f"{found[1]} × 10{str(int(found[2])).translate(SUPERSCRIPT)}", text,
+    )  # fmt: skip
+    return re.sub(r"\^(-?\d+)", lambda found: found[1].translate(SUPERSCRIPT), text)
 
 
 def data_uri(picture: Path) -> str:
-    """A PNG as the source of an image inside the page."""
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    """A PNG as the source of an image inside the page: as WebP without loss where that is smaller."""
+    from PIL import Image, features
+
+    data, kind = picture.read_bytes(), "png"
+    if features.check("webp"):
+        out = io.BytesIO()
+        with Image.open(picture) as image:
+            # what every page shows is opaque; other modes than these WebP turns into RGB itself
+            image.convert("RGB").save(out, "WEBP", lossless=True, quality=50, method=3)
+        if len(out.getvalue()) < len(data):
+            data, kind = out.getvalue(), "webp"
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()
 
 
 def _json(data: Any) -> Markup:

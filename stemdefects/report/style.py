@@ -26,6 +26,11 @@ class Colours(dict[str, str]):
         return self[kind]
 
 
+def colours(inputs) -> Colours:
+    """The colours of an analysis: kinds of the material first, in its order, so that reports agree."""
+    return Colours([*(inputs.material.kind_names if inputs.material is not None else ()), *inputs.kinds])
+
+
 def pyplot():
     """matplotlib.pyplot on the Agg canvas with our settings."""
     import matplotlib

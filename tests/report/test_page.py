@@ -25,6 +25,7 @@ from stemdefects.io import runs
 from stemdefects.io.movie import Movie
 from stemdefects.io.tables.table import DefectTable
 from stemdefects.report import output
+from stemdefects.report.rendering import nice
 from stemdefects.schema import AnalyzeRoot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,19 +53,20 @@ def written(tmp_path_factory):
 
 def test_page_needs_no_network_and_says_everything(written):
     _, result, text = written
-    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", text)
-    assert text.count("data:image/png;base64,") >= 5 and "data:image/jpeg;base64," in text
+    assert not re.search(r"""src\s*=\s*["']?(https?:)?//|<link|@import""", text)
+    assert set(re.findall(r'href="(https?://[^"]+)', text)) == {"https://doi.org/10.1038/s41524-019-0152-9"}
+    assert len(re.findall("data:image/(?:png|webp);base64,", text)) >= 5 and "data:image/jpeg;base64," in text
     assert "Test &lt;movie&gt;" in text and "How to cite" in text and "npj Comput. Mater." in text
     assert 'type="range"' in text
     assert "What the network learned from" in text
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text).lower().replace("nanom", "")
     for e in result.estimates:
         if e.headline:
-            assert number(e.value) in text
+            assert nice(number(e.value)) in text
 
 
 def test_page_closes_what_it_opens_and_its_contents_lead_somewhere(written):
-    _, result, text = written
+    folder, result, text = written
     opened: list[str] = []
     anchors: list[str] = []
 
@@ -80,6 +82,8 @@ def test_page_closes_what_it_opens_and_its_contents_lead_somewhere(written):
     Tags().feed(text)
     assert not opened and len(anchors) == len(set(anchors))
     links = re.findall(r'href="#([^"]+)"', text)
+    beside = set(re.findall(r'href="([^"#:]+)"', text))
+    assert "queue.csv" in beside and all((folder / name).exists() for name in beside)
     assert len(links) > 5 and set(links) <= set(anchors)
     numbers = text[text.index('id="numbers"') : text.index('id="config"')]
     assert numbers.count("<tr>") == len(result.estimates) + 1
@@ -97,6 +101,11 @@ def test_tables_have_units_intervals_and_methods(written):
     filled = DefectTable.read(folder / "defects.h5").rows
     assert (filled["track"] >= 0).all()
     assert len(list((folder / "figures").glob("*.svg"))) == len(list((folder / "figures").glob("*.png"))) >= 7
+
+
+def test_numbers_as_people_write_them():
+    assert nice("7.70e-04 nm^2/s") == "7.70 × 10⁻⁴ nm²/s" and nice("-1e+12") == "-1 × 10¹²"
+    assert nice("1 nm^-2") == "1 nm⁻²" and nice("file_2e-3a 12.3e") == "file_2e-3a 12.3e"
 
 
 def test_no_nan_in_an_estimate():

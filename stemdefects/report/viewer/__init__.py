@@ -1,0 +1,1 @@
+"""The movie in the page: looked at, and corrected."""
