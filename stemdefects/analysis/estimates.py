@@ -33,6 +33,11 @@ class Estimate:
         """The estimate as one row of a CSV table."""
         return asdict(self) | {"level": LEVEL}
 
+    @property
+    def basis(self) -> str:
+        """What the interval rests on, in words: `12 tracks`, `1 frame`."""
+        return f"{self.n} {self.n_of.removesuffix('s') if self.n == 1 else self.n_of}"
+
     def interval(self, before: str = "") -> str:
         """The interval in words, empty where there is none: `before` and both ends, or the one end that holds."""
         if self.low is None:
@@ -46,7 +51,7 @@ class Estimate:
             return f"{what}: not computed. {self.warning}".strip()
         text = f"{what} = {number(self.value)} {self.unit if self.unit != '1' else ''}".rstrip()
         text += f", {self.interval('95% interval ') or 'no interval'}"
-        text += f" ({self.method}; {self.n} {self.n_of})."
+        text += f" ({self.method}; {self.basis})."
         return f"{text} {self.warning}".strip()
 
 

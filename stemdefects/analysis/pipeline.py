@@ -47,6 +47,10 @@ STAGES: Mapping[str, Stage] = {
 READ_FIRST = ("queue", "corrections", "truth", "lattice model")  # on the page, before the others in their order
 
 
+# What an image without a movie says nothing of.
+OF_TIME = ("growth", "drift", "tracks", "diffusion", "lattice model", "transitions")
+
+
 @dataclass(frozen=True)
 class Analysis:
     """What was found.
@@ -101,6 +105,8 @@ class Analysis:
         """Of the page, in the order they are to be read."""
         names = [name for name in READ_FIRST if name in self.stages]
         names += [name for name in self.stages if name not in READ_FIRST]
+        if self.inputs.found.n_frames == 1:
+            names = [name for name in names if name not in OF_TIME]
         return [section for name in names if (section := self.stages[name].section) is not None]
 
 

@@ -86,9 +86,12 @@ def _subtitle(result: Analysis) -> str:
         size += f" ± {100 * f.pixel_size_relative_sigma:.0f}%"
     step = f"{f.frame_time_s:.4g} s/frame" if f.frame_time_s else "frame time unknown"
     model, n = f.attrs.get("model_id"), int(f.observed.sum())
-    frames = f"{n} frames" if n == f.n_frames else f"{n} of {f.n_frames} frames (the others were not looked at)"
+    if f.n_frames == 1:
+        frames, step = "one image", ""
+    else:
+        frames = f"{n} frames" if n == f.n_frames else f"{n} of {f.n_frames} frames (the others were not looked at)"
     return (
-        f"{len(f.rows)} detections in {frames}, {size}, {step}. Source: {Path(f.source).name}."
+        f"{len(f.rows)} detections in {frames}, {size}{step and f', {step}'}. Source: {Path(f.source).name}."
         + (f" Model: {model}." if model else "") + f" Analysed {time.strftime('%Y-%m-%d %H:%M')}."
     )  # fmt: skip
 

@@ -180,3 +180,16 @@ def test_page_of_a_table_without_tracks(tmp_path, n_per_frame):
     text = output.write(result, tmp_path, "little", "a: 1\n").read_text()
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text).lower().replace("nanom", "")
     assert ("no track has 3 detections" if n_per_frame else "no transition matrix") in text
+
+
+def test_a_single_image_has_a_page_of_its_own(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = synthetic.defect_rows(np.zeros(40, int), rng.uniform(0.2, 5, (40, 2)), 0.03)
+    found = detections.Detections(rows, 1, np.zeros(1), 0.03, 0.02, None, "image.tif")
+    movie = Movie(rng.poisson(20, (1, 180, 180)).astype(np.uint16), 0.03)
+    result = pipeline.analyse(found, config.load_group("analysis", "default"), material.load("ws2_mo"), movie)
+    text = output.write(result, tmp_path, "image", "a: 1\n").read_text()
+    assert "40 detections in one image" in text and "s/frame" not in text and "1 frames" not in text
+    for heading in ("Counts against time", "Diffusion", "Drift", "Tracks", "Transitions"):
+        assert f"<h2>{heading}" not in text
+    assert "<h2>Counts</h2>" in text

@@ -5,7 +5,7 @@ import numpy as np
 from stemdefects.analysis import seeds
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.inputs import Inputs
-from stemdefects.analysis.population.counts import Counts, count, growth_rate, trend
+from stemdefects.analysis.population.counts import Counts, Trend, count, growth_rate, trend
 from stemdefects.analysis.stage import Figure, Fold, Quoted, Section, StageResult, sentences
 from stemdefects.analysis.tracking.tracks import ALL
 from stemdefects.schema import AnalysisConfig
@@ -20,13 +20,16 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     rest = sentences(said, lambda e: e.quantity != "count per frame")
     blocks = [Quoted(["count per frame"]), Fold("densities and changes", [rest]), Figure("counts", CAPTION),
               Figure("regions")]  # fmt: skip
+    if inputs.found.n_frames == 1:
+        blocks = [Quoted(["count per frame", "density"])]
+    title = "Counts" if inputs.found.n_frames == 1 else "Counts against time"
     figures = {
         "counts": {"counts": of, "time_unit": inputs.found.time_unit},
         "regions": {
             "frames": inputs.found.frames, "times": inputs.found.times, "time_unit": inputs.found.time_unit,
         },
     }  # fmt: skip
-    return StageResult(said, (), {"counts": _table(of, inputs)}, figures, Section("Counts against time", blocks), of)
+    return StageResult(said, (), {"counts": _table(of, inputs)}, figures, Section(title, blocks), of)
 
 
 def estimates(of: Counts, inputs: Inputs, seed: int) -> list[Estimate]:
@@ -41,19 +44,26 @@ def estimates(of: Counts, inputs: Inputs, seed: int) -> list[Estimate]:
             n=t.n_frames, n_of="frames", headline=True))  # fmt: skip
         if not found.followed:  # frames of different fields have no course in time
             continue
-        out.append(estimate(
-            "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
-            "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
-        k = growth_rate(of.times, series, rng=seeds.stream(seed, "growth rate", kind))
-        if np.isfinite(k[0]):
-            out.append(estimate(
-                "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block bootstrap",
-                subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
+        if found.n_frames > 1:
+            out += _course(t, of, series, kind, found, seed)
         if of.area_nm2 is not None and np.isfinite(of.area_nm2).any():
             d = trend(of.times, series / of.area_nm2, rng=seeds.stream(seed, "density", kind))
             out.append(estimate(
                 "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
                 n=d.n_frames, n_of="frames"))  # fmt: skip
+    return out
+
+
+def _course(t: Trend, of: Counts, series: np.ndarray, kind: str, found, seed: int) -> list[Estimate]:
+    """How a count changes, in defects per time and as a rate."""
+    out = [estimate(
+        "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
+        "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames")]  # fmt: skip
+    k = growth_rate(of.times, series, rng=seeds.stream(seed, "growth rate", kind))
+    if np.isfinite(k[0]):
+        out.append(estimate(
+            "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block bootstrap",
+            subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
     return out
 
 
