@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage, optimize
-from scipy.spatial import cKDTree
 from scipy.stats import norm
 
 from stemdefects.labels.fourier.residual import Residual
@@ -216,17 +215,15 @@ class Levels:
 
 
 def levels(
-    found: Extrema, inside: np.ndarray, area_px: float, roughness: float, share: float, n_frames: int = 1,
-    apart_px: float = 0.0,
-) -> Levels:  # fmt: skip
+    found: Extrema, inside: np.ndarray, area_px: float, roughness: float, share: float, n_frames: int = 1
+) -> Levels:
     """Levels for extrema `found`, of which `inside` (n,) bool may become labels.
 
     area_px: searched in all; roughness: of the maps (`defects.Significance`); share: of false labels among those of one
-    sign, at most; n_frames: that were searched one by one; apart_px: what lies this close to something `CLEARLY_REAL`
-    says nothing of the tail.
+    sign, at most; n_frames: that were searched one by one.
     """
     size = np.abs(found.z)
-    expected = _expected(found, inside & ~_ringing(found, apart_px), area_px, roughness)
+    expected = _expected(found, inside, area_px, roughness)
     most = MOST * n_frames
     # of frames together, what stands out as `CLEARLY_REAL` is a label however long the tail seems
     cap = CLEARLY_REAL if n_frames == 1 else LARGEST_LEVEL
@@ -247,14 +244,6 @@ def levels(
         result.append(level)
         false.append(expected(level))
     return Levels(*result, np.array(false))
-
-
-def _ringing(found: Extrema, apart_px: float) -> np.ndarray:
-    """(n,) bool: extrema beside one that is clearly real."""
-    real = np.abs(found.z) >= CLEARLY_REAL
-    if not real.any() or apart_px <= 0:
-        return np.zeros(len(found.z), bool)
-    return ~real & (cKDTree(found.yx[real]).query(found.yx)[0] < apart_px)
 
 
 def _level(expected: Callable[[float], float], number: float) -> float:

@@ -166,10 +166,8 @@ def label(
         unsure = np.zeros((0, 2))
         levels = fourier_defects.Levels(cfg.threshold, cfg.threshold, np.zeros(2))
     else:
-        threshold = functools.partial(
-            fourier_defects.levels, area_px=float(frames[0].size), roughness=together.roughness,
-            share=cfg.false_alarms, apart_px=certainty.RING * spacing,
-        )  # fmt: skip
+        area, rough = float(frames[0].size), together.roughness
+        threshold = functools.partial(fourier_defects.levels, area_px=area, roughness=rough, share=cfg.false_alarms)
         found = fourier_defects.extrema(together.z, LEAST_LOOKED_AT, DISC * spacing)
         inside = certainty.region_at(region, found.yx) == LATTICE
         levels = threshold(found, inside)
@@ -177,7 +175,6 @@ def label(
         static, maybe = found.take(good), found.take(~good & (np.abs(found.z) > levels.of(found.z) - cfg.unsure))
         crowd = certainty.crowded(static, spacing)
         unsure = np.concatenate([maybe.yx, static.yx[crowd]])
-        static_crowd = static.yx[crowd]
         static = static.take(~crowd)
         own = grains.vectors_at(crystal, parts[0].member, static.yx)
         static_yx = np.stack([
@@ -201,7 +198,7 @@ def label(
         weak = stays & (np.abs(static.z) < levels.of(static.z))
         unsure = np.concatenate([unsure, static.yx[weak]])
         told = moving.tell(
-            moving.Candidates(static, static_yx, here, stays & ~weak, ~stays, static_crowd),
+            moving.Candidates(static, static_yx, here, stays & ~weak, ~stays),
             single, region, spacing, shift, cfg.false_alarms, cfg.unsure,
         )  # fmt: skip
     per_frame = np.zeros((len(frames), *region.shape), np.int8)

@@ -79,15 +79,13 @@ def blurring(here: np.ndarray) -> np.ndarray:
 
 class Candidates(NamedTuple):
     """What all frames together show: static (c), places in each frame yx (N, c, 2), here (N, c) from `in_frames`;
-    stays, moves: (c,) bool, those that are the same in all frames and those that are not; holes: (h, 2) places in the
-    first frame of neighbours that are a hole."""
+    stays, moves: (c,) bool, those that are the same in all frames and those that are not."""
 
     static: Extrema
     yx: np.ndarray
     here: np.ndarray
     stays: np.ndarray
     moves: np.ndarray
-    holes: np.ndarray
 
 
 def tell(
@@ -98,7 +96,7 @@ def tell(
 
     single: significance of each frame; regions: (H, W) of the first frame; share, unsure: settings.
     """
-    static, static_yx, here, stays, moves, holes = candidates
+    static, static_yx, here, stays, moves = candidates
     n = len(single)
     z = np.stack([s.z for s in single])
     if n == 1:
@@ -109,8 +107,7 @@ def tell(
         points = extrema(one.z, 2.5, DISC * spacing)
         if stays.any() and len(points.z):  # seen already
             points = points.take(cKDTree(static_yx[t][stays]).query(points.yx)[0] > DISC * spacing)
-        hole = certainty.distance_to(holes + shift_px[t], points.yx) < certainty.RING * spacing
-        found.append(points.take(~hole))
+        found.append(points)
     every = Extrema(np.concatenate([p.yx for p in found]), np.concatenate([p.z for p in found]))
     inside = [certainty.region_at(r, p.yx) == LATTICE for r, p in zip(own_regions, found, strict=True)]
     roughness = float(np.mean([s.roughness for s in single]))
