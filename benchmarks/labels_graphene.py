@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from labels import columns_of
 from scipy.spatial import cKDTree
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,14 +34,15 @@ def main() -> None:
         sys.executable, str(ROOT / "train.py"), "labels=fourier", f"input={options.input}", "logging=disabled",
         f"training.steps={options.steps}", f"runs_dir={options.folder.resolve()}",
     ]  # fmt: skip
-    subprocess.run(command, check=True, cwd=ROOT)
+    if not list(options.folder.glob("*/model/model.json")):
+        subprocess.run(command, check=True, cwd=ROOT)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     model = sorted(options.folder.glob("*/model/model.json"))[-1].parent
     with np.load(options.input) as stored:
         images = stored["images"]
         labels = {int(one["frame"]): np.array(one["Si_xy"]).reshape(-1, 2) for one in json.loads(str(stored["labels"]))}
         numbers = stored["frame"].tolist()
-    found = detect(model, images)
+    found = detect(model, options.input)
     px_nm = FIELD_NM / images.shape[-1]
     hits, distances = [], []
     for index, number in enumerate(numbers):
@@ -60,16 +60,13 @@ def main() -> None:
     )
 
 
-def detect(model_folder: Path, images: np.ndarray) -> list[np.ndarray]:
-    """Per frame (n, 2) y, x in px of what `infer.py` would call a defect."""
-    from stemdefects.models import artifact
+def detect(model_folder: Path, path: Path) -> list[np.ndarray]:
+    """Per frame (n, 2) y, x in px of what `infer.py` calls a defect."""
+    import stemdefects as sd
 
-    model = artifact.load(model_folder)
-    found = []
-    for columns, amiss in columns_of(model, images):
-        called = (amiss > model.thresholds.get("defect", 0.5)) & np.isin(columns.region, (0, 3))
-        found.append(np.stack([columns.y_px, columns.x_px], 1)[called])
-    return found
+    found = sd.detect(str(path), model_folder, progress=False)
+    frames = found.frames["frame"]
+    return [np.column_stack([r["y_px"], r["x_px"]]) for r in (found.rows[found.rows["frame"] == t] for t in frames)]
 
 
 if __name__ == "__main__":
