@@ -56,6 +56,7 @@ def test_two_kinds_of_columns_are_an_alloy_and_no_vacancies():
     prob = levels.posterior(both, site, found, WS2)[400:]
     vacant = prob[:, [WS2.state_index(s) for s in ("S", "V_chalcogen")]].sum(1) > 0.5
     assert vacant[:3].all() and vacant[3:].sum() <= 2
+    assert levels.brighter(both, site, found) == pytest.approx(kind.mean(), abs=0.02)
     own = levels.relative(both, site, found, WS2)[403:]
     assert np.median(own) == pytest.approx(1, abs=0.05), "each beside its own kind"
     # as much of a dopant that the material names is no alloy

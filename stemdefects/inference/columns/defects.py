@@ -53,7 +53,8 @@ class FrameDefects:
 
     Of all columns: prob: (m, S) posterior; ratio: (m,) light, see `site_light`; promised: (m,) bool, the network shows
     no column there; whole: (m,) bool, most of the neighbours of such a place are there; inner: (m,) bool, away from the
-    border. contradicted: calls that fell, for their light is an ideal column's."""
+    border. n_contradicted: calls that fell, for their light is an ideal column's; brighter: share of an alloyed
+    sublattice's columns that are of its brightest kind, NaN: no alloy."""
 
     rows: np.ndarray
     patches: np.ndarray
@@ -68,6 +69,7 @@ class FrameDefects:
     whole: np.ndarray
     inner: np.ndarray
     n_contradicted: int = 0
+    brighter: float = np.nan
 
 
 def find_defects(
@@ -135,7 +137,7 @@ def find_defects(
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
     return FrameDefects(
         rows, patches, sites, columns, called, frame.light, int((call & nowhere).sum()), prob, frame.ratio,
-        frame.promised, frame.whole, inner, int(fallen.sum()),
+        frame.promised, frame.whole, inner, int(fallen.sum()), frame.brighter,
     )  # fmt: skip
 
 

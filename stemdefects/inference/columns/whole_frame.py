@@ -24,7 +24,7 @@ TOLD_APART = 3.0  # scatters between two levels, for light to contradict a call
 class Judged(NamedTuple):
     """Of m columns and places: columns and sites as the network's, places after them; prob: (m, S); light, part: of
     `column_intensity.judged`; ratio: of `site_light`; relative: (m,) the same over the level of an ideal column of its
-    own kind; promised, whole: see `defects.FrameDefects`; specimen: that they were judged by."""
+    own kind; promised, whole, brighter: see `defects.FrameDefects`; specimen: that they were judged by."""
 
     columns: Columns
     sites: SiteView | None
@@ -35,6 +35,7 @@ class Judged(NamedTuple):
     relative: np.ndarray
     promised: np.ndarray
     whole: np.ndarray
+    brighter: float
     specimen: learned.Specimen | None
 
     def refused(self, state: np.ndarray, material: Material) -> np.ndarray:
@@ -63,7 +64,9 @@ def judged(
     if taught is None or sites is None:
         nothing = np.full(n, np.nan)
         none = np.zeros(n, bool)
-        return Judged(columns, sites, columns.state_prob, nothing, np.zeros(n), nothing, nothing, none, ~none, taught)
+        return Judged(
+            columns, sites, columns.state_prob, nothing, np.zeros(n), nothing, nothing, none, ~none, np.nan, taught
+        )
     if good and taught.by_light:
         columns, sites = _seated(columns, sites, material, taught.stated)
         n = len(columns.site)
@@ -96,7 +99,8 @@ def judged(
     whole, ring = np.ones(m, bool), neighbours.ring(sites.cell, columns.site, material)
     there = np.append(~empty | (relative > LIT), False)[ring].mean(1)
     whole[empty] = there[empty] >= MOST
-    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, taught)
+    brighter = levels.brighter(ratio, columns.site, taught.levels)
+    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught)
 
 
 def _learned(taught: learned.Specimen, material: Material) -> np.ndarray:

@@ -87,13 +87,21 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen) -> Specim
         assumed = np.where(promised[:, None] | (said is light), levels.share, before.stated)[:, states]
         mine = (site == g) & on & use & (said[:, states].sum(1) > 0)
         odds = np.log(np.maximum(said[mine][:, states], 1e-12) / np.maximum(assumed[mine], 1e-12))
-        away = np.abs(levels.level[states] - levels.level[place.ideal]) / levels.scatter[g]
-        prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], ~(away >= TOLD))
+        kept = _kept(levels.level[states] / levels.scatter[g], states == place.ideal, before.stated[states])
+        prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], kept)
     counts = [np.histogram(ratio[(site == g) & use], BINS, learning.RANGE)[0] for g in range(material.n_sites)]
     limit = _limit(levels, material, len(founds))
     return before._replace(
         levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float)
     )
+
+
+def _kept(level: np.ndarray, ideal: np.ndarray, stated: np.ndarray) -> np.ndarray:
+    """(n,) bool: states whose stated share stands, for single frames cannot tell them from the ideal one, or from a
+    common state of which that is so. level: (n,) in scatters; ideal: (n,) bool; stated: (n,)."""
+    near = ~(np.abs(level[:, None] - level) >= TOLD)
+    untold = near[:, ideal].any(1) & ~ideal
+    return untold | (near[:, untold & (stated >= prevalence.RARE)].any(1) & ~ideal)
 
 
 def _limit(levels: learning.Levels, material: Material, n_frames: int) -> np.ndarray:

@@ -151,6 +151,14 @@ def of_bulk(ratio: np.ndarray, site: np.ndarray, levels: Levels) -> np.ndarray:
     return kind
 
 
+def brighter(ratio: np.ndarray, site: np.ndarray, levels: Levels) -> float:
+    """Share of the columns of the first alloyed sublattice that are of the brightest kind; NaN where there is none."""
+    for g in np.flatnonzero(levels.alloyed):
+        kind = of_bulk(ratio, site, levels)[(site == g) & np.isfinite(ratio)]
+        return float((kind == np.nanargmax(levels.bulk[g, :, 0])).mean()) if len(kind) else np.nan
+    return np.nan
+
+
 def relative(ratio: np.ndarray, site: np.ndarray, levels: Levels, material: Material) -> np.ndarray:
     """(n,) light over that of an ideal column of the kind of its bulk that each column belongs to; NaN unknown."""
     own, bulk = levels.level[material.ideal_states][site], of_bulk(ratio, site, levels)

@@ -135,6 +135,7 @@ class BlockMaker:
     def _describe(self, row: np.ndarray, result: Finished) -> None:
         """Fill in one row of the frame table."""
         setup, found = self.setup, result.found
+        row["fraction_brighter"] = found.brighter
         row["n_defects"], row["n_withheld"] = len(found.rows), found.n_withheld
         if result.hidden is not None:
             row["n_invalid_px"] = result.hidden.n_invalid

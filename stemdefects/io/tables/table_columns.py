@@ -50,6 +50,7 @@ FRAME_DTYPE = np.dtype(
         ("fraction_hole", "f4"),
         ("fraction_amorphous", "f4"),
         ("fraction_1T", "f4"),
+        ("fraction_brighter", "f4"),  # of an alloyed sublattice's columns: of its brightest kind; NaN: no alloy
         ("n_sites", "i4"),  # lattice sites in the frame; 0: no lattice found
         ("n_missed", "i4"),  # of these, sites where no column was found although its neighbours were
         ("pixel_size_nm", "f4"),  # along x, by the frame's own Bragg components and the material's cell
