@@ -532,7 +532,7 @@ class KineticsConfig:
     threads: int = _least(2, 1)
     warmup: int = _least(120, 3)  # sweeps of each chain that are thrown away
     sweeps: int = _least(240, 20)  # sweeps of each chain that are kept, at least
-    max_sweeps: int = _least(480, 20)  # the same at most, where chains do not agree before
+    max_sweeps: int = _least(960, 20)  # the same at most, where chains do not agree before
     seconds: float | None = _positive(None)  # no prolonging beyond about this time; null: until they agree
     r_hat: float = _between(1.05, 1, 2)  # of every headline; above: not converged
     effective_samples: float = _least(150.0, 1)

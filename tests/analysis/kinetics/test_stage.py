@@ -177,7 +177,10 @@ def test_other_estimates_lose_the_headline_and_contradictions_name_what_fails():
     assert all(NoteCode.TRACKS_DISAGREE in codes(n) for n in notes)
     unsure = [row("D", 3.0, 2.0, 4.0, "lattice model", "not converged", headline=False)]
     kept, notes = statements.cross_checks(unsure, others), statements.against(unsure, others, "")
-    assert [e.headline for e in kept] == [e.headline for e in others] and not notes
+    # no headline of its own, but what all its chains deny is none either
+    assert [e.headline for e in kept] == [False, False, True, True] and not notes
+    wide = [row("D", 3.0, 1.0, 6.0, "lattice model", "not converged", headline=False)]
+    assert [e.headline for e in statements.cross_checks(wide, others)] == [e.headline for e in others]
     limit = row("D", 2.0, 2.0, None, "lattice model", "lower limit")
     assert "at least that" in limit.sentence()
     kept, notes = statements.cross_checks([limit], others), statements.against([limit], others, "x")
