@@ -22,11 +22,17 @@ _HOMES = {
     "DefectTable": "stemdefects.io.tables.table",
     "detect": "stemdefects.commands.detection",
     "analyze": "stemdefects.commands.results",
+    "Result": "stemdefects.commands.results",
+    "load_model": "stemdefects.commands.detection",
+    "load_material": "stemdefects.commands.results",
     "UserError": "stemdefects.errors",
     "StemdefectsWarning": "stemdefects.errors",
 }
 
-__all__ = ["DefectTable", "Movie", "StemdefectsWarning", "UserError", "__version__", "analyze", "detect", "read"]
+__all__ = [
+    "DefectTable", "Movie", "Result", "StemdefectsWarning", "UserError", "__version__", "analyze", "detect",
+    "load_material", "load_model", "read",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

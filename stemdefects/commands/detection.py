@@ -41,7 +41,7 @@ def detect(
     were skipped, doubts of frames. Raises UserError when there is no such model, the sampling is unknown, or no frame
     can be used.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     from stemdefects import devices
     from stemdefects.commands.infer import attributes

@@ -19,7 +19,7 @@ from stemdefects.io.tables.table import DefectTable
 from stemdefects.schema import AnalyzeRoot
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """What an analysis found. Printing it gives the figures in plain sentences.
 
@@ -33,6 +33,52 @@ class Result:
         from stemdefects.report import summary
 
         return summary.text(self.analysis)
+
+    def __repr__(self) -> str:
+        found = self.analysis.inputs.found
+        kinds = ", ".join(f"{(found.kinds == kind).sum()} {kind}" for kind in self.analysis.inputs.kinds)
+        tracks, frames = self.analysis.inputs.tracks.n_tracks, int(found.observed.sum())
+        return f"Result({Path(found.source).name}: {kinds or 'no defects'} in {frames} frames, {tracks} tracks)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first frame with its detections, and the headlines."""
+        from stemdefects.report import notebook
+
+        return notebook.html(self.analysis)
+
+    def plot(self, name: str | None = None) -> Any:
+        """A figure of the page as a matplotlib figure, by its name; without one the names there are.
+
+        Raises UserError where there is none of the name.
+        """
+        from stemdefects.report import notebook
+
+        return notebook.plot(self.analysis, name)
+
+    @property
+    def estimates(self) -> Any:
+        """Every number with its interval, unit and method, as a DataFrame."""
+        return self.tables["estimates"]
+
+    @property
+    def tracks(self) -> Any:
+        """Linked detections in the sample's frame, as a DataFrame; empty where nothing was linked."""
+        return self._table("tracks")
+
+    @property
+    def diffusion(self) -> Any:
+        """D by kind and method with its interval, as a DataFrame."""
+        return self._table("diffusion")
+
+    @property
+    def transitions(self) -> Any:
+        """Transition probabilities with their intervals, as a DataFrame; empty where nothing switched."""
+        return self._table("transitions")
+
+    def _table(self, name: str) -> Any:
+        import pandas as pd
+
+        return self.tables.get(name, pd.DataFrame())
 
     @property
     def tables(self) -> dict[str, Any]:
@@ -82,7 +128,7 @@ def analyze(
     Warns (`StemdefectsWarning`) of what the command notes: doubts of the table, scales that disagree, what could not be
     determined and why. Raises UserError when the table cannot be read or a setting does not exist.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     cfg = configure(material, **settings)
     if isinstance(table, DefectTable):
@@ -110,3 +156,10 @@ def configure(material: str | None = None, **settings: Any) -> AnalyzeRoot:
         analysis=config.default_with("analysis", settings),
         logging=config.load_group("logging", "disabled"),
     )
+
+
+def load_material(name: str) -> Any:
+    """A material by its name or file (`crystal.material.Material`): lattice, columns and their atoms, kinds."""
+    from stemdefects.crystal import material
+
+    return material.load(name)

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from stemdefects import extensions
 from stemdefects.errors import UserError
 from stemdefects.io import damage
+from stemdefects.io.exchange import markers
 from stemdefects.io.movie import Movie
 from stemdefects.io.readers import folder
 from stemdefects.io.readers.signals import wanted
@@ -14,8 +15,8 @@ from stemdefects.io.readers.suffixes import HDF5, PICTURES, SUFFIXES, TIFF, VEND
 from stemdefects.io.runs import expanded
 
 
-def read(path: str | Path, signal: str | None = None) -> Movie:
-    """Open a movie or image file, a folder of images, or a glob of files.
+def read(path: Any, signal: str | None = None) -> Movie:
+    """Open a movie or image file, a folder of images, or a glob of files; or take an array or a HyperSpy signal.
 
     Args:
         path: HDF5 (.h5, .hdf5), TIFF, NPY, NPZ, PNG or other picture, or a vendor file (dm3, dm4, emd, ser, emi,
@@ -27,6 +28,10 @@ def read(path: str | Path, signal: str | None = None) -> Movie:
     Raises:
         UserError: file missing, damaged, of unknown type, without an image, or with axes that cannot be told.
     """
+    if markers.is_signal(path):
+        return markers.from_signal(path)
+    if hasattr(path, "ndim"):
+        return Movie(path)
     movie = _opened(path, signal)
     movie.metadata["path"] = os.path.abspath(expanded(str(path)))
     return movie

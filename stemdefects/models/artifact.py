@@ -134,6 +134,40 @@ class LoadedModel:
         """(B, H, W, T) normalised frames -> `Outputs`; jit it together with what surrounds it."""
         return self.apply_fn(self.params, frames)
 
+    def predict_maps(self, frame: Any) -> dict[str, np.ndarray]:
+        """What the network says of one image (or the `frames` neighbours it sees) at about its own sampling.
+
+        frame: (H, W) or (T, H, W) counts. Returns arrays by name, one value per cell of `stride` px: `presence of
+        <sublattice>`, the probability that a column sits there; each state by its name, its probability if one does, at
+        the training's prevalence. `stemdefects.detect` does all the rest: sampling, calibration, calls.
+        Raises UserError for another number of frames, or images smaller than the network takes.
+        """
+        import jax
+        import jax.numpy as jnp
+
+        from stemdefects.models.normalization import normalize_frames
+
+        frame = np.asarray(frame, np.float32)
+        frame = frame[None] if frame.ndim == 2 else frame
+        if frame.ndim != 3 or len(frame) != self.frames:
+            raise UserError(f"predict_maps: an array of shape {frame.shape}; the network sees {self.frames} frame(s)")
+        height, width = frame.shape[1:]
+        if min(height, width) < self.divisor:
+            raise UserError(f"predict_maps: {height} x {width} px; at least {self.divisor} px each way are needed")
+        short = [-n % self.divisor for n in (height, width)]
+        images = np.pad(
+            np.asarray(normalize_frames(jnp.asarray(frame))), ((0, 0), (0, short[0]), (0, short[1])), "reflect"
+        )
+        outputs = self.apply(jnp.asarray(np.moveaxis(images, 0, -1)[None]))
+        cells = (-(-height // self.stride), -(-width // self.stride))
+        there = np.asarray(jax.nn.sigmoid(outputs.presence[0]))[: cells[0], : cells[1]]
+        maps = {f"presence of {site.name}": there[..., g] for g, site in enumerate(self.material.sites)}
+        for g in range(self.material.n_sites):
+            mine = np.flatnonzero(self.material.site_of_state == g)
+            share = np.asarray(jax.nn.softmax(outputs.state[0][..., mine], -1))[: cells[0], : cells[1]]
+            maps |= {self.material.state_names[s]: share[..., k] for k, s in enumerate(mine)}
+        return maps
+
     def find_peaks(self, outputs, max_peaks: int, threshold: float = 0.5):
         """`peaks.find_peaks` for one frame's `Outputs`, with this model's calibration."""
         own = self.trained or self

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -109,3 +110,19 @@ def test_a_wheel_holds_networks_and_configs_and_finds_them_by_name(saved, tmp_pa
 def test_the_citation_names_this_version():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["version"] == stemdefects.__version__
+
+
+def test_maps_of_a_shipped_network():
+    """`sd.load_model(...).predict_maps`: probabilities of every cell, of an image of any size."""
+    import stemdefects as sd
+    from stemdefects.errors import UserError
+
+    model = sd.load_model("ws2_mo")
+    maps = model.predict_maps(np.random.default_rng(0).poisson(20, (70, 90)))
+    assert {f"presence of {site.name}" for site in model.material.sites} <= set(maps)
+    assert {m.shape for m in maps.values()} == {(-(-70 // model.stride), -(-90 // model.stride))}
+    for g in range(model.material.n_sites):
+        mine = [maps[model.material.state_names[s]] for s in np.flatnonzero(model.material.site_of_state == g)]
+        assert np.allclose(np.sum(mine, 0), 1, atol=1e-5)
+    with pytest.raises(UserError, match="the network sees 1 frame"):
+        model.predict_maps(np.zeros((2, 64, 64)))

@@ -193,3 +193,24 @@ def test_a_single_image_has_a_page_of_its_own(tmp_path):
     for heading in ("Counts against time", "Diffusion", "Drift", "Tracks", "Transitions"):
         assert f"<h2>{heading}" not in text
     assert "<h2>Counts</h2>" in text
+
+
+def test_a_result_in_a_notebook(written):
+    from stemdefects.commands.results import Result, configure
+
+    _, analysis, _ = written
+    result = Result(analysis, configure())
+    assert repr(result).startswith("Result(movie.h5: ") and len(repr(result)) < 200
+    shown = result._repr_html_()
+    assert (
+        "data:image/png;base64," in shown
+        and "count per frame of V_S" in shown
+        and "e-0" not in shown.split("<table>")[1]
+    )
+    assert len(result.tracks) == len(analysis.inputs.tracks.frame) and {"method", "D_nm2_per_s"} <= set(
+        result.diffusion
+    )
+    assert set(result.estimates["quantity"]) >= {"D"} and "trajectories" in result.plot()
+    assert result.plot("trajectories").axes
+    with pytest.raises(UserError, match="there is no figure 'tracks'"):
+        result.plot("tracks")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
+from stemdefects.io.exchange.methods import Exchange
 from stemdefects.io.tables import evidence as site_evidence
 from stemdefects.io.tables import quality_flags
 from stemdefects.io.tables.table_columns import (
@@ -38,7 +39,7 @@ __all__ = [
 
 
 @dataclasses.dataclass
-class DefectTable:
+class DefectTable(Exchange):
     """Detections of one movie.
 
     rows: (n,) of `DEFECT_DTYPE`; frames: (n_frames,) of `FRAME_DTYPE`, possibly empty; patches: (n, 32, 32) normalised

@@ -1,0 +1,1 @@
+"""Defect tables for other programs, and theirs for us. Libraries are imported when they are asked for."""
