@@ -39,9 +39,10 @@ def view(position_px: np.ndarray, output: FrameOutput, vectors_px: np.ndarray) -
     components are zero, near the middle of the frame; every defect is in the cell whose origin is nearest.
     """
     lattice = output.lattice
-    own = lattice is not None and lattice.clear and np.isfinite(lattice.vectors_px).all()
-    if own and np.abs(lattice.vectors_px @ np.linalg.inv(vectors_px) - np.eye(2)).max() < MAX_CHANGE:
-        vectors = lattice.vectors_px
+    own = lattice.vectors_px if lattice is not None and lattice.clear else None
+    alike = own is not None and np.isfinite(own).all()
+    if own is not None and alike and np.abs(own @ np.linalg.inv(vectors_px) - np.eye(2)).max() < MAX_CHANGE:
+        vectors = own
     elif _stands_out(output.image, vectors_px * output.scale):  # too small a field to be looked at part by part
         vectors = vectors_px
     else:
