@@ -23,14 +23,14 @@ def distance(a, b, cols):
     return max(max(abs(r), abs(c)), abs(r + c))
 
 
-@inner
+@tiny
 def _leaves(i, layer, Q):
     """Rate at which a vacancy leaves its place of the grid, at most."""
     born = Q.F[BORN + layer - 1, i] if layer < 3 else 0.0
     return max(Q.F[POTENTIAL + layer - 1, i], 0.0) + Q.omega * born
 
 
-@inner
+@tiny
 def exchange_all(S, P, Q, W, who, layers, rng, tally):
     """Every pair in every interval."""
     cols, n_slots = S.shape[1], who.shape[1]
@@ -56,7 +56,7 @@ def exchange_all(S, P, Q, W, who, layers, rng, tally):
                 tally[1] += exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng)
 
 
-@inner
+@tiny
 def exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng):
     """Propose that two vacancies exchange their fates after frame f + 1, by new paths between; 1 if accepted.
 

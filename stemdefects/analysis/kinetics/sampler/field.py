@@ -32,7 +32,7 @@ N_AROUND = 19
 SMALLEST = 1e-100  # of a filtered probability
 
 
-@inner
+@tiny
 def field(S, P, two):
     """The generator on the grid, `(N_FIELDS, G)`, and omega."""
     n = len(S.at)
@@ -60,7 +60,7 @@ def field(S, P, two):
     return F, omega
 
 
-@inner
+@tiny
 def jumps(omega, times):
     """Poisson probabilities of 0, 1, ... jumps in each interval, `(T - 1, most + 1)`, and how many count in each."""
     n = len(times) - 1
@@ -100,12 +100,6 @@ def product(to, x, y):
 
 
 @tiny
-def add_product(to, x, y):
-    for k in range(len(to)):
-        to[k] += x[k] * y[k]
-
-
-@tiny
 def add(to, x, factor):
     for k in range(len(to)):
         to[k] += x[k] * factor
@@ -128,42 +122,53 @@ def rescale(x, factor):
 
 
 @tiny
-def product_sum(x, y):
-    total = 0.0
-    for k in range(len(x)):
-        total += x[k] * y[k]
-    return total
+def _spread(to, x, w0, w1, w2, w3, w4, w5, L, stay, come, a, b):
+    """What stays and what comes from the six neighbours, in one pass; unsigned places are never negative."""
+    for k in range(a, b):
+        i = np.uint64(k)
+        to[i] = (
+            x[i] * L[stay, i]
+            + x[np.uint64(k + w0)] * L[come, i]
+            + x[np.uint64(k + w1)] * L[come + 1, i]
+            + x[np.uint64(k + w2)] * L[come + 2, i]
+            + x[np.uint64(k + w3)] * L[come + 3, i]
+            + x[np.uint64(k + w4)] * L[come + 4, i]
+            + x[np.uint64(k + w5)] * L[come + 5, i]
+        )
 
 
 @rows
 def step(a, b, ways, src, dst, gone, L, to_double, two, still):
     """`dst = src R` at places a..b-1 of a box; vectors `(3, places)`, `L` the box's field. Returns what leaves.
 
-    `gone`: of the absent, over the number of slots that could take a birth. One product at a time, so that the compiler
-    takes several places at once.
+    `gone`: of the absent, over the number of slots that could take a birth.
     """
-    to = dst[0, a:b]
-    product(to, src[0, a:b], L[STAY, a:b])
-    if gone > 0.0:
-        add(to, L[BORN, a:b], gone)
-    for d in range(6):
-        add_product(to, src[0, a + ways[d] : b + ways[d]], L[COMES + d, a:b])
-    died = product_sum(src[0, a:b], L[DIES, a:b])
+    w0, w1, w2, w3, w4, w5 = ways[0], ways[1], ways[2], ways[3], ways[4], ways[5]
+    one, to = src[0], dst[0]
+    _spread(to, one, w0, w1, w2, w3, w4, w5, L, STAY, COMES, a, b)
+    died = 0.0
+    for k in range(a, b):
+        i = np.uint64(k)
+        to[i] += gone * L[BORN, i]
+        died += one[i] * L[DIES, i]
     if still:
-        to = dst[1, a:b]
-        product(to, src[1, a:b], L[STAY + 1, a:b])
-        add(to, L[BORN + 1, a:b], gone)
-        died += product_sum(src[1, a:b], L[DIES + 1, a:b])
+        rest, rest_to = src[1], dst[1]
+        for k in range(a, b):
+            i = np.uint64(k)
+            rest_to[i] = rest[i] * L[STAY + 1, i] + gone * L[BORN + 1, i]
+            died += rest[i] * L[DIES + 1, i]
     if two:
-        to = dst[2, a:b]
-        product(to, src[2, a:b], L[STAY + 2, a:b])
-        add(to, src[0, a:b], to_double)
-        for d in range(6):
-            add_product(to, src[2, a + ways[d] : b + ways[d]], L[COMES_TWO + d, a:b])
-        add_product(dst[0, a:b], src[2, a:b], L[HALVES, a:b])
+        both, both_to = src[2], dst[2]
+        _spread(both_to, both, w0, w1, w2, w3, w4, w5, L, STAY + 2, COMES_TWO, a, b)
+        for k in range(a, b):
+            i = np.uint64(k)
+            both_to[i] += one[i] * to_double
+            to[i] += both[i] * L[HALVES, i]
         if still:
-            add(to, src[1, a:b], to_double)
-            add_product(dst[1, a:b], src[2, a:b], L[HALVES + 1, a:b])
+            for k in range(a, b):
+                i = np.uint64(k)
+                both_to[i] += src[1, i] * to_double
+                dst[1, i] += both[i] * L[HALVES + 1, i]
     return died
 
 

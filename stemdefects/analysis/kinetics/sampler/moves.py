@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.sampler import entry, inner
+from stemdefects.analysis.kinetics.sampler import entry, inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import PAD
 from stemdefects.analysis.kinetics.sampler.draws import below, uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
@@ -38,7 +38,7 @@ MEND_FRAMES, MEND_HOPS = 6, 5  # between them, at most
 CROWD = 8  # more slots, now and then, so that no number of vacancies is out of reach
 
 
-@inner
+@tiny
 def propose_from(two, S, P, level, times, seen, rest):
     """What the paths of one sweep are drawn from."""
     F, omega = field(S, P, two)
@@ -146,7 +146,7 @@ def redraw(
     return accepted
 
 
-@inner
+@tiny
 def mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng):
     """Draw anew how vacancies at two places a few frames apart are connected: one that stays, or one that leaves and
     another that appears. Which pairs are tried follows from the two frames alone. Slots have no meaning afterwards.
@@ -168,7 +168,7 @@ def mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng):
                     )  # fmt: skip
 
 
-@inner
+@tiny
 def _connected(i, j, first, last, Q, W, who, layers):
     """Whether one gap at most lies between two places; then slot i holds all of it."""
     gone, came, more, begun, other = 0, 0, 0, 0, 0.0

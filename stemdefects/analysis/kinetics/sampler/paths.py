@@ -189,7 +189,7 @@ def forward(first, last, free_end, begin, layer, slot, skip, ways, box, slots, w
     return A, True
 
 
-@inner
+@tiny
 def _light(f, m, slot, box, who, cols, Q, A):
     """Multiply by a frame's light, shut the places where others are, rescale."""
     total = A.absent[m, 1]
@@ -251,7 +251,7 @@ def backward(first, last, y, layer, slot, skip, ways, box, slots, who, layers, S
     return n, y, layer
 
 
-@inner
+@tiny
 def interval(f, m, n, y, layer, slot, skip, ways, box, slots, who, layers, S, P, Q, A, W, rng):
     """Draw what happens between frames f and f + 1 given the state at the end; events are added to `W.new`.
 
@@ -306,7 +306,7 @@ def interval(f, m, n, y, layer, slot, skip, ways, box, slots, who, layers, S, P,
     return n, y, layer
 
 
-@inner
+@tiny
 def _nearby(m, most, y, ways, box, slots, cols, Q, A):
     """The steps of an interval again, in the rows from which a path can have come to `y` by `most` jumps."""
     r = y // cols - box[0] + 1
@@ -319,7 +319,7 @@ def _nearby(m, most, y, ways, box, slots, cols, Q, A):
         )  # fmt: skip
 
 
-@inner
+@tiny
 def _last_place(m, j, ways, box, slots, cols, Q, A, rng):
     """Place and layer of a vacancy that leaves at the jump after `j` jumps."""
     A.steps[0] = A.alpha[m]
@@ -343,7 +343,7 @@ def _last_place(m, j, ways, box, slots, cols, Q, A, rng):
     return place, layer
 
 
-@inner
+@tiny
 def _back(m, j, y, layer, ways, box, slots, S, Q, A, rng):
     """State before the j-th jump of an interval, given that after it."""
     cols = S.shape[1]

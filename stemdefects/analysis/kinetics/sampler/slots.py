@@ -6,12 +6,12 @@ the total of births, and a stay that was cut in two is mended when both parts fa
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.draws import below
 from stemdefects.analysis.kinetics.sampler.exact import first_after
 
 
-@inner
+@tiny
 def assign(n_slots, H, W, S, times, who, layers, rng):
     """Fill `W`'s events and `who`, `layers` (T, slots); False where `n_slots` or the room do not suffice."""
     if H.n[0] > W.time.shape[0]:
@@ -52,7 +52,7 @@ def assign(n_slots, H, W, S, times, who, layers, rng):
     return True
 
 
-@inner
+@tiny
 def _pick(here, n_slots, n_free, rng):
     k = below(rng, n_free)
     for s in range(n_slots):
@@ -63,7 +63,7 @@ def _pick(here, n_slots, n_free, rng):
     return -1
 
 
-@inner
+@tiny
 def write_back(H, W, S, who, layers):
     """The history from the slots; False where it has no room."""
     if W.n[0] > H.time.shape[0]:
