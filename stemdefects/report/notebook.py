@@ -35,6 +35,7 @@ def html(result: Analysis) -> str:
 def _picture(result: Analysis) -> str | None:
     from PIL import Image
 
+    movie: Any
     found, movie = square_pixels.view(result.inputs.found, result.inputs.movie)
     seen = np.flatnonzero(found.observed)
     if movie is None or not len(seen) or found.pixel_size_nm is None:

@@ -188,4 +188,4 @@ def test_library_takes_corrections(tmp_path):
     leave = [name for name in sd.analyze.__globals__["pipeline"].STAGES if name not in ("counts", "corrections")]
     result = sd.analyze(table, corrections=frame, leave_out=leave, progress=False)
     assert len(result.analysis.inputs.found.rows) == 23 and len(table.rows) == 24
-    assert "1 corrections: 1 deleted" in str(result)
+    assert "Corrections: 1 (deleted 1)" in str(result)

@@ -92,4 +92,4 @@ def test_a_low_dose_is_right_and_two_layers_are_not(monkeypatch):
     with pytest.warns(UserWarning, match="V_S2 over time"):
         wrong = detection.detect(opening.read(CASES / "artefacts" / "moire.tif"), "ws2_mo", progress=False)
     assert (wrong.frames["doubt"] & quality_flags.CONTRADICTED > 0).all()
-    assert {one.kind for one in contradictions.of_table(wrong.attrs)} == {"V_S2"}
+    assert "V_S2" in {one.kind for one in contradictions.of_table(wrong.attrs)}

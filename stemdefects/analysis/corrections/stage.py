@@ -40,17 +40,17 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     notes = []
     if done.unplaced:
         notes.append(
-            f"{done.unplaced} corrections lie on no lattice site of the evidence: counts and tracks know of them, the "
-            "lattice model does not."
+            f"Corrections that lie on no lattice site of the evidence: {done.unplaced}. Counts and tracks know of them, "
+            "the lattice model does not."
         )
     return StageResult(said, notes, tables, {}, Section("Corrections", blocks), done)
 
 
 def summary(done: Applied) -> str:
     """How many corrections of each sort, in words."""
-    parts = [f"{n} {NAMES[action]}" for action, n in done.counts.items()]
-    out = f", {len(done.excluded)} detections in them" if len(done.excluded) else ""
-    return f"{len(done.given.items)} corrections: {', '.join(parts)}{out}. The table as found is untouched."
+    parts = [f"{NAMES[action]} {n}" for action, n in done.counts.items()]
+    out = f", detections in them {len(done.excluded)}" if len(done.excluded) else ""
+    return f"Corrections: {len(done.given.items)} ({', '.join(parts)}{out}). The table as found is untouched."
 
 
 def counts(inputs: Inputs, done: Applied) -> list[list]:
@@ -82,7 +82,7 @@ def scores(inputs: Inputs, done: Applied) -> list[Estimate]:
     of_before, of_after = place[: len(before)], place[len(before) :]
     seen = np.unique(np.concatenate([before["kind"][mine], after["kind"][true]]))
     out = []
-    method = f"corrections of {len(done.frames)} frames" + ("" if done.whole else " that were not all checked")
+    method = f"corrections, frames: {len(done.frames)}" + ("" if done.whole else ", not all checked")
     for kind in [*seen, None] if len(seen) > 1 else seen:
         subject = ALL if kind is None else kind.decode()
         a = mine if kind is None else mine & (before["kind"] == kind)
