@@ -40,8 +40,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     notes = []
     if done.unplaced:
         notes.append(
-            f"Corrections that lie on no lattice site of the evidence: {done.unplaced}. Counts and tracks know of them, "
-            "the lattice model does not."
+            f"Corrections that lie on no lattice site of the evidence: {done.unplaced}. Counts and tracks know of "
+            "them, the lattice model does not."
         )
     return StageResult(said, notes, tables, {}, Section("Corrections", blocks), done)
 
