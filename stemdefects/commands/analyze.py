@@ -195,10 +195,12 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, given: tuple, what: dict) -> P
             LOG.debug("%-16s %6.1f s", name, seconds)
         title = f"Defects in {Path(found.source).name}"
         earlier = {"labels": the_run.path / "figures" / "labels.png"}  # of a network that learned from the movie itself
+        if found.corrected is not None:  # first: the page names what is beside it
+            (folder / final.name).mkdir()
+            corrections.write(folder / final.name / "corrections.csv", found.corrected.given)
         output.write(result, folder / final.name, title, config.to_yaml(cfg), earlier)
         summary = short.summary(result)
         if found.corrected is not None:
-            corrections.write(folder / final.name / "corrections.csv", found.corrected.given)
             summary = {"corrected": summary["analysis"]}
         new.commit(summary)
         output.log(result, final, tracker, earlier)

@@ -65,7 +65,8 @@ def test_beside_the_analysis_of_a_run(tmp_path, capsys):
     count = changed[(changed["quantity"] == "count per frame") & (changed["subject"] == "V_S")].iloc[0]
     assert count["before"] == 10 and count["after"] == pytest.approx(78 / 8)
     text = page.read_text()
-    assert "<h2>Corrections</h2>" in text and "9.75" in text and given.table in text
+    assert "<h2>Corrections</h2>" in text and "9.75" in text
+    assert given.table in text and 'href="corrections.csv"' in text
     with pytest.raises(UserError, match="overwrite=true"):
         analyze.run(AnalyzeRoot(**common, corrections=str(path)))
     assert set(run.read_summary()) >= {"analysis", "corrected"}

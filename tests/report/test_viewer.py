@@ -177,3 +177,14 @@ def test_a_browser_looks_corrects_and_saves(browser, tmp_path):
     first = done.rows[done.rows["frame"] == 0]
     kinds, number = np.unique(first["kind"], return_counts=True)
     assert dict(zip(kinds.tolist(), number.tolist(), strict=True)) == {b"Mo_W": 2, b"V_S": 4, b"V_S2": 3}
+    page.goto("about:blank")
+    (tmp_path / "again").mkdir()
+    output.write(pipeline.analyse(done, cfg, crystal, movie), tmp_path / "again", "Movie", "a: 1\n")
+    page.goto((tmp_path / "again" / "report.html").as_uri())
+    assert "9 detections" in page.text_content("#when")  # what was applied is not applied twice, and is saved again
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "again.csv")
+    assert files.read(tmp_path / "again.csv") == files.Corrections(
+        done.corrected.given.items, done.corrected.given.table, str(tmp_path / "again.csv")
+    )

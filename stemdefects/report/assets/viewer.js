@@ -20,7 +20,8 @@
     const i = new Image(); i.onload = () => { draw(); if (chosen) detail(); }; i.src = p; return i;
   });
   const say = text => { $('said').textContent = text; };
-  const marks = (f = k) => Corrections.marksOf(base[f], list.items, d.frames[f], d.drift[f], d.reach);
+  // what was applied before the page was made is in the marks already
+  const marks = (f = k) => Corrections.marksOf(base[f], list.items.slice(list.kept), d.frames[f], d.drift[f], d.reach);
   const on = () => new Set([...document.querySelectorAll('.viewer .kind')].filter(b => b.checked).map(b => b.value));
 
   function size() {
