@@ -118,7 +118,7 @@ def _bar(progress: Progress):
     """The share that is done, shown by a bar over percents."""
 
     def begin():
-        return iter(progress(range(100), "sampling the lattice model"))
+        return iter(progress(range(100), "sampling the lattice model (compiled once, a minute)"))
 
     steps, shown = begin(), 0
 
