@@ -535,7 +535,7 @@ class KineticsConfig:
     max_sweeps: int = _least(960, 20)  # the same at most, where chains do not agree before
     seconds: float | None = _positive(None)  # no prolonging beyond about this time; null: until they agree
     r_hat: float = _between(1.05, 1, 2)  # of every headline; above: not converged
-    effective_samples: float = _least(150.0, 1)
+    effective_samples: float = _least(100.0, 1)  # of all chains: an interval's ends to a quarter of a deviation
 
 
 @dataclass
