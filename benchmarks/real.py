@@ -11,6 +11,7 @@ vacancies. Files that are not at hand are said to be left out. `files=wse2_ti,ws
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ WITHIN_NM = 0.09  # a third of the lattice constant: the same column
 BULK = 2.0  # scatters from a level of the bulk
 # metal places that are dark to the eye: y, x in px, by looking at the images
 DARK = {
-    "cases/real/mos2_two_metal_vacancies.npy": [(200, 29), (110, 108)],
+    "mos2_two_metal_vacancies.npy": [(200, 29), (110, 108)],
 }
 WSSE = [
     "cases/real/ws2_wsse_partial_3.tif", *(f"data/real/ws2_wsse_partial_{n}.tif" for n in (12, 16, 17)),
@@ -122,13 +123,13 @@ def wsse(path: Path) -> tuple[str, Looked]:
     return row, seen
 
 
-def mos2(path: Path, name: str) -> tuple[str, Looked]:
+def mos2(path: Path) -> tuple[str, Looked]:
     """A row: calls per kind, dark metal places found, the share called 1T."""
     seen = look(path, "mos2")
     rows = seen.rows
     counts = ", ".join(f"{n} {kind.decode()}" for kind, n in Counter(rows["kind"].tolist()).most_common())
     vacant = rows[rows["kind"] == b"V_Mo"]
-    dark, known = DARK.get(name, []), "not listed"
+    dark, known = DARK.get(path.name, []), "not listed"
     if dark:
         place = np.stack([vacant["y_px"], vacant["x_px"]], 1)
         reach = WITHIN_NM / seen.setup.calibration.pixel_size_nm
@@ -180,6 +181,15 @@ def main() -> None:
         if options["pictures"]:
             draw(Path(options["pictures"]) / f"{Path(name).stem}.png", seen)
 
+    def rows_of(names: list[str], look: Callable[[Path], tuple[str, Looked]]) -> list[str]:
+        rows = []
+        for name in names:
+            if path := at_hand(name):
+                row, seen = look(path)
+                rows.append(row)
+                keep(name, seen)
+        return rows
+
     text = []
     if path := at_hand("data/real/wse2_ti/adf2.dm4"):
         lines, seen = wse2_ti(path)
@@ -189,25 +199,13 @@ def main() -> None:
             *lines[1:],
             "",
         ]
-    rows = []
-    for name in WSSE:
-        if path := at_hand(name):
-            row, seen = wsse(path)
-            rows.append(row)
-            keep(name, seen)
-    if rows:
+    if rows := rows_of(WSSE, wsse):
         text += [
             "**WS2 partly turned into WSSe**, `model=ws2_mo`: levels of the chalcogens' light, W's being 1.", "",
             "| file | chalcogens | levels (share) | vacancies called | of these in a level's bulk | per 100 |",
             "|---|---|---|---|---|---|", *rows, "",
         ]  # fmt: skip
-    rows = []
-    for name in MOS2:
-        if path := at_hand(name):
-            row, seen = mos2(path, name)
-            rows.append(row)
-            keep(name, seen)
-    if rows:
+    if rows := rows_of(MOS2, mos2):
         text += [
             "**MoS2**, `model=mos2`: metal places dark to the eye that are called V_Mo.", "",
             "| file | called | dark places found | V_Mo | brightest of them, of Mo | area called 1T |",
