@@ -104,10 +104,12 @@ def other_defects(truth, kind, of, radius_px: float) -> np.ndarray:
     defects = np.flatnonzero(truth.valid & (kind >= 0))
     near = cKDTree(place[defects]).query_ball_point(place[of], radius_px)
     group = truth.complex
-    return np.array([
-        sum(j != i and not (group[i] >= 0 and group[j] == group[i]) for j in defects[n])
-        for i, n in zip(of, near, strict=True)
-    ])  # fmt: skip
+    return np.array(
+        [
+            sum(j != i and not (group[i] >= 0 and group[j] == group[i]) for j in defects[n])
+            for i, n in zip(of, near, strict=True)
+        ]
+    )
 
 
 def told_apart(names: np.ndarray, label: np.ndarray) -> int:
@@ -191,10 +193,13 @@ def main() -> None:
         for method, each in found.items():
             row = {
                 "setting": f"simulation={simulation}, {settings['each']} of each{kind}",
-                "n_patches": len(names), "true_classes": len(np.unique(names)),
-                "estimator": method, "sets": len(seeds), "ari": round(float(np.mean([r["ari"] for r in each])), 3),
+                "n_patches": len(names),
+                "true_classes": len(np.unique(names)),
+                "estimator": method,
+                "sets": len(seeds),
+                "ari": round(float(np.mean([r["ari"] for r in each])), 3),
                 "classes": ", ".join(str(r["classes"]) for r in each),
-            }  # fmt: skip
+            }
             row["told_apart"] = ", ".join(str(r["told_apart"]) for r in each)
             rows.append(row | {"seconds": round(float(np.mean([r["seconds"] for r in each])), 1)})
             print(rows[-1], flush=True)

@@ -39,13 +39,16 @@ def summary(part, setting, name, truth, values, low, high, seconds) -> dict:
     covered = (low <= truth) & (high >= truth)
     share = covered.mean()
     row = {
-        "part": part, "setting": setting, "estimator": name, "sets": len(values),
+        "part": part,
+        "setting": setting,
+        "estimator": name,
+        "sets": len(values),
         "bias_percent": round(100 * (values.mean() / truth - 1), 1),
         "rmse_percent": round(100 * float(np.sqrt(((values / truth - 1) ** 2).mean())), 1),
         "coverage_percent": round(100 * share, 1),
         "coverage_error_percent": round(100 * float(np.sqrt(max(share * (1 - share), 1e-4) / len(values))), 1),
         "seconds_per_set": round(seconds / len(values), 3),
-    }  # fmt: skip
+    }
     print(row, flush=True)
     return row
 
@@ -205,13 +208,15 @@ def on_drift(n_sets: int, seed: int) -> list[dict]:
         rms.append(np.sqrt((error**2).mean()))
         worst.append(error.max())
     row = {
-        "part": "drift", "setting": "80 defects in 15 nm, sigma 0.02 nm, steps up to 1.4 nm",
+        "part": "drift",
+        "setting": "80 defects in 15 nm, sigma 0.02 nm, steps up to 1.4 nm",
         "estimator": "point pattern",
-        "sets": n_movies, "rms_nm": round(float(np.sqrt(np.mean(np.square(rms)))), 4),
+        "sets": n_movies,
+        "rms_nm": round(float(np.sqrt(np.mean(np.square(rms)))), 4),
         "largest_nm": round(max(worst), 4),
         "movies_off_by_a_lattice_vector": int((np.array(worst) > 0.15).sum()),
         "seconds_per_set": round((time.process_time() - start) / n_movies, 2),
-    }  # fmt: skip
+    }
     print(row, flush=True)
     return [row]
 

@@ -17,22 +17,26 @@ def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
     rows = []
     for error, missed in ((0.1, 0.0), (0.1, 0.15), (0.0, 0.0)):
         setting = f"{100 * error:.0f}% misclassified, {100 * missed:.0f}% missed"
-        sets = np.stack([synthetic.chains(np.random.default_rng([seed, s]), P, error=error, missed=missed)
-                         for s in range(n_sets)])  # fmt: skip
+        sets = np.stack(
+            [synthetic.chains(np.random.default_rng([seed, s]), P, error=error, missed=missed) for s in range(n_sets)]
+        )
         found = {}
         known = markov.guess_confusion(3, 1 - error)
         models = {
-            "hmm, confusion known, Gibbs": np.maximum(known, 1e-6), "hmm, confusion joint, Gibbs (default)": None,
+            "hmm, confusion known, Gibbs": np.maximum(known, 1e-6),
+            "hmm, confusion joint, Gibbs (default)": None,
             "hmm, confusion wrong (15% for 10%), Gibbs": markov.guess_confusion(3, 0.85),
-        }  # fmt: skip
+        }
         for name, confusion in models.items():
             if error == 0 or (missed > 0 and "wrong" in name):
                 continue
             start = time.process_time()
-            samples = np.concatenate([
-                markov.gibbs(block, confusion, markov.Sampling(400, 100), np.random.default_rng([seed, k])).P
-                for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
-            ])  # fmt: skip
+            samples = np.concatenate(
+                [
+                    markov.gibbs(block, confusion, markov.Sampling(400, 100), np.random.default_rng([seed, k])).P
+                    for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
+                ]
+            )
             found[name] = (
                 np.median(samples, 1),
                 *markov.interval(samples, axis=1),
@@ -61,7 +65,7 @@ def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
                 "coverage_error_percent": round(100 * float(inside.mean((1, 2)).std() / np.sqrt(n_sets)), 1),
                 "coverage_range_percent": f"{100 * inside.mean(0).min():.1f} to {100 * inside.mean(0).max():.1f}",
                 "estimator": name,
-            }  # fmt: skip
+            }
             print(row, flush=True)
             rows.append(row)
     return rows
@@ -78,12 +82,16 @@ def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
     truth[1:, 1:] += 0.68 * np.eye(3)
     turns = np.zeros((4, 4), bool)
     turns[1:, 1:] = ~np.eye(3, dtype=bool)
-    groups = {"attach": (np.zeros(3, int), np.arange(1, 4)), "detach": (np.arange(1, 4), np.zeros(3, int)),
-              "turn": np.nonzero(turns)}  # fmt: skip
+    groups = {
+        "attach": (np.zeros(3, int), np.arange(1, 4)),
+        "detach": (np.arange(1, 4), np.zeros(3, int)),
+        "turn": np.nonzero(turns),
+    }
     rows, how, plain = [], markov.Sampling(300, 150), markov.Sampling(300, 100)
     for recall, spread in ((0.9, 0.05), (0.62, 0.2), (0.47, 0.0)):
-        sets = np.stack([synthetic.centres(np.random.default_rng([seed, s]), truth, 60, 60, recall, spread)
-                         for s in range(n_sets)])  # fmt: skip
+        sets = np.stack(
+            [synthetic.centres(np.random.default_rng([seed, s]), truth, 60, 60, recall, spread) for s in range(n_sets)]
+        )
         confusion = bonds.confusion(bits, np.full(3, recall), np.array(1e-4))
         methods = {
             "recall of each place estimated (default)": lambda block, rng: bonds.gibbs(block, bits, how, rng)[0],
@@ -93,10 +101,12 @@ def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
         setting = f"vacancies seen in {100 * recall:.0f}% of frames, places differ by {100 * spread:.0f}%"
         for name, method in methods.items():
             start = time.process_time()
-            samples = np.concatenate([
-                method(block, np.random.default_rng([seed, k])).P
-                for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
-            ])  # fmt: skip
+            samples = np.concatenate(
+                [
+                    method(block, np.random.default_rng([seed, k])).P
+                    for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
+                ]
+            )
             spent = time.process_time() - start
             value, (low, high) = np.median(samples, 1), markov.interval(samples, axis=1)
             for group, (i, j) in groups.items():

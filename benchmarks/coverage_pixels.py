@@ -109,9 +109,10 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
     crystal = material.load("ws2_mo")
     network = load_model(settings["model"])
     cfg = results.configure(
-        diffusion={"gate_scan_lattice": [], "n_bootstrap": 400, "kinds": ["V_S"]}, crystal={"enabled": False},
+        diffusion={"gate_scan_lattice": [], "n_bootstrap": 400, "kinds": ["V_S"]},
+        crystal={"enabled": False},
         transitions={"n_gibbs": 300, "n_burn": 100},
-    )  # fmt: skip
+    )
     found, scores, hops, watched = {}, {}, 0.0, 0.0
     start = time.process_time()
     for k, path in enumerate(paths):

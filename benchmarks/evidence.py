@@ -42,8 +42,10 @@ def main() -> None:
     options = script.options(sys.argv[1:], DEFAULTS)
     devices.use_compilation_cache()
     model = load_model(options["model"], options["runs_dir"])
-    print("| movie | d' 0/1 | 1/2 | level, expected | level, learned | two, expected | two, learned | mean exp(LLR) | "
-          "offset | lag 1 | unseen | V_S a frame |\n" + "|---" * 12 + "|")  # fmt: skip
+    print(
+        "| movie | d' 0/1 | 1/2 | level, expected | level, learned | two, expected | two, learned | mean exp(LLR) | "
+        "offset | lag 1 | unseen | V_S a frame |\n" + "|---" * 12 + "|"
+    )
     for case in [*other_movies(), *own_movies(options)]:
         table = detect(case.movie, model, progress=False)
         found, state = with_truth(table, case)
@@ -89,9 +91,7 @@ def own_movies(options: dict) -> Iterator[Case]:
                 files.write_movie(path, material, cfg, seed, progress=False)
                 rows = truths.read(path).rows
                 frames = [rows[rows["frame"] == t] for t in range(N_FRAMES)]
-                places = [
-                    (np.stack([r["y_px"], r["x_px"]], 1).astype(float), r["kind"].astype(str)) for r in frames
-                ]  # fmt: skip
+                places = [(np.stack([r["y_px"], r["x_px"]], 1).astype(float), r["kind"].astype(str)) for r in frames]
                 yield Case(path.stem, read(str(path)), places)
 
 

@@ -34,8 +34,10 @@ DEFAULTS = {
 }  # fmt: skip
 FIELDS = {"movie": "one movie", "train": "each of another field,"}
 NAMES = {
-    "array": "array to table", "over_time": "array to table, with states over time", "file": "file to table",
-}  # fmt: skip
+    "array": "array to table",
+    "over_time": "array to table, with states over time",
+    "file": "file to table",
+}
 ASSUMED = (0.86, 0.88, 0.882, 0.884, 0.9, 0.95, 1.0, 1.05, 1.079, 1.081, 1.1, 1.12, 1.121, 1.123, 1.125, 1.13, 1.15)
 WELL_TRAINED = 0.85  # F1 of its columns, that the rival has
 RADIUS_NM = 0.09  # a column found this close to a true one is right
@@ -189,9 +191,11 @@ def speed(options: dict) -> list[str]:
             f"{n} frames of {size} x {size} px, {FIELDS.get(options['fields'], 'single images')} of "
             f"`simulation={options['fields']}`, "
             f"{devices.describe()}, load {os.getloadavg()[0]:.1f} while measuring. CPU time stands beside wall time: "
-            "it depends less on what else the machine does. Best of the repetitions; compilation left out.", "",
-            "| | frames/s | CPU ms/frame | columns F1 | rms px | peak MB |", "|---|---|---|---|---|---|",
-        ]  # fmt: skip
+            "it depends less on what else the machine does. Best of the repetitions; compilation left out.",
+            "",
+            "| | frames/s | CPU ms/frame | columns F1 | rms px | peak MB |",
+            "|---|---|---|---|---|---|",
+        ]
         for name, words in NAMES.items():
             one = found[name]
             figures = f"{n / one['wall_s']:.1f} | {1000 * one['cpu_s'] / n:.0f} | {f1:.3f} | {rms:.2f}"
@@ -205,8 +209,11 @@ def speed(options: dict) -> list[str]:
         lines += ["| stage | CPU ms/frame |", "|---|---|"]
         lines += [f"| {name} | {1000 * seconds / n:.1f} |" for name, seconds in found["stages"].items()]
         at_peak = 1000 * found["gflop"] / found["peak_gflops"]
-        lines += ["", f"The network is {found['gflop']:.2f} GFLOP a frame by XLA's count: {at_peak:.1f} ms at the "
-                  f"{found['peak_gflops']:.0f} GFLOP/s that a matrix product reaches here."]  # fmt: skip
+        lines += [
+            "",
+            f"The network is {found['gflop']:.2f} GFLOP a frame by XLA's count: {at_peak:.1f} ms at the "
+            f"{found['peak_gflops']:.0f} GFLOP/s that a matrix product reaches here.",
+        ]
     return lines
 
 
@@ -250,13 +257,14 @@ def rival_lines(rival: dict, best: dict, found: dict, n: int, model) -> list[str
     ratio = {k: best[k] / found["array"][k] for k in ("wall_s", "cpu_s")}
     return [
         f"| AtomAI {rival['version']}, predictor and locator | {n / best['wall_s']:.1f} | "
-        f"{1000 * best['cpu_s'] / n:.0f} | {rival['f1']:.3f} | {rival['rms']:.2f} | {best['peak_mb']} |", "",
+        f"{1000 * best['cpu_s'] / n:.0f} | {rival['f1']:.3f} | {rival['rms']:.2f} | {best['peak_mb']} |",
+        "",
         f"AtomAI: U-Net trained by its standard recipe for {rival['train_cpu_s']:.0f} s of CPU time "
         f"({rival['cycles']} batches of 16) on 160 images of the same simulation; ours took "
         f"{model.record.get('seconds', 0):.0f} s of wall time. It finds columns; ours also says what each is. Ratio of "
         "frames per second, array to table: "
         f"**{ratio['wall_s']:.1f}** (by CPU time {ratio['cpu_s']:.1f}).",
-    ]  # fmt: skip
+    ]
 
 
 def scales(options: dict) -> list[str]:
@@ -279,7 +287,7 @@ def scales(options: dict) -> list[str]:
         "",
         f"| taken for, times {model.pixel_size_nm:g} nm/px | shown px | CPU ms/frame | columns/frame | calls/frame |",
         "|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for assumed in (
         0.85,
         0.87,

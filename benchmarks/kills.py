@@ -66,8 +66,11 @@ def start(arguments: list[str], runs: Path) -> subprocess.Popen:
         log.flush()
         return subprocess.Popen(
             [sys.executable, str(ROOT / arguments[0]), *arguments[1:], f"runs_dir={runs}", "logging=disabled"],
-            cwd=runs.parent, env=environment, stdout=log, stderr=log,
-        )  # fmt: skip
+            cwd=runs.parent,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
 
 
 def undisturbed(kind: Kind, runs: Path) -> list[dict[str, bytes]]:

@@ -134,11 +134,14 @@ def row(truth: Truth, found) -> dict:
     out = {}
     shown = truth.shown
     true = {
-        "D nominal": (truth.d, "D"), "D real": (truth.d_real, "D of the hops that happened"),
-        "attach": (truth.rates["attach"], "attach rate"), "detach": (truth.rates["detach"], "detach rate"),
-        "turn": (truth.rates["turn"], "turn rate"), "single": ((shown == 1).sum(1).mean(), "single per frame"),
+        "D nominal": (truth.d, "D"),
+        "D real": (truth.d_real, "D of the hops that happened"),
+        "attach": (truth.rates["attach"], "attach rate"),
+        "detach": (truth.rates["detach"], "detach rate"),
+        "turn": (truth.rates["turn"], "turn rate"),
+        "single": ((shown == 1).sum(1).mean(), "single per frame"),
         "double": ((shown == 3).sum(1).mean(), "double per frame"),
-    }  # fmt: skip
+    }
     for name, (value, key) in true.items():
         q = found.estimate(key)
         out[name] = (value, q.value, q.low <= value <= q.high)
@@ -160,8 +163,10 @@ def main() -> None:
             truth = Truth(np.random.default_rng(1), side, frames, detect=2.0, density=0.025)
             start = time.perf_counter()
             found = kinetics.infer(truth.evidence)
-            print(f"{truth.evidence.line.shape}: {time.perf_counter() - start:.1f} s, {found.rates.shape[1]} sweeps, "
-                  f"{found.code.value}, worst R-hat {max(c.r_hat for c in found.checks.values()):.3f}")  # fmt: skip
+            print(
+                f"{truth.evidence.line.shape}: {time.perf_counter() - start:.1f} s, {found.rates.shape[1]} sweeps, "
+                f"{found.code.value}, worst R-hat {max(c.r_hat for c in found.checks.values()):.3f}"
+            )
         return
     for detect in args.detectability:
         rows = []
@@ -183,9 +188,12 @@ def main() -> None:
                 continue
             v = np.array([r[name] for r in rows if r[name][0] > 0], float)
             error = v[:, 1] / v[:, 0] - 1
-            print(f"| {detect} | {name} | bias {100 * error.mean():+.0f}% | "
-                  f"RMSE {100 * np.sqrt((error**2).mean()):.0f}% | "
-                  f"held {int(v[:, 2].sum())}/{len(v)} |", flush=True)  # fmt: skip
+            print(
+                f"| {detect} | {name} | bias {100 * error.mean():+.0f}% | "
+                f"RMSE {100 * np.sqrt((error**2).mean()):.0f}% | "
+                f"held {int(v[:, 2].sum())}/{len(v)} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

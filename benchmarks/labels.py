@@ -108,9 +108,12 @@ def make_movie(folder: Path, dose: str, options: argparse.Namespace) -> Path:
     cfg = dataclasses.replace(cfg, view=dataclasses.replace(cfg.view, size_px=[options.size_px] * 2))
     dose_e_per_nm2 = cfg.detector.dose_e_per_px[0] / cfg.view.pixel_size_nm[0] ** 2
     cfg.movie = dataclasses.replace(
-        cfg.movie, n_frames=options.frames, frame_time_s=2.25,
-        hole_cross_section_nm2=2e-4 / dose_e_per_nm2, hole_rate_per_s=0.004,
-    )  # fmt: skip
+        cfg.movie,
+        n_frames=options.frames,
+        frame_time_s=2.25,
+        hole_cross_section_nm2=2e-4 / dose_e_per_nm2,
+        hole_rate_per_s=0.004,
+    )
     print(f"simulating {path.name}", flush=True)
     return files.write_movie(path, material.load("ws2_mo"), cfg, options.seed)
 

@@ -149,9 +149,12 @@ def _one(options: argparse.Namespace, name: str, dose: str, seed: int) -> str:
         if not list(folder.glob(f"*/{done[command]}")):
             log = (folder / f"{command}.log").open("w")
             subprocess.run(
-                [sys.executable, str(ROOT / f"{command}.py"), *arguments, *common], check=True, cwd=ROOT, stdout=log,
+                [sys.executable, str(ROOT / f"{command}.py"), *arguments, *common],
+                check=True,
+                cwd=ROOT,
+                stdout=log,
                 stderr=subprocess.STDOUT,
-            )  # fmt: skip
+            )
     run = next(folder.glob("*/defects.h5")).parent
     table = sd.DefectTable.read(run / "defects.h5")
     rows, drift = table.rows, np.column_stack([table.frames["drift_y_px"], table.frames["drift_x_px"]])

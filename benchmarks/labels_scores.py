@@ -85,9 +85,12 @@ def summary(rows: np.ndarray, kind: str) -> dict[str, float]:
     early, late, threshold = early_and_late(rows, kind)
     this = rows["kind"] == KINDS.index(kind)
     return {
-        "early": early, "late": late, "threshold": threshold,
-        "n_early": int((this & ~rows["late"]).sum()), "n_late": int((this & rows["late"]).sum()),
-    }  # fmt: skip
+        "early": early,
+        "late": late,
+        "threshold": threshold,
+        "n_early": int((this & ~rows["late"]).sum()),
+        "n_late": int((this & rows["late"]).sum()),
+    }
 
 
 def gains(rows: dict[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:

@@ -116,12 +116,13 @@ def run(options: dict) -> Path:
     path = Path(options["output"]) / "losses.md"
     own = " ".join(f"{k}={v}" for k, v in options.items() if v != DEFAULTS[k] and k not in ("output", "runs_dir"))
     text = TEXT.format(
-        command=f"python benchmarks/losses.py {own}".strip(), **options,
+        command=f"python benchmarks/losses.py {own}".strip(),
+        **options,
         table=page.table(["without", "frames", *KINDS], rows),
         errors=page.table(
             ["frames", "kind", "there", "missed", "false", "no column there", "other defect", "ideal column"], wrong
         ),
-    )  # fmt: skip
+    )
     path.write_text(text)
     return path
 

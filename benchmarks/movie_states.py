@@ -35,10 +35,12 @@ def run(options: dict) -> list[str]:
     watch = observer(material)
     lines = [
         f"Fresh movies of {N_FRAMES} frames of {SIZE_PX} x {SIZE_PX} px, `simulation=movie` (conditions of `typical`), "
-        f"vacancies hop; the model is `{options['model']}`. F1 per column and frame, away from the border.", "",
+        f"vacancies hop; the model is `{options['model']}`. F1 per column and frame, away from the border.",
+        "",
         "| e/px | movies | kind | d' of one frame | frame by frame | all frames together | ideal observer, same movie "
-        "| of ideal | ideal, 9 frames at rest |", "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "| of ideal | ideal, 9 frames at rest |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     fitted = {}
     for dose, seeds in SEEDS.items():
         cfg.detector.dose_e_per_px = [dose, dose]

@@ -70,9 +70,11 @@ def run(options: dict) -> list[str]:
     scored = {source: network.columns(source, material) for source in ("ours", "multislice")}
     lines = [
         f"Network `{options['run']}` on 6 images x {options['draws']} noise draws, {study.MARGIN_PX:g} px border left "
-        "out:", "",
-        "| kind | defects | F1 on ours | F1 on multislice | fall (95% interval) |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        "out:",
+        "",
+        "| kind | defects | F1 on ours | F1 on multislice | fall (95% interval) |",
+        "|---|---|---|---|---|",
+    ]
     for kind in KINDS:
         (a, b) = (scored[s] for s in ("ours", "multislice"))
         f1 = [detection.best_f1(*x[1][kind])[0] for x in (a, b)]

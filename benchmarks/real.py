@@ -30,12 +30,16 @@ DARK = {
     "mos2_two_metal_vacancies.npy": [(200, 29), (110, 108)],
 }
 WSSE = [
-    "cases/real/ws2_wsse_partial_3.tif", *(f"data/real/ws2_wsse_partial_{n}.tif" for n in (12, 16, 17)),
-]  # fmt: skip
+    "cases/real/ws2_wsse_partial_3.tif",
+    *(f"data/real/ws2_wsse_partial_{n}.tif" for n in (12, 16, 17)),
+]
 MOS2 = [
-    "cases/real/mos2_two_metal_vacancies.npy", "cases/real/mos2_metal_vacancy.npy", "cases/real/mos2_contaminated.npy",
-    "data/real/mos2_60kv_a.npy", "data/real/mos2_60kv_b.npy",
-]  # fmt: skip
+    "cases/real/mos2_two_metal_vacancies.npy",
+    "cases/real/mos2_metal_vacancy.npy",
+    "cases/real/mos2_contaminated.npy",
+    "data/real/mos2_60kv_a.npy",
+    "data/real/mos2_60kv_b.npy",
+]
 GRAPHENE = ["data/real/graphene_si_trimer.npz", "data/real/graphene_si_single_128.npz"]
 
 
@@ -201,16 +205,22 @@ def main() -> None:
         ]
     if rows := rows_of(WSSE, wsse):
         text += [
-            "**WS2 partly turned into WSSe**, `model=ws2_mo`: levels of the chalcogens' light, W's being 1.", "",
+            "**WS2 partly turned into WSSe**, `model=ws2_mo`: levels of the chalcogens' light, W's being 1.",
+            "",
             "| file | chalcogens | levels (share) | vacancies called | of these in a level's bulk | per 100 |",
-            "|---|---|---|---|---|---|", *rows, "",
-        ]  # fmt: skip
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
     if rows := rows_of(MOS2, mos2):
         text += [
-            "**MoS2**, `model=mos2`: metal places dark to the eye that are called V_Mo.", "",
+            "**MoS2**, `model=mos2`: metal places dark to the eye that are called V_Mo.",
+            "",
             "| file | called | dark places found | V_Mo | brightest of them, of Mo | area called 1T |",
-            "|---|---|---|---|---|---|", *rows, "",
-        ]  # fmt: skip
+            "|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
     rows = []
     for name in GRAPHENE:
         if path := at_hand(name):
@@ -220,10 +230,13 @@ def main() -> None:
             rows.append(graphene(path, options["graphene"]))
     if rows:
         text += [
-            "**Graphene with Si**, frame by frame; the labels are incomplete.", "",
+            "**Graphene with Si**, frame by frame; the labels are incomplete.",
+            "",
             "| movie | labelled Si | recall | median distance, nm | calls per frame |",
-            "|---|---|---|---|---|", *rows, "",
-        ]  # fmt: skip
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
     print("\n".join(text))
     if options["files"] == "all":
         page = Path(options["output"]) / "inference.md"

@@ -54,9 +54,11 @@ class Difference:
         return f"| {' | '.join(map(str, cells))} |"
 
 
-HEAD = ["| way | rows | rows of one alone | largest distance (nm) | largest time difference (s) | D | D of the rows in "
-        "both |",
-        "|---|---|---|---|---|---|---|"]  # fmt: skip
+HEAD = [
+    "| way | rows | rows of one alone | largest distance (nm) | largest time difference (s) | D | D of the rows in "
+    "both |",
+    "|---|---|---|---|---|---|---|",
+]
 
 
 def main() -> None:

@@ -221,10 +221,11 @@ def hyperspy(folder: Path, movie: Path):
     axes = [
         {"name": name, "units": units, "scale": scale, "offset": 0.0, "size": size, "navigate": navigate}
         for name, units, scale, size, navigate in (
-            ("time", "s", f.frame_time_s, n, True), ("y", "nm", f.pixel_size_nm, height, False),
+            ("time", "s", f.frame_time_s, n, True),
+            ("y", "nm", f.pixel_size_nm, height, False),
             ("x", "nm", f.pixel_size_nm, width, False),
         )
-    ]  # fmt: skip
+    ]
     signal = {"data": f.images, "axes": axes, "metadata": {"General": {"title": "HAADF"}, "Signal": {}},
               "original_metadata": {}, "attributes": {"_lazy": False}, "learning_results": {}, "models": {},
               "package_info": {}, "tmp_parameters": {}}  # fmt: skip

@@ -123,17 +123,19 @@ def _only(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 WAYS = (
     Way("run and movie moved and renamed", moved),
     Way("the run's own CSV against its HDF5", lambda folder, csv: (csv, csv.with_name("defects.h5"), {})),
-    Way("our CSV, columns removed and rows shuffled",
-        changed(lambda rows: rows[["complex", *FREE]].sample(frac=1, random_state=3))),
+    Way(
+        "our CSV, columns removed and rows shuffled",
+        changed(lambda rows: rows[["complex", *FREE]].sample(frac=1, random_state=3)),
+    ),
     Way("our CSV, positions in nm alone", changed(lambda rows: _only(rows, "frame", "time_s"))),
-    Way("semicolons and decimal commas",
-        changed(lambda rows: rows[FREE], sep=";", decimal=",")),
+    Way("semicolons and decimal commas", changed(lambda rows: rows[FREE], sep=";", decimal=",")),
     Way("TrackMate spots, four header lines", trackmate),
     Way("trackpy", _stated(_trackpy)),
     Way("tabs, frames counted from 1", counted_from_one),
     Way("times with a pause, in our column", irregular(lambda rows: _only(rows, "frame", "time_s"))),
-    Way("the pause told by `t` in seconds, no frame numbers",
-        irregular(lambda rows: _only(rows.assign(t=rows["time_s"]), "t"))),
-    Way("the pause told by unix times",
-        irregular(lambda rows: _only(rows.assign(t=1.7e9 + rows["time_s"]), "t"))),
-)  # fmt: skip
+    Way(
+        "the pause told by `t` in seconds, no frame numbers",
+        irregular(lambda rows: _only(rows.assign(t=rows["time_s"]), "t")),
+    ),
+    Way("the pause told by unix times", irregular(lambda rows: _only(rows.assign(t=1.7e9 + rows["time_s"]), "t"))),
+)

@@ -29,10 +29,12 @@ def main() -> None:
     options = script.options(sys.argv[1:], DEFAULTS)
     model = load_model(options["model"])
     lines = [
-        f"`{' '.join(['python benchmarks/specimen.py', *sys.argv[1:]]).strip()}`", "",
+        f"`{' '.join(['python benchmarks/specimen.py', *sys.argv[1:]]).strip()}`",
+        "",
         "| e/px | kind | defects | F1 by the file's word | F1 by what the frames taught | true share | learned, mean | "
-        "interval holds it |", "|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "interval holds it |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for dose in options["doses"].split(","):
         lines += at_dose(model, float(dose), int(options["movies"]), int(options["frames"]))
     print("\n".join(lines))

@@ -220,8 +220,10 @@ def page(options: dict, found: dict) -> str:
     if "goal" in found:
         g = found["goal"]
         reached = "reached" if g["reached"] else "not reached"
-        f1 = ", ".join(f"{kind} {g[kind]:.3f} ({g['n'][kind]} columns, {g['prior'][kind]:.1%} of their site)"
-                       for kind in GOAL_KINDS)  # fmt: skip
+        f1 = ", ".join(
+            f"{kind} {g[kind]:.3f} ({g['n'][kind]} columns, {g['prior'][kind]:.1%} of their site)"
+            for kind in GOAL_KINDS
+        )
         lines += [
             "",
             f"From random weights ({options['model']}, simulation={options['goal_simulation']}, 128 px, batches of "

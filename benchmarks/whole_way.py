@@ -58,10 +58,11 @@ def run(options: dict) -> list[str]:
     devices.use_compilation_cache()
     material = load_model(options["model"]).material
     lines = [
-        f"{devices.describe()}, load {os.getloadavg()[0]:.1f} at the start. Seconds of wall time (CPU time).", "",
+        f"{devices.describe()}, load {os.getloadavg()[0]:.1f} at the start. Seconds of wall time (CPU time).",
+        "",
         "| movie | time | infer.py | of it the frames | analyze.py | file to page | longest stages of the analysis |",
         "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for asked in options["movies"].split(","):
         n, side = map(int, asked.split("x"))
         with tempfile.TemporaryDirectory() as folder:

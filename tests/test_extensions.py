@@ -61,8 +61,11 @@ def test_the_command_takes_it_too(site, tmp_path):
     for choice in ("mote2", str(tmp_path / "own one.yaml")):
         done = subprocess.run(
             [sys.executable, str(ROOT / "simulate.py"), f"material={choice}", "--cfg", "job"],
-            cwd=tmp_path, capture_output=True, text=True, env=environment,
-        )  # fmt: skip
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
         assert done.returncode == 0, done.stderr
         assert "name: mote2" in done.stdout
 

@@ -75,8 +75,9 @@ def write_truth(stem: Path, specimen: Specimen, camera: Camera, seen: tuple) -> 
         for k, s in enumerate(seen):
             for site in np.flatnonzero(missing[k] * here[k]):
                 y, x = s.place_px[n + site]
-                rows.writerow([k, KINDS[int(missing[k, site])], f"{y:.2f}", f"{x:.2f}", identity[k, site],
-                               walk.centre_of[site]])  # fmt: skip
+                rows.writerow(
+                    [k, KINDS[int(missing[k, site])], f"{y:.2f}", f"{x:.2f}", identity[k, site], walk.centre_of[site]]
+                )
             for metal in np.flatnonzero((specimen.metal != "W") & metal_here[k]):
                 y, x = s.place_px[metal]
                 rows.writerow([k, KINDS[str(specimen.metal[metal])], f"{y:.2f}", f"{x:.2f}", -1, metal])

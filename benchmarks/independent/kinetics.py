@@ -154,8 +154,9 @@ class Walk:
                 who, self.next_identity = self.next_identity, self.next_identity + 1
             was = self.missing[target]
             self._set(target, was + 1, self.identity[target] if was else who)
-        for name, value in zip(("time_s", "process", "source", "target"),
-                               (self.time_s, process, int(source), int(target)), strict=True):  # fmt: skip
+        for name, value in zip(
+            ("time_s", "process", "source", "target"), (self.time_s, process, int(source), int(target)), strict=True
+        ):
             getattr(self.events, name).append(value)
 
     def _set(self, site: int, missing: int, identity: int) -> None:

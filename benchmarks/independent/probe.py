@@ -62,8 +62,9 @@ def multislice(name: str, blur_nm: float, relaxation: float = 1.0) -> Probe:
     # supercell of the templates (see templates_by_abtem.py)
     size = (2 * _CELL_NM[0], 4 * _CELL_NM[1])
     # their column lies at pixel n // 2; the finer grids, of even sizes, have it at half their size
-    raw = {s: _moved(t, size, [(0.5 - m // 2 / m) * c for m, c in zip(t.shape, size, strict=True)])
-           for s, t in raw.items()}  # fmt: skip
+    raw = {
+        s: _moved(t, size, [(0.5 - m // 2 / m) * c for m, c in zip(t.shape, size, strict=True)]) for s, t in raw.items()
+    }
     tables = {s: _tapered(_finer(t, size, blur_nm)) for s, t in raw.items()}
     for state, shift in _RELAXATION_NM.items():
         for angle in np.deg2rad([-90, 30, 150]):  # of the metals, seen from a chalcogen
@@ -102,8 +103,11 @@ def plain(blur_fwhm_nm: float, tail_fwhm_nm: float, tail_share: float, s2_to_w: 
     grid = np.arange(-half, half + 1) * STEP_NM
     one = column(grid[:, None], grid[None])
     change = {
-        "Mo": weight["Mo"] - 1, "V_metal": -1.0, "V_chalcogen": -weight["S2"], "S": weight["S"] - weight["S2"],
-    }  # fmt: skip
+        "Mo": weight["Mo"] - 1,
+        "V_metal": -1.0,
+        "V_chalcogen": -weight["S2"],
+        "S": weight["S"] - weight["S2"],
+    }
     return Probe("plain", ideal, {state: c * one for state, c in change.items()})
 
 

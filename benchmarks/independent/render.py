@@ -47,8 +47,10 @@ class Camera:
         rng = np.random.default_rng([self.scene.seed, 2])
         step = 0.1  # nm of the film's grid
         n = int(self.scene.field_px * self.scene.pixel_size_nm / step) + 2 * int(3 / step)
-        film = sum(w * _unit(gaussian_filter(rng.normal(size=(n, n)), s * self.scene.film_nm / step))
-                   for w, s in ((0.8, 1.0), (0.6, 0.25)))  # fmt: skip
+        film = sum(
+            w * _unit(gaussian_filter(rng.normal(size=(n, n)), s * self.scene.film_nm / step))
+            for w, s in ((0.8, 1.0), (0.6, 0.25))
+        )
         self.film, self.film_step = np.clip(film, -3, 4), step
 
     def seen(self, k: int) -> Seen:

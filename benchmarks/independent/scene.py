@@ -83,8 +83,9 @@ def draw(variant: str, seed: int, dose: float, field_px: int, n_frames: int, pro
     """
     rng = np.random.default_rng([seed, 7])
     u = rng.uniform
-    rates = Rates(hop=float(np.exp(u(*np.log([0.003, 0.02])))), attach=u(0.002, 0.006), detach=u(0.01, 0.03),
-                  turn=u(0.008, 0.02))  # fmt: skip
+    rates = Rates(
+        hop=float(np.exp(u(*np.log([0.003, 0.02])))), attach=u(0.002, 0.006), detach=u(0.01, 0.03), turn=u(0.008, 0.02)
+    )
     scene = Scene(
         variant=variant, seed=seed, n_frames=n_frames, field_px=field_px, dose_e_per_px=dose, rates=rates,
         vacancies=u(4, 19), empty=u(0, 4), centres=u(10, 15), metal_vacancies=u(0, 4), rotation=u(0, 2 * np.pi),
@@ -116,7 +117,7 @@ def draw(variant: str, seed: int, dose: float, field_px: int, n_frames: int, pro
             scene, vacancies=u(15, 25), rates=replace(rates, pair=u(0.02, 0.06), split=u(0.01, 0.03))
         ),
         "hole": lambda: replace(scene, hole_radius_nm=u(1.0, 1.5)),
-    }[variant]()  # fmt: skip
+    }[variant]()
 
 
 def number(variant: str, seed: int, dose: float) -> int:

@@ -32,8 +32,9 @@ class Specimen:
         metal = (self.lattice.cells - self.lattice.n // 2) @ np.stack([A1, A2])
         self.origin = self.middle + self.rng.uniform(0, A_NM, 2)
         self.crystal_nm = np.concatenate([metal, metal + CHALCOGEN])
-        turn = np.array([[np.cos(scene.rotation), -np.sin(scene.rotation)],
-                         [np.sin(scene.rotation), np.cos(scene.rotation)]])  # fmt: skip
+        turn = np.array(
+            [[np.cos(scene.rotation), -np.sin(scene.rotation)], [np.sin(scene.rotation), np.cos(scene.rotation)]]
+        )
         self.affine = (np.eye(2) + np.reshape(scene.strain, (2, 2))) @ turn
         self.place_nm = self.to_specimen(self.crystal_nm)
         self._occupy(size)

@@ -78,9 +78,11 @@ def images(kv: int, name: str, phonons: int, seed: int = 0) -> list[np.ndarray]:
         shift = (-1) ** n * rms * np.random.default_rng([seed, n // 2]).normal(size=places.shape)
         cell = 10 * crystal()[2]
         atoms = Atoms(numbers[there], 10 * (places + shift)[there], cell=cell, pbc=True)
-        potential = abtem.Potential(
-            atoms, sampling=10 * POTENTIAL_NM, slice_thickness=10 * S_HEIGHT_NM, projection="infinite"
-        ).build().compute(progress_bar=False)  # fmt: skip
+        potential = (
+            abtem.Potential(atoms, sampling=10 * POTENTIAL_NM, slice_thickness=10 * S_HEIGHT_NM, projection="infinite")
+            .build()
+            .compute(progress_bar=False)
+        )
         widest = max(p[2] for p in probes)
         matrix = abtem.SMatrix(
             potential=potential, energy=kv * 1e3, semiangle_cutoff=widest, downsample=ANGLES_MRAD[1] + 5.0

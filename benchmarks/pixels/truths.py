@@ -48,9 +48,12 @@ def _of_folder(movie: Path) -> Truth:
         n_frames, size = file["images"].shape[:2]
         dt, pixel = float(file["frame_time_s"]), float(file["pixel_size_nm"])
     rates = {
-        "hop": t["hop_rate_per_neighbour_1_per_s"], "attach": t["attach_1_per_s_per_bond"],
-        "detach": t["detach_1_per_s"], "turn": t["turn_1_per_s_per_bond"], "create": 0.0,
-    }  # fmt: skip
+        "hop": t["hop_rate_per_neighbour_1_per_s"],
+        "attach": t["attach_1_per_s_per_bond"],
+        "detach": t["detach_1_per_s"],
+        "turn": t["turn_1_per_s_per_bond"],
+        "create": 0.0,
+    }
     return Truth(
         "physics", name, t["dose_e_per_px"], dt, pixel, size, rates, {}, {"hop": t["free_vacancy_hops"]},
         t["D_nominal_nm2_per_s"], t["D_of_realised_hops_nm2_per_s"],

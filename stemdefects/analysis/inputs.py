@@ -140,9 +140,10 @@ def of_material(cfg: AnalysisConfig, found: Detections, material) -> AnalysisCon
     first = None if material.headline is None else material.kind_names[material.headline]
     first = (cfg.diffusion.kinds or [first])[0]
     return replace(
-        cfg, transitions=replace(cfg.transitions, centre=cfg.transitions.centre or centre),
+        cfg,
+        transitions=replace(cfg.transitions, centre=cfg.transitions.centre or centre),
         diffusion=replace(cfg.diffusion, headline=cfg.diffusion.headline or first),
-    )  # fmt: skip
+    )
 
 
 def _sublattices(found: Detections, material) -> np.ndarray | None:

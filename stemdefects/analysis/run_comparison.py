@@ -100,9 +100,12 @@ def cautions(attributes: dict[str, dict], quantities=()) -> list[str]:
             "of the other, so that only sums over orientations compare."
         )
     words = {
-        "model_id": "networks", "material": "materials", "dose_e_per_px": "doses per pixel",
-        "frame_time_s": "frame times", "source": "sources",
-    }  # fmt: skip
+        "model_id": "networks",
+        "material": "materials",
+        "dose_e_per_px": "doses per pixel",
+        "frame_time_s": "frame times",
+        "source": "sources",
+    }
     for key, word in words.items():
         values = {str(a.get(key)) for a in attributes.values() if a.get(key) is not None}
         if key == "source":

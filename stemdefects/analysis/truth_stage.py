@@ -53,8 +53,9 @@ def compare(inputs: Inputs, truth: Truth, cfg: AnalysisConfig) -> Compared:
         mine = inputs.estimates("lattice model")
         out += [
             _against(f"D of {kind} (nm^2/s), {METHOD}", truth.D_nm2_per_s, e.value, e.low, e.high)
-            for e in mine if (e.quantity, e.subject, e.method) == ("D", kind, METHOD)
-        ]  # fmt: skip
+            for e in mine
+            if (e.quantity, e.subject, e.method) == ("D", kind, METHOD)
+        ]
     if truth.D_nm2_per_s is not None and inputs.D_unit == "nm^2/s" and moved is not None:
         for method, d in moved.results.get(kind, {}).items():
             out.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))

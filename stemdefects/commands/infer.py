@@ -76,10 +76,12 @@ def _infer(
         if not known:
             reference = None if setup.reference_px is None else setup.reference_px.tolist()
             about = {
-                "fingerprint": fingerprint, "calibration": setup.calibration.to_dict(), "reference_px": reference,
+                "fingerprint": fingerprint,
+                "calibration": setup.calibration.to_dict(),
+                "reference_px": reference,
                 "replaces": run.defects_path.exists(),
                 "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
-            }  # fmt: skip
+            }
             partial.start(about)
         LOG.info("%s", "\n".join(notices.inputs(movie, setup)))
         if setup.reference_px is None:

@@ -289,10 +289,12 @@ def peak_position(windowed: np.ndarray, start: np.ndarray, half_width: float = 1
         power = np.log((np.abs(left @ rows) ** 2).sum(0) + 1e-30)
         i, j = np.unravel_index(np.argmax(power), power.shape)
         i, j = np.clip((i, j), 1, number - 2)
-        place = np.array([
-            fy[i] + _vertex(power[i - 1 : i + 2, j]) * (fy[1] - fy[0]),
-            fx[j] + _vertex(power[i, j - 1 : j + 2]) * (fx[1] - fx[0]),
-        ])  # fmt: skip
+        place = np.array(
+            [
+                fy[i] + _vertex(power[i - 1 : i + 2, j]) * (fy[1] - fy[0]),
+                fx[j] + _vertex(power[i, j - 1 : j + 2]) * (fx[1] - fx[0]),
+            ]
+        )
         step_y, step_x = step_y / 4, step_x / 4
     return place
 

@@ -69,9 +69,11 @@ def _acquire(path: Path) -> int | None:
 
 def _sign(file: int, stage: str) -> None:
     who = {
-        "stage": stage, "process": os.getpid(), "host": socket.gethostname(),
+        "stage": stage,
+        "process": os.getpid(),
+        "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }  # fmt: skip
+    }
     with contextlib.suppress(OSError):  # a full disk: the lock holds without
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps(who).encode(), 0)

@@ -64,15 +64,20 @@ def make_scene_simulator(stage: images.Stage, prior: np.ndarray, n_frames: int):
         low = max(float(parts["low"]), _LEAST_MEAN_E)
         rounding = 1.0 / (12.0 * float(given.gain) ** 2) if detect.integer else 0.0
         like = noise.likelihood(
-            np.asarray(electrons), low, max(float(parts["high"]), 2 * low), float(given.pulse_spread),
+            np.asarray(electrons),
+            low,
+            max(float(parts["high"]), 2 * low),
+            float(given.pulse_spread),
             np.sqrt(float(given.read_noise_e) ** 2 + rounding),
-        )  # fmt: skip
+        )
         margin = RADIUS_PX + 2
         pad = ((0, 0), (margin, margin), (margin, margin), (0, 0))
         scene = Scene(
-            jnp.pad(like.coefficients, pad), like.middle, like.half,
+            jnp.pad(like.coefficients, pad),
+            like.middle,
+            like.half,
             **{name: parts[name] for name in Scene._fields if name in parts},
-        )  # fmt: skip
+        )
         return frames, truth, known, scene
 
     return make
@@ -249,6 +254,8 @@ def some_frames(scene: Scene, frames) -> Scene:
     """The scene with only `frames` (indices)."""
     frames = np.asarray(frames)
     return scene._replace(
-        coefficients=scene.coefficients[frames], reference=scene.reference[frames],
-        template=scene.template[frames], corner=scene.corner[frames],
-    )  # fmt: skip
+        coefficients=scene.coefficients[frames],
+        reference=scene.reference[frames],
+        template=scene.template[frames],
+        corner=scene.corner[frames],
+    )

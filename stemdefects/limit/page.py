@@ -36,10 +36,13 @@ def detectability_rows(results: dict, kinds: Sequence[str]) -> list[list[str]]:
     rows = []
     for (dose, frames), by_kind in results.items():
         if frames == min(n for _, n in results):
-            rows.append([f"{dose:g}"] + [
-                f"{f['d_prime_low']:.1f}-{f['d_prime_high']:.1f} ({number(f['f1_low'])}-{number(f['f1_high'])})"
-                for f in (by_kind[k] for k in kinds)
-            ])  # fmt: skip
+            rows.append(
+                [f"{dose:g}"]
+                + [
+                    f"{f['d_prime_low']:.1f}-{f['d_prime_high']:.1f} ({number(f['f1_low'])}-{number(f['f1_high'])})"
+                    for f in (by_kind[k] for k in kinds)
+                ]
+            )
     return rows
 
 

@@ -135,9 +135,11 @@ class Study:
 def _within(truth, size_px):
     height, width = size_px
     return (
-        (truth.y_px >= MARGIN_PX) & (truth.y_px <= height - 1 - MARGIN_PX)
-        & (truth.x_px >= MARGIN_PX) & (truth.x_px <= width - 1 - MARGIN_PX)
-    )  # fmt: skip
+        (truth.y_px >= MARGIN_PX)
+        & (truth.y_px <= height - 1 - MARGIN_PX)
+        & (truth.x_px >= MARGIN_PX)
+        & (truth.x_px <= width - 1 - MARGIN_PX)
+    )
 
 
 def summary(material: Material, seen: list[Seen], n_frames: int) -> dict[str, dict[str, float]]:

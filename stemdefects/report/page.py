@@ -92,8 +92,9 @@ def _subtitle(result: Analysis) -> str:
         frames = f"{n} frames" if n == f.n_frames else f"{n} of {f.n_frames} frames (the others were not looked at)"
     return (
         f"{len(f.rows)} detections in {frames}, {size}{step and f', {step}'}. Source: {Path(f.source).name}."
-        + (f" Model: {model}." if model else "") + f" Analysed {time.strftime('%Y-%m-%d %H:%M')}."
-    )  # fmt: skip
+        + (f" Model: {model}." if model else "")
+        + f" Analysed {time.strftime('%Y-%m-%d %H:%M')}."
+    )
 
 
 def _cards(estimates: list[Estimate]) -> list[dict[str, str]]:
@@ -102,9 +103,12 @@ def _cards(estimates: list[Estimate]) -> list[dict[str, str]]:
     for e in estimates:
         if e.headline and e.value is not None:
             label = "contradictory, between" if "range over gates" in e.method else "95%:"
-            cards.append({
-                "name": f"{e.quantity}, {e.subject}" if e.subject else e.quantity, "value": number(e.value),
-                "unit": {"1": "", "nm^2/s": "nm²/s"}.get(e.unit, e.unit),
-                "interval": f"{label} {e.interval() or 'no interval'}",
-            })  # fmt: skip
+            cards.append(
+                {
+                    "name": f"{e.quantity}, {e.subject}" if e.subject else e.quantity,
+                    "value": number(e.value),
+                    "unit": {"1": "", "nm^2/s": "nm²/s"}.get(e.unit, e.unit),
+                    "interval": f"{label} {e.interval() or 'no interval'}",
+                }
+            )
     return cards

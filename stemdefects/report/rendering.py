@@ -40,8 +40,9 @@ def nice(text: str) -> str:
     """Powers as such, and numbers as people write them: `7.7e-04 nm^2/s` -> `7.7 × 10⁻⁴ nm²/s`."""
     text = re.sub(
         r"(?<![\w.])(-?\d(?:\.\d+)?)e([+-]\d+)\b",
-        lambda found: f"{found[1]} × 10{str(int(found[2])).translate(SUPERSCRIPT)}", text,
-    )  # fmt: skip
+        lambda found: f"{found[1]} × 10{str(int(found[2])).translate(SUPERSCRIPT)}",
+        text,
+    )
     return re.sub(r"\^(-?\d+)", lambda found: found[1].translate(SUPERSCRIPT), text)
 
 

@@ -29,8 +29,10 @@ def write(folder: Path, rows, tables: dict, notes: list[str], titles: dict[str, 
         if figure is not None:
             path = style.save(figure, folder / "figures", f"comparison_{name}")
             pictures[name] = rendering.data_uri(path)
-    shown = [("Tested together", True, _cells(rows[rows["main"]])),
-             ("All other quantities", False, _cells(rows[~rows["main"]]))]  # fmt: skip
+    shown = [
+        ("Tested together", True, _cells(rows[rows["main"]])),
+        ("All other quantities", False, _cells(rows[~rows["main"]])),
+    ]
     return rendering.write(
         folder / "comparison.html", "comparison.html.j2", title="Comparison",
         subtitle=f"{len(tables)} analyses, {time.strftime('%Y-%m-%d %H:%M')}.",
@@ -90,9 +92,7 @@ def _forest(tables: dict, wanted, label: str):
     if not panels:
         return None
     longest = max(len(rows) for rows in panels.values())
-    figure, axes = pyplot().subplots(
-        1, len(panels), figsize=(4.6 * len(panels), 0.9 + 0.32 * longest), squeeze=False
-    )  # fmt: skip
+    figure, axes = pyplot().subplots(1, len(panels), figsize=(4.6 * len(panels), 0.9 + 0.32 * longest), squeeze=False)
     for place, (unit, rows) in zip(axes[0], panels.items(), strict=True):
         for y, values in enumerate(rows.values()):
             for k, value, low, high in values:

@@ -12,17 +12,20 @@ def summary(result: Analysis) -> dict[str, Any]:
     """The headline figures for summary.json: name -> value, with its interval beside it."""
     found, truth = result.inputs.found, result.of("truth")
     out = {
-        "n_detections": len(found.rows), "n_frames": int(found.observed.sum()),
-        "n_tracks": result.inputs.tracks.n_tracks, "notes": result.notes,
+        "n_detections": len(found.rows),
+        "n_frames": int(found.observed.sum()),
+        "n_tracks": result.inputs.tracks.n_tracks,
+        "notes": result.notes,
         "note_codes": sorted({code.name for note in result.notes for code in codes(note)}),
-    }  # fmt: skip
+    }
     for e in result.estimates:
         if e.headline and e.value is not None:
             name = " ".join(part for part in (e.quantity, e.subject) if part)
             out[name] = {"value": e.value, "low": e.low, "high": e.high, "unit": e.unit, "method": e.method}
     if truth is not None and truth.scores:
-        out["truth"] = {s.kind: {"precision": s.precision, "recall": s.recall, "f1": s.f1, "n_true": s.n_true}
-                        for s in truth.scores}  # fmt: skip
+        out["truth"] = {
+            s.kind: {"precision": s.precision, "recall": s.recall, "f1": s.f1, "n_true": s.n_true} for s in truth.scores
+        }
     if truth is not None and truth.quantities:
         out["against_truth"] = truth.quantities
     return {"analysis": out}

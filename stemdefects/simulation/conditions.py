@@ -174,9 +174,11 @@ def _signals(d: _Draws, material: Material, voltage_kv):
     """(n_states,) cross-sections in nm2 at a voltage, with the spreads of species and states drawn."""
     voltages = jnp.array(material.voltages_kv)
     species = jnp.stack(
-        [jnp.interp(voltage_kv, voltages, jnp.array(s.intensity)) * (1 + s.spread * (2 * d.unit() - 1))
-         for s in material.species]
-    )  # fmt: skip
+        [
+            jnp.interp(voltage_kv, voltages, jnp.array(s.intensity)) * (1 + s.spread * (2 * d.unit() - 1))
+            for s in material.species
+        ]
+    )
     state = jnp.stack([1 + s.spread * (2 * d.unit() - 1) for s in material.states])
     reference = jnp.interp(voltage_kv, voltages, jnp.array(material.haadf_cross_section_nm2))
     return (jnp.asarray(material.species_counts()) @ species) * state * reference

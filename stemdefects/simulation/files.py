@@ -109,9 +109,11 @@ class _Hdf5:
         )  # fmt: skip
         movie = scene.cfg.movie
         attrs = {
-            "pixel_size_nm": scene.pixel_size_nm, "frame_time_s": movie.frame_time_s,
-            "dose_e_per_px": scene.dose_e_per_px, "source": f"stemdefects {__version__} simulation={scene.cfg.name}",
-        }  # fmt: skip
+            "pixel_size_nm": scene.pixel_size_nm,
+            "frame_time_s": movie.frame_time_s,
+            "dose_e_per_px": scene.dose_e_per_px,
+            "source": f"stemdefects {__version__} simulation={scene.cfg.name}",
+        }
         self._frames.attrs.update(attrs)
         file.attrs.update(attrs)
         truth = self._truth = file.create_group("truth")

@@ -97,9 +97,7 @@ class Scene:
         low = -self._path_px.max(0) - margin - 0.5 * np.array(self.size_px)
         high = -self._path_px.min(0) + margin + 0.5 * np.array(self.size_px)
         affine, offset = np.asarray(self.conditions.affine), np.asarray(self.conditions.offset_nm)
-        cells = geometry.rectangle(
-            self.material, affine, low * self.pixel_size_nm, high * self.pixel_size_nm, offset
-        )  # fmt: skip
+        cells = geometry.rectangle(self.material, affine, low * self.pixel_size_nm, high * self.pixel_size_nm, offset)
         return geometry.build(self.material, cells)
 
     def _nearest_site_map(self):
@@ -121,9 +119,11 @@ class Scene:
             crystal = self.crystal._replace(
                 y_px=base_px[:, 0] + turned[:, 0],
                 x_px=base_px[:, 1] + turned[:, 1],
-                state=kept, present=alive, masks=mask,
+                state=kept,
+                present=alive,
+                masks=mask,
                 contamination=_moved(self.crystal.contamination, drift),
-            )  # fmt: skip
+            )
             # film and dirt lie on the sample and drift with it
             film = tuple(fields.moved_upsampling(n, d) for n, d in zip(self.size_px, drift, strict=True))
             stage = self.stage._replace(upsampling=film)
@@ -160,11 +160,14 @@ class Scene:
             shears = (self._path_px[1:] - self._path_px[:-1])[padded]
             image, y, x, groups = jax.device_get(
                 self._render(
-                    base_px, keys, jnp.asarray(states[take], jnp.int32),
+                    base_px,
+                    keys,
+                    jnp.asarray(states[take], jnp.int32),
                     jnp.asarray(self.drift_px[padded], jnp.float32),
-                    jnp.asarray(shears, jnp.float32), jnp.asarray(masks[take], jnp.int32),
+                    jnp.asarray(shears, jnp.float32),
+                    jnp.asarray(masks[take], jnp.int32),
                 )
-            )  # fmt: skip
+            )
             rows = [
                 self._rows(number, states[b], identities[b], y[b], x[b], jax.tree.map(lambda v, b=b: v[b], groups))
                 for b, number in enumerate(numbers)

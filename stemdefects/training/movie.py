@@ -112,13 +112,15 @@ class Source:
             header="frame,y_px,x_px,significance,threshold,share_of_frames_sure",
             delimiter=",", fmt=["%d", *["%.3f"] * 5], comments="",
         )  # fmt: skip
-        tracker.summary({
-            "labels_dark": int((labels.defects.z < 0).sum()),
-            "labels_bright": int((labels.defects.z > 0).sum()),
-            "labels_false_expected": float(labels.false.sum()),
-            "labels_threshold": float(labels.level_of().min()),
-            "labels_frames": len(labels.frames),
-        })  # fmt: skip
+        tracker.summary(
+            {
+                "labels_dark": int((labels.defects.z < 0).sum()),
+                "labels_bright": int((labels.defects.z > 0).sum()),
+                "labels_false_expected": float(labels.false.sum()),
+                "labels_threshold": float(labels.level_of().min()),
+                "labels_frames": len(labels.frames),
+            }
+        )
 
 
 def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainRoot, Source | None, Any]:

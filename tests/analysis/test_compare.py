@@ -37,10 +37,13 @@ def test_holm():
 
 def estimates(D):
     columns = ["quantity", "subject", "method", "unit", "value", "low", "high"]
-    rows = [("D", "V_S", "cve", "nm^2/s", D, 0.9 * D, 1.1 * D), ("D", "V_S", "paper", "nm^2/s", D / 5, D / 6, D / 4),
-            ("count per frame", "V_S", "mean", "defects", 10.0, np.nan, np.nan),
-            ("rate Mo_W -> Mo_W+V_S", np.nan, "hmm", "1/s", 0.1, 0.05, 0.2),
-            ("dwell time", "Mo_W", "hmm", "s", np.nan, np.nan, np.nan)]  # fmt: skip
+    rows = [
+        ("D", "V_S", "cve", "nm^2/s", D, 0.9 * D, 1.1 * D),
+        ("D", "V_S", "paper", "nm^2/s", D / 5, D / 6, D / 4),
+        ("count per frame", "V_S", "mean", "defects", 10.0, np.nan, np.nan),
+        ("rate Mo_W -> Mo_W+V_S", np.nan, "hmm", "1/s", 0.1, 0.05, 0.2),
+        ("dwell time", "Mo_W", "hmm", "s", np.nan, np.nan, np.nan),
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -48,8 +51,9 @@ def test_side_by_side_tests_what_has_intervals(tmp_path):
     tables = {"first": estimates(1e-3), "second": estimates(2e-3)}
     rows = run_comparison.side_by_side(tables)
     assert rows["main"].tolist() == [True, False, False, True] and rows["p_corrected"][0] < 1e-6
-    page = run_comparison_page.write(tmp_path, rows, tables, run_comparison.cautions({"first": {}, "second": {}}),
-                                 {n: n for n in tables})  # fmt: skip
+    page = run_comparison_page.write(
+        tmp_path, rows, tables, run_comparison.cautions({"first": {}, "second": {}}), {n: n for n in tables}
+    )
     text = page.read_text()
     assert (
         "D of V_S differs" in text
@@ -66,8 +70,10 @@ def test_densities_of_two_fields_of_one_sample_do_not_differ():
     columns = ["quantity", "subject", "method", "unit", "value", "low", "high"]
 
     def field(n):
-        rows = [("count per frame", "Mo_W", "mean", "defects", n, n - 0.3, n + 0.3),
-                ("density", "Mo_W", "mean", "1/nm^2", n / 60, (n - 0.3) / 60, (n + 0.3) / 60)]  # fmt: skip
+        rows = [
+            ("count per frame", "Mo_W", "mean", "defects", n, n - 0.3, n + 0.3),
+            ("density", "Mo_W", "mean", "1/nm^2", n / 60, (n - 0.3) / 60, (n + 0.3) / 60),
+        ]
         return pd.DataFrame(rows, columns=columns)
 
     rng = np.random.default_rng(1)
@@ -99,10 +105,11 @@ def test_two_tables_end_to_end(tmp_path, capsys):
     from stemdefects.commands.results import configure
 
     cfg = configure(
-        clustering={"max_classes": 2}, transitions={"n_gibbs": 20, "n_burn": 5},
+        clustering={"max_classes": 2},
+        transitions={"n_gibbs": 20, "n_burn": 5},
         diffusion={"n_bootstrap": 60, "gate_scan_lattice": []},
         table={"pixel_size_nm": 0.03, "frame_time_s": 2.0},
-    )  # fmt: skip
+    )
     for name, D in (("slow", 2e-4), ("fast", 4e-3)):
         frame, yx, _ = synthetic.movie_points(np.random.default_rng(3), 20, 30, 10.0, D=D)
         rows = synthetic.defect_rows(frame, yx, 0.03)

@@ -106,10 +106,13 @@ def test_file_round_trip_and_what_is_refused(tmp_path):
     semicolons.write_text("\ufeff" + text.replace(",", ";"), encoding="utf-8")
     assert files.read(semicolons).items == good.items
     for change, said in [
-        (("add,0", "paint,0"), "line 2: action 'paint'"), (("\n1,", "\n2,"), "line 2: schema_version 2"),
-        (("10.25", ""), "line 2: add needs y_px"), (("10.25", "ten"), "line 2: y_px is 'ten'"),
-        (("add,0", "add,0.5"), "line 2: frame is '0.5'"), (("kind", "sort"), "no column kind"),
-    ]:  # fmt: skip
+        (("add,0", "paint,0"), "line 2: action 'paint'"),
+        (("\n1,", "\n2,"), "line 2: schema_version 2"),
+        (("10.25", ""), "line 2: add needs y_px"),
+        (("10.25", "ten"), "line 2: y_px is 'ten'"),
+        (("add,0", "add,0.5"), "line 2: frame is '0.5'"),
+        (("kind", "sort"), "no column kind"),
+    ]:
         (tmp_path / "bad.csv").write_text(text.replace(*change))
         with pytest.raises(UserError, match=said):
             files.read(tmp_path / "bad.csv")

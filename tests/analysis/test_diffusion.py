@@ -41,8 +41,9 @@ def test_msd_covers():
 
 def test_site_model_covers_where_hop_counting_fails():
     vectors = synthetic.hexagonal(angle=0.3)
-    bias, coverage, sigma = many(lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=50), 12,
-                                 sigma=0.06, missed=0.15)  # fmt: skip
+    bias, coverage, sigma = many(
+        lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=50), 12, sigma=0.06, missed=0.15
+    )
     assert abs(bias) < 0.2 and coverage >= 0.75 and sigma == pytest.approx(0.06, rel=0.1)
     bias, _, _ = many(lambda t, rng: hopping.count_hops(t, vectors), 12, sigma=0.06)
     assert bias > 0.5

@@ -70,7 +70,7 @@ WAYS = {
     "duplicate but equal columns": lines("frame,y,x,kind,x", lambda t, y, x, k: (t, y, x, k, x)),
     "ImageJ results": " ,Area,X,Y,Slice,Frame,Class\n"
     + "".join(f"{i},4,{x},{y},1,{t},{k}\n" for i, (t, y, x, k) in enumerate(ROWS, 1)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,13 +12,19 @@ from stemdefects.analysis.population.counts import Counts
 def test_the_law_that_made_a_clear_series_is_chosen(law):
     t = np.arange(120) * 2.0
     u = t / t[-1]
-    curve = {"straight line": 5 + 40 * u, "exponential": 4 * np.exp(2.5 * u),
-             "Avrami": 40 * (1 - np.exp(-((3 * u) ** 2.5)))}[law]  # fmt: skip
+    curve = {
+        "straight line": 5 + 40 * u,
+        "exponential": 4 * np.exp(2.5 * u),
+        "Avrami": 40 * (1 - np.exp(-((3 * u) ** 2.5))),
+    }[law]
     rng = np.random.default_rng(0)
     found = growth.fit(t, curve + 0.3 * rng.standard_normal(120), "hole area", "nm^2")
     assert found.chosen == law and law in found.verdict()
-    truth = {"straight line": ("rate", 40 / t[-1]), "exponential": ("growth rate", 2.5 / t[-1]),
-             "Avrami": ("Avrami exponent", 2.5)}[law]  # fmt: skip
+    truth = {
+        "straight line": ("rate", 40 / t[-1]),
+        "exponential": ("growth rate", 2.5 / t[-1]),
+        "Avrami": ("Avrami exponent", 2.5),
+    }[law]
     value, low, high = found.laws[law].parameters[truth[0]]
     assert value == pytest.approx(truth[1], rel=0.1) and low < truth[1] < high
 

@@ -111,8 +111,9 @@ def test_states_too_rare_for_rates_are_undecided():
 
     labels = np.array((["a"] * 9 + ["b"] * 6 + ["a"] * 9 + ["b"] * 6) * 100)
     labels[[5, 700, 2000]] = "c"
-    some = tracks.build(np.arange(len(labels)) // 30, np.tile(np.arange(30), 100), np.zeros(len(labels)),
-                        np.zeros((len(labels), 2)))  # fmt: skip
+    some = tracks.build(
+        np.arange(len(labels)) // 30, np.tile(np.arange(30), 100), np.zeros(len(labels)), np.zeros((len(labels), 2))
+    )
     chain = states.from_labels(some, labels, 8, "test")
     assert chain.names == ["a", "b"] and (chain.state == states.MISSING).sum() == 3
     few = states.from_labels(some.select(np.arange(100) == 0), labels, 8, "test")

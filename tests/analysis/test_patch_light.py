@@ -126,8 +126,11 @@ def test_noise_of_the_columns_is_one_class():
 def test_classes_of_light_and_their_averages_are_turned_onto_each_other():
     rng = np.random.default_rng(5)
     own, beside, truth, turn = columns(rng)
-    pictures = {(k, t): draw("ws2_mo", 0, 0.4 * (k < 2), np.where((np.arange(3) == t) & (k == 1), 0.0, 0.16), rng)[0]
-                for k in range(3) for t in range(3)}  # fmt: skip
+    pictures = {
+        (k, t): draw("ws2_mo", 0, 0.4 * (k < 2), np.where((np.arange(3) == t) & (k == 1), 0.0, 0.16), rng)[0]
+        for k in range(3)
+        for t in range(3)
+    }
     patches = np.array([pictures[k, t] for k, t in zip(truth, turn, strict=True)])
     light = patch_light.Light(own, beside, np.zeros(len(own), int))
     found = classes.classify(patches, ClusteringConfig(n_resamples=1, max_classes=4), 0, truth, light)

@@ -23,18 +23,21 @@ def table(*rows):
 
 
 def test_every_method_is_compared_with_its_own_truth(truth):
-    rows = compare.rows(table(
-        ("D", 1.4e-3, 1e-3, 2e-3, "nm^2/s", "lattice model", "V_S", True),
-        ("D", 1e-4, 0.0, 2e-4, "nm^2/s", "cve", "V_S in a complex", False),
-        ("D", 1e-7, 0.0, 2e-7, "nm^2/s", "cve", "Mo_W", False),
-        ("hop rate", 0.0, 0.0, 1e-3, "1/s", "sites", "Mo_W", False),
-        ("hop rate", 0.05, 0.04, 0.06, "1/s", "sites", "V_S", False),
-        ("hop rate", 0.009, 0.008, 0.01, "1/s", "lattice model", "V_S", False),
-        ("count per frame", 9.0, 8.0, 11.0, "1", "lattice model", "V_S", True),
-        ("P(Mo_W -> Mo_W+V_S@0) per frame", 0.01, np.nan, np.nan, "1", "hmm", np.nan, False),
-        ("rate Mo_W+V_S@0 -> Mo_W+V_S@2", 0.02, 0.01, 0.03, "1/s", "hmm", np.nan, False),
-        ("density", 0.1, 0.1, 0.1, "1/nm^2", "mean", "V_S", False),
-    ), truth)  # fmt: skip
+    rows = compare.rows(
+        table(
+            ("D", 1.4e-3, 1e-3, 2e-3, "nm^2/s", "lattice model", "V_S", True),
+            ("D", 1e-4, 0.0, 2e-4, "nm^2/s", "cve", "V_S in a complex", False),
+            ("D", 1e-7, 0.0, 2e-7, "nm^2/s", "cve", "Mo_W", False),
+            ("hop rate", 0.0, 0.0, 1e-3, "1/s", "sites", "Mo_W", False),
+            ("hop rate", 0.05, 0.04, 0.06, "1/s", "sites", "V_S", False),
+            ("hop rate", 0.009, 0.008, 0.01, "1/s", "lattice model", "V_S", False),
+            ("count per frame", 9.0, 8.0, 11.0, "1", "lattice model", "V_S", True),
+            ("P(Mo_W -> Mo_W+V_S@0) per frame", 0.01, np.nan, np.nan, "1", "hmm", np.nan, False),
+            ("rate Mo_W+V_S@0 -> Mo_W+V_S@2", 0.02, 0.01, 0.03, "1/s", "hmm", np.nan, False),
+            ("density", 0.1, 0.1, 0.1, "1/nm^2", "mean", "V_S", False),
+        ),
+        truth,
+    )
     found = {(r["quantity"], r["method"], r["against"]): r["true"] for r in rows}
     assert found[("D", "lattice model", "nominal")] == 1.5e-3
     assert found[("D", "lattice model", "happened")] == 1.2e-3
@@ -54,10 +57,13 @@ def test_every_method_is_compared_with_its_own_truth(truth):
 def test_the_tables_count_what_holds(truth):
     who = {"simulator": "own", "variant": "plain", "dose": 400.0, "quantity": "D", "method": "m", "against": "nominal",
            "headline": True}  # fmt: skip
-    rows = pd.DataFrame([
-        who | {"true": 1.0, "found": 1.2, "low": 0.9, "high": 1.5}, who | {"true": 2.0, "found": 1.6, "low": 1.0,
-        "high": 1.9}, who | {"true": 1.0, "found": None, "low": None, "high": None},
-    ])  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            who | {"true": 1.0, "found": 1.2, "low": 0.9, "high": 1.5},
+            who | {"true": 2.0, "found": 1.6, "low": 1.0, "high": 1.9},
+            who | {"true": 1.0, "found": None, "low": None, "high": None},
+        ]
+    )
     row = summary.estimates(rows).iloc[0]
     assert (row["movies"], row["given"], row["held"], row["intervals"]) == (3, 2, 1, 2)
     assert row["bias"] == pytest.approx(0.0)

@@ -19,8 +19,10 @@ def test_sites_on_and_beside_invalid_pixels():
     assert set(found["site"].tolist()) == {1} and (found["cell"][:, 0] == 2).all() and len(found) == 8, "the row at 30"
     wider = hidden.sites(hidden.by(invalid), view, basis, 5.1, frame=7)
     assert {(g, c) for g, c in zip(wider["site"].tolist(), wider["cell"][:, 0].tolist(), strict=True)} == {
-        (1, 2), (0, 2), (0, 3),
-    }  # fmt: skip
+        (1, 2),
+        (0, 2),
+        (0, 3),
+    }
     tall = hidden.by(invalid, aspect=2.0)
     assert tall.near(np.array([60.0, 50.0]), np.array([5.0, 5.0]), 5.0).tolist() == [True, False]
 

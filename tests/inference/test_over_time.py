@@ -102,8 +102,11 @@ def test_how_far_apart_the_states_are_is_learned_from_the_movie(scale):
     found = over_time.fit(line_of(state, scale, rng, counts, 0.5), PREVALENCE, counts[..., 0].astype(int))
     assert found.emission.scale == pytest.approx(scale, rel=0.15)
     np.testing.assert_allclose(found.emission.shift, [0.3, 0.5], atol=0.18)
-    known = over_time.Given(-0.125 * (line_of(state, scale, np.random.default_rng(1)).line[..., None] - 0.3
-                                      - scale * np.array([0.0, 2.0, 4.0])) ** 2)  # fmt: skip
+    known = over_time.Given(
+        -0.125
+        * (line_of(state, scale, np.random.default_rng(1)).line[..., None] - 0.3 - scale * np.array([0.0, 2.0, 4.0]))
+        ** 2
+    )
     best = f1(over_time.fit(known, PREVALENCE).posterior[..., 1] > 0.5, state == 1)
     assert f1(found.posterior[..., 1] > 0.5, state == 1) > 0.75 * best
 

@@ -150,8 +150,9 @@ def test_places_that_a_network_lost_are_found_by_the_phases_of_the_image():
         np.hypot(*(np.array(true[(*c, g)]) - p)) for c, g, p in zip(found.cell.tolist(), found.site, plain, strict=True)
     ]
     assert np.median(wrong) > 2 * np.median(off)
-    moved = bent_lattice.displaced(image, plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], vectors,
-                                   WS2.lattice_nm)  # fmt: skip
+    moved = bent_lattice.displaced(
+        image, plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], vectors, WS2.lattice_nm
+    )
     assert len(moved) == 0
 
 

@@ -20,8 +20,11 @@ from stemdefects.models import shipped
 REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 MATERIAL = crystal.load("ws2_mo")
 PIXEL_NM = 0.03
-LIMITS = trust.Limits(np.array([0.13, 0.12]), np.array([{"Mo_W": -0.6, "V_W": -1.0}.get(k.name, -0.1)
-                      for k in MATERIAL.kinds]), np.array([True, True]))  # fmt: skip
+LIMITS = trust.Limits(
+    np.array([0.13, 0.12]),
+    np.array([{"Mo_W": -0.6, "V_W": -1.0}.get(k.name, -0.1) for k in MATERIAL.kinds]),
+    np.array([True, True]),
+)
 
 
 def vectors(strain=(0, 0, 0), angle=0.2):

@@ -36,12 +36,14 @@ TIFFS = {
     ),
     "ImageJ labels": dict(imagej=True, data=stacked(("DF4", "HAADF"), 1), axes="TCYX", labels=["DF4", "HAADF"] * 5),
     "ImageJ labels that count": dict(
-        imagej=True, data=stacked(("BF", "HAADF"), 1), axes="TCYX",
+        imagej=True,
+        data=stacked(("BF", "HAADF"), 1),
+        axes="TCYX",
         labels=[f"c:{c + 1}/2 t:{t + 1}/5 - {n} {t:03d}" for t in range(5) for c, n in enumerate(("BF", "HAADF"))],
     ),
     "plain, with axes": dict(data=stacked(("BF", "HAADF"), 0), axes="CTYX", names=["BF", "HAADF"]),
     "plain, channels last": dict(data=stacked(("BF", "HAADF"), 3), axes="TYXC", names=["BF", "HAADF"]),
-}  # fmt: skip
+}
 
 
 def write_tiff(path, data, axes, ome=False, imagej=False, names=None, labels=None, **more):

@@ -10,12 +10,13 @@ from stemdefects.io.tables import evidence, table, table_writer
 
 SITES, FRAMES = 9, 7
 DESCRIPTION = {
-    "headline": "V", "centre": ["D"],
+    "headline": "V",
+    "centre": ["D"],
     "sublattices": [
         {"name": "metal", "features": ["line", "light", "D"]},
         {"name": "chalcogen", "features": ["line", "light", "V", "V2"]},
     ],
-}  # fmt: skip
+}
 
 
 def made(seed=0):

@@ -64,8 +64,11 @@ def test_offline_run_reads_back(tmp_path, capsys):
     assert run.id in file.name
     records = subprocess.run(
         [Path(sys.executable).parent / "wandb", "leet", "inspect", "--json", str(file)],
-        capture_output=True, text=True, timeout=300, check=True,
-    ).stdout.splitlines()  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    ).stdout.splitlines()
     text = "\n".join(records)
     kinds = {json.loads(line)["type"] for line in records}
     assert {"run", "history", "artifact", "summary"} <= kinds

@@ -53,8 +53,10 @@ def test_polynomial_follows_the_exact_likelihood(pulse, read, high):
     for factor in (0.5, 0.9, 1.2, 2.0):
         other = np.clip(mean * factor, low, high)
         got = np.asarray(like(jnp.asarray(other)) - like(jnp.asarray(mean)))
-        exact = [np.diff(noise.log_probability(reading[i : i + 1], np.array([mean[i], other[i]]), pulse, read))[0, 0]
-                 for i in range(300)]  # fmt: skip
+        exact = [
+            np.diff(noise.log_probability(reading[i : i + 1], np.array([mean[i], other[i]]), pulse, read))[0, 0]
+            for i in range(300)
+        ]
         assert np.sqrt(((got - exact) ** 2).mean()) < 0.01
         assert np.abs(got - exact).max() < 0.05
 

@@ -15,9 +15,11 @@ SITES = [0, 0, 1, 1, 1]
 
 def outputs(rng, k=3, h=4, w=5):
     return Outputs(
-        *(jnp.asarray(rng.normal(size=s), jnp.float32) for s in
-          [(k, 1, h, w, 2), (k, 1, h, w, 5), (k, 1, h, w, 2, 2), (k, 1, h, w, 2), (k, 1, h, w, 4)])
-    )  # fmt: skip
+        *(
+            jnp.asarray(rng.normal(size=s), jnp.float32)
+            for s in [(k, 1, h, w, 2), (k, 1, h, w, 5), (k, 1, h, w, 2, 2), (k, 1, h, w, 2), (k, 1, h, w, 4)]
+        )
+    )
 
 
 def test_mean_of_probabilities_and_mixture_of_positions():

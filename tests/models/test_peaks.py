@@ -98,9 +98,12 @@ def test_nothing_there_gives_nothing():
     material = crystal.load("ws2_mo")
     shape = (8, 8)
     empty = Outputs(
-        jnp.full((*shape, 2), -9.0), jnp.zeros((*shape, material.n_states)), jnp.zeros((*shape, 2, 2)),
-        jnp.zeros((*shape, 2)), jnp.zeros((*shape, N_REGIONS)),
-    )  # fmt: skip
+        jnp.full((*shape, 2), -9.0),
+        jnp.zeros((*shape, material.n_states)),
+        jnp.zeros((*shape, 2, 2)),
+        jnp.zeros((*shape, 2)),
+        jnp.zeros((*shape, N_REGIONS)),
+    )
     mask = site_mask(material.site_of_state, material.n_sites)
     peaks = find_peaks(empty, stride=2, site_mask=mask, max_peaks=1000)
     assert not np.asarray(peaks.valid).any()

@@ -85,9 +85,12 @@ def test_a_wheel_holds_networks_and_configs_and_finds_them_by_name(saved, tmp_pa
         "from stemdefects import config; print(m.id, m.path, config.config_dir())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", look], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", look],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(target), "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     package = target / "stemdefects"
     assert done.stdout.split() == [saved[1], str(package / "models/pretrained/tiny"), str(package / "configs")]
@@ -95,13 +98,18 @@ def test_a_wheel_holds_networks_and_configs_and_finds_them_by_name(saved, tmp_pa
     assert "stemdefects = stemdefects.commands.applications:main" in points.splitlines()
     command = [sys.executable, "-c", "from stemdefects.commands.applications import main; main()"]
     for arguments, code, words in (
-        (["infer", "model=tinny", "input=x.tif"], 2, "tiny"), (["--version"], 0, stemdefects.__version__),
-        (["analyze", "--cfg", "job"], 0, "linking:"), (["inferr"], 2, "stemdefects infer"),
-    ):  # fmt: skip
+        (["infer", "model=tinny", "input=x.tif"], 2, "tiny"),
+        (["--version"], 0, stemdefects.__version__),
+        (["analyze", "--cfg", "job"], 0, "linking:"),
+        (["inferr"], 2, "stemdefects infer"),
+    ):
         done = subprocess.run(
-            [*command, *arguments], cwd=tmp_path, capture_output=True, text=True,
+            [*command, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
             env=os.environ | {"PYTHONPATH": str(target)},
-        )  # fmt: skip
+        )
         assert done.returncode == code and words in done.stdout + done.stderr, (arguments, done.stdout, done.stderr)
 
 

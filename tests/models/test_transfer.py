@@ -37,14 +37,17 @@ def test_on_equal_frames_the_answer_is_that_of_one_frame():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"filters": [8, 16]}, r"model.filters is \[8, 12\] in that network and \[8, 16\] here; say model=unet_small "
-                               r"model.filters=\[8,12\], or leave"),
+        (
+            {"filters": [8, 16]},
+            r"model.filters is \[8, 12\] in that network and \[8, 16\] here; say model=unet_small "
+            r"model.filters=\[8,12\], or leave",
+        ),
         ({"stem": 2}, "model.stem is 4 in that network and 2 here"),
         ({"pixel_size_nm": 0.02}, "model.pixel_size_nm is 0.03 in that network and 0.02 here"),
         ({"frames": 1}, "model.frames is 3 in that network and 1 here"),
         ({"frames": 5}, "model.frames is 3 in that network and 5 here"),
     ],
-)  # fmt: skip
+)
 def test_any_other_network_is_refused_with_both_values(changes, message):
     was = config.load_group("model", "unet_small")
     was.filters, was.depths, was.frames = [8, 12], [1, 1], 3

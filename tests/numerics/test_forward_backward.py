@@ -42,9 +42,9 @@ def test_all_paths_added_up(dtype, tolerance):
     chances, total = forward_backward.forward(
         steps, step, start, lambda t, p: (p[:, None] @ kernels[t - 1, : live[t]])[:, 0]
     )
-    smooth = list(forward_backward.backward(
-        chances, step, lambda t, w: (kernels[t - 1, : live[t]] @ w[..., None])[..., 0]
-    ))  # fmt: skip
+    smooth = list(
+        forward_backward.backward(chances, step, lambda t, w: (kernels[t - 1, : live[t]] @ w[..., None])[..., 0])
+    )
     assert [s.t for s in smooth] == [4, 3, 2, 1, 0] and all(s.posterior.dtype == dtype for s in smooth)
     for trace, length in enumerate(lengths):
         one = slice(trace, trace + 1)

@@ -68,14 +68,17 @@ def test_the_script_applies_corrections_as_the_analysis_does(tmp_path):
         items.append(item)
     plain = [{k: v for k, v in item.__dict__.items() if v is not None and k != "line"} for item in items]
     base = [
-        [{"x": float(r["x_px"]), "y": float(r["y_px"]), "kind": r["kind"].decode()}
-         for r in found.rows[found.rows["frame"] == f]]
+        [
+            {"x": float(r["x_px"]), "y": float(r["y_px"]), "kind": r["kind"].decode()}
+            for r in found.rows[found.rows["frame"] == f]
+        ]
         for f in range(5)
-    ]  # fmt: skip
+    ]
     left = node(
         f"{json.dumps(base)}.map((b, f) => Corrections.marksOf(b, {json.dumps(plain)}, f, [0, 0], 3)"
-        ".filter(m => m.state !== 'deleted' && m.state !== 'excluded'))", tmp_path,
-    )  # fmt: skip
+        ".filter(m => m.state !== 'deleted' && m.state !== 'excluded'))",
+        tmp_path,
+    )
     for frame, marks in enumerate(left):
         mine = rows.rows[rows.rows["frame"] == frame]
         wanted = sorted((round(float(r["y_px"]), 2), round(float(r["x_px"]), 2), r["kind"].decode()) for r in mine)
@@ -95,7 +98,8 @@ def test_the_script_applies_corrections_as_the_analysis_does(tmp_path):
 
 
 def test_undo_and_the_camera(tmp_path):
-    got = node("""(() => {
+    got = node(
+        """(() => {
       const l = Corrections.start([{action: 'checked', frame: 0}]);
       Corrections.undo(l); const kept = l.items.length;
       Corrections.act(l, {action: 'delete'}); Corrections.act(l, {action: 'add'}); Corrections.undo(l);
@@ -106,7 +110,9 @@ def test_undo_and_the_camera(tmp_path):
       return {kept, undone, again, last: l.items.map(i => i.action), f, before: Camera.toImage(f, 120, 80),
         after: Camera.toImage(z, 120, 80), far, out: Camera.zoom(z, 1e-9, 0, 0, v, im),
         round: Camera.toScreen(z, ...Camera.toImage(z, 33, 44))};
-    })()""", tmp_path)  # fmt: skip
+    })()""",
+        tmp_path,
+    )
     assert got["kept"] == 1 and got["undone"] == ["checked", "delete"] and got["again"] == 3
     assert got["last"] == ["checked", "delete", "x"]
     assert got["f"] == {"scale": 1.5, "x": pytest.approx(-33.8333, abs=1e-3), "y": -0.5}  # centred, pixel 0 is whole

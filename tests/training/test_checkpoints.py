@@ -56,7 +56,7 @@ def test_damaged_ones_are_passed_over_until_none_is_left(checkpoints, capsys):
         ({"weights": {"bias": np.zeros(3, np.float32)}, "step": np.int32(0)}, "has no weights/bias"),
         ({"step": np.int32(0)}, "has weights/kernel, which the config does not make"),
     ],
-)  # fmt: skip
+)
 def test_another_network_is_refused(checkpoints, other, message):
     checkpoints.save(1, state(1), {})
     with pytest.raises(UserError, match=message):

@@ -12,9 +12,7 @@ from stemdefects.training.checkpoints import Checkpoints
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(tiny_config):
-    cfg = tiny_config(
-        training__learning_rate=1e30, training__log_every=1, training__steps=40, training__warmup_steps=1
-    )  # fmt: skip
+    cfg = tiny_config(training__learning_rate=1e30, training__log_every=1, training__steps=40, training__warmup_steps=1)
     with pytest.raises(UserError, match=r"training stopped at step \d+: loss .*learning rate \d.*last good: "):
         loop.train_and_evaluate(cfg)
 

@@ -22,11 +22,13 @@ def test_two_processes_make_the_updates_of_one(trainings, undisturbed):
     port = free_port()
     children = [
         trainings.new(
-            "training.distributed=true", f"training.coordinator=127.0.0.1:{port}", "training.process_count=2",
+            "training.distributed=true",
+            f"training.coordinator=127.0.0.1:{port}",
+            "training.process_count=2",
             f"training.process_id={i}",
         )
         for i in range(2)
-    ]  # fmt: skip
+    ]
     outs = [trainings.finish(child)[0] for child in children]
     new = set(runs.list_ids(trainings.runs_dir)) - before
     assert len(new) == 1  # one run, written by process 0

@@ -81,9 +81,12 @@ def test_loss_against_a_plain_loop():
     rng = np.random.default_rng(0)
     b, h, w, n, site_of_state = 2, 5, 6, 7, [0, 0, 1, 1, 1]
     outputs = Outputs(
-        rng.normal(size=(b, h, w, 2)), rng.normal(size=(b, h, w, 5)), rng.normal(size=(b, h, w, 2, 2)),
-        rng.normal(size=(b, h, w, 2)), rng.normal(size=(b, h, w, 4)),
-    )  # fmt: skip
+        rng.normal(size=(b, h, w, 2)),
+        rng.normal(size=(b, h, w, 5)),
+        rng.normal(size=(b, h, w, 2, 2)),
+        rng.normal(size=(b, h, w, 2)),
+        rng.normal(size=(b, h, w, 4)),
+    )
     site = rng.integers(0, 2, (b, n))
     state = np.array([[rng.choice(np.flatnonzero(np.array(site_of_state) == g)) for g in row] for row in site])
     targets = Targets(

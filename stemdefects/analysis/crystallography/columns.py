@@ -51,7 +51,7 @@ def surroundings(material, site: int, radius_nm: float, n_nearest: int = 7) -> S
     last = distance[min(n_nearest, len(keep)) - 1]
     return Surroundings(
         position[keep], around.site[keep], distance < last + 0.02, distance < radius_nm - 0.05 * (radius_nm > 0.3)
-    )  # fmt: skip
+    )
 
 
 def grid(radius_nm: float) -> np.ndarray:

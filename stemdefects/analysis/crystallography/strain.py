@@ -151,9 +151,7 @@ def from_movie(found, material, movie, drift_px: np.ndarray, vectors_px: np.ndar
         error = np.std([b[0] for b in blocks], axis=0, ddof=1) / np.sqrt(len(blocks))
         mean_error = np.std([of_lattice(b[1], material.lattice_nm) for b in blocks], axis=0, ddof=1) / 2
     exx, eyy, exy, rotation = map_.T
-    return Strain(
-        place * found.scale_yx, exx, eyy, exy, rotation, error, mean, mean_error, len(used), len(place)
-    )  # fmt: skip
+    return Strain(place * found.scale_yx, exx, eyy, exy, rotation, error, mean, mean_error, len(used), len(place))
 
 
 def local_strain(place, cell, vectors, window, at=None, min_columns: int = 12) -> np.ndarray:

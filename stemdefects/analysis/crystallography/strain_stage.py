@@ -39,8 +39,10 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
 
 
 def _estimates(s: Strain) -> list[Estimate]:
-    parts = (("exx - eyy", s.mean[1, 1] - s.mean[0, 0], np.hypot(s.mean_error[1, 1], s.mean_error[0, 0])),
-             ("exy", s.mean[0, 1], s.mean_error[0, 1]))  # fmt: skip
+    parts = (
+        ("exx - eyy", s.mean[1, 1] - s.mean[0, 0], np.hypot(s.mean_error[1, 1], s.mean_error[0, 0])),
+        ("exy", s.mean[0, 1], s.mean_error[0, 1]),
+    )
     return [
         estimate(
             f"distortion of the mean lattice, {name}", 100 * value, 100 * (value - T_OF_4 * error),

@@ -42,9 +42,10 @@ def notes(attrs: dict[str, Any], frames: np.ndarray) -> list[Note]:
     """What is left out because of it, in a sentence."""
     if not followed(attrs, frames):
         why = (
-            "The frames show unrelated fields" if attrs.get("fields") == UNRELATED
+            "The frames show unrelated fields"
+            if attrs.get("fields") == UNRELATED
             else "A second lattice lies on most frames, and its moire stays in place as defects do"
-        )  # fmt: skip
+        )
         text = f"{why}: counts are those of each frame; drift, tracks, D, switching and states over time are left out."
         return [Note(text, Code.NOT_FOLLOWED)]
     n = int(apart(attrs, frames).sum())

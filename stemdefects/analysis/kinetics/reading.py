@@ -122,4 +122,4 @@ def _at(cells: np.ndarray, among: np.ndarray, steps: np.ndarray) -> np.ndarray:
     number = {tuple(cell): i for i, cell in enumerate(among.tolist())}
     return np.array(
         [[number.get((a + i, b + j), -1) for i, j in steps.tolist()] for a, b in cells.tolist()], np.int32
-    ).reshape(len(cells), len(steps))  # fmt: skip
+    ).reshape(len(cells), len(steps))

@@ -55,10 +55,13 @@ def priors(evidence: Evidence, n_sites: int) -> Priors:
     scale[Rate.APPEAR] = 0.5 * n_sites * span / 20.0
     scatter = float(np.median(evidence.scatter))
     return Priors(
-        shape, scale, np.array([[0.5, 25.0], [0.5, 50.0], [1.0, 3.0]]), np.array([0.2, 1.0, 4.0]),
+        shape,
+        scale,
+        np.array([[0.5, 25.0], [0.5, 50.0], [1.0, 3.0]]),
+        np.array([0.2, 1.0, 4.0]),
         # neighbours shift the line by 5-8% of the level, offsets are .1-.3 of a frame's scatter (measured)
         np.array([0.1 * abs(float(evidence.level[0])), 0.2 * scatter, 10.0, 10.0]),
-    )  # fmt: skip
+    )
 
 
 def infer(

@@ -210,7 +210,8 @@ def _figures(answer: Kinetics, evidence: Evidence, prior: Priors, names: Names) 
     if len(place.bonds):
         held = tables.states_seen(answer)
         out["kinetics_switching"] = {
-            "names": [tables.state_name(i, names) for i in held], "P": answer.transition[np.ix_(held, held)],
+            "names": [tables.state_name(i, names) for i in held],
+            "P": answer.transition[np.ix_(held, held)],
             "seen": answer.transitions_seen[np.ix_(held, held)],
-        }  # fmt: skip
+        }
     return out

@@ -23,7 +23,7 @@ RESTS_ON = {
     "D of the hops that happened": ("hops", *_VACANCIES),
     **dict.fromkeys(("single per frame", "single off centres per frame", "double per frame"), _VACANCIES),
     **dict.fromkeys(("attach rate", "detach rate", "turn rate", "residence at a centre"), _VACANCIES),
-}  # fmt: skip
+}
 OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
 ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
@@ -36,17 +36,21 @@ OF_ONE = {
     "doubling rate": ("doubling rate", None), "single per frame": (COUNT, "defects"),
 }  # fmt: skip
 OF_TWO = {
-    "double per frame": (COUNT, "defects"), "halving rate": ("halving rate", None),
+    "double per frame": (COUNT, "defects"),
+    "halving rate": ("halving rate", None),
     "hop rate of doubles": ("hop rate", "1/s per neighbour"),
-}  # fmt: skip
+}
 OF_CENTRE = {
-    "attach rate": ("attach rate", "1/s per bond"), "detach rate": ("detach rate", None),
-    "turn rate": ("turn rate", "1/s per bond"), "catch rate": ("catch rate", "1/s per bond"),
-    "release rate": ("release rate", "1/s per site"), "residence at a centre": ("residence time", None),
+    "attach rate": ("attach rate", "1/s per bond"),
+    "detach rate": ("detach rate", None),
+    "turn rate": ("turn rate", "1/s per bond"),
+    "catch rate": ("catch rate", "1/s per bond"),
+    "release rate": ("release rate", "1/s per site"),
+    "residence at a centre": ("residence time", None),
     "turn rate beside others": ("turn rate beside others", "1/s per bond"),
     "attach rate beside others": ("attach rate beside others", "1/s per bond"),
     "detach rate beside others": ("detach rate beside others", None),
-}  # fmt: skip
+}
 SHOWN = ("D", "D of the hops that happened", "hop rate", COUNT, "immobile share", "attach rate", "detach rate",
          "turn rate", "residence time", "anisotropy of D", "appear rate")  # fmt: skip
 
@@ -154,25 +158,34 @@ def folded(said: Sequence[Estimate]) -> list[Estimate]:
 def notes(answer: Kinetics, names: Names) -> list[str]:
     """Sentences with codes: what cannot be said, or only as a limit."""
     if answer.code == Code.CANNOT_TELL:
-        return [Note(
-            "No lattice model: too few frames or sites could be judged, so its prior would be the answer.",
-            coded.Code.CANNOT_TELL)]  # fmt: skip
+        return [
+            Note(
+                "No lattice model: too few frames or sites could be judged, so its prior would be the answer.",
+                coded.Code.CANNOT_TELL,
+            )
+        ]
     out = []
     d = answer.estimate("D")
     if answer.code == Code.NOT_CONVERGED:
         worst = max(answer.checks, key=lambda name: answer.checks[name].r_hat)
         check = answer.checks[worst]
         few = min(c.effective for c in answer.checks.values())
-        out.append(Note(
-            f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} effective "
-            "samples): what rests on that is shown, and is no headline. analysis.kinetics.max_sweeps lets them run "
-            "longer.",
-            coded.Code.NOT_CONVERGED))  # fmt: skip
+        out.append(
+            Note(
+                f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} "
+                "effective samples): what rests on that is shown, and is no headline. "
+                "analysis.kinetics.max_sweeps lets them run longer.",
+                coded.Code.NOT_CONVERGED,
+            )
+        )
     elif answer.code == Code.NONE:
-        out.append(Note(
-            f"Probably there is no {names.one} off the centres in this movie (posterior probability {answer.none:.2f}, "
-            "against even odds before): the count's interval holds 0, and D is not given.",
-            coded.Code.NO_VACANCIES))  # fmt: skip
+        out.append(
+            Note(
+                f"Probably there is no {names.one} off the centres in this movie (posterior probability "
+                f"{answer.none:.2f}, against even odds before): the count's interval holds 0, and D is not given.",
+                coded.Code.NO_VACANCIES,
+            )
+        )
     if d.code == Code.NONE:
         out.append(Note(
             f"No hop of {names.one} is shown: D is 0 as far as this movie tells, and at most {number(d.high)} "
@@ -233,9 +246,10 @@ def _apart(e: Estimate, mine: Estimate, above: bool, gate: str) -> str:
     posterior = f"the lattice model's interval is {mine.interval()}"
     if e.quantity == COUNT:
         why = (
-            "false calls, or the border and strange regions, where the model does not count, are part of it" if above
+            "false calls, or the border and strange regions, where the model does not count, are part of it"
+            if above
             else "it counts what passes the thresholds in single frames, and misses the others"
-        )  # fmt: skip
+        )
     elif above:
         why = "false calls and links to them look like hops that are taken back at once"
     else:

@@ -88,11 +88,14 @@ def _cve_sums(steps: Steps, n: int, weight: np.ndarray, pair_weight: np.ndarray)
         return np.bincount(of, values, minlength=n).astype(float)
 
     return {
-        "square_y": total(owner, square[:, 0]), "square_x": total(owner, square[:, 1]),
-        "time": total(owner, steps.duration * weight), "steps": total(owner, weight),
-        "product_y": total(owner[second], product[:, 0]), "product_x": total(owner[second], product[:, 1]),
+        "square_y": total(owner, square[:, 0]),
+        "square_x": total(owner, square[:, 1]),
+        "time": total(owner, steps.duration * weight),
+        "steps": total(owner, weight),
+        "product_y": total(owner[second], product[:, 0]),
+        "product_x": total(owner[second], product[:, 1]),
         "pairs": total(owner[second], pair_weight),
-    }  # fmt: skip
+    }
 
 
 def _cve_values(sums: dict[str, np.ndarray]):

@@ -64,8 +64,9 @@ def _as_free(bound: dict[str, int], kind: str, found: Detections, centre: str | 
     of = int((found.kinds != centre).sum() if kind == ALL else (found.kinds == kind).sum())
     return Note(
         f"The table names no complexes: {n} of {of} detections are bound to a {centre} and count as free, so D is of "
-        "both together; a column `complex` (its number, -1 for none) tells them apart.", Code.UNNAMED_COMPLEXES,
-    )  # fmt: skip
+        "both together; a column `complex` (its number, -1 for none) tells them apart.",
+        Code.UNNAMED_COMPLEXES,
+    )
 
 
 def _beside(found: Detections, is_centre: np.ndarray, distance: float) -> np.ndarray:
@@ -185,8 +186,9 @@ def _report(out: Motion, kind, unit, found, cfg, dose_per_time, said: Note) -> N
         counted = [v / per_rate for v in (hops.D, hops.low, hops.high)]
         out.estimates.append(estimate("hop rate", *counted, f"1/{found.time_unit}", "hops", subject=kind,
                                       n=hops.n_tracks, warning=hops.warning))  # fmt: skip
-        out.estimates.append(estimate("share of tracks that never hop", *e["immobile"], "1", "sites", subject=kind,
-                                      n=sites.n_tracks))  # fmt: skip
+        out.estimates.append(
+            estimate("share of tracks that never hop", *e["immobile"], "1", "sites", subject=kind, n=sites.n_tracks)
+        )
 
 
 def _disagreement(out: Motion, kind, unit) -> None:
@@ -253,9 +255,10 @@ def _honest_headline(out: Motion, a: float) -> None:
 def _usable(methods: dict) -> dict:
     """The estimators whose interval means something here."""
     return {
-        name: d for name, d in methods.items()
+        name: d
+        for name, d in methods.items()
         if name in ("cve", "msd", "sites") and np.isfinite(d.low) and Code.SITES_NOT_RESOLVED not in codes(d.warning)
-    }  # fmt: skip
+    }
 
 
 def _apart(ranges) -> bool:

@@ -128,9 +128,9 @@ def track_log_likelihood(tracks, sites, rate: float, sigma: float, posterior: bo
 def _grid(prepared, sigma, centre, n=25, span=5.0):
     """Rates (0 first, then even in the logarithm around `centre`) and the log likelihood of each track at each."""
     rates = np.concatenate([[0.0], centre * np.exp(np.linspace(-span, span / 2, n))])
-    return rates, np.stack([
-        track_log_likelihood(None, None, max(r, 1e-12), sigma, prepared=prepared) for r in rates
-    ], 1)  # fmt: skip
+    return rates, np.stack(
+        [track_log_likelihood(None, None, max(r, 1e-12), sigma, prepared=prepared) for r in rates], 1
+    )
 
 
 def _placed(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None) -> tuple[Tracks, Sites, float] | None:

@@ -47,10 +47,11 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int, kind: str | None) -> dic
 def estimates(regions: dict[str, diffusion.Diffusion], kind: str | None, unit: str) -> list[Estimate]:
     """D of each region as a row."""
     return [
-        estimate("D by region", d.D, d.low, d.high, unit, "cve", subject=f"{kind} {place}", n=d.n_tracks,
-                 warning=d.warning)
+        estimate(
+            "D by region", d.D, d.low, d.high, unit, "cve", subject=f"{kind} {place}", n=d.n_tracks, warning=d.warning
+        )
         for place, d in regions.items()
-    ]  # fmt: skip
+    ]
 
 
 def note(regions: dict[str, diffusion.Diffusion], kind: str | None) -> list[str]:

@@ -189,10 +189,13 @@ def _mixture(points, train, pool, cfg, seed, owner, rng):
         for number in range(cfg.n_resamples if k > 1 else 0):
             half = train[_half(owner[train], rng)]
             again.append(fit(k, half, seed + 1 + number).predict(points[train]))
-        scores.append({
-            "classes": k, "bic": float(models[k].bic(points[train])),
-            "stability": _agreement(models[k].predict(points[train]), again),
-        })  # fmt: skip
+        scores.append(
+            {
+                "classes": k,
+                "bic": float(models[k].bic(points[train])),
+                "stability": _agreement(models[k].predict(points[train]), again),
+            }
+        )
         if scores[-1]["stability"] < STABLE:
             break  # past the first number that does not come back, a stable one is chance
     chosen = scores[_choose(scores, cfg.classes)]["classes"]

@@ -64,9 +64,11 @@ def _zernike(height: int, width: int, order: int = 8) -> np.ndarray:
     for n in range(order + 1):
         for m in range(n % 2, n + 1, 2):
             radial = sum(
-                (-1) ** k * factorial(n - k)
-                / (factorial(k) * factorial((n + m) // 2 - k) * factorial((n - m) // 2 - k)) * r ** (n - 2 * k)
+                (-1) ** k
+                * factorial(n - k)
+                / (factorial(k) * factorial((n + m) // 2 - k) * factorial((n - m) // 2 - k))
+                * r ** (n - 2 * k)
                 for k in range((n - m) // 2 + 1)
-            )  # fmt: skip
+            )
             moments.append((np.sqrt(n + 1) * radial * np.exp(-1j * m * a) * inside).ravel() / inside.sum())
     return np.array(moments)

@@ -26,9 +26,11 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     figures = {
         "counts": {"counts": of, "time_unit": inputs.found.time_unit},
         "regions": {
-            "frames": inputs.found.frames, "times": inputs.found.times, "time_unit": inputs.found.time_unit,
+            "frames": inputs.found.frames,
+            "times": inputs.found.times,
+            "time_unit": inputs.found.time_unit,
         },
-    }  # fmt: skip
+    }
     return StageResult(said, (), {"counts": _table(of, inputs)}, figures, Section(title, blocks), of)
 
 

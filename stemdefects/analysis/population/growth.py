@@ -134,9 +134,12 @@ def _best(name, u, z, root):
         "constant": [[z.mean()]],
         "straight line": [[level, slope]],
         "exponential": [[np.log(max(z.mean(), 1e-3)), s] for s in (0.0, np.log(max(z[-3:].mean(), 1e-3) / low))],
-        "Avrami": [[z[:3].mean(), np.log(max(np.ptp(z), 1e-3)), np.log(k), np.log(order)]
-                   for k in (1.0, 2.5) for order in (1.0, 2.5)],
-    }[name]  # fmt: skip
+        "Avrami": [
+            [z[:3].mean(), np.log(max(np.ptp(z), 1e-3)), np.log(k), np.log(order)]
+            for k in (1.0, 2.5)
+            for order in (1.0, 2.5)
+        ],
+    }[name]
     target = root(z)
     fits = [least_squares(lambda x: root(_curve(name, u, x)) - target, x0, max_nfev=60) for x0 in starts]
     return min(fits, key=lambda f: f.cost)

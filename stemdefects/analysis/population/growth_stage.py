@@ -25,8 +25,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     if not laws:
         return StageResult(data=laws)
     said = [e for g in laws.values() for e in _estimates(g, found.time_unit)]
-    rows = [[g.subject, law.name, f"{law.aic:.1f}", f"{law.bic:.1f}"]
-            for g in laws.values() for law in g.laws.values()]  # fmt: skip
+    rows = [[g.subject, law.name, f"{law.aic:.1f}", f"{law.bic:.1f}"] for g in laws.values() for law in g.laws.values()]
     compared = Grid(["series", "law", "AIC above the best", "BIC above the best"], rows)
     verdicts = Items([g.verdict() for g in laws.values()])
     blocks = [verdicts, sentences(said), Fold("laws compared", [compared]), Figure("growth", CAPTION)]

@@ -99,13 +99,18 @@ def _random_places(inputs: Inputs) -> np.ndarray | None:
 def _tables(places: Places, unit: str) -> dict:
     import pandas as pd
 
-    out = {"pair_correlation": pd.DataFrame(
-        [(kind, *row) for kind, g in places.pairs.items() for row in zip(g.r, g.g, g.low, g.high, strict=True)],
-        columns=["kind", f"distance_{unit}", "pairs_over_chance", "chance_low", "chance_high"],
-    )}  # fmt: skip
+    out = {
+        "pair_correlation": pd.DataFrame(
+            [(kind, *row) for kind, g in places.pairs.items() for row in zip(g.r, g.g, g.low, g.high, strict=True)],
+            columns=["kind", f"distance_{unit}", "pairs_over_chance", "chance_low", "chance_high"],
+        )
+    }
     if places.lines:
-        out["lines"] = pd.DataFrame([
-            {"kind": kind, "defects_in_line": k, "lines_per_frame": n, "by_chance": chance}
-            for kind, found in places.lines.items() for k, (n, chance) in found.histogram.items()
-        ])  # fmt: skip
+        out["lines"] = pd.DataFrame(
+            [
+                {"kind": kind, "defects_in_line": k, "lines_per_frame": n, "by_chance": chance}
+                for kind, found in places.lines.items()
+                for k, (n, chance) in found.histogram.items()
+            ]
+        )
     return out

@@ -121,10 +121,13 @@ def _in_time(chain, cfg, confusion, bits, rng, progress):
     low, high = markov.interval(P)
     Q, C = samples.Q.mean(0), samples.C.mean(0)
     extra = {
-        "posterior": markov.Posterior(P[None], samples.C[None], samples.start[None]), "confusion": C,
-        "accuracy": float(np.diag(C).mean()), "log_likelihood": float(samples.log_likelihood.max()),
-        "net_flux": chain_tests.net_flux(P), "embeddable": 1.0,
-    } | _summaries(samples.Q, P)  # fmt: skip
+        "posterior": markov.Posterior(P[None], samples.C[None], samples.start[None]),
+        "confusion": C,
+        "accuracy": float(np.diag(C).mean()),
+        "log_likelihood": float(samples.log_likelihood.max()),
+        "net_flux": chain_tests.net_flux(P),
+        "embeddable": 1.0,
+    } | _summaries(samples.Q, P)
     if places is not None:
         extra["recalls"] = places.recalls()
         C = bonds.confusion(bits, extra["recalls"].places[0], extra["recalls"].false.mean())

@@ -60,8 +60,10 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
 
 def _blocks(out: Switched, said: list, inputs: Inputs) -> list:
     chain, hmm = out.chain, out.transitions["hmm"]
-    rows = [[r["lag"], f"{r['observed']:.3f} ± {r['error']:.3f}", f"{r['predicted']:.3f}", f"{r['z']:.1f}"]
-            for r in hmm.extra["chapman"]]  # fmt: skip
+    rows = [
+        [r["lag"], f"{r['observed']:.3f} ± {r['error']:.3f}", f"{r['predicted']:.3f}", f"{r['z']:.1f}"]
+        for r in hmm.extra["chapman"]
+    ]
     head = ["frames apart", "labels equal, observed", "model", "difference (sigma)"]
     blocks = [
         f"States: {chain.how} ({', '.join(chain.names)}). {len(chain.steps()[0])} steps between neighbouring frames in "
@@ -81,11 +83,12 @@ def _blocks(out: Switched, said: list, inputs: Inputs) -> list:
         blocks.append(f"Are the probabilities the same all along the movie? p = {p:.3f}: {verdict}.")
     flux = hmm.extra["net_flux"]
     return [
-        *blocks, *_published(inputs),
+        *blocks,
+        *_published(inputs),
         f"Largest net flux, {hmm.names[flux['from']]} to {hmm.names[flux['to']]}: {abs(flux['z']):.1f} sigma, p = "
         f"{flux['p']:.2f} for detailed balance (reported, not imposed).",
         Figure("transitions"),
-    ]  # fmt: skip
+    ]
 
 
 def _labels_right(hmm: Transitions) -> str:
@@ -141,6 +144,8 @@ def _tables(made: dict[str, Transitions], inputs: Inputs) -> dict:
         for name, m in made.items() if "confusion" in m.extra for i, j in np.ndindex(*m.P.shape)
     ])  # fmt: skip
     return {
-        "transitions": of_transitions, "rates": rates, "chapman_kolmogorov": pd.DataFrame(hmm.extra["chapman"]),
+        "transitions": of_transitions,
+        "rates": rates,
+        "chapman_kolmogorov": pd.DataFrame(hmm.extra["chapman"]),
         "confusion": of_labels,
-    }  # fmt: skip
+    }

@@ -107,10 +107,12 @@ class Follower:
 
     def _fastest(self, kinds: dict[str, tracks.Tracks], seed: int) -> float:
         """Upper end of the interval of D of the kind that may move fastest; infinity when none can be told."""
-        ends = np.array([
-            diffusion.cve(some.select(some.lengths >= 3), 200, seeds.stream(seed, "pauses", kind)).high
-            for kind, some in kinds.items()
-        ])  # fmt: skip
+        ends = np.array(
+            [
+                diffusion.cve(some.select(some.lengths >= 3), 200, seeds.stream(seed, "pauses", kind)).high
+                for kind, some in kinds.items()
+            ]
+        )
         return float(ends.max()) if len(ends) and np.isfinite(ends).all() else np.inf
 
     def _said(self, links: linking.Links, gate: float) -> Followed:

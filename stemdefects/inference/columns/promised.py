@@ -79,7 +79,7 @@ def _free(found: Promised, position_px: np.ndarray, within_px: float) -> np.ndar
 
 def seated(
     position_px: np.ndarray, site: np.ndarray, sites: SiteView, basis: np.ndarray, fixed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     """(n, 2) cell and (n,) sublattice of every column, by the lattice alone where that is whole.
 
     A network shown another crystal, or dirt, takes one sublattice for the other in places; followed from neighbour to

@@ -182,4 +182,4 @@ def of_window(window: Any, fits: dict[int, over_time.Fit], start: int, stop: int
         line = window.lines[g][0][inner] if g in window.lines else None
         yield Sublattice(
             posterior, window.states[g], light - middle[:, None], line, single[:, mine], wrong[:, mine], seen
-        )  # fmt: skip
+        )

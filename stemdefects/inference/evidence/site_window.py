@@ -238,9 +238,11 @@ class Window:
         ]
         around = state[:, np.array(neighbours, int).reshape(len(mine), len(steps))]
         occur = np.setdiff1d(np.unique(around), 0)
-        return np.stack([(around == s).sum(-1, dtype=np.int8) for s in occur], -1) if len(occur) else np.zeros(
-            (*state[:, mine].shape, 0), np.int8
-        )  # fmt: skip
+        return (
+            np.stack([(around == s).sum(-1, dtype=np.int8) for s in occur], -1)
+            if len(occur)
+            else np.zeros((*state[:, mine].shape, 0), np.int8)
+        )
 
     def rows(self, fits: dict[int, over_time.Fit], start: int, stop: int) -> np.ndarray:
         """Rows of the frames [start, stop): defective sites, where they are or, if missed, where they should be."""

@@ -188,9 +188,7 @@ class ReadLevels(Levels):
     def of_sites(self, part: np.ndarray) -> "ReadLevels":
         """The same for a part of the sites."""
         offset = self.offset[part] if np.ndim(self.offset) else self.offset
-        return replace(
-            self, line=self.line[:, part], own=self.own[:, part], counts=self.counts[:, part], offset=offset
-        )  # fmt: skip
+        return replace(self, line=self.line[:, part], own=self.own[:, part], counts=self.counts[:, part], offset=offset)
 
     def learned(self, posterior: np.ndarray) -> "ReadLevels":
         """With the neighbours' shifts, then the offsets, then each level by itself, that suit the posterior best."""

@@ -39,9 +39,10 @@ class Specimen(NamedTuple):
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "levels": self.levels.to_plain(), "by_light": self.by_light,
+            "levels": self.levels.to_plain(),
+            "by_light": self.by_light,
             **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Specimen":

@@ -97,9 +97,11 @@ class Evidence:
     def blocks(self):
         """(values, flags, scatter) in blocks of frames, to be copied."""
         yield from zip(
-            self._blocks("evidence", self.values), self._blocks("evidence_flags", self.flags),
-            self._blocks("evidence_scatter", self.scatter), strict=True,
-        )  # fmt: skip
+            self._blocks("evidence", self.values),
+            self._blocks("evidence_flags", self.flags),
+            self._blocks("evidence_scatter", self.scatter),
+            strict=True,
+        )
 
 
 def read(file: Any, path: Path) -> Evidence | None:
@@ -116,9 +118,10 @@ class EvidenceWriter:
         frames = int(np.clip(CHUNK_BYTES // max(n_sites * n_features * 2, 1), 1, max(n_frames, 1)))
         packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         shapes = {
-            "evidence": ((n_sites, n_features), "f2"), "evidence_flags": ((n_sites,), "u1"),
+            "evidence": ((n_sites, n_features), "f2"),
+            "evidence_flags": ((n_sites,), "u1"),
             "evidence_scatter": ((n_sublattices,), "f4"),
-        }  # fmt: skip
+        }
         for name, (shape, kind) in shapes.items():
             chunks = (frames, *(max(n, 1) for n in shape))
             file.create_dataset(name, (n_frames, *shape), kind, chunks=chunks, **packed)
@@ -144,9 +147,10 @@ class Held:
 
     def start(self, n_frames: int, n_sites: int, n_features: int, n_sublattices: int) -> "Held":
         self._arrays = (
-            np.full((n_frames, n_sites, n_features), np.nan, np.float16), np.zeros((n_frames, n_sites), np.uint8),
+            np.full((n_frames, n_sites, n_features), np.nan, np.float16),
+            np.zeros((n_frames, n_sites), np.uint8),
             np.full((n_frames, n_sublattices), np.nan, np.float32),
-        )  # fmt: skip
+        )
         return self
 
     def write(self, start: int, *blocks: np.ndarray) -> None:

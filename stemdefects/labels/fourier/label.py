@@ -177,10 +177,9 @@ def label(
         unsure = np.concatenate([maybe.yx, static.yx[crowd]])
         static = static.take(~crowd)
         own = grains.vectors_at(crystal, parts[0].member, static.yx)
-        static_yx = np.stack([
-            align.local_shift(p.phase, parts[0].phase, s, own, static.yx)
-            for p, s in zip(parts, shift, strict=True)
-        ])  # fmt: skip
+        static_yx = np.stack(
+            [align.local_shift(p.phase, parts[0].phase, s, own, static.yx) for p, s in zip(parts, shift, strict=True)]
+        )
         z = np.stack([s.z for s in single])
         here = moving.in_frames(z, np.sign(static.z), static_yx)
         blurred = moving.blurring(here)

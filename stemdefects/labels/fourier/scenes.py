@@ -202,9 +202,11 @@ def make(labels, allowed: np.ndarray, n_scenes: int, seed: int, as_common: bool 
     base = labels.clean + labels.steps["rest"]
     if not chosen:
         return Scenes(
-            np.repeat(base[None], n_scenes, 0), np.zeros((n_scenes, 1, 2)), np.zeros((n_scenes, 1), int),
+            np.repeat(base[None], n_scenes, 0),
+            np.zeros((n_scenes, 1, 2)),
+            np.zeros((n_scenes, 1), int),
             np.zeros((n_scenes, 1), bool),
-        )  # fmt: skip
+        )
     crystal = allowed & own & (labels.steps["regions"] == LATTICE)
     origins = cell_origins(labels)
     places = [origins + s.offset_px for s in chosen]

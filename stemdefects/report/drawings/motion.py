@@ -5,9 +5,12 @@ import numpy as np
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
 METHOD_NAMES = {
-    "cve": "covariance (CVE)", "msd": "MSD, optimal lags", "sites": "lattice-site hidden Markov",
-    "hops": "hop counting", "paper": "published formula",
-}  # fmt: skip
+    "cve": "covariance (CVE)",
+    "msd": "MSD, optimal lags",
+    "sites": "lattice-site hidden Markov",
+    "hops": "hop counting",
+    "paper": "published formula",
+}
 
 
 def diffusion(data, colours):

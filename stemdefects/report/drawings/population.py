@@ -64,7 +64,7 @@ def growth(data, colours):
             possible = law.name in g.rivals
             line = place.plot(
                 g.times, law.curve, color=COLOURS[k], lw=1.6 if possible else 0.8, ls="-" if possible else ":"
-            )[0]  # fmt: skip
+            )[0]
             handles[law.name] = line
         place.set_title(g.subject, fontsize=8)
         unit = "per frame" if g.unit == "defects" else g.unit.replace("^2", "²")

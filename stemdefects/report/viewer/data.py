@@ -138,8 +138,10 @@ def _evidence(inputs, chosen: np.ndarray, drift_px: np.ndarray) -> dict[str, Any
         prob = np.where(np.isfinite(prob) & (chosen_rows >= 0)[:, None], np.round(100 * prob), -1).astype(int)
         for k, (number_of, _) in enumerate(pairs):
             out[str(number_of)] = {
-                "kind": name, "prob": prob[:, k].tolist(), "line": [_short(v) for v in line[:, k].tolist()],
-            }  # fmt: skip
+                "kind": name,
+                "prob": prob[:, k].tolist(),
+                "line": [_short(v) for v in line[:, k].tolist()],
+            }
     return out
 
 

@@ -88,10 +88,12 @@ def fit(cases: list[Case], pictures: list[np.ndarray]) -> tuple[np.ndarray, np.n
     """
     ratios = _TYPICAL_RATIOS
     for _ in range(3):
-        scales = np.array([
-            (p.reshape(4, -1).T @ ratios) @ c.image.ravel() / np.sum((p.reshape(4, -1).T @ ratios) ** 2)
-            for c, p in zip(cases, pictures, strict=True)
-        ])  # fmt: skip
+        scales = np.array(
+            [
+                (p.reshape(4, -1).T @ ratios) @ c.image.ravel() / np.sum((p.reshape(4, -1).T @ ratios) ** 2)
+                for c, p in zip(cases, pictures, strict=True)
+            ]
+        )
         design = np.concatenate([(s / s.mean()) * p.reshape(4, -1).T for s, p in zip(scales, pictures, strict=True)])
         target = np.concatenate([c.image.ravel() for c in cases])
         solution = np.linalg.lstsq(design, target, rcond=None)[0]

@@ -168,9 +168,11 @@ def row(quantity, value, low, high, method, code="", headline=True, subject="V")
 def test_other_estimates_lose_the_headline_and_contradictions_name_what_fails():
     ok = [row("D", 3.0, 2.0, 4.0, "lattice model", "ok"), row("count per frame", 10, 9, 11, "lattice model", "ok")]
     others = [
-        row("D", 1.0, 0.5, 1.5, "cve"), row("D", 2.5, 1.9, 3.0, "msd", headline=False),
-        row("count per frame", 5.0, 4.8, 5.2, "mean"), row("count per frame", 3.0, 2, 4, "mean", subject="W"),
-    ]  # fmt: skip
+        row("D", 1.0, 0.5, 1.5, "cve"),
+        row("D", 2.5, 1.9, 3.0, "msd", headline=False),
+        row("count per frame", 5.0, 4.8, 5.2, "mean"),
+        row("count per frame", 3.0, 2, 4, "mean", subject="W"),
+    ]
     kept, notes = statements.cross_checks(ok, others), statements.against(ok, others, "1.5 lattice constants")
     assert [e.headline for e in kept] == [False, False, False, True]
     assert len(notes) == 2 and "1.5 lattice constants" in notes[0] and "thresholds" in notes[1]
@@ -197,9 +199,11 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     said = [Quantity(n, 1.0, 0.5, 2.0, "1", Code.NOT_CONVERGED, 0.0, 9.0) for n in names]
     good, bad = Check(1.01, 400.0), Check(1.3, 9.0)
     answer = nothing(evidence, sites(evidence))._replace(
-        code=Code.NOT_CONVERGED, estimates=said, rates=np.full((2, 5, 15), 0.01),
+        code=Code.NOT_CONVERGED,
+        estimates=said,
+        rates=np.full((2, 5, 15), 0.01),
         checks={"single": good, "double": good, "level": good, "hop": good, "hops": bad, "attach": good},
-    )  # fmt: skip
+    )
 
     def converged(checks):
         judged = statements.each_by_itself(answer._replace(checks=answer.checks | checks), 1.05, 150)
@@ -212,7 +216,10 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     fast = answer._replace(rates=np.full((2, 5, 15), 0.2), checks=answer.checks | {"hops": good})
     assert statements.each_by_itself(fast, 1.05, 150).estimates[0].code == Code.LOWER_LIMIT
     assert stage.of_table(moving[0], replace(SHORT, effective_samples=1e6)).tables.keys() == {
-        "kinetics", "counts_posterior", "switching_posterior"}  # fmt: skip
+        "kinetics",
+        "counts_posterior",
+        "switching_posterior",
+    }
 
 
 def test_frames_that_the_analysis_does_not_use_are_missing(moving):

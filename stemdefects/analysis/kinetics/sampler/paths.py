@@ -325,9 +325,7 @@ def _last_place(m, j, ways, box, slots, cols, Q, A, rng):
     A.steps[0] = A.alpha[m]
     a, b = box[4] + 1, A.alpha.shape[2] - box[4] - 1
     for k in range(1, j + 1):
-        step(
-            a, b, ways, A.steps[k - 1], A.steps[k], A.gone[m, k - 1] / slots, A.field, Q.to_double, Q.two, Q.still
-        )  # fmt: skip
+        step(a, b, ways, A.steps[k - 1], A.steps[k], A.gone[m, k - 1] / slots, A.field, Q.to_double, Q.two, Q.still)
     u = uniform(rng) * (A.gone[m, j + 1] - A.gone[m, j])
     place, layer = -1, 1
     for r in range(box[0], box[2]):
