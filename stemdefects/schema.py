@@ -246,7 +246,13 @@ class MovieConfig:
     attach_second_rate_per_s: float = _least(0.0, 0)  # a second vacancy on one given neighbour
     detach_second_rate_per_s: float = _least(0.0, 0)  # of one given vacancy of two
     switch_second_rate_per_s: float = _least(0.0, 0)
-    damage_cross_section_nm2: float = _least(0.0, 0)  # a mobile-sublattice column loses an atom: per e per nm2
+    damage_cross_section_nm2: float = _least(0.0, 0)  # a whole mobile-sublattice column loses an atom: per e per nm2
+    damage_second_cross_section_nm2: float | None = _least(
+        None, 0
+    )  # one that has lost an atom loses another; null: alike
+    damage_beside_factor: float = _least(1.0, 0)  # times both where a neighbouring column lacks an atom
+    fill_cross_section_nm2: float = _least(0.0, 0)  # an atom comes back to a column that lacks one
+    metal_cross_section_nm2: float = _least(0.0, 0)  # a column of another sublattice is lost
     hole_cross_section_nm2: float = _least(0.0, 0)  # a hole opens at a column: per electron per nm2
     hole_radius_nm: float = _least(0.35, 0)  # of a hole that has just opened
     hole_rate_per_s: float = _least(0.0, 0)  # a column at the edge of a hole is lost, per missing neighbour

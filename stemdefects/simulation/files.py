@@ -80,6 +80,7 @@ def _attributes(scene) -> dict:
         "hop_length_nm": scene.material.a_nm,
         "D_nm2_per_s": scene.D_nm2_per_s,
         "rates_per_s": json.dumps(scene.rates.__dict__),
+        "damage_barn": json.dumps(scene.damage_barn),
         "affine": np.asarray(scene.conditions.affine),
         "a_nm": scene.material.a_nm,
         "seed": scene.seed,

@@ -11,12 +11,14 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.io.tables.table import DEFECT_DTYPE, empty
-from stemdefects.schema import SimulationConfig
+from stemdefects.schema import MovieConfig, SimulationConfig
 from stemdefects.simulation import checks, images
 from stemdefects.simulation.conditions import draw_conditions
 from stemdefects.simulation.optics import stage as stages
 from stemdefects.simulation.specimen import fields, growth, population
 from stemdefects.simulation.specimen.kinetics import LOST, Event, Kinetics, Rates, Roles, state_labels
+
+NM2_PER_BARN = 1e-10  # 1 barn = 1e-28 m2
 
 
 @dataclass
@@ -77,6 +79,8 @@ class Scene:
         step = np.linalg.norm(self.lattice.position_nm[self.lattice.hops[0, 0]] - self.lattice.position_nm[0])
         n_ways = self.lattice.hops.shape[1]
         self.D_nm2_per_s = float(material.a_nm**2 * n_ways * movie.hop_rate_per_s / 4.0)
+        ideal = material.states[material.sites[self.kinetics.active_site].ideal]
+        self.damage_barn = cross_sections_barn(movie, max(sum(n for _, n in ideal.atoms), 1))
         assert abs(step - material.a_nm) < 0.01 * material.a_nm or self.lattice.hops[0, 0] < 0
         self._nearest = self._nearest_site_map()
         self._render = jax.jit(self._render_block)
@@ -254,7 +258,14 @@ def roles(material: Material, cfg: SimulationConfig) -> Roles:
         center = material.complexes[0].center if material.complexes else -1
     if center >= 0 and material.states[center].site == site:  # a centre holds vacancies of another sublattice
         center = -1
-    return Roles(mobile, emptied, center)
+    return Roles(mobile, emptied, center, tuple(_emptied(material, g, site) for g in range(material.n_sites)))
+
+
+def _emptied(material: Material, site: int, mobile_site: int) -> int:
+    """State of a column without atoms of a sublattice that nothing moves on; -1: the material has none."""
+    ideal = material.sites[site].ideal
+    wanted = [i for i, s in enumerate(material.states) if s.site == site and not s.atoms and i != ideal]
+    return wanted[0] if wanted and site != mobile_site else -1
 
 
 def rates(material: Material, cfg: SimulationConfig, pixel_size_nm: float, dose_e_per_px: float) -> Rates:
@@ -265,9 +276,26 @@ def rates(material: Material, cfg: SimulationConfig, pixel_size_nm: float, dose_
         hop=m.hop_rate_per_s, pair_factor=m.pair_factor, line_factor=m.line_factor, attach=m.attach_rate_per_s,
         detach=m.detach_rate_per_s, switch=m.switch_rate_per_s, attach_second=m.attach_second_rate_per_s,
         detach_second=m.detach_second_rate_per_s, switch_second=m.switch_second_rate_per_s,
-        damage=m.damage_cross_section_nm2 * flux, nucleation=m.hole_cross_section_nm2 * flux, hole=m.hole_rate_per_s,
+        damage=m.damage_cross_section_nm2 * flux,
+        damage_second=None if m.damage_second_cross_section_nm2 is None else m.damage_second_cross_section_nm2 * flux,
+        damage_beside=m.damage_beside_factor, fill=m.fill_cross_section_nm2 * flux,
+        other=m.metal_cross_section_nm2 * flux, nucleation=m.hole_cross_section_nm2 * flux, hole=m.hole_rate_per_s,
         exchange=m.exchange_rate_per_s, hole_radius_nm=m.hole_radius_nm,
     )  # fmt: skip
+
+
+def cross_sections_barn(movie: MovieConfig, n_atoms: int) -> dict[str, float]:
+    """What the beam does in this movie, as `analysis.damage` states it: barn (1e-10 nm2) per atom, filling per missing
+    one, losses of the other sublattice per column. n_atoms: of an ideal column of the mobile sublattice."""
+    second, beside = movie.damage_second_cross_section_nm2, movie.damage_beside_factor
+    first = movie.damage_cross_section_nm2
+    out = {
+        "first atom": first / n_atoms, "first atom beside a vacancy": first * beside / n_atoms,
+        "second atom": first if second is None else second, "filling": movie.fill_cross_section_nm2,
+        "metal atom": movie.metal_cross_section_nm2,
+    }  # fmt: skip
+    out["second atom beside a vacancy"] = out["second atom"] * beside
+    return {name: value / NM2_PER_BARN for name, value in out.items()}
 
 
 def drift_path(rng: np.random.Generator, movie) -> np.ndarray:

@@ -167,6 +167,32 @@ def test_beam_damage_makes_vacancies_at_its_rate_and_holes_grow():
     assert walk.lost.sum() > 5
 
 
+def test_each_atom_is_lost_filled_and_lost_beside_vacancies_at_its_own_rate():
+    """Events are Poisson around rate times the time that columns spent in the state that the process begins from."""
+    crystal = lattice.disc(WS2, 4.0)
+    roles = Roles(V_S, V_S2, -1, (WS2.state_index("V_metal"), -1))
+    rates = Rates(damage=1e-3, damage_second=4e-3, damage_beside=2.5, fill=3e-3, other=5e-4)
+    walk = Kinetics(WS2, crystal, _ideal(crystal), roles, rates, 4)
+    chalcogen = crystal.site == 1
+    before, since = walk.state.copy(), 0.0
+    n, expected = np.zeros(6), np.zeros(6)
+    for event in walk.advance(250.0):
+        short = np.append(np.isin(before, [V_S, V_S2]), False)
+        beside = short[crystal.hops].any(1)
+        whole, single = chalcogen & (before == walk.ideal), before == V_S
+        parts = [whole & ~beside, whole & beside, single & ~beside, single & beside,
+                 chalcogen & short[:-1], ~chalcogen & (before == walk.ideal)]  # fmt: skip
+        each = np.array([1e-3, 2.5e-3, 4e-3, 1e-2, 3e-3, 5e-4])
+        expected += each * [p.sum() for p in parts] * (event.time_s - since)
+        now = before[event.slot]
+        lost = event.state == V_S2 or (event.state == V_S and now != V_S2)
+        process = 5 if not chalcogen[event.slot] else (2 * (now == V_S) + beside[event.slot] if lost else 4)
+        n[process] += 1
+        before[event.slot], since = event.state, event.time_s
+    assert n.min() >= 10
+    assert (np.abs(n - expected) < 4 * np.sqrt(expected)).all(), (n, expected)
+
+
 def test_exchange_moves_a_lone_centre_and_keeps_its_identity():
     crystal = lattice.disc(WS2, 3.0)
     state = _start(crystal, 2)

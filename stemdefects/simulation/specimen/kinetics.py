@@ -2,8 +2,9 @@
 
 Bortz, Kalos & Lebowitz, J. Comput. Phys. 17, 10 (1975). A column's visible history follows exactly from the events.
 Processes: mobile vacancies hop to free neighbours of their sublattice; immobile centres (a dopant) catch, turn and
-release vacancies by a Markov chain of their own with a known generator; the beam knocks out atoms and eats hole edges;
-dopants exchange with a neighbour.
+release vacancies by a Markov chain of their own with a known generator; the beam knocks out the first and the second
+atom of a column (more easily beside a vacancy, where so set) and atoms of the other sublattice, what is missing is filled,
+and hole edges are eaten; dopants exchange with a neighbour.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,12 @@ LOST = 255  # state of a column that a hole has swallowed
 
 @dataclass(frozen=True)
 class Rates:
-    """All in 1/s. `hop` is that of one vacancy to one given free neighbour; factors multiply it at the source."""
+    """All in 1/s. `hop` is that of one vacancy to one given free neighbour; factors multiply it at the source.
+
+    `damage` is that of a whole column of the mobile sublattice to lose an atom, `damage_second` of one that has lost one
+    (None: alike), both times `damage_beside` where a neighbour lacks an atom; `fill` that of a column to get one back;
+    `other` that of a column of another sublattice to be lost.
+    """
 
     hop: float = 0.0
     pair_factor: float = 1.0
@@ -30,6 +36,10 @@ class Rates:
     detach_second: float = 0.0
     switch_second: float = 0.0
     damage: float = 0.0
+    damage_second: float | None = None
+    damage_beside: float = 1.0
+    fill: float = 0.0
+    other: float = 0.0
     nucleation: float = 0.0
     hole: float = 0.0
     exchange: float = 0.0
@@ -43,6 +53,7 @@ class Roles:
     mobile: int
     emptied: int  # state of a mobile-sublattice column that has lost both atoms; -1: none
     center: int  # -1: none
+    other_lost: tuple[int, ...] = ()  # by sublattice, what an ideal column becomes when the beam takes it; -1: stays
 
 
 def generator(rates: Rates, n_bonds: int = 3) -> tuple[np.ndarray, list[tuple[int, ...]]]:
@@ -178,7 +189,9 @@ class Kinetics:
                 [
                     self.hop_rates.sum(),
                     leaving[self.chain].sum() if len(self.centers) else 0.0,
-                    self._damage_total(),
+                    self._damage_rates().sum() if self.rates.damage > 0 or self.rates.damage_second else 0.0,
+                    self.rates.fill * len(self._fillable()) if self.rates.fill > 0 else 0.0,
+                    self.rates.other * len(self._others()) if self.rates.other > 0 else 0.0,
                     self.rates.nucleation * int((~self.lost[:-1]).sum()),
                     self._edge_total(),
                     self._exchange_total(),
@@ -192,7 +205,10 @@ class Kinetics:
                 break  # memoryless: the next call draws anew
             self.time_s += step
             process = self.rng.choice(len(totals), p=totals / total)
-            (self._hop, self._turn, self._damage, self._nucleate, self._eat, self._exchange)[process](events)
+            (
+                self._hop, self._turn, self._damage, self._fill, self._lose_other, self._nucleate, self._eat,
+                self._exchange,
+            )[process](events)  # fmt: skip
         self.time_s = end
         return events
 
@@ -232,21 +248,48 @@ class Kinetics:
             self._set(events, bonds[k], self.roles.mobile, identities[n] if n < len(gone) else self._new_identity())
         self.chain[number] = after
 
-    def _damage_sites(self) -> np.ndarray:
-        site = self.lattice.site == self.active_site
-        whole = (self.state == self.ideal) | ((self.state == self.roles.mobile) & (self.roles.emptied >= 0))
-        return np.flatnonzero(site & whole & ~self.blocked[:-1] & ~self.lost[:-1])
+    def _of_mobile(self) -> np.ndarray:
+        """(n,) bool: columns of the mobile sublattice that are there and belong to no active centre."""
+        return (self.lattice.site == self.active_site) & ~self.blocked[:-1] & ~self.lost[:-1]
 
-    def _damage_total(self) -> float:
-        return self.rates.damage * len(self._damage_sites()) if self.rates.damage > 0 else 0.0
+    def _damage_rates(self) -> np.ndarray:
+        """(n,) rate at which each column loses an atom."""
+        r, lacking = self.rates, np.append(np.isin(self.state, [self.roles.mobile, self.roles.emptied]), False)
+        second = r.damage if r.damage_second is None else r.damage_second
+        rate = np.where(self.state == self.ideal, r.damage, 0.0)
+        if self.roles.emptied >= 0:
+            rate = np.where(self.state == self.roles.mobile, second, rate)
+        factor = np.where(lacking[self.hops].any(1), r.damage_beside, 1.0) if r.damage_beside != 1 else 1.0
+        return rate * factor * self._of_mobile()
 
     def _damage(self, events) -> None:
-        slot = self.rng.choice(self._damage_sites())
+        rates = self._damage_rates()
+        slot = self.rng.choice(len(rates), p=rates / rates.sum())
         if self.state[slot] == self.roles.mobile:
             self._set(events, slot, self.roles.emptied, self.identity[slot])
         else:
             self._set(events, slot, self.roles.mobile, self._new_identity())
         self._refresh()
+
+    def _fillable(self) -> np.ndarray:
+        return np.flatnonzero(np.isin(self.state, [self.roles.mobile, self.roles.emptied]) & self._of_mobile())
+
+    def _fill(self, events) -> None:
+        slot = self.rng.choice(self._fillable())
+        if self.state[slot] == self.roles.mobile:
+            self._set(events, slot, self.ideal[slot], -1)
+        else:
+            self._set(events, slot, self.roles.mobile, self.identity[slot])
+        self._refresh()
+
+    def _others(self) -> np.ndarray:
+        """Ideal columns that become something else when they are lost."""
+        becomes = np.array(self.roles.other_lost or (-1,) * (int(self.lattice.site.max()) + 1))
+        return np.flatnonzero((self.state == self.ideal) & (becomes[self.lattice.site] >= 0) & ~self.lost[:-1])
+
+    def _lose_other(self, events) -> None:
+        slot = self.rng.choice(self._others())
+        self._set(events, slot, self.roles.other_lost[self.lattice.site[slot]], self._new_identity())
 
     def open_hole(self, slots: np.ndarray) -> list[Event]:
         """Take `slots` away at once; returns the events. Hole edges then recede with the rate `hole`."""
