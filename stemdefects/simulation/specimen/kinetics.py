@@ -3,8 +3,8 @@
 Bortz, Kalos & Lebowitz, J. Comput. Phys. 17, 10 (1975). A column's visible history follows exactly from the events.
 Processes: mobile vacancies hop to free neighbours of their sublattice; immobile centres (a dopant) catch, turn and
 release vacancies by a Markov chain of their own with a known generator; the beam knocks out the first and the second
-atom of a column (more easily beside a vacancy, where so set) and atoms of the other sublattice, what is missing is filled,
-and hole edges are eaten; dopants exchange with a neighbour.
+atom of a column (more easily beside a vacancy, where so set) and columns of other sublattices, what is missing is
+filled, and hole edges are eaten; dopants exchange with a neighbour.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ LOST = 255  # state of a column that a hole has swallowed
 class Rates:
     """All in 1/s. `hop` is that of one vacancy to one given free neighbour; factors multiply it at the source.
 
-    `damage` is that of a whole column of the mobile sublattice to lose an atom, `damage_second` of one that has lost one
-    (None: alike), both times `damage_beside` where a neighbour lacks an atom; `fill` that of a column to get one back;
-    `other` that of a column of another sublattice to be lost.
+    `damage` is that of a whole column of the mobile sublattice to lose an atom, `damage_second` of one that has lost
+    one (None: alike), both times `damage_beside` where a neighbour lacks an atom; `fill` that of a column to get one
+    back; `other` that of a column of another sublattice to be lost.
     """
 
     hop: float = 0.0
