@@ -35,7 +35,7 @@ def patches(simulation: str, each: int, seed: int, mixed: bool = False) -> tuple
     from stemdefects import config
     from stemdefects.crystal import material
     from stemdefects.inference.columns.defects import cut_patches
-    from stemdefects.models.normalization import normalize
+    from stemdefects.models.frames.normalization import normalize
     from stemdefects.simulation import images
     from stemdefects.simulation.conditions import draw_conditions
     from stemdefects.simulation.optics import stage

@@ -179,7 +179,7 @@ def columns_of(
     """Per frame the columns that the network finds, with what `infer.py` says (n,) of whether one is amiss."""
     from stemdefects import devices
     from stemdefects.inference.columns import column_intensity
-    from stemdefects.inference.columns.sites import view
+    from stemdefects.inference.columns.lattice.sites import view
     from stemdefects.inference.network.calibration import calibrate
     from stemdefects.inference.network.engine import Engine
     from stemdefects.models.probability.prevalence import state_prior
@@ -242,10 +242,10 @@ def ideal(path: Path, dose: str, n_images: int = 8) -> dict[str, dict[str, float
 
 def residual_points(frame: np.ndarray) -> np.ndarray:
     """Extrema of the matched-filtered residual of one frame, (n, 3): y, x, |z|."""
-    from stemdefects.labels.fourier import defects
     from stemdefects.labels.fourier.label import DISC
-    from stemdefects.labels.fourier.lattice import find_lattice
-    from stemdefects.labels.fourier.residual import take_apart
+    from stemdefects.labels.fourier.periodic.lattice import find_lattice
+    from stemdefects.labels.fourier.periodic.residual import take_apart
+    from stemdefects.labels.fourier.points import defects
 
     lattice = find_lattice(frame)
     parts = take_apart(frame, lattice)

@@ -180,7 +180,8 @@ def grains(options: argparse.Namespace) -> str:
         return f"{GRAINS.name} is not there"
     from stemdefects import config
     from stemdefects.io import opening
-    from stemdefects.labels.fourier import certainty, figures, findings, label
+    from stemdefects.labels.fourier import figures, findings, label
+    from stemdefects.labels.fourier.points import certainty
 
     cfg = config.load_group("labels", "fourier").fourier
     frames, indices, _, invalid = label.read_frames(opening.read(str(GRAINS)), cfg)

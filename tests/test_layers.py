@@ -21,11 +21,6 @@ LAYERS = (
     ("commands",),
 )
 CROWDED = {  # folders with more than ten modules: to get fewer, never more
-    "stemdefects/labels/fourier": 18,
-    "stemdefects/inference/columns": 15,
-    "stemdefects/inference/evidence": 11,
-    "stemdefects/io/readers": 11,
-    "stemdefects/models": 11,
     "stemdefects/analysis/kinetics": 11,
     "stemdefects/analysis/kinetics/sampler": 12,
 }

@@ -23,7 +23,7 @@ from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 from stemdefects.io.readers import folder
-from stemdefects.io.readers.suffixes import is_image_file
+from stemdefects.io.readers.conventions.suffixes import is_image_file
 from stemdefects.io.runs import write_atomically
 from stemdefects.messages import LOG
 from stemdefects.schema import InferRoot

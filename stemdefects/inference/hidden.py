@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from stemdefects.inference.columns.sites import SiteView
+from stemdefects.inference.columns.lattice.sites import SiteView
 from stemdefects.inference.network import region_map
 
 

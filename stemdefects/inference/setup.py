@@ -16,8 +16,8 @@ from stemdefects.inference.network.engine import Engine
 from stemdefects.inference.specimen.learned import untaught
 from stemdefects.inference.undistorted import Undistortion
 from stemdefects.io.movie import Checked, FrameError, Movie
+from stemdefects.models.frames.resample import square_pixels
 from stemdefects.models.probability.prevalence import state_prior
-from stemdefects.models.resample import square_pixels
 from stemdefects.schema import InferenceConfig
 
 SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the movie

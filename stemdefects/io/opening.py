@@ -10,8 +10,8 @@ from stemdefects.io import damage
 from stemdefects.io.exchange import markers
 from stemdefects.io.movie import Movie
 from stemdefects.io.readers import folder
-from stemdefects.io.readers.signals import wanted
-from stemdefects.io.readers.suffixes import HDF5, PICTURES, SUFFIXES, TIFF, VENDOR, is_image_file
+from stemdefects.io.readers.conventions.signals import wanted
+from stemdefects.io.readers.conventions.suffixes import HDF5, PICTURES, SUFFIXES, TIFF, VENDOR, is_image_file
 from stemdefects.io.runs import expanded
 
 

@@ -102,7 +102,7 @@ def reopen(attrs: dict[str, Any], table: Path | None = None) -> Source:
 
 
 def _is_file_of_images(path: Path) -> bool:
-    from stemdefects.io.readers.suffixes import SUFFIXES
+    from stemdefects.io.readers.conventions.suffixes import SUFFIXES
 
     return path.is_file() and path.suffix[1:].lower() in SUFFIXES
 

@@ -10,9 +10,9 @@ from stemdefects.crystal.bragg import rotation
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.inference.columns import column_intensity
-from stemdefects.inference.columns.sites import view
+from stemdefects.inference.columns.lattice.sites import view
 from stemdefects.models import artifact, symmetry
-from stemdefects.models.normalization import normalize_frames
+from stemdefects.models.frames.normalization import normalize_frames
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.scoring import columns as scores
 from stemdefects.scoring import detection

@@ -145,7 +145,7 @@ class LoadedModel:
         import jax
         import jax.numpy as jnp
 
-        from stemdefects.models.normalization import normalize_frames
+        from stemdefects.models.frames.normalization import normalize_frames
 
         frame = np.asarray(frame, np.float32)
         frame = frame[None] if frame.ndim == 2 else frame

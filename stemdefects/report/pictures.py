@@ -9,7 +9,7 @@ import numpy as np
 
 from stemdefects.inference.setup import Setup
 from stemdefects.io.movie import Movie
-from stemdefects.models.resample import square_pixels
+from stemdefects.models.frames.resample import square_pixels
 from stemdefects.report import frames as pictures
 
 

@@ -16,13 +16,14 @@ from stemdefects import schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io import opening, runs
-from stemdefects.labels.fourier import figures, findings, sampler, sites
+from stemdefects.labels.fourier import figures, findings, sites
 from stemdefects.labels.fourier import label as fourier
-from stemdefects.labels.fourier.lattice import find_lattice
-from stemdefects.labels.fourier.population import Registered
-from stemdefects.labels.fourier.residual import take_apart
+from stemdefects.labels.fourier.images import sampler
+from stemdefects.labels.fourier.images.population import Registered
+from stemdefects.labels.fourier.periodic.lattice import find_lattice
+from stemdefects.labels.fourier.periodic.residual import take_apart
 from stemdefects.messages import LOG
-from stemdefects.models import resample
+from stemdefects.models.frames import resample
 from stemdefects.training import start
 
 HELD_OUT, OWN_DOSE = "held_out", "own_dose"  # validation sets: of the movie, and simulated like it

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from small_network import LOOSE, hexagonal_frames, save_model
 
 from stemdefects.commands import detection
 from stemdefects.io import runs
 from stemdefects.io.tables import table
+from tests.inference.small_network import LOOSE, hexagonal_frames, save_model
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from small_network import LOOSE, hexagonal_frames, save_model, settings
 
 from stemdefects.commands import detection, infer
 from stemdefects.commands.detection import load_model
@@ -25,6 +24,7 @@ from stemdefects.io import locks, opening, runs
 from stemdefects.io import movie as movies
 from stemdefects.io.tables import table
 from stemdefects.report.frames import has_mp4
+from tests.inference.small_network import LOOSE, hexagonal_frames, save_model, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -291,7 +291,7 @@ def test_pixels_that_are_not_square():
 
     from stemdefects import config
     from stemdefects.crystal import material as crystal
-    from stemdefects.models import resample
+    from stemdefects.models.frames import resample
     from stemdefects.simulation.images import make_simulator
 
     cfg = config.load_group("simulation", "limit")

@@ -2,12 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
-from small_network import hexagonal_frames
 
 from stemdefects.inference import hidden
-from stemdefects.inference.columns.sites import SiteView
+from stemdefects.inference.columns.lattice.sites import SiteView
 from stemdefects.inference.network import align
-from stemdefects.models.normalization import normalize, normalize_frames
+from stemdefects.models.frames.normalization import normalize, normalize_frames
+from tests.inference.small_network import hexagonal_frames
 
 
 def test_sites_on_and_beside_invalid_pixels():

@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from small_network import hexagonal_frames, settings
 
 from stemdefects.commands import infer, infer_many
 from stemdefects.errors import UserError
 from stemdefects.io import runs
 from stemdefects.io.tables import table
+from tests.inference.small_network import hexagonal_frames, settings
 
 distributed = pytest.importorskip("distributed")
 

@@ -19,14 +19,14 @@ class SquareMovie:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n_frames, height, width) as shown."""
-        from stemdefects.models.resample import resampled_shape
+        from stemdefects.models.frames.resample import resampled_shape
 
         n, height, width = self._movie.shape
         return n, resampled_shape((height, width), (self._aspect, 1.0))[0], width
 
     def frame(self, index: int) -> np.ndarray:
         """(H, W) float32; raises `FrameError` as the movie does."""
-        from stemdefects.models.resample import square_pixels
+        from stemdefects.models.frames.resample import square_pixels
 
         return square_pixels(np.asarray(self._movie.frame(index), np.float32)[None], self._aspect)[0]
 

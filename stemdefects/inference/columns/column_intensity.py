@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import loops, neighbours, opinion_loops
+from stemdefects.inference.columns import loops, opinion_loops
+from stemdefects.inference.columns.lattice import neighbours
 from stemdefects.numerics import robust
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)

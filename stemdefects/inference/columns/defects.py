@@ -6,9 +6,10 @@ import numpy as np
 
 from stemdefects.crystal.complexes import complexes
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import column_intensity, column_lattice, loops, whole_frame
-from stemdefects.inference.columns.floating import view as floating_view
-from stemdefects.inference.columns.sites import SiteView, view
+from stemdefects.inference.columns import column_intensity, loops, whole_frame
+from stemdefects.inference.columns.lattice import column_lattice
+from stemdefects.inference.columns.lattice.floating import view as floating_view
+from stemdefects.inference.columns.lattice.sites import SiteView, view
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.inference.specimen.learned import Specimen

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.crystal import second_lattice
-from stemdefects.inference.columns import loops, site_loops
+from stemdefects.inference.columns import loops
 from stemdefects.inference.columns.defects import FrameDefects
+from stemdefects.inference.columns.lattice import site_loops
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import FrameOutput
 from stemdefects.io.tables import quality_flags

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import column_intensity, neighbours, promised
-from stemdefects.inference.columns.sites import NOWHERE, SiteView
+from stemdefects.inference.columns import column_intensity
+from stemdefects.inference.columns.lattice import neighbours, promised
+from stemdefects.inference.columns.lattice.sites import NOWHERE, SiteView
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.inference.specimen import learned, levels, site_light

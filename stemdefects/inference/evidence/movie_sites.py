@@ -12,8 +12,8 @@ import numpy as np
 
 from stemdefects.inference.columns.site_columns import Frame, centred, frames, posterior
 from stemdefects.inference.evidence import cross_checks, floating_sites, site_evidence
-from stemdefects.inference.evidence.field_changes import Fields
-from stemdefects.inference.evidence.registration import FrameSites, Registrar
+from stemdefects.inference.evidence.field.field_changes import Fields
+from stemdefects.inference.evidence.field.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io.tables import contradictions, quality_flags, table

@@ -12,7 +12,7 @@ import numpy as np
 
 from stemdefects.crystal.complexes import bond_table
 from stemdefects.inference.columns.defects import REGIONS
-from stemdefects.inference.columns.neighbours import first_ring
+from stemdefects.inference.columns.lattice.neighbours import first_ring
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, Frame
 from stemdefects.inference.evidence import over_time, readings
 from stemdefects.io.tables import evidence

@@ -10,8 +10,8 @@ from scipy.spatial import cKDTree
 from stemdefects.inference import hidden as hiding
 from stemdefects.inference.network import bragg_map, region_map
 from stemdefects.models import other_crystal, symmetry
-from stemdefects.models import resample as sampling
-from stemdefects.models.normalization import normalize_frames
+from stemdefects.models.frames import resample as sampling
+from stemdefects.models.frames.normalization import normalize_frames
 
 BATCH_SIZE = {True: 2, False: 8}  # on a CPU more frames at once only leave its caches
 MAX_PROGRAMS = 8  # kept compiled

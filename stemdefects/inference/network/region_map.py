@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemdefects.models.resample import Grid
+from stemdefects.models.frames.resample import Grid
 
 CELL_PX = 8  # model pixels
 UNKNOWN = 255  # frames that were skipped

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
-from stemdefects.inference.columns.sites import SiteView
+from stemdefects.inference.columns.lattice.sites import SiteView
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
 

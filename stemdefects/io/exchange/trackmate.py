@@ -9,7 +9,7 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io.exchange.frames import UNKNOWN
-from stemdefects.io.readers.units import to_nm, to_s
+from stemdefects.io.readers.conventions.units import to_nm, to_s
 from stemdefects.io.tables.table_columns import empty
 
 VERSION = "7.11.1"  # of the layout

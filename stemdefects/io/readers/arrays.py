@@ -8,8 +8,8 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io.movie import UNREADABLE, FrameError, LazyFrames, Movie
-from stemdefects.io.readers import axes, units
-from stemdefects.io.readers.signals import pick, wanted
+from stemdefects.io.readers.conventions import axes, units
+from stemdefects.io.readers.conventions.signals import pick, wanted
 
 ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 _SCALARS = ("pixel_size_nm", "pixel_size_yx_nm", "frame_time_s", "dose_e_per_px")

@@ -10,8 +10,8 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io.movie import UNREADABLE, FrameError, LazyFrames, Movie, interval
-from stemdefects.io.readers import units
-from stemdefects.io.readers.suffixes import HDF5, PICTURES, TIFF, VENDOR, is_image_file
+from stemdefects.io.readers.conventions import units
+from stemdefects.io.readers.conventions.suffixes import HDF5, PICTURES, TIFF, VENDOR, is_image_file
 from stemdefects.io.runs import expanded
 
 _LEFT_BY_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r")

@@ -8,8 +8,8 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io.movie import LazyFrames, Movie
-from stemdefects.io.readers import axes, units
-from stemdefects.io.readers.signals import pick, rank, wanted
+from stemdefects.io.readers.conventions import axes, units
+from stemdefects.io.readers.conventions.signals import pick, rank, wanted
 
 _MOVIE_NAMES = ("frames", "movie", "image", "stack", "data")
 _TIMES = ("time_s", "times_s")

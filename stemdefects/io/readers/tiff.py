@@ -11,8 +11,8 @@ import tifffile
 
 from stemdefects.errors import UserError
 from stemdefects.io.movie import MAX_FRAME_PIXELS, UNREADABLE, FrameError, LazyFrames, Movie
-from stemdefects.io.readers import axes
-from stemdefects.io.readers.signals import Wanted, distinct, pick, wanted
+from stemdefects.io.readers.conventions import axes
+from stemdefects.io.readers.conventions.signals import Wanted, distinct, pick, wanted
 from stemdefects.io.readers.tiff_calibration import Calibration, calibration
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters comes out as our own message

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from stemdefects.io.readers import units
+from stemdefects.io.readers.conventions import units
 
 _DM_UNITS, _DM_SCALES = (65003, 65004, 65005), (65009, 65010, 65011)  # x, y, z, as DigitalMicrograph writes them
 ATOMIC_NM = 10.0  # baseline resolution counts pixels per inch or cm: a screen's or printer's unless it is below

@@ -11,8 +11,8 @@ import numpy as np
 from stemdefects.errors import UserError
 from stemdefects.io import damage
 from stemdefects.io.movie import LazyFrames, Movie
-from stemdefects.io.readers import axes, units
-from stemdefects.io.readers.signals import distinct, pick, wanted
+from stemdefects.io.readers.conventions import axes, units
+from stemdefects.io.readers.conventions.signals import distinct, pick, wanted
 
 _FRAME_NAMES = ("time", "z", "frame", "frames", "t", "scan", "stack", "image series", "depth")
 _CHANNEL_NAMES = ("channel", "channels", "detector", "detectors", "c", "signal")

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from stemdefects.labels.fourier.align import Alignment
-from stemdefects.labels.fourier.certainty import DISC, LATTICE
-from stemdefects.labels.fourier.defects import Levels
-from stemdefects.labels.fourier.grains import Grains
-from stemdefects.labels.fourier.moving import ALL, Told
-from stemdefects.labels.fourier.regions import ORDER_LOST
-from stemdefects.labels.fourier.residual import Residual
+from stemdefects.labels.fourier.periodic.align import Alignment
+from stemdefects.labels.fourier.periodic.grains import Grains
+from stemdefects.labels.fourier.periodic.regions import ORDER_LOST
+from stemdefects.labels.fourier.periodic.residual import Residual
+from stemdefects.labels.fourier.points.certainty import DISC, LATTICE
+from stemdefects.labels.fourier.points.defects import Levels
+from stemdefects.labels.fourier.points.moving import ALL, Told
 
 MUCH_REST = 1.4  # spread of the residual, of the noise expected
 TOO_MUCH = 0.12  # of the crystal covered by labels

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from stemdefects.crystal import bragg
-from stemdefects.labels.fourier.certainty import DISC
 from stemdefects.labels.fourier.label import MovieLabels
+from stemdefects.labels.fourier.points.certainty import DISC
 
 
 def draw(labels: MovieLabels, test: np.ndarray, path: Path) -> Path:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.labels.fourier.certainty import DISC, LATTICE, region_at
-from stemdefects.labels.fourier.defects import extrema
 from stemdefects.labels.fourier.label import MovieLabels
-from stemdefects.labels.fourier.moving import ALL
+from stemdefects.labels.fourier.points.certainty import DISC, LATTICE, region_at
+from stemdefects.labels.fourier.points.defects import extrema
+from stemdefects.labels.fourier.points.moving import ALL
 from stemdefects.schema import FourierConfig
 
 SIGNS = ("dark", "bright")

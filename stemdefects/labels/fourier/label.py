@@ -14,12 +14,14 @@ from scipy import ndimage
 from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
-from stemdefects.labels.fourier import align, certainty, checks, grains, moving, paper, regions, residual
-from stemdefects.labels.fourier import defects as fourier_defects
-from stemdefects.labels.fourier.certainty import DISC, LATTICE, UNKNOWN
-from stemdefects.labels.fourier.defects import Extrema
-from stemdefects.labels.fourier.grains import Grains
-from stemdefects.labels.fourier.lattice import ImageLattice, find_lattice
+from stemdefects.labels.fourier import checks
+from stemdefects.labels.fourier.periodic import align, grains, regions, residual
+from stemdefects.labels.fourier.periodic.grains import Grains
+from stemdefects.labels.fourier.periodic.lattice import ImageLattice, find_lattice
+from stemdefects.labels.fourier.points import certainty, moving, paper
+from stemdefects.labels.fourier.points import defects as fourier_defects
+from stemdefects.labels.fourier.points.certainty import DISC, LATTICE, UNKNOWN
+from stemdefects.labels.fourier.points.defects import Extrema
 from stemdefects.schema import FourierConfig
 
 LEAST_LOOKED_AT = 1.5  # standard deviations of the noise

@@ -13,12 +13,12 @@ from scipy import ndimage
 from stemdefects.crystal import bragg
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
-from stemdefects.labels.fourier import certainty
-from stemdefects.labels.fourier.certainty import DISC, LATTICE, UNKNOWN
+from stemdefects.labels.fourier.images.population import Registered
+from stemdefects.labels.fourier.images.sampler import Columns
+from stemdefects.labels.fourier.images.scenes import cell_origins
 from stemdefects.labels.fourier.label import MovieLabels
-from stemdefects.labels.fourier.population import Registered
-from stemdefects.labels.fourier.sampler import Columns
-from stemdefects.labels.fourier.scenes import cell_origins
+from stemdefects.labels.fourier.points import certainty
+from stemdefects.labels.fourier.points.certainty import DISC, LATTICE, UNKNOWN
 from stemdefects.models.probability.prevalence import COMMON, state_prior
 from stemdefects.numerics import robust
 from stemdefects.schema import LabelsConfig, SimulationConfig

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from stemdefects.errors import UserError
-from stemdefects.models.normalization import normalize_frames
+from stemdefects.models.frames.normalization import normalize_frames
 from stemdefects.models.unet import N_REGIONS
 from stemdefects.schema import TrainingConfig
 from stemdefects.training import losses

@@ -1,0 +1,113 @@
+"""Places that the lattice promises and the network shows no column at: they are judged by their light all the same.
+
+A metal vacancy looks like nothing, and a network that was shown few of them shows no column there; it also loses
+columns in dark or dirty parts of an image. The lattice of the columns that were found, carried on from neighbour to
+neighbour, says where the others must be.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from stemdefects.inference.columns.lattice import bent_lattice
+from stemdefects.inference.columns.lattice.sites import SiteView
+
+NEAR = 6  # columns whose distance from the even lattice says how it is bent here
+REACH = 3.0  # spacings from a column found: farther away nobody knows how the lattice goes on
+SEATED = 0.2  # spacings: a column this near to a place of the lattice is that place's
+AGREEING = 0.9  # share of the columns that must be of the sublattice whose place they are on
+LEAST = 60  # columns, to say how the lattice bends over the frame
+
+
+class Promised(NamedTuple):
+    """cell: (m, 2) and site: (m,) of places inside the frame without a column; place_px: (m, 2) y, x in pixels of the
+    frame; bent_px: (m, 2) how far that is from the even lattice."""
+
+    cell: np.ndarray
+    site: np.ndarray
+    place_px: np.ndarray
+    bent_px: np.ndarray
+
+
+def places(
+    position_px: np.ndarray, site: np.ndarray, sites: SiteView, basis: np.ndarray, fixed: np.ndarray,
+    shape_px: tuple[float, float], margin_px: float, image: np.ndarray, scale: float, lattice_nm: np.ndarray,
+) -> Promised:  # fmt: skip
+    """All promised places without a column, farther than `margin_px` from the border.
+
+    position_px: (n, 2) and site: (n,) of the columns of `sites`; basis: (G, 2) places of the sublattices; fixed: (G,)
+    bool, sublattices whose columns are always there; shape_px: (H, W) of the frame; image: (h, w), `scale` pixels of it
+    to one of the frame, first pixels coincide; lattice_nm: (2, 2) of the ideal crystal.
+    """
+    on = sites.on_lattice & fixed[site]
+    vectors, index = sites.vectors_px, sites.cell[on] + basis[site[on]]
+    bent = position_px[on] - index @ vectors - sites.origin_px
+    tree, size = cKDTree(position_px[on]), np.array(shape_px) - 1
+    corners = (np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) * size - sites.origin_px) @ np.linalg.inv(vectors)
+    low, high = np.floor(corners.min(0)).astype(int) - 2, np.ceil(corners.max(0)).astype(int) + 2
+    cells = np.stack(np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
+    cells, spacing = cells.reshape(-1, 2), np.sqrt(abs(np.linalg.det(vectors)))
+    origin = np.minimum(low, sites.cell[on].min(0)) - 1
+    grid = np.zeros((*(np.maximum(high, sites.cell[on].max(0)) - origin + 2), len(basis)), bool)
+    grid[(*(sites.cell[on] - origin).T, site[on])] = True
+    parts = []
+    for g in np.flatnonzero(fixed):
+        even = (cells + basis[g]) @ vectors + sites.origin_px
+        distance, near = tree.query(even, k=min(NEAR, int(on.sum())))
+        moved = bent[near].mean(1)
+        place = even + moved
+        inside = ((place >= margin_px) & (place <= size - margin_px)).all(1) & (distance[:, 0] < REACH * spacing)
+        use = np.flatnonzero(inside & ~grid[(*(cells - origin).T, g)])
+        parts.append(Promised(cells[use], np.full(len(use), g), place[use], moved[use]))
+    found = Promised(*(np.concatenate([p[k] for p in parts]) for k in range(4)))
+    moved = bent_lattice.displaced(
+        image, (found.place_px - found.bent_px) * scale, basis[found.site] @ vectors * scale, found.bent_px * scale,
+        (position_px[on] - bent) * scale, basis[site[on]] @ vectors * scale, bent * scale, vectors * scale, lattice_nm,
+    ) / scale  # fmt: skip
+    found = found._replace(place_px=found.place_px - found.bent_px + moved, bent_px=moved)
+    return Promised(*(part[_free(found, position_px, 0.25 * spacing)] for part in found))
+
+
+def _free(found: Promised, position_px: np.ndarray, within_px: float) -> np.ndarray:
+    """(m,) bool: no column, of whatever sublattice, stands at the place."""
+    if not len(found.site):
+        return np.zeros(0, bool)
+    away, _ = cKDTree(position_px).query(found.place_px)
+    return away > within_px
+
+
+def seated(
+    position_px: np.ndarray, site: np.ndarray, sites: SiteView, basis: np.ndarray, fixed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 2) cell and (n,) sublattice of every column, by the lattice alone where that is whole.
+
+    A network shown another crystal, or dirt, takes one sublattice for the other in places; followed from neighbour to
+    neighbour such columns bend the lattice by a bond. Here the lattice bends no faster than a cubic polynomial over the
+    frame; a column on the place of another sublattice is that one's. Arguments as in `places`.
+    """
+    cell, site = sites.cell.copy(), site.copy()
+    on = sites.on_lattice & fixed[site]
+    if on.sum() < LEAST:
+        return cell, site
+    vectors, spacing = sites.vectors_px, np.sqrt(abs(np.linalg.det(sites.vectors_px)))
+    rest = position_px - (np.where(on[:, None], sites.cell, 0) + basis[site]) @ vectors - sites.origin_px
+    middle, scale = position_px.mean(0), np.ptp(position_px, axis=0).max() / 2
+    y, x = ((position_px - middle) / scale).T
+    terms = np.stack([y**i * x**j for i in range(4) for j in range(4 - i)], 1)
+    good = on.copy()
+    for _ in range(4):
+        bend, *_ = np.linalg.lstsq(terms[good], rest[good], rcond=None)
+        off = np.linalg.norm(rest - terms @ bend, axis=1)
+        good = on & (off < max(3 * np.median(off[on]), 0.05 * spacing))
+    even = position_px - sites.origin_px - terms @ bend
+    choices = np.flatnonzero(fixed)
+    whole = np.stack([np.rint(even @ np.linalg.inv(vectors) - basis[g]) for g in choices])
+    away = np.stack([np.linalg.norm(even - (whole[k] + basis[g]) @ vectors, axis=1) for k, g in enumerate(choices)])
+    best = away.argmin(0)
+    mine = fixed[site] & (away.min(0) < SEATED * spacing)
+    if (choices[best] == site)[on].mean() < AGREEING:
+        return cell, site
+    wrong = mine & ((choices[best] != site) | ~on)
+    cell[wrong], site[wrong] = whole[best[wrong], np.flatnonzero(wrong)], choices[best[wrong]]
+    return cell, site

@@ -1,0 +1,1 @@
+"""Training images from a few labelled frames."""

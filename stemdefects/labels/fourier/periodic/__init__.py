@@ -1,0 +1,1 @@
+"""What repeats in a frame: its lattice, grains and cells, and what is left without them."""

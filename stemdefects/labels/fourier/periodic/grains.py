@@ -1,0 +1,176 @@
+"""Grains: windows of a frame are asked for their own lattice, and orientations that many of them share are grains.
+
+A perfect second grain is crystal, not rubble beside the first. Each grain is taken apart with its own lattice; where
+two meet there is a boundary, about which the labels say nothing.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from stemdefects.crystal import bragg
+from stemdefects.errors import UserError
+from stemdefects.labels.fourier.periodic import residual
+from stemdefects.labels.fourier.periodic.lattice import ImageLattice, find_lattice
+from stemdefects.labels.fourier.periodic.residual import Residual
+
+WINDOW = 8.0  # lattice spacings along the side of a window; stepped by half of it
+APART_DEG = 6.0  # grains differ by more; less is a bend or the scan
+SAME_SIZE = 0.15  # relative difference of spacings that windows of one crystal may have
+LEAST_SHARE, LEAST_WINDOWS = 0.06, 3  # of the windows that show a lattice
+N_FRAMES = 4  # whose spectra are taken together
+BAND = 0.8  # lattice spacings on either side of where two grains meet that are their boundary
+
+
+@dataclass(frozen=True)
+class Grains:
+    """lattices: one of each grain, the largest first; turn_deg: (K,) rotation of each against the first, as small as
+    the lattice's symmetry allows."""
+
+    lattices: tuple[ImageLattice, ...]
+    turn_deg: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lattices)
+
+
+def one(lattice: ImageLattice) -> Grains:
+    """A crystal of a single grain."""
+    return Grains((lattice,), np.zeros(1))
+
+
+def find(frames: np.ndarray, whole: ImageLattice) -> Grains:
+    """The grains that `frames` (n, H, W) show; `whole`: the lattice of all of it (`find_lattice`)."""
+    side = round(WINDOW * whole.spacing_px)
+    height, width = frames.shape[1:]
+    if min(height, width) < 1.5 * side:
+        return one(whole)
+    corners, vectors = [], []
+    for y in _starts(height, side):
+        for x in _starts(width, side):
+            try:
+                own = find_lattice(frames[:N_FRAMES, y : y + side, x : x + side])
+            except UserError:
+                continue
+            if abs(own.spacing_px / whole.spacing_px - 1) < SAME_SIZE:
+                corners.append((y, x))
+                vectors.append(own.vectors_px)
+    if len(vectors) < 2 * LEAST_WINDOWS:
+        return one(whole)
+    groups = _clusters(
+        np.array([turn_deg(v, vectors[0]) for v in vectors]), 360 / len(bragg.equivalent_cells(vectors[0], vectors[0]))
+    )
+    least = max(LEAST_WINDOWS, LEAST_SHARE * len(vectors))
+    groups = [g for g in groups if len(g) >= least]
+    if len(groups) < 2:
+        return one(whole)
+    lattices = []
+    for group in groups:
+        mask = np.zeros((height, width), np.float32)
+        for i in group:
+            y, x = corners[i]
+            part = mask[y : y + side, x : x + side]
+            np.maximum(part, _hann(side), out=part)
+        level = (frames[0] * mask).sum() / mask.sum()
+        try:
+            own = find_lattice((frames[:N_FRAMES] - level) * mask)
+        except UserError:
+            continue
+        if all(abs(turn_deg(own.vectors_px, other.vectors_px)) > APART_DEG for other in lattices):
+            lattices.append(own)
+    if len(lattices) < 2:
+        return one(whole)
+    turns = np.array([turn_deg(own.vectors_px, lattices[0].vectors_px) for own in lattices])
+    return Grains(tuple(lattices), turns)
+
+
+def _hann(side: int) -> np.ndarray:
+    return np.outer(*[np.hanning(side + 2)[1:-1].astype(np.float32)] * 2)
+
+
+def _starts(length: int, side: int) -> np.ndarray:
+    number = int(np.ceil((length - side) / (0.5 * side))) + 1
+    return np.unique(np.linspace(0, length - side, number).astype(int))
+
+
+def turn_deg(vectors: np.ndarray, others: np.ndarray) -> float:
+    """Smallest rotation that brings the lattice of `others` (2, 2) onto that of `vectors`, with its sign."""
+    u, _, vt = np.linalg.svd(np.linalg.solve(others, bragg.equivalent_cells(vectors, others)[0]))
+    turn = u @ vt
+    return float(np.degrees(np.arctan2(turn[0, 1], turn[0, 0])))
+
+
+def _clusters(angle_deg: np.ndarray, period_deg: float) -> list[np.ndarray]:
+    """Numbers of the windows of each orientation, the most common first: neighbours on the circle within half of
+    `APART_DEG` are together."""
+    order = np.argsort(np.mod(angle_deg, period_deg))
+    angle = np.mod(angle_deg, period_deg)[order]
+    gaps = np.diff(np.concatenate([angle, [angle[0] + period_deg]]))
+    cuts = np.flatnonzero(gaps > 0.5 * APART_DEG)
+    if len(cuts) < 2:
+        return [order]
+    order = np.roll(order, -(cuts[0] + 1))
+    parts = np.split(order, np.cumsum(np.diff(np.concatenate([cuts, [cuts[0] + len(angle)]])))[:-1])
+    return sorted(parts, key=len, reverse=True)
+
+
+def take_apart(frame: np.ndarray, grains: Grains, invalid: np.ndarray | None = None, **settings) -> Residual:
+    """`residual.take_apart` of a frame (H, W) whose grains have each their own lattice; `member` says which."""
+    if len(grains) == 1:
+        return residual.take_apart(frame, grains.lattices[0], invalid=invalid, **settings)
+    frame = np.asarray(frame, np.float32)
+    member = _member(frame, grains)
+    parts = []
+    for k, lattice in enumerate(grains.lattices):
+        other = member != k
+        mask = other if invalid is None else other | invalid
+        parts.append(residual.take_apart(frame, lattice, invalid=mask, **settings))
+    maps = {}
+    for name in ("periodic", "variance", "order", "background", "weight", "calm"):
+        maps[name] = np.choose(member, [getattr(p, name) for p in parts])
+    maps["phase"] = np.stack([np.choose(member, [p.phase[i] for p in parts]) for i in (0, 1)])
+    # a row is the same for all grains: each says of it as much as it has of it
+    share = np.stack([(p.weight * (member == k)).sum(1) for k, p in enumerate(parts)]) + 1e-6
+    share = share / share.sum(0)
+    for name in ("row_shift_px", "row_gain", "row_offset"):
+        maps[name] = (share * np.stack([getattr(p, name) for p in parts])).sum(0)
+    maps["residual"] = frame - maps["periodic"]
+    return dataclasses.replace(parts[0], **maps, member=member.astype(np.int8))
+
+
+def _member(frame: np.ndarray, grains: Grains) -> np.ndarray:
+    """(H, W) int: number of the grain whose lattice is strongest at each pixel."""
+    strength = []
+    for lattice in grains.lattices:
+        amplitude = residual.local_amplitude(frame, lattice)
+        strength.append(amplitude / np.quantile(amplitude, 0.9))
+    return np.argmax(strength, 0)
+
+
+def boundary(member: np.ndarray | None, crystal: np.ndarray, spacing: float) -> tuple[np.ndarray, float]:
+    """(H, W) bool, where grains meet in the crystal, and how long that line is in px.
+
+    member: (H, W) grain of each pixel, None: there is one; crystal: (H, W) bool, where any lattice is.
+    """
+    none = np.zeros(crystal.shape, bool), 0.0
+    if member is None:
+        return none
+    meets = np.zeros(member.shape, bool)
+    meets[1:] |= member[1:] != member[:-1]
+    meets[:, 1:] |= member[:, 1:] != member[:, :-1]
+    meets &= ndimage.binary_dilation(crystal, iterations=max(1, round(2 * spacing)))
+    if not meets.any():
+        return none
+    band = ndimage.distance_transform_edt(~meets) < BAND * spacing
+    return band, float(band.sum() / (2 * BAND * spacing))
+
+
+def vectors_at(grains: Grains, member: np.ndarray | None, yx: np.ndarray) -> np.ndarray:
+    """(n, 2, 2) lattice vectors of the grain that each point of `yx` (n, 2) is in."""
+    vectors = np.stack([lattice.vectors_px for lattice in grains.lattices])
+    if member is None:
+        return np.broadcast_to(vectors[0], (len(yx), 2, 2))
+    at = np.clip(np.rint(yx).astype(int), 0, np.array(member.shape) - 1)
+    return vectors[member[tuple(at.T)]]

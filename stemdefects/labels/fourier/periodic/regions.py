@@ -1,0 +1,64 @@
+"""Where a movie's first frames show crystal, a hole or something else, and which cell of the crystal a pixel is in."""
+
+import numpy as np
+from scipy import ndimage
+
+from stemdefects.labels.fourier.periodic import residual
+from stemdefects.labels.fourier.periodic.grains import Grains, boundary
+from stemdefects.labels.fourier.points.certainty import AMORPHOUS, HOLE, LATTICE, UNKNOWN
+
+ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
+DIRT, DIRT_WINDOW = 1.5, 1.5  # times the usual intensity in a window of so many spacings: the crystal is covered
+RIM = 2.0  # lattice spacings around dirt, which the sliding windows smear
+
+
+def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, spacing: float) -> np.ndarray:
+    """(H, W) int8: crystal, hole, amorphous, or unknown: where the lattice is neither there nor gone, where grains meet
+    and along the rim of what lies on the crystal."""
+    zero = -parts.read_variance / parts.gain if parts.gain > 0 and parts.read_variance < 0 else 0.0
+    kept = order > ORDER_KEPT
+
+    def against_usual(width: float) -> np.ndarray:
+        level = ndimage.gaussian_filter(frame, width * spacing)
+        return (level - zero) / max(float(np.median(level[kept])) - zero if kept.any() else 1.0, 1e-30)
+
+    lost = np.where(against_usual(0.7) < 0.5, HOLE, AMORPHOUS)
+    region = np.where(order < ORDER_LOST, lost, np.where(kept, LATTICE, UNKNOWN)).astype(np.int8)
+    # a window this wide sees a heavy atom as a few per cent, dirt as what it is
+    dirt = against_usual(DIRT_WINDOW) > DIRT
+    if dirt.any():
+        region[ndimage.distance_transform_edt(~dirt) < RIM * spacing] = UNKNOWN
+        region[dirt] = AMORPHOUS
+    seam, _ = boundary(parts.member, region != HOLE, spacing)
+    if seam.any():
+        near = ndimage.distance_transform_edt(~seam) < spacing
+        region[((near & (region == AMORPHOUS)) | seam) & ~dirt] = UNKNOWN
+    return region
+
+
+def bumps(shape: tuple[int, int], yx: np.ndarray, flat_px: float, outer_px: float) -> np.ndarray:
+    """(H, W) 1 within `flat_px` of any point, falling to 0 at 1.5 `outer_px`."""
+    mask = np.ones(shape, bool)
+    places = np.clip(np.rint(yx).astype(int), 0, np.array(shape) - 1)
+    mask[tuple(places.T)] = False
+    distance = ndimage.distance_transform_edt(mask)
+    outer = 1.5 * outer_px
+    ramp = np.clip((outer - distance) / max(outer - flat_px, 1e-6), 0, 1)
+    return (ramp**2 * (3 - 2 * ramp)).astype(np.float32)
+
+
+def cell_centres(parts: residual.Residual, grains: Grains, lattice_part: np.ndarray) -> np.ndarray:
+    """(2, H, W) place (y, x) of the brightest column of the cell that each pixel belongs to."""
+    height, width = lattice_part.shape
+    place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij")).astype(np.float32)
+    result = np.empty_like(place)
+    member = np.zeros(lattice_part.shape, np.int8) if parts.member is None else parts.member
+    for k, lattice in enumerate(grains.lattices):
+        mine = member == k
+        if not mine.any():
+            continue
+        top = mine & (lattice_part >= np.quantile(lattice_part[mine], 0.97))
+        origin = [np.angle(np.exp(2j * np.pi * p[top]).mean()) / (2 * np.pi) for p in parts.phase]
+        off = np.mod(parts.phase[:, mine] - np.array(origin)[:, None] + 0.5, 1.0) - 0.5
+        result[:, mine] = place[:, mine] - lattice.vectors_px.T @ off
+    return result

@@ -1,0 +1,1 @@
+"""How a frame is prepared for a network: sampling, tiles, intensities."""

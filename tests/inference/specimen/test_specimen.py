@@ -1,0 +1,248 @@
+"""What the frames teach, against populations whose levels, shares and places are known."""
+
+import numpy as np
+import pytest
+
+from stemdefects.crystal import bragg, formula
+from stemdefects.crystal import material as crystal
+from stemdefects.errors import UserError
+from stemdefects.inference import undistorted
+from stemdefects.inference.columns.lattice import bent_lattice, promised
+from stemdefects.inference.columns.lattice.sites import view
+from stemdefects.inference.network import calibration
+from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.inference.specimen import learned, levels, phases, prevalence
+from stemdefects.models import other_crystal
+from stemdefects.schema import InferenceConfig, LabelsConfig
+
+WS2 = crystal.load("ws2_mo")
+PIXEL_NM = 0.03
+
+
+def stated(material):
+    from stemdefects.models.probability.prevalence import state_prior
+
+    return state_prior(LabelsConfig(name="test"), material)
+
+
+def test_a_dopant_twice_as_bright_as_its_file_says_is_found_and_counted():
+    wse2 = crystal.load("wse2_ti")
+    rng = np.random.default_rng(1)
+    dopant = rng.random(3000) < 0.035
+    light = np.where(dopant, 0.34, 1.0) + 0.1 * rng.standard_normal(3000)
+    both = np.concatenate([light, 0.68 + 0.09 * rng.standard_normal(3000)])
+    site = np.repeat([0, 1], 3000)
+    found = levels.learn(both, site, wse2, stated(wse2))
+    ti = wse2.state_index("Ti")
+    assert not found.alloyed.any() and wse2.intensities()[ti] < 0.2
+    assert found.level[ti] == pytest.approx(0.34, abs=0.03) and found.share[ti] == pytest.approx(0.035, abs=0.008)
+    assert found.level[wse2.state_index("Se2")] == pytest.approx(0.68, abs=0.01)
+    called = levels.posterior(both, site, found, wse2)[:3000, ti] > 0.5
+    assert (called & dopant).sum() / dopant.sum() > 0.97 and (called & ~dopant).sum() <= 3
+
+
+def test_two_kinds_of_columns_are_an_alloy_and_no_vacancies():
+    rng = np.random.default_rng(2)
+    kind = rng.random(400) < 0.4
+    metal = 1 + 0.07 * rng.standard_normal(400)
+    light = np.where(kind, 0.42, 0.15) + 0.05 * rng.standard_normal(400)
+    light[:3] = -0.06  # nothing there
+    both, site = np.concatenate([metal, light]), np.repeat([0, 1], 400)
+    found = levels.learn(both, site, WS2, stated(WS2))
+    assert found.alloyed.tolist() == [False, True]
+    order = np.argsort(found.bulk[1, :2, 0])
+    np.testing.assert_allclose(found.bulk[1, order, 0], [0.15, 0.42], atol=0.02)
+    np.testing.assert_allclose(found.bulk[1, order, 1], [0.6, 0.4], atol=0.06)
+    prob = levels.posterior(both, site, found, WS2)[400:]
+    vacant = prob[:, [WS2.state_index(s) for s in ("S", "V_chalcogen")]].sum(1) > 0.5
+    assert vacant[:3].all() and vacant[3:].sum() <= 2
+    assert levels.brighter(both, site, found) == pytest.approx(kind.mean(), abs=0.02)
+    own = levels.relative(both, site, found, WS2)[403:]
+    assert np.median(own) == pytest.approx(1, abs=0.05), "each beside its own kind"
+    # as much of a dopant that the material names is no alloy
+    mixed = np.concatenate([np.where(rng.random(400) < 0.25, 0.43, 1) + 0.07 * rng.standard_normal(400), light])
+    assert not levels.learn(mixed, site, WS2, stated(WS2)).alloyed[0]
+
+
+def test_how_common_a_defect_is_lies_in_its_interval():
+    said = np.array([0.978, 0.02, 0.002])
+    held, n = 0, 20
+    for seed in range(n):
+        rng = np.random.default_rng(seed)
+        true = 0.05
+        value = 4.0 * (rng.random(1500) < true) + rng.standard_normal(1500)
+        odds = np.stack([np.zeros(1500), 4 * value - 8, -50 * np.ones(1500)], 1)
+        share, low, high = prevalence.learn(odds, said)
+        held += low[1] <= true <= high[1]
+        assert share.sum() == pytest.approx(1)
+    assert held >= 16  # the file's word, 200 columns of .02, pulls a little
+    none = np.stack([np.zeros(1500), -8 * np.ones(1500)], 1)
+    share, low, high = prevalence.learn(none, np.array([0.999, 0.001]))
+    assert low[1] == 0 and high[1] < 4 / 1500
+    kept, low, _ = prevalence.learn(odds, said, np.array([False, True, False]))
+    assert kept[1] == said[1] and np.isnan(low[1])
+
+
+def test_below_the_limit_of_detection_chance_does_as_well():
+    """The likelihood of a share, over many fields: at the limit most say more than none, far below hardly any."""
+    rng, n, apart, tail = np.random.default_rng(3), 800, 2.2, 0.1
+    known = levels.learn(np.zeros(0), np.zeros(0, int), WS2, stated(WS2))
+    state, ideal = (WS2.state_index(s) for s in ("S", "S2"))
+    level = known.level.copy()
+    level[ideal], level[state] = 1.0, 1.0 - 0.1 * apart
+    made = known._replace(level=level, scatter=np.array([np.nan, 0.1]), tail=np.array([0.02, tail]), n=np.array([0, n]))
+    limit = learned._limit(made, WS2, 1)
+    assert np.isnan(limit[ideal]) and 0.01 < limit[state] < 0.2
+    even = learned._limit(made._replace(tail=np.array([0.02, 0.0])), WS2, 1)
+    assert even[state] < limit[state], "tails hide defects"
+
+    def light(share):
+        wide = np.where(rng.random(n) < tail, levels.WIDE, 1.0)
+        return -apart * (rng.random(n) < share) + wide * rng.standard_normal(n)
+
+    def score(x):  # of the most powerful test of a small share against none
+        f, g = (levels.bell(x, d, (1.0, tail)) for d in (0.0, -apart))
+        return (g / f - 1).sum()
+
+    none = np.quantile([score(light(0.0)) for _ in range(300)], 0.95)
+    assert np.mean([score(light(limit[state])) > none for _ in range(300)]) == pytest.approx(0.95, abs=0.05)
+    assert np.mean([score(light(limit[state] / 6)) > none for _ in range(300)]) < 0.35
+
+
+def bent_crystal(shape=(260, 260)):
+    """Image of all places of a bent WS2 lattice but one metal; places (n, 2), cell and sublattice of each, the hole."""
+    vectors = WS2.lattice_nm / PIXEL_NM @ bragg.rotation(0.2)
+    cells = np.stack(np.meshgrid(*[np.arange(-60, 60)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    even = ((cells[:, None] + WS2.basis) @ vectors).reshape(-1, 2) + 130
+    place = even + 3.0 * np.stack([np.sin(even[:, 1] / 60), np.cos(even[:, 0] / 50)], 1)
+    inside = ((place > 3) & (place < np.array(shape) - 4)).all(1)
+    site, cell = np.tile([0, 1], len(cells))[inside], np.repeat(cells, 2, 0)[inside]
+    place = place[inside]
+    gone = np.flatnonzero((site == 0) & (np.abs(place - (140, 120)).max(1) < 8))[0]
+    image, y, x = np.zeros(shape), *np.mgrid[: shape[0], : shape[1]]
+    for n, ((a, b), g) in enumerate(zip(place, site, strict=True)):
+        low, left = max(int(a) - 8, 0), max(int(b) - 8, 0)
+        part = np.s_[low : int(a) + 9, left : int(b) + 9]
+        light = 0.0 if n == gone else (1.0, 0.17)[g]
+        image[part] += light * np.exp(-((y[part] - a) ** 2 + (x[part] - b) ** 2) / (2 * 1.7**2))
+    rng = np.random.default_rng(0)
+    return rng.poisson(40 * image + 3).astype(np.float32), place, cell, site, gone, vectors
+
+
+def test_places_that_a_network_lost_are_found_by_the_phases_of_the_image():
+    image, place, cell, site, gone, vectors = bent_crystal()
+    lost = np.hypot(*(place - (150, 150)).T) < 40  # some hundred columns, four cells deep
+    lost[gone] = True
+    seen = view(place[~lost], site[~lost], np.ones((~lost).sum()), vectors, WS2.basis, vectors, told_apart=True)
+    found = promised.places(
+        place[~lost], site[~lost], seen, WS2.basis, np.ones(2, bool), image.shape, 5.0, image, 1.0, WS2.lattice_nm
+    )
+    shift = seen.cell[0] - cell[~lost][0]
+    true = {(*c, g): p for c, g, p in zip((cell + shift).tolist(), site.tolist(), place.tolist(), strict=True)}
+    off = [
+        np.hypot(*(np.array(true[(*c, g)]) - p))
+        for c, g, p in zip(found.cell.tolist(), found.site, found.place_px, strict=True)
+    ]
+    assert len(off) > 0.7 * lost.sum()
+    assert np.median(off) < 0.5 and np.quantile(off, 0.9) < 1.0, "px; neighbours are 6 apart"
+    plain = found.place_px - found.bent_px  # what an even lattice would say
+    wrong = [
+        np.hypot(*(np.array(true[(*c, g)]) - p)) for c, g, p in zip(found.cell.tolist(), found.site, plain, strict=True)
+    ]
+    assert np.median(wrong) > 2 * np.median(off)
+    moved = bent_lattice.displaced(
+        image, plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], vectors, WS2.lattice_nm
+    )
+    assert len(moved) == 0
+
+
+def test_a_column_on_the_place_of_the_other_sublattice_is_that_ones():
+    _, place, _, site, _, vectors = bent_crystal()
+    said = site.copy()
+    swapped = np.hypot(*(place - (70, 70)).T) < 32
+    said[swapped] = 1 - said[swapped]
+    seen = view(place, said, np.ones(len(site)), vectors, WS2.basis, vectors, told_apart=True)
+    _, now = promised.seated(place, said, seen, WS2.basis, np.ones(2, bool))
+    assert swapped.sum() > 50 and (now == site).mean() > 0.995
+
+
+def test_a_sheared_lattice_is_straightened_and_places_come_back():
+    from tests.inference.small_network import hexagonal_frames
+
+    straight = hexagonal_frames(1, (300, 300), seed=None)[0]
+    shear = np.array([[1.02, 0.05], [0.03, 0.96]])
+    known = undistorted.Undistortion(np.linalg.inv(shear), np.array([8.0, -3.0]), (300, 300))
+    image = undistorted.Undistortion(shear, -known.offset @ shear, (300, 300)).image(straight)
+    found = calibration.calibrate(image[None], WS2.lattice_nm)
+    way = undistorted.measured(found, WS2.lattice_nm, image.shape, 1.0)
+    assert found.strain > 0.03 and way is not None
+    again = calibration.calibrate(way.image(image)[None], WS2.lattice_nm)
+    assert again.strain < 0.01
+    some = np.random.default_rng(0).uniform(0, 299, (50, 2))
+    np.testing.assert_allclose(way.raw(way.straight(some)), some, atol=1e-9)
+    assert undistorted.measured(again, WS2.lattice_nm, image.shape, 1.0) is None, "straight is left alone"
+    inside = ~way.invalid(None, image.shape)
+    assert inside.mean() == pytest.approx(300**2 / np.prod(way.shape), rel=0.05)
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_1t_needs_the_light_of_both_halves(split):
+    vectors = WS2.lattice_nm / PIXEL_NM
+    cells = np.stack(np.meshgrid(*[np.arange(-2, 22)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    bond = (WS2.basis[1] - WS2.basis[0]) @ vectors
+    metal = cells @ vectors + 12
+    image, y, x = np.full((160, 160), 1.0, np.float32), *np.mgrid[:160, :160]
+    parts = [(metal, 1.0), (metal + bond, 0.09 if split else 0.18), (metal - bond, 0.09 if split else 0.0)]
+    for places, light in parts:
+        for a, b in places[((places > -5) & (places < 165)).all(1)]:
+            image += light * np.exp(-((y - a) ** 2 + (x - b) ** 2) / (2 * 1.7**2))
+    inside = ((metal > 4) & (metal < 155)).all(1)
+    place = metal[inside]
+    n, regions = len(place), np.full((20, 20), 3, np.uint8)
+    columns = Columns(*place.astype(np.float32).T, np.full(n, 0.3), np.zeros(n, int), np.zeros((n, WS2.n_states)),
+                      np.ones(n), np.full(n, 3))  # fmt: skip
+    sites = view(place, np.zeros(n, int), np.ones(n), vectors, WS2.basis, vectors, told_apart=True)
+    output = FrameOutput(columns, np.array([0, 0, 0, 1.0]), image, 1.0, regions=regions)
+    new = phases.checked(output, columns, sites, np.zeros(n, bool), WS2, PIXEL_NM)
+    assert new.region_fraction[3] == (1.0 if split else 0.0) and new.region_fraction.sum() == pytest.approx(1)
+    nobody = phases.checked(output, columns, sites, np.ones(n, bool), WS2, PIXEL_NM)
+    assert nobody.region_fraction[3] == 0, "where the network shows no column it knows no phase"
+
+
+def test_a_network_is_not_shown_a_crystal_whose_sublattices_it_would_swap():
+    from stemdefects.config import load_group
+    from stemdefects.models import artifact, shipped
+
+    model = artifact.load(shipped.folder() / "mos2")
+    assert other_crystal.shown(model, load_group("material", "mos2")) is model
+    wse2 = other_crystal.shown(model, load_group("material", "wse2"))
+    assert wse2.material.name == "wse2" and wse2.trained is model and wse2.signature != model.signature
+    for name in ("mose2", "graphene_si"):  # its chalcogens outshine its metal; its sublattices are alike
+        with pytest.raises(UserError, match="brightness"):
+            other_crystal.shown(model, load_group("material", name))
+
+
+def test_the_network_nearest_to_a_crystal_is_chosen():
+    assert other_crystal.chosen(InferenceConfig(name="test", material="wse2")) == "mos2"
+    assert other_crystal.chosen(InferenceConfig(name="test", material="ws2_mo")) == "ws2_mo"
+    with pytest.raises(UserError, match="a crystal like graphene_si"):
+        other_crystal.chosen(InferenceConfig(name="test", material="graphene_si"))
+    with pytest.raises(UserError, match="which crystal"):
+        other_crystal.chosen(InferenceConfig(name="test"))
+    with pytest.raises(UserError, match="no such material"):
+        other_crystal.chosen(InferenceConfig(name="test", material="unobtainium"))
+
+
+def test_a_formula_makes_a_material():
+    ti = crystal.from_config(formula.material("W0.95Ti0.05Se2"))
+    assert ti.a_nm == pytest.approx(0.3282) and "Mo_W" not in ti.kind_names, "what is not named is not there"
+    kind = ti.kinds[ti.kind_index("Ti_W")]
+    assert kind.prevalence == pytest.approx(0.05)
+    assert ti.intensities()[kind.state] == pytest.approx((22 / 74) ** 1.55, rel=0.01)
+    v = crystal.from_config(formula.material("Mo0.98V0.02S2"))
+    assert {"V_Mo", "V_on_Mo"} <= set(v.kind_names), "vanadium is not the vacancy"
+    mixed = crystal.from_config(formula.material("WS1.6Se0.4"))
+    assert mixed.kinds[mixed.kind_index("Se_S")].prevalence == pytest.approx(2 * 0.2 * 0.8)
+    for wrong, says in (("W0.9Xx0.1S2", "Xx"), ("W0.5S2", "no known material"), ("ws2", "cannot be read")):
+        with pytest.raises(UserError, match=says):
+            formula.material(wrong)
