@@ -29,6 +29,8 @@ class Code(Enum):
     NO_LATTICE_MODEL = "the lattice model has no input"
     NO_VACANCIES = "the data favour an empty field"
     NO_HOPS = "no hop was seen: an upper limit"
+    MOTION_CHANGES = "the hop rate differs between parts of the movie or of the field"
+    ORIENTATIONS_DIFFER = "the orientations of a centre's vacancy have rates of their own"
     LOWER_LIMIT = "too fast for the frames: a lower limit"
     CANNOT_TELL = "the prior would be the answer"
     NOT_CONVERGED = "the chains do not agree"

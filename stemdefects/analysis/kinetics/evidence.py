@@ -24,3 +24,4 @@ class Evidence(NamedTuple):
     times_s: np.ndarray  # (T,) true starts of the frames
     allowed: np.ndarray  # (T, N) nothing is said of sites in holes, strange regions and at the border
     edge: np.ndarray  # (N,) near the border of the field: the light there is not that of a whole column
+    hole: np.ndarray | None = None  # (T, N) the site lies in a hole; None: not known

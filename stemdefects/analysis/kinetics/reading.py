@@ -85,6 +85,7 @@ def read(table: DefectTable) -> Evidence | Missing:
         times_s=times,
         allowed=allowed,
         edge=(neighbours < 0).any(1),
+        hole=(flags[:, kept] & np.uint8(stored.HOLE)) > 0,
     )
 
 

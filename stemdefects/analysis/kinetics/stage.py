@@ -9,7 +9,7 @@ import numpy as np
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.inputs import Inputs
-from stemdefects.analysis.kinetics import infer, statements, tables
+from stemdefects.analysis.kinetics import infer, orientations, statements, tables, windows
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.reading import Missing, read
@@ -59,10 +59,20 @@ def of_table(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Pr
     prior = priors(evidence, len(answer.sites.kind))
     section = Section("Kinetics", _blocks(answer, evidence, cfg, said))
     made = tables.of_posterior(answer, found, names)
+    split = windows.parts(answer, windows.places(evidence, answer.sites), windows.edges(answer.times_s))
+    made["kinetics_windows"] = windows.table(split, prior, answer.sites)
+    changes = [windows.probability_of_change(split, prior, axis) for axis in (1, 2)]
+    turned = orientations.count(answer)
+    if len(answer.sites.bonds):
+        made["kinetics_orientations"] = orientations.table(turned, prior, tables.one_bond(names))
+    if answer.estimate("D").code in statements.ANSWERS:
+        notes += statements.of_parts(changes, orientations.probability_of_difference(turned, prior), names)
     if answer.estimate("single per frame").code in statements.ANSWERS:
         made |= tables.over_time(answer, evidence, found, names)
         said += tables.precision(answer, evidence, found, (names.one, names.two))
-    return StageResult(said, notes, made, _figures(answer, evidence, prior, names), section)
+    figures = _figures(answer, evidence, prior, names)
+    figures["kinetics_windows"] = {"table": made["kinetics_windows"], "name": names.one}
+    return StageResult(said, notes, made, figures, section)
 
 
 def names_of(found: Detections) -> Names:
@@ -160,6 +170,8 @@ CAPTIONS = {
     "kinetics_lattice": "Discs: mean occupancy of each site over the movie. Lines: hops between neighbouring sites, by "
     "their mean number in the sampled histories. Triangles: centres.",
     "kinetics_D": "Posterior of D against its prior: where the two are alike, the data say nothing.",
+    "kinetics_windows": "D in windows of time (bands) and by place (points at the right), all from histories sampled "
+    "with one rate for the whole movie, which draws the parts together where the light says little.",
     "kinetics_counts": "Median and 95% band of the posterior in every frame.",
     "kinetics_switching": "Chance of each change of a centre per frame with its 95% interval; below it the mean number "
     "of such changes that were sampled.",
@@ -170,7 +182,7 @@ CAPTIONS = {
 def _blocks(answer: Kinetics, evidence: Evidence, cfg: KineticsConfig, said: list[Estimate]) -> list:
     """How it was found, the numbers, the pictures."""
     centres = ("kinetics_switching",) if len(answer.sites.bonds) else ()
-    shown = ("kinetics_lattice", "kinetics_D", "kinetics_counts", *centres)
+    shown = ("kinetics_lattice", "kinetics_D", "kinetics_windows", "kinetics_counts", *centres)
     return [
         _how(answer, evidence, cfg),
         Items([_line(e) for e in statements.shown(said)]),

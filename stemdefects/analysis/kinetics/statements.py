@@ -26,6 +26,7 @@ RESTS_ON = {
 }
 OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
+SURE = 0.95  # posterior probability from which a difference is said
 ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
 # quantity of the model -> (quantity of the estimates, whose: one, two or centre, unit where it says more)
 OF_ONE = {
@@ -198,6 +199,26 @@ def notes(answer: Kinetics, names: Names) -> list[str]:
         out.append(Note(
             f"D of {names.one} cannot be told by the lattice model: vacancies were there for too short a time off the "
             "centres, and its prior would be the answer.", coded.Code.CANNOT_TELL))  # fmt: skip
+    return out
+
+
+def of_parts(changes: Sequence[float], differ: float, names: Names) -> list[Note]:
+    """Where one rate does not fit all parts. changes: posterior probabilities that the hop rate differs between windows
+    of time and between places; differ: that a centre's orientations do; NaN where it cannot be told."""
+    out = []
+    for chance, what in zip(
+        changes, ("in the course of the movie", "between the open lattice, centres and holes"), strict=True
+    ):
+        if chance > SURE:
+            out.append(Note(
+                f"The hop rate of {names.one} changes {what} (posterior probability {chance:.3f}, against even odds "
+                "before): D of the whole movie is an average; kinetics_windows.csv has its parts.",
+                coded.Code.MOTION_CHANGES))  # fmt: skip
+    if differ > SURE:
+        out.append(Note(
+            f"The orientations of {names.centre} with one {names.one} have rates of their own (posterior probability "
+            f"{differ:.3f}): the symmetric rates are averages; kinetics_orientations.csv has each.",
+            coded.Code.ORIENTATIONS_DIFFER))  # fmt: skip
     return out
 
 

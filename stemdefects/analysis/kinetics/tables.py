@@ -57,6 +57,11 @@ def state_name(bits: int, names: Names) -> str:
     return f"{names.centre}+{'' if len(held) == 1 else 2}{names.one}@{names.orientations[place]}"
 
 
+def one_bond(names: Names) -> dict[int | None, str]:
+    """Names of a centre's states with at most one vacancy, by its bond; None: without."""
+    return {None: state_name(0, names)} | {k: state_name(1 << k, names) for k in range(3)}
+
+
 def states_seen(answer: Kinetics) -> list[int]:
     """Numbers of the centres' states that were seen often enough for a picture."""
     seen = answer.transitions_seen

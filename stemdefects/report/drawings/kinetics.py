@@ -62,6 +62,29 @@ def posterior_of_D(data, colours):
     return figure
 
 
+def windows(data, colours):
+    """D by window of time as bands, and by place as points; None where there is one window and one place."""
+    table = data["table"].dropna(subset=["D_nm2_per_s"])
+    of_time, of_place = table[table["place"] == "all"], table[table["place"] != "all"]
+    if len(of_time) < 2 and len(of_place) < 2:
+        return None
+    figure, (left, right) = pyplot().subplots(
+        1, 2, figsize=(7.2, 2.8), sharey=True, gridspec_kw={"width_ratios": [3, 1]}, constrained_layout=True
+    )
+    for row in of_time.itertuples():
+        left.fill_between([row.from_s, row.to_s], row.low, row.high, color=COLOURS[0], alpha=0.25, lw=0)
+        left.plot([row.from_s, row.to_s], [row.D_nm2_per_s] * 2, color=COLOURS[0], lw=1.6)
+    left.set(xlabel="time (s)", ylabel=f"D of {data['name']} (nm²/s)", ylim=(0, None))
+    left.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    at = np.arange(len(of_place))
+    value = of_place["D_nm2_per_s"].to_numpy()
+    error = np.stack([value - of_place["low"], of_place["high"] - value])
+    right.errorbar(at, value, error, fmt="o", color=COLOURS[1], capsize=3)
+    right.set(xlim=(-0.6, len(of_place) - 0.4), xticks=at)
+    right.set_xticklabels(of_place["place"], rotation=30, ha="right", fontsize=7)
+    return figure
+
+
 def counts(data, colours):
     """Vacancies per frame against time with their band."""
     figure, axes = pyplot().subplots(figsize=(6.4, 3.0))

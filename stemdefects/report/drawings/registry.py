@@ -28,6 +28,7 @@ DRAWINGS: dict[str, Callable[[Any, Mapping[str, str]], Any]] = {
     "transitions": states.transitions,
     "kinetics_lattice": kinetics.lattice,
     "kinetics_D": kinetics.posterior_of_D,
+    "kinetics_windows": kinetics.windows,
     "kinetics_counts": kinetics.counts,
     "kinetics_switching": kinetics.switching,
     "kinetics_chains": kinetics.chains,

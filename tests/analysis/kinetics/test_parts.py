@@ -1,0 +1,137 @@
+"""Rates by window, place and orientation, from histories that a few lines of Gillespie made with known rates."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from stemdefects.analysis.kinetics import orientations, windows
+from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.lattice import BOND, FREE, sites
+from stemdefects.analysis.kinetics.sampling import priors
+
+SIDE, FRAMES, STEP_S = 9, 60, 2.0
+STEPS = ((0, 1), (1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1))
+TIMES = STEP_S * np.arange(FRAMES)
+
+
+def lattice(centre=True):
+    cells = np.array([(i, j) for i in range(SIDE) for j in range(SIDE)])
+    number = {tuple(c): k for k, c in enumerate(cells)}
+    near = np.array([[number.get((i + a, j + b), -1) for a, b in STEPS] for i, j in cells])
+    bonds = np.full((len(cells), 3), -1)
+    for cell in ((4, 4), (4, 5), (5, 4)):
+        bonds[number[cell], 0] = 0
+    yx = cells @ np.array([[0.3 * np.sqrt(0.75), 0.15], [0, 0.3]])
+    hole = np.zeros((FRAMES, len(cells)), bool)
+    hole[40:, 0] = True
+    seen = np.zeros((FRAMES, len(cells)))
+    level = np.array([-3.0, -6.0])
+    return Evidence(yx, near, bonds, np.array([float(centre)]), seen, np.float64(1.0), level, 0.8, 1.25,
+                    TIMES, np.ones(seen.shape, bool), (near < 0).any(1), hole)  # fmt: skip
+
+
+EVIDENCE = lattice()
+PLACE = sites(EVIDENCE)
+PRIOR = priors(EVIDENCE, len(PLACE.kind))
+
+
+def walkers(rng, rate, n=12):
+    """A history of single vacancies in the open lattice; rate (1/s per way): a function of (site, time)."""
+    free = np.flatnonzero(PLACE.kind == FREE)
+    layer = np.zeros(len(PLACE.kind), np.int8)
+    layer[rng.choice(free, n, replace=False)] = 1
+    start, now, time, events = layer.copy(), 0.0, [], []
+    most = max(rate(x, t) for x in range(len(layer)) for t in TIMES)
+    while True:
+        now += rng.exponential(1 / (6 * n * most))
+        if now >= TIMES[-1]:
+            return start, np.array(time), np.array(events, int).reshape(-1, 3)
+        a = rng.choice(np.flatnonzero(layer))
+        b = PLACE.near[a, rng.integers(6)]
+        open_way = b >= 0 and layer[b] == 0 and PLACE.kind[b] == FREE
+        if open_way and rng.random() < rate(a, now) / most:
+            layer[a], layer[b] = 0, 1
+            time.append(now)
+            events.append((a, b, 1))
+
+
+def answer(histories):
+    # ways over the border are for the sampler; here nothing leaves
+    return SimpleNamespace(histories=histories, sites=PLACE._replace(missing=0 * PLACE.missing), times_s=TIMES)
+
+
+def test_windows_are_of_twenty_frames_and_places_of_three_kinds():
+    np.testing.assert_allclose(windows.edges(TIMES), [0, 118 / 3, 236 / 3, 118])
+    assert len(windows.edges(TIMES[:30])) == 2
+    place = windows.places(EVIDENCE, PLACE)
+    cell = {tuple(c): k for k, c in enumerate(np.stack(np.divmod(PLACE.original, SIDE), 1).tolist())}
+    assert place[cell[4, 3]] == 1 and place[cell[3, 5]] == 1 and place[cell[7, 2]] == 0
+    assert place[cell[0, 1]] == 2 and place[cell[1, 0]] == 2 and place[cell[2, 1]] == 0
+
+
+def test_exposure_counts_every_open_way():
+    a, b = (int(np.flatnonzero(PLACE.original == SIDE * i + j)[0]) for i, j in ((2, 2), (2, 3)))
+    start = np.zeros(len(PLACE.kind), np.int8)
+    start[[a, b]] = 1
+    c = int(PLACE.near[b][np.isin(PLACE.near[b], np.append(PLACE.near[a], a), invert=True)][0])
+    found = windows.parts(
+        answer([(start, np.array([30.0]), np.array([[b, c, 1]]))]), 0 * PLACE.kind, windows.edges(TIMES)
+    )
+    ways = lambda x, without: sum(y != without and PLACE.kind[y] == FREE for y in PLACE.near[x])  # noqa: E731
+    before, after = ways(a, b) + ways(b, a), ways(a, None) + ways(c, None)
+    np.testing.assert_allclose(
+        found.exposure_s[0, :, 0], [30 * before + 28 / 3 * after, 118 / 3 * after, 118 / 3 * after]
+    )
+    assert found.hops.ravel().tolist() == [1, 0, 0]
+
+
+def test_each_window_and_place_has_an_interval_that_holds_its_own_rate():
+    place = windows.places(EVIDENCE, PLACE)
+    rate = lambda x, t: 0.02 if t < 118 / 3 else 0.06 if t < 236 / 3 else 0.04  # noqa: E731
+    held, rng = [], np.random.default_rng(3)
+    for _ in range(40):
+        rows = windows.table(windows.parts(answer([walkers(rng, rate)]), place, windows.edges(TIMES)), PRIOR, PLACE)
+        true = 1.5 * PLACE.hop_nm**2 * np.array([0.02, 0.06, 0.04])
+        held.append((rows["low"][:3] < true) & (true < rows["high"][:3]))
+    assert 0.88 <= np.mean(held) <= 0.995  # 120 intervals of 95%
+    rows = rows.set_index("place")
+    assert rows.loc["free", "vacancy_s"] > rows.loc["beside centres", "vacancy_s"] > 0
+
+
+@pytest.mark.parametrize(("second", "changes"), [(0.03, False), (0.09, True)])
+def test_a_change_is_told_from_none(second, changes):
+    rng = np.random.default_rng(5)
+    histories = [walkers(rng, lambda x, t: 0.03 if t < 59 else second)]
+    found = windows.parts(answer(histories), windows.places(EVIDENCE, PLACE), windows.edges(TIMES))
+    assert (windows.probability_of_change(found, PRIOR, 1) > 0.95) == changes
+    assert windows.probability_of_change(found, PRIOR, 2) < 0.9
+
+
+def turner(rng, detach, turn, attach=0.02, span=118.0):
+    """A history of one centre; detach: (3,) 1/s of each bond; turn: 1/s per bond."""
+    bonds, now, at, time, events = PLACE.bonds[0], 0.0, None, [], []
+    while True:
+        rates = [attach] * 3 if at is None else [turn if k != at else detach[at] for k in range(3)]
+        now += rng.exponential(1 / sum(rates))
+        if now >= span:
+            return np.zeros(len(PLACE.kind), np.int8), np.array(time), np.array(events, int).reshape(-1, 3)
+        k = rng.choice(3, p=np.array(rates) / sum(rates))
+        to = k if at is None or k != at else None
+        events.append((-1 if at is None else bonds[at], -1 if to is None else bonds[to], 1))
+        time.append(now)
+        at = to
+
+
+@pytest.mark.parametrize(("detach", "differ"), [([0.1, 0.1, 0.1], False), ([0.5, 0.05, 0.05], True)])
+def test_orientations_alike_or_not(detach, differ):
+    rng = np.random.default_rng(8)
+    assert (PLACE.kind[PLACE.bonds] == BOND).all()
+    one = orientations.count(answer([turner(rng, detach, 0.1, attach=0.1) for _ in range(20)]))
+    # twenty histories of one centre stand for twenty centres of one history
+    found = orientations.Counted(one.events.sum(0, keepdims=True), one.exposure_s.sum(0, keepdims=True))
+    rows = orientations.table(found, PRIOR, {None: "D", 0: "a", 1: "b", 2: "c"})
+    leave = rows[rows["to"] == "D"]
+    assert ((leave["low"] < detach) & (detach < leave["high"])).all()
+    chance = orientations.probability_of_difference(found, PRIOR)
+    assert chance > 0.99 if differ else chance < 0.5
