@@ -8,6 +8,7 @@ import numpy as np
 from stemdefects.analysis.kinetics.lattice import Rate, Sites
 
 RHO = 16
+REDRAWN = 20  # rates of each history for an upper limit
 FAST = (
     2.0  # hops per frame above which one frame's place says little of the next: the light then bounds D from below only
 )
@@ -77,8 +78,27 @@ def _interval(draws) -> tuple[float, float, float]:
     return float(value), float(low), float(high)
 
 
-def _judged(name, draws, unit, events, exposure, scale, none, converged, least=3.0) -> Quantity:
-    """A rate's quantity with its code: from the prior alone, zero, or as it is."""
+class _Asked(NamedTuple):
+    """A rate in the sampled histories. draws, events, exposure: `(chains, draws)`; shape, scale: of its prior."""
+
+    draws: np.ndarray
+    events: np.ndarray
+    exposure: np.ndarray
+    shape: float
+    scale: float
+
+    def limit(self, factor=1.0) -> float:
+        """95% of the rate, times a factor for each draw, from the Gamma posterior of every history: a few hundred draws
+        alone would leave an upper limit uncertain by a tenth."""
+        rng = np.random.default_rng(3)
+        shape = (self.shape + self.events)[..., None]
+        redrawn = rng.gamma(np.repeat(shape, REDRAWN, -1)) / (self.scale + self.exposure)[..., None]
+        return float(np.quantile(np.asarray(factor)[..., None] * redrawn, 0.95))
+
+
+def _judged(name, asked: _Asked, unit, none, converged, least=3.0, factor=1.0) -> Quantity:
+    """A rate's quantity (times `factor`, of each draw) with its code: from the prior alone, zero, or as it is."""
+    events, exposure, scale, draws = asked.events, asked.exposure, asked.scale, asked.draws * factor
     value, low, high = _interval(draws)
     code = Code.OK if converged else Code.NOT_CONVERGED
     if np.median(exposure) < least * scale:
@@ -86,7 +106,7 @@ def _judged(name, draws, unit, events, exposure, scale, none, converged, least=3
     if np.mean(events == 0) > 0.025:
         low = 0.0
     if none > 0.5 or np.median(events) == 0:
-        value, low, high = 0.0, 0.0, float(np.quantile(draws, 0.95))
+        value, low, high = 0.0, 0.0, asked.limit(factor)
         code = Code.NONE if converged else code
     return Quantity(name, value, low, high, unit, code, none, float(np.mean(events)))
 
@@ -107,16 +127,15 @@ def estimates(draws, sums, events, exposure, counts, mobile, none, place, prior,
         asked = rate_none(events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
         # a site's exposure to births is large before anything is seen: the prior there is on the movie's total
         least = 0.0 if rate == Rate.APPEAR else 3.0
-        q = _judged(
-            name, draws[..., k], "1/s", events[..., k], exposure[..., k], prior.scale[k], asked, converged, least
-        )
+        of = _Asked(draws[..., k], events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
+        q = _judged(name, of, "1/s", asked, converged, least)
         if empty and rate in (Rate.HOP, Rate.VANISH, Rate.DOUBLE):
             q = Quantity(name, np.nan, np.nan, np.nan, "1/s", Code.CANNOT_TELL, asked, float(np.mean(events[..., k])))
         said.append(q)
     hop = said[0]
-    mean_d = area * draws[..., 0] * mobile
-    for name, series in (("D", mean_d), ("D of mobile ones", area * draws[..., 0])):
-        q = _judged(name, series, "nm^2/s", events[..., 0], exposure[..., 0], prior.scale[0], hop_none, converged)
+    of = _Asked(draws[..., 0], events[..., 0], exposure[..., 0], prior.shape[0], prior.scale[0])
+    for name, factor in (("D", area * mobile), ("D of mobile ones", area)):
+        q = _judged(name, of, "nm^2/s", hop_none, converged, factor=factor)
         if np.isnan(hop.value):
             q = q._replace(value=np.nan, low=np.nan, high=np.nan, code=Code.CANNOT_TELL)
         elif q.code == Code.OK and np.median(draws[..., 0]) * ways * step > FAST:

@@ -11,7 +11,8 @@ from stemdefects.analysis.kinetics.convergence import effective_samples, r_hat
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
 
-CHUNK = 20  # sweeps between two looks at the chains
+CHUNK = 10  # sweeps between two looks at the chains, and between two histories that are kept
+APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up
 SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
 N_PARAMETERS = 24
 RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 16, 17, 18, 19, 20, 21, 22, 23
@@ -32,11 +33,11 @@ class Settings(NamedTuple):
 
     chains: int = 4
     threads: int = 2
-    warmup: int = 120  # sweeps of each chain that are thrown away
-    sweeps: int = 240  # sweeps of each chain that are kept, at least
-    max_sweeps: int = 1200
+    warmup: int = 80  # sweeps of each chain that are thrown away, at least
+    sweeps: int = 100  # sweeps of each chain that are kept, at least
+    max_sweeps: int = 960
     r_hat: float = 1.05  # of every headline quantity
-    effective: float = 150.0  # samples, of all chains together
+    effective: float = 100.0  # samples, of all chains together
 
 
 DEFAULTS = Settings()
@@ -84,14 +85,18 @@ def infer(
     prior = priors(evidence, len(place.kind)) if prior is None else prior
     run = _Run(evidence, place, prior, settings, key, resume)
     target, done = settings.sweeps, False
+    total = settings.warmup + settings.max_sweeps
     while not done:
-        total = (0 if resume is not None else settings.warmup) + settings.max_sweeps
         run.go(target, progress)
         draws, sums, counts = run.arrays()
         checks = monitor(draws, sums, counts, place)
         fine = all(c.r_hat <= settings.r_hat and c.effective >= settings.effective for c in checks.values())
-        done = fine or target >= settings.max_sweeps or run.done >= total
-        target = min(int(1.5 * target), settings.max_sweeps) if not done else target
+        left = total - run.done
+        done = fine or left <= 0
+        if not done and left > target and max(c.r_hat for c in checks.values()) > APART:
+            run.forget()
+        elif not done:
+            target += min(target // 2, left)
     return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
 
 
@@ -122,28 +127,36 @@ class _Run:
         self.two = bool(np.isfinite(evidence.level[1]))
         self.slots = SPARE + max(n // 12, 1)
         self.tau = float(prior.light[1])
-        self.done, self.kept = 0, [[] for _ in range(settings.chains)]
-        self.sums = [chain.Sums(np.zeros((len(self.data.times), n, 2)), np.zeros((8, 8))) for _ in self.kept]
-        self.samples: list = [[] for _ in self.kept]
+        self.done = 0
+        self.thrown = settings.warmup
+        self.forget()
         if resume is not None:
             self.chains, self.done, self.slots = list(resume.chains), settings.warmup, resume.slots
         else:
             start = first_parameters(evidence, self.data, prior)
             self.chains = [chain.begin(n, start, 2048, draws.seeded(key, c)) for c in range(settings.chains)]
 
+    def forget(self) -> None:
+        """What was recorded so far was warm-up."""
+        n, self.thrown = len(self.place.kind), max(self.done, self.thrown)
+        self.kept: list = [[] for _ in range(self.settings.chains)]
+        self.samples: list = [[] for _ in self.kept]
+        shape = (len(self.data.times), n, 2)
+        self.sums = [self.chain.Sums(np.zeros(shape), np.zeros((8, 8))) for _ in self.kept]
+
     def go(self, target: int, progress) -> None:
         """Run all chains until each has kept `target` sweeps."""
         with ThreadPoolExecutor(max(1, min(self.settings.threads, self.settings.chains))) as pool:
-            while self.done < self.settings.warmup + target:
-                warm = self.done < self.settings.warmup
-                n = min(CHUNK, self.settings.warmup - self.done if warm else self.settings.warmup + target - self.done)
+            while self.done < self.thrown + target:
+                warm = self.done < self.thrown
+                n = min(CHUNK, self.thrown - self.done if warm else self.thrown + target - self.done)
                 every = range(len(self.chains))
                 list(pool.map(self._chunk, every, [n] * len(every), [not warm] * len(every)))
                 self.done += n
                 if warm:
                     self._fit_slots()
                 if progress:
-                    progress(min(self.done / (self.settings.warmup + target), 1.0))
+                    progress(min(self.done / (self.thrown + target), 1.0))
 
     def _chunk(self, c: int, n: int, record: bool) -> None:
         left, shape = n, self.data.line.shape

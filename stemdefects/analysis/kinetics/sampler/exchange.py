@@ -86,8 +86,10 @@ def exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng):
     A, _ = forward(f, f + 1, False, xi, layers[f, i], i, j, ways_i, box_i, slots, who, layers, S, P, Q)
     B, _ = forward(f, f + 1, False, xj, layers[f, j], i, j, ways_j, box_j, slots, who, layers, S, P, Q)
     to_i, to_j = layers[f + 1, i], layers[f + 1, j]
-    new = A.ahead[1, to_j - 1, place_in(yj, box_i, cols)] * B.ahead[1, to_i - 1, place_in(yi, box_j, cols)]
-    old = A.ahead[1, to_i - 1, place_in(yi, box_i, cols)] * B.ahead[1, to_j - 1, place_in(yj, box_j, cols)]
+    new = 1.0 * A.ahead[1, to_j - 1, place_in(yj, box_i, cols)]
+    new *= B.ahead[1, to_i - 1, place_in(yi, box_j, cols)]
+    old = 1.0 * A.ahead[1, to_i - 1, place_in(yi, box_i, cols)]
+    old *= B.ahead[1, to_j - 1, place_in(yj, box_j, cols)]
     if not (new > 0.0 and old > 0.0):
         return 0
     ratio = math.log(new / old)

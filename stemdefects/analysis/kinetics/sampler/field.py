@@ -24,12 +24,12 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     potential,
 )
 
-TAIL = 1e-8  # probability of more jumps in an interval than are counted
+TAIL = 1e-6  # probability of more jumps in an interval than are counted
 # rows of the field: rates are over omega, "stay" is 1 - potential / omega
 STAY, BORN, DIES, HALVES, POTENTIAL, COMES, COMES_TWO = 0, 3, 5, 7, 9, 12, 18
 N_FIELDS = 24
 N_AROUND = 19
-SMALLEST = 1e-100  # of a filtered probability
+SMALLEST = 1e-36  # of a filtered probability: below, single precision gets slow
 
 
 @tiny
@@ -84,12 +84,14 @@ def jumps(omega, times):
 
 @inner
 def cut(box, cols, F):
-    """The field of a box, `(N_FIELDS, places of the box)`; 0 on the places around it."""
-    L = np.zeros((F.shape[0], (box[2] - box[0] + 2) * box[4]))
+    """The field of a box, `(N_FIELDS, places of the box)`; 0 on the places around it. Single precision: twice as many
+    places at a time, and what it rounds is far below what a Metropolis step could notice."""
+    L = np.zeros((F.shape[0], (box[2] - box[0] + 2) * box[4]), np.float32)
     for k in range(F.shape[0]):
         for r in range(box[0], box[2]):
             at = (r - box[0] + 1) * box[4] + 1
-            L[k, at : at + box[3] - box[1]] = F[k, r * cols + box[1] : r * cols + box[3]]
+            for c in range(box[3] - box[1]):
+                L[k, at + c] = F[k, r * cols + box[1] + c]
     return L
 
 
@@ -101,8 +103,9 @@ def product(to, x, y):
 
 @tiny
 def add(to, x, factor):
+    part = np.float32(factor)
     for k in range(len(to)):
-        to[k] += x[k] * factor
+        to[k] += x[k] * part
 
 
 @rows
@@ -114,11 +117,11 @@ def sum_of(x):
 
 
 @rows
-def rescale(x, factor):
+def rescale(to, x, factor):
     """Multiply; what is too small ever to be drawn becomes 0, before numbers become denormal and slow."""
     for k in range(len(x)):
         y = x[k] * factor
-        x[k] = y if y > SMALLEST else 0.0
+        to[k] = np.float32(y if y > SMALLEST else 0.0)
 
 
 @tiny
@@ -144,9 +147,9 @@ def step(a, b, ways, src, dst, gone, L, to_double, two, still):
     `gone`: of the absent, over the number of slots that could take a birth.
     """
     w0, w1, w2, w3, w4, w5 = ways[0], ways[1], ways[2], ways[3], ways[4], ways[5]
-    one, to = src[0], dst[0]
+    one, to, gone, to_double = src[0], dst[0], np.float32(gone), np.float32(to_double)
     _spread(to, one, w0, w1, w2, w3, w4, w5, L, STAY, COMES, a, b)
-    died = 0.0
+    died = np.float32(0.0)
     for k in range(a, b):
         i = np.uint64(k)
         to[i] += gone * L[BORN, i]

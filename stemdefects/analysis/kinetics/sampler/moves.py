@@ -33,7 +33,8 @@ BOX = 13  # half of a large field's box in lattice steps: one hop a frame stays 
 NEAR = 7  # half of a box around a path's pinned end: cheap, and wide enough for most
 WHOLE = 0.3  # share of updates over the whole movie
 SIMPLE = 0.6  # share of updates in which no double vacancy is made: cheaper, and enough for most paths
-MEND = 0.1  # share of pairs of places a few frames apart whose connection is drawn anew
+MEND = 0.1  # share of pairs of two vacancies' places a few frames apart whose connection is drawn anew
+REDO = 0.015  # the same of one vacancy's own: nearly all of them hold no gap, and longer parts are drawn anyway
 MEND_FRAMES, MEND_HOPS = 6, 5  # between them, at most
 CROWD = 8  # more slots, now and then, so that no number of vacancies is out of reach
 
@@ -156,7 +157,7 @@ def mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng):
         last = min(first + 1 + below(rng, MEND_FRAMES), n_frames - 1)
         for i in range(n_slots):
             for j in range(n_slots):
-                if who[first, i] < 0 or who[last, j] < 0 or uniform(rng) > MEND:
+                if who[first, i] < 0 or who[last, j] < 0 or uniform(rng) > (REDO if i == j else MEND):
                     continue
                 if distance(who[first, i], who[last, j], S.shape[1]) > MEND_HOPS:
                     continue

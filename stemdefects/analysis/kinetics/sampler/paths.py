@@ -52,6 +52,7 @@ class Filtered(NamedTuple):
     absent: np.ndarray  # (frames, 2) of the absent, after the light and before
     steps: np.ndarray  # (most + 1, 3, places) room for one interval
     field: np.ndarray  # (N_FIELDS, places) the generator in the box
+    lit: np.ndarray  # (3, places) room, in double precision: light may be stronger than single precision holds
 
 
 @tiny
@@ -109,9 +110,9 @@ def crowd(f, slot, skip, sign, box, who, layers, S, P, omega, A):
                 continue
             place, way = (r - r0 + 1) * wide + c - c0 + 1, (j + 3) % 6
             shared = P[site[y, 12 + way]] if layer == 1 else (P[HOP_TWO] if layer == 3 else 0.0)
-            field[STAY, place] += sign * (P[site[y, 6 + way]] + shared) / omega
-            field[STAY + 1, place] += sign * shared / omega
-            field[STAY + 2, place] += sign * (P[HOP_TWO] + shared) / omega
+            field[STAY, place] += np.float32(sign * (P[site[y, 6 + way]] + shared) / omega)
+            field[STAY + 1, place] += np.float32(sign * shared / omega)
+            field[STAY + 2, place] += np.float32(sign * (P[HOP_TWO] + shared) / omega)
 
 
 @tiny
@@ -143,10 +144,10 @@ def forward(first, last, free_end, begin, layer, slot, skip, ways, box, slots, w
     places = (box[2] - box[0] + 2) * box[4]
     most = Q.jumps.shape[1]
     A = Filtered(
-        np.zeros((n, 3, places)), np.zeros((n, 3, places)), np.zeros((max(n - 1, 1), most)), np.zeros((n, 2)),
-        np.zeros((most, 3, places)), cut(box, cols, Q.F),
+        np.zeros((n, 3, places), np.float32), np.zeros((n, 3, places), np.float32), np.zeros((max(n - 1, 1), most)),
+        np.zeros((n, 2)), np.zeros((most, 3, places), np.float32), cut(box, cols, Q.F), np.zeros((3, places)),
     )  # fmt: skip
-    now, nxt = np.zeros((3, places)), np.zeros((3, places))
+    now, nxt = np.zeros((3, places), np.float32), np.zeros((3, places), np.float32)
     if begin == -2:
         A.ahead[0], A.absent[0, 1] = 0.0, 1.0
         for r in range(box[0], box[2]):
@@ -197,24 +198,24 @@ def _light(f, m, slot, box, who, cols, Q, A):
         base = r * cols
         shift = (r - box[0] + 1) * box[4] + 1 - box[1]
         a, b, g, h = shift + box[1], shift + box[3], base + box[1], base + box[3]
-        product(A.alpha[m, 0, a:b], A.ahead[m, 0, a:b], Q.glow[0, f, g:h])
+        product(A.lit[0, a:b], A.ahead[m, 0, a:b], Q.glow[0, f, g:h])
         if Q.still:
-            product(A.alpha[m, 1, a:b], A.ahead[m, 1, a:b], Q.glow[0, f, g:h])
+            product(A.lit[1, a:b], A.ahead[m, 1, a:b], Q.glow[0, f, g:h])
         if Q.two:
-            product(A.alpha[m, 2, a:b], A.ahead[m, 2, a:b], Q.glow[1, f, g:h])
+            product(A.lit[2, a:b], A.ahead[m, 2, a:b], Q.glow[1, f, g:h])
     for s in range(who.shape[1]):
         if s != slot and who[f, s] >= 0 and inside(who[f, s], box, cols):
             for k in range(3):
-                A.alpha[m, k, place_in(who[f, s], box, cols)] = 0.0
+                A.lit[k, place_in(who[f, s], box, cols)] = 0.0
     for k in range(3):
         if (k != 1 or Q.still) and (k != 2 or Q.two):
-            total += sum_of(A.alpha[m, k])
+            total += sum_of(A.lit[k])
     if not total > 0.0:
         return 0.0
     A.absent[m, 0] = A.absent[m, 1] / total
     for k in range(3):
         if (k != 1 or Q.still) and (k != 2 or Q.two):
-            rescale(A.alpha[m, k], 1.0 / total)
+            rescale(A.alpha[m, k], A.lit[k], 1.0 / total)
     return total
 
 
