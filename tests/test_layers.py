@@ -21,7 +21,6 @@ LAYERS = (
     ("commands",),
 )
 CROWDED = {  # folders with more than ten modules: to get fewer, never more
-    "stemdefects/analysis/kinetics": 11,
     "stemdefects/analysis/kinetics/sampler": 12,
 }
 EVERYWHERE = {"stemdefects"}  # the package itself: its version

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, result
-from stemdefects.analysis.kinetics.convergence import effective_samples, r_hat
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
+from stemdefects.analysis.kinetics.posterior.convergence import effective_samples, r_hat
 
 CHUNK = 10  # sweeps between two looks at the chains, and between two histories that are kept
 APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up

@@ -9,8 +9,9 @@ import numpy as np
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.inputs import Inputs
-from stemdefects.analysis.kinetics import infer, orientations, statements, tables, windows
+from stemdefects.analysis.kinetics import infer, statements, tables
 from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.posterior import orientations, windows
 from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.reading import Missing, read
 from stemdefects.analysis.kinetics.result import Kinetics

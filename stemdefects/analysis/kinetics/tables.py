@@ -4,8 +4,9 @@ import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate
-from stemdefects.analysis.kinetics import statements, tracks
+from stemdefects.analysis.kinetics import statements
 from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.posterior import tracks
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.statements import METHOD, Names
 from stemdefects.io.tables import table as defect_table

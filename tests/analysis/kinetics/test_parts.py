@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stemdefects.analysis.kinetics import orientations, windows
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import BOND, FREE, sites
+from stemdefects.analysis.kinetics.posterior import orientations, windows
 from stemdefects.analysis.kinetics.sampling import priors
 
 SIDE, FRAMES, STEP_S = 9, 60, 2.0
