@@ -19,6 +19,7 @@ ELEMENTS = (
     "Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th "
     "Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
 ).split()
+# of the atomic number: between 1.52 (multislice) and 1.64 (Krivanek et al., Nature 464, 571)
 EXPONENT = 1.55
 WHOLE = 0.03  # of an atom: how well a sublattice's sum must come out
 SPREAD = 0.3  # of an added element's signal

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of the four cells around a place, (y, x): bilinear weights
 
 
 class Targets(NamedTuple):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from stemdefects.errors import UserError
 from stemdefects.models.unet import Outputs
 
-COUNTS = (1, 2, 4, 8)
+COUNTS = (1, 2, 4, 8)  # as it is; mirrored in y; in x and in both; these transposed
 
 
 def averaged(apply: Callable, symmetries: int) -> Callable:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#0072B2", "#FFFFFF")
 SHAPES = ("circle", "square", "diamond", "triangle")
 MARK_NM = 0.19  # half size of a mark: the neighbours stay outside
-BAR_NM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+BAR_NM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)  # round lengths for the scale bar, 1-2-5
 REGION_COLOURS = {"hole": "#FF5555", "amorphous": "#FFB86C", "1T": "#8BE9FD"}
 BACKGROUND, INK = (16, 16, 16), (235, 235, 235)
 

@@ -15,7 +15,7 @@ from stemdefects.report import frames, style
 from stemdefects.report.drawings import registry
 from stemdefects.report.rendering import nice
 
-WIDTH_PX = 480
+WIDTH_PX = 480  # of a frame in a notebook: a table has room beside it
 
 
 def html(result: Analysis) -> str:

@@ -10,7 +10,7 @@ from stemdefects.analysis.patches.stage import with_classes
 from stemdefects.analysis.stage import Fold, Grid, Section, StageResult
 from stemdefects.schema import AnalysisConfig
 
-PLACES = 20
+PLACES = 20  # in the queue: what a person looks through in a few minutes
 FAR = 3.0  # robust deviations of a kind's light, from which on it is unusual; worth most at twice as many
 LONG = 0.7  # of the linking gate: longer steps may be of two defects
 RARE = 0.3  # share of its kind in a class of patches, below which class and kind disagree

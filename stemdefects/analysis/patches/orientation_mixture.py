@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# threefold: each orientation turns the contrast of the bonds by 120 degrees
 TURNS = np.exp(2j * np.pi * np.arange(3) / 3)
 BACKGROUND = 0.01  # share of members of no class that is expected
 _FLOOR = 1e-5  # variance

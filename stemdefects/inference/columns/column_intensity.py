@@ -24,11 +24,11 @@ from stemdefects.numerics import robust
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
-CLIP = 25.0
+CLIP = 25.0  # of a log-ratio: odds of 7e10; the tails of the light are not known further out
 TOGETHER = 1.2  # weights of network and light: 2 / (1 + r) of two readings whose errors correlate by r = 2/3
 RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
-_OUTLIER = 2.5
-_RIDGE = 1e-3
+_OUTLIER = 2.5  # robust standard deviations: farther neighbours (1% of ideal ones) do not say what is usual here
+_RIDGE = 1e-3  # of a Gaussian's own overlap: two columns at nearly one place stay solvable, others change by 0.1%
 _SAMPLE = 300  # columns of a sublattice whose pixels say how large the noise is
 
 

@@ -33,6 +33,7 @@ TO_BE_SEEN = 0.3  # share that single frames should see: below, it rests on the 
 SEEN = 0.5  # of that share; on movies that are right .8 and more
 WRONG = 2.0  # times as many calls of single frames as their probabilities say
 ERRORS = 2.0  # standard errors beyond a limit
+# shares of the expected change of light, 0.02 wide: noise of faint states reaches far beyond 0 and 1
 BINS = np.linspace(-4, 8, 601)
 
 

@@ -22,6 +22,7 @@ from stemdefects.numerics import robust
 EDGE_NM = 0.18  # from the border: there offsets are large and levels weak, the network sees half of what is around
 SCALE_RANGE = (0.8, 1.25)  # of the learned levels: on movies of two simulators they were off by -19 to +6%
 EXPECTED_RANGE = (0.6, 1.5)  # of levels that are only expected (a network that reads no light): off by up to a third
+# flag of the evidence by region; 0: none
 OF_REGION = {"lattice": 0, "hole": HOLE, "amorphous": AMORPHOUS, "1T": POLYMORPH}
 FORGET_AT = 64  # frames whose sites are put together at once
 

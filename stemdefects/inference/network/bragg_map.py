@@ -15,7 +15,7 @@ import numpy as np
 from stemdefects.crystal.bragg import reciprocal, shells
 
 SIGMA_LATTICE = 1.1  # width of the windows, in lattice spacings: what one defect changes stays small
-MIN_POINTS = 3
+MIN_POINTS = 3  # per axis: with fewer a map has no inside
 CLEAR = 5.0  # median Bragg power over noise below which nothing is said about places
 ABSENT = 0.12  # of the frame's median Bragg power: no lattice here
 

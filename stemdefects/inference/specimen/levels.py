@@ -26,7 +26,7 @@ EXPLAINED = 0.15  # of an ideal column's light: a level this near to a state's i
 MOST_DEFECTS = 0.35  # share of columns with another number of atoms that a crystal stands
 RANGE = (-0.5, 3.0)  # of the light, in units of the brightest ideal column
 IN_BULK = 2.0  # scatters: a column this near to a level of the bulk is no vacancy
-ROUNDS = 60
+ROUNDS = 60  # of expectation maximisation at most: levels some scatters apart settle sooner
 WIDE = 2.5  # how much farther a column in the tail of a level scatters
 FARTHEST = 6.0  # scatters: columns farther out are of another state, or nothing at all
 TAIL = (0.02, 0.4)  # share of columns in the tail: what is believed without evidence, and at most
@@ -62,7 +62,7 @@ class Levels(NamedTuple):
         return cls(*(np.array(plain[name], float) for name in cls._fields))
 
 
-N_BULK = 3
+N_BULK = 3  # kinds of columns at most in a bulk: an alloy of two elements in columns of two atoms has three
 
 
 def plain(values: np.ndarray) -> list:

@@ -8,11 +8,11 @@ it is an upper limit.
 
 import numpy as np
 
-PRIOR_COLUMNS = 200.0
+PRIOR_COLUMNS = 200.0  # that the file's word is worth: fewer than one usual frame shows
 RARE = 1e-3  # stated shares below stay: of what hardly occurs a few frames say less than their likelihoods are off
 ROUNDS, ENOUGH = 500, 1e-9
 DROP = 1.92  # half the 95% quantile of chi squared with one degree of freedom
-GRID = 60
+GRID = 60  # steps over six decades, 26% apart; twice as many near the estimate
 
 
 def learn(

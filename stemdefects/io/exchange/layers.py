@@ -9,7 +9,7 @@ from stemdefects.io.exchange.frames import UNKNOWN
 from stemdefects.io.tables.table_columns import empty
 
 SYMBOLS = ("o", "square", "diamond", "triangle_up")
-SIZE_PX = 10
+SIZE_PX = 10  # of a mark in napari, its own default
 
 
 def to_napari(table: Any, movie: Any = None) -> list[tuple]:

@@ -25,7 +25,7 @@ MIN_RUN = 24  # px
 RARE = 0.2  # share of a value around a run of it, up to which the run is news
 NEAR_LINES = 8  # lines to either side that say how usual a value is
 
-_RING = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])
+_RING = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])  # the eight neighbours, (y, x)
 
 
 def find(image: np.ndarray) -> np.ndarray | None:

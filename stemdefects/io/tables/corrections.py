@@ -25,7 +25,7 @@ import numpy as np
 
 from stemdefects.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of the file's columns; one that a newer version wrote is refused
 COLUMNS = (
     "schema_version", "table", "action", "frame", "y_px", "x_px", "kind", "track", "frame_to", "y_to_px", "x_to_px",
 )  # fmt: skip

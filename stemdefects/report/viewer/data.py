@@ -14,8 +14,8 @@ from stemdefects.analysis.data import looked, square_pixels
 from stemdefects.analysis.pipeline import Analysis
 from stemdefects.io.tables import corrections as files
 
-MAX_SIDE = 640
-MAX_DETECTIONS = 60_000
+MAX_SIDE = 640  # px, of the longer side of a frame: the page stays small enough to send
+MAX_DETECTIONS = 60_000  # in the page, shared among its frames: a browser stays quick
 MAX_TRACKED = 60_000  # points of tracks; the longest tracks of the frames shown come first
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 KERNEL_TAPS = 6  # px that a column is spread over, by exp(beta (sqrt(1 - x^2) - 1))
 _KERNEL_BETA = 11.0  # of that kernel (Barnett et al., SIAM J. Sci. Comput. 41, C479 (2019))
-FWHM_TO_SIGMA = 1.0 / (2.0 * np.sqrt(2.0 * np.log(2.0)))
+FWHM_TO_SIGMA = 1.0 / (2.0 * np.sqrt(2.0 * np.log(2.0)))  # of a Gaussian
 
 
 class Probe(NamedTuple):

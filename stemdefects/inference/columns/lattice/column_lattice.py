@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal.bragg import rotation
 
 N_COLUMNS = 120  # spread over the frame, whose steps to their neighbours are looked at
-STEP_DEG = 2.0
+STEP_DEG = 2.0  # the best is within 1 degree, 0.017 of a spacing at a neighbour, far below `CLOSE`
 SCALES = (0.96, 1.0, 1.04)  # of the spacing that the neighbours say
 CLOSE = 0.2  # of the spacing, a step that agrees with the lattice
 MIN_AGREEING = 0.5  # share of the steps

@@ -15,7 +15,7 @@ from stemdefects.inference.columns.lattice.sites import NOWHERE
 
 SAME = 18  # of the same sublattice: three rings
 NEAREST = 9  # of all sublattices of the lattice: the bonded columns and the first ring
-NOBODY = -1
+NOBODY = -1  # no index of a column
 
 
 class Neighbours(NamedTuple):

@@ -19,7 +19,7 @@ STEP_TOLERANCE = 0.22  # of a lattice vector, for a step between neighbours
 ONE_LATTICE = 0.97  # share of the columns that must lie on it
 SAME = 0.03  # fitted vectors this close (relative) to those walked along change no step
 VOTERS = 300  # columns, spread over the frame, that say how the sublattices lie
-MIN_COLUMNS = 12
+MIN_COLUMNS = 12  # twice the six numbers (two vectors and an origin) that are fitted to them
 NOWHERE = site_loops.NOWHERE
 
 

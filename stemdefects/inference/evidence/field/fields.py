@@ -11,7 +11,7 @@ TRUST = 0.7  # what is seen on a site is there in the next frame too; more would
 TELLING = 20.0  # log-odds that a frame would recognise itself with
 ALIKE = 0.1  # of these, that it recognises the frames before with at least
 STEADY = 0.7  # mean resultant of the lattice's phase steps: chance gives this to eight frames once in 2,000 times
-MANY_STEPS = 6
+MANY_STEPS = 6  # fewer are steady by chance too often (six: once in 360 times)
 MOST = 0.5  # of the frames that tell
 
 

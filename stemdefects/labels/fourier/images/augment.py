@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 N_WAVES = 24  # of a random field
-N_WAVES_SPECKLE = 48
+N_WAVES_SPECKLE = 48  # of a patch's speckle: enough that no single wave shows
 
 
 class Cuts(NamedTuple):

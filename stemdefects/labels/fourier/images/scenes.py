@@ -28,7 +28,7 @@ LIKE = 0.25  # heights this close (relative) count as the same when rare ones ar
 SPREAD = 0.1  # relative, of planted heights around measured ones
 SHAPE_KNOWN, PIXELS_KNOWN = 64.0, 1000.0  # summed z^2 at which the measured shape, its single pixels count by half
 BELIEVED = 3  # labels of one sort and height, or one this much surer than the threshold:
-MARGIN = 1.5
+MARGIN = 1.5  # standard deviations of the noise
 
 
 @dataclass(frozen=True)

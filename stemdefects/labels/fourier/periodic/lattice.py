@@ -15,8 +15,8 @@ from stemdefects.crystal.lattice import reduce
 from stemdefects.errors import UserError
 
 TOLERANCE_BINS = 1.2  # how far from its integer place a peak may lie
-MAX_INDEX = 4
-MIN_PEAKS = 2
+MAX_INDEX = 4  # of a harmonic: beyond, a probe of 0.1 nm passes nothing of cells of 0.3 nm
+MIN_PEAKS = 2  # two directions make a lattice
 BLIND_SNR = 18.0  # of two of them: without a crystal to compare with, more is asked than `bragg.MIN_SNR`
 N_PROPOSERS = 16  # strongest peaks, from which pairs are taken
 N_FITTED = 12  # strongest peaks, to whose places below a bin the lattice is fitted

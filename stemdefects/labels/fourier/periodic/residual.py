@@ -19,7 +19,7 @@ from stemdefects.labels.fourier.periodic.lattice import ImageLattice
 from stemdefects.numerics import robust
 
 ODD = 5.0  # standard deviations of the filtered residual: such places do not move the periodic part either
-ITERATIONS = 4
+ITERATIONS = 4  # each leaves out what stands out of the noise that the one before found
 CLIP = 4.0  # residuals beyond so many standard deviations do not move the periodic part
 
 

@@ -14,7 +14,7 @@ SHADOW = 0.45  # an extremum of the other sign this much weaker than its neighbo
 DISPLACED = 0.3  # one of either sign so much weaker may be columns that have moved towards the defect
 BORDER = 0.25  # of a lattice spacing
 NEAR_BORDER = 1.4  # times the level, within a spacing of the border
-CROWD = 4
+CROWD = 4  # dark neighbours: complexes of up to three columns are defects that people name
 RING = 1.3  # lattice spacings around a defect in which it rings, and neighbours are one hole
 
 

@@ -23,7 +23,7 @@ from stemdefects.labels.fourier.periodic.residual import Residual
 from stemdefects.numerics import robust
 
 PHASE_BINS = 6  # per lattice vector, for the noise in the unit cell
-SKEWED = 7.0
+SKEWED = 7.0  # standard deviations: noise does not reach farther, so that its skewness says nothing there
 DARK, BRIGHT = 0, 1
 MOST = 1.0  # false labels of one sign expected in one frame's area
 TAIL = (3.0, 4.0)  # where the number of extrema tells how long the noise's tail is
@@ -31,8 +31,8 @@ TAIL = (3.0, 4.0)  # where the number of extrema tells how long the noise's tail
 # (benchmarks/labels_movies.py without atoms and others, 260 frames) have 59 maxima beyond 4.5 where 38 are expected,
 # and 14 beyond 5 where 4 are
 LONGER = 0.1
-CLEARLY_REAL = 6.0
-ENOUGH_TAIL = 5
+CLEARLY_REAL = 6.0  # a Gaussian reaches this at one place in a billion
+ENOUGH_TAIL = 5  # extrema, whose number is then known to half
 LEAST_LEVEL, LARGEST_LEVEL = 2.0, 30.0
 
 
