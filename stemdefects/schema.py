@@ -458,6 +458,7 @@ class TableConfig:
     pixel_size_relative_sigma: float | None = _least(None, 0)
     frame_time_s: float | None = _positive(None)
     dose_e_per_nm2_per_frame: float | None = _positive(None)
+    dose_relative_sigma: float | None = _least(None, 0)  # of the dose; null: as its source has it
     min_score: float = _least(0.0, 0)  # rows below are left out; inference has its own thresholds per kind
     known: dict[str, Any] = field(default_factory=dict)  # file name -> what a table without metadata is known to be
 

@@ -34,6 +34,7 @@ class Code(Enum):
     LOWER_LIMIT = "too fast for the frames: a lower limit"
     CANNOT_TELL = "the prior would be the answer"
     NOT_CONVERGED = "the chains do not agree"
+    NO_DOSE = "the dose is not known: no cross-sections"
     STAGE_FAILED = "a stage of another package failed"
     TRACKS_DISAGREE = "tracks or calls and the lattice model contradict each other"
 

@@ -10,6 +10,7 @@ from stemdefects.analysis import estimates, inputs, truth_stage
 from stemdefects.analysis.corrections import queue_stage
 from stemdefects.analysis.corrections import stage as corrections
 from stemdefects.analysis.crystallography import displacements_stage, strain_stage
+from stemdefects.analysis.damage import stage as damage
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.data.truth import Truth
 from stemdefects.analysis.estimates import Estimate
@@ -38,6 +39,7 @@ STAGES: Mapping[str, Stage] = {
     "displacements": displacements_stage.run,
     "strain": strain_stage.run,
     "lattice model": lattice_model.run,
+    "damage": damage.run,
     "purity": purity_stage.run,
     "transitions": switching.run,
     "truth": truth_stage.run,
@@ -48,7 +50,7 @@ READ_FIRST = ("queue", "corrections", "truth", "lattice model")  # on the page, 
 
 
 # What an image without a movie says nothing of.
-OF_TIME = ("growth", "drift", "tracks", "diffusion", "lattice model", "transitions")
+OF_TIME = ("growth", "drift", "tracks", "diffusion", "lattice model", "damage", "transitions")
 
 
 @dataclass(frozen=True)

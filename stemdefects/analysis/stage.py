@@ -76,6 +76,7 @@ class StageResult:
         tables: DataFrames by the name of their CSV.
         figures: what is to be drawn, by the name of the drawing (`report.drawings`); or a function of matplotlib's
             pyplot that gives the figure, None where there is nothing to draw.
+        files: texts by the name of the file that they are written to, beside the tables.
         section: of the page; None where there is nothing to say.
         data: the stage's own result, for later stages and for those who want everything.
     """
@@ -86,6 +87,7 @@ class StageResult:
     figures: Mapping[str, Any] = field(default_factory=dict)
     section: Section | None = None
     data: Any = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def sentences(estimates: Sequence[Estimate], wanted: Callable[[Estimate], bool] | None = None) -> Items:

@@ -62,11 +62,27 @@ def compare(inputs: Inputs, truth: Truth, cfg: AnalysisConfig) -> Compared:
     switched = inputs.earlier["transitions"].data if "transitions" in inputs.earlier else None
     if found.frame_time_s and switched is not None:
         out += _compare_matrix(inputs, truth, cfg, radius, aspect)
+    out += _damage(inputs, truth)
     if truth.drift_px is not None:
         rms, worst = truths.drift_error(inputs.drift.yx, truth.drift_px, found.scale_yx)
         out.append(_against(f"drift error, rms ({found.length_unit})", 0.0, rms, None, None))
         out.append(_against(f"drift error, largest ({found.length_unit})", 0.0, worst, None, None))
     return Compared(scores, out)
+
+
+def _damage(inputs: Inputs, truth: Truth) -> list[dict]:
+    """Cross-sections of the beam's processes, where the simulation has any."""
+    known = truth.attrs.get("damage_barn")
+    if not isinstance(known, dict) or not any(known.values()) or "damage" not in inputs.earlier:
+        return []
+    told = inputs.earlier["damage"]
+    table = told.tables["damage"].set_index("process") if "damage" in told.tables else None
+    out = []
+    for name, barn in known.items():
+        if table is not None and name in table.index and np.isfinite(table.loc[name, "cross_section_barn"]):
+            three = (float(table.loc[name, c]) for c in ("cross_section_barn", "low_barn", "high_barn"))
+            out.append(_against(f"cross-section, {name} (barn)", float(barn), *three))
+    return out
 
 
 def _compare_matrix(inputs: Inputs, truth: Truth, cfg: AnalysisConfig, radius: float, aspect: float) -> list[dict]:

@@ -26,6 +26,9 @@ def write(
     for name, table in frames.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     _write_hdf5(frames, folder / "analysis.h5")
+    for stage in result.stages.values():
+        for name, text in stage.files.items():
+            (folder / name).write_text(text)
     pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
     colours = style.colours(result.inputs)
     for name, data in result.figures.items():

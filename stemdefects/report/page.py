@@ -12,7 +12,8 @@ from stemdefects.analysis.stage import Block, Figure, Fold, Grid, Items, Quoted,
 from stemdefects.report import rendering, style
 from stemdefects.report.viewer import data as viewer
 
-FILES = ("estimates.csv", "defects.csv", "defects.h5", "tracks.csv", "queue.csv", "corrections.csv", "analysis.h5")
+FILES = ("estimates.csv", "defects.csv", "defects.h5", "tracks.csv", "pathways.graphml", "queue.csv",
+         "corrections.csv", "analysis.h5")  # fmt: skip
 LEARNED = Section(
     "What the network learned from",
     [Figure("labels", "Labels made from the movie's first frames (docs/labels.md): frame, Bragg peaks, what repeats, "

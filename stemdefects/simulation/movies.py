@@ -1,6 +1,6 @@
 """Movies with exact truth: defect kinetics, drift, and frames rendered block by block."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -80,7 +80,9 @@ class Scene:
         n_ways = self.lattice.hops.shape[1]
         self.D_nm2_per_s = float(material.a_nm**2 * n_ways * movie.hop_rate_per_s / 4.0)
         ideal = material.states[material.sites[self.kinetics.active_site].ideal]
-        self.damage_barn = cross_sections_barn(movie, max(sum(n for _, n in ideal.atoms), 1))
+        lost = self.kinetics.roles.other_lost
+        others = [site.name for site, state in zip(material.sites, lost, strict=True) if state >= 0]
+        self.damage_barn = cross_sections_barn(movie, max(sum(n for _, n in ideal.atoms), 1), others)
         assert abs(step - material.a_nm) < 0.01 * material.a_nm or self.lattice.hops[0, 0] < 0
         self._nearest = self._nearest_site_map()
         self._render = jax.jit(self._render_block)
@@ -284,17 +286,19 @@ def rates(material: Material, cfg: SimulationConfig, pixel_size_nm: float, dose_
     )  # fmt: skip
 
 
-def cross_sections_barn(movie: MovieConfig, n_atoms: int) -> dict[str, float]:
-    """What the beam does in this movie, as `analysis.damage` states it: barn (1e-10 nm2) per atom, filling per missing
-    one, losses of the other sublattice per column. n_atoms: of an ideal column of the mobile sublattice."""
-    second, beside = movie.damage_second_cross_section_nm2, movie.damage_beside_factor
-    first = movie.damage_cross_section_nm2
+def cross_sections_barn(movie: MovieConfig, n_atoms: int, others: Sequence[str]) -> dict[str, float]:
+    """What the beam does in this movie, by the names of `analysis.damage.risks`: barn per atom, of filling per column
+    that lacks one, of the `others` (sublattices) per column. n_atoms: of an ideal column of the mobile sublattice."""
+    first, beside = movie.damage_cross_section_nm2 / n_atoms, movie.damage_beside_factor
+    second = movie.damage_second_cross_section_nm2
+    second = movie.damage_cross_section_nm2 if second is None else second
     out = {
-        "first atom": first / n_atoms, "first atom beside a vacancy": first * beside / n_atoms,
-        "second atom": first if second is None else second, "filling": movie.fill_cross_section_nm2,
-        "metal atom": movie.metal_cross_section_nm2,
+        "first atom, isolated": first, "first atom, beside a vacancy": first * beside, "second atom, isolated": second,
+        "second atom, beside a vacancy": second * beside, "filling": movie.fill_cross_section_nm2,
     }  # fmt: skip
-    out["second atom beside a vacancy"] = out["second atom"] * beside
+    if beside == 1:  # else that of all depends on how many lay beside vacancies
+        out |= {"first atom": first, "second atom": second}
+    out |= {f"{name} column": movie.metal_cross_section_nm2 for name in others}
     return {name: value / NM2_PER_BARN for name, value in out.items()}
 
 

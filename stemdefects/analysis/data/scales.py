@@ -1,5 +1,7 @@
 """Lengths, areas and doses that a table is judged by, from whatever knows them best."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
@@ -43,16 +45,37 @@ def crowding(found: Detections, a: float) -> str:
     )
 
 
+class Dose(NamedTuple):
+    """Electrons per nm^2 and frame, the relative error of that, and who says so."""
+
+    e_per_nm2_per_frame: float
+    relative_sigma: float
+    source: str
+
+
+def dose(found: Detections, cfg: AnalysisConfig) -> Dose | None:
+    """Dose of a frame, by the config, else as inference took it; None: nobody states it."""
+    sigma = cfg.table.dose_relative_sigma
+    if cfg.table.dose_e_per_nm2_per_frame:
+        return Dose(cfg.table.dose_e_per_nm2_per_frame, sigma or 0.0, "yours (analysis.table.dose_e_per_nm2_per_frame)")
+    told = found.attrs.get("dose")
+    told = told if isinstance(told, dict) else {}
+    per_px = found.attrs.get("dose_e_per_px")
+    if not per_px or not found.pixel_size_nm:
+        return None
+    known = told.get("relative_sigma") or 0.0
+    if sigma is None:  # the area of a pixel has twice the relative error of its side
+        sigma = float(np.hypot(known, 2 * found.pixel_size_relative_sigma))
+    source = told.get("source") or {"user": "yours (inference.dose_e_per_px)", "file": "from the file"}.get(
+        str(found.attrs.get("dose_origin")), "from the table"
+    )
+    return Dose(float(per_px) / float(np.prod(found.scale_yx)), sigma, source)
+
+
 def dose_per_time(found: Detections, cfg: AnalysisConfig) -> float | None:
     """Electrons per nm^2 and second, when the dose is known."""
-    if found.frame_time_s is None:
-        return None
-    if cfg.table.dose_e_per_nm2_per_frame:
-        return cfg.table.dose_e_per_nm2_per_frame / found.frame_time_s
-    per_px = found.attrs.get("dose_e_per_px")
-    if per_px and found.pixel_size_nm:
-        return float(per_px) / float(np.prod(found.scale_yx)) / found.frame_time_s
-    return None
+    known = dose(found, cfg)
+    return None if known is None or found.frame_time_s is None else known.e_per_nm2_per_frame / found.frame_time_s
 
 
 def field_area_nm2(found: Detections, movie) -> float | None:

@@ -73,7 +73,7 @@ def of_table(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Pr
         said += tables.precision(answer, evidence, found, (names.one, names.two))
     figures = _figures(answer, evidence, prior, names)
     figures["kinetics_windows"] = {"table": made["kinetics_windows"], "name": names.one}
-    return StageResult(said, notes, made, figures, section)
+    return StageResult(said, notes, made, figures, section, answer)
 
 
 def names_of(found: Detections) -> Names:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stemdefects.report.drawings import crystal, field, kinetics, motion, population, states
+from stemdefects.report.drawings import crystal, damage, field, kinetics, motion, population, states
 from stemdefects.report.style import pyplot
 
 # by the name in `StageResult.figures`: (its data, colour of each kind) -> matplotlib figure, None: nothing to draw
@@ -26,6 +26,9 @@ DRAWINGS: dict[str, Callable[[Any, Mapping[str, str]], Any]] = {
     "components": crystal.components,
     "strain": crystal.strain,
     "transitions": states.transitions,
+    "damage": damage.rates,
+    "pathways": damage.pathways,
+    "phases": damage.phases,
     "kinetics_lattice": kinetics.lattice,
     "kinetics_D": kinetics.posterior_of_D,
     "kinetics_windows": kinetics.windows,

@@ -1,0 +1,229 @@
+"""Fits to the rates of several runs: by their likelihood, with profile intervals, and what the data do not support.
+
+A run's rate enters by the Gamma that has the mean and the variance of its posterior: `events` over an `exposure`, whose
+uncertainty includes that of the histories and of the dose. Intervals are where the profile likelihood falls by 1.92
+(95%); a parameter whose profile does not fall that far towards one end has a limit instead, 1.35 down (one-sided 95%).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from stemdefects.analysis.damage import knock_on
+
+TWO_SIDED, ONE_SIDED = 0.5 * stats.chi2.ppf(0.95, 1), 0.5 * stats.chi2.ppf(0.90, 1)
+N_GRID = 241
+LEAST_FIT = 0.01  # p-value of the deviance below which the model is said not to describe the runs
+
+
+class Point(NamedTuple):
+    """One run: `x` (kV, K or e/nm2/s), equivalent events and the exposure they came from (per barn, or in s)."""
+
+    x: float
+    events: float
+    exposure: float
+
+
+class Parameter(NamedTuple):
+    """`low` or `high` is None where the data set no such limit, `value` too where neither holds."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    said: str = ""
+
+
+class Fit(NamedTuple):
+    """Of one quantity: parameters, correlation of the first two (NaN: not determined), p-value of the deviance (NaN:
+    no run more than parameters), the curve (x, y) and what the data cannot support."""
+
+    parameters: tuple[Parameter, ...]
+    correlation: float
+    p_value: float
+    curve: np.ndarray
+    cannot: tuple[str, ...]
+
+
+def point(x: float, draws: np.ndarray, none: bool, relative_sigma: float = 0.0) -> Point:
+    """A run's equivalent events and exposure from draws of its rate.
+
+    none: the draws are those of an upper limit (shape 1: no event). relative_sigma: of an error that all draws share.
+    """
+    mean = float(draws.mean())
+    if none:
+        return Point(x, 0.0, 1 / mean)
+    variance = float(draws.var()) + (relative_sigma * mean) ** 2
+    return Point(x, max(mean**2 / variance - 0.5, 0.0), mean / variance)  # the reference prior taken off
+
+
+def log_likelihood(points: Sequence[Point], rates: np.ndarray) -> np.ndarray:
+    """`(...)` of rates `(..., R)`."""
+    n = np.array([p.events for p in points])
+    t = np.array([p.exposure for p in points])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        term = np.where(n > 0, n * np.log(rates * t / np.where(n > 0, n, 1)), 0.0)
+    return (term - rates * t + n).sum(-1)
+
+
+def voltage(points: Sequence[Point], charge: int, mass_u: float, velocity2: float,
+            search_ev: tuple[float, float] = (2.0, 40.0)) -> Fit:  # fmt: skip
+    """Emission threshold (eV) and excitation cross-section at 80 kV (barn) from cross-sections against voltage."""
+    x = np.array([p.x for p in points])
+    top = max((p.events + 3) / p.exposure * float(knock_on.beta_squared(p.x) / knock_on.beta_squared(80.0))
+              for p in points)  # fmt: skip
+    excitation = np.concatenate([[0.0], np.geomspace(1e-5 * top, 2 * top, N_GRID)])
+    excited = knock_on.excitation_barn(x, 1.0)
+
+    def over(thresholds: np.ndarray) -> np.ndarray:
+        knocked = knock_on.knock_on_barn(x, thresholds[:, None], charge, mass_u, velocity2)
+        return np.stack([log_likelihood(points, row + excitation[:, None] * excited + 1e-12) for row in knocked])
+
+    used = np.linspace(*search_ev, N_GRID)
+    surface = over(used)
+    inside = used[surface.max(1) > surface.max() - 2 * TWO_SIDED]  # once more, finely, where it is possible
+    step = used[1] - used[0]
+    used = np.linspace(max(inside[0] - 2 * step, search_ev[0]), min(inside[-1] + 2 * step, search_ev[1]), N_GRID)
+    surface = over(used)
+    best = float(surface.max())
+    i, j = np.unravel_index(surface.argmax(), surface.shape)
+    by_threshold, by_excitation = surface.max(1), surface.max(0)
+    ed = _profile("emission threshold", used, by_threshold, "eV", open_high=by_threshold[-1] > best - TWO_SIDED,
+                  open_low=by_threshold[0] > best - TWO_SIDED)  # fmt: skip
+    exc = _profile("excitation cross-section at 80 kV", excitation, by_excitation, "barn",
+                   open_low=by_excitation[0] > best - TWO_SIDED, floor=0.0)  # fmt: skip
+    kv = np.linspace(0.9 * x.min(), 1.1 * x.max(), 80)
+    curve = knock_on.knock_on_barn(kv, used[i], charge, mass_u, velocity2)
+    curve = curve + knock_on.excitation_barn(kv, float(excitation[j]))
+    cannot = []
+    if ed.high is None:
+        cannot.append("No run shows knock-on beyond what excitation explains: the threshold has a lower limit only; a "
+                      "higher voltage would show it.")  # fmt: skip
+    if ed.low is None:
+        cannot.append(f"The threshold is not bounded from below within {search_ev[0]:g} to {search_ev[1]:g} eV: a "
+                      "lower voltage would tell.")  # fmt: skip
+    if exc.low == 0.0:
+        cannot.append("The runs need no excitation channel: its cross-section has an upper limit only.")
+    weight = np.exp(surface - best)
+    flat = np.concatenate([[0.0], np.gradient(excitation[1:])])  # the grid's own spacing taken off
+    return Fit((ed, exc), _correlation(used, excitation, weight * flat), _deviance(points, best, 2),
+               np.stack([kv, curve]), tuple(cannot + _fits(points, best, 2)))  # fmt: skip
+
+
+def log_linear(points: Sequence[Point], of_x: Callable[[np.ndarray], np.ndarray]) -> tuple:
+    """Maximum of the likelihood of rates exp(a + b of_x): (a, b, covariance), by Newton's method."""
+    n, t = np.array([p.events for p in points]), np.array([p.exposure for p in points])
+    z = of_x(np.array([p.x for p in points]))
+    middle = np.average(z, weights=n + 0.5)
+    design = np.stack([np.ones(len(z)), z - middle], 1)
+    theta = np.array([np.log((n.sum() + 0.5) / t.sum()), 0.0])
+    for _ in range(200):
+        mean = t * np.exp(np.clip(design @ theta, -300, 300))
+        information = (design * mean[:, None]).T @ design + 1e-12 * np.eye(2)
+        step = np.linalg.solve(information, design.T @ (n - mean))
+        theta = theta + step * min(1.0, 2.0 / max(np.abs(design @ step).max(), 1e-9))
+        if np.abs(step).max() < 1e-10:
+            break
+    mean = t * np.exp(design @ theta)
+    covariance = np.linalg.inv((design * mean[:, None]).T @ design)
+    shift = np.array([[1.0, -middle], [0.0, 1.0]])
+    return theta[0] - theta[1] * middle, theta[1], shift @ covariance @ shift.T
+
+
+def arrhenius(points: Sequence[Point], unit: str) -> Fit:
+    """Barrier (eV) and prefactor from rates against temperature: rate = prefactor exp(-barrier / k T)."""
+    return _straight(points, lambda t: -1 / (knock_on.BOLTZMANN_EV * t), ("barrier", "eV"), ("prefactor", unit),
+                     "temperature")  # fmt: skip
+
+
+def dose_rate(points: Sequence[Point]) -> Fit:
+    """Exponent of the rate per time against the dose rate: 1 where each electron acts for itself, 0 where heat does."""
+    return _straight(points, np.log, ("exponent of the dose rate", "1"), ("rate at 1 e/nm2/s", "1/s"), "dose rate")
+
+
+def _straight(points: Sequence[Point], of_x, slope: tuple[str, str], base: tuple[str, str], of_what: str) -> Fit:
+    if sum(p.events > 0 for p in points) < 2:
+        nothing = tuple(Parameter(name, None, None, None, unit, "not determined") for name, unit in (slope, base))
+        why = f"Fewer than two runs show an event: nothing can be said of how it depends on {of_what}."
+        return Fit(nothing, np.nan, np.nan, np.zeros((2, 0)), (why,))
+    a, b, covariance = log_linear(points, of_x)
+    z = of_x(np.array([p.x for p in points]))
+    spread = np.sqrt(np.diag(covariance))
+    best = float(log_likelihood(points, np.exp(a + b * z)))
+    along = np.linspace(-6, 6, 1201)
+    b_grid, a_grid = b + spread[1] * along, a + spread[0] * along
+    n, t = np.array([p.events for p in points]), np.array([p.exposure for p in points])
+    # the other parameter at its best: of the base in closed form, of the slope along the ridge by Newton's steps
+    ridge = np.log(n.sum() / (t * np.exp(b_grid[:, None] * (z - z.mean()))).sum(1)) - b_grid * z.mean()
+    by_slope = log_likelihood(points, np.exp(ridge[:, None] + b_grid[:, None] * z))
+    slopes = b + covariance[0, 1] / covariance[0, 0] * (a_grid - a)
+    for _ in range(30):
+        mean = t * np.exp(a_grid[:, None] + slopes[:, None] * z)
+        slopes = slopes + np.clip(((n - mean) @ z) / (mean @ z**2), -spread[1], spread[1])
+    by_base = log_likelihood(points, np.exp(a_grid[:, None] + slopes[:, None] * z))
+    steep = _profile(slope[0], b_grid, by_slope, slope[1])
+    log_base = _profile(base[0], a_grid, by_base, base[1])
+    ends = {k: getattr(log_base, k) for k in ("value", "low", "high")}
+    level = log_base._replace(
+        **{k: None if v is None else float(np.exp(np.clip(v, -700, 700))) for k, v in ends.items()}
+    )
+    x = np.linspace(min(p.x for p in points), max(p.x for p in points), 80)
+    cannot = _fits(points, best, 2)
+    if steep.low is not None and steep.high is not None and steep.low <= 0 <= steep.high:
+        cannot.append(f"A dependence on {of_what} is not shown: the interval of the {slope[0]} holds 0.")
+    return Fit((steep, level), float(covariance[0, 1] / spread.prod()), _deviance(points, best, 2),
+               np.stack([x, np.exp(a + b * of_x(x))]), tuple(cannot))  # fmt: skip
+
+
+def _profile(name: str, grid: np.ndarray, profile: np.ndarray, unit: str, open_low=False, open_high=False,
+             floor: float | None = None) -> Parameter:  # fmt: skip
+    """Value and limits from a profile of the log-likelihood on a grid."""
+    best = profile.max()
+    k = int(profile.argmax())
+    if open_low and open_high:
+        return Parameter(name, None, None, None, unit, "not determined")
+    down = ONE_SIDED if open_low or open_high else TWO_SIDED
+    low = None if open_low else _crossing(grid[: k + 1], profile[: k + 1], best - down)
+    high = None if open_high else _crossing(grid[k:][::-1], profile[k:][::-1], best - down)
+    if open_high:
+        return Parameter(name, low, low, None, unit, "lower limit")
+    if open_low:
+        value = floor if floor is not None else high
+        return Parameter(name, value, floor, high, unit, "upper limit")
+    return Parameter(name, float(grid[k]), low, high, unit)
+
+
+def _crossing(grid: np.ndarray, profile: np.ndarray, level: float) -> float:
+    """Where a profile that rises along the grid comes over a level."""
+    above = int(np.argmax(profile >= level))
+    if above == 0:
+        return float(grid[0])
+    share = (level - profile[above - 1]) / (profile[above] - profile[above - 1])
+    return float(grid[above - 1] + share * (grid[above] - grid[above - 1]))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
+    total = weight.sum()
+    if not total > 0:
+        return np.nan
+    mean_a, mean_b = (weight.sum(1) @ a) / total, (weight.sum(0) @ b) / total
+    covariance = ((a - mean_a)[:, None] * (b - mean_b) * weight).sum() / total
+    spread = np.sqrt((weight.sum(1) @ (a - mean_a) ** 2) * (weight.sum(0) @ (b - mean_b) ** 2)) / total
+    return float(covariance / spread) if spread > 0 else np.nan
+
+
+def _deviance(points: Sequence[Point], best: float, n_parameters: int) -> float:
+    free = len(points) - n_parameters
+    return float(stats.chi2.sf(-2 * best, free)) if free > 0 else np.nan
+
+
+def _fits(points: Sequence[Point], best: float, n_parameters: int) -> list[str]:
+    p = _deviance(points, best, n_parameters)
+    if not np.isfinite(p):
+        return [f"{len(points)} runs for {n_parameters} parameters: whether the model describes them cannot be tested."]
+    if p < LEAST_FIT:
+        return [f"The model does not describe the runs (p = {p:.1g}): its parameters are not to be quoted."]
+    return []
