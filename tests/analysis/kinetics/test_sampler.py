@@ -179,6 +179,23 @@ def test_agrees_with_the_sum_over_all_histories():
     assert abs(sums[:, 0].mean() - hops) < 0.07
 
 
+def test_a_site_whose_offset_is_not_known_agrees_with_the_integral_over_it():
+    """One site is seen, with an offset as large as a vacancy's light: quadrature over it, all configurations."""
+    tau, line = 1.2, np.full((4, 5), np.nan)
+    line[:, 3] = [-1.5, -2.0, 0.5, 1.0]
+    oracle = Exact(evidence(np.zeros(line.shape), TIMES), RATES, 0.2, 0.1, 0.3, 0.3, MISSING)
+    layer, expected, weight = np.array(oracle.configurations), 0.0, 0.0
+    for o in np.linspace(-5, 5, 101) * tau:
+        both, _, log = oracle.smooth(oracle.likelihood(line - o, 1.0, (-2.0, -4.0)), TIMES)
+        p = np.exp(log - 0.5 * (o / tau) ** 2)
+        expected = expected + p * np.stack([both @ ((layer == 1) | (layer == 2)), both @ (layer == 3)], -1)
+        weight += p
+    given = parameters(0.3, 0.0)
+    given[19] = tau
+    _, _, found = run(line, given, np.zeros(24, bool), 6000)
+    assert np.abs(found - expected / weight).max() < 0.065  # four Monte Carlo errors
+
+
 def test_without_data_the_prior_comes_back():
     """Every rate, density and share is distributed as its prior where no frame shows anything (Geweke's idea)."""
     n = 6000

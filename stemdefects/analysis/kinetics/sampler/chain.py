@@ -94,7 +94,9 @@ def advance(n_sweeps, n_slots, n_swaps, two, S, D, state, W, draws, sums, counts
     H, P = state.history, state.parameters
     look(S, D, H, P, state.offset, rest, seen, shown)
     for s in range(n_sweeps):
-        full = sweep(n_slots, n_swaps, two, H, W, S, P, D.level, D.times, seen, rest, state.rng, state.tally)
+        full = sweep(
+            n_slots, n_swaps, two, H, W, S, P, D.level, D.times, seen, rest, state.offset, state.rng, state.tally
+        )
         sums[s] = settle(
             S, D, H, P, state.offset, state.rng, rest, seen, shown, counts[s], totals.occupancy, totals.turns, record
         )

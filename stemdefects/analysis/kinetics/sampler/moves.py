@@ -5,11 +5,13 @@ Both are Metropolis steps whose proposals come from the lattice without the othe
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry, inner, tiny
-from stemdefects.analysis.kinetics.sampler.board import PAD
+from stemdefects.analysis.kinetics.sampler.board import PAD, Table, Work
+from stemdefects.analysis.kinetics.sampler.collapse import added, gain, lift, redraw_offsets, sums
 from stemdefects.analysis.kinetics.sampler.draws import below, uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
 from stemdefects.analysis.kinetics.sampler.exchange import distance, exchange_all, others_in
@@ -33,6 +35,7 @@ BOX = 13  # half of a large field's box in lattice steps: one hop a frame stays 
 NEAR = 7  # half of a box around a path's pinned end: cheap, and wide enough for most
 WHOLE = 0.3  # share of updates over the whole movie
 SIMPLE = 0.6  # share of updates in which no double vacancy is made: cheaper, and enough for most paths
+COLLAPSED = 0.2  # share of updates with the offsets integrated out: what is uncertain needs it, what is clear does not
 MEND = 0.1  # share of pairs of two vacancies' places a few frames apart whose connection is drawn anew
 REDO = 0.015  # the same of one vacancy's own: nearly all of them hold no gap, and longer parts are drawn anyway
 MEND_FRAMES, MEND_HOPS = 6, 5  # between them, at most
@@ -56,32 +59,32 @@ def propose_from(two, S, P, level, times, seen, rest):
     return Proposal(F, glow, table, count, times, odds, P[TO_DOUBLE] / omega, omega, two, P[SHARE] > 0.0)
 
 
+class Scene(NamedTuple):
+    """What all updates of a sweep share."""
+
+    S: Table
+    P: np.ndarray
+    W: Work
+    who: np.ndarray  # (T, slots) place of the grid of each slot's vacancy, -1
+    layers: np.ndarray  # (T, slots)
+    level: np.ndarray
+    seen: np.ndarray  # (T, n) 1/variance
+    rest: np.ndarray  # (T, n) residuals
+    offset: np.ndarray  # (n,)
+    around_it: np.ndarray
+    rng: np.ndarray
+    glow: np.ndarray  # (2, T, G) room for a proposal's own
+    sites: np.ndarray  # (4, n) room for `collapse`
+    two: bool
+
+
 @inner
-def redraw(
-    slot,
-    first,
-    last,
-    free_start,
-    free_end,
-    unbroken,
-    box,
-    S,
-    P,
-    Q,
-    two,
-    W,
-    who,
-    layers,
-    level,
-    seen,
-    rest,
-    around_it,
-    rng,
-):
+def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q, C):
     """Draw a slot's path between two frames anew. Returns 1 accepted, 0 not, -1 no room, -2 not proposed.
 
-    `unbroken`: at most one gap in the path, and slots have no meaning.
+    `unbroken`: at most one gap in the path, and slots have no meaning. `collapsed`: with the offsets integrated out.
     """
+    S, W, who, layers = C.S, C.W, C.who, C.layers
     cols, low, high = S.shape[1], Q.times[first], Q.times[last]
     for f in range(first, last + 1):
         if who[f, slot] >= 0 and (not inside(who[f, slot], box, cols) or (layers[f, slot] == 3 and not Q.two)):
@@ -101,23 +104,46 @@ def redraw(
         n_absent, slots = -1, 1.0
     ways = ways_in(box, S)
     lit, dark = first + int(not free_start), last + int(free_end)
-    for f in range(lit, dark):
-        if who[f, slot] >= 0:
-            shade(f, who[f, slot], layers[f, slot], 1.0, two, around_it, Q.glow, S, P, level, seen, rest)
-    begin, was = who[first, slot], layers[first, slot]
+    pulls, precisions, was, now = C.sites[0], C.sites[1], C.sites[2], C.sites[3]
+    if collapsed:
+        was[:] = 0.0
+        added(slot, lit, dark, 1.0, S, C.P, C.level, C.seen, who, layers, was)
+    _shade(slot, lit, dark, 1.0, Q, C)
+    R = Q
+    if collapsed:
+        sums(C.P, C.seen, C.rest, C.offset, pulls, precisions)
+        lift(lit, dark, C.two, C.glow, S, C.P, C.level, C.seen, C.rest, C.offset, pulls, precisions)
+        R = Proposal(Q.F, C.glow, Q.jumps, Q.count, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
+    begin, layer_was = who[first, slot], layers[first, slot]
     A, fine = forward(
-        first, last, free_end, -2 if free_start else begin, was, slot, -1, ways, box, slots, who, layers, S, P, Q
+        first,
+        last,
+        free_end,
+        -2 if free_start else begin,
+        layer_was,
+        slot,
+        -1,
+        ways,
+        box,
+        slots,
+        who,
+        layers,
+        S,
+        C.P,
+        R,
     )
     accepted, n_new = 0, 0
     if fine:
         if free_end:
-            y, layer = draw_end(last - first, box, cols, A, rng)
+            y, layer = draw_end(last - first, box, cols, A, C.rng)
         else:
             y, layer = who[last, slot], layers[last, slot]
             m = last - first
             fine = A.absent[m, 1] > 0.0 if y < 0 else A.ahead[m, layer - 1, place_in(y, box, cols)] > 0.0
     if fine:
-        n_new, y, layer = backward(first, last, y, layer, slot, -1, ways, box, slots, who, layers, S, P, Q, A, W, rng)
+        n_new, y, layer = backward(
+            first, last, y, layer, slot, -1, ways, box, slots, who, layers, S, C.P, R, A, W, C.rng
+        )
         gaps = 0
         for k in range(max(n_new, 0)):
             gaps += int(W.new[k, 1] < 0)
@@ -127,12 +153,17 @@ def redraw(
             others_in(first, slot, -1, S, W.occ, who, layers)
             others_in(first, slot, -1, S, W.then, who, layers)
             x = S.back[y] if y >= 0 else -1
-            ratio = log_weight(x, layer, n_new, W.new_time, W.new, slot, -1, first, last, n_absent, slots, W, S, P, Q)
+            ratio = log_weight(x, layer, n_new, W.new_time, W.new, slot, -1, first, last, n_absent, slots, W, S, C.P, R)
             others_in(first, slot, -1, S, W.occ, who, layers)
             others_in(first, slot, -1, S, W.then, who, layers)
             x = S.back[begin] if begin >= 0 else -1
-            ratio -= log_weight(x, was, n_old, W.old_time, W.old, slot, -1, first, last, n_absent, slots, W, S, P, Q)
-            if math.log(uniform(rng)) < ratio:
+            ratio -= log_weight(
+                x, layer_was, n_old, W.old_time, W.old, slot, -1, first, last, n_absent, slots, W, S, C.P, R
+            )
+            if collapsed:
+                _added_by_new(n_new, y, layer, first, lit, dark, R, C, now)
+                ratio += gain(now, pulls, precisions) - gain(was, pulls, precisions)
+            if math.log(uniform(C.rng)) < ratio:
                 accepted = 1 if replace(slot, low, high, n_new, W.new_time, W.new, W) else -1
     if accepted == 1:
         k = n_new - 1
@@ -141,17 +172,44 @@ def redraw(
                 y, layer = S.at[W.new[k, 1]] if W.new[k, 1] >= 0 else -1, W.new[k, 2]
                 k -= 1
             who[f, slot], layers[f, slot] = y, layer if y >= 0 else 0
-    for f in range(lit, dark):
-        if who[f, slot] >= 0:
-            shade(f, who[f, slot], layers[f, slot], -1.0, two, around_it, Q.glow, S, P, level, seen, rest)
+    _shade(slot, lit, dark, -1.0, Q, C)
+    if collapsed and accepted == 1:
+        redraw_offsets(was, now, C.two, Q.glow, S, C.P, C.level, C.seen, C.rest, C.offset, pulls, precisions, C.rng)
     return accepted
 
 
+@inner
+def _shade(slot, lit, dark, sign, Q, C):
+    """Take a slot's path in the frames lit..dark-1 out of the expected light (sign +1), or put it in (-1)."""
+    for f in range(lit, dark):
+        if C.who[f, slot] >= 0:
+            shade(
+                f, C.who[f, slot], C.layers[f, slot], sign, C.two, C.around_it, Q.glow, C.S, C.P, C.level, C.seen,
+                C.rest,
+            )  # fmt: skip
+
+
+@inner
+def _added_by_new(n_new, y, layer, first, lit, dark, Q, C, now):
+    """`added` of the drawn path in `W.new`, which begins as `layer` at `y`, into `now`."""
+    W, S = C.W, C.S
+    where, what = np.empty((dark, 1), np.int64), np.empty((dark, 1), np.int64)
+    k = n_new - 1
+    for f in range(first, dark):
+        while k >= 0 and W.new_time[k] < Q.times[f]:
+            y, layer = S.at[W.new[k, 1]] if W.new[k, 1] >= 0 else -1, W.new[k, 2]
+            k -= 1
+        where[f, 0], what[f, 0] = y, layer
+    now[:] = 0.0
+    added(0, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, now)
+
+
 @tiny
-def mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng):
+def mend_all(Q, C):
     """Draw anew how vacancies at two places a few frames apart are connected: one that stays, or one that leaves and
     another that appears. Which pairs are tried follows from the two frames alone. Slots have no meaning afterwards.
     """
+    S, who, rng = C.S, C.who, C.rng
     n_frames, n_slots = who.shape
     for first in range(n_frames - 1):
         last = min(first + 1 + below(rng, MEND_FRAMES), n_frames - 1)
@@ -161,12 +219,8 @@ def mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng):
                     continue
                 if distance(who[first, i], who[last, j], S.shape[1]) > MEND_HOPS:
                     continue
-                if _connected(i, j, first, last, Q, W, who, layers):
-                    box = box_around(who[first, i], NEAR, S)
-                    redraw(
-                        i, first, last, False, False, True, box, S, P, Q, two, W, who, layers, level, seen, rest,
-                        around_it, rng,
-                    )  # fmt: skip
+                if _connected(i, j, first, last, Q, C.W, who, C.layers):
+                    redraw(i, first, last, False, False, True, False, box_around(who[first, i], NEAR, S), Q, C)
 
 
 @tiny
@@ -218,11 +272,11 @@ def _anywhere(S, rng):
 
 
 @entry
-def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, rng, tally):
+def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, rng, tally):
     """Update the histories. Returns FULL where the room did not suffice somewhere.
 
     `tally`: exchanges proposed and accepted, sweeps without room for all vacancies, sweeps, paths proposed and
-    accepted. `rest` follows the histories.
+    accepted. `rest` and `offset` follow the histories.
     """
     n_slots += CROWD * int(uniform(rng) < 0.1)
     n_frames = len(times)
@@ -232,7 +286,10 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, rng, tall
         return FULL if H.n[0] > W.time.shape[0] else 0
     Q = propose_from(two, S, P, level, times, seen, rest)
     singles = Proposal(Q.F, Q.glow, Q.jumps, Q.count, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
-    around_it = around(S)
+    C = Scene(
+        S, P, W, who, layers, level, seen, rest, offset, around(S), rng, np.zeros_like(Q.glow),
+        np.zeros((4, len(S.at))), two,
+    )  # fmt: skip
     status = 0
     n_boxes = 1 + len(S.at) // 700
     for k in range(n_slots + 4 * (n_boxes - 1)):
@@ -253,27 +310,8 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, rng, tall
             if who[pinned, slot] >= 0:
                 box = box_around(who[pinned, slot], NEAR, S)
         simple = two and uniform(rng) < SIMPLE
-        result = redraw(
-            slot,
-            first,
-            last,
-            free_start,
-            free_end,
-            False,
-            box,
-            S,
-            P,
-            singles if simple else Q,
-            two,
-            W,
-            who,
-            layers,
-            level,
-            seen,
-            rest,
-            around_it,
-            rng,
-        )
+        collapsed = uniform(rng) < COLLAPSED
+        result = redraw(slot, first, last, free_start, free_end, False, collapsed, box, singles if simple else Q, C)
         if result >= 0:
             tally[4] += 1
             tally[5] += result
@@ -281,7 +319,7 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, rng, tall
             status = FULL
     for _ in range(n_swaps):
         exchange_all(S, P, Q, W, who, layers, rng, tally)
-    mend_all(S, P, Q, two, W, who, layers, level, seen, rest, around_it, rng)
+    mend_all(Q, C)
     if not write_back(H, W, S, who, layers):
         status = FULL
     return status
