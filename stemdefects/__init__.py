@@ -23,6 +23,7 @@ _HOMES = {
     "detect": "stemdefects.commands.detection",
     "analyze": "stemdefects.commands.results",
     "Result": "stemdefects.commands.results",
+    "export": "stemdefects.models.exchange.export",
     "load_model": "stemdefects.commands.detection",
     "load_material": "stemdefects.commands.results",
     "UserError": "stemdefects.errors",
@@ -31,7 +32,7 @@ _HOMES = {
 
 __all__ = [
     "DefectTable", "Movie", "Result", "StemdefectsWarning", "UserError", "__version__", "analyze", "detect",
-    "load_material", "load_model", "read",
+    "export", "load_material", "load_model", "read",
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stemdefects import command_line, config, messages
+from stemdefects import command_line, config, messages, sweep_grid
 from stemdefects.errors import UserError, reason_of
 
 FAILED_JOBS: set[str] = set()  # folders of a sweep's jobs that failed
@@ -31,14 +31,17 @@ def hydra_main(
     `aliases` maps short command-line keys to config keys (infer.py: `model` -> `inference.model`).
     Exit codes: 0 done, 2 a `UserError` (one line on stderr), 130 interrupted.
     """
+    completing = any(argument in ("-sc", "--shell-completion") for argument in sys.argv[1:])
+    multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
     try:
-        sys.argv[1:] = command_line.prepare(sys.argv[1:], schema_class, aliases or {})
+        if not completing:  # what a shell asks for is no setting
+            sys.argv[1:] = command_line.prepare(sys.argv[1:], schema_class, aliases or {})
+        if multirun:
+            sweep_grid.check(sys.argv[1:], config_name, schema_class)
     except UserError as error:
         _exit_with(error)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands over its errors instead of printing them and ending
     import hydra
-
-    multirun = any(argument in ("-m", "--multirun") for argument in sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(config.config_dir()), config_name=config_name)
     def task(cfg):

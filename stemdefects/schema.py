@@ -308,11 +308,18 @@ class LabelsConfig:
     """Where training targets come from."""
 
     name: str = MISSING
-    source: str = _one_of("simulation", "simulation", "movie")  # movie: train.py input=<movie>
+    # movie: train.py input=<movie>; corrections: train.py run=<id of a corrected run>
+    source: str = _one_of("simulation", "simulation", "movie", "corrections")
     fourier: FourierConfig = field(default_factory=FourierConfig)
     heat_sigma_px: float = _positive(2.0)  # width of the heat map's Gaussians
     prior: dict[str, float] = field(default_factory=dict)  # kind -> prevalence, instead of the material's own
     other_prior: float | None = _fraction(None)  # of kinds for which neither says it (networks older than `prevalence`)
+    corrected: dict[str, str] = field(default_factory=dict)  # runs they come from: SHA-256 of their corrections.csv
+
+    @property
+    def of_movie(self) -> bool:
+        """Whether a movie, not the simulator alone, says what is right."""
+        return self.source in ("movie", "corrections")
 
 
 @dataclass
@@ -595,7 +602,8 @@ class TrainRoot:
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     input: Any = None  # a movie to make labels from (labels=fourier)
-    run: str | None = None  # id, unique prefix or `latest` of a run to go on with; null: a new run
+    # id, unique prefix or `latest` of a run to go on with; with labels=corrections of corrected ones; null: a new run
+    run: str | None = None
     runs_dir: str = "runs"
     seed: int = 0
     verbose: int = _between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes

@@ -9,7 +9,7 @@ LAYERS = (
     ("errors", "messages"),
     ("schema", "plugins", "devices", "extensions", "compiled", "numerics"),
     ("config",),
-    ("command_line",),
+    ("command_line", "sweep_grid"),
     ("io",),
     ("crystal",),
     ("simulation",),

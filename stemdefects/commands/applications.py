@@ -3,7 +3,9 @@
 stemdefects train model=unet_small          is   python train.py model=unet_small          and so on
 """
 
+import os
 import sys
+from pathlib import Path
 
 from stemdefects import __version__
 from stemdefects.entry import hydra_main
@@ -39,6 +41,9 @@ def main() -> None:
     if arguments[:1] == ["--version"]:
         print(__version__)
         return
+    if arguments[:1] in (["-sc"], ["--shell-completion"]):
+        _complete(arguments)
+        return
     if not arguments or arguments[0] not in COMMANDS:
         asked = bool(arguments) and arguments[0] in ("-h", "--help")
         lines = [f"  stemdefects {name:9s} {command.__doc__}" for name, command in COMMANDS.items()]
@@ -49,6 +54,19 @@ def main() -> None:
         sys.exit(0 if asked else 2)
     sys.argv[:2] = [f"{sys.argv[0]} {arguments[0]}"]
     COMMANDS[arguments[0]]()
+
+
+def _complete(arguments: list[str]) -> None:
+    """What a shell asks for (Hydra's own completion, of `stemdefects <command> ...`)."""
+    program = Path(sys.argv[0]).name
+    typed = os.environ.get("COMP_LINE", "").split(maxsplit=2)
+    if len(typed) > 1 and typed[1] in COMMANDS and arguments[1:2] and arguments[1].startswith("query="):
+        os.environ["COMP_LINE"] = f"{program} {' '.join(typed[2:])}"
+        COMMANDS[typed[1]]()
+    elif arguments[1:2] and arguments[1].startswith("query="):
+        print(" ".join(name for name in COMMANDS if name.startswith(typed[1] if len(typed) > 1 else "")))
+    else:  # what installs it is the same for all commands
+        train()
 
 
 def _train(cfg: TrainRoot) -> float:

@@ -1,11 +1,13 @@
 """The summary of a sweep (`python train.py -m ...`): a table and a parallel-coordinate picture of all its jobs.
 
-Every job leaves `result.json` in its folder of the sweep, so that jobs on other processes and machines are seen too.
+Every job leaves what it was asked for in its folder of the sweep (`job.json`) and what it found (`result.json`, or
+`error.txt`), so that jobs on other processes and machines are seen too.
 Nothing here imports JAX, and nothing heavy is imported before the last job is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,9 @@ from stemdefects import entry
 if TYPE_CHECKING:
     import pandas as pd
 
-RESULT = "result.json"
+JOB, RESULT = "job.json", "result.json"
+DONE, FAILED, UNFINISHED = "done", "failed", "unfinished"  # unfinished: it was killed, or is still at work
+FIXED = ("run", "status", "test_score")
 
 
 def record(run_id: str, score: float) -> None:
@@ -27,26 +31,32 @@ def record(run_id: str, score: float) -> None:
 
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
+    folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    result = {"run": run_id, "test_score": float(score), "overrides": list(hydra.overrides.task)}
-    (folder / RESULT).write_text(json.dumps(result))
+    (folder / RESULT).write_text(json.dumps({"run": run_id, "test_score": float(score)}))
 
 
 def collect(folder: Path) -> pd.DataFrame:
-    """One row per finished job under `folder`, best first: run, test_score, and a column per key that was varied."""
+    """One row per job under `folder`, best first, those without a score last: run, status, test_score, a column per key
+    that was varied, and `error` where any failed."""
     import pandas as pd
 
     rows = []
-    for path in sorted(Path(folder).glob(f"*/{RESULT}")):
-        result = json.loads(path.read_text())
-        given = dict(override.lstrip("+~").split("=", 1) for override in result["overrides"] if "=" in override)
-        rows.append({"run": result["run"], "test_score": result["test_score"]} | given)
+    for path in sorted(Path(folder).glob(f"*/{JOB}"), key=lambda p: (len(p.parent.name), p.parent.name)):
+        given = json.loads(path.read_text())["overrides"]
+        result, failure = path.with_name(RESULT), path.with_name(entry.ERROR_FILE)
+        found: dict[str, Any] = {"run": "", "status": UNFINISHED, "test_score": None}
+        if failure.is_file():
+            found |= {"status": FAILED, "error": failure.read_text().strip()}
+        elif result.is_file():
+            found |= json.loads(result.read_text()) | {"status": DONE}
+        rows.append(found | dict(one.lstrip("+~").split("=", 1) for one in given if "=" in one))
     table = pd.DataFrame(rows)
     if len(table):
-        varied = [c for c in table.columns[2:] if table[c].nunique(dropna=False) > 1]
-        table = table[["run", "test_score", *varied]].sort_values("test_score", ascending=False, ignore_index=True)
+        varied = [c for c in table.columns if c not in (*FIXED, "error") and table[c].nunique(dropna=False) > 1]
+        told = ["error"] if "error" in table else []
+        table["test_score"] = table["test_score"].astype(float)
+        table = table[[*FIXED, *varied, *told]].sort_values("test_score", ascending=False, ignore_index=True)
     return table
 
 
@@ -57,7 +67,7 @@ def draw(table: pd.DataFrame, path: Path) -> Path:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    names = [*table.columns[2:], "test_score"]
+    names = [c for c in table.columns if c not in (*FIXED, "error")] + ["test_score"]
     figure = Figure(figsize=(max(1.8 * len(names), 4), 3.6), layout="constrained")
     axes = figure.subplots()
     height = np.zeros((len(table), len(names)))
@@ -89,6 +99,17 @@ def draw(table: pd.DataFrame, path: Path) -> Path:
 class Summary(Callback):
     """Hydra callback: after the last job, `sweep.csv` and `sweep.png` in the sweep's folder, and the table printed."""
 
+    def on_job_start(self, config: Any, **_: Any) -> None:
+        """Leave what this job was asked for, in the process that does it."""
+        from hydra.types import RunMode
+
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        folder = Path(config.hydra.runtime.output_dir)
+        with contextlib.suppress(OSError):  # a full disk must end no job
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / JOB).write_text(json.dumps({"overrides": list(config.hydra.overrides.task)}))
+
     def on_multirun_end(self, config: Any, **_: Any) -> None:
         """Collect what the jobs left."""
         folder = Path(config.hydra.sweep.dir)
@@ -97,5 +118,7 @@ class Summary(Callback):
         if not len(table):
             return
         table.to_csv(folder / "sweep.csv", index=False)
-        draw(table, folder / "sweep.png")
-        print(f"\n{table.to_string(index=False)}\nsweep: {folder / 'sweep.csv'}  {folder / 'sweep.png'}", flush=True)
+        scored = table[table["test_score"].notna()]
+        picture = draw(scored.reset_index(drop=True), folder / "sweep.png") if len(scored) else None
+        shown = table.drop(columns="error", errors="ignore").to_string(index=False, na_rep="")
+        print(f"\n{shown}\nsweep: {folder / 'sweep.csv'}{f'  {picture}' if picture else ''}", flush=True)

@@ -218,6 +218,7 @@ def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -
         wandb_run = wandb.init(
             id=_id(run), name=run.id, project=logging.project, entity=logging.entity, dir=str(run.path), config=config,
             job_type=job_type, mode=mode, resume="allow" if mode == "online" else None, settings=settings,
+            group=_sweep(), tags=_tags(job_type, config),
         )  # fmt: skip
         wandb_run.define_metric(f"{job_type}/step")
         wandb_run.define_metric(f"{job_type}/*", step_metric=f"{job_type}/step")
@@ -225,6 +226,26 @@ def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -
         _warn_without(error)
         return None
     return wandb_run
+
+
+def _sweep() -> str | None:
+    """Name of the sweep that this process does a job of, by which W&B groups its runs; None: it does none."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return f"sweep {Path(HydraConfig.get().sweep.dir).name}"
+
+
+def _tags(job_type: str, config: Mapping[str, Any]) -> list[str]:
+    """What runs are looked for by: stage, sweep, and the names of material, network, simulation and labels."""
+    tags = [job_type, *(["sweep"] if _sweep() else [])]
+    for group in ("material", "model", "simulation", "labels"):
+        part = config.get(group)
+        name = part.get("name") if isinstance(part, Mapping) else None
+        tags += [f"{group}:{name}"[:64]] if name else []  # W&B takes no longer ones
+    return tags
 
 
 def _reaches_wandb() -> bool:

@@ -3,6 +3,8 @@
 weights.npz     arrays by path, no pickle          config.yaml      model, material, simulation, labels, training
 emissions.npz   `models.probability.emissions`, alike          model.json       states, calibration, thresholds
 README.md       the model card                     confusion.json   confusion matrix per dose
+
+Weights may also be there as `weights.safetensors`, as `stemdefects.export` writes them.
 """
 
 import dataclasses
@@ -104,7 +106,7 @@ class LoadedModel:
     def samplings_nm(self) -> tuple[float, float]:
         """Least and largest sampling of the images it was trained on, nm per px; others are resampled to these."""
         labels = self.config.labels
-        if labels.source != "movie":
+        if not labels.of_movie:
             view = self.config.simulation.view
             return min(view.pixel_size_nm), max(view.pixel_size_nm)
         zoom = math.exp(labels.fourier.zoom) if labels.fourier.augment else 1.0
@@ -335,7 +337,8 @@ def load(folder: str | Path) -> LoadedModel:
     longer known of it is left out with a note. What inference works with must be understood in full.
     """
     folder = Path(folder)
-    missing = [n for n in (weights.NAME, "config.yaml", "model.json") if not (folder / n).is_file()]
+    missing = [n for n in ("config.yaml", "model.json") if not (folder / n).is_file()]
+    missing = missing if weights.there(folder) else [weights.NAME, *missing]
     if missing:
         raise UserError(
             f"model {folder}: {', '.join(missing)} missing; train one with `python train.py` or finish it with "
@@ -349,6 +352,8 @@ def load(folder: str | Path) -> LoadedModel:
             about |= {"format_version": FORMAT_VERSION, "emissions": weights.identity(emitted)}
         else:
             emitted = weights.read(folder, emissions.NAME)
+    except UserError:
+        raise
     except Exception as error:  # zip, JSON and numpy each have their own
         raise UserError(
             f"model {folder}: cannot be read ({type(error).__name__}: {error}); it may be damaged"

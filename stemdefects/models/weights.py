@@ -1,4 +1,4 @@
-"""Arrays on disk, by path, no pickle: `weights.npz` holds those of the network."""
+"""Arrays on disk, by path, no pickle: `weights.npz` holds those of the network, or `weights.safetensors` does."""
 
 import hashlib
 from pathlib import Path
@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.errors import UserError
+
 NAME = "weights.npz"
+SAFETENSORS = "weights.safetensors"  # what is read where there is no npz
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, np.ndarray]:
@@ -48,7 +51,30 @@ def write(folder: Path, flat: dict[str, np.ndarray], name: str = NAME) -> None:
     partial.replace(Path(folder) / name)
 
 
+def write_safetensors(path: Path, flat: dict[str, np.ndarray]) -> Path:
+    """Write the arrays to `path`, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    _safetensors(path).save_file({name: np.ascontiguousarray(a) for name, a in flat.items()}, partial)
+    partial.replace(path)
+    return path
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        from safetensors import numpy
+    except ImportError:
+        raise UserError(f'{path}: needs safetensors, which comes with: pip install "stemdefects[hub]"') from None
+    return numpy
+
+
+def there(folder: Path) -> bool:
+    """Whether `folder` holds the weights of a network, in either form."""
+    return (Path(folder) / NAME).is_file() or (Path(folder) / SAFETENSORS).is_file()
+
+
 def read(folder: Path, name: str = NAME) -> dict[str, np.ndarray]:
     """The arrays in `folder`, as they are stored (float32 or float16); whatever is not plain numbers is refused."""
+    if name == NAME and not (Path(folder) / NAME).exists() and (Path(folder) / SAFETENSORS).is_file():
+        return _safetensors(Path(folder) / SAFETENSORS).load_file(Path(folder) / SAFETENSORS)
     with np.load(Path(folder) / name, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

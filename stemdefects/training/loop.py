@@ -15,7 +15,7 @@ from stemdefects import command_line, config, devices, schema
 from stemdefects.errors import UserError
 from stemdefects.io import locks, runs, tracking
 from stemdefects.messages import LOG
-from stemdefects.training import movie, resume, task
+from stemdefects.training import corrections, movie, resume, task
 from stemdefects.training.checkpoints import Checkpoints
 from stemdefects.training.outcome import results, validation
 from stemdefects.training.update import processes, state, step
@@ -81,7 +81,8 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
 
 def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: contextlib.ExitStack) -> runs.Run:
     """See `train_and_evaluate`; `holding` keeps the run's lock."""
-    resumed = cfg.run is not None
+    # what was corrected names runs too; a training that is gone on with has that in its own config
+    resumed = cfg.run is not None and cfg.labels.source != "corrections"
     if resumed:
         run = runs.resolve(cfg.runs_dir, cfg.run)
         cfg = resume.stored_config(run, cfg, overrides)
@@ -89,7 +90,8 @@ def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: co
             holding.enter_context(locks.held(run, "train"))
     else:
         run = None
-    cfg, source, params = movie.prepare(cfg, resumed)
+    prepare = corrections.prepare if cfg.labels.source == "corrections" else movie.prepare
+    cfg, source, params = prepare(cfg, resumed)
     the_task = task.from_config(cfg, source, params)
     indices = step.sample_indices(cfg.training.batch_size)
     if run is None and processes.primary():  # nothing is left behind by a config that cannot train

@@ -21,17 +21,10 @@ from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier.images import sampler
 from stemdefects.labels.fourier.images.population import Registered
 from stemdefects.labels.fourier.periodic.lattice import find_lattice
-from stemdefects.labels.fourier.periodic.residual import take_apart
 from stemdefects.messages import LOG
-from stemdefects.models.frames import resample
-from stemdefects.training import start
+from stemdefects.training import movie_frames, start
 
 HELD_OUT, OWN_DOSE = "held_out", "own_dose"  # validation sets: of the movie, and simulated like it
-NOMINAL_NM = 0.3  # lattice constant where nothing says how long a pixel is
-PLAUSIBLE_NM = (0.15, 1.5)  # lattice constants
-# of the movie over the model's: within it a new network takes the movie's own sampling, as resampling blurs the noise
-OWN_SAMPLING = (0.7, 1.4)
-KNOWN_SAMPLING = (0.9, 1.1)  # the same for a trained network, which has seen such samplings
 SIZE_STEP = 32  # px, sides of training images that every model takes
 MUCH = 1e-3  # learning rate at which a trained network loses what it knows
 TELLING, MORE_IMAGES = 50, 64  # labels held out; with fewer, so many images are made of scenes as the frames are
@@ -131,8 +124,6 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     UserError when a movie is asked for and not given, or cannot be labelled.
     """
     movie_wanted = cfg.labels.source == "movie"
-    if cfg.labels.source not in ("movie", "simulation"):
-        raise UserError(f"labels.source={cfg.labels.source}: there are: movie, simulation")
     if cfg.input is not None and not movie_wanted:
         raise UserError(f"input={cfg.input} is used with labels=fourier (labels={cfg.labels.name} needs no movie)")
     if movie_wanted and cfg.input is None:
@@ -189,21 +180,9 @@ def _source(
     where = Path(str(cfg.input)).name
     frames, indices, warnings, invalid = fourier.read_frames(movie, settings)
     lattice = find_lattice(frames, where)
-    pixel_nm, notes = _pixel_size(movie, settings, lattice, known, where)
-    scale, used = pixel_nm / cfg.model.pixel_size_nm, 1.0
-    low, high = OWN_SAMPLING if cfg.training.init is None else KNOWN_SAMPLING
-    if low < scale < high:
-        labels = fourier.label(frames, settings, where, indices, lattice, invalid)
-    else:
-        noise = take_apart(frames[0], lattice)
-        shape = resample.resampled_shape(frames.shape[1:], scale)
-        rows, columns = (resample.weights(n, scale, m) for n, m in zip(frames.shape[1:], shape, strict=True))
-        frames = np.einsum("bHW,hH,wW->bhw", frames, rows, columns, optimize=True)
-        rows, columns = (resample.nearest(n, scale, m) for n, m in zip(invalid.shape[1:], shape, strict=True))
-        invalid, pixel_nm, used = invalid[:, rows][:, :, columns], cfg.model.pixel_size_nm, scale
-        labels = fourier.label(frames, settings, where, indices, invalid=invalid)
-        # interpolation hides noise from neighbouring pixels; white noise in these must have as much below them
-        labels = dataclasses.replace(labels, gain=noise.gain * scale**2, read_variance=noise.read_variance * scale**2)
+    pixel_nm, notes = movie_frames.pixel_size(movie, settings, lattice, known, where)
+    given = movie_frames.Given(frames, indices, invalid)
+    labels, pixel_nm, used = movie_frames.labelled(given, lattice, pixel_nm, cfg, where)
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
     if not len(labels.defects.z):  # what was seen is shown all the same
         path = figures.draw(
@@ -236,30 +215,6 @@ def _source(
         )
     source = Source(labels, columns, pixel_nm, train, test, registered, tuple(notes), used)
     return source, labels.lattice.vectors_px * pixel_nm
-
-
-def _pixel_size(movie, settings, lattice, known, where) -> tuple[float, list[str]]:
-    """Sampling of the movie in nm per px, from the best that is known, and what to tell about it."""
-    smallest = float(np.linalg.norm(lattice.vectors_px, axis=1).min())
-    constant = settings.lattice_constant_nm
-    if constant is None and known is not None:
-        constant = known.a_nm  # a model of a crystal knows its lattice better than any file
-    if constant is not None:
-        area = abs(np.linalg.det(lattice.vectors_px))
-        if known is not None:
-            return float(np.sqrt(known.cell_area_nm2 / area)) * constant / known.a_nm, []
-        return constant / smallest, []
-    stated = settings.pixel_size_nm or movie.pixel_size_nm
-    if stated is not None and PLAUSIBLE_NM[0] < stated * smallest < PLAUSIBLE_NM[1]:
-        return float(stated), []
-    if stated is not None:
-        reason = f"{where}: {stated:.4g} nm/px would mean a lattice constant of {stated * smallest:.3g} nm"
-    else:
-        reason = f"{where} does not state its pixel size"
-    return NOMINAL_NM / smallest, [
-        f"{reason}; taking {NOMINAL_NM} nm as the lattice constant, so lengths in nm are only relative (set "
-        "labels.fourier.lattice_constant_nm or labels.fourier.pixel_size_nm)"
-    ]
 
 
 def split(labels: fourier.MovieLabels, held_out: float) -> tuple[np.ndarray, np.ndarray, str]:

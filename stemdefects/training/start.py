@@ -29,7 +29,7 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
             f"{cfg.training.ensemble}; start from a single network"
         )
     params, note = jax.device_get(model.params), ""
-    if cfg.labels.source == "movie":
+    if cfg.labels.of_movie:
         cfg = dataclasses.replace(cfg, model=model.config.model, material=model.config.material)
         if not model.material.sites[0].floating:
             own = model.config.labels

@@ -36,6 +36,7 @@ class Task:
     validation_example: Callable  # like `example`, of the images that validation is done on
     draw: Callable | None = None  # (step key, keys) -> a batch, where not every image is an `example`
     params: Any = None  # weights to start from; None: random ones
+    corrected: Any = None  # movies that a person corrected (`training.corrections.Sources`), to be scored on
 
     def init(self, key: jax.Array) -> Any:
         """Weights to start from."""
@@ -96,6 +97,7 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
         validation_example=validation_example,
         draw=draw,
         params=params,
+        corrected=source if cfg.labels.source == "corrections" else None,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io import runs, tracking
 from stemdefects.schema import LoggingConfig
@@ -48,10 +49,24 @@ def test_metrics_csv_grows_columns_and_rewinds(tmp_path):
     assert list(again.step) == [1, 2, 3, 3] and list(again["test/f1"].dropna()) == [0.75]
 
 
-def test_offline_run_reads_back(tmp_path, capsys):
+@pytest.fixture
+def in_a_sweep():
+    """This process does a job of a sweep."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = ["hydra.mode=MULTIRUN", "hydra.sweep.dir=runs/sweeps/2026-01-02_03-04-05", "hydra.job.num=0"]
+    with initialize_config_dir(str(config.config_dir().resolve()), version_base="1.3"):
+        HydraConfig.instance().set_config(compose("train", overrides, return_hydra_config=True))
+    yield
+    HydraConfig.instance().cfg = None
+
+
+def test_offline_run_reads_back(tmp_path, capsys, in_a_sweep):
     run = runs.create(tmp_path)
     start = time.perf_counter()
-    with tracking.start(logging_config("offline"), run, "train", {"seed": 7}) as tracker:
+    about = {"seed": 7, "material": {"name": "mos2"}, "model": {"name": "unet_small"}}
+    with tracking.start(logging_config("offline"), run, "train", about) as tracker:
         tracker.log({"loss": 2.0}, step=1)
         tracker.image("frame", np.zeros((8, 8)), step=1)
         tracker.table("found", pd.DataFrame({"kind": ["V_S"], "count": [3]}))
@@ -73,6 +88,9 @@ def test_offline_run_reads_back(tmp_path, capsys):
     kinds = {json.loads(line)["type"] for line in records}
     assert {"run", "history", "artifact", "summary"} <= kinds
     assert run.id in text and '"train/loss":2' in text and '"seed":7' in text and '"train/f1":0.9' in text
+    # runs of one sweep stand together, and are found by what they are
+    assert "sweep 2026-01-02_03-04-05" in text
+    assert all(f'"{tag}"' in text for tag in ("train", "sweep", "material:mos2", "model:unet_small"))
     assert json.loads((run.path / "summary.json").read_text()) == {"f1": 0.9}
 
 

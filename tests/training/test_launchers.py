@@ -36,7 +36,9 @@ def test_jobs_of_other_processes_are_summed_up_and_their_failures_told(tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert re.search(r"error: 1 job\(s\) failed; the first: .*13.* \(\S+/1/error\.txt\)", done.stderr), done.stderr
     table = pd.read_csv(folder / "sweep.csv")
-    assert table["run"].tolist() == ["run-of-0.001", "run-of-0.01"] and table["test_score"].tolist() == [0.0, -1.0]
+    assert table["run"].tolist()[:2] == ["run-of-0.001", "run-of-0.01"] and table["test_score"].tolist()[:2] == [0, -1]
+    assert table["status"].tolist() == ["done", "done", "failed"] and "refused" in table["error"][2]
+    assert table["training.learning_rate"].tolist() == [1e-3, 1e-2, 13]
     assert (folder / "sweep.png").stat().st_size > 5000 and "run-of-0.01" in done.stdout
     assert [p.parent.name for p in folder.glob("*/error.txt")] == ["1"]
     told = "".join(p.read_text() for p in folder.glob(".submitit/**/*_log.out"))

@@ -113,11 +113,13 @@ def label(
     indices: np.ndarray | None = None,
     lattice: ImageLattice | None = None,
     invalid: np.ndarray | None = None,
+    shift_px: np.ndarray | None = None,
 ) -> MovieLabels:
     """Labels of `frames` (N, H, W), which show one field of view (drifting) of one crystal.
 
     indices: their numbers in the movie; lattice: what they show, where that has been found already; invalid: (N, H, W)
-    bool, pixels that hold no intensity and were filled: nothing is said there.
+    bool, pixels that hold no intensity and were filled: nothing is said there; shift_px: (N, 2) content of each frame
+    against the first, where that is known.
 
     Raises UserError when no lattice is found and when the frames hold no crystal. Whether there is anything to learn
     from is told by `findings.needed`.
@@ -147,7 +149,10 @@ def label(
     weights = np.stack([p.weight for p in parts])
     largest = weights if len(crystal) == 1 else weights * np.stack([p.member == 0 for p in parts])
     phases = np.stack([p.phase for p in parts])
-    alignment = align.align(np.stack([s.z for s in single]), phases, lattice, largest, cfg.max_drift * spacing)
+    if shift_px is None:
+        alignment = align.align(np.stack([s.z for s in single]), phases, lattice, largest, cfg.max_drift * spacing)
+    else:
+        alignment = align.Alignment(np.asarray(shift_px, float), np.ones(len(frames), bool))
     shift = alignment.shift_px
     mean, trust = align.mean_at(np.stack([p.residual for p in parts]), weights, shift)
     variance, _ = align.mean_at(np.stack([p.variance for p in parts]), weights, shift)
@@ -187,8 +192,9 @@ def label(
         blurred = moving.blurring(here)
         if blurred.any():  # the mean is sharper without frames that do not show what all others do
             some = label(
-                frames[~blurred], cfg, where, indices[~blurred], None, None if invalid is None else invalid[~blurred]
-            )
+                frames[~blurred], cfg, where, indices[~blurred], None,
+                *(None if a is None else a[~blurred] for a in (invalid, shift_px)),
+            )  # fmt: skip
             said = checks.left_out(indices[blurred], where)
             return dataclasses.replace(some, warnings=(said, *some.warnings))
         stays = ~moving.changing(here)

@@ -115,7 +115,7 @@ def _evidence(inputs, chosen: np.ndarray, drift_px: np.ndarray) -> dict[str, Any
     if evidence is None or found.pixel_size_nm is None or found.frames is None or not inputs.tracks.n_tracks:
         return None
     frame_row = {int(f): k for k, f in enumerate(found.frames["frame"])}
-    chosen_rows = np.array([frame_row.get(int(f), -1) for f in chosen])
+    chosen_rows = np.array([frame_row.get(int(f), -1) for f in chosen], int)
     site, _ = site_evidence.sites_of(found, found.rows, drift_px)
     sublattices = evidence.description["sublattices"]
     out: dict[str, Any] = {}

@@ -41,7 +41,7 @@ def best_share(cfg, the_task, validator, params, validated, calibration):
     params, validated, calibration: the trained weights and how they do.
     """
     trained = (params, validated, calibration, 1.0)
-    if cfg.labels.source != "movie" or cfg.training.init is None:
+    if not cfg.labels.of_movie or cfg.training.init is None:
         return trained
     try:
         parent = start.parent(cfg)

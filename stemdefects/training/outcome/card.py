@@ -8,6 +8,7 @@ import numpy as np
 from stemdefects import schema
 from stemdefects.models.artifact import Calibration
 from stemdefects.training.movie import HELD_OUT, OWN_DOSE
+from stemdefects.training.outcome import corrected_frames
 from stemdefects.training.task import Task
 
 
@@ -52,13 +53,16 @@ def _origin(cfg: schema.TrainRoot, share: float, first: str) -> tuple[str, str]:
 
     share: of trained weights (`adaptation`); first: the kind that is looked for first.
     """
-    if cfg.labels.source == "movie":
-        made = f"labels={cfg.labels.name} from {Path(str(cfg.input)).name}"
+    if cfg.labels.of_movie:
+        of = ", ".join(cfg.labels.corrected) or Path(str(cfg.input)).name
+        made = f"labels={cfg.labels.name} from {of}"
         scores = (
             "Its scores\nare against labels from the movie's own Fourier analysis, which miss what is too faint for it."
         )
         if cfg.training.init:
             made += f", {share:.0%} of the way from {cfg.training.init}"
+        if cfg.labels.source == "corrections":
+            scores = "Its scores\nare against what a person corrected in it."
         if OWN_DOSE in cfg.training.validation.doses_e_per_px:
             made += f"; simulation={cfg.simulation.name}"
             scores = f"`{OWN_DOSE}`\nare simulated images as noisy as it, `{HELD_OUT}` parts of it and of its scenes."
@@ -97,6 +101,8 @@ def make(
         ("defect_ece", "the same of the defect score above 0.05", 1, 3),
     ):
         quality.append(f"| {label} | " + " | ".join(_number(f[key] * scale, digits) for f in figures.values()) + " |")
+    looked_at = "\n".join(corrected_frames.sentences(about.get("corrected_frames", {})))
+    looked_at = f"\nOn the frames that a person corrected:\n\n{looked_at}\n" if looked_at else ""
     thresholds = ", ".join(f"{k} {v:.2f}" for k, v in calibration.thresholds.items())
     frames = "one frame" if cfg.model.frames == 1 else f"{cfg.model.frames} aligned frames, answers for the middle one"
     sets = ", ".join(
@@ -134,7 +140,7 @@ Average precision:
 {score_table(figures, kinds, "ap")}
 
 {chr(10).join(quality)}
-
+{looked_at}
 Reliability: in each bin, the mean stated probability of a defect (above 0.05) and the fraction that are defects.
 
 {reliability_table(figures)}

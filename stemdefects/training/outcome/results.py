@@ -13,7 +13,7 @@ from stemdefects.messages import LOG
 from stemdefects.models import artifact
 from stemdefects.models.probability import emissions, prevalence, states
 from stemdefects.training import task
-from stemdefects.training.outcome import adaptation, card, pictures, validation
+from stemdefects.training.outcome import adaptation, card, corrected_frames, pictures, validation
 from stemdefects.training.update import processes
 
 
@@ -81,6 +81,8 @@ def finish(cfg, run, tracker, the_task, checkpoints, trained: Trained) -> None:
         "n_weights": int(n_weights),
         "share_trained": share,
     }
+    if the_task.corrected is not None:
+        about["corrected_frames"] = corrected_frames.scored(cfg, the_task, params, calibration)
     sites = the_task.material.site_of_state, the_task.material.ideal_states
     confusion = validation.confusion_tables(result, the_task, calibration)
     model_id = artifact.save(
@@ -110,6 +112,9 @@ def finish(cfg, run, tracker, the_task, checkpoints, trained: Trained) -> None:
     kinds = [*prevalence.common_kinds(cfg.labels, the_task.material), "defect"]
     print(f"\nF1 on fresh images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
     print(card.score_table(figures, kinds))
+    if the_task.corrected is not None:
+        print("\n".join(corrected_frames.sentences(about["corrected_frames"])))
+        tracker.summary({"corrected_frames": about["corrected_frames"]})
     if useless := learned_nothing(figures, kinds):
         LOG.warning("%s", useless)
     print(f"model {model_id}: {run.model_dir}", flush=True)

@@ -20,13 +20,15 @@ from stemdefects.simulation.specimen import population
 
 class Registered(NamedTuple):
     """The crystal that a movie shows: its material, what is drawn of it, cell (L, 2) of each labelled column in whole
-    vectors, site (L,), and the counts at the centre of a column of signal 1."""
+    vectors, site (L,), the counts at the centre of a column of signal 1, and how much more light than the material says
+    each state (S,) adds here, where that was measured."""
 
     material: Material
     simulation: SimulationConfig
     cell: np.ndarray
     site: np.ndarray
     amplitude: float
+    factor: np.ndarray | None = None
 
 
 def draw(crystal: Registered, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,7 @@ def draw(crystal: Registered, n: int, seed: int) -> tuple[np.ndarray, np.ndarray
     unit = crystal.amplitude * nominal.max() / ideal[:, [nominal.argmax()]]  # counts per nm2
     state = state[:, index]
     added = np.take_along_axis(signal, state, 1) - ideal[:, crystal.site]
-    return state, unit * added
+    return state, unit * added * (1.0 if crystal.factor is None else crystal.factor[state])
 
 
 def make(labels, yx: np.ndarray, crystal: Registered, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
