@@ -73,7 +73,7 @@ class Sources:
         def padded(sample):
             def one(key):
                 image, truth = sample(key)
-                return image, mixing.filled(truth, length)
+                return image, mixing.filled_up(truth, length)
 
             return one
 

@@ -16,7 +16,7 @@ def either(simulated: Callable, movie: Callable) -> Callable:
     def one(make):
         def filled(key, dose):
             frames, targets, truth = make(key, dose)
-            return frames, filled(targets, length), filled(truth, length)
+            return frames, filled_up(targets, length), filled_up(truth, length)
 
         return filled
 
@@ -43,7 +43,7 @@ def mixed_draw(simulated: Callable, movie: Callable, share: float) -> Callable:
     def one(make):
         def filled(key):
             frames, targets, truth = make(key)
-            return frames, filled(targets, length), filled(truth, length)
+            return frames, filled_up(targets, length), filled_up(truth, length)
 
         return jax.vmap(filled)
 
@@ -58,7 +58,7 @@ def _longest(*makers: Callable) -> int:
     return max(jax.eval_shape(make, jax.random.key(0))[2].site.shape[0] for make in makers)
 
 
-def filled(columns: Any, length: int) -> Any:
+def filled_up(columns: Any, length: int) -> Any:
     """`Targets` or `Truth` of one image, its lists of columns (N, ...) filled up with zeros: no weight, not valid."""
     names = ("cell", "weight", "offset", "y_px", "x_px", "site", "state", "valid", "complex", "complex_kind")
     names = [name for name in (*names, "orientation") if hasattr(columns, name)]
