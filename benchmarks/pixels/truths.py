@@ -98,7 +98,7 @@ def _own(movie: Path) -> Truth:
         bonded |= (near > 0.1 * length) & (near < 0.8 * length)
     seen = _in_field(sites, drift, size)
     realised, counts = _replay(events, initial, single, bonded, seen, dt, n_frames)
-    rates = {k: float(v) for k, v in json.loads(attrs["rates_per_s"]).items()}
+    rates = {k: 0.0 if v is None else float(v) for k, v in json.loads(attrs["rates_per_s"]).items()}
     D = float(attrs["hop_length_nm"]) ** 2 / 4
     kinds = np.char.decode(rows["kind"]) if rows["kind"].dtype.kind == "S" else rows["kind"]
     table = pd.DataFrame({"frame": rows["frame"], "kind": kinds, "y_px": rows["y_px"], "x_px": rows["x_px"]})
