@@ -142,7 +142,7 @@ def probability_of_none(n: np.ndarray, risk: Risk, answer: Kinetics, prior) -> f
 
 def _agree(risk: Risk, answer: Kinetics, most: float = 1.05, least: float = 100.0) -> bool:
     """Whether the chains agree on how often this happened."""
-    from stemdefects.analysis.kinetics.convergence import effective_samples, r_hat
+    from stemdefects.analysis.kinetics.posterior.convergence import effective_samples, r_hat
 
     series = answer.events[..., [int(rate) for rate in risk.rates]].sum(-1)
     return bool(r_hat(series) <= most and effective_samples(series) >= least)
