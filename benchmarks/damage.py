@@ -2,7 +2,6 @@
 
     python benchmarks/damage.py [sets=20] [first=0] [dose=4000,1200,400] [variant=damage,none] [page=docs/damage.md]
     python benchmarks/damage.py joint=100 [page=docs/damage.md]
-    python benchmarks/damage.py movies='folder/*.h5' [model=ws2_mo] [page=docs/damage.md]
 
 Sets: exact synthetic evidence (normal about the levels, persistent site errors and neighbours' shifts as measured) of
 histories by a Gillespie simulation of its own in a wider field than is seen. Rows are kept in `folder=`; the same
@@ -20,8 +19,8 @@ import script
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 DEFAULTS = {
-    "sets": "20", "first": "0", "dose": "4000,1200,400", "variant": "damage,none", "joint": "0", "movies": "",
-    "model": "ws2_mo", "folder": "benchmark_results/damage", "page": "", "sweeps": "160",
+    "sets": "20", "first": "0", "dose": "4000,1200,400", "variant": "damage,none", "joint": "0",
+    "folder": "benchmark_results/damage", "page": "", "sweeps": "160",
 }  # fmt: skip
 DETECT = {"4000": 4.8, "1200": 3.1, "400": 1.8}  # d' of V_S in one frame at these e/px (middle of what is measured)
 PIXEL_NM, FRAME_S, FRAMES, SIDE_NM = 0.03, 2.25, 36, 4.8
@@ -34,10 +33,6 @@ def main() -> None:
         from benchmarks.damage_sets import joint
 
         return say(options, "joint", joint.report(int(options["joint"])))
-    if options["movies"]:
-        from benchmarks.damage_sets import pixels
-
-        return say(options, "movies", pixels.report(options, folder))
     from benchmarks.damage_sets import judged
 
     for number in range(int(options["first"]), int(options["first"]) + int(options["sets"])):

@@ -32,7 +32,7 @@ HOW = (
 PER_DOSE = (
     "The dose is {dose} e/nm2 a frame{sigma}, {source}; it is taken as going on at that rate between frames. One movie "
     "cannot tell what each electron does from what time does at its dose rate: runs at several dose rates can "
-    "(damage.joint=dose_rate)."
+    "."
 )
 
 
@@ -81,7 +81,7 @@ def _atoms(inputs: Inputs) -> tuple[str, int]:
 def _no_dose() -> Note:
     return Note(
         "The dose is not known: damage is given per second, not per electron. inference.dose_e_per_px, or "
-        "inference.current_pA with inference.dwell_us, or analysis.table.dose_e_per_nm2_per_frame states it.",
+        "analysis.table.dose_e_per_nm2_per_frame states it.",
         NoteCode.NO_DOSE,
     )
 
