@@ -31,8 +31,7 @@ HOW = (
 )
 PER_DOSE = (
     "The dose is {dose} e/nm2 a frame{sigma}, {source}; it is taken as going on at that rate between frames. One movie "
-    "cannot tell what each electron does from what time does at its dose rate: runs at several dose rates can "
-    "."
+    "cannot tell what each electron does from what time does at its dose rate: runs at several dose rates can."
 )
 
 
