@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Lowest first: a room imports from those before it and from itself. Rooms of one line do not know each other.
 LAYERS = (
     ("errors", "messages"),
-    ("schema", "plugins", "devices", "extensions", "compiled", "numerics"),
+    ("schema", "plugins", "devices", "extensions", "compiled", "needed", "numerics"),
     ("config",),
     ("command_line", "sweep_grid"),
     ("io",),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.errors import UserError
+from stemdefects.needed import HUB, needed
 
 NAME = "weights.npz"
 SAFETENSORS = "weights.safetensors"  # what is read where there is no npz
@@ -60,11 +60,7 @@ def write_safetensors(path: Path, flat: dict[str, np.ndarray]) -> Path:
 
 
 def _safetensors(path: Path) -> Any:
-    try:
-        from safetensors import numpy
-    except ImportError:
-        raise UserError(f'{path}: needs safetensors, which comes with: pip install "stemdefects[hub]"') from None
-    return numpy
+    return needed("safetensors.numpy", str(path), HUB)
 
 
 def there(folder: Path) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from stemdefects.errors import UserError
-from stemdefects.io.exchange.needed import needed
+from stemdefects.needed import needed
 
 SPACING_NM = 0.314  # between atoms of one column: that of the sulphur atoms in 2H-WS2; a projection does not show it
 REACH_NM = 0.09  # half the distance of neighbouring columns

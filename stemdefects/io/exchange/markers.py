@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.io.exchange.needed import needed
 from stemdefects.io.movie import Movie
 from stemdefects.io.readers.conventions.units import is_time, to_nm, to_s
+from stemdefects.needed import needed
 
 COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#0072B2", "#FFFFFF")
 SIZE = 12  # points on the screen

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from stemdefects.errors import UserError
-from stemdefects.io.exchange.needed import needed
+from stemdefects.needed import needed
 
 
 def write(table: Any, path: str | Path) -> Path:

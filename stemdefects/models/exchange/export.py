@@ -12,8 +12,8 @@ from stemdefects.errors import UserError
 from stemdefects.models import artifact, weights
 from stemdefects.models.artifact import LoadedModel
 from stemdefects.models.exchange import hub_card, onnx_graph
-from stemdefects.models.exchange.needed import package
 from stemdefects.models.probability.states import site_mask
+from stemdefects.needed import HUB, needed
 
 KEPT = ("config.yaml", "model.json", "confusion.json", "emissions.npz")  # of a model folder, beside weights and card
 
@@ -57,7 +57,7 @@ def _flat(model: LoadedModel) -> dict[str, np.ndarray]:
 
 def _onnx(model: LoadedModel, path: Path) -> Path:
     """See `export`."""
-    onnx, cfg = package("onnx"), model.config.model
+    onnx, cfg = needed("onnx", f"export {path}", HUB), model.config.model
     if cfg.architecture != artifact.OWN_ARCHITECTURE:
         raise UserError(f"export {path}: model.architecture={cfg.architecture} is of another package, which exports it")
     material, graph = model.material, onnx_graph.Graph()

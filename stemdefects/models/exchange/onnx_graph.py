@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from stemdefects.models.ensemble import SMALL
-from stemdefects.models.exchange.needed import package
 from stemdefects.models.unet import LOG_SIGMA_RANGE, N_REGIONS
+from stemdefects.needed import HUB, needed
 
 OPSET = 17
 EPSILON = 1e-6  # of flax's group norm
@@ -23,8 +23,9 @@ class Graph:
     """Nodes and constants of a graph that is being built; methods append a node and give the name of its output."""
 
     def __init__(self) -> None:
-        self.helper: Any = package("onnx").helper
-        self.numpy_helper: Any = package("onnx").numpy_helper
+        onnx = needed("onnx", "an exported network", HUB)
+        self.helper: Any = onnx.helper
+        self.numpy_helper: Any = onnx.numpy_helper
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
