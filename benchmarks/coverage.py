@@ -163,29 +163,13 @@ def on_linking(n_sets: int, seed: int) -> list[dict]:
             linking.Points(frame, yx, kind=kind if with_kinds else None), linking.Rules(1.5 * synthetic.A_NM)
         )
         seconds = time.process_time() - start
-        recall, precision = link_scores(who, frame, links.track)
+        recall, precision = synthetic.link_scores(who, frame, links.track)
         name = "kind-aware" if with_kinds else "without kinds"
         rows.append({"part": "linking", "setting": f"1,000 x 1,000 in {field:.0f} nm", "estimator": name, "sets": 1,
                      "recall": round(recall, 4), "precision": round(precision, 4),
                      "seconds_per_set": round(seconds, 1)})  # fmt: skip
         print(rows[-1], flush=True)
     return rows
-
-
-def link_scores(identity, frame, track, memory: int = 3) -> tuple[float, float]:
-    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames
-    apart."""
-
-    def pairs(label):
-        order = np.lexsort((frame, label))
-        order = order[label[order] >= 0]
-        a, b = order[:-1], order[1:]
-        ok = (label[a] == label[b]) & (frame[b] - frame[a] <= memory + 1)
-        return a[ok] * len(frame) + b[ok]
-
-    true, found = pairs(identity), pairs(track)
-    both = len(np.intersect1d(true, found))
-    return both / len(true), both / len(found)
 
 
 def on_drift(n_sets: int, seed: int) -> list[dict]:

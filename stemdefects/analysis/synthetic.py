@@ -154,3 +154,19 @@ def centres(rng, P: np.ndarray, n_traces: int = 20, n_frames: int = 40, recall: 
         places = rng.beta(recall * size, (1 - recall) * size, places.shape)
     seen = rng.random(state.shape) < np.take_along_axis(places, np.maximum(state - 1, 0), 1)
     return np.where(seen, state, 0)
+
+
+def link_scores(identity, frame, track, memory: int = 3) -> tuple[float, float]:
+    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames
+    apart."""
+
+    def pairs(label):
+        order = np.lexsort((frame, label))
+        order = order[label[order] >= 0]
+        a, b = order[:-1], order[1:]
+        ok = (label[a] == label[b]) & (frame[b] - frame[a] <= memory + 1)
+        return a[ok] * len(frame) + b[ok]
+
+    true, found = pairs(identity), pairs(track)
+    both = len(np.intersect1d(true, found))
+    return both / len(true), both / len(found)

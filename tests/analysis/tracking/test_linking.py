@@ -8,26 +8,11 @@ from stemdefects.analysis.tracking import drift, linking
 from stemdefects.scoring import matching
 
 
-def link_scores(identity, frame, track, memory=3):
-    """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames
-    apart."""
-
-    def pairs(label):
-        order = np.lexsort((frame, label))
-        order = order[label[order] >= 0]
-        a, b = order[:-1], order[1:]
-        ok = (label[a] == label[b]) & (frame[b] - frame[a] <= memory + 1)
-        return set(zip(a[ok].tolist(), b[ok].tolist(), strict=True))
-
-    true, found = pairs(identity), pairs(track)
-    return len(true & found) / len(true), len(true & found) / len(found)
-
-
 def test_links_of_a_dense_movie():
     rng = np.random.default_rng(0)
     frame, yx, who = synthetic.movie_points(rng, 60, 150, 20.0)
     links = linking.link(linking.Points(frame, yx), linking.Rules(1.5 * synthetic.A_NM))
-    recall, precision = link_scores(who, frame, links.track)
+    recall, precision = synthetic.link_scores(who, frame, links.track)
     assert recall > 0.97 and precision > 0.95
 
 
@@ -42,9 +27,9 @@ def test_links_agree_with_trackpy():
     table = pd.DataFrame({"frame": frame, "y": yx[:, 0], "x": yx[:, 1]})
     found = trackpy.link(table, 1.5 * synthetic.A_NM, pos_columns=["y", "x"], memory=2)
     theirs = found["particle"].to_numpy()[np.argsort(found.index.to_numpy(), kind="stable")]
-    agreement = link_scores(theirs, frame, ours, memory=2)
+    agreement = synthetic.link_scores(theirs, frame, ours, memory=2)
     assert min(agreement) > 0.97
-    ours_right, theirs_right = (link_scores(who, frame, t, memory=2) for t in (ours, theirs))
+    ours_right, theirs_right = (synthetic.link_scores(who, frame, t, memory=2) for t in (ours, theirs))
     assert ours_right[0] > theirs_right[0] - 0.01 and ours_right[1] > theirs_right[1] - 0.01
 
 

@@ -148,21 +148,25 @@ SHAPES = {
 }
 
 
+def put(path, data, photometric="minisblack"):
+    """Write an array as its suffix says."""
+    if path.suffix == ".npy":
+        np.save(path, data)
+    elif path.suffix == ".npz":
+        np.savez(path, movie=data)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["movie"] = data
+    else:
+        tifffile.imwrite(path, data, photometric=photometric)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("suffix", ["npy", "npz", "h5", "tif"])
 def test_axes_of_length_1_mean_nothing(tmp_path, name, suffix):
     make, frames = SHAPES[name]
     path = tmp_path / f"a.{suffix}"
-    data = make(HAADF)
-    if suffix == "npy":
-        np.save(path, data)
-    elif suffix == "npz":
-        np.savez(path, movie=data)
-    elif suffix == "h5":
-        with h5py.File(path, "w") as file:
-            file["movie"] = data
-    else:
-        tifffile.imwrite(path, data, photometric="rgb" if "grey" in name else "minisblack")
+    put(path, make(HAADF), "rgb" if "grey" in name else "minisblack")
     with opening.read(path) as movie:
         assert movie.shape == frames.shape
         for i in (len(frames) - 1, 0):
@@ -181,15 +185,7 @@ def test_arrays_of_the_library_lose_axes_of_length_1():
 def test_axes_that_cannot_be_told_are_asked_for(tmp_path, suffix):
     def write(data):
         path = tmp_path / f"a.{suffix}"
-        if suffix == "npy":
-            np.save(path, data)
-        elif suffix == "npz":
-            np.savez(path, movie=data)
-        elif suffix == "h5":
-            with h5py.File(path, "w") as file:
-                file["movie"] = data
-        else:
-            tifffile.imwrite(path, data, photometric="minisblack")
+        put(path, data)
         return path
 
     path = write(stacked(("HAADF", "BF"), 1))  # (5, 2, 24, 32)
