@@ -1,6 +1,6 @@
 """What fifty corrections are worth: a movie whose network is wrong on purpose, corrected in part, learned from.
 
-python benchmarks/corrections.py movies=3         (some ten minutes a movie on two cores; writes docs/corrections.md)
+python benchmarks/corrections.py movies=3 [page=docs/corrections.md]      (some ten minutes a movie on two cores)
 
 Each movie is of a probe much wider than any that the shipped network was trained on. A person is played by the truth:
 frames are gone through, those of the least sure calls first, every error of a frame is corrected, the least sure first,
@@ -14,20 +14,19 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from script import fill, write_page
+from script import fill, options
 
 MARGIN_PX = 10  # what lies this close to the border is left out: a column cut off there cannot be told
 RADIUS_PX = 3.0
 TILE_PX = 48  # the bootstrap draws parts of the field: calls of one place are not independent
 N_RESAMPLES = 2000
 MOVIE = (
-    "simulation=demo_movie", "simulation.movie.n_frames=16", "simulation.probe.source_fwhm_nm=[0.17,0.17]", "verbose=0",
+    "simulation=demo_movie", "simulation.movie.n_frames=16", "simulation.probe.source_fwhm_nm=[0.16,0.16]", "verbose=0",
 )  # fmt: skip
 QUICK = ("logging=disabled", "verbose=0")
 NO_PICTURES = (
     "inference.pictures.animation=false", "inference.pictures.frames=false", "inference.pictures.contact_sheet=false",
 )  # fmt: skip
-PAGE = Path("docs/corrections.md")
 START, END = "<!-- measured by benchmarks/corrections.py -->", "<!-- end -->"
 
 
@@ -45,9 +44,9 @@ def newest(runs_dir: Path):
     return runs.Run(runs_dir / runs.list_ids(runs_dir)[-1])
 
 
-def inside(rows: np.ndarray, size: int) -> np.ndarray:
-    """Rows away from the border of frames of `size` px."""
-    low, high = MARGIN_PX, size - 1 - MARGIN_PX
+def inside(rows: np.ndarray, size: int, margin_px: float = MARGIN_PX) -> np.ndarray:
+    """Rows more than `margin_px` away from the border of frames of `size` px."""
+    low, high = margin_px, size - 1 - margin_px
     return rows[(rows["y_px"] > low) & (rows["y_px"] < high) & (rows["x_px"] > low) & (rows["x_px"] < high)]
 
 
@@ -133,7 +132,7 @@ def one_movie(seed: int, folder: Path, most: int, steps: int, control: bool) -> 
     first = newest(runs_dir)
     found, true = DefectTable.read(first.defects_path, patches=False), truth.read(movie).rows
     size = int(found.attrs["source_shape"][-1])
-    items, used = played(found.rows, inside(true, size), most)
+    items, used = played(found.rows, inside(true, size, RADIUS_PX), most)
     file = corrections.write(folder / f"corrections_{seed}.csv",
                              corrections.Corrections(tuple(items), corrections.digest(found.rows)))  # fmt: skip
     command("analyze.py", f"run={first.id}", f"corrections={file}", "analysis.kinetics.enabled=false",
@@ -197,8 +196,8 @@ def page(results: list[dict], steps: int) -> str:
     return "\n".join(lines)
 
 
-def run(chosen: dict[str, str]) -> Path:
-    """Measure and write."""
+def run(chosen: dict[str, str]) -> None:
+    """Measure, print, and write the page that is asked for."""
     steps = int(chosen["steps"])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch if chosen["folder"] == "-" else chosen["folder"])
@@ -207,11 +206,11 @@ def run(chosen: dict[str, str]) -> Path:
         for seed in range(int(chosen["first"]), int(chosen["first"]) + int(chosen["movies"])):
             results.append(one_movie(seed, folder, int(chosen["corrections"]), steps, chosen["control"] == "yes"))
             print(page(results, steps), flush=True)
-    if chosen["write"] == "yes":
-        fill(PAGE, START, END, page(results, steps))
-    return PAGE
+    if chosen["page"]:
+        fill(Path(chosen["page"]), START, END, page(results, steps))
+        print(f"written: {chosen['page']}")
 
 
 if __name__ == "__main__":
-    write_page(run, {"movies": "3", "first": "31", "corrections": "50", "steps": "400", "control": "yes", "folder": "-",
-                     "write": "yes"})  # fmt: skip
+    defaults = {"movies": "3", "first": "31", "corrections": "50", "steps": "400", "control": "yes", "folder": "-"}
+    run(options(sys.argv[1:], defaults | {"page": ""}))
