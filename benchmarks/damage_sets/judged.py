@@ -18,8 +18,7 @@ def row(truth: Truth, key: int, sweeps: int, flux: float) -> dict:
 
     settings = kinetics.Settings(chains=2, threads=1, warmup=60, sweeps=sweeps, max_sweeps=sweeps, effective=100.0)
     found = kinetics.infer(truth.evidence, settings, key=key)
-    prior = kinetics.priors(truth.evidence, len(found.sites.kind))
-    answers = risks.find(histories.tally(found), found, prior, 2, np.random.default_rng(key))
+    answers = risks.find(histories.tally(found), found, 2, np.random.default_rng(key))
     quantities = {}
     for q in answers:
         if q.name not in PROCESSES or not truth.exposure_s[q.name]:

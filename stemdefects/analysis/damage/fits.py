@@ -19,7 +19,7 @@ LEAST_FIT = 0.01  # p-value of the deviance below which the model is said not to
 
 
 class Point(NamedTuple):
-    """One run: `x` (kV, K or e/nm2/s), equivalent events and the exposure they came from (per barn, or in s)."""
+    """One run: `x` (kV or K), equivalent events and the exposure they came from (per barn, or in s)."""
 
     x: float
     events: float
@@ -137,11 +137,6 @@ def arrhenius(points: Sequence[Point], unit: str) -> Fit:
     """Barrier (eV) and prefactor from rates against temperature: rate = prefactor exp(-barrier / k T)."""
     return _straight(points, lambda t: -1 / (knock_on.BOLTZMANN_EV * t), ("barrier", "eV"), ("prefactor", unit),
                      "temperature")  # fmt: skip
-
-
-def dose_rate(points: Sequence[Point]) -> Fit:
-    """Exponent of the rate per time against the dose rate: 1 where each electron acts for itself, 0 where heat does."""
-    return _straight(points, np.log, ("exponent of the dose rate", "1"), ("rate at 1 e/nm2/s", "1/s"), "dose rate")
 
 
 def _straight(points: Sequence[Point], of_x, slope: tuple[str, str], base: tuple[str, str], of_what: str) -> Fit:

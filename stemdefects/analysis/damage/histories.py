@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import BOND, Sites
+from stemdefects.analysis.kinetics.lattice import BOND, DOUBLE, Sites
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.compiled import entry
-
-DOUBLE = 3  # layer of the sampler: a site that has lost both atoms; 1 and 2 have lost one
 
 
 class Process(IntEnum):

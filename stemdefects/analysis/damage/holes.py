@@ -77,7 +77,7 @@ def front(phase: str, times, area, edge, found: Detections, dose: Dose | None) -
     return out
 
 
-def edge_length(inside: np.ndarray, known: np.ndarray, step_nm: Sequence[float]) -> float:
+def edge_length(inside: np.ndarray, known: np.ndarray, step_nm: Sequence[float] | np.ndarray) -> float:
     """Length of the edge between `inside` (ny, nx) and the other `known` cells, nm."""
     dy, dx = step_nm
     slant = np.hypot(dy, dx)

@@ -14,7 +14,7 @@ RADIUS_NM = 2.8179403e-6  # classical electron radius
 FINE = 1 / 137.035999
 LIGHT_M_PER_S = 299792458.0
 BOLTZMANN_EV = 8.617333e-5  # per K
-BARN_NM2 = 1e-10
+BARN_NM2 = 1e-10  # 1 barn = 1e-28 m2
 # thermal velocities over their rms that are summed over: beyond 9, less than 1e-18 of the atoms; the steps resolve the
 # tail where only atoms at 6 and more get enough energy
 VELOCITIES = np.linspace(-9, 9, 721)
@@ -51,7 +51,7 @@ def mean_square_velocity(mass_u: float, temperature_k: float, debye_k: float) ->
     x = np.linspace(1e-6, debye_k / max(temperature_k, 1e-3), 4001)
     integral = np.trapezoid(x**3 / np.expm1(np.minimum(x, 500)), x)
     energy = 3 / 8 * debye_k + 3 * temperature_k * (temperature_k / debye_k) ** 3 * integral  # kinetic twice, K
-    return BOLTZMANN_EV * energy / (mass_u * NUCLEON_EV) * LIGHT_M_PER_S**2
+    return float(BOLTZMANN_EV * energy / (mass_u * NUCLEON_EV) * LIGHT_M_PER_S**2)
 
 
 def knock_on_barn(voltage_kv, threshold_ev, charge: int, mass_u: float, velocity2_m2_per_s2: float) -> np.ndarray:
@@ -74,10 +74,3 @@ def knock_on_barn(voltage_kv, threshold_ev, charge: int, mass_u: float, velocity
 def excitation_barn(voltage_kv, at_80_kv: float) -> np.ndarray:
     """Cross-section (barn) of a channel that needs one excitation, given what it is at 80 kV."""
     return at_80_kv * beta_squared(80.0) / beta_squared(voltage_kv)
-
-
-def threshold_voltage_kv(threshold_ev: float, mass_u: float) -> float:
-    """Beam voltage at which an atom at rest gets just the threshold energy."""
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda v: most_energy_ev(v, mass_u) - threshold_ev, 1e-3, 1e5))

@@ -75,15 +75,21 @@ def loss(columns: Columns, name: str, rng: np.random.Generator) -> Found:
     top = np.maximum(after.max(0), 0.0)
     away, there = np.exp(after - top), np.exp(-top)
     rates = np.geomspace(1e-3 / (span * ratio.shape[1]), 5 / span, 400)
-    missing = 0.01
-    for _ in range(20):  # the share that is missing from the start, at the rate that suits
-        lost = np.array([np.exp(-r * since[:-1]) - np.exp(-r * since[1:]) for r in rates]) @ away[1:]  # (R, n)
-        within = lost + np.exp(-rates * span)[:, None] * there
+    lost = np.array([np.exp(-r * since[:-1]) - np.exp(-r * since[1:]) for r in rates]) @ away[1:]  # (R, n)
+    within = lost + np.exp(-rates * span)[:, None] * there
+
+    def judged(missing: float) -> tuple[np.ndarray, np.ndarray]:
+        """(R, n) likelihood of each column's light, and the posterior of the rates, at a share that is missing."""
         whole = missing * away[0] + (1 - missing) * within
         log = np.log(whole).sum(1) + SHAPE * np.log(rates)  # prior rate^-1/2 on a grid even in its logarithm
         weight = np.exp(log - log.max())
-        weight /= weight.sum()
+        return whole, weight / weight.sum()
+
+    missing = 0.01
+    for _ in range(20):  # the share that is missing from the start, at the rate that suits
+        whole, weight = judged(missing)
         missing = float(np.clip((weight @ (missing * away[0] / whole)).mean(), 1e-5, 0.5))
+    whole, weight = judged(missing)
     gone = weight @ ((1 - missing) * lost / whole)  # (n,) probability that a column was lost in the movie
     begun = weight @ (missing * away[0] / whole)
     events, exposure = float(gone.sum()), float(((1 - begun - 0.5 * gone) * span).sum())

@@ -7,13 +7,14 @@ mean of their Gammas, as in `risks`.
 """
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stemdefects.analysis.damage.risks import mixture, summary
 from stemdefects.analysis.estimates import number
-from stemdefects.analysis.kinetics.lattice import BOND, Sites
+from stemdefects.analysis.kinetics.lattice import BOND, DOUBLE, Sites
 from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.statements import Names
@@ -21,7 +22,6 @@ from stemdefects.analysis.stage import Figure, Fold, Grid
 
 MOST_HISTORIES = 48  # that are walked through: more add nothing to a rate
 LARGE = 6  # vacancies from which configurations are told by their number alone
-DOUBLE = 3  # layer of the sampler
 WHOLE = "whole lattice"
 SHOWN = 0.5  # mean number in a movie from which a change is in picture and section
 CAPTION = (
@@ -29,7 +29,8 @@ CAPTION = (
 )
 
 
-class Edge(NamedTuple):
+@dataclass(frozen=True)
+class Edge:
     """`count`: mean number in a movie; rate per second and configuration with its interval."""
 
     source: str
@@ -54,7 +55,7 @@ def find(answer: Kinetics, names: Names, seed: int = 0) -> Pathways:
     chosen = np.unique(np.linspace(0, len(answer.histories) - 1, MOST_HISTORIES).astype(int))
     low, high = float(answer.times_s[0]), float(answer.times_s[-1])
     sizes = {WHOLE: -1, names.centre: 0}
-    counted = [_Walk(answer.sites, names, low, sizes).through(*answer.histories[k], high) for k in chosen]
+    counted = [_Walk(answer.sites, names, low, sizes).through(answer.histories[k], high) for k in chosen]
     keys = sorted({key for changes, _ in counted for key in changes})
     places = sorted({name for _, times in counted for name in times})
     seconds = {name: np.array([times.get(name, 0.0) for _, times in counted]) for name in places}
@@ -77,7 +78,7 @@ class _Walk:
     """One history, event by event, with the configurations that are there."""
 
     def __init__(self, place: Sites, names: Names, low: float, known: dict[str, int]):
-        self.near, self.names, self.inner = place.near.tolist(), names, (place.near >= 0).all(1)
+        self.near, self.names, self.inner = place.near.tolist(), names, np.all(place.near >= 0, axis=1)
         self.known = known  # atoms that each configuration lacks, filled as they are met
         bonded = place.kind == BOND
         self.centre = np.where(bonded, place.centre, -1).tolist()
@@ -91,8 +92,9 @@ class _Walk:
         self.seconds: dict[str, float] = defaultdict(float)
         self.changes: dict[tuple[str, str, str], int] = defaultdict(int)
 
-    def through(self, start, time, events, high: float):
+    def through(self, history: tuple[np.ndarray, np.ndarray, np.ndarray], high: float):
         """(changes, seconds) of the history to its end."""
+        start, time, events = history
         for site in np.flatnonzero(start):
             self.layer[int(site)] = int(start[site])
         self._make(set(self.layer))

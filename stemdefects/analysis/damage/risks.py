@@ -7,17 +7,18 @@ odds, the interval holds 0, and where they are likelier than not the answer is 0
 sets (the classical one, 3.0 events over the exposure).
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from stemdefects.analysis.damage.histories import Process, Tally
+from stemdefects.analysis.damage.knock_on import BARN_NM2
 from stemdefects.analysis.kinetics.lattice import Rate
+from stemdefects.analysis.kinetics.posterior.convergence import effective_samples, r_hat
 from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.result import Kinetics
+from stemdefects.analysis.kinetics.sampling import DEFAULTS
 
-BARN_NM2 = 1e-10  # 1 barn = 1e-28 m2
 SHAPE = 0.5  # of the reference prior of a Poisson rate (Jeffreys)
 DRAWS = 20000  # an interval's ends to 1% of their distance
 LEAST_FRAMES = (
@@ -71,22 +72,29 @@ class Found(NamedTuple):
         return summary(self.draws_per_s / flux / BARN_NM2 * error, self.code, self.none)
 
 
+class Agreed(NamedTuple):
+    """What chains must reach for an answer to be quoted."""
+
+    r_hat: float = DEFAULTS.r_hat
+    effective: float = DEFAULTS.effective
+
+
 def find(
-    tallied: Tally, answer: Kinetics, prior, n_atoms: int, rng: np.random.Generator, risks: Sequence[Risk] = RISKS
+    tallied: Tally, answer: Kinetics, n_atoms: int, rng: np.random.Generator, agreed: Agreed | None = None
 ) -> list[Found]:
     """The posterior of every process.
 
     Args:
         tallied: events and exposures of the sampled histories.
-        answer: the lattice model's result, whose draws say how likely it is that nothing happened.
-        prior: its `Priors`.
+        answer: the lattice model's result, whose draws and prior say how likely it is that nothing happened.
         n_atoms: atoms of an ideal column.
         rng: of the draws.
+        agreed: when the chains count as agreeing.
     """
-    return [_posterior(risk, tallied, answer, prior, n_atoms, rng) for risk in risks]
+    return [_posterior(risk, tallied, answer, n_atoms, rng, agreed or Agreed()) for risk in RISKS]
 
 
-def _posterior(risk: Risk, tallied: Tally, answer: Kinetics, prior, n_atoms: int, rng) -> Found:
+def _posterior(risk: Risk, tallied: Tally, answer: Kinetics, n_atoms: int, rng, agreed: Agreed) -> Found:
     parts = list(risk.parts)
     n = tallied.events[:, parts].sum(1)
     site_s = tallied.exposure_s[:, parts].sum(1)
@@ -97,9 +105,9 @@ def _posterior(risk: Risk, tallied: Tally, answer: Kinetics, prior, n_atoms: int
         nothing = (np.nan, np.nan, np.nan)
         return Found(risk.name, nothing, np.zeros(0), float(n.mean()) if len(n) else 0.0, mean_t, np.nan,
                      Code.CANNOT_TELL)  # fmt: skip
-    none = probability_of_none(n, risk, answer, prior)
+    none = probability_of_none(n, risk, answer)
     draws, code = mixture(n, atom_s, none, rng)
-    if answer.code == Code.NOT_CONVERGED and not _agree(risk, answer):
+    if answer.code == Code.NOT_CONVERGED and not _agree(risk, answer, agreed):
         code = Code.NOT_CONVERGED
     return Found(risk.name, summary(draws, code, none), draws, float(n.mean()), mean_t, none, code)
 
@@ -125,13 +133,14 @@ def summary(draws: np.ndarray, code: Code, none: float) -> tuple[float, float, f
     return float(value), 0.0 if none > 0.025 else float(low), float(high)
 
 
-def probability_of_none(n: np.ndarray, risk: Risk, answer: Kinetics, prior) -> float:
+def probability_of_none(n: np.ndarray, risk: Risk, answer: Kinetics) -> float:
     """Posterior probability that a process never happened, against even odds before.
 
     The Bayes factor from how often a history has no event of the sampler's processes that hold this one, after the
     data and before; at least the share of the sampled histories without an event.
     """
-    share = float(np.mean(n == 0))
+    share, prior = float(np.mean(n == 0)), answer.prior
+    assert prior is not None  # histories were sampled
     k = [int(rate) for rate in risk.rates]
     after = float(np.mean((answer.events[..., k] == 0).all(-1)))
     exposure = answer.exposure[..., k].mean((0, 1))
@@ -140,9 +149,7 @@ def probability_of_none(n: np.ndarray, risk: Risk, answer: Kinetics, prior) -> f
     return max(factor / (1 + factor), share)
 
 
-def _agree(risk: Risk, answer: Kinetics, most: float = 1.05, least: float = 100.0) -> bool:
+def _agree(risk: Risk, answer: Kinetics, agreed: Agreed) -> bool:
     """Whether the chains agree on how often this happened."""
-    from stemdefects.analysis.kinetics.posterior.convergence import effective_samples, r_hat
-
     series = answer.events[..., [int(rate) for rate in risk.rates]].sum(-1)
-    return bool(r_hat(series) <= most and effective_samples(series) >= least)
+    return bool(r_hat(series) <= agreed.r_hat and effective_samples(series) >= agreed.effective)

@@ -6,13 +6,11 @@ import numpy as np
 
 from stemdefects.analysis import seeds
 from stemdefects.analysis.damage import histories, holes, metal, pathways, risks
-from stemdefects.analysis.damage.risks import Found
+from stemdefects.analysis.damage.risks import Agreed, Found
 from stemdefects.analysis.data import scales
 from stemdefects.analysis.estimates import Estimate, number
 from stemdefects.analysis.inputs import Inputs
-from stemdefects.analysis.kinetics import priors
 from stemdefects.analysis.kinetics.quantities import Code
-from stemdefects.analysis.kinetics.reading import Missing, read
 from stemdefects.analysis.kinetics.stage import names_of
 from stemdefects.analysis.kinetics.statements import METHOD
 from stemdefects.analysis.notes import Code as NoteCode
@@ -47,9 +45,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         return StageResult(grown.estimates, (), grown.tables, grown.figures, Section("Beam damage", grown.blocks))
     rng = seeds.stream(seed, "damage")
     atom, n_atoms = _atoms(inputs)
-    evidence = read(inputs.found.table())
-    assert not isinstance(evidence, Missing)  # the lattice model had it
-    found = risks.find(histories.tally(answer), answer, priors(evidence, len(answer.sites.kind)), n_atoms, rng)
+    agree = Agreed(cfg.kinetics.r_hat, cfg.kinetics.effective_samples)
+    found = risks.find(histories.tally(answer), answer, n_atoms, rng, agree)
     lost = metal.measure(inputs.found, rng)
     sigma = 0.0 if dose is None else dose.relative_sigma
     said = [e for one in [*found, *lost] for e in _estimates(one, atom, flux, sigma, rng)]

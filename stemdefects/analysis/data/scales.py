@@ -58,17 +58,13 @@ def dose(found: Detections, cfg: AnalysisConfig) -> Dose | None:
     sigma = cfg.table.dose_relative_sigma
     if cfg.table.dose_e_per_nm2_per_frame:
         return Dose(cfg.table.dose_e_per_nm2_per_frame, sigma or 0.0, "yours (analysis.table.dose_e_per_nm2_per_frame)")
-    told = found.attrs.get("dose")
-    told = told if isinstance(told, dict) else {}
     per_px = found.attrs.get("dose_e_per_px")
     if not per_px or not found.pixel_size_nm:
         return None
-    known = told.get("relative_sigma") or 0.0
     if sigma is None:  # the area of a pixel has twice the relative error of its side
-        sigma = float(np.hypot(known, 2 * found.pixel_size_relative_sigma))
-    source = told.get("source") or {"user": "yours (inference.dose_e_per_px)", "file": "from the file"}.get(
-        str(found.attrs.get("dose_origin")), "from the table"
-    )
+        sigma = float(2 * found.pixel_size_relative_sigma)
+    named = {"user": "yours (inference.dose_e_per_px)", "file": "from the file"}
+    source = named.get(str(found.attrs.get("dose_origin")), "from the table")
     return Dose(float(per_px) / float(np.prod(found.scale_yx)), sigma, source)
 
 

@@ -4,8 +4,9 @@
 """
 
 from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.priors import Priors, priors
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
-from stemdefects.analysis.kinetics.sampling import Priors, Settings, infer, priors
+from stemdefects.analysis.kinetics.sampling import Settings, infer
 
 __all__ = ["Code", "Evidence", "Kinetics", "Priors", "Quantity", "Settings", "infer", "priors"]

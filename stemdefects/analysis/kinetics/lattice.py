@@ -32,6 +32,7 @@ class Rate(IntEnum):
 
 N_RATES = len(Rate)
 FREE, BOND, CLUSTER = 0, 1, 2  # kinds of sites
+SINGLE, STILL, DOUBLE = 1, 2, 3  # layers of a site: a vacancy that moves, one that does not, two on the site
 
 
 class Sites(NamedTuple):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import Rate, Sites
+from stemdefects.analysis.kinetics.posterior import gamma_rates
 
 RHO = 16
 REDRAWN = 20  # rates of each history for an upper limit
@@ -177,17 +178,10 @@ def _directions(sums, place: Sites, prior, bad: bool, converged: bool) -> list[Q
         return [
             Quantity("anisotropy of D", np.nan, np.nan, np.nan, "1", Code.CANNOT_TELL, np.nan, float(n.sum(-1).mean()))
         ]
-    # equal rates against three of their own, prior 1/2: the marginal likelihood of the hops by direction
-    from scipy.special import gammaln
-
-    a = 1.0
-    each = (gammaln(a + n) - (a + n) * np.log(prior.scale[0] + t) + a * np.log(prior.scale[0])).sum(-1)
-    total, time = n.sum(-1), t.sum(-1)
-    one = gammaln(a + total) - (a + total) * np.log(prior.scale[0] + time) + a * np.log(prior.scale[0])
-    # averaged over histories of the equal model: ratio of the two marginal likelihoods given each
-    factor = float(np.exp(np.clip(each - one, -50, 50)).mean())
+    # equal rates against three of their own
+    own = gamma_rates.probability(gamma_rates.log_factor(n, t, 1.0, prior.scale[0]))
     code = Code.OK if converged else Code.NOT_CONVERGED
-    return [Quantity("anisotropy of D", *_interval(high / np.maximum(low, 1e-300)), "1", code, 1 / (1 + factor),
+    return [Quantity("anisotropy of D", *_interval(high / np.maximum(low, 1e-300)), "1", code, 1 - own,
                      float(n.sum(-1).mean()))]  # fmt: skip
 
 

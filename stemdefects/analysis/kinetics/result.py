@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, quantities
+from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
 
 
@@ -30,6 +31,7 @@ class Kinetics(NamedTuple):
     times_s: np.ndarray
     chains: list  # the chains' states: hand the result back to `infer(resume=...)` to go on
     slots: int
+    prior: Priors | None = None  # of the rates, densities and light; None where nothing was inferred
 
     def estimate(self, name: str) -> Quantity:
         """The quantity of that name."""
@@ -96,6 +98,7 @@ def gather(evidence, place, prior, run, draws, sums, counts, checks, converged: 
         code, draws[..., : lattice.N_RATES], events, exposure, draws[..., [20, 21, 19, 22]], mobile, counts, occupancy,
         quantities.transition(draws, events, exposure, step) if len(place.bonds) else np.full((8, 8, 3), np.nan), seen,
         [h for held in run.samples for h in held], said, checks, none, place, run.data.times, run.chains, run.slots,
+        prior,
     )  # fmt: skip
 
 

@@ -10,22 +10,13 @@ from stemdefects.analysis.kinetics import lattice, result
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
 from stemdefects.analysis.kinetics.posterior.convergence import effective_samples, r_hat
+from stemdefects.analysis.kinetics.priors import Priors, priors
 
 CHUNK = 10  # sweeps between two looks at the chains, and between two histories that are kept
 APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up
 SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
 N_PARAMETERS = 24
 RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 16, 17, 18, 19, 20, 21, 22, 23
-
-
-class Priors(NamedTuple):
-    """Gamma priors of the rates (shape; scale: a prior exposure in s), Beta priors of densities, the light's."""
-
-    shape: np.ndarray  # (15,)
-    scale: np.ndarray  # (15,) s
-    density: np.ndarray  # (3, 2) at the start: single off centres, double, at bonds
-    mixing: np.ndarray  # (3,) probability that some are immobile; Beta prior of their share
-    light: np.ndarray  # (4,) spread of the neighbours' shift and typical offset (line units); shape, rate of 1/noise^2
 
 
 class Settings(NamedTuple):
@@ -41,28 +32,6 @@ class Settings(NamedTuple):
 
 
 DEFAULTS = Settings()
-
-
-def priors(evidence: Evidence, n_sites: int) -> Priors:
-    """The defaults. Rates: exponential, mean one fifth per frame for the processes that one looks for, a twentieth for
-    the rare ones; births and losses in the open lattice are sparse (shape 1/2), the prior on their total: 20 a movie.
-    """
-    step = float(np.median(np.diff(evidence.times_s)))
-    span = float(evidence.times_s[-1] - evidence.times_s[0])
-    shape, scale = np.ones(N_RATES), np.full(N_RATES, 20.0 * step)
-    for rate in (Rate.HOP, Rate.TURN, Rate.ATTACH, Rate.DETACH):
-        scale[rate] = 5.0 * step
-    shape[[Rate.APPEAR, Rate.VANISH, Rate.DOUBLE, Rate.HALVE]] = 0.5
-    scale[Rate.APPEAR] = 0.5 * n_sites * span / 20.0
-    scatter = float(np.median(evidence.scatter))
-    return Priors(
-        shape,
-        scale,
-        np.array([[0.5, 25.0], [0.5, 50.0], [1.0, 3.0]]),
-        np.array([0.2, 1.0, 4.0]),
-        # neighbours shift the line by 5-8% of the level, offsets are .1-.3 of a frame's scatter (measured)
-        np.array([0.1 * abs(float(evidence.level[0])), 0.2 * scatter, 10.0, 10.0]),
-    )
 
 
 def infer(

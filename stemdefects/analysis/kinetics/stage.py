@@ -12,10 +12,11 @@ from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.kinetics import infer, statements, tables
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.posterior import orientations, windows
+from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.reading import Missing, read
 from stemdefects.analysis.kinetics.result import Kinetics
-from stemdefects.analysis.kinetics.sampling import Priors, Settings, priors
+from stemdefects.analysis.kinetics.sampling import Settings
 from stemdefects.analysis.kinetics.statements import Names
 from stemdefects.analysis.notes import Code as NoteCode
 from stemdefects.analysis.notes import Note
@@ -55,20 +56,23 @@ def of_table(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Pr
     answer = statements.each_by_itself(answer, cfg.r_hat, cfg.effective_samples)
     said = statements.estimates(answer, names)
     notes = statements.notes(answer, names)
-    if answer.code == Code.CANNOT_TELL:
+    prior = answer.prior
+    if answer.code == Code.CANNOT_TELL or prior is None:
         return StageResult(said, notes)
-    prior = priors(evidence, len(answer.sites.kind))
     section = Section("Kinetics", _blocks(answer, evidence, cfg, said))
     made = tables.of_posterior(answer, found, names)
     split = windows.parts(answer, windows.places(evidence, answer.sites), windows.edges(answer.times_s))
-    made["kinetics_windows"] = windows.table(split, prior, answer.sites)
+    worth = {name: answer.estimate(name).code for name in ("D", "turn rate", "single per frame")}
+    made["kinetics_windows"] = windows.table(split, prior, answer.sites).assign(code=worth["D"].value)
     changes = [windows.probability_of_change(split, prior, axis) for axis in (1, 2)]
     turned = orientations.count(answer)
     if len(answer.sites.bonds):
-        made["kinetics_orientations"] = orientations.table(turned, prior, tables.one_bond(names))
-    if answer.estimate("D").code in statements.ANSWERS:
+        made["kinetics_orientations"] = orientations.table(turned, prior, tables.one_bond(names)).assign(
+            code=worth["turn rate"].value
+        )
+    if worth["D"] in statements.ANSWERS:
         notes += statements.of_parts(changes, orientations.probability_of_difference(turned, prior), names)
-    if answer.estimate("single per frame").code in statements.ANSWERS:
+    if worth["single per frame"] in statements.ANSWERS:
         made |= tables.over_time(answer, evidence, found, names)
         said += tables.precision(answer, evidence, found, (names.one, names.two))
     figures = _figures(answer, evidence, prior, names)

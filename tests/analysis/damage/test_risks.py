@@ -78,8 +78,8 @@ def test_what_had_no_time_to_happen_is_not_told():
     place = field(5)
     answer = answer_of(place, [(np.zeros(len(place.kind), np.int8), np.zeros(0), np.zeros((0, 3), np.int32))])
     evidence_prior = kinetics.Priors(np.full(15, 0.5), np.ones(15), np.ones((3, 2)), np.ones(3), np.ones(4))
-    found = {f.name: f for f in risks.find(histories.tally(answer), answer, evidence_prior, 2,
-                                           np.random.default_rng(0))}  # fmt: skip
+    answer = answer._replace(prior=evidence_prior)
+    found = {f.name: f for f in risks.find(histories.tally(answer), answer, 2, np.random.default_rng(0))}
     assert found["second atom"].code == Code.CANNOT_TELL and np.isnan(found["second atom"].rate_per_s[0])
     first = found["first atom"]
     assert first.code == Code.NONE and first.rate_per_s[:2] == (0, 0)
@@ -93,14 +93,14 @@ def test_sampled_histories_give_the_rates_of_a_simulation(detect):
     from benchmarks.damage_sets import gillespie
 
     truth = gillespie.draw(np.random.default_rng(4), "damage", detect, 30, 2.25, 4.8)
-    settings = kinetics.Settings(chains=2, warmup=60, sweeps=80, max_sweeps=80)
+    # shorter chains have not met: 71 arrivals for 45
+    settings = kinetics.Settings(chains=2, warmup=150, sweeps=100, max_sweeps=100)
     answer = kinetics.infer(truth.evidence, settings, key=1)
     told = histories.tally(answer)
     first = told.events[:, [Process.FIRST, Process.FIRST_BESIDE]].sum(1).mean()
     arrived = told.events[:, Process.ARRIVE].mean()
     assert truth.events["first atom"] >= 3 and truth.events["arrival by hopping"] >= 5
-    # the benchmark has +11% of those that happened at 4,000 e/px (docs/damage.md): births next to others are cheap
-    assert abs(first - truth.events["first atom"]) <= 0.2 * truth.events["first atom"] + 1.5
+    assert abs(first - truth.events["first atom"]) <= 1.5
     assert abs(arrived - truth.events["arrival by hopping"]) <= 0.25 * truth.events["arrival by hopping"] + 1
     exposure = told.exposure_s[:, [Process.SECOND, Process.SECOND_BESIDE]].sum(1).mean()
     assert exposure == pytest.approx(truth.exposure_s["second atom"], rel=0.15)

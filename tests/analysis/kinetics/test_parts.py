@@ -8,7 +8,7 @@ import pytest
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import BOND, FREE, sites
 from stemdefects.analysis.kinetics.posterior import orientations, windows
-from stemdefects.analysis.kinetics.sampling import priors
+from stemdefects.analysis.kinetics.priors import priors
 
 SIDE, FRAMES, STEP_S = 9, 60, 2.0
 STEPS = ((0, 1), (1, 0), (1, -1), (0, -1), (-1, 0), (-1, 1))

@@ -9,12 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import Rate, Sites
+from stemdefects.analysis.kinetics.posterior import gamma_rates
+from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.result import Kinetics
-from stemdefects.analysis.kinetics.sampling import Priors
 
-DRAWS = 200  # of a rate in each history
-CHANGES = [(None, k) for k in range(3)] + [(k, None) for k in range(3)]
-CHANGES += [(i, j) for i in range(3) for j in range(3) if i != j]  # from and to which bond, None: no vacancy
+# from and to which bond, None: no vacancy
+CHANGES: tuple[tuple[int | None, int | None], ...] = (
+    *((None, k) for k in range(3)),
+    *((k, None) for k in range(3)),
+    *((i, j) for i in range(3) for j in range(3) if i != j),
+)
 RATE_OF = [Rate.ATTACH] * 3 + [Rate.DETACH] * 3 + [Rate.TURN] * 6
 
 
@@ -65,22 +69,17 @@ def _add(history, centre: int, sites: Sites, times_s, events, exposure) -> None:
 
 
 def probability_of_difference(found: Counted, prior: Priors) -> float:
-    """Posterior probability that the orientations have rates of their own, prior 1/2: marginal likelihoods of the
-    Gamma-Poisson model, averaged over the histories. NaN without a centre's vacancy."""
-    from scipy.special import gammaln
-
-    if not len(found.events) or np.median(found.exposure_s[:, 3:6].sum(1)) < 3 * prior.scale[Rate.DETACH]:
+    """Posterior probability that the orientations have rates of their own, prior 1/2; NaN without any there."""
+    leave = found.exposure_s[:, [k for k, r in enumerate(RATE_OF) if r == Rate.DETACH]].sum(1)
+    if not len(leave) or np.median(leave) < gamma_rates.LEAST * prior.scale[Rate.DETACH]:
         return float("nan")
-    factor = np.zeros(len(found.events))
+    factor = np.zeros(len(leave))
     for rate in (Rate.ATTACH, Rate.DETACH, Rate.TURN):
         use = [k for k, r in enumerate(RATE_OF) if r == rate]
-        a, b = prior.shape[rate], prior.scale[rate]
-        n, t = found.events[:, use], found.exposure_s[:, use]
-        each = (gammaln(a + n) - gammaln(a) + a * np.log(b) - (a + n) * np.log(b + t)).sum(1)
-        n, t = n.sum(1), t.sum(1)
-        factor += each - (gammaln(a + n) - gammaln(a) + a * np.log(b) - (a + n) * np.log(b + t))
-    mean = float(np.exp(np.clip(factor, -50, 50)).mean())
-    return mean / (1 + mean)
+        factor += gamma_rates.log_factor(
+            found.events[:, use], found.exposure_s[:, use], prior.shape[rate], prior.scale[rate]
+        )
+    return gamma_rates.probability(factor)
 
 
 def table(found: Counted, prior: Priors, names: dict[int | None, str]):
@@ -90,10 +89,10 @@ def table(found: Counted, prior: Priors, names: dict[int | None, str]):
     rng = np.random.default_rng(0)
     rows = []
     for k, (i, j) in enumerate(CHANGES):
-        a, b = prior.shape[RATE_OF[k]] + found.events[:, k], prior.scale[RATE_OF[k]] + found.exposure_s[:, k]
-        low, value, high = np.quantile(rng.gamma(a[:, None], 1 / b[:, None], (len(a), DRAWS)), [0.025, 0.5, 0.975])
-        if np.median(found.exposure_s[:, k]) < 3 * prior.scale[RATE_OF[k]]:
-            low = value = high = np.nan
+        rate = RATE_OF[k]
+        value, low, high = gamma_rates.interval(
+            found.events[:, k], found.exposure_s[:, k], prior.shape[rate], prior.scale[rate], rng
+        )
         rows.append({"from": names[i], "to": names[j], "rate_per_s": value, "low": low, "high": high,
                      "events": found.events[:, k].mean(), "exposure_s": found.exposure_s[:, k].mean()})  # fmt: skip
     return pd.DataFrame(rows)

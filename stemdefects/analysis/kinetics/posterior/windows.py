@@ -10,16 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.lattice import BOND, CLUSTER, FREE, Rate, Sites
+from stemdefects.analysis.kinetics.lattice import BOND, CLUSTER, FREE, SINGLE, Rate, Sites
+from stemdefects.analysis.kinetics.posterior import gamma_rates
+from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.result import Kinetics
-from stemdefects.analysis.kinetics.sampling import Priors
 
-SINGLE = 1  # layer of a history: one vacancy that can move
 FRAMES = 20  # of a window, at least: fewer hold too few hops
 WINDOWS = 6  # at most: more is not read from one picture
-DRAWS = 200  # of the rate in each history: the quantiles' own error is below 2% of the interval with 16 histories
 PLACES = ("free", "beside centres", "beside holes")
-LEAST = 3.0  # exposures of the prior: with less the prior would be the answer
 
 
 class Parts(NamedTuple):
@@ -100,12 +98,9 @@ def table(found: Parts, prior: Priors, sites: Sites, names=PLACES):
     for window, place in rows:
         at = (slice(None), slice(None) if window is None else window, slice(None) if place is None else place)
         hops, exposure = (x[at].reshape(len(x), -1).sum(1) for x in (found.hops, found.exposure_s))
-        a, b = prior.shape[Rate.HOP] + hops, prior.scale[Rate.HOP] + exposure
-        drawn = area * rng.gamma(a[:, None], 1 / b[:, None], (len(a), DRAWS))
-        low, value, high = np.quantile(drawn, [0.025, 0.5, 0.975])
-        if np.median(exposure) < LEAST * prior.scale[Rate.HOP]:
-            low = value = high = np.nan
-        elif np.median(hops) == 0:
+        rate = gamma_rates.interval(hops, exposure, prior.shape[Rate.HOP], prior.scale[Rate.HOP], rng)
+        value, low, high = (area * r for r in rate)
+        if np.median(hops) == 0 and np.isfinite(value):
             low, value = 0.0, 0.0
         first, last = (0, n - 1) if window is None else (window, window)
         out.append({
@@ -117,21 +112,12 @@ def table(found: Parts, prior: Priors, sites: Sites, names=PLACES):
 
 
 def probability_of_change(found: Parts, prior: Priors, axis: int) -> float:
-    """Posterior probability that the rate differs between windows (axis 1) or places (2), prior 1/2: the Gamma-Poisson
-    marginal likelihood of a rate for each part over that of one for all, averaged over the histories."""
-    from scipy.special import gammaln
-
+    """Posterior probability that the rate differs between windows (axis 1) or places (2), prior 1/2; NaN where fewer
+    than two of them have exposure enough."""
     other = 3 - axis
     hops, exposure = found.hops.sum(other), found.exposure_s.sum(other)
-    there = exposure.mean(0) >= LEAST * prior.scale[Rate.HOP]
+    there = exposure.mean(0) >= gamma_rates.LEAST * prior.scale[Rate.HOP]
     if there.sum() < 2:
         return float("nan")
     a, b = prior.shape[Rate.HOP], prior.scale[Rate.HOP]
-
-    def log_marginal(n, t):
-        return gammaln(a + n) - gammaln(a) + a * np.log(b) - (a + n) * np.log(b + t)
-
-    each = log_marginal(hops[:, there], exposure[:, there]).sum(1)
-    one = log_marginal(hops[:, there].sum(1), exposure[:, there].sum(1))
-    factor = float(np.exp(np.clip(each - one, -50, 50)).mean())
-    return factor / (1 + factor)
+    return gamma_rates.probability(gamma_rates.log_factor(hops[:, there], exposure[:, there], a, b))

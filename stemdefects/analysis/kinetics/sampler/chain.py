@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import entry
 from stemdefects.analysis.kinetics.sampler.board import History, Work, history, room, table
 from stemdefects.analysis.kinetics.sampler.light import draw_light, residuals, snapshots
 from stemdefects.analysis.kinetics.sampler.moves import sweep
-from stemdefects.analysis.kinetics.sampler.potential import DOUBLE_, N_PARAMETERS, NOISE
+from stemdefects.analysis.kinetics.sampler.potential import N_PARAMETERS, NOISE
 from stemdefects.analysis.kinetics.sampler.rates import N_SUMS, draw_rates, summarise
 
 
@@ -57,7 +58,7 @@ def settle(S, D, H, P, offset, rng, rest, seen, shown, counts, occupancy, turns,
     for f in range(n_frames):
         for g in range(n):
             if shown[f, g] > 0 and D.counted[f, g]:
-                kind = 2 if shown[f, g] == DOUBLE_ else (0 if S.site[g, 25] < 0 else 1)
+                kind = 2 if shown[f, g] == DOUBLE else (0 if S.site[g, 25] < 0 else 1)
                 counts[f, kind] += 1
                 if record:
                     occupancy[f, g, 1 if kind == 2 else 0] += 1

@@ -15,10 +15,12 @@ import math
 
 import numpy as np
 
+from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import normal
 from stemdefects.analysis.kinetics.sampler.field import shine
-from stemdefects.analysis.kinetics.sampler.potential import DOUBLE_, SCALE, SHIFT, TAU
+from stemdefects.analysis.kinetics.sampler.paths import inside
+from stemdefects.analysis.kinetics.sampler.potential import SCALE, SHIFT, TAU
 
 
 @inner
@@ -28,7 +30,7 @@ def added(slot, lit, dark, sign, S, P, level, seen, who, layers, total):
         if who[f, slot] < 0:
             continue
         g = S.back[who[f, slot]]
-        two = layers[f, slot] == DOUBLE_
+        two = layers[f, slot] == DOUBLE
         total[g] += sign * seen[f, g] * P[SCALE] * level[1 if two else 0]
         for j in range(6):
             y = S.site[g, j]
@@ -49,8 +51,9 @@ def sums(P, seen, rest, offset, pulls, precisions):
 
 
 @inner
-def lift(lit, dark, two, glow, S, P, level, seen, rest, offset, pulls, precisions):
-    """Fill `glow` of frames lit..dark-1 with the likelihoods under half of the offsets that fit without the path."""
+def lift(lit, dark, box, two, glow, S, P, level, seen, rest, offset, pulls, precisions):
+    """Fill `glow` of frames lit..dark-1 in a box with the likelihoods under half of the offsets that fit without the
+    path."""
     change = np.empty(len(offset))
     for g in range(len(offset)):
         change[g] = offset[g] - 0.5 * pulls[g] / precisions[g]
@@ -59,7 +62,8 @@ def lift(lit, dark, two, glow, S, P, level, seen, rest, offset, pulls, precision
             if seen[f, g] > 0:
                 rest[f, g] += change[g]
         for g in range(len(offset)):
-            shine(f, S.at[g], two, glow, S, P, level, seen, rest)
+            if inside(S.at[g], box, S.shape[1]):
+                shine(f, S.at[g], two, glow, S, P, level, seen, rest)
         for g in range(len(offset)):
             if seen[f, g] > 0:
                 rest[f, g] -= change[g]

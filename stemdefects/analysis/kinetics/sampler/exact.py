@@ -6,6 +6,7 @@ rates). With light and exclusion in the frames already in the proposal, their ra
 
 import math
 
+from stemdefects.analysis.kinetics.lattice import SINGLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.field import POTENTIAL
 from stemdefects.analysis.kinetics.sampler.paths import hushed
@@ -14,7 +15,6 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     BOND,
     DETACH,
     DETACH_MORE,
-    SINGLE,
     TURN,
     TURN_MORE,
     birth_single,

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
+from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal
-from stemdefects.analysis.kinetics.sampler.potential import DOUBLE_, NOISE, SCALE, SHIFT, TAU
+from stemdefects.analysis.kinetics.sampler.potential import NOISE, SCALE, SHIFT, TAU
 
 
 @inner
@@ -35,7 +36,7 @@ def residuals(shown, S, P, level, line, weight, offset, rest):
             layer = shown[f, g]
             if layer == 0:
                 continue
-            two = layer == DOUBLE_
+            two = layer == DOUBLE
             if weight[f, g] > 0:
                 rest[f, g] -= P[SCALE] * level[1 if two else 0]
             for j in range(6):
@@ -58,7 +59,7 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
                 for j in range(6):
                     y = S.site[g, j]
                     if y >= 0 and weight[f, y] > 0:
-                        near[f, y] += 2.0 if shown[f, g] == DOUBLE_ else 1.0
+                        near[f, y] += 2.0 if shown[f, g] == DOUBLE else 1.0
     n_seen, squares = 0, 0.0
     xx, xy, zz, zy = 0.0, 0.0, 0.0, 0.0
     for f in range(n_frames):
@@ -70,7 +71,7 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
             r = rest[f, g]
             squares += w * r * r
             if shown[f, g] > 0:
-                lv = level[1 if shown[f, g] == DOUBLE_ else 0]
+                lv = level[1 if shown[f, g] == DOUBLE else 0]
                 xx += w * lv * lv
                 xy += w * lv * r
     if free[NOISE]:
@@ -86,7 +87,7 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
         for f in range(n_frames):
             for g in range(n):
                 if shown[f, g] > 0 and weight[f, g] > 0:
-                    rest[f, g] -= (P[SCALE] - old) * level[1 if shown[f, g] == DOUBLE_ else 0]
+                    rest[f, g] -= (P[SCALE] - old) * level[1 if shown[f, g] == DOUBLE else 0]
     if free[SHIFT]:
         for f in range(n_frames):
             for g in range(n):

@@ -112,7 +112,7 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
     R = Q
     if collapsed:
         sums(C.P, C.seen, C.rest, C.offset, pulls, precisions)
-        lift(lit, dark, C.two, C.glow, S, C.P, C.level, C.seen, C.rest, C.offset, pulls, precisions)
+        lift(lit, dark, box, C.two, C.glow, S, C.P, C.level, C.seen, C.rest, C.offset, pulls, precisions)
         R = Proposal(Q.F, C.glow, Q.jumps, Q.count, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
     begin, layer_was = who[first, slot], layers[first, slot]
     A, fine = forward(
@@ -161,17 +161,15 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
                 x, layer_was, n_old, W.old_time, W.old, slot, -1, first, last, n_absent, slots, W, S, C.P, R
             )
             if collapsed:
-                _added_by_new(n_new, y, layer, first, lit, dark, R, C, now)
+                where, what = np.empty((last + 1, 1), np.int64), np.empty((last + 1, 1), np.int64)
+                _follow(n_new, y, layer, first, last, Q, S, W, where, what, 0)
+                now[:] = 0.0
+                added(0, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, now)
                 ratio += gain(now, pulls, precisions) - gain(was, pulls, precisions)
             if math.log(uniform(C.rng)) < ratio:
                 accepted = 1 if replace(slot, low, high, n_new, W.new_time, W.new, W) else -1
     if accepted == 1:
-        k = n_new - 1
-        for f in range(first, last + 1):
-            while k >= 0 and W.new_time[k] < Q.times[f]:
-                y, layer = S.at[W.new[k, 1]] if W.new[k, 1] >= 0 else -1, W.new[k, 2]
-                k -= 1
-            who[f, slot], layers[f, slot] = y, layer if y >= 0 else 0
+        _follow(n_new, y, layer, first, last, Q, S, W, who, layers, slot)
     _shade(slot, lit, dark, -1.0, Q, C)
     if collapsed and accepted == 1:
         redraw_offsets(was, now, C.two, Q.glow, S, C.P, C.level, C.seen, C.rest, C.offset, pulls, precisions, C.rng)
@@ -190,18 +188,15 @@ def _shade(slot, lit, dark, sign, Q, C):
 
 
 @inner
-def _added_by_new(n_new, y, layer, first, lit, dark, Q, C, now):
-    """`added` of the drawn path in `W.new`, which begins as `layer` at `y`, into `now`."""
-    W, S = C.W, C.S
-    where, what = np.empty((dark, 1), np.int64), np.empty((dark, 1), np.int64)
+def _follow(n_new, y, layer, first, last, Q, S, W, who, layers, slot):
+    """Where the drawn path in `W.new`, which begins as `layer` at `y`, is in the frames first..last: into a slot's
+    column."""
     k = n_new - 1
-    for f in range(first, dark):
+    for f in range(first, last + 1):
         while k >= 0 and W.new_time[k] < Q.times[f]:
             y, layer = S.at[W.new[k, 1]] if W.new[k, 1] >= 0 else -1, W.new[k, 2]
             k -= 1
-        where[f, 0], what[f, 0] = y, layer
-    now[:] = 0.0
-    added(0, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, now)
+        who[f, slot], layers[f, slot] = y, layer if y >= 0 else 0
 
 
 @tiny

@@ -5,9 +5,9 @@ here is that sum's change when one more vacancy sits on a site, so that exclusio
 that others feel are counted exactly. Layers of a site: SINGLE moves, STILL is immobile, DOUBLE are two on the site.
 """
 
+from stemdefects.analysis.kinetics.lattice import DOUBLE, SINGLE
 from stemdefects.analysis.kinetics.sampler import inner
 
-SINGLE, STILL, DOUBLE_ = 1, 2, 3
 # what follows the 15 rates (lattice.Rate) in a chain's vector of parameters
 SHARE, RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 15, 16, 17, 18, 19, 20, 21, 22, 23
 N_PARAMETERS = 24
@@ -58,7 +58,7 @@ def death_single(x, occ, S, P):
 def prior_odds(x, layer, S, P):
     """Probability of a layer at the start over that of an empty site."""
     two = P[RHO_TWO] / (1.0 - P[RHO_TWO])
-    if layer == DOUBLE_:
+    if layer == DOUBLE:
         return two
     if S.site[x, 24] != FREE:
         return P[RHO_BOND] / ((1.0 - P[RHO_BOND]) * (1.0 - P[RHO_TWO])) if layer == SINGLE else 0.0
@@ -83,7 +83,7 @@ def potential(x, occ, S, P):
         elif occ[y] == SINGLE:  # its hop onto x is closed
             way = S.site[x, 12 + j]
             shared -= P[TURN_MORE] if way == TURN and n_held > 1 else P[way]
-        elif occ[y] == DOUBLE_:
+        elif occ[y] == DOUBLE:
             shared -= P[HOP_TWO]
     if kind == BOND:
         c = S.site[x, 25]

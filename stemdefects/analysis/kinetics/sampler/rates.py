@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from stemdefects.analysis.kinetics.lattice import DOUBLE, SINGLE, STILL
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import beta, gamma, uniform
 from stemdefects.analysis.kinetics.sampler.potential import (
@@ -13,7 +14,6 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     BOND,
     DETACH,
     DETACH_MORE,
-    DOUBLE_,
     FREE,
     HALVE,
     HOP,
@@ -23,8 +23,6 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     RHO_BOND,
     RHO_TWO,
     SHARE,
-    SINGLE,
-    STILL,
     TO_DOUBLE,
     TURN,
     TURN_MORE,
@@ -55,7 +53,7 @@ def _open(n, occ, S, sums, sign):
             sums[EXPOSURE + APPEAR] += sign
             sums[EXPOSURE_IN] += sign * S.missing[n]
         return
-    if layer == DOUBLE_:
+    if layer == DOUBLE:
         sums[EXPOSURE + HALVE] += sign
         sums[TIME_DOUBLE] += sign
     else:
@@ -75,7 +73,7 @@ def _open(n, occ, S, sums, sign):
         y = S.site[n, j]
         if y < 0 or occ[y] > 0:
             continue
-        if layer == DOUBLE_:
+        if layer == DOUBLE:
             sums[EXPOSURE + HOP_TWO] += sign
             continue
         way = S.site[n, 6 + j]
@@ -106,7 +104,7 @@ def summarise(H, S, P, low, high, rng):
     occ, mark = H.start.copy(), np.full(n, -1, np.int64)
     for g in range(n):
         _open(g, occ, S, now, 1.0)
-        if occ[g] == DOUBLE_:
+        if occ[g] == DOUBLE:
             sums[START_TWO] += 1
         elif occ[g] > 0 and S.site[g, 24] == FREE:
             sums[START_FREE] += 1
@@ -155,13 +153,13 @@ def _count(a, b, layer, occ, S, P, sums, rng):
         else:
             sums[VANISH] += 1
     elif a == b:
-        if layer == DOUBLE_:
+        if layer == DOUBLE:
             sums[TO_DOUBLE] += 1
         else:
             sums[HALVE] += 1
             if S.site[a, 24] == FREE:
                 sums[BEGUN_STILL if layer == STILL else BEGUN_SINGLE] += 1
-    elif layer == DOUBLE_:
+    elif layer == DOUBLE:
         sums[HOP_TWO] += 1
     else:
         for j in range(6):
