@@ -52,9 +52,15 @@ class Corrected(movie.Source):
     name: str = ""
 
     @property
+    def material(self) -> crystal.Material:
+        """What the columns are of: a corrected table is never of an unknown crystal."""
+        assert self.crystal is not None
+        return self.crystal.material
+
+    @property
     def defects(self) -> np.ndarray:
         """(N, L) columns that are known to be defects."""
-        ideal = self.crystal.material.ideal_states[self.columns.site]
+        ideal = self.material.ideal_states[self.columns.site]
         return self.columns.sure & (self.columns.state >= 0) & (self.columns.state != ideal)
 
 
@@ -95,7 +101,7 @@ class Sources:
                 LOG.info("labels: %s", note)
             for warning in part.labels.warnings:
                 LOG.warning("%s", warning)
-            names = part.crystal.material.state_names
+            names = part.material.state_names
             for t, column in np.argwhere(part.defects):
                 y, x = part.columns.yx[t, column] / part.scale
                 lines.append(
@@ -311,7 +317,7 @@ def _said(
         if was is not None and was["kind"] in states:  # what it was called it is not: that column is ideal
             ideal = known.ideal_states[known.site_of_state[states[was["kind"]]]]
             yx.append((was["y_px"], was["x_px"]))
-            state.append(ideal)
+            state.append(int(ideal))
         if now is not None:
             yx.append((now["y_px"], now["x_px"]))
             state.append(states[now["kind"]])

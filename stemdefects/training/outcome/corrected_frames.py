@@ -43,7 +43,7 @@ def scored(cfg, the_task, params, calibration) -> dict[str, dict[str, Any]]:
 
     for number, part in enumerate(the_task.corrected.parts):
         for t in np.flatnonzero(part.whole):
-            frame, truth = _shown(part, t, artifact.divisor(cfg.model))
+            frame, truth = _shown(part, int(t), artifact.divisor(cfg.model))
             places = cKDTree(np.stack([truth.y_px, truth.x_px], 1))
             for name, (weights, calibrated) in networks.items():
                 peaks = jax.tree.map(np.asarray, found(weights, frame, int(1.2 * len(truth.site)) + 64))
@@ -69,10 +69,11 @@ def _shown(part, t: int, divisor: int) -> tuple[Any, Truth]:
     valid = part.columns.sure[t] & part.test[t][tuple(at.T)]
     none = np.full(len(yx), -1, np.int32)
     zero = np.float32(0)
-    return jnp.asarray(shown[None, ..., None]), Truth(
+    of_columns: tuple[Any, ...] = (
         yx[:, 0], yx[:, 1], part.columns.site, part.columns.state[t], valid, none, none, none, regions,
-        np.float32(part.pixel_size_nm), zero, zero,
     )  # fmt: skip
+    of_image: tuple[Any, ...] = (np.float32(part.pixel_size_nm), zero, zero)
+    return jnp.asarray(shown[None, ..., None]), Truth(*of_columns, *of_image)
 
 
 def _shares(parts: list, material) -> dict[str, Any]:
