@@ -16,7 +16,7 @@ def row(truth: Truth, key: int, sweeps: int, flux: float) -> dict:
     from stemdefects.analysis import kinetics
     from stemdefects.analysis.damage import histories, risks
 
-    settings = kinetics.Settings(chains=2, threads=1, warmup=60, sweeps=sweeps, max_sweeps=sweeps, effective=100.0)
+    settings = kinetics.Settings(chains=2, threads=1, warmup=150, sweeps=sweeps, max_sweeps=sweeps, effective=100.0)
     found = kinetics.infer(truth.evidence, settings, key=key)
     answers = risks.find(histories.tally(found), found, 2, np.random.default_rng(key))
     quantities = {}

@@ -15,7 +15,6 @@ import numpy as np
 from stemdefects.analysis.damage.risks import mixture, summary
 from stemdefects.analysis.estimates import number
 from stemdefects.analysis.kinetics.lattice import BOND, DOUBLE, Sites
-from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.statements import Names
 from stemdefects.analysis.stage import Figure, Fold, Grid
@@ -67,7 +66,7 @@ def find(answer: Kinetics, names: Names, seed: int = 0) -> Pathways:
             continue
         none = float(np.mean(n == 0))
         draws, code = mixture(n, seconds[source], none, rng)
-        edges.append(Edge(source, target, process, float(n.mean()), summary(draws, Code(code), none)))
+        edges.append(Edge(source, target, process, float(n.mean()), summary(draws, code, none)))
     nodes = {name: float(t.mean()) for name, t in seconds.items()}
     span = max(high - low, 1e-12)
     edges.sort(key=lambda e: -e.count)

@@ -34,9 +34,11 @@ class Risk(NamedTuple):
     parts: tuple[Process, ...]
     per_site: int | None  # atoms of a site that can do it; None: those of an ideal column
     rates: tuple[Rate, ...]  # of the sampler: their draws say whether there was none at all
+    beam: bool = True  # False: hopping does it too, so that it has a rate and no cross-section
 
 
 P = Process
+ARRIVAL = "arrival by hopping"
 RISKS = (
     Risk("first atom", (P.FIRST, P.FIRST_BESIDE), None, (Rate.APPEAR,)),
     Risk("first atom, isolated", (P.FIRST,), None, (Rate.APPEAR,)),
@@ -45,10 +47,10 @@ RISKS = (
     Risk("second atom, isolated", (P.SECOND,), 1, (Rate.DOUBLE,)),
     Risk("second atom, beside a vacancy", (P.SECOND_BESIDE,), 1, (Rate.DOUBLE,)),
     Risk("filling", (P.FILL_ONE, P.FILL_TWO), 1, (Rate.VANISH, Rate.HALVE)),
-    Risk("first atom, or a catch, at a centre", (P.FIRST_CENTRE,), None, (Rate.ATTACH, Rate.ATTACH_MORE)),
+    Risk("first atom, or a catch, at a centre", (P.FIRST_CENTRE,), None, (Rate.ATTACH, Rate.ATTACH_MORE), False),
     Risk("second atom at a centre", (P.SECOND_CENTRE,), 1, (Rate.DOUBLE,)),
-    Risk("filling, or a release, at a centre", (P.FILL_CENTRE,), 1, (Rate.DETACH, Rate.DETACH_MORE)),
-    Risk("arrival by hopping", (P.ARRIVE,), 1, (Rate.HOP, Rate.RELEASE)),
+    Risk("filling, or a release, at a centre", (P.FILL_CENTRE,), 1, (Rate.DETACH, Rate.DETACH_MORE), False),
+    Risk(ARRIVAL, (P.ARRIVE,), 1, (Rate.HOP, Rate.RELEASE), False),
 )
 HEADLINES = ("first atom", "second atom")
 
@@ -63,13 +65,16 @@ class Found(NamedTuple):
     exposure_s: float  # atom-seconds, mean
     none: float  # posterior probability that nothing happened, against even odds
     code: Code
+    beam: bool = True  # as `Risk` says
 
     def per_dose(self, flux: float, relative_sigma: float, rng: np.random.Generator) -> tuple[float, float, float]:
         """Cross-section in barn with its interval; flux: e per nm2 and s, known to `relative_sigma`."""
         if not np.isfinite(self.rate_per_s).all():
             return np.nan, np.nan, np.nan
         error = np.exp(relative_sigma * rng.standard_normal(len(self.draws_per_s)))
-        return summary(self.draws_per_s / flux / BARN_NM2 * error, self.code, self.none)
+        return summary(
+            self.draws_per_s / flux / BARN_NM2 * error, Code.NONE if self.rate_per_s[0] == 0 else Code.OK, self.none
+        )
 
 
 class Agreed(NamedTuple):
@@ -104,12 +109,13 @@ def _posterior(risk: Risk, tallied: Tally, answer: Kinetics, n_atoms: int, rng, 
     if mean_t < LEAST_FRAMES * float(np.median(np.diff(answer.times_s))):
         nothing = (np.nan, np.nan, np.nan)
         return Found(risk.name, nothing, np.zeros(0), float(n.mean()) if len(n) else 0.0, mean_t, np.nan,
-                     Code.CANNOT_TELL)  # fmt: skip
+                     Code.CANNOT_TELL, risk.beam)  # fmt: skip
     none = probability_of_none(n, risk, answer)
     draws, code = mixture(n, atom_s, none, rng)
+    three = summary(draws, code, none)  # a limit stays one where chains do not agree yet
     if answer.code == Code.NOT_CONVERGED and not _agree(risk, answer, agreed):
         code = Code.NOT_CONVERGED
-    return Found(risk.name, summary(draws, code, none), draws, float(n.mean()), mean_t, none, code)
+    return Found(risk.name, three, draws, float(n.mean()), mean_t, none, code, risk.beam)
 
 
 def mixture(n: np.ndarray, exposure: np.ndarray, none: float, rng) -> tuple[np.ndarray, Code]:

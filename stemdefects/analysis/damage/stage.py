@@ -96,12 +96,11 @@ def _subject(one: Found, atom: str) -> str:
 def _estimates(one: Found, atom: str, flux: float | None, relative_sigma: float, rng) -> list[Estimate]:
     """Per dose, where it is known, and per time."""
     head = one.name in risks.HEADLINES and one.code in ANSWERS
-    per_site = one.name == "arrival by hopping"
     out = []
-    if flux and not per_site:
+    if flux and one.beam:
         barn = one.per_dose(flux, relative_sigma, rng) if len(one.draws_per_s) else (np.nan,) * 3
         out.append(_row(CROSS_SECTION, barn, "barn", one, _subject(one, atom), head))
-    unit = "1/s per site" if per_site or one.name.endswith(metal.NAME) else "1/s per atom"
+    unit = "1/s per site" if one.name == risks.ARRIVAL or one.name.endswith(metal.NAME) else "1/s per atom"
     out.append(_row(RATE, one.rate_per_s, unit, one, _subject(one, atom), head and not flux))
     return out
 
