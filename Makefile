@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test lint docs lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -34,10 +34,23 @@ demo: setup ## the whole way once: simulate, train, infer, analyze, report (10 m
 test: setup ## the test suite (under 10 minutes on two cores)
 	$(BIN)/python -m pytest -n 2
 
-lint: setup ## style and types: ruff, basedpyright
+lint: setup ## style, types and links of the documents: ruff, basedpyright, docs/check_links.py
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m basedpyright --level error --pythonpath $(BIN)/python
+	$(BIN)/python docs/check_links.py
+
+docs: $(VENV)/docs-installed ## the documentation site, in site/ (the first time installs the extra `docs`)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+$(VENV)/docs-installed: $(VENV)/installed
+ifneq ($(UV),)
+	uv pip install --quiet --python $(BIN)/python --editable '.[docs]'
+else
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+endif
+	@touch $@
 
 lock: ## lock requirements.txt and requirements-cuda.txt again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy requires-python --generate-hashes \
@@ -46,4 +59,4 @@ lock: ## lock requirements.txt and requirements-cuda.txt again (needs uv)
 	  --no-header --no-emit-index-url --no-emit-find-links requirements-cuda.in -o requirements-cuda.txt
 
 clean: ## remove .venv and caches (never runs/)
-	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache build site *.egg-info

@@ -148,8 +148,8 @@ def errors(network, n_frames: int, material) -> list[list[str]]:
 
 TEXT = """# What is lost on wide images, and to what
 
-On the even crystals of docs/limit.md network and light come near the limit; on `simulation={simulation}` they stay
-below it even where there is hardly any noise. The observer knows the probe, the film, the scan and the place of every
+On the even crystals of [limit.md](limit.md) network and light come near the limit; on `simulation={simulation}` they
+stay below it even where there is hardly any noise. The observer knows probe, film, scan and the place of every
 column; network and light have to find them out. Made by `{command}`: {images} clips at {dose} e/px, all simulated again
 with one thing less at a time. Best F1 of `{run}` by itself / **together with the light of the columns**:
 

@@ -126,7 +126,7 @@ CONDITIONS = {
     "detected, 30% of that is background.",
     "train": "The training images: every aberration, distortion, background and detector setting in its training range "
     "(`configs/simulation/train.yaml`), known to the observer, unknown to the network. What each of them costs: "
-    "docs/losses.md.",
+    "[losses.md](losses.md).",
 }
 LIMIT = """At every dose {counts}.
 
