@@ -544,12 +544,12 @@ class KineticsConfig:
     enabled: bool = True
     chains: int = _least(4, 2)  # that start apart: one alone cannot show that it has not converged
     threads: int = _least(2, 1)
-    warmup: int = _least(80, 3)  # sweeps of each chain that are thrown away, at least
-    sweeps: int = _least(100, 20)  # sweeps of each chain that are kept, at least
+    warmup: int = _least(60, 3)  # sweeps of each chain that are thrown away, at least
+    sweeps: int = _least(80, 20)  # sweeps of each chain that are kept, at least
     max_sweeps: int = _least(960, 20)  # the same at most, where chains do not agree before
     seconds: float | None = _positive(None)  # no prolonging beyond about this time; null: until they agree
-    r_hat: float = _between(1.05, 1, 2)  # of every headline; above: not converged
-    effective_samples: float = _least(100.0, 1)  # of all chains: an interval's ends to a quarter of a deviation
+    r_hat: float = _between(1.1, 1, 2)  # of every headline; above: not converged
+    effective_samples: float = _least(50.0, 1)  # of all chains: an interval's ends to a third of a deviation
 
 
 @dataclass

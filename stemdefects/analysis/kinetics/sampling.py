@@ -9,7 +9,7 @@ import numpy as np
 from stemdefects.analysis.kinetics import lattice, result
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
-from stemdefects.analysis.kinetics.posterior.convergence import effective_samples, r_hat
+from stemdefects.analysis.kinetics.posterior.convergence import Check, check
 from stemdefects.analysis.kinetics.priors import Priors, priors
 
 CHUNK = 10  # sweeps between two looks at the chains, and between two histories that are kept
@@ -24,11 +24,11 @@ class Settings(NamedTuple):
 
     chains: int = 4
     threads: int = 2
-    warmup: int = 80  # sweeps of each chain that are thrown away, at least
-    sweeps: int = 100  # sweeps of each chain that are kept, at least
+    warmup: int = 60  # sweeps of each chain that are thrown away, at least
+    sweeps: int = 80  # sweeps of each chain that are kept, at least
     max_sweeps: int = 960
-    r_hat: float = 1.05  # of every headline quantity
-    effective: float = 100.0  # samples, of all chains together
+    r_hat: float = 1.1  # of every headline quantity
+    effective: float = 50.0  # samples, of all chains together
 
 
 DEFAULTS = Settings()
@@ -59,7 +59,7 @@ def infer(
         run.go(target, progress)
         draws, sums, counts = run.arrays()
         checks = monitor(draws, sums, counts, place)
-        fine = all(c.r_hat <= settings.r_hat and c.effective >= settings.effective for c in checks.values())
+        fine = all(c.agrees(settings.r_hat, settings.effective) for c in checks.values())
         left = total - run.done
         done = fine or left <= 0
         if not done and left > target and max(c.r_hat for c in checks.values()) > APART:
@@ -69,19 +69,19 @@ def infer(
     return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
 
 
-class Check(NamedTuple):
-    r_hat: float
-    effective: float
-
-
 def monitor(draws, sums, counts, place) -> dict[str, Check]:
     """R-hat and effective samples of the quantities that are headlines, `(chains, draws)` each."""
-    series = {"hop": draws[..., Rate.HOP], "hops": sums[..., Rate.HOP], "level": draws[..., SCALE],
-              "single": counts[..., :2].sum((2, 3)), "double": counts[..., 2].sum(2)}  # fmt: skip
+    checks = {
+        "hop": check(draws[..., Rate.HOP]),
+        "hops": check(sums[..., Rate.HOP]),
+        "level": check(draws[..., SCALE], 1.0),
+        "single": check(counts[..., :2].sum(3).mean(2), 1.0),
+        "double": check(counts[..., 2].mean(2), 1.0),
+    }
     if len(place.bonds):
         for rate in (Rate.ATTACH, Rate.DETACH, Rate.TURN):
-            series[rate.name.lower()] = draws[..., rate]
-    return {name: Check(r_hat(s), effective_samples(s)) for name, s in series.items()}
+            checks[rate.name.lower()] = check(draws[..., rate])
+    return checks
 
 
 class _Run:

@@ -8,6 +8,7 @@ import numpy as np
 
 from stemdefects.analysis import notes as coded
 from stemdefects.analysis.estimates import Estimate, number
+from stemdefects.analysis.kinetics.posterior.convergence import Check
 from stemdefects.analysis.kinetics.quantities import FAST, Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.notes import Note
@@ -66,9 +67,15 @@ class Names(NamedTuple):
 
 
 def worst_check(answer: Kinetics, name: str):
-    """Worst R-hat and fewest effective samples (`sampling.Check`) of what a quantity rests on; None: not known."""
+    """Worst R-hat and fewest effective samples of what a quantity rests on; None: not known."""
     of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
-    return None if not of else of[0]._replace(r_hat=max(c.r_hat for c in of), effective=min(c.effective for c in of))
+    return None if not of else Check(max(c.r_hat for c in of), min(c.effective for c in of))
+
+
+def rests_on_agreement(answer: Kinetics, name: str, r_hat: float, effective: float) -> bool:
+    """Whether the chains agree on all that a quantity rests on."""
+    of = RESTS_ON.get(name, ())
+    return bool(of) and all(answer.checks[c].agrees(r_hat, effective) for c in of if c in answer.checks)
 
 
 def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics:
@@ -78,8 +85,7 @@ def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics
     said = []
     fast = np.median(answer.rates[..., 0]) * 6 * float(np.median(np.diff(answer.times_s))) > FAST
     for q in answer.estimates:
-        check = worst_check(answer, q.name)
-        if q.code == Code.NOT_CONVERGED and check and check.r_hat <= r_hat and check.effective >= effective:
+        if q.code == Code.NOT_CONVERGED and rests_on_agreement(answer, q.name, r_hat, effective):
             code = Code.OK
             if (q.value == 0 and np.isfinite(q.events)) or (q.name.startswith("single off") and q.none > 0.5):
                 code = Code.NONE
@@ -223,8 +229,8 @@ def of_parts(changes: Sequence[float], differ: float, names: Names) -> list[Note
 
 
 def cross_checks(said: Sequence[Estimate], others: Sequence[Estimate]) -> list[Estimate]:
-    """The `others`, no longer headlines where the lattice model (`said`) has one, nor where all its chains, though they
-    do not agree yet, say something else: calls that miss most vacancies have narrow intervals too."""
+    """The `others`, no longer headlines where the lattice model (`said`) has one, nor where its chains, though they do
+    not agree yet, all say something else than their value: calls that miss most vacancies have narrow intervals too."""
     heads = {(e.quantity, e.subject) for e in said if e.headline}
     empty = any(e.quantity == COUNT and e.code == Code.NONE.value and e.subject.endswith(OFF) for e in said)
     counts = {subject for quantity, subject in heads if quantity == COUNT}
@@ -233,9 +239,9 @@ def cross_checks(said: Sequence[Estimate], others: Sequence[Estimate]) -> list[E
 
     def denied(e: Estimate) -> bool:
         mine = open_yet.get((e.quantity, e.subject))
-        if mine is None or None in (e.low, e.high, mine.low, mine.high) or e.unit != mine.unit:
+        if mine is None or None in (e.value, mine.low, mine.high) or e.unit != mine.unit:
             return False
-        return e.high < mine.low or e.low > mine.high
+        return not mine.low <= e.value <= mine.high
 
     def less(e: Estimate) -> bool:
         return (e.quantity == "D" and moves) or (e.quantity == COUNT and bool(counts) and e.subject in {*counts, ALL})

@@ -23,6 +23,7 @@ from stemdefects.inference.columns.lattice import neighbours
 from stemdefects.numerics import robust
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
+BORDER_NM = 0.15  # from the border: closer, a column need not have been found, and a neighbour there is no gap
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
 CLIP = 25.0  # of a log-ratio: odds of 7e10; the tails of the light are not known further out
 TOGETHER = 1.2  # weights of network and light: 2 / (1 + r) of two readings whose errors correlate by r = 2/3
@@ -59,10 +60,10 @@ def measure(
 ) -> Light:
     """How much more or less light each of n columns has than is usual around it, in units of an ideal column's.
 
-    0: ideal, -1: nothing there. NaN where that cannot be said: floating sites, columns off the lattice, at the border
-    or beside a hole, sublattices with too few columns; all of it without two sublattices of different signal. image:
-    (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice; cell: (n, 2) of the lattice-site view
-    (`sites.SiteView`); pixel_nm: of the image.
+    0: ideal, -1: nothing there. NaN where that cannot be said: floating sites, columns off the lattice, within 0.1 nm
+    of the border or beside a hole, sublattices with too few columns; all of it without two sublattices of different
+    signal. image: (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice; cell: (n, 2) of the
+    lattice-site view (`sites.SiteView`); pixel_nm: of the image.
     """
     deviation, noise = np.full(len(site), np.nan), np.full(len(site), np.nan)
     ends, width_px = _ends(site, material), WIDTH_NM / pixel_nm
@@ -79,8 +80,9 @@ def measure(
     for _ in range(2):
         wider = loops.means(wider, around.same)
     deviation = light - usual
-    border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
-    deviation[(border < 2 * width_px) | ~around.whole] = np.nan
+    border = neighbours.from_border(place_px, image.shape)
+    whole = around.whole | neighbours.cut_by_border(place_px, around, image.shape, BORDER_NM / pixel_nm)
+    deviation[(border < 2 * width_px) | ~whole] = np.nan
     signal = material.intensities()[material.ideal_states]
     nominal = float(signal[ends[0]] / signal[ends[1]])
     ratio = nominal * float(

@@ -19,7 +19,7 @@ from stemdefects.io.tables import evidence
 from stemdefects.io.tables.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
 from stemdefects.numerics import robust
 
-EDGE_NM = 0.18  # from the border: there offsets are large and levels weak, the network sees half of what is around
+EDGE_NM = 0.15  # from the border: down to there levels and scatter are those of the bulk, closer they are weak (docs)
 SCALE_RANGE = (0.8, 1.25)  # of the learned levels: on movies of two simulators they were off by -19 to +6%
 EXPECTED_RANGE = (0.6, 1.5)  # of levels that are only expected (a network that reads no light): off by up to a third
 # flag of the evidence by region; 0: none

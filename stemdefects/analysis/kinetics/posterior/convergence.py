@@ -3,8 +3,35 @@
 Vehtari, Gelman, Simpson, Carpenter & Buerkner, Bayesian Anal. 16, 667 (2021).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import stats
+
+SAME = 0.02  # of a count or a level: chains whose means lie closer say the same for any reader, whatever R-hat says
+
+
+class Check(NamedTuple):
+    """How well the chains agree on one quantity."""
+
+    r_hat: float
+    effective: float
+    apart: float = np.nan  # largest less smallest mean of a chain, over the value; NaN: R-hat alone counts
+
+    def agrees(self, r_hat: float, effective: float) -> bool:
+        """Whether R-hat and effective samples are as asked, or the chains' means differ by nothing that matters."""
+        return bool((self.r_hat <= r_hat and self.effective >= effective) or self.apart <= SAME)
+
+
+def check(draws: np.ndarray, least: float | None = None) -> Check:
+    """Check of `(chains, draws)`.
+
+    least: of counts and levels; differences are taken over the value, or over this where the value is smaller. R-hat of
+    chains that hold a count of 4.00 to 4.04 is large, and nobody would care. None: R-hat alone counts.
+    """
+    mean = draws.mean(1)
+    apart = np.nan if least is None else float(np.ptp(mean) / max(abs(mean.mean()), least))
+    return Check(r_hat(draws), effective_samples(draws), apart)
 
 
 def split(draws: np.ndarray) -> np.ndarray:

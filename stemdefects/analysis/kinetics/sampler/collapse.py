@@ -7,8 +7,10 @@ is freed of half of what the offsets would be without it, accepted by the likeli
 new offsets.
 
 With r the residuals without the path, m what the path adds, w = 1/variance, S = sum(w r), M = sum(w m) and
-A = sum(w) + 1/tau^2 of a site, the integrated log-likelihood of the path over that of the proposal with offsets o is
-M (o - S/A) + M^2 / 2A. With o = S/2A it is 0 for a path that explains all of S, and for none.
+A = sum(w) + 1/tau^2 of a site, offsets given a path are normal about (S - M) / A with variance 1/A, and paths are drawn
+with offsets S/2A: both are exact for light without bound, and for the bound on what a reading says (`field.misfit`) the
+acceptance weighs target over proposal, path and new offsets together. Without bound that is M (M - S) / 2A: 0 for a
+path that explains all of S, and for none.
 """
 
 import math
@@ -18,7 +20,7 @@ import numpy as np
 from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import normal
-from stemdefects.analysis.kinetics.sampler.field import shine
+from stemdefects.analysis.kinetics.sampler.field import misfit, shine
 from stemdefects.analysis.kinetics.sampler.paths import inside
 from stemdefects.analysis.kinetics.sampler.potential import SCALE, SHIFT, TAU
 
@@ -70,33 +72,65 @@ def lift(lit, dark, box, two, glow, S, P, level, seen, rest, offset, pulls, prec
 
 
 @inner
-def gain(total, pulls, precisions):
-    """Log of integrated over proposed likelihood of a path that adds `total`."""
-    value = 0.0
-    for g in range(len(total)):
-        if total[g] != 0.0:
-            value += 0.5 * total[g] * (total[g] - pulls[g]) / precisions[g]
+def lay(slot, lit, dark, sign, S, P, level, seen, who, layers, rest):
+    """Take a slot's path out of the residuals (sign +1) or put it in (-1)."""
+    for f in range(lit, dark):
+        if who[f, slot] < 0:
+            continue
+        g = S.back[who[f, slot]]
+        two = layers[f, slot] == DOUBLE
+        if seen[f, g] > 0:
+            rest[f, g] += sign * P[SCALE] * level[1 if two else 0]
+        for j in range(6):
+            y = S.site[g, j]
+            if y >= 0 and seen[f, y] > 0:
+                rest[f, y] += sign * P[SHIFT] * (2.0 if two else 1.0)
+
+
+@inner
+def worth(touched, total, given, P, seen, rest, offset, pulls, precisions):
+    """Log of target over proposal of a path, which is in `rest` and adds `total`, with the offsets `given`."""
+    value, per = 0.0, 1.0 / P[TAU] ** 2
+    for g in range(len(offset)):
+        if not touched[g]:
+            continue
+        proposed = 0.5 * pulls[g] / precisions[g]
+        twice = precisions[g] * (given[g] - (pulls[g] - total[g]) / precisions[g]) ** 2 - per * given[g] ** 2
+        for f in range(seen.shape[0]):
+            w = seen[f, g]
+            if w > 0:
+                r = rest[f, g] + offset[g]
+                twice += misfit(r - proposed, w) - misfit(r - given[g], w)
+        value += 0.5 * twice
     return value
 
 
 @inner
-def redraw_offsets(was, now, two, glow, S, P, level, seen, rest, offset, pulls, precisions, rng):
-    """New offsets where the old or the new path adds something; `rest` and `glow` follow. The new path is in `rest`."""
+def draw_offsets(touched, total, offset, pulls, precisions, rng, into):
+    """Offsets that fit the light without bound, where a path that adds `total` counts."""
+    for g in range(len(offset)):
+        into[g] = offset[g]
+        if touched[g]:
+            into[g] = (pulls[g] - total[g]) / precisions[g] + normal(rng) / math.sqrt(precisions[g])
+
+
+@inner
+def take_offsets(touched, new, two, glow, S, P, level, seen, rest, offset):
+    """The `new` offsets from now on; `rest` and `glow` follow."""
     n_frames, n = seen.shape
-    touched = np.zeros(n, np.bool_)
+    dim = np.zeros(n, np.bool_)
     for g in range(n):
-        if was[g] == 0.0 and now[g] == 0.0:
+        if not touched[g]:
             continue
-        new = (pulls[g] - now[g]) / precisions[g] + normal(rng) / math.sqrt(precisions[g])
         for f in range(n_frames):
             if seen[f, g] > 0:
-                rest[f, g] -= new - offset[g]
-        offset[g] = new
-        touched[g] = True
+                rest[f, g] -= new[g] - offset[g]
+        offset[g] = new[g]
+        dim[g] = True
         for j in range(6):
             if S.site[g, j] >= 0:
-                touched[S.site[g, j]] = True
+                dim[S.site[g, j]] = True
     for g in range(n):
-        if touched[g]:
+        if dim[g]:
             for f in range(n_frames):
                 shine(f, S.at[g], two, glow, S, P, level, seen, rest)

@@ -117,6 +117,90 @@ def exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng):
     if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
         replace(i, low, high, n_old_i, old_i_time, old_i, W)
         return 0
+    _swap_tails(f, i, j, high, Q, W, who, layers)
+    return 1
+
+
+@tiny
+def exchange_all_ends(S, P, Q, W, who, layers, rng):
+    """Every pair in every interval of which one comes or goes and the other does not. Slots have no meaning here."""
+    cols, n_slots = S.shape[1], who.shape[1]
+    for f in range(len(Q.times) - 1):
+        for j in range(n_slots):
+            x, y = who[f, j], who[f + 1, j]
+            if (x < 0) == (y < 0):
+                continue
+            for i in range(n_slots):
+                if who[f, i] < 0 or who[f + 1, i] < 0 or (who[f, j] < 0) == (who[f + 1, j] < 0):
+                    continue
+                # what is asked is the same of the way back: of one that leaves both starts, of one that comes both ends
+                if distance(who[f, i], max(x, y), cols) > HALF:
+                    continue
+                if y < 0 or distance(who[f, i], who[f + 1, i], cols) <= HALF:
+                    exchange_ends(f, i, j, S, P, Q, W, who, layers, rng)
+
+
+@tiny
+def exchange_ends(f, i, j, S, P, Q, W, who, layers, rng):
+    """Propose that the other of two comes or goes in an interval, by new paths: one that leaves as another takes its
+    place is the same to the light as one that stays while the other leaves. 1 if accepted.
+
+    Slot i is there at both ends of the interval, slot j at one. Paths with further comings and goings are left alone:
+    they could be told in more than one way.
+    """
+    cols, low, high = S.shape[1], Q.times[f], Q.times[f + 1]
+    xi, xj, yi, yj = who[f, i], who[f, j], who[f + 1, i], who[f + 1, j]
+    box_i = box_around(xi, HALF, S)
+    box_j = box_around(xj, HALF, S) if xj >= 0 else box_i
+    for y in (yi, yj):
+        if y >= 0 and not (inside(y, box_i, cols) and inside(y, box_j, cols)):
+            return 0
+    n_old_i = own_events(i, low, high, W)
+    if not _plain(n_old_i, W.old, box_i, S, 0):
+        return 0
+    old_i_time, old_i = W.old_time[:n_old_i].copy(), W.old[:n_old_i].copy()
+    n_old_j = own_events(j, low, high, W)
+    if not _plain(n_old_j, W.old, box_j, S, 1):
+        return 0
+    ways_i, ways_j = ways_in(box_i, S), ways_in(box_j, S)
+    li, lj, to_i, to_j = layers[f, i], layers[f, j], layers[f + 1, i], layers[f + 1, j]
+    A, _ = forward(f, f + 1, False, xi, li, i, j, ways_i, box_i, 1.0, who, layers, S, P, Q)
+    B, _ = forward(f, f + 1, False, xj, lj, i, j, ways_j, box_j, 1.0, who, layers, S, P, Q)
+    new = _mass(yj, to_j, box_i, cols, A) * _mass(yi, to_i, box_j, cols, B)
+    old = _mass(yi, to_i, box_i, cols, A) * _mass(yj, to_j, box_j, cols, B)
+    if not (new > 0.0 and old > 0.0):
+        return 0
+    ratio, u = math.log(new / old), math.log(uniform(rng))
+    if u > ratio + SLACK:
+        return 0
+    n_new_i, _, _ = backward(f, f + 1, yj, to_j, i, j, ways_i, box_i, 1.0, who, layers, S, P, Q, A, W, rng)
+    if n_new_i < 0 or not _plain(n_new_i, W.new, box_i, S, int(yj < 0)):
+        return 0
+    new_i_time, new_i = W.new_time[:n_new_i].copy(), W.new[:n_new_i].copy()
+    n_new_j, _, _ = backward(f, f + 1, yi, to_i, i, j, ways_j, box_j, 1.0, who, layers, S, P, Q, B, W, rng)
+    if n_new_j < 0 or not _plain(n_new_j, W.new, box_j, S, int(xj < 0)):
+        return 0
+    gi, gj = S.back[xi], (S.back[xj] if xj >= 0 else -1)
+    others_in(f, i, j, S, W.then, who, layers)
+    others_in(f, i, j, S, W.occ, who, layers)
+    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, i, j, f, f + 1, -1, 1.0, W, S, P, Q)
+    others_in(f, j, -1, S, W.occ, who, layers)
+    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, -1, f, f + 1, -1, 1.0, W, S, P, Q)
+    others_in(f, i, j, S, W.occ, who, layers)
+    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, i, j, f, f + 1, -1, 1.0, W, S, P, Q)
+    if ratio < -1e200 or not replace(i, low, high, n_new_i, new_i_time, new_i, W):
+        return 0
+    others_in(f, j, -1, S, W.occ, who, layers)
+    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, -1, f, f + 1, -1, 1.0, W, S, P, Q)
+    if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
+        replace(i, low, high, n_old_i, old_i_time, old_i, W)
+        return 0
+    _swap_tails(f, i, j, high, Q, W, who, layers)
+    return 1
+
+
+@tiny
+def _swap_tails(f, i, j, high, Q, W, who, layers):
     for e in range(first_after(high, W), W.n[0]):
         if W.ev[e, 3] == i:
             W.ev[e, 3] = j
@@ -125,7 +209,23 @@ def exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng):
     for g in range(f + 1, len(Q.times)):
         who[g, i], who[g, j] = who[g, j], who[g, i]
         layers[g, i], layers[g, j] = layers[g, j], layers[g, i]
-    return 1
+
+
+@tiny
+def _mass(y, layer, box, cols, A):
+    """Of all paths of one interval to this end."""
+    return 1.0 * (A.absent[1, 1] if y < 0 else A.ahead[1, layer - 1, place_in(y, box, cols)])
+
+
+@inner
+def _plain(n, events, box, S, most):
+    """Whether a path's events stay in a box and come or go `most` times at most."""
+    ends = 0
+    for k in range(n):
+        if not (_held(events[k, 0], box, S) and _held(events[k, 1], box, S)):
+            return False
+        ends += int(events[k, 0] < 0) + int(events[k, 1] < 0)
+    return ends <= most
 
 
 @inner

@@ -11,10 +11,10 @@ import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry, inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import PAD, Table, Work
-from stemdefects.analysis.kinetics.sampler.collapse import added, gain, lift, redraw_offsets, sums
+from stemdefects.analysis.kinetics.sampler.collapse import added, draw_offsets, lay, lift, sums, take_offsets, worth
 from stemdefects.analysis.kinetics.sampler.draws import below, uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
-from stemdefects.analysis.kinetics.sampler.exchange import distance, exchange_all, others_in
+from stemdefects.analysis.kinetics.sampler.exchange import distance, exchange_all, exchange_all_ends, others_in
 from stemdefects.analysis.kinetics.sampler.field import around, field, jumps, shade, shine
 from stemdefects.analysis.kinetics.sampler.paths import (
     Proposal,
@@ -74,7 +74,7 @@ class Scene(NamedTuple):
     around_it: np.ndarray
     rng: np.ndarray
     glow: np.ndarray  # (2, T, G) room for a proposal's own
-    sites: np.ndarray  # (4, n) room for `collapse`
+    sites: np.ndarray  # (5, n) room for `collapse`
     two: bool
 
 
@@ -104,7 +104,8 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
         n_absent, slots = -1, 1.0
     ways = ways_in(box, S)
     lit, dark = first + int(not free_start), last + int(free_end)
-    pulls, precisions, was, now = C.sites[0], C.sites[1], C.sites[2], C.sites[3]
+    pulls, precisions, was, now, new = C.sites[0], C.sites[1], C.sites[2], C.sites[3], C.sites[4]
+    touched = was != 0.0
     if collapsed:
         was[:] = 0.0
         added(slot, lit, dark, 1.0, S, C.P, C.level, C.seen, who, layers, was)
@@ -165,14 +166,21 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
                 _follow(n_new, y, layer, first, last, Q, S, W, where, what, 0)
                 now[:] = 0.0
                 added(0, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, now)
-                ratio += gain(now, pulls, precisions) - gain(was, pulls, precisions)
+                touched = (was != 0.0) | (now != 0.0)
+                draw_offsets(touched, now, C.offset, pulls, precisions, C.rng, new)
+                lay(0, lit, dark, -1.0, S, C.P, C.level, C.seen, where, what, C.rest)
+                ratio += worth(touched, now, new, C.P, C.seen, C.rest, C.offset, pulls, precisions)
+                lay(0, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, C.rest)
+                lay(slot, lit, dark, -1.0, S, C.P, C.level, C.seen, who, layers, C.rest)
+                ratio -= worth(touched, was, C.offset, C.P, C.seen, C.rest, C.offset, pulls, precisions)
+                lay(slot, lit, dark, 1.0, S, C.P, C.level, C.seen, who, layers, C.rest)
             if math.log(uniform(C.rng)) < ratio:
                 accepted = 1 if replace(slot, low, high, n_new, W.new_time, W.new, W) else -1
     if accepted == 1:
         _follow(n_new, y, layer, first, last, Q, S, W, who, layers, slot)
     _shade(slot, lit, dark, -1.0, Q, C)
     if collapsed and accepted == 1:
-        redraw_offsets(was, now, C.two, Q.glow, S, C.P, C.level, C.seen, C.rest, C.offset, pulls, precisions, C.rng)
+        take_offsets(touched, new, C.two, Q.glow, S, C.P, C.level, C.seen, C.rest, C.offset)
     return accepted
 
 
@@ -283,7 +291,7 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
     singles = Proposal(Q.F, Q.glow, Q.jumps, Q.count, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
     C = Scene(
         S, P, W, who, layers, level, seen, rest, offset, around(S), rng, np.zeros_like(Q.glow),
-        np.zeros((4, len(S.at))), two,
+        np.zeros((5, len(S.at))), two,
     )  # fmt: skip
     status = 0
     n_boxes = 1 + len(S.at) // 700
@@ -315,6 +323,7 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
     for _ in range(n_swaps):
         exchange_all(S, P, Q, W, who, layers, rng, tally)
     mend_all(Q, C)
+    exchange_all_ends(S, P, Q, W, who, layers, rng)
     if not write_back(H, W, S, who, layers):
         status = FULL
     return status

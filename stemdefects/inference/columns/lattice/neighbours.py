@@ -22,12 +22,14 @@ class Neighbours(NamedTuple):
     """Index of the columns around each of n columns, nearest first, `NOBODY` where there is none.
 
     same: (n, 18) of its own sublattice; near: (n, 9) of all; whole: (n,) bool, none of the first ring of its own
-    sublattice is missing. Columns on no site of the lattice, and of floating sites, are alone.
+    sublattice is missing; first: how many of `same` make that ring. Columns on no site of the lattice, and of floating
+    sites, are alone.
     """
 
     same: np.ndarray
     near: np.ndarray
     whole: np.ndarray
+    first: int = 6
 
 
 def around(cell: np.ndarray, site: np.ndarray, material: Material) -> Neighbours:
@@ -38,7 +40,7 @@ def around(cell: np.ndarray, site: np.ndarray, material: Material) -> Neighbours
     )
     use = (cell[:, 0] != NOWHERE) & ~floating[site]
     same, near = site_loops.looked_up(cell, site, use, same_steps, near_steps)
-    return Neighbours(same, near, (same[:, :n_first] >= 0).all(1))
+    return Neighbours(same, near, (same[:, :n_first] >= 0).all(1), n_first)
 
 
 def ring(cell: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
@@ -48,6 +50,29 @@ def ring(cell: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
     floating = tuple(s.floating for s in material.sites)
     lattice = np.asarray(material.lattice_nm, float).tobytes()
     return around(cell, site, material).same[:, : _steps(lattice, material.basis.tobytes(), floating)[2]]
+
+
+def from_border(place_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(n,) px from the places (n, 2) to the nearest border of an image of this shape; negative outside."""
+    return np.minimum(place_px, np.array(shape) - 1 - place_px).min(1)
+
+
+def cut_by_border(place_px: np.ndarray, found: Neighbours, shape: tuple[int, ...], margin_px: float) -> np.ndarray:
+    """(n,) bool, all that is missing of a column's first ring lies outside the image (or within `margin_px` of its
+    border), and half of the ring is there: what is usual around the column can still be told.
+
+    place_px: (n, 2); found: `around` of the same columns.
+    """
+    missing, allowed = np.zeros(len(place_px), int), np.ones(len(place_px), bool)
+    n_first = found.first
+    for k in range(n_first):
+        there = found.same[:, k] >= 0
+        missing += ~there
+        if not there.any():
+            return np.zeros(len(place_px), bool)
+        step = np.median(place_px[found.same[there, k]] - place_px[there], axis=0)
+        allowed &= there | (from_border(place_px + step, shape) < margin_px)
+    return allowed & (missing > 0) & (2 * missing <= n_first)
 
 
 def values(of: np.ndarray, index: np.ndarray) -> np.ndarray:
