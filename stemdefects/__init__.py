@@ -26,13 +26,14 @@ _HOMES = {
     "export": "stemdefects.models.exchange.export",
     "load_model": "stemdefects.commands.detection",
     "load_material": "stemdefects.commands.results",
+    "simulate": "stemdefects.commands.simulate",
     "UserError": "stemdefects.errors",
     "StemdefectsWarning": "stemdefects.errors",
 }
 
 __all__ = [
     "DefectTable", "Movie", "Result", "StemdefectsWarning", "UserError", "__version__", "analyze", "detect",
-    "export", "load_material", "load_model", "read",
+    "export", "load_material", "load_model", "read", "simulate",
 ]  # fmt: skip
 
 

@@ -61,7 +61,12 @@ def load_group(group: str, name: str) -> Any:
 def default_with(group: str, settings: dict[str, Any]) -> Any:
     """The default config of `group` with `settings` in place, as a library is called: groups within it are given as
     dicts of what changes, or as dataclasses. Raises UserError for what does not exist."""
-    plain = to_plain(load_group(group, "default"))
+    return named_with(group, "default", settings)
+
+
+def named_with(group: str, base: str, settings: dict[str, Any]) -> Any:
+    """The config `base` of `group` with `settings` in place, as in `default_with`."""
+    plain = to_plain(load_group(group, base))
     for name, value in settings.items():
         value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
         plain[name] = plain[name] | value if isinstance(plain.get(name), dict) and isinstance(value, dict) else value

@@ -144,7 +144,8 @@ def corrected(found, source, material, movie=None):
     """Detections with the corrections of `source` (a file, DataFrame or `io.corrections.Corrections`) in them."""
     from stemdefects.analysis.corrections.applied import apply
 
-    return apply(found, corrections.read(source), material, None if movie is None else tuple(movie.shape[-2:]))
+    given = corrections.read(source, corrections.digest(found.rows))
+    return apply(found, given, material, None if movie is None else tuple(movie.shape[-2:]))
 
 
 def _fingerprint(cfg: AnalyzeRoot, table: Path) -> dict:

@@ -119,7 +119,8 @@ def analyze(
         table: from `stemdefects.detect`, or a file: our HDF5, or CSV with columns mapped by `table={"columns": ...}`.
         movie: the movie for pictures and drift; by default the table's own source file where it can be read.
         material: name of a material config; by default the one the table was made for, else ws2_mo.
-        corrections: `corrections.csv` that the page saved, or a DataFrame of the same columns: applied to a copy.
+        corrections: `corrections.csv` that the page saved, or a DataFrame of the same columns (those its actions need;
+            docs/corrections.md): applied to a copy.
         seed: of every resampling.
         progress: show a progress bar.
         settings: groups of `AnalysisConfig` (configs/analysis/default.yaml), e.g. `linking={"memory": 2}`; the group

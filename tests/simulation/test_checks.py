@@ -82,3 +82,17 @@ def test_a_folder_is_no_output(tmp_path, check):
         folder.mkdir(exist_ok=True)
         with pytest.raises(UserError, match="is a folder; name the"):
             check(str(folder), overwrite=True)
+
+
+def test_the_library_refuses_as_the_command_does(tmp_path):
+    import stemdefects as sd
+
+    path = tmp_path / "movie.h5"
+    path.write_text("something")
+    with pytest.raises(UserError, match="exists already; add overwrite=true"):
+        sd.simulate(path)
+    with pytest.raises(UserError, match="simulation=nothing: no such config"):
+        sd.simulate(tmp_path / "new.h5", "nothing")
+    with pytest.raises(UserError, match="n_frame"):
+        sd.simulate(tmp_path / "new.h5", movie={"n_frame": 3})
+    assert path.read_text() == "something" and not (tmp_path / "new.h5").exists()

@@ -72,8 +72,10 @@ def digest(rows: np.ndarray) -> str:
     return hashlib.sha256(b"".join(part.tobytes() for part in parts) + kinds).hexdigest()
 
 
-def read(source: Any) -> Corrections:
-    """Corrections from a CSV file or a pandas DataFrame with `COLUMNS`.
+def read(source: Any, table: str | None = None) -> Corrections:
+    """Corrections from a CSV file with `COLUMNS`, or a pandas DataFrame, which needs those of its actions alone.
+
+    table: digest of the table that a DataFrame without column `table` is of.
 
     Raises UserError, with the line of the file, where it cannot be read, is of a later version, an action is unknown,
     or what the action needs is missing or no number.
@@ -81,7 +83,9 @@ def read(source: Any) -> Corrections:
     if isinstance(source, Corrections):
         return source
     if hasattr(source, "to_csv"):
-        return _parse(source.to_csv(index=False), "corrections")
+        usual = {name: "" for name in COLUMNS} | {"schema_version": SCHEMA_VERSION, "table": table}
+        missing = {name: value for name, value in usual.items() if name not in source and value is not None}
+        return _parse(source.assign(**missing).to_csv(index=False), "corrections")
     path = Path(source)
     try:
         text = path.read_text(encoding="utf-8-sig")

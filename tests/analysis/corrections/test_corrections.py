@@ -192,3 +192,19 @@ def test_library_takes_corrections(tmp_path):
     result = sd.analyze(table, corrections=frame, leave_out=leave, progress=False)
     assert len(result.analysis.inputs.found.rows) == 23 and len(table.rows) == 24
     assert "Corrections: 1 (deleted 1)" in str(result)
+
+
+def test_a_dataframe_needs_the_columns_of_its_actions_alone():
+    import pandas as pd
+
+    found = movie()
+    bare = pd.DataFrame({"action": ["delete", "checked"], "frame": [0, 1], "y_px": [40, np.nan], "x_px": [40, np.nan]})
+    read = files.read(bare, files.digest(found.rows))
+    assert [one.action for one in read.items] == ["delete", "checked"] and read.items[1].y_px is None
+    assert len(corrections.apply(found, read).rows) == 23
+    with pytest.raises(UserError, match="no column table"):
+        files.read(bare)
+    with pytest.raises(UserError, match="another table"):  # what it says of itself counts
+        corrections.apply(found, files.read(bare.assign(table="0" * 64), files.digest(found.rows)))
+    with pytest.raises(UserError, match="line 2: relabel needs kind"):
+        files.read(bare.assign(action="relabel"), files.digest(found.rows))
