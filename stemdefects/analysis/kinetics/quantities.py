@@ -9,6 +9,7 @@ from stemdefects.analysis.kinetics.lattice import Rate, Sites
 from stemdefects.analysis.kinetics.posterior import gamma_rates
 
 RHO = 16
+MOVES = [Rate.HOP, Rate.CATCH, Rate.RELEASE, Rate.TURN, Rate.TURN_MORE, Rate.CLUSTER]  # of single vacancies
 REDRAWN = 20  # rates of each history for an upper limit
 FAST = (
     2.0  # hops per frame above which one frame's place says little of the next: the light then bounds D from below only
@@ -112,8 +113,10 @@ def _judged(name, asked: _Asked, unit, none, converged, least=3.0, factor=1.0) -
     return Quantity(name, value, low, high, unit, code, none, float(np.mean(events)))
 
 
-def estimates(draws, sums, events, exposure, counts, mobile, none, place, prior, data, converged) -> list[Quantity]:
-    """All quantities of one posterior."""
+def estimates(
+    draws, sums, events, exposure, counts, mobile, none, place, prior, data, converged, split
+) -> list[Quantity]:
+    """All quantities of one posterior; split: see `split_share`."""
     from stemdefects.analysis.kinetics.sampler import rates
 
     said = []
@@ -154,7 +157,7 @@ def estimates(draws, sums, events, exposure, counts, mobile, none, place, prior,
     said.append(Quantity("immobile share", *(3 * (np.nan,) if empty else _interval(still)), "1",
                          Code.CANNOT_TELL if empty else Code.OK if converged else Code.NOT_CONVERGED,
                          float(1 - np.mean(draws[..., 23])), np.nan))  # fmt: skip
-    said += count_quantities(counts, none, data, converged)
+    said += count_quantities(counts, none, data, converged, split * events[..., MOVES].sum(-1))
     bound, left = sums[..., rates.TIME_BOUND], events[..., [Rate.DETACH, Rate.DETACH_MORE, Rate.RELEASE]].sum(-1)
     if len(place.bonds) and np.median(left) > 0:
         rng = np.random.default_rng(1)
@@ -185,13 +188,24 @@ def _directions(sums, place: Sites, prior, bad: bool, converged: bool) -> list[Q
                      float(n.sum(-1).mean()))]  # fmt: skip
 
 
-def count_quantities(counts, none: float, data, converged: bool) -> list[Quantity]:
-    """Mean numbers per frame in which anything was seen, by kind."""
+def split_share(height_nm: float, hop_nm: float) -> float:
+    """Share of the hops during which the beam's row passes between start and end, of a field that is scanned row by row
+    all the time: a vacancy is then seen twice in a frame, or in none. 2 / pi: of a hop's length, across the rows."""
+    return 2 / np.pi * hop_nm / max(height_nm, hop_nm)
+
+
+def count_quantities(counts, none: float, data, converged: bool, split) -> list[Quantity]:
+    """Mean numbers per frame in which anything was seen, by kind. split (chains, draws): hops that are seen twice, or
+    not at all, in some frame: the count of that frame, as one would take it from the picture, is then one off."""
     seen = (data.weight > 0).any(1)
+    rng = np.random.default_rng(4)
     code = Code.OK if converged else Code.NOT_CONVERGED
     said = []
     for name, kinds in (("single off centres", [0]), ("single at centres", [1]), ("single", [0, 1]), ("double", [2])):
         mean = counts[..., seen, :][..., kinds].sum(-1).mean(-1)
+        if kinds != [2]:
+            off = rng.normal(size=mean.shape) * np.sqrt(split) / max(seen.sum(), 1)
+            mean = np.where(mean > 0, np.maximum(mean + off, 0.0), 0.0)
         value, low, high = _interval(mean)
         if 0 in kinds and none > 0.025:  # part of the posterior is an empty field
             low = 0.0 if kinds == [0] else float(np.quantile(counts[..., seen, 1].mean(-1), 0.025))

@@ -91,7 +91,10 @@ def gather(evidence, place, prior, run, draws, sums, counts, checks, converged: 
     exposure[..., lattice.Rate.HOP] += draws[..., quantities.RHO] * sums[..., rates.EXPOSURE_IN]
     off = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL]
     mobile = np.where(off > 0, sums[..., rates.TIME_SINGLE] / np.maximum(off, 1e-12), 1.0)
-    said = quantities.estimates(draws, sums, events, exposure, counts, mobile, none, place, prior, run.data, converged)
+    split = quantities.split_share(float(np.ptp(evidence.yx_nm[place.original, 0])), place.hop_nm)
+    said = quantities.estimates(
+        draws, sums, events, exposure, counts, mobile, none, place, prior, run.data, converged, split
+    )
     step = float(np.median(np.diff(run.data.times)))
     seen = sum(s.turns for s in run.sums) / max(n_draws, 1)
     return Kinetics(
