@@ -436,6 +436,8 @@ class InferenceConfig:
     calibration_tolerance: float = _least(0.03, 0)  # relative disagreement that is reported as such
     lattice_constant_nm: float | None = _positive(None)  # of the crystal shown; null: of the model's material
     frames: str | None = None  # part of the movie, start:stop:step as in Python; null: all
+    # frames that calibration and specimen are learned from: the first so many; null: some spread over the movie
+    first_frames: int | None = _least(None, 1)
     batch_size: int | None = _least(None, 1)  # frames computed at once on each device; null: 2 on a CPU, 8 on a GPU
     block_frames: int = _least(32, 1)  # frames kept at once; what a kill costs at most
     tile_px: int = _least(512, 64)  # larger frames are cut into tiles, model pixels
@@ -610,10 +612,26 @@ class TrainRoot:
 
 
 @dataclass
+class LiveConfig:
+    """Frames as they come (`infer.py watch=`). See docs/live.md."""
+
+    settle_s: float = _least(0.5, 0)  # a file that has not changed for so long is whole
+    poll_s: float = _between(0.1, 0.005, 10)  # between two looks at the folder
+    stop_after_s: float | None = _positive(300.0)  # without a new frame, after which the table is made; null: never
+    stop_frames: int | None = _least(None, 1)  # frames after which the table is made; null: any number
+    port: int | None = _between(8765, 0, 65535)  # of the page on this machine; 0: any; null: no page
+    publish: str = "none"  # a line of JSON a frame: none | stdout | tcp://<address>:<port> (ZeroMQ)
+    quantity: str = _one_of("cross_section", "cross_section", "diffusion")  # that is to be known
+    precision: float = _between(0.2, 0.001, 1)  # half its 95% interval over its value
+
+
+@dataclass
 class InferRoot:
     """What `infer.py` takes."""
 
     input: Any = None  # a movie or image file; with `cluster` any number of them
+    watch: str | None = None  # instead of input=: a folder into which files come, or a file that grows
+    live: LiveConfig = field(default_factory=LiveConfig)
     run: str | None = None  # the run whose model is used, and which gets the table
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

@@ -17,6 +17,7 @@ LAYERS = (
     ("labels", "scoring"),
     ("training", "inference", "analysis"),
     ("limit", "report"),
+    ("live",),
     ("entry",),
     ("commands",),
 )

@@ -84,7 +84,9 @@ def _train(cfg: TrainRoot) -> float:
 
 def _infer(cfg: InferRoot) -> None:
     """Write defects.h5, defects.csv and pictures into the run's folder; with cluster= into one run per file."""
-    if cfg.cluster is not None:
+    if cfg.watch is not None:
+        from stemdefects.commands.watch import watch as infer
+    elif cfg.cluster is not None:
         from stemdefects.commands.infer_many import infer_many as infer
     else:
         from stemdefects.commands.infer import infer

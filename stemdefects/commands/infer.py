@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
@@ -13,7 +14,7 @@ from stemdefects.errors import UserError, reason_of
 from stemdefects.inference import notices
 from stemdefects.inference.columns import confusion
 from stemdefects.inference.source import dose_origin, open_input
-from stemdefects.inference.tables.partial_results import PartialResults
+from stemdefects.inference.tables.partial_results import Block, PartialResults
 from stemdefects.io import locks, runs, sources, tracking
 from stemdefects.io import movie as movies
 from stemdefects.io.staging import Staging
@@ -38,15 +39,28 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
     with contextlib.ExitStack() as holding:
         if run is not None:
             holding.enter_context(locks.held(run, "infer"))
-            _refuse_what_is_done(run, cfg.overwrite)
+            refuse_what_is_done(run, cfg.overwrite)
         movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
-        return _infer(cfg, run, movie, model_dir, holding)
+        return into_run(cfg, run, movie, model_dir, holding)
 
 
-def _infer(
-    cfg: InferRoot, run: runs.Run | None, movie: movies.Movie, model_dir: Path, holding: contextlib.ExitStack
+class Made(NamedTuple):
+    """Blocks that were computed before: what they were made of (`partial_results`), and the blocks."""
+
+    about: dict[str, Any]
+    blocks: Iterable[Block]
+
+
+def into_run(
+    cfg: InferRoot,
+    run: runs.Run | None,
+    movie: movies.Movie,
+    model_dir: Path,
+    holding: contextlib.ExitStack,
+    made: Made | None = None,
 ) -> runs.Run:
-    """See `infer`; `holding` keeps the lock of the run, also of one that is found or opened here."""
+    """See `infer`; `holding` keeps the lock of the run, also of one that is found or opened here. made: all blocks of
+    the movie, where they were computed as it was recorded."""
     from stemdefects import devices
     from stemdefects.inference.setup import prepare
     from stemdefects.inference.tables import assembly
@@ -61,6 +75,8 @@ def _infer(
     if run is None and not cfg.overwrite:
         run = _interrupted(cfg.runs_dir, fingerprint, holding)
     known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
+    if made is not None and known is None and run is not None:
+        known = _taken_over(run, made, fingerprint)
     hashing = sources.Hashing(movie)
     LOG.info("%s", movie)
     for sentence in (*movie.remarks, *confusion.unsaid(model, movie.dose_e_per_px)):
@@ -111,13 +127,30 @@ def _infer(
     return run
 
 
+def _taken_over(run: runs.Run, made: Made, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Blocks made before, put where an interrupted inference leaves its own; returns what they were made of."""
+    partial, gathered = _partial(run), PartialResults(run.path / ".defects.taken")
+    about = made.about | {"fingerprint": fingerprint, "replaces": run.defects_path.exists()}
+    gathered.start(about)
+    for block in made.blocks:
+        gathered.write(block)
+    partial.remove()
+    gathered.path.replace(partial.path)
+    return partial.setup()
+
+
+def removed(folder: Path) -> None:
+    """Delete a folder of blocks."""
+    PartialResults(folder).remove()
+
+
 def is_done(run: runs.Run) -> bool:
     """Whether `run` has a table, and all that belongs to it: an inference that was cut off in its last steps is not."""
     partial = _partial(run)
     return run.defects_path.exists() and not (partial.exists() and partial.setup().get("replaces") is False)
 
 
-def _refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
+def refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
     """Raise UserError when `run` has its table, which may not be replaced."""
     if is_done(run) and not overwrite:
         raise UserError(

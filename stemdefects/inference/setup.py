@@ -120,7 +120,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         found = calibrating.Calibration(**known["calibration"])
         reference = None if known["reference_px"] is None else np.array(known["reference_px"])
     else:
-        samples = calibrating.sample_frames(movie)
+        samples = calibrating.sample_frames(movie, among=settings.first_frames)
         shown = square_pixels(samples, movie.aspect)
         found = calibrating.calibrate(
             shown, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm, settings.calibration,
@@ -166,7 +166,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         raw_shape=tuple(movie.shape[1:]),
     )
     if found.vectors_px is not None:
-        samples = calibrating.sample_frames(movie) if known else samples
+        samples = calibrating.sample_frames(movie, among=settings.first_frames) if known else samples
         seen = np.array(found.vectors_px)
         over = [second_lattice.find(frame, seen, lattice_nm) for frame in square_pixels(samples, movie.aspect)]
         setup.second_lattice = any(one is not None and one.on_top for one in over)

@@ -31,7 +31,7 @@ def teach(movie: Movie, setup: Setup, known: dict | None = None) -> None:
 
 def _looked(movie: Movie, setup: Setup) -> list:
     """`FrameDefects` of up to `N_FRAMES` usable frames that show a lattice."""
-    founds, n = [], len(setup.indices)
+    founds, n = [], min(len(setup.indices), setup.settings.first_frames or len(setup.indices))
     order = np.unique(np.linspace(0, n - 1, min(n, learned.N_FRAMES)).astype(int))
     for i in setup.indices[order]:
         seen = stream.shown(movie, int(i), setup)

@@ -31,9 +31,14 @@ def _environment() -> Environment:
 def write(path: Path, template: str, **values: Any) -> Path:
     """Fill `template` and write the page; it is never seen half written."""
     partial = path.with_suffix(".partial")
-    partial.write_text(_environment().get_template(template).render(**values), encoding="utf-8")
+    partial.write_text(filled(template, **values), encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def filled(template: str, **values: Any) -> str:
+    """The text of a page from `template`."""
+    return _environment().get_template(template).render(**values)
 
 
 def nice(text: str) -> str:

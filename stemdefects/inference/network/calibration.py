@@ -44,9 +44,10 @@ class Calibration:
         return asdict(self)
 
 
-def sample_frames(movie: Movie, number: int = N_FRAMES) -> np.ndarray:
-    """Up to `number` usable frames spread over the movie, (n, H, W) float32; more are tried when some are bad."""
-    n = len(movie)
+def sample_frames(movie: Movie, number: int = N_FRAMES, among: int | None = None) -> np.ndarray:
+    """Up to `number` usable frames spread over the movie (or its first frames, `among` so many), (n, H, W) float32;
+    more are tried when some are bad."""
+    n = len(movie) if among is None else min(len(movie), among)
     order = np.unique(np.linspace(0, n - 1, min(n, number)).astype(int)).tolist()
     order += [i for i in np.unique(np.linspace(0, n - 1, min(n, 4 * number)).astype(int)).tolist() if i not in order]
     frames, reason = [], None

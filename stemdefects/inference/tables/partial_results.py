@@ -70,6 +70,13 @@ class PartialResults:
         with np.load(self._file(number), allow_pickle=False) as data:
             return Block(number, *(data[name] for name in Block._fields[1:]))
 
+    def has(self, number: int) -> bool:
+        return self._file(number).exists()
+
+    def drop(self, number: int) -> None:
+        """Forget a block, if it is there."""
+        self._file(number).unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Delete the folder; a kill in the middle of it leaves nothing that looks like results."""
         gone = self.path.with_name(f".{self.path.name}.gone")

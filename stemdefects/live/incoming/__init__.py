@@ -1,0 +1,1 @@
+"""Frames that come: which are there, as a movie, and what was done with them."""
