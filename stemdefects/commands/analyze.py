@@ -137,6 +137,8 @@ def _given(cfg: AnalyzeRoot, found, wanted: corrections.Corrections | None, run:
             import pandas as pd
 
             found.corrected = replace(found.corrected, estimates=pd.read_csv(before))
+        if run is not None:
+            found.corrected = replace(found.corrected, file_sha256=corrections.sha256(run.defects_path))
     return found, material, movie, truth
 
 

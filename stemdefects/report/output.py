@@ -7,7 +7,7 @@ import numpy as np
 
 from stemdefects.analysis.patches.stage import with_classes
 from stemdefects.analysis.pipeline import Analysis
-from stemdefects.io.tables import hdf5_output
+from stemdefects.io.tables import corrections, hdf5_output
 from stemdefects.io.tables.table import DefectTable
 from stemdefects.report import page, style
 from stemdefects.report.drawings import registry
@@ -61,7 +61,11 @@ def _defect_table(result: Analysis) -> DefectTable:
         "linked": True,
     }
     if found.corrected is not None:
-        attrs["corrected_from"] = found.corrected.given.table
+        attrs |= {
+            "corrected_from": found.corrected.given.table,
+            "corrected_file_sha256": found.corrected.file_sha256,
+            "corrections_sha256": corrections.file_sha256(found.corrected.given),
+        }
     return DefectTable(with_classes(result.inputs, result.stages), found.frame_table(), found.patches, attrs)
 
 

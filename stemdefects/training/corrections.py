@@ -5,42 +5,27 @@ starts from that of the table, and how far it goes is decided as in every adapta
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from stemdefects import schema
-from stemdefects.command_line import parts_of_list
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io import runs, sources
 from stemdefects.io.movie import FrameError
-from stemdefects.io.tables import corrections
 from stemdefects.io.tables.table import DefectTable
 from stemdefects.labels import corrected
 from stemdefects.labels.fourier import sites
 from stemdefects.labels.fourier.periodic.lattice import find_lattice
 from stemdefects.messages import LOG
-from stemdefects.models import shipped
-from stemdefects.training import movie, movie_frames, start
+from stemdefects.training import corrected_runs, movie, movie_frames, start
 from stemdefects.training.update import mixing
 
 REACH_PX = 3.0  # a place means the detection this near, where the pixel size is not known
-HOW = "correct them on its page and apply them: python analyze.py run={} corrections=corrections.csv"
-
-
-class Looked(NamedTuple):
-    """What a person left of one run: the table as found and as corrected, and the corrections."""
-
-    run: runs.Run
-    found: DefectTable
-    table: DefectTable
-    given: corrections.Corrections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,13 +103,16 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     """
     if cfg.input is not None:
         raise UserError(f"input={cfg.input}: labels=corrections takes the movie of the corrected run; leave it out")
-    looked = _stored(cfg) if resumed else _asked(cfg)
+    looked = corrected_runs.stored(cfg) if resumed else corrected_runs.asked(cfg)
     if not resumed:
         here = Path(cfg.runs_dir).resolve()
-        stated = {one.run.id if one.run.path.parent == here else str(one.run.path): _digest(one.run) for one in looked}
+        stated = {
+            one.run.id if one.run.path.parent == here else str(one.run.path): corrected_runs.digest(one.run)
+            for one in looked
+        }
         cfg = dataclasses.replace(cfg, run=None, labels=dataclasses.replace(cfg.labels, corrected=stated))
         if cfg.training.init is None:
-            cfg.training = dataclasses.replace(cfg.training, init=_network(looked, cfg.runs_dir))
+            cfg.training = dataclasses.replace(cfg.training, init=corrected_runs.network(looked, cfg.runs_dir))
     cfg, params, known = start.weights(cfg, resumed)
     known = crystal.from_config(cfg.material) if known is None else known
     if known.sites[0].floating:
@@ -153,82 +141,7 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     return dataclasses.replace(cfg, training=training), sources_, params
 
 
-def _asked(cfg: schema.TrainRoot) -> list[Looked]:
-    """The corrected runs that `run=` names."""
-    if cfg.run is None:
-        raise UserError("labels=corrections: say whose: run=<id> of a run with corrections (several: run=[a,b])")
-    names = parts_of_list(cfg.run) or [cfg.run]
-    found = [runs.resolve(cfg.runs_dir, name, having="corrected") for name in names]
-    if len({run.path for run in found}) < len(found):
-        raise UserError(f"run={cfg.run}: the same run twice")
-    return [_looked(run) for run in found]
-
-
-def _stored(cfg: schema.TrainRoot) -> list[Looked]:
-    """Those that a training was started with, as long as they are the same."""
-    found = []
-    for name, digest in cfg.labels.corrected.items():
-        run = runs.resolve(cfg.runs_dir, name)
-        found.append(_looked(run))
-        if _digest(run) != digest:
-            raise UserError(f"run={run.id}: its corrections have changed since this training began; start a new one")
-    return found
-
-
-def _digest(run: runs.Run) -> str:
-    return hashlib.sha256((run.corrected_dir / "corrections.csv").read_bytes()).hexdigest()
-
-
-def _looked(run: runs.Run) -> Looked:
-    file, table = run.corrected_dir / "corrections.csv", run.corrected_dir / "defects.h5"
-    if not file.is_file() or not table.is_file():
-        raise UserError(f"run={run.id}: has no corrections; {HOW.format(run.id)}")
-    given, after = corrections.read(file), DefectTable.read(table, patches=False)
-    if after.attrs.get("corrected_from") != given.table:
-        raise UserError(
-            f"run={run.id}: {table} is not what {file.name} beside it gives; {HOW.format(run.id)} overwrite=true"
-        )
-    found = run.defects_path if run.defects_path.exists() else run.analysis_dir / "defects.h5"
-    before = DefectTable.read(found, patches=False)
-    if before.attrs.get("source_sha256") != after.attrs.get("source_sha256"):
-        raise UserError(f"run={run.id}: {found.name} was made anew since it was corrected; {HOW.format(run.id)}")
-    return Looked(run, before, after, given)
-
-
-def _network(looked: list[Looked], runs_dir: str) -> str:
-    """Name or folder of the network that made the tables."""
-    from omegaconf import OmegaConf
-
-    names = {}
-    for one in looked:
-        wanted, places = one.found.attrs.get("model_id"), []
-        if (one.run.model_dir / "model.json").exists():
-            places.append(one.run.id)
-        for path in one.run.path.glob("config*.yaml"):
-            stored = OmegaConf.select(OmegaConf.load(path), "inference.model")
-            places += [str(stored)] if stored and str(stored) != shipped.AUTO else []
-        for name in [*places, *shipped.names()]:
-            try:
-                folder = shipped.locate(name, runs_dir)
-            except UserError:
-                continue
-            if wanted is None or json.loads((folder / "model.json").read_text())["id"] == wanted:
-                names[one.run.id] = name
-                break
-        else:
-            raise UserError(
-                f"run={one.run.id}: the network that made its table ({wanted or 'unknown'}) is not there any more; "
-                "name the one to adapt: training.init=<network>"
-            )
-    if len(set(names.values())) > 1:
-        told = ", ".join(f"{run}: {name}" for run, name in names.items())
-        raise UserError(
-            f"the tables are of different networks ({told}); name the one to adapt: training.init=<network>"
-        )
-    return next(iter(names.values()))
-
-
-def _source(one: Looked, cfg: schema.TrainRoot, known: crystal.Material) -> Corrected:
+def _source(one: corrected_runs.Looked, cfg: schema.TrainRoot, known: crystal.Material) -> Corrected:
     """The looked-at frames of one run, labelled and split."""
     where, settings = f"run={one.run.id}", cfg.labels.fourier
     source = sources.reopen(one.found.attrs, one.run.defects_path)
@@ -272,7 +185,7 @@ def _source(one: Looked, cfg: schema.TrainRoot, known: crystal.Material) -> Corr
     return dataclasses.replace(out, notes=(*notes, f"{where}: {told or 'no defects'}; validation on {how}"))
 
 
-def _check(one: Looked, known: crystal.Material, where: str) -> None:
+def _check(one: corrected_runs.Looked, known: crystal.Material, where: str) -> None:
     kinds = {row.decode() for row in np.unique(one.table.rows["kind"])}
     if unknown := sorted(kinds - set(known.kind_names)):
         raise UserError(
@@ -295,7 +208,7 @@ def _drift(found: DefectTable) -> np.ndarray | None:
 
 
 def _said(
-    one: Looked, frame: int, whole: bool, known: crystal.Material, drift: np.ndarray | None, scale: float
+    one: corrected_runs.Looked, frame: int, whole: bool, known: crystal.Material, drift: np.ndarray | None, scale: float
 ) -> corrected.Said:
     """What was said of a frame, in px of the labelled frames (`scale` times those of the file)."""
     states = {kind.name.encode(): kind.state for kind in known.kinds}

@@ -29,6 +29,7 @@ class Applied:
         frames: that were looked at as a whole, else those with a correction; whole: which of the two.
         unplaced: corrections that no lattice site of the evidence belongs to.
         estimates: DataFrame of what an analysis without them found, where there is one.
+        file_sha256: of the file of the table as it was found; None: of no file.
     """
 
     given: Corrections
@@ -41,6 +42,7 @@ class Applied:
     whole: bool
     unplaced: int = 0
     estimates: Any = None
+    file_sha256: str | None = None
 
     @property
     def counts(self) -> dict[str, int]:

@@ -98,14 +98,29 @@ def read(source: Any, table: str | None = None) -> Corrections:
 
 def write(path: str | Path, given: Corrections) -> Path:
     """Write a corrections file."""
+    Path(path).write_text(_text(given), encoding="utf-8")
+    return Path(path)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_sha256(given: Corrections) -> str:
+    """SHA-256 of the file that `write` makes of them."""
+    return hashlib.sha256(_text(given).encode()).hexdigest()
+
+
+def _text(given: Corrections) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for one in given.items:
         values = [getattr(one, name) for name in COLUMNS[2:]]
         writer.writerow([SCHEMA_VERSION, given.table, *("" if v is None else v for v in values)])
-    Path(path).write_text(out.getvalue(), encoding="utf-8")
-    return Path(path)
+    return out.getvalue()
 
 
 def _parse(text: str, name: str) -> Corrections:
