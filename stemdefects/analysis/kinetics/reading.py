@@ -67,16 +67,14 @@ def read(table: DefectTable) -> Evidence | Missing:
     others = found.site_indices(other) if other is not None else np.zeros(0, int)
     steps = np.array([b[:2] for b in sublattices[own]["bonds"] if b[2] == other]).reshape(-1, 2)
     bonds = _at(cells, _cells(found, others), steps)
-    centre = np.zeros((len(line), len(others)), np.float32)
-    for kind in centre_kinds:
-        centre += np.nan_to_num(found.feature(kind, others))
+    centre = _centre(found, others, centre_kinds)
     one = kinds.index(description["headline"])
     level = [states[one]["level"], states[one + 1]["level"] if one + 1 < len(states) else np.nan]
     return Evidence(
         yx_nm=np.stack([found.sites["y_nm"], found.sites["x_nm"]], 1)[sites].astype(float),
         neighbours=neighbours,
         bonds=bonds,
-        centre=np.minimum(centre, 1),
+        centre=centre,
         line=line,
         scatter=_scatter(found.scatters()[:, own], description["frames_together"]),
         level=np.array(level),
@@ -87,6 +85,16 @@ def read(table: DefectTable) -> Evidence | Missing:
         edge=(neighbours < 0).any(1),
         hole=(flags[:, kept] & np.uint8(stored.HOLE)) > 0,
     )
+
+
+def _centre(found: stored.Evidence, others: np.ndarray, kinds: list[str]) -> np.ndarray:
+    """(M,) mean probability of a centre over the frames that show the site: one that drifts into view is one."""
+    total, known = np.zeros(len(others)), np.zeros(len(others), int)
+    for kind in kinds:
+        said = found.feature(kind, others)
+        total += np.nan_to_num(said).sum(0)
+        known = np.maximum(known, np.isfinite(said).sum(0))
+    return np.minimum(total / np.maximum(known, 1), 1).astype(np.float32)
 
 
 def _times(table: DefectTable) -> np.ndarray | None:
