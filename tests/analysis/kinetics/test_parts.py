@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from stemdefects.analysis.kinetics import quantities
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import BOND, FREE, sites
-from stemdefects.analysis.kinetics.posterior import orientations, windows
+from stemdefects.analysis.kinetics.posterior import convergence, orientations, windows
 from stemdefects.analysis.kinetics.priors import priors
 
 SIDE, FRAMES, STEP_S = 9, 60, 2.0
@@ -135,3 +136,30 @@ def test_orientations_alike_or_not(detach, differ):
     assert ((leave["low"] < detach) & (detach < leave["high"])).all()
     chance = orientations.probability_of_difference(found, PRIOR)
     assert chance > 0.99 if differ else chance < 0.5
+
+
+def test_counts_that_differ_by_nothing_that_matters_agree_and_rates_need_more():
+    """Two chains at 4.00 and two at 4.04, each hardly wandering: R-hat is huge, and the count is known to 1%."""
+    rng = np.random.default_rng(0)
+    draws = np.array([4.0, 4.0, 4.04, 4.04])[:, None] + 1e-3 * rng.normal(size=(4, 100))
+    assert convergence.r_hat(draws) > 1.5
+    assert convergence.check(draws, 1.0).agrees(1.1, 50)
+    assert not convergence.check(draws).agrees(1.1, 50)  # of a rate
+    apart = draws + np.array([0, 0, 0.4, 0.4])[:, None]
+    assert not convergence.check(apart, 1.0).agrees(1.1, 50)
+    assert convergence.check(rng.normal(size=(4, 100))).agrees(1.1, 50)
+    rare = 0.05 * (rng.random((4, 100)) < 0.3) + np.array([0, 0, 0.01, 0.01])[:, None]
+    assert convergence.check(rare, 1.0).agrees(1.1, 50)  # of counts below one, by difference in defects
+
+
+def test_counts_allow_for_what_the_scan_shows_twice_or_not_at_all():
+    """A vacancy that hops in every frame of a movie: the count in a picture is off in 4% of them, either way."""
+    assert quantities.split_share(5.0, 0.315) == pytest.approx(2 / np.pi * 0.063)
+    counts = np.zeros((4, 500, 60, 3), int)
+    counts[..., 0] = 1
+    data = SimpleNamespace(weight=np.ones((60, 7)))
+    sure = quantities.count_quantities(counts, 0.0, data, True, np.zeros((4, 500)))[2]
+    assert sure.low == sure.high == 1
+    wide = quantities.count_quantities(counts, 0.0, data, True, np.full((4, 500), 0.04 * 60))
+    assert wide[2].high - wide[2].low == pytest.approx(2 * 1.96 * np.sqrt(2.4) / 60, rel=0.1)
+    assert wide[3].low == wide[3].high == 0  # nothing is known to split a double one
