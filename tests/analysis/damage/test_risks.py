@@ -100,7 +100,7 @@ def test_sampled_histories_give_the_rates_of_a_simulation(detect):
     first = told.events[:, [Process.FIRST, Process.FIRST_BESIDE]].sum(1).mean()
     arrived = told.events[:, Process.ARRIVE].mean()
     assert truth.events["first atom"] >= 3 and truth.events["arrival by hopping"] >= 5
-    assert abs(first - truth.events["first atom"]) <= 1.5
+    assert abs(first - truth.events["first atom"]) <= 3  # of 41: those of the last frame may be none
     assert abs(arrived - truth.events["arrival by hopping"]) <= 0.25 * truth.events["arrival by hopping"] + 1
     exposure = told.exposure_s[:, [Process.SECOND, Process.SECOND_BESIDE]].sum(1).mean()
     assert exposure == pytest.approx(truth.exposure_s["second atom"], rel=0.15)

@@ -25,9 +25,10 @@ from stemdefects.analysis.kinetics.sampler.potential import (
 )
 
 # squared residual over its variance beyond which a reading says no more: a frame is scanned row by row, so a vacancy
-# that hops across the beam's row (2% of the hops, 1 in 500 frames of each) is seen twice or not at all, anywhere among
-# ten scatters, and that is no birth. Of readings that fit 1 in 5,000 lies beyond.
-UNUSUAL = 14.0
+# that hops across the beam's row (2% of the hops, 1 in 500 frames of each) is seen twice or not at all, and that is no
+# birth. So many nats (half of it) are more than chance asks for (1 in 500 frames, anywhere among ten scatters: 7.5), so
+# that one that appears in the last frame still counts, and fewer than a birth and a death cost (17 and more).
+UNUSUAL = 20.0
 TAIL = 1e-6  # probability of more jumps in an interval than are counted
 # rows of the field: rates are over omega, "stay" is 1 - potential / omega
 STAY, BORN, DIES, HALVES, POTENTIAL, COMES, COMES_TWO = 0, 3, 5, 7, 9, 12, 18
