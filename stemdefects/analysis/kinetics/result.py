@@ -79,7 +79,10 @@ def gather(evidence, place, prior, run, draws, sums, counts, checks, converged: 
     n_frames, n = np.asarray(evidence.line).shape
     occupancy = np.full((n_frames, n, 2), np.nan)
     occupancy[:, place.original] = sum(s.occupancy for s in run.sums) / max(n_draws, 1)
-    occupancy[~(evidence.allowed & np.isfinite(evidence.line))] = np.nan
+    # a site without a reading in a frame that was looked at (the network shows no column where both atoms are missing)
+    # is known by its history; one off the field, or in a hole, is not
+    looked_at = np.isfinite(evidence.line).any(1)[:, None]
+    occupancy[~(evidence.allowed & looked_at)] = np.nan
     none = quantities.probability_of_none(sums, place, prior, np.ptp(run.data.times))
     code = Code.OK if converged else Code.NOT_CONVERGED
     if none > 0.5 and converged:

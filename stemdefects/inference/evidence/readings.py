@@ -118,6 +118,12 @@ class Reading(NamedTuple):
         counts = self.weight > 0
         return (found[..., counts] @ self.weight[counts]).astype(np.float32)
 
+    def light_line(self, light: np.ndarray) -> np.ndarray:
+        """(...) the same by the light alone, over an ideal column's: between the states' levels as between their light;
+        for places where the network shows no column."""
+        missing = self.plan.sign * (1 - light)
+        return np.interp(missing, self.plan.sign * self.plan.deficit, self.level).astype(np.float32)
+
     def network_line(self, found: np.ndarray) -> np.ndarray:
         """(...) the same by the network alone, for columns without light; NaN where the network does not count."""
         if not (self.weight[1:] > 0).all():

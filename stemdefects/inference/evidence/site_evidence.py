@@ -14,7 +14,7 @@ from stemdefects.crystal.complexes import bond_table
 from stemdefects.inference.columns.defects import REGIONS
 from stemdefects.inference.columns.lattice.neighbours import first_ring
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, Frame
-from stemdefects.inference.evidence import over_time, readings
+from stemdefects.inference.evidence import blank_sites, over_time, readings
 from stemdefects.io.tables import evidence
 from stemdefects.io.tables.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
 from stemdefects.numerics import robust
@@ -54,7 +54,9 @@ class Gatherer:
         """First pass: a frame, the whole cells it is shifted by, and its log-ratios as `site_columns.centred` has
         them."""
         columns = frame.columns
+        blank = blank_sites.of_frame(frame, self._material, self.setup.aspect).keys
         self._new.append(np.column_stack([columns["cell"] + shift, columns["site"]]))
+        self._new.append(blank + np.append(shift, 0))
         if len(self._new) >= FORGET_AT:
             self._put_together()
         for g, plan in enumerate(self._plans):
@@ -105,6 +107,7 @@ class Gatherer:
         there = ~np.isnan(expected[inner, :1, 0]) if expected.shape[1] else np.zeros((stop - start, 1), bool)
         flags[:, others] = np.where(there, EDGE, NO_FRAME)
         scatter = np.full((stop - start, len(self._plans)), np.nan, np.float32)
+        place = np.where(window.seen[..., None], window.place, np.nan)[inner]
         for g, names in enumerate(self._features):
             mine = np.flatnonzero(window.keys[:, 2] == g)
             if not len(mine):
@@ -120,6 +123,11 @@ class Gatherer:
                     values[:, where[mine], names.index(name)] = 0
             if g in window.lines:
                 line, light = (part[inner] for part in window.lines[g])
+                bare, where_bare = (part[inner] for part in window.by_light(g))
+                known = np.isnan(line) & np.isfinite(bare) & self.readings[g].lit
+                line = np.where(known, self.readings[g].light_line(bare), line)
+                light = np.where(known, bare - 1, light)
+                place[:, mine] = np.where(known[..., None], where_bare, place[:, mine])
                 partial = np.isnan(light) & np.isfinite(line) & self.readings[g].lit
                 flags[:, where[mine]] |= np.where(partial, PARTIAL, 0).astype(np.uint8)
                 values[:, where[mine], 0], values[:, where[mine], 1] = line, light
@@ -127,7 +135,7 @@ class Gatherer:
                 scatter[:, g] = [_spread(row) for row in good]
                 self._learn(g, window, good)
         self._writer.write(start, values, flags, scatter)
-        place = np.where(window.seen[..., None], window.place, np.nan)[inner] - self._drift[start:stop, None]
+        place = place - self._drift[start:stop, None]
         known = np.isfinite(place[..., 0])
         self._place[where] += np.where(known[..., None], place, 0).sum(0)
         self._count[where] += known.sum(0)

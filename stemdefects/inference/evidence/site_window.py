@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal.complexes import bond_table, complexes
 from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, centred, frames, posterior
-from stemdefects.inference.evidence import over_time, readings, state_levels
+from stemdefects.inference.evidence import blank_sites, over_time, readings, state_levels
 from stemdefects.inference.tables.blocks_of_frames import in_nm
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io.tables import table
@@ -22,7 +22,6 @@ from stemdefects.models.probability import emissions
 RARE = 1e-3  # prevalence below which only measured emissions count
 READ_FROM = 2.0  # scatters to the nearest state: below, a site's lasting errors look like faint states that last
 LEARN_FROM = 1000  # sites, to learn where the states lie
-SAME_PX = 0.05  # a frame's defects are among its columns: what their places differ by is rounding
 MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks there
 
 
@@ -39,9 +38,14 @@ class Window:
         keys = [
             np.column_stack([f.columns["cell"] + shifts[low + t], f.columns["site"]]) for t, f in enumerate(self.frames)
         ]
+        self.blank = [
+            b._replace(keys=b.keys + np.append(shifts[low + t], 0))
+            for t, b in enumerate(blank_sites.of_frame(f, material, setup.aspect) for f in self.frames)
+        ]
         counts = [len(k) for k in keys]
-        self.keys, index = np.unique(np.concatenate(keys).reshape(-1, 3), axis=0, return_inverse=True)
-        self.index = np.split(index.ravel(), np.cumsum(counts)[:-1])
+        every = np.concatenate([*keys, *(b.keys for b in self.blank)]).astype(int).reshape(-1, 3)
+        self.keys, index = np.unique(every, axis=0, return_inverse=True)
+        self.index = np.split(index.ravel()[: sum(counts)], np.cumsum(counts)[:-1])
         shape = (len(self.frames), len(self.keys))
         self.seen, self.hidden = np.zeros(shape, bool), np.zeros(shape, bool)
         self.lines: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -113,6 +117,19 @@ class Window:
             light[t, place[self.index[t][here]]] = frame.columns["light"][here]
         return light
 
+    def by_light(self, g: int) -> tuple[np.ndarray, np.ndarray]:
+        """(T, n) light, over an ideal column's, of a sublattice's sites that a frame calls and shows no column at, NaN
+        elsewhere; and (T, n, 2) where they were called."""
+        mine = np.flatnonzero(self.keys[:, 2] == g)
+        light = np.full((len(self.frames), len(mine)), np.nan, np.float32)
+        place = np.full((*light.shape, 2), np.nan, np.float32)
+        number = {tuple(k): i for i, k in enumerate(self.keys[mine].tolist())}
+        for t, blank in enumerate(self.blank):
+            for key, where, value in zip(blank.keys.tolist(), blank.place, blank.light, strict=True):
+                if key[2] == g:
+                    light[t, number[tuple(key)]], place[t, number[tuple(key)]] = value, where
+        return light, place
+
     def single_calls(self, inner: slice) -> tuple[np.ndarray, np.ndarray]:
         """(T, N) state that a frame by itself calls at each site, -1: none, and (T, N) the probability that it is
         wrong; of the frames `inner` of the window."""
@@ -126,7 +143,7 @@ class Window:
             places = np.column_stack([frame.columns["y_px"], frame.columns["x_px"]])
             called = np.column_stack([frame.rows["y_px"] * self.setup.aspect, frame.rows["x_px"]])
             away, which = cKDTree(places).query(called)
-            same = away < SAME_PX
+            same = away < blank_sites.SAME_PX
             sites = self.index[t + inner.start][which[same]]
             single[t, sites] = [state_of[kind] for kind in frame.rows["kind"][same].tolist()]
             wrong[t, sites] = 1 - frame.rows["kind_prob"][same]
