@@ -40,7 +40,7 @@ class Sites(NamedTuple):
 
 class Seen(NamedTuple):
     """All sites after a frame, `now` by all frames so far, and `before`: the frame `LAG` frames ago by all up to now,
-    None until there is one."""
+    None until there is one, and for other sublattices than that of the headline kind."""
 
     now: Sites
     before: Sites | None
@@ -64,8 +64,7 @@ class _Sublattice:
         self.prior, self.change = self.stated, CHANGE
         self._moved, self._could_move = CHANGE * PRIOR_SITES, PRIOR_SITES
         self.bulk: list[readings.Seen] = []
-        self._row: dict[tuple[int, int], int] = {}
-        self._n = 0
+        self._keys, self._rows = np.zeros(0, np.int64), np.zeros(0, int)  # sorted, and which row each is
         self.cell, self.age = np.zeros((0, 2), int), np.zeros(0, int)
         self.chances = np.zeros((0, len(plan.states)))
         self._learned = np.zeros((2, len(plan.states)))
@@ -73,13 +72,17 @@ class _Sublattice:
 
     def rows(self, cell: np.ndarray) -> np.ndarray:
         """(n,) row of each cell (n, 2); new ones begin with the prior."""
-        found = np.array([self._row.setdefault(key, len(self._row)) for key in map(tuple, cell.tolist())], int)
-        if (new := len(self._row) - len(self.age)) > 0:
-            keys = list(self._row)[-new:]
-            self.cell = np.concatenate([self.cell, np.array(keys, int).reshape(-1, 2)])
-            self.age = np.concatenate([self.age, np.zeros(new, int)])
-            self.chances = np.concatenate([self.chances, np.tile(self.prior, (new, 1))])
-        return found
+        keys = (cell[:, 0].astype(np.int64) << 32) + cell[:, 1]
+        new = np.setdiff1d(keys, self._keys)
+        if len(new):
+            n, first = len(self.age), {key: i for i, key in enumerate(keys.tolist())}
+            self.cell = np.concatenate([self.cell, cell[[first[key] for key in new.tolist()]]])
+            self.age = np.concatenate([self.age, np.zeros(len(new), int)])
+            self.chances = np.concatenate([self.chances, np.tile(self.prior, (len(new), 1))])
+            every = np.concatenate([self._keys, new])
+            order = np.argsort(every)
+            self._keys, self._rows = every[order], np.append(self._rows, n + np.arange(len(new)))[order]
+        return self._rows[np.searchsorted(self._keys, keys)]
 
     def step(self, rows: np.ndarray, log_likelihood: np.ndarray) -> None:
         """All sites one frame on; log_likelihood (n, K) of what is seen of `rows`."""
@@ -149,6 +152,9 @@ class CausalFilter:
     def __init__(self, setup: Any, prior: np.ndarray):
         self.setup, self.prior, self.fields = setup, prior, 0
         self.drift_nm = np.zeros(2)
+        material = setup.model.material
+        of_headline = None if material.headline is None else material.kinds[material.headline].state
+        self._looked_back = None if of_headline is None else material.states[of_headline].site
         self._begin()
 
     def _begin(self) -> None:
@@ -173,13 +179,15 @@ class CausalFilter:
             columns["cell"].astype(int), site, posterior(columns["score"], site, model), frame.lattice[:2],
             frame.lattice[2],
         )  # fmt: skip
-        if self._registrar.strange(placed):
+        looked = self._registrar.look(placed)
+        if self._registrar.strange(placed, looked):
             self._strange += 1
             if self._strange <= LOST_AFTER:
                 return None
             self._begin()
+            looked = self._registrar.look(placed)
         self._strange = 0
-        shift, drift_px = self._registrar.add(placed)
+        shift, drift_px = self._registrar.add(placed, looked)
         self.drift_nm = drift_px * pixel
         features, scatters = centred(columns, material, pixel)
         inside = _inside(columns, self.setup.shape_px, EDGE_NM / pixel)
@@ -201,7 +209,7 @@ class CausalFilter:
             rows = part.rows(mine["cell"][kept] + shift)
             part.step(rows, part.says(read, line[kept]))
             part.learn(rows, line[kept])
-            out[g] = Seen(part.now(), part.before())
+            out[g] = Seen(part.now(), part.before() if g == self._looked_back else None)
         return out
 
 

@@ -53,9 +53,10 @@ class Registrar:
         self._last: np.ndarray | None = None
         self.kinship = fields.Kinship()
 
-    def add(self, frame: FrameSites) -> tuple[np.ndarray, np.ndarray]:
-        """(2,) int to add to the frame's cells, and (2,) drift in px (y, x) since the first frame."""
-        shift, gain, telling = self.look(frame)
+    def add(self, frame: FrameSites, looked: Look | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(2,) int to add to the frame's cells, and (2,) drift in px (y, x) since the first frame. looked: what `look`
+        has just said of it, where that is known."""
+        shift, gain, telling = looked or self.look(frame)
         if self._start is None:
             self._start = self._last = frame.origin_px.copy()
         self.kinship.add(gain, telling, self._phase(frame))
@@ -71,9 +72,9 @@ class Registrar:
         shift = np.zeros(2, int) if self._start is None else self._best_shift(frame, likelihood)
         return Look(shift, *self._recognised(frame.cell + shift, frame, likelihood))
 
-    def strange(self, frame: FrameSites) -> bool:
+    def strange(self, frame: FrameSites, looked: Look | None = None) -> bool:
         """Is the frame one that tells its field, and not this one?"""
-        _, gain, telling = self.look(frame)
+        _, gain, telling = looked or self.look(frame)
         return self._start is not None and telling > fields.TELLING and gain < fields.ALIKE * telling
 
     def _likelihood(self, frame: FrameSites) -> np.ndarray:
