@@ -2,8 +2,8 @@
 
 Frames of a simulated movie (`simulation=movie` with damage and hops, `simulated=` frames of it there and back again)
 come into a folder as TIFF files, `rate=` a second, while `infer.py watch=` runs in a process of its own. Reported:
-seconds from the end of a file's writing to its line on stdout (median, 95th percentile, of the last tenth of the frames: a
-watch that falls behind shows there), CPU seconds a frame, memory after a tenth of the frames and at the end, and
+seconds from the end of a file's writing to its line on stdout (median, 95th percentile, of the last tenth of frames:
+a watch that falls behind shows there), CPU seconds a frame, memory after a tenth of the frames and at the end, and
 whether the table is, byte for byte, that of `infer.py input=` on the folder. Then the same frames come again and the
 watch is killed (SIGKILL) `kills=` times at random moments, each time started again by the same command. `first=8` has
 the table made of what was computed along the way (`inference.first_frames`). Options: also dose= (e/px), port= (a

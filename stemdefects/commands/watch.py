@@ -65,10 +65,7 @@ def _watch(
     loop = Loop(Asked(str(cfg.watch), cfg.inference, cfg.live, run.path / PARTIAL), model, journal, page, publisher)
     ended = None
     for record in records:
-        if "taken" in record:
-            loop.known(record)
-        if "changed" in record:
-            loop.changed.add(record["changed"])
+        loop.intake.known(record)
         ended = record.get("ended", ended)
     LOG.info("run %s: watching %s", run.id, cfg.watch)
     if ended is None:
@@ -80,7 +77,7 @@ def _watch(
             raise
         journal.write({"ended": ended})
         loop.say(ended)
-    if not loop.entries:
+    if not loop.intake.entries:
         raise UserError(f"watch={cfg.watch}: no frame came, so there is no table")
     loop.finished("making the table of all frames")
     done = _finish(cfg, run, model_dir, loop, holding)
@@ -111,9 +108,9 @@ def _finish(cfg: InferRoot, run: runs.Run, model_dir: Path, loop: Any, holding: 
 
 def _same_frames(movie: Any, loop: Any) -> bool:
     """Whether what came is what the movie is now: the same files in the same order, none changed since it was read."""
-    files = [str(file) for file in loop.watch.order()]
-    came = list(dict.fromkeys(entry.file for entry in loop.entries))
-    same = len(movie) == loop.results.done == len(loop.entries) and files == came and not loop.changed
+    files = [str(file) for file in loop.intake.watch.order()]
+    came = list(dict.fromkeys(entry.file for entry in loop.intake.entries))
+    same = len(movie) == loop.results.done == len(loop.intake.entries) and files == came and not loop.intake.changed
     if not same:
         loop.say("files came in another order than they are read in, or have changed: all frames are called once more")
     return same

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 
 import h5py
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import tifffile
 
 from stemdefects.errors import UserError
-from stemdefects.live.incoming import journal
+from stemdefects.io import opening
+from stemdefects.live.incoming import journal, mrc_series
 from stemdefects.live.incoming.watch import Watch
 
 
@@ -100,6 +102,37 @@ def test_a_file_laid_out_beforehand_with_empty_frames(tmp_path):
     assert names(watch.look(1.0)) == [("movie.h5", 1, 4)]
     assert watch.look(2.0) == []
     assert names(watch.rest(3.0)) == [("movie.h5", 4, 40)]
+
+
+def mrc(n, stated):
+    """Header (MRC2014) that states so many images, and n of them."""
+    head = bytearray(1024)
+    struct.pack_into("<4i", head, 0, 16, 12, stated, 6)
+    struct.pack_into("<3i", head, 28, 16, 12, stated)
+    struct.pack_into("<3f", head, 40, 16 * 0.3, 12 * 0.3, stated)
+    struct.pack_into("<3i", head, 64, 1, 2, 3)
+    head[208:214] = b"MAP DD"
+    return bytes(head) + b"".join(frame(seed).astype("<u2").tobytes() for seed in range(n))
+
+
+@pytest.mark.parametrize("stated", [lambda n: n, lambda n: 6, lambda n: 1], ids=["true", "as it will be", "as it was"])
+def test_an_mrc_series_that_grows_whatever_its_header_says(stated, tmp_path):
+    path = tmp_path / "series.mrc"
+    path.write_bytes(mrc(2, stated(2))[:-10])  # the second is half written
+    watch = Watch(str(path), None, settle_s=0.5)
+    assert names(watch.look(0.0)) == []
+    path.write_bytes(mrc(4, stated(4)))
+    assert names(watch.look(0.1)) == [("series.mrc", 0, 3)]
+    path.write_bytes(mrc(6, 6))
+    os.utime(path, ns=(7, 7))
+    assert names(watch.look(0.2)) == [("series.mrc", 3, 5)]
+    assert names(watch.look(0.8)) == [("series.mrc", 5, 6)]
+    path.write_bytes(mrc(6, 5))
+    with mrc_series.open_growing(path, None) as by_size:
+        path.write_bytes(mrc(6, 6))
+        with opening.open_one(path, None) as by_reader:
+            np.testing.assert_array_equal(by_size.frames[0:6], by_reader.frames[0:6])
+            assert by_size.pixel_size_nm == pytest.approx(by_reader.pixel_size_nm) == pytest.approx(0.03)
 
 
 def test_no_such_folder(tmp_path):

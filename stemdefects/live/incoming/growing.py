@@ -8,7 +8,7 @@ import numpy as np
 from stemdefects.errors import UserError
 from stemdefects.inference.source import overruled
 from stemdefects.io.movie import UNREADABLE, FrameError, LazyFrames, Movie
-from stemdefects.io.opening import open_one
+from stemdefects.live.incoming.mrc_series import open_growing
 from stemdefects.schema import InferenceConfig
 
 
@@ -37,7 +37,7 @@ class GrowingFrames(LazyFrames):
         if self._open is None or self._open[0] != file or index >= len(self._open[1]):  # or it has grown since
             self._close_file()
             try:
-                self._open = file, open_one(Path(file), self._signal)
+                self._open = file, open_growing(Path(file), self._signal)
             except UserError as error:
                 raise FrameError(UNREADABLE, str(error)) from None
         if index >= len(self._open[1]):

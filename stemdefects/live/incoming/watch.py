@@ -6,6 +6,7 @@ Files are taken in the order in which a folder is read as a movie; one that is n
 waiting for a while, and is then a bad frame in its place, or comes late.
 """
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from stemdefects.errors import UserError
 from stemdefects.io import opening
 from stemdefects.io.movie import Movie
 from stemdefects.io.readers import folder
+from stemdefects.live.incoming.mrc_series import open_growing
 
 PATIENCE = 4.0  # settle times that a file which cannot be read keeps others waiting
 LEAST_PATIENCE_S = 2.0
@@ -64,14 +66,26 @@ class Watch:
         self._growing = not there.is_dir() or there.suffix.lower() == ".zspy"
         self._path = there
         self._files: dict[str, _File] = {}
+        self._lock = threading.Lock()
         self.changed: list[str] = []
+        self.unreadable: str | None = None  # why the file that grows cannot be read, where it could not be
 
     def known(self, file: str, n: int, size: int, modified_ns: int, bad: bool) -> None:
         """Frames [0, n) of a file were taken by a process before, when it was of this size and time."""
         self._files[file] = _File((size, modified_ns), -np.inf, -np.inf, n, (size, modified_ns), bad)
 
+    def notice(self, now_s: float) -> None:
+        """See which files are there and have changed, and open none: for a thread beside other work."""
+        with self._lock:
+            for path in self._paths():
+                self._state(path, now_s)
+
     def look(self, now_s: float) -> list[Arrived]:
         """Frames that have come and are whole; now_s: of a clock that never jumps."""
+        with self._lock:
+            return self._look(now_s)
+
+    def _look(self, now_s: float) -> list[Arrived]:
         found = []
         for path, known in [(path, self._state(path, now_s)) for path in self._paths()]:
             if known is None or known.settled == known.state:
@@ -130,9 +144,10 @@ class Watch:
         """What can be taken of a file."""
         state = known.state
         try:
-            movie = opening.open_one(path, self._signal)
+            movie = open_growing(path, self._signal) if self._growing else opening.open_one(path, self._signal)
         except UserError as error:
             return self._bad(path, known, str(error), give_up and quiet)
+        self.unreadable = None
         with movie:
             n = len(movie)
             if self._growing and not last:
@@ -152,6 +167,8 @@ class Watch:
             )  # fmt: skip
 
     def _bad(self, path: Path, known: _File, reason: str, give_up: bool) -> Arrived | None:
+        if self._growing:
+            self.unreadable = reason
         if not give_up or self._growing:
             return None
         state, known.settled = known.state, known.state
