@@ -1,5 +1,6 @@
 """From the evidence to posterior draws: priors, chains, convergence."""
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from stemdefects.analysis.kinetics.priors import Priors, priors
 
 CHUNK = 10  # sweeps between two looks at the chains, and between two histories that are kept
 APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up
+BULK = 2.5  # scatters from the site's median: farther readings may be of a vacancy
 SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
 N_PARAMETERS = 24
 RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 16, 17, 18, 19, 20, 21, 22, 23
@@ -173,14 +175,33 @@ def data_of(evidence: Evidence, place: lattice.Sites, prior: Priors):
     scatter = np.broadcast_to(np.asarray(evidence.scatter, float), (len(line),))
     usable = np.isfinite(scatter) & (scatter > 0)
     weight = np.where(seen & usable[:, None], 1.0 / np.where(usable, scatter, 1.0)[:, None] ** 2, 0.0)
+    counts_for = 1.0 / (1.0 - min(neighbours_correlate(line, weight, place), 0.0))
     level = np.asarray(evidence.level, float)
     level = np.where(np.isfinite(level), level, 2.0 * level[0])
     return chain.Data(
-        np.where(weight > 0, line, 0.0), weight, level, np.array([evidence.scale_low, evidence.scale_high], float),
-        np.asarray(evidence.times_s, float), allowed.copy(), np.asarray(prior.shape, float),
-        np.asarray(prior.scale, float), np.asarray(prior.density, float), np.asarray(prior.mixing, float),
-        np.asarray(prior.light, float), np.ones(N_PARAMETERS, bool),
+        np.where(weight > 0, line, 0.0), weight * counts_for, level,
+        np.array([evidence.scale_low, evidence.scale_high], float), np.asarray(evidence.times_s, float), allowed.copy(),
+        np.asarray(prior.shape, float), np.asarray(prior.scale, float), np.asarray(prior.density, float), np.asarray(prior.mixing, float),
+        np.append(np.asarray(prior.light, float), counts_for), np.ones(N_PARAMETERS, bool),
     )  # fmt: skip
+
+
+def neighbours_correlate(line: np.ndarray, weight: np.ndarray, place: lattice.Sites) -> float:
+    """Correlation of the bulk's readings (T, n) at neighbouring sites of a frame.
+
+    A column's light is compared with its neighbours', so that theirs counts against it: -.03 to -.1 on movies of an
+    independent simulator. A hop is told by the difference of two neighbours, whose variance is larger by as much; taken
+    as independent, readings of a correlation of -.08 gave 9% more hops than there were.
+    """
+    first = place.near[:, :3]  # each pair once
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # sites that no frame shows
+        z = np.where(weight > 0, line, np.nan) * np.sqrt(weight)
+        z -= np.nanmedian(z, 0)
+        z[~(np.abs(z) < BULK)] = np.nan
+        pairs = np.concatenate([z[:, first[:, k] >= 0] * z[:, first[first[:, k] >= 0, k]] for k in range(3)], 1)
+        value = np.nanmean(pairs) / np.nanmean(z**2)
+    return float(value) if np.isfinite(value) else 0.0
 
 
 def first_parameters(evidence: Evidence, data, prior: Priors) -> np.ndarray:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stemdefects.analysis.kinetics import quantities
+from stemdefects.analysis.kinetics import quantities, sampling
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import BOND, FREE, sites
 from stemdefects.analysis.kinetics.posterior import convergence, orientations, windows
@@ -163,3 +163,15 @@ def test_counts_allow_for_what_the_scan_shows_twice_or_not_at_all():
     wide = quantities.count_quantities(counts, 0.0, data, True, np.full((4, 500), 0.04 * 60))
     assert wide[2].high - wide[2].low == pytest.approx(2 * 1.96 * np.sqrt(2.4) / 60, rel=0.1)
     assert wide[3].low == wide[3].high == 0  # nothing is known to split a double one
+
+
+def test_correlation_of_neighbours_is_measured_in_the_bulk():
+    rng = np.random.default_rng(2)
+    alone = rng.normal(size=(FRAMES, len(PLACE.kind)))
+    near = [PLACE.near[g][PLACE.near[g] >= 0] for g in range(len(PLACE.kind))]
+    against = alone - 0.25 * np.stack([alone[:, n].mean(1) for n in near], 1)
+    against[:, 5] += 6  # a vacancy, all the time, and offsets: no part of it
+    against += 0.3 * rng.normal(size=len(PLACE.kind))
+    a = sampling.neighbours_correlate(alone, np.ones(alone.shape), PLACE)
+    b = sampling.neighbours_correlate(against, np.ones(alone.shape), PLACE)
+    assert abs(a) < 0.015 and -0.13 < b < -0.05

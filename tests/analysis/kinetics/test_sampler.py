@@ -146,7 +146,7 @@ def run(line, parameters, free, n_sweeps, shape=1.0, scale=4.0, key=0):
     data = chain.Data(
         np.where(weight > 0, line, 0.0), weight, np.array([-2.0, -4.0]), np.array([0.8, 1.15]), TIMES,
         np.ones(line.shape, bool), np.full(15, shape), np.full(15, scale), np.array([[2.0, 8], [1.0, 9], [2.0, 4]]),
-        np.array([0.5, 2.0, 3.0]), np.array([0.1, 0.2, 10.0, 10.0]), free,
+        np.array([0.5, 2.0, 3.0]), np.array([0.1, 0.2, 10.0, 10.0, 1.0]), free,
     )  # fmt: skip
     state = chain.begin(5, parameters, 1000, draws.seeded(key, 0))
     room = chain.work_for(state)

@@ -26,7 +26,7 @@ class Data(NamedTuple):
     scale: np.ndarray  # (15,) s
     density: np.ndarray  # (3, 2) Beta priors
     mixing: np.ndarray  # (3,)
-    light: np.ndarray  # (4,)
+    light: np.ndarray  # (5,) as `light.draw_light` says
     free: np.ndarray  # (24,) parameters that are drawn
 
 

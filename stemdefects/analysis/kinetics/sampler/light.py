@@ -59,7 +59,7 @@ def _draw_noise(P, weight, used, rest, prior, rng):
         for g in range(rest.shape[1]):
             if used[f, g] > 0.0:
                 n_seen += 1
-                squares += used[f, g] * rest[f, g] ** 2
+                squares += used[f, g] * rest[f, g] ** 2 / prior[4]
     new = math.sqrt((prior[3] + 0.5 * squares) / gamma(rng, prior[2] + 0.5 * n_seen))
     for f in range(rest.shape[0]):
         for g in range(rest.shape[1]):
@@ -117,7 +117,8 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
 
     Readings that fit nothing (`field.UNUSUAL`) take no part. Each draw is that of normal light; one by which a reading
     would join them or leave them is not taken, so that each is a valid Metropolis step.
-    `prior` (4,): spread of the shift (line units), typical tau, shape and rate of the inverse noise variance (about 1).
+    `prior` (5,): spread of the shift (line units), typical tau, shape and rate of the inverse noise variance (about 1);
+    what the weights were multiplied by.
     """
     n_frames, n = shown.shape
     used, near, lit = np.zeros((n_frames, n)), np.zeros((n_frames, n)), np.zeros((n_frames, n))
