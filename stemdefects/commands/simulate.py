@@ -45,10 +45,11 @@ def simulate(
     progress: bool = True,
     **settings: Any,
 ) -> Movie:
-    """Simulate a movie, write it with its truth, and open it: `sd.analyze` then says what is found beside what is true.
+    """Simulate a movie, write it with its truth, and open it.
 
     Args:
-        path: where it goes: `.h5` with the truth inside, `.tif` with the truth beside it.
+        path: where it goes: `.h5` with the truth inside, so that `sd.analyze` says what is true beside what was found;
+            `.tif` with the truth in files beside it.
         simulation: name of a file of configs/simulation/, e.g. `typical`, `demo_movie`, `low_dose`.
         material: name of a material, or a YAML file of yours.
         seed: another one is another movie.

@@ -30,7 +30,10 @@ def atoms(table: Any, material: Any, frame: int = 0, spacing_nm: float = SPACING
     lattice sites (single images, CSV).
     """
     if table.evidence is None or table.pixel_size_nm is None:
-        raise UserError("atoms: the table knows no lattice sites; they come with the evidence of a movie (defects.h5)")
+        raise UserError(
+            "atoms: the table knows no lattice sites; those of a movie are in the table of infer.py "
+            "(runs/<id>/defects.h5), not in the tables beside an analysis, nor of single images"
+        )
     shape = np.array(table.attrs.get("source_shape", (1, np.inf, np.inf))[-2:], float)
     scale = np.array(table.attrs.get("pixel_size_yx_nm") or [table.pixel_size_nm] * 2, float)
     of_frame = table.frames[table.frames["frame"] == frame]
