@@ -6,6 +6,8 @@ Commands show it: messages on stdout, warnings and errors on stderr. A program t
 
 import logging
 import sys
+import warnings
+from typing import Any
 
 LOG = logging.getLogger("stemdefects")
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # by how much is asked for (`verbose=`)
@@ -34,3 +36,14 @@ def show(verbose: int = 1) -> None:
     LOG.propagate = False
     if _CONSOLE not in LOG.handlers:
         LOG.addHandler(_CONSOLE)
+
+
+def progress_bar() -> Any:
+    """The class of progress bars that suits where this runs: widgets in a notebook that has them, else lines.
+
+    That a notebook has none is nothing to be warned of.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    return tqdm

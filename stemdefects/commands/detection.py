@@ -13,6 +13,7 @@ from stemdefects.io.opening import read
 from stemdefects.io.sources import Hashing
 from stemdefects.io.tables.evidence import Held
 from stemdefects.io.tables.table import DefectTable, empty
+from stemdefects.messages import progress_bar
 from stemdefects.schema import InferenceConfig
 
 
@@ -41,8 +42,6 @@ def detect(
     were skipped, doubts of frames. Raises UserError when there is no such model, the sampling is unknown, or no frame
     can be used.
     """
-    from tqdm.auto import tqdm
-
     from stemdefects import devices
     from stemdefects.commands.infer import attributes
     from stemdefects.inference import notices
@@ -70,7 +69,7 @@ def detect(
     hashing = Hashing(movie)
     setup = prepare(movie, loaded, asked)
     teach(movie, setup)
-    with tqdm(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
+    with progress_bar()(total=len(setup.indices), unit="frame", desc="inference", disable=not progress) as bar:
 
         def done(frames: int, _: int) -> None:
             bar.update(frames)

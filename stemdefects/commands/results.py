@@ -16,6 +16,7 @@ from stemdefects.commands.analyze import corrected, surroundings
 from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.io.movie import Movie
 from stemdefects.io.tables.table import DefectTable
+from stemdefects.messages import progress_bar
 from stemdefects.schema import AnalyzeRoot
 
 
@@ -129,8 +130,6 @@ def analyze(
     Warns (`StemdefectsWarning`) of what the command notes: doubts of the table, scales that disagree, what could not be
     determined and why. Raises UserError when the table cannot be read or a setting does not exist.
     """
-    from tqdm.auto import tqdm
-
     cfg = configure(material, **settings)
     if isinstance(table, DefectTable):
         found = detections.from_table(table, cfg.analysis.table)
@@ -141,9 +140,10 @@ def analyze(
     crystal, movie, truth = surroundings(found, cfg, movie)
     if corrections is not None:
         found = corrected(found, corrections, crystal, movie)
+    bar = progress_bar()
     result = pipeline.analyse(
         found, cfg.analysis, crystal, movie, truth, seed,
-        lambda items, what: tqdm(items, desc=what, leave=False, disable=not progress),
+        lambda items, what: bar(items, desc=what, leave=False, disable=not progress),
     )  # fmt: skip
     for note in result.notes:
         warnings.warn(note, StemdefectsWarning, stacklevel=2)
