@@ -432,6 +432,9 @@ class InferenceConfig:
     pixel_size_nm: float | None = _positive(None)  # null: what the file states, checked against the lattice
     frame_time_s: float | None = _positive(None)  # null: what the file states
     dose_e_per_px: float | None = _positive(None)  # incident, per pixel and frame; null: what the file states
+    current_pA: float | None = _positive(None)  # of the beam: times dwell_us it is the dose; null: what the file states
+    dwell_us: float | None = _positive(None)  # of the beam on a pixel, in one frame; null: what the file states
+    dose_relative_sigma: float | None = _least(None, 0)  # relative standard error of the dose; null: not known
     calibration: str = _one_of("lattice", "lattice", "metadata")  # which counts where they disagree
     calibration_tolerance: float = _least(0.03, 0)  # relative disagreement that is reported as such
     lattice_constant_nm: float | None = _positive(None)  # of the crystal shown; null: of the model's material

@@ -185,6 +185,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "frame_time_s": setup.frame_time_s,
         "dose_e_per_px": movie.dose_e_per_px,
         "dose_origin": dose_origin(movie, setup.settings),
+        "dose_relative_sigma": setup.settings.dose_relative_sigma,
         "times_recorded": movie.times_s is not None,
         "calibration": calibration,
         "source": movie.source,

@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 
 from stemdefects.inference.network.calibration import Calibration
+from stemdefects.inference.source import dose_origin
 from stemdefects.inference.specimen.learned import per_cm2
 from stemdefects.io.movie import QUALITY, Movie
 from stemdefects.io.tables import quality_flags
 from stemdefects.io.tables.contradictions import Contradiction
+
+WHOSE_DOSE = {
+    "user": "yours (inference.dose_e_per_px)",
+    "current": "the beam's current times its time on a pixel (inference.current_pA, inference.dwell_us, or the file)",
+    "file": "from the file",
+}  # by `source.dose_origin`
 
 
 def inputs(movie: Movie, setup: Any) -> list[str]:
@@ -29,10 +36,10 @@ def inputs(movie: Movie, setup: Any) -> list[str]:
     else:
         time = None
     if movie.dose_e_per_px is None:
-        dose = "not known; say inference.dose_e_per_px=<electrons per pixel and frame>"
+        dose = "not known; say inference.dose_e_per_px=<electrons per pixel and frame>, or current_pA= and dwell_us="
     else:
-        whose = "from the file" if settings.dose_e_per_px is None else "yours (inference.dose_e_per_px)"
-        dose = f"{movie.dose_e_per_px:.5g} e/px, {whose}"
+        sigma = "" if settings.dose_relative_sigma is None else f" +-{settings.dose_relative_sigma:.1%}"
+        dose = f"{movie.dose_e_per_px:.5g} e/px{sigma}, {WHOSE_DOSE[dose_origin(movie, settings)]}"
     lines = [f"calibration: {setup.calibration.message}"]
     if time is not None:
         lines.append(f"frame time:  {time}")

@@ -98,7 +98,8 @@ class Account:
         """Of the loss of the first (second) atom of a site, per atom."""
         if self._events is None:
             return None
-        return estimates.cross_section_barn(self.tally, self._events.n_atoms, self.dose_e_per_nm2, second)
+        found = estimates.cross_section_barn(self.tally, self._events.n_atoms, self.dose_e_per_nm2, second)
+        return None if found is None else found.widened(self.setup.settings.dose_relative_sigma or 0.0)
 
     def diffusion(self) -> Interval | None:
         """D of the headline kind, in nm2/s or, where nobody states a time, nm2 per frame."""
@@ -152,7 +153,7 @@ class Account:
         """[title, value, what is said below it] for the page."""
         kind, tally = self.headline or "", self.tally
         unit = "nm^2/s" if self.frame_time_s else "nm^2 per frame"
-        dose = "no dose is stated: inference.dose_e_per_px"
+        dose = "no dose is stated: inference.dose_e_per_px, or current_pA and dwell_us"
         cards = [[f"{name} in the field", _text(one), "by all frames so far"] for name, one in self.counts.items()]
         for second, word, n in ((False, "first atom", tally.first), (True, "second atom", tally.second)):
             found = self.cross_section_barn(second)

@@ -26,6 +26,14 @@ class Interval(NamedTuple):
     def scaled(self, by: float) -> "Interval":
         return Interval(*(part * by for part in self))
 
+    def widened(self, relative_sigma: float) -> "Interval":
+        """With the error of a factor that is known to `relative_sigma`, log-normal and independent."""
+        if self.value <= 0 or self.low <= 0:
+            return Interval(self.value, self.low, self.high * float(np.exp(1.64 * relative_sigma)))
+        by = (np.hypot(np.log(self.value / end), 1.96 * relative_sigma) for end in (self.low, self.high))
+        down, up = (float(np.exp(part)) for part in by)
+        return Interval(self.value, self.value / down, self.value * up)
+
 
 def rate(events: float, exposure: float) -> Interval | None:
     """Events per exposure: Poisson, reference prior (`damage.risks`); None without exposure."""

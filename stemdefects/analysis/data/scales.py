@@ -62,8 +62,12 @@ def dose(found: Detections, cfg: AnalysisConfig) -> Dose | None:
     if not per_px or not found.pixel_size_nm:
         return None
     if sigma is None:  # the area of a pixel has twice the relative error of its side
-        sigma = float(2 * found.pixel_size_relative_sigma)
-    named = {"user": "yours (inference.dose_e_per_px)", "file": "from the file"}
+        of_dose = found.attrs.get("dose_relative_sigma")
+        sigma = float(np.hypot(2 * found.pixel_size_relative_sigma, 0.0 if of_dose is None else float(of_dose)))
+    named = {
+        "user": "yours (inference.dose_e_per_px)", "file": "from the file",
+        "current": "the beam's current times its time on a pixel",
+    }  # fmt: skip
     source = named.get(str(found.attrs.get("dose_origin")), "from the table")
     return Dose(float(per_px) / float(np.prod(found.scale_yx)), sigma, source)
 
