@@ -34,6 +34,7 @@ TOGETHER = ("test_whole_way", "test_processes", "test_resume", "test_loop", "tes
 LONGEST_FIRST = (
     "test_images", "test_flow", "test_step", "test_movies", "test_movie", "test_page", "test_observer", "test_many",
     "test_devices", "test_multislice", "test_launchers", "test_compare", "test_config", "test_pipeline",
+    "test_corrections", "test_notebooks",
 )  # fmt: skip
 
 if OWN:
