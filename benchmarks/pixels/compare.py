@@ -48,6 +48,10 @@ def _true(quantity: str, subject: str, method: str, truth: Truth) -> list[tuple[
         within = len(_inside(truth.defects, subject, truth.size_px)) / n_frames
         # both: whether the border, where nothing is called, is part of the field is for the analysis to say
         return [(name, "happened", truth.mean_counts.get(subject, 0.0)), (name, "happened off the border", within)]
+    if truth.variant == "lattice" and CENTRE in subject and quantity in ("catch rate", "attach rate", "detach rate"):
+        # centres take from the lattice there, and exchange nothing with a reservoir
+        own = quantity == "catch rate"
+        return _both(quantity, truth.rates["attach"] if own else 0.0, truth.realised.get("attach") if own else None)
     if quantity in _RATES and (mobile or (CENTRE in subject and quantity != "hop rate")):
         name, factor = _RATES[quantity], 6.0 if quantity == "hop rate" and method in _WHOLE_RATE else 1.0
         real = truth.realised.get(name)

@@ -19,12 +19,9 @@ class Priors(NamedTuple):
 
 
 def priors(evidence: Evidence, n_sites: int) -> Priors:
-    """The defaults. Rates: exponential, mean a fifth per frame for hops, a tenth for what centres do, an eightieth for
-    what most movies do not show; births and losses in the open lattice are sparse (shape 1/2, mean a fortieth per
-    frame), the prior on their total: 20 a movie.
-
-    At 400 e/px a vacancy beside a centre can be told as one that leaves and comes back in every frame. With means of a
-    fifth and a twentieth that was believed on one movie of three: forty catches where there were none.
+    """The defaults. Rates: exponential, mean a fifth per frame for hops, a tenth for what centres do, a twentieth for
+    catch and release, an eightieth for what most movies do not show; births and losses in the open lattice are sparse
+    (shape 1/2, mean a fortieth per frame), the prior on their total: 20 a movie.
     """
     step = float(np.median(np.diff(evidence.times_s)))
     span = float(evidence.times_s[-1] - evidence.times_s[0])
@@ -32,7 +29,7 @@ def priors(evidence: Evidence, n_sites: int) -> Priors:
     scale[Rate.HOP] = 5.0 * step
     for rate in (Rate.TURN, Rate.ATTACH, Rate.DETACH):
         scale[rate] = 10.0 * step
-    for rate in (Rate.CATCH, Rate.RELEASE, Rate.TURN_MORE, Rate.CLUSTER, Rate.ATTACH_MORE, Rate.DETACH_MORE,
+    for rate in (Rate.TURN_MORE, Rate.CLUSTER, Rate.ATTACH_MORE, Rate.DETACH_MORE,
                  Rate.HOP_TWO):  # fmt: skip
         scale[rate] = 80.0 * step
     shape[[Rate.APPEAR, Rate.VANISH, Rate.DOUBLE, Rate.HALVE]] = 0.5
