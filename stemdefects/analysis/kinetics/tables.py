@@ -90,7 +90,8 @@ def mean_over_frames(occupancy: np.ndarray) -> np.ndarray:
 
 def over_time(answer: Kinetics, evidence: Evidence, found: Detections, names: Names) -> dict:
     """`defects_over_time`: where the posterior says that a vacancy is, by frame and kind, each with its track and how
-    sure the link to its last place is; other kinds, and what lies where the model says nothing, as inference has it."""
+    sure the link to its last place is; other kinds, and what lies where the model says nothing, as inference has it.
+    `link_alternatives`: where those whose link is not sure may have come from, in the specimen's frame."""
     import pandas as pd
 
     frames = found.frame_table()
@@ -112,7 +113,24 @@ def over_time(answer: Kinetics, evidence: Evidence, found: Detections, names: Na
     others = _others(answer, evidence, found, names, frames["frame"], drift)
     if len(others):
         table = pd.concat([table, defect_table.dataframe(others)], ignore_index=True)
-    return {"defects_over_time": table.sort_values(["frame", "kind"], kind="stable", ignore_index=True)}
+    return {
+        "defects_over_time": table.sort_values(["frame", "kind"], kind="stable", ignore_index=True),
+        "link_alternatives": _alternatives(answer, evidence, rows, f, site),
+    }
+
+
+def _alternatives(answer: Kinetics, evidence: Evidence, rows: np.ndarray, f: np.ndarray, site: np.ndarray):
+    """Table of where vacancies whose link is not sure may have been in the frame before."""
+    import pandas as pd
+
+    found = tracks.alternatives(answer, f, site)
+    here, known = rows[found["row"]], found["from_site"] >= 0
+    origin = np.where(known[:, None], evidence.yx_nm[np.maximum(found["from_site"], 0)], np.nan)
+    at = evidence.yx_nm[site[found["row"]]]
+    return pd.DataFrame({
+        "frame": here["frame"], "track": here["track"], "y_nm": at[:, 0], "x_nm": at[:, 1],
+        "from_y_nm": origin[:, 0], "from_x_nm": origin[:, 1], "probability": found["probability"],
+    })  # fmt: skip
 
 
 def _others(answer, evidence, found, names, frames, drift) -> np.ndarray:

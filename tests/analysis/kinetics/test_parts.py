@@ -8,7 +8,7 @@ import pytest
 from stemdefects.analysis.kinetics import quantities, sampling
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import BOND, FREE, sites
-from stemdefects.analysis.kinetics.posterior import convergence, orientations, windows
+from stemdefects.analysis.kinetics.posterior import convergence, orientations, tracks, windows
 from stemdefects.analysis.kinetics.priors import priors
 
 SIDE, FRAMES, STEP_S = 9, 60, 2.0
@@ -175,3 +175,13 @@ def test_correlation_of_neighbours_is_measured_in_the_bulk():
     a = sampling.neighbours_correlate(alone, np.ones(alone.shape), PLACE)
     b = sampling.neighbours_correlate(against, np.ones(alone.shape), PLACE)
     assert abs(a) < 0.015 and -0.13 < b < -0.05
+
+
+def test_links_that_are_not_sure_have_alternatives():
+    """Four histories: the vacancy at site 1 came from 0 in three, appeared in one; that at 4 was always there."""
+    before = [[0, -1, -1, -1, 1], [0, -1, -1, -1, 1], [0, -1, -1, -1, 1], [-1, -1, -1, -1, 1]]
+    held = [np.array([b, [-1, 0, -1, -1, 1]]) for b in before]
+    told = SimpleNamespace(histories=held, identities=lambda k: held[k])
+    found = tracks.alternatives(told, np.array([0, 1, 1]), np.array([4, 1, 4]))
+    assert found["row"].tolist() == [1, 1] and found["from_site"].tolist() == [0, -1]
+    assert found["probability"].tolist() == [0.75, 0.25]

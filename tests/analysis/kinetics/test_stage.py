@@ -95,7 +95,7 @@ def test_headlines_are_D_and_the_counts_of_both_kinds(moving):
 
 def test_tables_hold_the_posterior_of_every_frame(moving):
     _, result, truth, place = moving
-    assert set(result.tables) == {*ALWAYS, "defects_over_time"}
+    assert set(result.tables) == {*ALWAYS, "defects_over_time", "link_alternatives"}
     counts = result.tables["counts_posterior"]
     assert len(counts) == 2 * FRAMES and (counts["low"] <= counts["median"]).all()
     assert counts["time_s"].max() == STEP_S * (FRAMES - 1)

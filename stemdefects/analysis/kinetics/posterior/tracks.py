@@ -4,6 +4,9 @@ import numpy as np
 
 from stemdefects.analysis.kinetics.result import Kinetics
 
+SURE = 0.95  # of a link's probability: more than that needs no alternative
+LEAST = 0.05  # of an alternative's: less is a history or two
+
 
 def link(answer: Kinetics, frame: np.ndarray, site: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tracks of occupied sites, given as rows of `occupancy` sorted by frame.
@@ -31,3 +34,31 @@ def link(answer: Kinetics, frame: np.ndarray, site: np.ndarray) -> tuple[np.ndar
     sure = np.where(track >= 0, 1.0, np.nan)
     sure[linked] = agree / len(answer.histories)
     return track, sure
+
+
+def alternatives(answer: Kinetics, frame: np.ndarray, site: np.ndarray) -> np.ndarray:
+    """Where the vacancy at each of these places may have been in the frame before, for links that are not sure.
+
+    Args:
+        frame, site: (n,) rows and columns of `occupancy`.
+
+    Returns:
+        (m,) structured: `row` of the places, `from_site` (-1: not there, or off the field), `probability` over the
+        histories that have a vacancy at the place. Of a place whose likeliest origin has `SURE` or more, nothing.
+    """
+    made = []
+    held = [answer.identities(k) for k in range(len(answer.histories))]
+    for row, (f, g) in enumerate(zip(frame.tolist(), site.tolist(), strict=True)):
+        if f == 0:
+            continue
+        origins = []
+        for who in held:
+            if who[f, g] >= 0:
+                at = np.flatnonzero(who[f - 1] == who[f, g])
+                origins.append(int(at[0]) if len(at) else -1)
+        places, counts = np.unique(np.array(origins, int), return_counts=True)
+        share = counts / max(len(origins), 1)
+        if len(places) and share.max() < SURE:
+            order = np.argsort(-share, kind="stable")
+            made += [(row, places[k], share[k]) for k in order if share[k] >= LEAST]
+    return np.array(made, [("row", "i8"), ("from_site", "i8"), ("probability", "f8")])
