@@ -159,7 +159,7 @@ class Account:
             found = self.cross_section_barn(second)
             said = f"{n} lost" if self.dose_e_per_nm2 else dose
             cards.append([f"Cross-section of loss, {word}", _text(found, "barn"), said])
-        cards.append([f"D of {kind}", _text(self.diffusion(), unit), f"{tally.hops} hops"])
+        cards.append([f"D of {kind}", _text(self.diffusion(), unit), f"{tally.hops} hops; quick ones are missed"])
         if self.dose_e_per_nm2 is not None:
             total = self.dose_e_per_nm2 * self.n_frames
             cards.append(["Dose so far", f"{number(total)} e/nm^2", f"{number(self.dose_e_per_nm2)} in a frame"])
@@ -174,8 +174,8 @@ class Account:
         return dict(Colours(self.material.kind_names))
 
 
-def _rounded(found: Interval | None) -> list[float] | None:
-    return None if found is None else [float(f"{v:.5g}") for v in found]
+def _rounded(found: Interval | None) -> list[float | None] | None:
+    return None if found is None else [float(f"{v:.5g}") if np.isfinite(v) else None for v in found]
 
 
 def _text(found: Interval | None, unit: str = "") -> str:
@@ -184,4 +184,6 @@ def _text(found: Interval | None, unit: str = "") -> str:
         return "not known yet"
     if found.value == 0:
         return f"below {number(found.high)} {unit}".strip()
+    if not np.isfinite(found.high):
+        return f"at least {number(found.low)} {unit}".strip()
     return f"{number(found.value)} [{number(found.low)}, {number(found.high)}] {unit}".strip()

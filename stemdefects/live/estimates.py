@@ -112,9 +112,11 @@ def cross_section_barn(
 
 def diffusion(tally: Tally, frame_time_s: float | None) -> Interval | None:
     """D in nm2/s (in nm2 per frame where the time of one is not known) by counted hops; None before there is a
-    vacancy."""
+    vacancy. Hops that follow each other closely count as one (15-56% fewer on simulated movies), so once any were seen
+    only the lower end is known: `high` is infinite."""
     found = rate(tally.hops, tally.vacancies)
     if found is None:
         return None
     mean_square = tally.area_nm2 / tally.hops if tally.hops else tally.step_nm2
-    return found.scaled(mean_square / 4 / (frame_time_s or 1.0))
+    found = found.scaled(mean_square / 4 / (frame_time_s or 1.0))
+    return found._replace(high=np.inf) if tally.hops else found

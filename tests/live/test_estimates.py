@@ -103,6 +103,7 @@ def test_cross_section_and_diffusion_have_their_units():
     found = estimates.cross_section_barn(tally, 2, dose_e_per_nm2=1e6)
     assert found.value == pytest.approx(100 / (2e5 * 1e6) / 1e-10, rel=0.01)  # a barn is 1e-10 nm2
     assert estimates.cross_section_barn(tally, 2, None) is None
+    assert estimates.diffusion(tally, 0.5).high == np.inf  # quick hops are missed
     assert estimates.diffusion(tally, 0.5).value == pytest.approx(40 * 0.1 / (4 * 2e3 * 0.5), rel=0.02)
     assert estimates.diffusion(Tally(vacancies=100, step_nm2=0.1), 1.0).high == pytest.approx(3 / 100 * 0.1 / 4)
 
