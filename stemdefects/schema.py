@@ -66,6 +66,9 @@ class SpeciesConfig:
 
     intensity: list[float] = MISSING
     spread: float = 0.0  # relative half-range drawn per image
+    # what `intensity` itself may be, whatever the voltage: drawn per image from these, log-uniform. For crystals that
+    # stand for many
+    ranges: list[list[float]] = field(default_factory=list)
 
 
 @dataclass
@@ -335,6 +338,7 @@ class ModelConfig:
     stride: int = _least(2, 1)  # image pixels per output cell
     norm: str = _one_of("none", "none", "group")
     frames: int = _least(1, 1)  # aligned neighbouring frames the network sees; it answers for the middle one
+    told_signals: bool = False  # it is told the signals of the crystal's species, and serves every crystal of its build
     pixel_size_nm: float = _positive(0.03)  # images are resampled to this
 
 

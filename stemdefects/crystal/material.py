@@ -64,6 +64,7 @@ class Species:
     name: str
     intensity: tuple[float, ...]
     spread: float
+    ranges: tuple[tuple[float, float], ...] = ()  # drawn from instead of `intensity` in training images, log-uniform
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,8 @@ def from_config(cfg) -> Material:
             raise bad(f"species.{name}.intensity", f"needs one value >= 0 per voltage ({len(voltages)})")
         if not 0 <= spec.spread < 1:
             raise bad(f"species.{name}.spread", f"must lie in [0, 1), got {spec.spread}")
-        species.append(Species(name, tuple(float(i) for i in spec.intensity), float(spec.spread)))
+        ranges = tuple(check_range(f"material.species.{name}.ranges", one, 1e-6) for one in spec.ranges)
+        species.append(Species(name, tuple(float(i) for i in spec.intensity), float(spec.spread), ranges))
     species_names = [s.name for s in species]
     site_names = list(cfg.sites)
     if not site_names:

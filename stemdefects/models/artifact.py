@@ -183,9 +183,12 @@ def divisor(cfg: schema.ModelConfig) -> int:
     return cfg.stem * 2 ** (len(cfg.filters) - 1)
 
 
-def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None):
+def build(
+    cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None, signals: tuple[float, ...] | None = None
+):
     """The Flax module of a model config: a U-Net, or what the package behind `model.architecture` makes of
-    `(cfg, material, dtype)`, a module from normalised frames (B, H, W, T) to `unet.Outputs`.
+    `(cfg, material, dtype)`, a module from normalised frames (B, H, W, T) to `unet.Outputs`. signals: what a network
+    with `told_signals` is told, None: those of `material`.
 
     Raises UserError for a config that makes no network.
     """
@@ -223,15 +226,29 @@ def build(cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None
         stride=cfg.stride,
         norm=cfg.norm,
         dtype=dtype,
+        n_frames=cfg.frames,
+        signals=(log_signals(material) if signals is None else signals) if cfg.told_signals else (),
     )
 
 
-def apply_function(cfg: schema.ModelConfig, training: schema.TrainingConfig, material: crystal.Material) -> Callable:
-    """(params, frames) -> `Outputs`, for one network or an ensemble (`training.ensemble` members stacked in params)."""
+def log_signals(material: crystal.Material) -> tuple[float, ...]:
+    """Logarithm of the signal of one atom of each species over the reference one's, the mean of the known voltages."""
+    known = material.species_intensities(float(np.mean(material.voltages_kv)))
+    return tuple(float(value) for value in np.log(np.maximum(known, 1e-3)))
+
+
+def apply_function(
+    cfg: schema.ModelConfig,
+    training: schema.TrainingConfig,
+    material: crystal.Material,
+    signals: tuple[float, ...] | None = None,
+) -> Callable:
+    """(params, frames) -> `Outputs`, for one network or an ensemble (`training.ensemble` members stacked in params).
+    signals: as in `build`."""
     from stemdefects.models.ensemble import apply_members
     from stemdefects.models.probability.states import site_mask
 
-    apply = build(cfg, material).apply
+    apply = build(cfg, material, signals=signals).apply
     if training.ensemble == 1:
         return apply
     return apply_members(apply, site_mask(material.site_of_state, material.n_sites))

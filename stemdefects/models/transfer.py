@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from stemdefects.crystal.material import Material
@@ -24,8 +25,9 @@ def spread_over_frames(params: Any, n_frames: int) -> Any:
     return {**params, "params": inner}
 
 
-def fit_model(params: Any, was: ModelConfig, wanted: ModelConfig, where: str) -> Any:
-    """`params` of a network `was` for one that is `wanted`: the same, or with one frame made several.
+def fit_model(params: Any, was: ModelConfig, wanted: ModelConfig, where: str, material: Material) -> Any:
+    """`params` of a network `was` for one that is `wanted`: the same, with one frame made several, or told the signals
+    of its crystal, `material`.
 
     where: what the user gave, for the message. Raises UserError naming the first key that differs and both values.
     """
@@ -33,12 +35,25 @@ def fit_model(params: Any, was: ModelConfig, wanted: ModelConfig, where: str) ->
         before, now = getattr(was, field.name), getattr(wanted, field.name)
         if field.name == "name" or before == now or (field.name == "frames" and before == 1):
             continue
+        if field.name == "told_signals" and now:
+            continue
         plain = str(before).replace(" ", "")  # as it is typed
         raise UserError(
             f"training.init={where}: model.{field.name} is {before} in that network and {now} here; "
             f"say model={was.name} model.{field.name}={plain}, or leave training.init out"
         )
+    if wanted.told_signals and not was.told_signals:
+        params = untold(params, wanted, material)
     return spread_over_frames(params, wanted.frames) if wanted.frames > was.frames else params
+
+
+def untold(params: Any, wanted: ModelConfig, material: Material) -> Any:
+    """`params` with the layers of a network that is told its crystal's signals, which change nothing at first."""
+    from stemdefects.models import artifact
+
+    module = artifact.build(dataclasses.replace(wanted, frames=1), material)
+    fresh = module.init(jax.random.key(0), np.zeros((1, module.divisor, module.divisor, 1), np.float32))
+    return {**params, "params": {**jax.device_get(fresh["params"]), **params["params"]}}
 
 
 def fit_material(was: Material, wanted: Material, where: str) -> str:

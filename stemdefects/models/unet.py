@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 N_REGIONS = 4  # lattice, hole, amorphous or contaminated, 1T
+N_TOLD = 32  # units of what is made of the crystal's signals
 LOG_SIGMA_RANGE = (-5.0, 2.0)  # logarithm of a position's error in px
 
 
@@ -24,6 +25,12 @@ class Outputs(NamedTuple):
     log_sigma: jax.Array  # (B, h, w, G) log of the position uncertainty per axis, px
     region: jax.Array  # (B, h, w, N_REGIONS) logits
     spread: jax.Array | None = None  # (B, h, w, S) of an ensemble: standard deviation of its state probabilities
+
+
+def with_signals(frames: jax.Array, signals: jax.Array) -> jax.Array:
+    """Frames (H, W, T) followed by a constant channel for each of `signals` (K,): what the network is told of the
+    crystal that this image shows (`UNet.signals`)."""
+    return jnp.concatenate([frames, jnp.broadcast_to(signals, (*frames.shape[:2], len(signals)))], -1)
 
 
 def space_to_depth(x: jax.Array, block: int) -> jax.Array:
@@ -69,12 +76,27 @@ class Block(nn.Module):
         return nn.relu(x + y) if self.residual else nn.relu(y)
 
 
+class Told(nn.Module):
+    """Scales and shifts channels by what the network is told (FiLM: Perez et al., arXiv:1709.07871); at first not at
+    all, so that the network begins as one that is told nothing."""
+
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, hidden: jax.Array) -> jax.Array:
+        change = nn.Dense(2 * x.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros)(hidden)
+        scale, shift = jnp.split(change[:, None, None], 2, -1)
+        return x * (1 + scale) + shift
+
+
 class UNet(nn.Module):
     """(B, H, W, T) normalised frames -> `Outputs`. H and W are multiples of `divisor`.
 
     filters: channels per level, finest first; depths: blocks per level; stem: image pixels per cell of the finest
     level; stride: image pixels per output cell, at most `stem` (the heads unfold the difference). `n_sites` and
-    `n_states` come from the material.
+    `n_states` come from the material. signals: logarithms of the signals of the crystal's species, which the network
+    is told; empty: it is told nothing. Where crystals differ from image to image, they come as channels behind the
+    first `n_frames` (`with_signals`) instead.
     """
 
     n_sites: int
@@ -86,6 +108,8 @@ class UNet(nn.Module):
     norm: str = "none"
     residual: bool = True
     dtype: jnp.dtype = jnp.float32
+    n_frames: int = 1
+    signals: tuple[float, ...] = ()
 
     @property
     def divisor(self) -> int:
@@ -103,7 +127,18 @@ class UNet(nn.Module):
             how = pointwise if kernel == 1 else None
             return nn.Conv(features, (kernel, kernel), dtype=self.dtype, kernel_init=init, conv_general_dilated=how)
 
+        hidden = None
+        if self.signals:
+            told = jnp.broadcast_to(jnp.array(self.signals), (len(frames), len(self.signals)))
+            if frames.shape[-1] > self.n_frames:
+                frames, told = frames[..., : self.n_frames], frames[:, 0, 0, self.n_frames :]
+            for number in range(2):
+                told = nn.relu(nn.Dense(N_TOLD, dtype=self.dtype, name=f"signals_{number}")(told.astype(self.dtype)))
+            hidden = told
+
         def blocks(x, level):
+            if hidden is not None:
+                x = Told(self.dtype)(x, hidden)
             for _ in range(self.depths[level]):
                 x = Block(self.filters[level], self.norm, self.residual, self.dtype)(x)
             return x

@@ -34,6 +34,7 @@ class Conditions(NamedTuple):
     patch_signal: jnp.ndarray
     patch_disorder_nm: jnp.ndarray
     signals_nm2: jnp.ndarray  # (n_states,) HAADF cross-section of a column in each state
+    told_signals: jnp.ndarray  # (n_species,) logarithm of what is believed of each species' signal, before any spread
     mean_fraction: jnp.ndarray  # of the beam, that the perfect crystal scatters onto the detector
     background: jnp.ndarray
     blotches: jnp.ndarray  # (CONTROL, CONTROL)
@@ -96,7 +97,8 @@ def draw_conditions(key, material: Material, cfg: SimulationConfig) -> Condition
     affine = turn @ jnp.array([[1 + strain_y, 0.5 * shear], [0.5 * shear, 1 + strain_x]])
     offset = jnp.stack([d.unit() - 0.5, d.unit() - 0.5]) @ material.lattice_nm
     voltage = d.between(view.voltage_kv)
-    signals = _signals(d, material, voltage) * d.between(det.signal_scale)
+    signals, told = _signals(d, material, voltage)
+    signals = signals * d.between(det.signal_scale)
     ideal = signals[material.ideal_states].sum()
     mean_fraction = ideal / material.cell_area_nm2
     probe = Probe(
@@ -159,6 +161,7 @@ def draw_conditions(key, material: Material, cfg: SimulationConfig) -> Condition
         patch_signal=d.between(regions.patch_signal),
         patch_disorder_nm=d.between(regions.patch_disorder_nm),
         signals_nm2=signals,
+        told_signals=told,
         mean_fraction=mean_fraction,
         background=d.between(det.background),
         blotches=blotches,
@@ -171,14 +174,25 @@ def draw_conditions(key, material: Material, cfg: SimulationConfig) -> Condition
 
 
 def _signals(d: _Draws, material: Material, voltage_kv):
-    """(n_states,) cross-sections in nm2 at a voltage, with the spreads of species and states drawn."""
+    """(n_states,) cross-sections in nm2 at a voltage, with the spreads of species and states drawn, and (n_species,)
+    the logarithm of the species' signals without their spread."""
     voltages = jnp.array(material.voltages_kv)
+    nominal = [
+        _anywhere(d.unit(), s.ranges) if s.ranges else jnp.interp(voltage_kv, voltages, jnp.array(s.intensity))
+        for s in material.species
+    ]
     species = jnp.stack(
-        [
-            jnp.interp(voltage_kv, voltages, jnp.array(s.intensity)) * (1 + s.spread * (2 * d.unit() - 1))
-            for s in material.species
-        ]
+        [one * (1 + s.spread * (2 * d.unit() - 1)) for one, s in zip(nominal, material.species, strict=True)]
     )
     state = jnp.stack([1 + s.spread * (2 * d.unit() - 1) for s in material.states])
     reference = jnp.interp(voltage_kv, voltages, jnp.array(material.haadf_cross_section_nm2))
-    return (jnp.asarray(material.species_counts()) @ species) * state * reference
+    return (jnp.asarray(material.species_counts()) @ species) * state * reference, jnp.log(jnp.stack(nominal))
+
+
+def _anywhere(unit, ranges):
+    """A number from `ranges`, log-uniform, by one between 0 and 1."""
+    lengths = np.log([high / low for low, high in ranges])
+    ends = np.cumsum(lengths)
+    before = unit * ends[-1] - np.append(0.0, ends[:-1])  # of each range, what is left when it is reached
+    values = jnp.array([low for low, _ in ranges]) * jnp.exp(before)
+    return values[jnp.minimum(jnp.searchsorted(jnp.array(ends), unit * ends[-1], side="right"), len(ranges) - 1)]

@@ -31,6 +31,7 @@ class Truth(NamedTuple):
     pixel_size_nm: jnp.ndarray  # ()
     angle_rad: jnp.ndarray  # (), of a1 from the x axis towards y
     dose_e_per_px: jnp.ndarray  # (), incident
+    told_signals: jnp.ndarray | None = None  # (n_species,), see `Conditions`; None where all images have the same
 
 
 class Known(NamedTuple):
@@ -187,4 +188,5 @@ def _truth(stage: Stage, conditions: Conditions, crystal: Crystal, y, x, index) 
         pixel_size_nm=conditions.pixel_size_nm,
         angle_rad=jnp.arctan2(conditions.affine[0, 1], conditions.affine[1, 1]),
         dose_e_per_px=conditions.detector.dose_e_per_px,
+        told_signals=conditions.told_signals if any(s.ranges for s in stage.material.species) else None,
     )

@@ -37,8 +37,9 @@ def weights(cfg: schema.TrainRoot, resumed: bool) -> tuple[schema.TrainRoot, Any
                 cfg.labels, prior=own.prior, other_prior=own.other_prior, heat_sigma_px=own.heat_sigma_px
             )
     else:
-        states = transfer.fit_material(model.material, crystal.from_config(cfg.material), name)
-        params = transfer.fit_model(params, model.config.model, cfg.model, name)
+        material = crystal.from_config(cfg.material)
+        states = transfer.fit_material(model.material, material, name)
+        params = transfer.fit_model(params, model.config.model, cfg.model, name, material)
         note = f"; its states stand for others here: {states}" if states else ""
         if cfg.model.frames > model.frames:
             note += f"; its first layer is spread over {cfg.model.frames} frames"

@@ -135,6 +135,7 @@ def labelled(cfg: schema.TrainRoot, material: crystal.Material, simulator: Calla
         stride=cfg.model.stride,
         heat_sigma_px=cfg.labels.heat_sigma_px,
         targets=simulated.targets,
+        told=cfg.model.told_signals,
     )
 
 

@@ -10,7 +10,7 @@ import optax
 
 from stemdefects.errors import UserError
 from stemdefects.models.frames.normalization import normalize_frames
-from stemdefects.models.unet import N_REGIONS
+from stemdefects.models.unet import N_REGIONS, with_signals
 from stemdefects.schema import TrainingConfig
 from stemdefects.training import losses
 from stemdefects.training.update import state
@@ -18,14 +18,20 @@ from stemdefects.training.update import state
 Simulator = Callable[..., tuple[jax.Array, Any]]
 
 
-def make_example(simulator: Simulator, *, n_sites: int, stride: int, heat_sigma_px: float, targets: Callable):
-    """(key, dose or None) -> (network input (H, W, T), `Targets`, truth) of one simulated image or clip."""
+def make_example(
+    simulator: Simulator, *, n_sites: int, stride: int, heat_sigma_px: float, targets: Callable, told: bool = False
+):
+    """(key, dose or None) -> (network input (H, W, T), `Targets`, truth) of one simulated image or clip.
+
+    told: the network is told the truth's `told_signals`, as `unet.with_signals` has it.
+    """
 
     def example(key, dose_e_per_px=None):
         image, truth = simulator(key, dose_e_per_px)
         frames = image if image.ndim == 3 else image[None]
         wanted = targets(truth, n_sites=n_sites, n_regions=N_REGIONS, stride=stride, heat_sigma_px=heat_sigma_px)
-        return jnp.moveaxis(normalize_frames(frames), 0, -1), wanted, truth
+        shown = jnp.moveaxis(normalize_frames(frames), 0, -1)
+        return with_signals(shown, truth.told_signals) if told else shown, wanted, truth
 
     return example
 
