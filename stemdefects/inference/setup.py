@@ -82,7 +82,7 @@ class Setup:
     def keeps_columns(self) -> bool:
         """Are all columns kept, for the state of sites over time?"""
         followed = is_movie(self.indices, self.settings) and self.reference_px is not None
-        return followed and self.model.trained is None  # of another crystal's states the network has no opinion
+        return followed and self.model.trained is None  # what frames say of another crystal's states was not measured
 
     @property
     def evidence_weight(self) -> float:
@@ -141,13 +141,13 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     )  # fmt: skip
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
-    if model.trained is not None and not settings.light:
+    if model.by_light and not settings.light:
         raise UserError(
             f"inference.light=false: model {model.id} knows no state of {model.material.name} (inference.material); "
             "the light of its columns must say what they are"
         )
     stated = state_prior(model.config.labels, model.material)
-    nothing_yet = untaught(model.material, stated, model.trained is not None) if settings.light else None
+    nothing_yet = untaught(model.material, stated, model.by_light) if settings.light else None
     rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, nothing_yet)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(

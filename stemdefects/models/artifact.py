@@ -77,6 +77,7 @@ class LoadedModel:
     emissions: dict[str, np.ndarray]  # of `emissions.measure`; empty: none were measured
     record: dict[str, Any]  # the rest of model.json: run id, seed, hardware, scores
     trained: "LoadedModel | None" = None  # what this network was trained as, where it is shown another crystal
+    by_light: bool = False  # of that crystal's states it has no opinion
 
     @functools.cached_property
     def signature(self) -> str:
@@ -172,7 +173,7 @@ class LoadedModel:
 
     def find_peaks(self, outputs, max_peaks: int, threshold: float = 0.5):
         """`peaks.find_peaks` for one frame's `Outputs`, with this model's calibration."""
-        own = self.trained or self
+        own = self.trained if self.by_light and self.trained is not None else self
         return peak_finder(own.config.model, own.config.labels, own.material, own.calibration)(
             outputs, max_peaks=max_peaks, threshold=threshold
         )

@@ -2,7 +2,8 @@
 
 Where the columns are, and of which sublattice, it sees in any crystal with the same lattice and places of the
 sublattices. What a column is it knows of its own crystal alone: of the states of another one it has no opinion, and
-their intensities must say (`inference/specimen/levels.py`).
+their intensities must say (`inference/specimen/levels.py`). A network that was told its crystals' signals in training
+knows all crystals of its build (`models/told.py`).
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from stemdefects.crystal import formula
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.models import artifact, shipped
+from stemdefects.models import told as telling
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import InferenceConfig, MaterialConfig
 
@@ -23,21 +25,39 @@ SAME_SHAPE = 0.02  # of the lattice constant: how well lattice and places must a
 
 
 def asked_for(model: artifact.LoadedModel, settings: InferenceConfig) -> artifact.LoadedModel:
-    """`model` as it is, or for the crystal that `inference.material` names."""
+    """`model` as it is, or for the crystal that `inference.material` names; UserError where that must be said."""
     material = _stated(settings)
+    if material is None and model.config.model.told_signals:
+        raise UserError(
+            f"model {model.id} serves every crystal of its build: say which one the frames show: "
+            "inference.material=<name or YAML file> or formula="
+        )
     return model if material is None else shown(model, material)
 
 
 def chosen(settings: InferenceConfig) -> str:
-    """`model=auto`: of the networks that ship, the name of the one whose crystal is most like the stated one: built
-    alike, its sublattices' signals in the nearest proportion. Raises UserError where none is built alike."""
+    """`model=auto`: of the networks that ship the name of the one for the stated crystal: its own network; else one
+    that is told its signals and knows its states; else that of the crystal most like it, its sublattices' signals in
+    the nearest proportion. Raises UserError where none is built alike."""
     stated = _stated(settings)
     if stated is None:
         raise UserError(
             "model=auto: say which crystal the frames show: inference.material=<name or YAML file> or formula="
         )
     material = crystal.from_config(stated)
-    known = {name: crystal.from_config(_material_of(name)) for name in shipped.names()}
+    known, told = {}, {}
+    for name in shipped.names():
+        stored = _stored(name)
+        of = crystal.from_config(config.to_object(stored["material"], MaterialConfig))
+        (told if stored["model"].get("told_signals") else known)[name] = of
+    own_network = [
+        n for n, own in known.items() if (own.name, own.state_names) == (material.name, material.state_names)
+    ]
+    if own_network:
+        return min(own_network, key=len)
+    serving = [n for n, own in told.items() if same_build(own, material) and telling.serves(own, material)]
+    if serving:
+        return serving[0]
     same = {name: own for name, own in known.items() if same_build(own, material) and _alike(own, material)}
     if not same:
         raise UserError(
@@ -87,6 +107,8 @@ def shown(model: artifact.LoadedModel, material: MaterialConfig) -> artifact.Loa
     target = crystal.from_config(material)
     if (target.name, target.state_names) == (model.material.name, model.material.state_names):
         return model
+    if model.config.model.told_signals and same_build(model.material, target):
+        return telling.shown_as(model, material)
     if not same_build(model.material, target):
         raise UserError(
             f"inference.material={target.name}: its lattice or sublattices are not those of {model.material.name}, "
@@ -104,7 +126,7 @@ def shown(model: artifact.LoadedModel, material: MaterialConfig) -> artifact.Loa
     calibration = artifact.Calibration(log_prior_shift=np.zeros(target.n_states, np.float32))
     return dataclasses.replace(
         model, config=dataclasses.replace(model.config, material=material, labels=labels), material=target,
-        calibration=calibration, confusion={}, emissions={}, trained=model,
+        calibration=calibration, confusion={}, emissions={}, trained=model, by_light=True,
     )  # fmt: skip
 
 
@@ -126,8 +148,7 @@ def _contrast(material: crystal.Material) -> np.ndarray:
     return np.log(np.maximum(signal, 1e-6) / max(signal[0], 1e-6))
 
 
-def _material_of(name: str) -> Any:
+def _stored(name: str) -> Any:
     from omegaconf import OmegaConf
 
-    stored = OmegaConf.to_container(OmegaConf.load(shipped.folder() / name / "config.yaml"), resolve=True)
-    return config.to_object(stored["material"], MaterialConfig)
+    return OmegaConf.to_container(OmegaConf.load(shipped.folder() / name / "config.yaml"), resolve=True)

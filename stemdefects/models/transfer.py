@@ -25,7 +25,7 @@ def spread_over_frames(params: Any, n_frames: int) -> Any:
     return {**params, "params": inner}
 
 
-def fit_model(params: Any, was: ModelConfig, wanted: ModelConfig, where: str, material: Material) -> Any:
+def fit_model(params: Any, was: ModelConfig, wanted: ModelConfig, where: str, material: Material | None = None) -> Any:
     """`params` of a network `was` for one that is `wanted`: the same, with one frame made several, or told the signals
     of its crystal, `material`.
 
@@ -42,7 +42,7 @@ def fit_model(params: Any, was: ModelConfig, wanted: ModelConfig, where: str, ma
             f"training.init={where}: model.{field.name} is {before} in that network and {now} here; "
             f"say model={was.name} model.{field.name}={plain}, or leave training.init out"
         )
-    if wanted.told_signals and not was.told_signals:
+    if wanted.told_signals and not was.told_signals and material is not None:
         params = untold(params, wanted, material)
     return spread_over_frames(params, wanted.frames) if wanted.frames > was.frames else params
 

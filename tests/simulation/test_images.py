@@ -385,3 +385,31 @@ def test_other_materials_make_images_too():
         stuff = material.load(name)
         image, truth = jax.jit(images.make_simulator(stuff, cfg, (48, 48)))(jax.random.key(0))
         assert np.isfinite(np.asarray(image)).all() and int(truth.valid.sum()) > 20
+
+
+def test_signals_of_a_crystal_that_stands_for_many_are_drawn_per_image():
+    """Log-uniform in their ranges; the light of the states is what is told, but for the spread."""
+    from scipy import stats
+
+    many = material.load("tmd")
+    cfg = copy.deepcopy(CLEAN)
+    draw = jax.jit(jax.vmap(lambda key: images.draw_conditions(key, many, cfg)))
+    drawn = draw(jax.random.split(jax.random.key(0), 800))
+    for number, species in enumerate(many.species[1:], 1):
+        said = np.asarray(drawn.told_signals[:, number], float)
+        inside, position = np.zeros(800, bool), np.zeros(800)
+        lengths = np.log([high / low for low, high in species.ranges])
+        for (low, high), before in zip(species.ranges, np.cumsum([0, *lengths]), strict=False):
+            here = (said >= np.log(low) - 1e-5) & (said <= np.log(high) + 1e-5)
+            inside |= here
+            position[here] = before + said[here] - np.log(low)
+        assert inside.all()
+        assert stats.kstest(position / lengths.sum(), "uniform").pvalue > 1e-3
+        state = next(
+            i
+            for i, s in enumerate(many.states)
+            if (s.atoms == ((species.name, 1),) and not s.spread) or (s.atoms == ((species.name, 2),) and s.site == 1)
+        )
+        atoms = many.states[state].atoms[0][1]
+        off = np.asarray(drawn.signals_nm2[:, state] / drawn.signals_nm2[:, 0]) / atoms / np.exp(said)
+        assert np.abs(off - 1).max() <= species.spread + 1e-4 and np.abs(off - 1).max() > 0.9 * species.spread

@@ -231,7 +231,7 @@ class Engine:
         columns = Columns(*(getattr(peaks, name) for name in Columns._fields)).take(use)
         if len(self.grid.starts) > 1:
             columns = columns.take(_without_doubles(columns, 1.5 * MARGIN_PX))
-        if self.model.trained is not None:
+        if self.model.by_light:
             columns = columns._replace(state_prob=other_crystal.no_opinion(columns.site, self.model), state_spread=None)
         return columns._replace(
             y_px=columns.y_px / self.scale, x_px=columns.x_px / self.scale, sigma_px=columns.sigma_px / self.scale

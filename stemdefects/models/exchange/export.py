@@ -60,6 +60,10 @@ def _onnx(model: LoadedModel, path: Path) -> Path:
     onnx, cfg = needed("onnx", f"export {path}", HUB), model.config.model
     if cfg.architecture != artifact.OWN_ARCHITECTURE:
         raise UserError(f"export {path}: model.architecture={cfg.architecture} is of another package, which exports it")
+    if cfg.told_signals:
+        raise UserError(
+            f"export {path}: a network that is told its crystal's signals is no plain graph; export a folder"
+        )
     material, graph = model.material, onnx_graph.Graph()
     frames = graph.add("Transpose", "frames", perm=[0, 3, 1, 2])
     params = jax.tree.map(np.asarray, jax.device_get(model.params)["params"])
