@@ -432,6 +432,8 @@ class InferenceConfig:
     model: str | None = None  # model folder to use in a new run, instead of run=
     material: str | None = None  # the crystal shown, where it is not the model's own: a material's name or file
     formula: str | None = None  # the same by its formula, e.g. W0.95Ti0.05Se2 (material: auto, or left out)
+    # elements that may be there beside those of the material, for columns of no state it has; none: any
+    species: list[str] = field(default_factory=list)
     signal: str | None = None  # data set or signal of a file that holds several, e.g. HAADF
     pixel_size_nm: float | None = _positive(None)  # null: what the file states, checked against the lattice
     frame_time_s: float | None = _positive(None)  # null: what the file states

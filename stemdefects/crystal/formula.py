@@ -10,17 +10,10 @@ import copy
 import re
 
 from stemdefects import config
+from stemdefects.crystal.elements import ELEMENTS, EXPONENT, atomic_number
 from stemdefects.errors import UserError
 from stemdefects.schema import KindConfig, MaterialConfig, SpeciesConfig, StateConfig
 
-ELEMENTS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn "
-    "Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd "
-    "Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th "
-    "Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
-).split()
-# of the atomic number: between 1.52 (multislice) and 1.64 (Krivanek et al., Nature 464, 571)
-EXPONENT = 1.55
 WHOLE = 0.03  # of an atom: how well a sublattice's sum must come out
 SPREAD = 0.3  # of an added element's signal
 DENSITY = 0.10  # largest share of columns in training images
@@ -98,7 +91,7 @@ def _made(formula: str, base: MaterialConfig, found: dict[str, dict[str, float]]
         ((host, number),) = out.states[out.sites[site].ideal].atoms.items()
         for element, share in others.items():
             if element not in out.species:
-                factor = (_z(element) / _z(host)) ** EXPONENT
+                factor = (atomic_number(element) / atomic_number(host)) ** EXPONENT
                 signal = [value * factor for value in out.species[host].intensity]
                 out.species[element] = SpeciesConfig(intensity=signal, spread=SPREAD)
             for replaced in range(1, number + 1):
@@ -140,7 +133,3 @@ def _prevalence(share: float, replaced: int, number: int) -> float:
     """Fraction of columns with `replaced` of `number` atoms exchanged, where each is with probability `share`."""
     ways = {(1, 1): 1, (1, 2): 2, (2, 2): 1}.get((replaced, number), 1)
     return float(min(max(ways * share**replaced * (1 - share) ** (number - replaced), 1e-4), 0.9))
-
-
-def _z(element: str) -> int:
-    return ELEMENTS.index(element) + 1

@@ -60,6 +60,8 @@ def specimen(setup: Any) -> list[str]:
                 f"alloy:       two kinds of {site.name} columns, by their light over that of the brightest sublattice: "
                 f"{', '.join(kinds)}; each column is judged against its own"
             )
+    lines += [f"unnamed:     {one.sentence()}" for one in taught.unnamed]
+    lines += [f"alike:       {sentence}" for sentence in taught.alike]
     told = []
     for kind in material.kinds:
         low, high = taught.low[kind.state], taught.high[kind.state]

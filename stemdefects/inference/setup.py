@@ -7,6 +7,7 @@ import numpy as np
 
 from stemdefects import config
 from stemdefects.crystal import second_lattice
+from stemdefects.crystal.elements import ELEMENTS
 from stemdefects.crystal.lattice import same_lattice
 from stemdefects.errors import UserError
 from stemdefects.inference import undistorted
@@ -184,6 +185,9 @@ def check(settings: InferenceConfig, material: Any) -> None:
         )
     if settings.overlap_px > settings.tile_px // 2:
         raise UserError(f"inference.overlap_px={settings.overlap_px}: at most half of tile_px={settings.tile_px}")
+    for element in settings.species:
+        if element not in ELEMENTS:
+            raise UserError(f"inference.species={element}: there is no such element, so nothing is known of its signal")
     kinds = {*(k.name for k in material.kinds), "defect"}
     for name in settings.thresholds:
         if name not in kinds:

@@ -24,7 +24,7 @@ def teach(movie: Movie, setup: Setup, known: dict | None = None) -> None:
     found = (
         learned.Specimen.from_plain(known)
         if known
-        else learned.learn(_looked(movie, setup), setup.model.material, before)
+        else learned.learn(_looked(movie, setup), setup.model.material, before, setup.settings.species)
     )
     setup.rules = replace(setup.rules, specimen=found)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.specimen import levels as learning
-from stemdefects.inference.specimen import prevalence
+from stemdefects.inference.specimen import prevalence, species
 
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
@@ -25,7 +25,8 @@ class Specimen(NamedTuple):
     file's word stands: rare states, and those that single frames cannot tell from the ideal one; stated: (S,) what the
     file says; limit: (S,) share below which single frames could not tell the state from none by its light, NaN unknown;
     histogram: (G, BINS) columns by their light; by_light: the network knows another crystal, and has no opinion of the
-    states."""
+    states; unnamed: groups of columns whose light no common state has, and what they may be; alike: sentences of the
+    elements asked for that the light cannot tell from each other."""
 
     levels: learning.Levels
     prior: np.ndarray
@@ -35,19 +36,25 @@ class Specimen(NamedTuple):
     limit: np.ndarray
     histogram: np.ndarray
     by_light: bool
+    unnamed: tuple[species.Unnamed, ...] = ()
+    alike: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "levels": self.levels.to_plain(),
             "by_light": self.by_light,
+            "unnamed": [one.to_plain() for one in self.unnamed],
+            "alike": list(self.alike),
             **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
         }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Specimen":
         arrays = (np.array(plain[name], float) for name in _ARRAYS)
-        return cls(learning.Levels.from_plain(plain["levels"]), *arrays, plain["by_light"])
+        unnamed = tuple(species.Unnamed.from_plain(one) for one in plain.get("unnamed", []))
+        levels = learning.Levels.from_plain(plain["levels"])
+        return cls(levels, *arrays, plain["by_light"], unnamed, tuple(plain.get("alike", [])))
 
 
 _ARRAYS = ("prior", "low", "high", "stated", "limit", "histogram")
@@ -66,8 +73,8 @@ def untaught(material: Material, stated: np.ndarray, by_light: bool) -> Specimen
     return Specimen(levels, stated, unknown, unknown, stated, unknown, histogram, by_light)
 
 
-def learn(founds: Sequence[Any], material: Material, before: Specimen) -> Specimen:
-    """What the frames `founds` (`defects.FrameDefects`, judged by `before`) say."""
+def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: Sequence[str] = ()) -> Specimen:
+    """What the frames `founds` (`defects.FrameDefects`, judged by `before`) say; allowed: see `species.unnamed`."""
     if not founds:
         return before
     ratio = np.concatenate([f.ratio for f in founds])
@@ -92,9 +99,13 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen) -> Specim
         prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], kept)
     counts = [np.histogram(ratio[(site == g) & use], BINS, learning.RANGE)[0] for g in range(material.n_sites)]
     limit = _limit(levels, material, len(founds))
+    known = np.nan_to_num(low) > 0
+    light_only = np.where(use & ~promised, ratio, np.nan)
     return before._replace(
-        levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float)
-    )
+        levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float),
+        unnamed=species.unnamed(light_only, site, levels, material, before.stated, known, allowed),
+        alike=tuple(species.alike(levels, material, known, allowed)),
+    )  # fmt: skip
 
 
 def _kept(level: np.ndarray, ideal: np.ndarray, stated: np.ndarray) -> np.ndarray:

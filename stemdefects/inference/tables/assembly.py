@@ -115,6 +115,7 @@ def summarise(found: Assembled, setup: Any) -> dict[str, Any]:
         "prevalence": _prevalence(setup),
         "composition": _composition(setup),
         "limit_of_detection_per_cm2": _limits(setup),
+        "unnamed_columns": _unnamed(setup),
     }
 
 
@@ -128,6 +129,12 @@ def _prevalence(setup: Any) -> dict[str, dict[str, float]]:
         for k in kinds
         if np.isfinite(high := taught.high[k.state])
     }
+
+
+def _unnamed(setup: Any) -> list[dict[str, Any]]:
+    """Groups of columns whose light no common state has, and which elements have it."""
+    taught = setup.rules.specimen
+    return [] if taught is None else [one.to_plain() for one in taught.unnamed]
 
 
 def _limits(setup: Any) -> dict[str, float]:
