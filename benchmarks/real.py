@@ -53,32 +53,32 @@ class Looked(NamedTuple):
     image: np.ndarray
 
 
-def look(path: Path, model: str, **settings: Any) -> Looked:
-    """The first frame of `path`, judged as infer.py does."""
+def look(path: Path, model: str, second: Path | None = None, **settings: Any) -> Looked:
+    """The first frame of `path`, judged as infer.py does, with a `second` detector of the same scan."""
     from stemdefects.commands.detection import configure, load_model
     from stemdefects.inference.setup import prepare
+    from stemdefects.inference.source import opened
     from stemdefects.inference.tables import stream
     from stemdefects.inference.tables.blocks_of_frames import BlockMaker
     from stemdefects.inference.teaching import teach
-    from stemdefects.io import opening
     from stemdefects.models import other_crystal
 
     asked = configure(**settings)
     model = other_crystal.chosen(asked) if model == "auto" else model
-    movie = opening.read(str(path), None)
+    movie = opened(str(path), None if second is None else [str(path), str(second)])
     setup = prepare(movie, other_crystal.asked_for(load_model(model), asked), asked)
     teach(movie, setup)
     shown = stream.shown(movie, 0, setup)
-    output = setup.engine.collect(setup.engine.submit(shown.stack[None], [shown.invalid]))[0]
+    output = setup.engine.collect(setup.engine.submit(shown.stack[None], [shown.invalid], [shown.second]))[0]
     maker = BlockMaker(setup)
     finished = maker.finish(output)
     block = maker.block(0, np.zeros(1, int), [finished], {})
     return Looked(finished.found, block.rows, finished.fraction, setup, movie.frame(0))
 
 
-def wse2_ti(path: Path) -> tuple[list[str], Looked]:
+def wse2_ti(path: Path, second: Path | None = None, model: str = "auto") -> tuple[list[str], Looked]:
     """Precision and recall per kind against the labelled columns, and the share of columns on the right sublattice."""
-    seen = look(path, "auto", material="wse2_ti")
+    seen = look(path, model, second, material="wse2_ti")
     lines = (path.parent / "columns.csv").read_text().split()[1:]
     place = np.array([[float(v) for v in line.split(",")[:2]] for line in lines])
     label = np.array([line.split(",")[2] for line in lines])
@@ -203,6 +203,10 @@ def main() -> None:
             *lines[1:],
             "",
         ]
+        if other := at_hand("data/real/wse2_ti/adf1.dm4"):
+            lines, _ = wse2_ti(path, other)
+            text += ["The same with the inner detector beside it (`inference.signal=[adf2.dm4,adf1.dm4]`). " + lines[0]]
+            text += [*lines[1:], ""]
     if rows := rows_of(WSSE, wsse):
         text += [
             "**WS2 partly turned into WSSe**, `model=ws2_mo`: levels of the chalcogens' light, W's being 1.",

@@ -434,7 +434,9 @@ class InferenceConfig:
     formula: str | None = None  # the same by its formula, e.g. W0.95Ti0.05Se2 (material: auto, or left out)
     # elements that may be there beside those of the material, for columns of no state it has; none: any
     species: list[str] = field(default_factory=list)
-    signal: str | None = None  # data set or signal of a file that holds several, e.g. HAADF
+    # data set or signal of a file that holds several, e.g. HAADF; [a, b]: b is a second detector of the same scan, of
+    # the same file or in a file of its own
+    signal: Any = None
     pixel_size_nm: float | None = _positive(None)  # null: what the file states, checked against the lattice
     frame_time_s: float | None = _positive(None)  # null: what the file states
     dose_e_per_px: float | None = _positive(None)  # incident, per pixel and frame; null: what the file states

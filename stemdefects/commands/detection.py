@@ -9,7 +9,6 @@ import numpy as np
 from stemdefects import config
 from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.io.movie import Movie
-from stemdefects.io.opening import read
 from stemdefects.io.sources import Hashing
 from stemdefects.io.tables.evidence import Held
 from stemdefects.io.tables.table import DefectTable, empty
@@ -47,7 +46,7 @@ def detect(
     from stemdefects.inference import notices
     from stemdefects.inference.columns import confusion
     from stemdefects.inference.setup import prepare
-    from stemdefects.inference.source import overruled
+    from stemdefects.inference.source import opened, overruled
     from stemdefects.inference.tables import stream
     from stemdefects.inference.tables.assembly import look_together
     from stemdefects.inference.teaching import teach
@@ -62,7 +61,7 @@ def detect(
         model = other_crystal.chosen(asked)
     loaded = other_crystal.asked_for(load_model(run or model or "latest", runs_dir), asked)
     if isinstance(movie, str | Path):
-        movie = read(movie, settings.get("signal"))
+        movie = opened(movie, settings.get("signal"))
     elif not isinstance(movie, Movie):
         movie = Movie(movie)
     movie = overruled(movie, asked)

@@ -37,7 +37,7 @@ def _looked(movie: Movie, setup: Setup) -> list:
         seen = stream.shown(movie, int(i), setup)
         if isinstance(seen, FrameError):
             continue
-        output = setup.engine.collect(setup.engine.submit(seen.stack[None], [seen.invalid]))[0]
+        output = setup.engine.collect(setup.engine.submit(seen.stack[None], [seen.invalid], [seen.second]))[0]
         pixel_nm = setup.calibration.pixel_size_nm / output.scale
         found = find_defects(output, setup.model.material, setup.rules, setup.reference_px, pixel_nm, told_apart=True)
         if found.sites is not None:

@@ -103,6 +103,7 @@ class Movie:
             frames = np.asarray(frames)
         self.source, self.metadata = str(source), dict(metadata or {})
         self.signal, self.signals, self.remarks = signal, tuple(signals), tuple(remarks)
+        self.second: Movie | None = None  # another detector of the same scan
         kept = frames.shape[:-1] if frames.ndim == 3 and frames.shape[-1] == 1 else frames.shape
         kept = [n for n in kept if n != 1] if len(kept) > 3 else list(kept)
         if len(kept) in (2, 3) and len(kept) < frames.ndim and hasattr(frames, "reshape"):

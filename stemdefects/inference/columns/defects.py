@@ -54,8 +54,9 @@ class FrameDefects:
 
     Of all columns: prob: (m, S) posterior; ratio: (m,) light, see `site_light`; promised: (m,) bool, the network shows
     no column there; whole: (m,) bool, most of the neighbours of such a place are there; inner: (m,) bool, away from the
-    border. n_contradicted: calls that fell, for their light is an ideal column's; brighter: share of an alloyed
-    sublattice's columns that are of its brightest kind, NaN: no alloy."""
+    border; second: (m,) light on a second detector, NaN without one. n_contradicted: calls that fell, for their light
+    is an ideal column's; brighter: share of an alloyed sublattice's columns that are of its brightest kind, NaN: no
+    alloy."""
 
     rows: np.ndarray
     patches: np.ndarray
@@ -69,6 +70,7 @@ class FrameDefects:
     promised: np.ndarray
     whole: np.ndarray
     inner: np.ndarray
+    second: np.ndarray
     n_contradicted: int = 0
     brighter: float = np.nan
 
@@ -138,7 +140,7 @@ def find_defects(
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
     return FrameDefects(
         rows, patches, sites, columns, called, frame.light, int((call & nowhere).sum()), prob, frame.ratio,
-        frame.promised, frame.whole, inner, int(fallen.sum()), frame.brighter,
+        frame.promised, frame.whole, inner, frame.second, int(fallen.sum()), frame.brighter,
     )  # fmt: skip
 
 

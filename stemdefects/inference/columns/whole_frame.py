@@ -13,7 +13,7 @@ from stemdefects.inference.columns.lattice import neighbours, promised
 from stemdefects.inference.columns.lattice.sites import NOWHERE, SiteView
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
-from stemdefects.inference.specimen import learned, levels, site_light
+from stemdefects.inference.specimen import learned, levels, second_light, site_light
 
 HOLE = 1  # of the network's regions
 MOST = 0.8  # of a place's neighbours that must be there, five of six: at the edge of a hole fewer are
@@ -25,7 +25,8 @@ TOLD_APART = 3.0  # scatters between two levels, for light to contradict a call
 class Judged(NamedTuple):
     """Of m columns and places: columns and sites as the network's, places after them; prob: (m, S); light, part: of
     `column_intensity.judged`; ratio: of `site_light`; relative: (m,) the same over the level of an ideal column of its
-    own kind; promised, whole, brighter: see `defects.FrameDefects`; specimen: that they were judged by."""
+    own kind; promised, whole, brighter: see `defects.FrameDefects`; specimen: that they were judged by; second: (m,)
+    light on a second detector."""
 
     columns: Columns
     sites: SiteView | None
@@ -38,6 +39,7 @@ class Judged(NamedTuple):
     whole: np.ndarray
     brighter: float
     specimen: learned.Specimen | None
+    second: np.ndarray
 
     def refused(self, state: np.ndarray, material: Material) -> np.ndarray:
         """(m,) bool: may this column not be called this `state` (m,)? Its light is an ideal column's, or it is a place
@@ -66,8 +68,9 @@ def judged(
         nothing = np.full(n, np.nan)
         none = np.zeros(n, bool)
         return Judged(
-            columns, sites, columns.state_prob, nothing, np.zeros(n), nothing, nothing, none, ~none, np.nan, taught
-        )
+            columns, sites, columns.state_prob, nothing, np.zeros(n), nothing, nothing, none, ~none, np.nan, taught,
+            nothing,
+        )  # fmt: skip
     if good and taught.by_light:
         columns, sites = _seated(columns, sites, material, taught.stated)
         n = len(columns.site)
@@ -96,12 +99,20 @@ def judged(
     by_light = empty | taught.by_light | taught.levels.alloyed[columns.site]
     unknown = _unknown(columns.site, taught.prior, material)
     prob[by_light] = np.where((told.sum(1) > 0)[:, None], told, unknown)[by_light]
+    second = np.full(m, np.nan)
+    if output.second is not None:
+        raw, pixel_nm = place / output.scale, image_px_nm * output.scale
+        second = site_light.measure(output.second, raw, columns.site, material, sites.vectors_px, pixel_nm).ratio
+        second[~sites.on_lattice] = np.nan
+        if taught.second is not None:
+            said = second_light.likelihood(ratio, second, columns.site, taught.levels, taught.second, material)
+            prob = second_light.heard(prob, said)
     relative = levels.relative(ratio, columns.site, taught.levels, material)
     whole, ring = np.ones(m, bool), neighbours.ring(sites.cell, columns.site, material)
     there = np.append(~empty | (relative > LIT), False)[ring].mean(1)
     whole[empty] = there[empty] >= MOST
     brighter = levels.brighter(ratio, columns.site, taught.levels)
-    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught)
+    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second)
 
 
 def _learned(taught: learned.Specimen, material: Material) -> np.ndarray:

@@ -41,7 +41,7 @@ class FrameOutput(NamedTuple):
     coincide, `scale` model px per frame px); region_fraction: (4,) of the area: lattice, hole, amorphous, 1T; lattice:
     what the frame's Bragg components say, None where the movie shows no lattice; together: mean of the aligned frames
     that the network was shown, None where that is `image`; regions: (ny, nx) uint8, see `region_map`; hidden: by
-    invalid pixels, None where there are none."""
+    invalid pixels, None where there are none; second: (H, W) the same frame on a second detector, as it is."""
 
     columns: Columns
     region_fraction: np.ndarray
@@ -51,6 +51,7 @@ class FrameOutput(NamedTuple):
     together: np.ndarray | None = None
     regions: np.ndarray | None = None
     hidden: hiding.Hidden | None = None
+    second: np.ndarray | None = None
 
 
 class Engine:
@@ -183,10 +184,16 @@ class Engine:
             masks.append(((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None])
         return jnp.asarray(np.stack(masks), jnp.float32)
 
-    def submit(self, stacks: np.ndarray, invalid: list[np.ndarray | None] | None = None) -> Any:
+    def submit(
+        self,
+        stacks: np.ndarray,
+        invalid: list[np.ndarray | None] | None = None,
+        second: list[np.ndarray | None] | None = None,
+    ) -> Any:
         """Start the network on (b, T, H, W) raw counts, b <= batch_size; returns at once, for `collect` to wait.
 
-        invalid: per stack the pixels (H, W bool) that hold no intensity and were filled, None: there are none.
+        invalid: per stack the pixels (H, W bool) that hold no intensity and were filled, None: there are none; second:
+        per stack the middle frame on a second detector, handed on.
         """
         missing = self.batch_size - len(stacks)
         padded = np.concatenate([stacks, np.repeat(stacks[-1:], missing, 0)]) if missing else stacks
@@ -196,11 +203,12 @@ class Engine:
             if mask is not None:
                 valid[i] = ~mask
         padded = jnp.asarray(padded, jnp.float32)
-        return invalid, self._program(self.model.params, self._constants, padded, jnp.asarray(valid))
+        second = [None] * len(stacks) if second is None else second
+        return invalid, second, self._program(self.model.params, self._constants, padded, jnp.asarray(valid))
 
     def collect(self, handle: Any) -> list[FrameOutput]:
         """Wait for a submitted batch; one `FrameOutput` per frame."""
-        invalid, found = handle
+        invalid, second, found = handle
         peaks, fractions, images, bragg, together, regions = jax.tree.map(np.asarray, found)
         out = []
         for i, mask in enumerate(invalid):
@@ -217,6 +225,7 @@ class Engine:
                     mean,
                     region_map.stitched(regions[i], self.grid),
                     hiding.by(mask, self.aspect),
+                    second[i],
                 )
             )
         return out

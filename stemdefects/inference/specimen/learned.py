@@ -10,7 +10,7 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.specimen import levels as learning
-from stemdefects.inference.specimen import prevalence, species
+from stemdefects.inference.specimen import prevalence, second_light, species
 
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
@@ -26,7 +26,7 @@ class Specimen(NamedTuple):
     file says; limit: (S,) share below which single frames could not tell the state from none by its light, NaN unknown;
     histogram: (G, BINS) columns by their light; by_light: the network knows another crystal, and has no opinion of the
     states; unnamed: groups of columns whose light no common state has, and what they may be; alike: sentences of the
-    elements asked for that the light cannot tell from each other."""
+    elements asked for that the light cannot tell from each other; second: of a second detector."""
 
     levels: learning.Levels
     prior: np.ndarray
@@ -38,6 +38,7 @@ class Specimen(NamedTuple):
     by_light: bool
     unnamed: tuple[species.Unnamed, ...] = ()
     alike: tuple[str, ...] = ()
+    second: second_light.Second | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -46,6 +47,7 @@ class Specimen(NamedTuple):
             "by_light": self.by_light,
             "unnamed": [one.to_plain() for one in self.unnamed],
             "alike": list(self.alike),
+            "second": None if self.second is None else self.second.to_plain(),
             **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
         }
 
@@ -53,8 +55,9 @@ class Specimen(NamedTuple):
     def from_plain(cls, plain: dict[str, Any]) -> "Specimen":
         arrays = (np.array(plain[name], float) for name in _ARRAYS)
         unnamed = tuple(species.Unnamed.from_plain(one) for one in plain.get("unnamed", []))
-        levels = learning.Levels.from_plain(plain["levels"])
-        return cls(levels, *arrays, plain["by_light"], unnamed, tuple(plain.get("alike", [])))
+        levels, kept = learning.Levels.from_plain(plain["levels"]), plain.get("second")
+        second = None if kept is None else second_light.Second.from_plain(kept)
+        return cls(levels, *arrays, plain["by_light"], unnamed, tuple(plain.get("alike", [])), second)
 
 
 _ARRAYS = ("prior", "low", "high", "stated", "limit", "histogram")
@@ -105,7 +108,19 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float),
         unnamed=species.unnamed(light_only, site, levels, material, before.stated, known, allowed),
         alike=tuple(species.alike(levels, material, known, allowed)),
+        second=_second(founds, np.where(use, ratio, np.nan), site, light, seen, levels, material, before.by_light),
     )  # fmt: skip
+
+
+def _second(
+    founds: Sequence[Any], ratio: np.ndarray, site: np.ndarray, light: np.ndarray, seen: np.ndarray,
+    levels: learning.Levels, material: Material, by_light: bool,
+) -> second_light.Second | None:  # fmt: skip
+    """What the frames say of a second detector; None where there is none."""
+    second = np.concatenate([f.second for f in founds])
+    if not np.isfinite(second).any():
+        return None
+    return second_light.learn(ratio, second, site, light if by_light else seen, levels, material)
 
 
 def _kept(level: np.ndarray, ideal: np.ndarray, stated: np.ndarray) -> np.ndarray:

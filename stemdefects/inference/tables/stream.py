@@ -25,10 +25,11 @@ MAX_FINISHERS = 4  # threads that finish frames; most of their work is in compil
 
 class Shown(NamedTuple):
     """What the network is shown of one frame: stack (T, H, W), and the pixels that hold no intensity (H, W bool) or
-    None."""
+    None; second: (H, W) the frame on a second detector, None where there is none or it cannot be used."""
 
     stack: np.ndarray
     invalid: np.ndarray | None
+    second: np.ndarray | None = None
 
 
 class Work(NamedTuple):
@@ -85,7 +86,8 @@ def blocks(
             unfinished.append(block)
             for batch in (good[i : i + size] for i in range(0, len(good), size)):
                 shown = [work.stacks[i] for i in batch]
-                handle = setup.engine.submit(np.stack([s.stack for s in shown]), [s.invalid for s in shown])
+                parts = np.stack([s.stack for s in shown]), [s.invalid for s in shown], [s.second for s in shown]
+                handle = setup.engine.submit(*parts)
                 on_device.append((block, batch, handle))
                 if len(on_device) > IN_FLIGHT:
                     collect()
@@ -163,4 +165,15 @@ def shown(movie: Movie, index: int, setup: Setup) -> Shown | FrameError:
     if setup.straighten is not None:
         wrong = setup.straighten.invalid(wrong, stack.shape[1:])
         stack = np.stack([setup.straighten.image(frame) for frame in stack])
-    return Shown(stack.mean(0, keepdims=True, dtype=np.float32) if average > 1 else stack, wrong)
+    second = _second(movie, index, setup)
+    return Shown(stack.mean(0, keepdims=True, dtype=np.float32) if average > 1 else stack, wrong, second)
+
+
+def _second(movie: Movie, index: int, setup: Setup) -> np.ndarray | None:
+    if movie.second is None:
+        return None
+    try:
+        frame = movie.second.frame(index)
+    except FrameError:
+        return None
+    return frame if setup.straighten is None else setup.straighten.image(frame)
