@@ -20,6 +20,7 @@ PRIOR_COLUMNS = 200.0  # what the file's word on how common a state is counts
 SIGNAL_PRIOR = 0.5  # relative width of what is believed of a species' signal: inner detectors double some (FACTS)
 FRACTION_PRIOR = 0.1  # of an ideal column's light: states with fewer or more atoms of the ideal column's own
 UNKNOWN = 1e-3  # share of columns that are nothing the material names
+HELD = 2.5  # of these widths: a state of the ideal column's own atoms whose level would lie farther off is not it
 BULK_SHARE = 0.15  # of a sublattice's columns, for a level of its bulk
 APART = 2.5  # scatters between two levels of the bulk
 EXPLAINED = 0.15  # of an ideal column's light: a level this near to a state's is that state's
@@ -188,6 +189,8 @@ def _states(
         part = (total + counted) / (total + counted).sum()
     # a state that nobody is in drifts into the flank of the bulk: its level is then the file's
     drifted = (np.abs(mean - bright) < APART * shape[0]) & (np.abs(start - bright) >= APART * shape[0])
+    # nothing is dark and one atom of two has half their light: columns elsewhere are something else (`species`)
+    drifted |= own & np.isfinite(width) & (np.abs(mean - start) > HELD * width)
     return np.where(drifted, start, mean), np.where(drifted, np.minimum(part, prior[states]), part)
 
 

@@ -17,7 +17,7 @@ from stemdefects.inference.specimen import prevalence
 
 EXPONENT_SPREAD = 0.4  # inner detectors have 0.7 (FACTS of real WSe2: 1.37 and 0.72 for Se beside W)
 OFF_LAW = 0.3  # of the logarithm of an element's light: Ti beside W and Se in real WSe2 lies off by 0.2 and 0.6
-FAR = 3.5  # scatters from the levels of all common states: nothing named has this light
+FAR = 2.5  # scatters from the levels of all common states: nothing named has this light
 REACH = 2.0  # scatters around the middle of a group
 LEAST, TIMES = 5, 4.0  # columns of a group, and how many times as many as the levels' tails leave there
 MOST_GROUPS = 2  # per sublattice
