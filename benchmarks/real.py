@@ -107,6 +107,20 @@ def wse2_ti(path: Path, second: Path | None = None, model: str = "auto") -> tupl
         f"(labelled: {true:.4f}); its light {taught.levels.level[state]:.2f} of W's (the file says "
         f"{material.intensities()[state]:.2f}).",
     ]
+    if second is not None:
+        of_label = np.full(len(columns), "", "U8")
+        of_label[near[same]] = label[same]
+        called = (name == "Ti_W") & inside
+        told = [
+            f"{int(mine.sum())} {what}: {np.nanmedian(found.second[mine]):.2f} ({np.nanmedian(found.ratio[mine]):.2f})"
+            for what, mine in (
+                ("labelled and called", called & (of_label == "Ti_W")),
+                ("called, labelled W", called & (of_label == "W")),
+                ("labelled, not called", (of_label == "Ti_W") & ~called),
+            )
+            if mine.any()
+        ]
+        out += ["", f"Median light of Ti columns on the second detector (on the first), of W's: {'; '.join(told)}."]
     return out, seen
 
 

@@ -95,7 +95,10 @@ def likelihood(
         off = np.clip(first[mine, None] - levels.level[states], -reach, reach)
         expected = taught.level[states] + taught.slope[g] * off
         width = np.hypot(taught.scatter[g], taught.width[states])
-        density = np.exp(-0.5 * ((second[mine, None] - expected) / width) ** 2) / (np.sqrt(2 * np.pi) * width)
+        tail = levels.tail[g]  # dirt and misplaced columns are so on both
+        z = ((second[mine, None] - expected) / width) ** 2
+        density = (1 - tail) * np.exp(-0.5 * z) + tail / learning.WIDE * np.exp(-0.5 * z / learning.WIDE**2)
+        density /= np.sqrt(2 * np.pi) * width
         low, high = learning.RANGE
         out[np.ix_(mine, states)] = (1 - ANYWHERE) * density + ANYWHERE / (high - low)
     return out
