@@ -55,11 +55,9 @@ def main() -> None:
         rows = of_crystal(name, options)
         print("\n".join(rows), flush=True)
         lines += rows
-    if "output" in options and options["crystals"] == DEFAULTS["crystals"]:
-        page = Path(options["output"]) / "models.md"
-        script.fill(
-            page, "<!-- crystals: made by benchmarks/crystals.py -->", "<!-- end of crystals -->", "\n".join(lines)
-        )
+        page = Path(options["output"]) / "models.md"  # after every crystal, so that a long run leaves something
+        marks = "<!-- crystals: made by benchmarks/crystals.py -->", "<!-- end of crystals -->"
+        script.fill(page, *marks, "\n".join(lines))
 
 
 def networks(material: Any, options: dict) -> dict[str, Way]:

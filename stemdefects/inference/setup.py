@@ -148,7 +148,8 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
             "the light of its columns must say what they are"
         )
     stated = state_prior(model.config.labels, model.material)
-    nothing_yet = untaught(model.material, stated, model.by_light) if settings.light else None
+    other = model.trained is not None
+    nothing_yet = untaught(model.material, stated, model.by_light, other) if settings.light else None
     rules = Rules(thresholds, excluded, settings.patch_nm, settings.edge_nm, settings.require_lattice, nothing_yet)
     frame_time_s = settings.frame_time_s or movie.frame_time_s
     setup = Setup(

@@ -71,8 +71,8 @@ def judged(
             columns, sites, columns.state_prob, nothing, np.zeros(n), nothing, nothing, none, ~none, np.nan, taught,
             nothing,
         )  # fmt: skip
-    if good and taught.by_light:
-        columns, sites = _seated(columns, sites, material, taught.stated)
+    if good and (taught.by_light or taught.other_crystal):
+        columns, sites = _seated(columns, sites, material, taught.stated, taught.by_light)
         n = len(columns.site)
     if good:
         columns, sites = _with_places(columns, sites, output, material, rules.edge_nm / image_px_nm, taught.stated)
@@ -131,8 +131,11 @@ def _unknown(site: np.ndarray, prior: np.ndarray, material: Material) -> np.ndar
     return np.where(material.site_of_state[None] == site[:, None], prior, 0.0).astype(np.float32)
 
 
-def _seated(columns: Columns, sites: SiteView, material: Material, prior: np.ndarray) -> tuple[Columns, SiteView]:
-    """Every column on the place of the lattice that it stands at; of two on one place the surer one."""
+def _seated(
+    columns: Columns, sites: SiteView, material: Material, prior: np.ndarray, by_light: bool
+) -> tuple[Columns, SiteView]:
+    """Every column on the place of the lattice that it stands at; of two on one place the surer one. by_light: nothing
+    is known of their states, else not of those that the network took for another sublattice's."""
     position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
     cell, site = promised.seated(position, columns.site.astype(int), sites, material.basis, _fixed(material))
     on = cell[:, 0] != NOWHERE
@@ -140,7 +143,9 @@ def _seated(columns: Columns, sites: SiteView, material: Material, prior: np.nda
     key = np.column_stack([np.where(on[:, None], cell, np.arange(len(cell))[:, None]), site, on])[order]
     _, first = np.unique(key, axis=0, return_index=True)
     keep = np.sort(order[first])
-    columns = columns.take(keep)._replace(site=site[keep], state_prob=_unknown(site[keep], prior, material))
+    moved = by_light | (site[keep] != columns.site[keep])
+    prob = np.where(moved[:, None], _unknown(site[keep], prior, material), columns.state_prob[keep])
+    columns = columns.take(keep)._replace(site=site[keep], state_prob=prob)
     return columns, replace(sites, cell=cell[keep].astype(np.int32), duplicate=np.zeros(len(keep), bool))
 
 

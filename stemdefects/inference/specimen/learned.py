@@ -26,7 +26,8 @@ class Specimen(NamedTuple):
     file says; limit: (S,) share below which single frames could not tell the state from none by its light, NaN unknown;
     histogram: (G, BINS) columns by their light; by_light: the network knows another crystal, and has no opinion of the
     states; unnamed: groups of columns whose light no common state has, and what they may be; alike: sentences of the
-    elements asked for that the light cannot tell from each other; second: of a second detector."""
+    elements asked for that the light cannot tell from each other; second: of a second detector;
+    other_crystal: the network was trained on others than this one."""
 
     levels: learning.Levels
     prior: np.ndarray
@@ -39,6 +40,7 @@ class Specimen(NamedTuple):
     unnamed: tuple[species.Unnamed, ...] = ()
     alike: tuple[str, ...] = ()
     second: second_light.Second | None = None
+    other_crystal: bool = False
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -47,6 +49,7 @@ class Specimen(NamedTuple):
             "by_light": self.by_light,
             "unnamed": [one.to_plain() for one in self.unnamed],
             "alike": list(self.alike),
+            "other_crystal": self.other_crystal,
             "second": None if self.second is None else self.second.to_plain(),
             **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
         }
@@ -57,7 +60,15 @@ class Specimen(NamedTuple):
         unnamed = tuple(species.Unnamed.from_plain(one) for one in plain.get("unnamed", []))
         levels, kept = learning.Levels.from_plain(plain["levels"]), plain.get("second")
         second = None if kept is None else second_light.Second.from_plain(kept)
-        return cls(levels, *arrays, plain["by_light"], unnamed, tuple(plain.get("alike", [])), second)
+        return cls(
+            levels,
+            *arrays,
+            plain["by_light"],
+            unnamed,
+            tuple(plain.get("alike", [])),
+            second,
+            plain.get("other_crystal", False),
+        )
 
 
 _ARRAYS = ("prior", "low", "high", "stated", "limit", "histogram")
@@ -68,12 +79,12 @@ def per_cm2(share: float, material: Material) -> float:
     return share / material.cell_area_nm2 * 1e14
 
 
-def untaught(material: Material, stated: np.ndarray, by_light: bool) -> Specimen:
+def untaught(material: Material, stated: np.ndarray, by_light: bool, other_crystal: bool = False) -> Specimen:
     """What is known before any frame was looked at: the file's word, and nothing of the light."""
     nothing = np.zeros(0)
     levels, unknown = learning.learn(nothing, nothing.astype(int), material, stated), np.full(len(stated), np.nan)
     histogram = np.zeros((material.n_sites, BINS))
-    return Specimen(levels, stated, unknown, unknown, stated, unknown, histogram, by_light)
+    return Specimen(levels, stated, unknown, unknown, stated, unknown, histogram, by_light, other_crystal=other_crystal)
 
 
 def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: Sequence[str] = ()) -> Specimen:
