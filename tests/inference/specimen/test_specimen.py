@@ -247,3 +247,26 @@ def test_a_formula_makes_a_material():
     for wrong, says in (("W0.9Xx0.1S2", "Xx"), ("W0.5S2", "no known material"), ("ws2", "cannot be read")):
         with pytest.raises(UserError, match=says):
             formula.material(wrong)
+
+
+def test_columns_that_a_network_of_other_crystals_took_for_the_other_sublattice_are_put_right():
+    """What it says of all the others stays."""
+    from stemdefects.inference.columns import whole_frame
+
+    _, place, _, site, _, vectors = bent_crystal()
+    said = site.copy()
+    swapped = np.hypot(*(place - (70, 70)).T) < 32
+    said[swapped] = 1 - said[swapped]
+    n = len(site)
+    prob = np.where(WS2.site_of_state == said[:, None], np.random.default_rng(0).random((n, WS2.n_states)), 0)
+    columns = Columns(*place.T, np.ones(n), said, prob, np.ones(n), np.zeros(n, int))
+    seen = view(place, said, np.ones(n), vectors, WS2.basis, vectors, told_apart=True)
+    now, _ = whole_frame._seated(columns, seen, WS2, stated(WS2), by_light=False)
+    assert len(now.site) == n and (now.site == site).mean() > 0.995
+    same = now.site == said
+    np.testing.assert_array_equal(now.state_prob[same], prob[same])
+    moved = ~same & (now.site == 0)
+    assert moved.any()
+    np.testing.assert_allclose(
+        now.state_prob[moved], np.where(WS2.site_of_state == 0, stated(WS2), 0)[None].repeat(moved.sum(), 0), rtol=1e-5
+    )
