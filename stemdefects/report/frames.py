@@ -19,7 +19,7 @@ SHAPES = ("circle", "square", "diamond", "triangle")
 MARK_NM = 0.19  # half size of a mark: the neighbours stay outside
 BAR_NM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)  # round lengths for the scale bar, 1-2-5
 REGION_COLOURS = {"hole": "#FF5555", "amorphous": "#FFB86C", "1T": "#8BE9FD"}
-BACKGROUND, INK = (16, 16, 16), (235, 235, 235)
+BACKGROUND, INK = (16, 16, 16), (235, 235, 235)  # RGB, short of black and white: easier on the eye
 
 
 def style(kinds: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -14,7 +14,7 @@ from scipy import stats
 from stemdefects.analysis.damage import knock_on
 
 TWO_SIDED, ONE_SIDED = 0.5 * stats.chi2.ppf(0.95, 1), 0.5 * stats.chi2.ppf(0.90, 1)
-N_GRID = 241
+N_GRID = 241  # steps of each parameter; thresholds are laid out a second time within what the first round leaves
 LEAST_FIT = 0.01  # p-value of the deviance below which the model is said not to describe the runs
 
 

@@ -16,7 +16,6 @@ from stemdefects.analysis.population import growth
 from stemdefects.analysis.stage import Figure, sentences
 
 PHASES = {1: "hole", 2: "amorphous", 3: "1T"}  # as tables number the regions
-LATTICE = 0
 MIN_SHARE = 0.002  # largest share of the field for which a phase is followed
 PER = 1e6  # e/nm2 that a front's advance is quoted for
 

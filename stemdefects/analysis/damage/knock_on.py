@@ -11,8 +11,8 @@ import numpy as np
 ELECTRON_EV = 510998.95  # m c^2
 NUCLEON_EV = 931.49410e6  # atomic mass unit, c^2
 RADIUS_NM = 2.8179403e-6  # classical electron radius
-FINE = 1 / 137.035999
-LIGHT_M_PER_S = 299792458.0
+FINE = 1 / 137.035999  # fine-structure constant
+LIGHT_M_PER_S = 299792458.0  # exact (SI)
 BOLTZMANN_EV = 8.617333e-5  # per K
 BARN_NM2 = 1e-10  # 1 barn = 1e-28 m2
 # thermal velocities over their rms that are summed over: beyond 9, less than 1e-18 of the atoms; the steps resolve the

@@ -6,12 +6,13 @@ from stemdefects.errors import UserError
 from stemdefects.io.tables.text_table import TextTable
 from stemdefects.schema import TableConfig
 
+# units as the headers of tables write them, in nm and in s
 LENGTHS_NM = {
     "nm": 1.0, "nanometer": 1.0, "nanometre": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "micrometer": 1e3,
     "micrometre": 1e3, "å": 0.1, "ang": 0.1, "angstrom": 0.1, "ångström": 0.1, "pm": 1e-3, "mm": 1e6, "m": 1e9,
 }  # fmt: skip
 PIXELS = {"px", "pix", "pixel", "pxl"}
-TIMES_S = {
+TIMES_S = {  # the same
     "s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "us": 1e-6, "µs": 1e-6,
     "μs": 1e-6, "ns": 1e-9, "min": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0,
 }  # fmt: skip

@@ -35,7 +35,7 @@ def features(patches: np.ndarray, kind: str) -> np.ndarray:
     raise ValueError(f"unknown features: {kind}")
 
 
-_RADII, _ANGLES = 7, 36
+_RADII, _ANGLES = 7, 36  # of the polar grid; angles in three equal parts, whose mean is three-fold
 _REACH = 0.58  # of the patch: a defect differs from the crystal at its own column and the nearest ones
 
 

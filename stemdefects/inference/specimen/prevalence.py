@@ -10,7 +10,7 @@ import numpy as np
 
 PRIOR_COLUMNS = 200.0  # that the file's word is worth: fewer than one usual frame shows
 RARE = 1e-3  # stated shares below stay: of what hardly occurs a few frames say less than their likelihoods are off
-ROUNDS, ENOUGH = 500, 1e-9
+ROUNDS, ENOUGH = 500, 1e-9  # of expectation maximisation: at most, and the change of a share at which it ends
 DROP = 1.92  # half the 95% quantile of chi squared with one degree of freedom
 GRID = 60  # steps over six decades, 26% apart; twice as many near the estimate
 

@@ -15,7 +15,7 @@ from stemdefects.io.movie import LazyFrames, Movie
 HEADER = 1024  # bytes
 TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}  # by mode; others (complex, colour) are no intensities
 LITTLE = 0x44  # first byte of the machine stamp; 0x11: big
-ANGSTROM_NM = 0.1
+ANGSTROM_NM = 0.1  # the header states lengths in angstroms
 
 
 def open_growing(path: Path, signal: str | None) -> Movie:

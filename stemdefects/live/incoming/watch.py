@@ -20,7 +20,7 @@ from stemdefects.io.readers import folder
 from stemdefects.live.incoming.mrc_series import open_growing
 
 PATIENCE = 4.0  # settle times that a file which cannot be read keeps others waiting
-LEAST_PATIENCE_S = 2.0
+LEAST_PATIENCE_S = 2.0  # the same at least, however short the settle time
 LOOK_AHEAD = 16  # frames of a file laid out beforehand that are looked at for the last one written
 
 

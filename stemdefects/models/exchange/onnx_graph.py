@@ -12,9 +12,9 @@ from stemdefects.models.ensemble import SMALL
 from stemdefects.models.unet import LOG_SIGMA_RANGE, N_REGIONS
 from stemdefects.needed import HUB, needed
 
-OPSET = 17
+OPSET = 17  # of ONNX 1.12 (2022): what runs the file need not be newer
 EPSILON = 1e-6  # of flax's group norm
-N_GROUPS = 4
+N_GROUPS = 4  # as `models.unet` has them
 IMPOSSIBLE = np.float32(-1e30)
 NAMES = ("presence", "state", "offset", "log_sigma", "region")
 

@@ -14,6 +14,7 @@ from stemdefects.inference.evidence.field import fields
 MARGIN = 8  # cells by which the map of sites grows at least
 FORGET = 0.02  # per frame: what a site was seen to be fades towards the prior
 JUMP_NM = 0.4  # steps beyond this need evidence: the penalty is quadratic
+# columns least like the ideal crystal, which tell one step from another; and steps that all columns are asked about
 N_TELLING, N_FINAL = 300, 6
 
 

@@ -13,7 +13,7 @@ import numpy as np
 Names = Mapping[tuple[str, ...], float]
 E_PER_PA_US = 1e-12 * 1e-6 / 1.602176634e-19  # electrons in 1 pA times 1 us; the elementary charge is exact (SI)
 CURRENT_PA: Names = {("TEM", "beam_current"): 1e3}  # by the last two keys: pA in the unit
-DWELL_US: Names = {("TEM", "dwell_time"): 1e6, ("Scan", "DwellTime"): 1e6}
+DWELL_US: Names = {("TEM", "dwell_time"): 1e6, ("Scan", "DwellTime"): 1e6}  # the same: us in the unit
 DEEPEST = 8  # levels of a file's metadata
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-_NANOMETRES = {
+_NANOMETRES = {  # in the unit
     "m": 1e9, "meter": 1e9, "metre": 1e9, "meters": 1e9, "metres": 1e9, "cm": 1e7, "centimeter": 1e7,
     "centimetre": 1e7, "mm": 1e6, "millimeter": 1e6, "millimetre": 1e6, "um": 1e3, "micron": 1e3, "microns": 1e3,
     "micrometer": 1e3, "micrometre": 1e3, "micrometers": 1e3, "micrometres": 1e3, "nm": 1.0, "nanometer": 1.0,
@@ -12,7 +12,7 @@ _NANOMETRES = {
     "ångström": 0.1, "ångstrom": 0.1, "pm": 1e-3, "picometer": 1e-3, "picometre": 1e-3, "picometers": 1e-3,
     "picometres": 1e-3, "inch": 2.54e7, "inches": 2.54e7, "in": 2.54e7,
 }  # fmt: skip
-_SECONDS = {
+_SECONDS = {  # in the unit
     "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "millisec": 1e-3,
     "millisecond": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "usec": 1e-6, "microsecond": 1e-6, "microseconds": 1e-6,
     "ns": 1e-9, "nsec": 1e-9, "nanosecond": 1e-9, "nanoseconds": 1e-9, "min": 60.0, "mins": 60.0, "minute": 60.0,

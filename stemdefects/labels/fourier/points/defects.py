@@ -24,7 +24,7 @@ from stemdefects.numerics import robust
 
 PHASE_BINS = 6  # per lattice vector, for the noise in the unit cell
 SKEWED = 7.0  # standard deviations: noise does not reach farther, so that its skewness says nothing there
-DARK, BRIGHT = 0, 1
+DARK, BRIGHT = 0, 1  # signs of a defect, in the order of the material that labels of a movie make up
 MOST = 1.0  # false labels of one sign expected in one frame's area
 TAIL = (3.0, 4.0)  # where the number of extrema tells how long the noise's tail is
 # Counted electrons have a longer tail than a Gaussian beyond four standard deviations: perfect crystals
