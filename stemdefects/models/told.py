@@ -17,7 +17,7 @@ from stemdefects.models import artifact
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import MaterialConfig
 
-UNKNOWN = -1
+UNKNOWN = -1  # where a number of a state would be
 OFF = 1.02  # factor: a signal so far outside what it was trained for is still known
 OTHER = "other"  # role of an element that is in no ideal column
 

@@ -10,6 +10,7 @@ import numpy as np
 from stemdefects.inference.setup import Setup
 from stemdefects.io.movie import Movie
 from stemdefects.models.frames.resample import square_pixels
+from stemdefects.report import animation
 from stemdefects.report import frames as pictures
 
 
@@ -79,8 +80,8 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
     if settings.animation and len(good) > 1:
         chosen = good[np.unique(np.linspace(0, len(good) - 1, min(settings.animation_frames, len(good))).astype(int))]
         stills = (annotated(int(i), min(settings.max_width_px, 640 * len(tables))) for i in chosen)
-        name = "detections.mp4" if pictures.has_mp4() else "detections.gif"
-        path = pictures.save_animation(_same_size(stills), folder / name, settings.animation_fps)
+        name = "detections.mp4" if animation.has_mp4() else "detections.gif"
+        path = animation.save_animation(_same_size(stills), folder / name, settings.animation_fps)
         written.append(path)
     return written
 

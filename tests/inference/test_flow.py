@@ -23,7 +23,7 @@ from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io import locks, opening, runs
 from stemdefects.io import movie as movies
 from stemdefects.io.tables import table
-from stemdefects.report.frames import has_mp4
+from stemdefects.report.animation import has_mp4
 from tests.inference.small_network import LOOSE, hexagonal_frames, save_model, settings
 
 ROOT = Path(__file__).parents[2]

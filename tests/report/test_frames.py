@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from stemdefects.io.tables import table
+from stemdefects.report import animation
 from stemdefects.report import frames as pictures
 
 KINDS = ["V_S", "V_S2", "V_W", "Mo_W", "S2_W", "W_S2", "Ad_W", "Ad_S", "one_more"]
@@ -71,19 +72,19 @@ def test_contact_sheet_and_animation(tmp_path):
     assert sheet.ndim == 3 and sheet.std() > 10
     assert pictures.contact_sheet(patches[:0], rows[:0], KINDS, 0.96).ndim == 3
     stills = (pictures.annotate(rng.normal(size=(60, 60)), rows[:3], 0.03, KINDS, f"{i}") for i in range(4))
-    with Image.open(pictures.save_animation(stills, tmp_path / "a.gif", 5)) as movie:
+    with Image.open(animation.save_animation(stills, tmp_path / "a.gif", 5)) as movie:
         assert movie.n_frames == 4 and movie.info["duration"] == 200
-    assert pictures.save_animation(iter([]), tmp_path / "b.gif") is None
+    assert animation.save_animation(iter([]), tmp_path / "b.gif") is None
 
 
-@pytest.mark.skipif(not pictures.has_mp4(), reason="no imageio-ffmpeg")
+@pytest.mark.skipif(not animation.has_mp4(), reason="no imageio-ffmpeg")
 def test_mp4_keeps_frames_and_colours(tmp_path):
     import imageio_ffmpeg
 
     stills = [np.full((61, 80, 3), (0, 0, 0), np.uint8) for _ in range(3)]
     for i, still in enumerate(stills):
         still[:, 20 * i : 20 * i + 20] = (230, 159, 0)
-    path = pictures.save_animation(iter(stills), tmp_path / "a.mp4", 5)
+    path = animation.save_animation(iter(stills), tmp_path / "a.mp4", 5)
     reader = imageio_ffmpeg.read_frames(str(path))
     info = next(reader)
     shown = [np.frombuffer(f, np.uint8).reshape(info["size"][1], info["size"][0], 3) for f in reader]
