@@ -24,7 +24,6 @@ LONG = {
     "commands/infer.py": 327,
     "crystal/bragg.py": 327,
     "crystal/material.py": 338,
-    "inference/evidence/site_window.py": 357,
     "models/artifact.py": 411,
     "schema.py": 684,
     "simulation/movies.py": 311,

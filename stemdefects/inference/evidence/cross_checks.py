@@ -13,9 +13,10 @@ threshold that calls of single frames rest on.
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
-from stemdefects.inference.evidence import over_time
+from stemdefects.inference.evidence import blank_sites, over_time
 from stemdefects.io.tables.contradictions import Code, Contradiction
 from stemdefects.models.probability.prevalence import COMMON
 from stemdefects.numerics import robust
@@ -170,7 +171,7 @@ def _median(histogram: np.ndarray, sites: int) -> tuple[float, float]:
 def of_window(window: Any, fits: dict[int, over_time.Fit], start: int, stop: int):
     """The `Sublattice`s of frames [start, stop) of a `site_window.Window` with its fits."""
     inner = slice(start - window.low, stop - window.low)
-    single, wrong = window.single_calls(inner)
+    single, wrong = _single_calls(window, inner)
     for g, fit in fits.items():
         mine = np.flatnonzero(window.keys[:, 2] == g)
         seen = window.seen[inner][:, mine] & ~window.hidden[inner][:, mine]
@@ -184,3 +185,23 @@ def of_window(window: Any, fits: dict[int, over_time.Fit], start: int, stop: int
         yield Sublattice(
             posterior, window.states[g], light - middle[:, None], line, single[:, mine], wrong[:, mine], seen
         )
+
+
+def _single_calls(window: Any, inner: slice) -> tuple[np.ndarray, np.ndarray]:
+    """(T, N) state that a frame by itself calls at each site, -1: none, and (T, N) the probability that it is
+    wrong; of the frames `inner` of the window."""
+    material = window.setup.model.material
+    state_of = {k.name.encode(): k.state for k in material.kinds}
+    single = np.full(window.seen[inner].shape, -1, np.int16)
+    wrong = np.zeros(single.shape, np.float32)
+    for t, frame in enumerate(window.frames[inner]):
+        if not len(frame.rows) or not len(frame.columns):
+            continue
+        places = np.column_stack([frame.columns["y_px"], frame.columns["x_px"]])
+        called = np.column_stack([frame.rows["y_px"] * window.setup.aspect, frame.rows["x_px"]])
+        away, which = cKDTree(places).query(called)
+        same = away < blank_sites.SAME_PX
+        sites = window.index[t + inner.start][which[same]]
+        single[t, sites] = [state_of[kind] for kind in frame.rows["kind"][same].tolist()]
+        wrong[t, sites] = 1 - frame.rows["kind_prob"][same]
+    return single, wrong

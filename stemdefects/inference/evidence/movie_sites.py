@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference.columns.site_columns import Frame, centred, frames, posterior
-from stemdefects.inference.evidence import cross_checks, floating_sites, site_evidence
+from stemdefects.inference.evidence import cross_checks, floating_sites, site_evidence, window_rows
 from stemdefects.inference.evidence.field.field_changes import Fields
 from stemdefects.inference.evidence.field.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
@@ -105,7 +105,7 @@ def analyse(
         low, high = max(0, start - margin), min(n, start + step + margin)
         window = Window(read, setup, low, high, shifts)
         fits = window.fit(models, prior, evidence.readings)
-        write(window.rows(fits, start, min(start + step, n)))
+        write(window_rows.rows(window, fits, start, min(start + step, n)))
         evidence.window(window, fits, start, min(start + step, n))
         for part in cross_checks.of_window(window, fits, start, min(start + step, n)):
             checks.add(part)

@@ -1,4 +1,4 @@
-"""The sites seen in a window of frames, as arrays over time: likelihoods, posteriors, rows of the defect table.
+"""The sites seen in a window of frames, as arrays over time: likelihoods and posteriors.
 
 A heavy or missing neighbour changes how a column looks: by how much is taken off, since most columns beside one are
 ideal.
@@ -8,15 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from stemdefects.crystal.complexes import bond_table, complexes
+from stemdefects.crystal.complexes import bond_table
 from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, centred, frames, posterior
 from stemdefects.inference.evidence import blank_sites, over_time, readings, state_levels
-from stemdefects.inference.tables.blocks_of_frames import in_nm
 from stemdefects.inference.tables.partial_results import Block
-from stemdefects.io.tables import table
 from stemdefects.models.probability import emissions
 
 RARE = 1e-3  # prevalence below which only measured emissions count
@@ -130,25 +127,6 @@ class Window:
                     light[t, number[tuple(key)]], place[t, number[tuple(key)]] = value, where
         return light, place
 
-    def single_calls(self, inner: slice) -> tuple[np.ndarray, np.ndarray]:
-        """(T, N) state that a frame by itself calls at each site, -1: none, and (T, N) the probability that it is
-        wrong; of the frames `inner` of the window."""
-        material = self.setup.model.material
-        state_of = {k.name.encode(): k.state for k in material.kinds}
-        single = np.full(self.seen[inner].shape, -1, np.int16)
-        wrong = np.zeros(single.shape, np.float32)
-        for t, frame in enumerate(self.frames[inner]):
-            if not len(frame.rows) or not len(frame.columns):
-                continue
-            places = np.column_stack([frame.columns["y_px"], frame.columns["x_px"]])
-            called = np.column_stack([frame.rows["y_px"] * self.setup.aspect, frame.rows["x_px"]])
-            away, which = cKDTree(places).query(called)
-            same = away < blank_sites.SAME_PX
-            sites = self.index[t + inner.start][which[same]]
-            single[t, sites] = [state_of[kind] for kind in frame.rows["kind"][same].tolist()]
-            wrong[t, sites] = 1 - frame.rows["kind_prob"][same]
-        return single, wrong
-
     def _line(self, g: int, read: readings.Reading, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(T, n) reading and (T, n) light of a sublattice's columns, each less its median in the frame."""
         light = self.light(g)
@@ -261,48 +239,6 @@ class Window:
             else np.zeros((*state[:, mine].shape, 0), np.int8)
         )
 
-    def rows(self, fits: dict[int, over_time.Fit], start: int, stop: int) -> np.ndarray:
-        """Rows of the frames [start, stop): defective sites, where they are or, if missed, where they should be."""
-        setup, material = self.setup, self.setup.model.material
-        settings = setup.settings.over_time
-        kind_of_state = np.asarray(material.kind_of_state)
-        names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
-        kind = np.full((stop - start, len(self.keys)), -1)
-        best = np.zeros(kind.shape, np.float32)
-        defect = np.zeros(kind.shape, np.float32)
-        inner = slice(start - self.low, stop - self.low)
-        for g, found in fits.items():
-            mine = self.keys[:, 2] == g
-            part = found.posterior[inner][:, :, 1:]
-            kind[:, mine] = kind_of_state[self.states[g][1:]][part.argmax(-1)]
-            best[:, mine], defect[:, mine] = part.max(-1), part.sum(-1)
-        near = _near(self.seen, settings.max_gap_frames)[inner]
-        expected, spread = self.expected()
-        height, width = setup.shape_px
-        edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
-        out = [table.empty(0)]
-        for t in range(stop - start):
-            window_t = t + start - self.low
-            frame = self.frames[window_t]
-            if np.isnan(frame.lattice).any():
-                continue
-            place = np.where(self.seen[window_t][:, None], self.place[window_t], expected[window_t])
-            inside = (place >= edge).all(1) & (place[:, 0] <= height - 1 - edge) & (place[:, 1] <= width - 1 - edge)
-            called = np.flatnonzero((best[t] >= settings.threshold) & near[t] & inside & ~self.hidden[window_t])
-            rows = table.empty(len(called))
-            rows["frame"], rows["time_s"] = frame.row["frame"], frame.row["time_s"]
-            rows["y_px"], rows["x_px"] = place[called].T
-            rows["sigma_nm"] = np.where(self.seen[window_t][called], self.sigma[window_t][called], spread)
-            rows["score"], rows["kind_prob"] = np.minimum(defect[t, called], 1), np.minimum(best[t, called], 1)
-            rows["kind"] = names[kind[t, called]]
-            if len(called):
-                states = np.array([k.state for k in material.kinds])[kind[t, called]]
-                rows["complex"], rows["orientation"] = complexes(
-                    self.keys[called, :2], self.keys[called, 2], states, material
-                )
-            out.append(in_nm(rows, setup))
-        return np.concatenate(out)
-
     def expected(self) -> tuple[np.ndarray, float]:
         """(T, N, 2) where each site should be, NaN in frames without lattice: on the frame's lattice, off by as much as
         it usually is; and how far columns lie from there."""
@@ -346,12 +282,3 @@ def _among(keys: np.ndarray, some: np.ndarray) -> np.ndarray:
     low = both.min(0)
     number = np.ravel_multi_index((both - low).T, both.max(0) - low + 1)
     return np.isin(number[: len(keys)], number[len(keys) :])
-
-
-def _near(seen: np.ndarray, gap: int) -> np.ndarray:
-    """(T, N) bool: seen within `gap` frames."""
-    near = seen.copy()
-    for step in range(1, gap + 1):
-        near[step:] |= seen[:-step]
-        near[:-step] |= seen[step:]
-    return near
