@@ -5,6 +5,7 @@ import itertools
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,8 +23,10 @@ def save_animation(pictures: Iterable[np.ndarray], path: str | Path, fps: float 
     if path.suffix == ".mp4":
         _save_mp4(itertools.chain([first], stream), first.shape, path, fps)
         return path
-    packed = (Image.fromarray(p).quantize(96, method=Image.Quantize.FASTOCTREE, dither=0) for p in stream)
-    start = Image.fromarray(first).quantize(96, method=Image.Quantize.FASTOCTREE, dither=0)
+    packed = (
+        Image.fromarray(p).quantize(96, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE) for p in stream
+    )
+    start = Image.fromarray(first).quantize(96, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     start.save(path, save_all=True, append_images=packed, duration=round(1000 / fps), loop=0)
     return path
 
@@ -46,7 +49,8 @@ def _save_mp4(pictures: Iterable[np.ndarray], shape: tuple[int, ...], path: Path
     height, width = (n // 2 * 2 for n in shape[:2])  # the codec's colour planes are half as large
     # of noise the slower presets make no smaller files
     quality = ["-crf", "21", "-preset", "superfast", "-movflags", "+faststart"]
-    writer = imageio_ffmpeg.write_frames(
+    write_frames: Any = imageio_ffmpeg.write_frames  # its hints are its defaults: other numbers and None are taken too
+    writer = write_frames(
         str(path), (width, height), fps=fps, codec="libx264", quality=None, macro_block_size=2, output_params=quality,
         ffmpeg_log_level="error",
     )  # fmt: skip
