@@ -1,12 +1,12 @@
 """Kinetics from pixels against the truth: movies of either simulator through infer.py and analyze.py.
 
     python benchmarks/kinetics_pixels.py simulator=independent [movies=4] [dose=4000,1200,400] [field=256] [frames=60]
-        [variant=plain] [seed=0] [probe=any] [model=ws2_mo] [folder=benchmark_results/kinetics] [page=]
+        [variant=plain] [seed=0] [probe=any] [model=ws2_mo] [folder=benchmark_results/kinetics] [page=] [methods=]
     python benchmarks/kinetics_pixels.py simulator=files input='folder/*.h5'
 
 Every movie's figures are saved when they are there: Ctrl-C and the same command go on. redo: `compare` compares again
 what is there, `analyze` analyses again (new code) from the tables of inference, `infer` starts from the movies.
-page: file that gets the tables.
+page: file that gets the tables. methods: those shown, e.g. 'lattice model,cve'; empty: all.
 """
 
 import json
@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 DEFAULTS = {
     "simulator": "independent", "movies": "4", "dose": "4000,1200,400", "field": "256", "frames": "60",
     "variant": "plain", "seed": "0", "probe": "any", "model": "ws2_mo", "folder": "benchmark_results/kinetics",
-    "input": "", "redo": "no", "page": "", "all": "false", "python": sys.executable,
+    "input": "", "redo": "no", "page": "", "methods": "", "all": "false", "python": sys.executable,
     "infer": "inference.pictures.animation=false inference.pictures.contact_sheet=false", "analyze": "",
 }  # fmt: skip
 WANTED = (
@@ -161,6 +161,8 @@ def report(folder: Path, options: dict) -> str:
     for name, table in parts.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     summary.estimates(parts["rows"]).to_csv(folder / "summary.csv", index=False)
+    if options["methods"]:
+        parts["rows"] = parts["rows"][parts["rows"]["method"].isin(options["methods"].split(","))]
     return summary.markdown(*parts.values(), None if options["all"] == "true" else WANTED)
 
 
