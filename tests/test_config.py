@@ -102,7 +102,7 @@ def test_wrong_type_is_refused_fast_without_jax():
 
 MISTYPED = {
     ("train.py", "model=unet_smal"): "Did you mean 'unet_small'?",
-    ("train.py", "material=mote2"): "Did you mean 'mose2'?",
+    ("train.py", "material=mosse2"): "Did you mean 'mose2'?",
     ("train.py", "experiment=dem"): "Did you mean 'demo'?",
     ("train.py", "model=unet_smal,unet", "-m"): "Did you mean 'unet_small'?",
     ("analyze.py", "analysis/clustering=papr"): "Did you mean 'paper'?",

@@ -44,21 +44,21 @@ def installed(site, monkeypatch):
 
 
 def test_a_material_of_another_package_or_by_its_path(installed):
-    by_name = crystal.load("mote2")
-    by_path = crystal.load(str(installed / "my_lab" / "mote2.yaml"))
-    assert by_name.name == by_path.name == "mote2" and "V_Te" in by_name.kind_names
-    arguments = command_line.prepare(["material=mote2", "seed=1"], schema.TrainRoot, {})
-    assert "material=mote2" in arguments and any(a.startswith("hydra.searchpath=") for a in arguments)
-    with pytest.raises(UserError, match=r"material=mote: no such config.*mote2"):
-        config.load_group("material", "mote")
+    by_name = crystal.load("wte2")
+    by_path = crystal.load(str(installed / "my_lab" / "wte2.yaml"))
+    assert by_name.name == by_path.name == "wte2" and "V_Te" in by_name.kind_names
+    arguments = command_line.prepare(["material=wte2", "seed=1"], schema.TrainRoot, {})
+    assert "material=wte2" in arguments and any(a.startswith("hydra.searchpath=") for a in arguments)
+    with pytest.raises(UserError, match=r"material=wte: no such config.*wte2"):
+        config.load_group("material", "wte")
     with pytest.raises(UserError, match="no such file"):
         config.load_group("material", "nowhere/else.yaml")
 
 
 def test_the_command_takes_it_too(site, tmp_path):
-    shutil.copyfile(site / "my_lab" / "mote2.yaml", tmp_path / "own one.yaml")
+    shutil.copyfile(site / "my_lab" / "wte2.yaml", tmp_path / "own one.yaml")
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
-    for choice in ("mote2", str(tmp_path / "own one.yaml")):
+    for choice in ("wte2", str(tmp_path / "own one.yaml")):
         done = subprocess.run(
             [sys.executable, str(ROOT / "simulate.py"), f"material={choice}", "--cfg", "job"],
             cwd=tmp_path,
@@ -67,11 +67,11 @@ def test_the_command_takes_it_too(site, tmp_path):
             env=environment,
         )
         assert done.returncode == 0, done.stderr
-        assert "name: mote2" in done.stdout
+        assert "name: wte2" in done.stdout
 
 
 def test_a_network_and_a_loss_of_another_package(installed):
-    material = crystal.load("mote2")
+    material = crystal.load("wte2")
     cfg = config.load_group("model", "unet_small")
     cfg.architecture, cfg.options = "plain", {"width": 4}
     module = artifact.build(cfg, material)

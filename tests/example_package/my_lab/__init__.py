@@ -1,6 +1,6 @@
 from pathlib import Path
 
 
-def mote2() -> Path:
+def wte2() -> Path:
     """The material's YAML file: the same keys as in configs/material/."""
-    return Path(__file__).with_name("mote2.yaml")
+    return Path(__file__).with_name("wte2.yaml")
