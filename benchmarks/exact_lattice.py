@@ -18,15 +18,16 @@ from stemdefects.analysis.kinetics.sampler.field import UNUSUAL
 PLACES = np.array([[0, 0], [0, 1], [np.sqrt(0.75), 0.5], [np.sqrt(0.75), 1.5], [0, 2.0]])
 
 
-def evidence(line, times, centre=True, places=PLACES, scatter=1.0, level=(-2.0, -4.0)):
-    """Evidence of a tiny lattice: neighbours at distance 1; the first three sites are a centre's."""
+def evidence(line, times, centre=True, places=PLACES, scatter=1.0, level=(-2.0, -4.0), bonded=3):
+    """Evidence of a tiny lattice: neighbours at distance 1; the first `bonded` sites are a centre's, and fewer than
+    three are those of one that the border cuts."""
     n = len(places)
     near = np.full((n, 6), -1)
     for i in range(n):
         found = [j for j in range(n) if j != i and np.hypot(*(places[j] - places[i])) < 1.1]
         near[i, : len(found)] = found
     bonds = np.full((n, 3), -1)
-    bonds[:3, 0] = 0
+    bonds[:bonded, 0] = 0
     return Evidence(
         places * 0.3, near, bonds, np.array([1.0 if centre else 0.0]), np.asarray(line, float), np.float64(scatter),
         np.array(level), 0.8, 1.15, np.asarray(times, float), np.ones((len(times), n), bool), np.zeros(n, bool),
@@ -39,8 +40,8 @@ class Exact:
     def __init__(self, data, rates, rho, rho_two, rho_bond, share, missing):
         where = sites(data)
         self.near, self.rates, n = where.near, np.asarray(rates, float), len(where.kind)
-        bond = where.kind == 1
-        layers = [(0, 1, 3) if bond[i] else (0, 1, 2, 3) for i in range(n)]
+        bond, cut = where.kind == 1, where.kind == 2  # of a whole centre; of one that touches another or the border
+        layers = [(0, 1, 3) if bond[i] or cut[i] else (0, 1, 2, 3) for i in range(n)]
         self.configurations = list(itertools.product(*layers))
         number = {c: k for k, c in enumerate(self.configurations)}
         q = np.zeros((len(number),) * 2)
@@ -62,16 +63,21 @@ class Exact:
                 alone = at_centre - (c[i] > 0) == 0
                 if c[i] == 0 and bond[i]:
                     go([(i, 1)], r("ATTACH") if alone else r("ATTACH_MORE"))
+                elif c[i] == 0 and cut[i]:
+                    go([(i, 1)], r("ATTACH_MORE"))
                 elif c[i] == 0:
                     go([(i, 1)], r("APPEAR") * (1 - share) + r("HOP") * rho * missing[i])
                     go([(i, 2)], r("APPEAR") * share)
                 elif c[i] == 3:
-                    go([(i, 1)], r("HALVE") * (1 if bond[i] else 1 - share))
-                    if not bond[i]:
+                    go([(i, 1)], r("HALVE") * (1 if bond[i] or cut[i] else 1 - share))
+                    if not bond[i] and not cut[i]:
                         go([(i, 2)], r("HALVE") * share)
                 elif bond[i]:
                     go([(i, 3)], r("DOUBLE"))
                     go([(i, 0)], r("DETACH") if alone else r("DETACH_MORE"))
+                elif cut[i]:
+                    go([(i, 3)], r("DOUBLE"))
+                    go([(i, 0)], r("DETACH_MORE"))
                 else:
                     go([(i, 3)], r("DOUBLE"))
                     go([(i, 0)], r("VANISH") + (r("HOP") * missing[i] if c[i] == 1 else 0))
@@ -80,6 +86,8 @@ class Exact:
                         continue
                     if c[i] == 3:
                         go([(i, 0), (j, 3)], r("HOP_TWO"))
+                    elif cut[i] or cut[j]:
+                        go([(i, 0), (j, 1)], r("CLUSTER"))
                     elif bond[i] and bond[j]:
                         go([(i, 0), (j, 1)], r("TURN") if alone else r("TURN_MORE"))
                     elif bond[i]:
@@ -94,8 +102,9 @@ class Exact:
         for c in self.configurations:
             p = 1.0
             for i in range(n):
-                one = rho_bond if bond[i] else rho
-                p *= {0: (1 - one) * (1 - rho_two), 1: one * (1 if bond[i] else 1 - share), 2: one * share,
+                held = bond[i] or cut[i]
+                one = rho_bond if held else rho
+                p *= {0: (1 - one) * (1 - rho_two), 1: one * (1 if held else 1 - share), 2: one * share,
                       3: (1 - one) * rho_two}[c[i]]  # fmt: skip
             start.append(p)
         self.start = np.array(start)
@@ -138,9 +147,9 @@ RATES = np.array([0.3, 0.25, 0.2, 0.35, 0.5, 0.1, 0.1, 0.3, 0.2, 0.45, 0.07, 0.1
 MISSING = np.array([0, 0, 0, 1.0, 2.0])
 
 
-def run(line, parameters, free, n_sweeps, shape=1.0, scale=4.0, key=0, times=TIMES):
+def run(line, parameters, free, n_sweeps, shape=1.0, scale=4.0, key=0, times=TIMES, bonded=3):
     """Sweeps of one chain on the tiny lattice: parameters, sums, occupancy."""
-    place = lattice.sites(evidence(np.zeros(line.shape), times))._replace(missing=MISSING)
+    place = lattice.sites(evidence(np.zeros(line.shape), times, bonded=bonded))._replace(missing=MISSING)
     weight = np.isfinite(line).astype(float)
     data = chain.Data(
         np.where(weight > 0, line, 0.0), weight, np.array([-2.0, -4.0]), np.array([0.8, 1.15]), times,

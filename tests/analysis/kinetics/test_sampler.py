@@ -1,6 +1,7 @@
 """The sampler against the exact posterior of a tiny lattice, and against its own prior where nothing is seen."""
 
 import numpy as np
+import pytest
 from scipy import stats
 from scipy.linalg import expm
 
@@ -8,8 +9,10 @@ from benchmarks.exact_lattice import MISSING, RATES, TIMES, Exact, evidence, par
 from stemdefects.analysis.kinetics import lattice
 
 
-def test_agrees_with_the_sum_over_all_histories():
-    """Occupancy of every site, kind and frame, and the number of hops: 432 configurations, all processes, gaps."""
+@pytest.mark.parametrize("bonded", [3, 2])
+def test_agrees_with_the_sum_over_all_histories(bonded):
+    """Occupancy of every site, kind and frame, and the number of hops: 432 configurations, all processes, gaps; with a
+    whole centre, and with one that the border cuts."""
     shift = -0.3
     rng = np.random.default_rng(0)
     line = rng.normal(size=(4, 5))
@@ -17,11 +20,11 @@ def test_agrees_with_the_sum_over_all_histories():
     line[2:, 4] -= 2
     line[:, 1] -= 2
     line[2, 3] = line[1, 0] = np.nan
-    oracle = Exact(evidence(np.zeros(line.shape), TIMES), RATES, 0.2, 0.1, 0.3, 0.3, MISSING)
+    oracle = Exact(evidence(np.zeros(line.shape), TIMES, bonded=bonded), RATES, 0.2, 0.1, 0.3, 0.3, MISSING)
     both, hops = oracle.smooth(oracle.likelihood(line, 1.0, (-2.0, -4.0), shift), TIMES)
     layer = np.array(oracle.configurations)
     expected = np.stack([both @ ((layer == 1) | (layer == 2)), both @ (layer == 3)], -1)
-    _, sums, found = run(line, parameters(0.3, shift), np.zeros(24, bool), 20000)
+    _, sums, found = run(line, parameters(0.3, shift), np.zeros(24, bool), 20000, bonded=bonded)
     assert np.abs(found - expected).max() < 0.035  # four Monte Carlo errors
     assert abs(sums[:, 0].mean() - hops) < 0.07
 

@@ -37,7 +37,7 @@ def birth_single(x, occ, S, P):
         return P[ATTACH_MORE] if held(S.site[x, 25], occ, S.bonds) > 0 else P[ATTACH]
     if S.site[x, 24] == FREE:
         return P[APPEAR] * (1.0 - P[SHARE]) + P[HOP] * P[RHO] * S.missing[x]
-    return P[APPEAR]
+    return P[ATTACH_MORE]  # of centres that touch, or that the border cuts
 
 
 @inner
@@ -51,6 +51,8 @@ def death_single(x, occ, S, P):
     """Rate at which a mobile vacancy on `x` leaves for good; it is not in `occ`."""
     if S.site[x, 24] == BOND:
         return P[DETACH_MORE] if held(S.site[x, 25], occ, S.bonds) > 0 else P[DETACH]
+    if S.site[x, 24] == CLUSTER:
+        return P[DETACH_MORE]
     return P[VANISH] + P[HOP] * S.missing[x]
 
 
@@ -97,7 +99,7 @@ def potential(x, occ, S, P):
                 if occ[S.bonds[c, k]] == SINGLE:
                     shared += n_open * (P[TURN_MORE] - P[TURN]) + P[DETACH_MORE] - P[DETACH]
     else:
-        single += P[VANISH] + P[HOP] * S.missing[x]
+        single += death_single(x, occ, S, P)
         shared -= birth_single(x, occ, S, P) + birth_still(x, S, P)
     return single + shared, P[VANISH] + P[TO_DOUBLE] + shared, double + shared
 
@@ -120,7 +122,7 @@ def ceiling(window, S, P):
             more = 2.0 * max(P[ATTACH_MORE] - P[ATTACH], 0.0) + max(P[DETACH_MORE] - P[DETACH], 0.0)
             more += max(P[TURN_MORE] - P[TURN], 0.0)
         else:
-            single += P[VANISH] + P[HOP] * S.missing[g]
+            single += max(P[DETACH_MORE], P[VANISH] + P[HOP] * S.missing[g])
         top = max(top, max(single, double) + more)
     return top
 

@@ -12,6 +12,7 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     ATTACH,
     ATTACH_MORE,
     BOND,
+    CLUSTER,
     DETACH,
     DETACH_MORE,
     FREE,
@@ -49,6 +50,8 @@ def _open(n, occ, S, sums, sign):
     if layer == 0:
         if kind == BOND:
             sums[EXPOSURE + (ATTACH if n_held == 0 else ATTACH_MORE)] += sign
+        elif kind == CLUSTER:
+            sums[EXPOSURE + ATTACH_MORE] += sign
         else:
             sums[EXPOSURE + APPEAR] += sign
             sums[EXPOSURE_IN] += sign * S.missing[n]
@@ -61,6 +64,8 @@ def _open(n, occ, S, sums, sign):
         if kind == BOND:
             sums[EXPOSURE + (DETACH if n_held <= 1 else DETACH_MORE)] += sign
             sums[TIME_BOUND] += sign
+        elif kind == CLUSTER:
+            sums[EXPOSURE + DETACH_MORE] += sign
         else:
             sums[EXPOSURE + VANISH] += sign
             if kind == FREE:
@@ -135,6 +140,9 @@ def _count(a, b, layer, occ, S, P, sums, rng):
         if S.site[b, 24] == BOND:
             sums[ATTACH if held(S.site[b, 25], occ, S.bonds) == 0 else ATTACH_MORE] += 1
             return
+        if S.site[b, 24] == CLUSTER:
+            sums[ATTACH_MORE] += 1
+            return
         over = P[HOP] * P[RHO] * S.missing[b] if layer == SINGLE and S.site[b, 24] == FREE else 0.0
         alike = P[APPEAR] * (1.0 - P[SHARE]) if S.site[b, 24] == FREE else P[APPEAR]
         if over > 0.0 and uniform(rng) * (over + alike) < over:
@@ -146,6 +154,9 @@ def _count(a, b, layer, occ, S, P, sums, rng):
     elif b < 0:
         if S.site[a, 24] == BOND:
             sums[DETACH if held(S.site[a, 25], occ, S.bonds) <= 1 else DETACH_MORE] += 1
+            return
+        if S.site[a, 24] == CLUSTER:
+            sums[DETACH_MORE] += 1
             return
         over = P[HOP] * S.missing[a] if occ[a] == SINGLE and S.site[a, 24] == FREE else 0.0
         if over > 0.0 and uniform(rng) * (over + P[VANISH]) < over:
