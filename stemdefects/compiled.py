@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 
 def _numba():
@@ -21,6 +22,27 @@ def _numba():
 
 
 _njit = _numba().njit
+
+
+def forget_stale(folder: Path) -> None:
+    """Delete what is compiled of a folder whose sources have changed since.
+
+    numba keeps compiled code by the file of a function, and does not look at the functions it calls: after an update a
+    chain would go on with old rates.
+    """
+    kept = folder / "__pycache__"
+    sources = [(path.name, path.stat()) for path in sorted(folder.glob("*.py"))]
+    state = "".join(f"{name} {s.st_size} {s.st_mtime_ns}\n" for name, s in sources)
+    stamp = kept / "compiled.stamp"
+    try:
+        if stamp.exists() and stamp.read_text() == state:
+            return
+        for path in kept.glob("*.nb[ic]"):
+            path.unlink(missing_ok=True)
+        kept.mkdir(exist_ok=True)
+        stamp.write_text(state)
+    except OSError:  # a folder that cannot be written to holds nothing that was compiled here
+        pass
 
 
 def _compiled(**options) -> Callable[[Callable], Callable]:

@@ -1,5 +1,9 @@
 """The compiled part: see `stemdefects.compiled`."""
 
-from stemdefects.compiled import entry, inner, rows, tiny
+from pathlib import Path
+
+from stemdefects.compiled import entry, forget_stale, inner, rows, tiny
+
+forget_stale(Path(__file__).parent)
 
 __all__ = ["entry", "inner", "rows", "tiny"]
