@@ -13,6 +13,8 @@ from stemdefects.analysis.kinetics.sampler.paths import backward, box_around, fo
 from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
 
 HALF = 5  # half of the boxes in which paths of one interval are drawn: no more hops between frames are exchanged
+ANY = 1 << 30  # comings and goings of a path: as many as there are
+NOT_DRAWN = 1.0  # no log of a uniform number is positive
 SLACK = 3.0  # log of a ratio of weights in one interval that no two paths reach
 
 
@@ -36,6 +38,9 @@ def exchange_all(S, P, Q, W, who, layers, rng, tally):
     cols, n_slots = S.shape[1], who.shape[1]
     for f in range(len(Q.times) - 1):
         dt = Q.times[f + 1] - Q.times[f]
+        n_absent = 0
+        for s in range(n_slots):
+            n_absent += int(who[f, s] < 0)
         for i in range(n_slots):
             if who[f, i] < 0 or who[f + 1, i] < 0:
                 continue
@@ -53,72 +58,7 @@ def exchange_all(S, P, Q, W, who, layers, rng, tally):
                     if u > most + leave + other + SLACK:
                         continue
                 tally[0] += 1
-                tally[1] += exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng)
-
-
-@tiny
-def exchange_tails(f, i, j, u, S, P, Q, W, who, layers, rng):
-    """Propose that two vacancies exchange their fates after frame f + 1, by new paths between; 1 if accepted.
-
-    `u`: log of the uniform number that decides.
-    """
-    cols, low, high = S.shape[1], Q.times[f], Q.times[f + 1]
-    xi, xj, yi, yj = who[f, i], who[f, j], who[f + 1, i], who[f + 1, j]
-    box_i, box_j = box_around(xi, HALF, S), box_around(xj, HALF, S)
-    if not (
-        inside(yi, box_i, cols) and inside(yj, box_i, cols) and inside(yi, box_j, cols) and inside(yj, box_j, cols)
-    ):
-        return 0
-    n_old_i = own_events(i, low, high, W)
-    for k in range(n_old_i):
-        if not (_held(W.old[k, 0], box_i, S) and _held(W.old[k, 1], box_i, S)):
-            return 0
-    old_i_time, old_i = W.old_time[:n_old_i].copy(), W.old[:n_old_i].copy()
-    n_old_j = own_events(j, low, high, W)
-    for k in range(n_old_j):
-        if not (_held(W.old[k, 0], box_j, S) and _held(W.old[k, 1], box_j, S)):
-            return 0
-    n_absent = 0
-    for s in range(who.shape[1]):
-        n_absent += int(who[f, s] < 0)
-    slots = n_absent + 1.0
-    ways_i, ways_j = ways_in(box_i, S), ways_in(box_j, S)
-    A, _ = forward(f, f + 1, False, xi, layers[f, i], i, j, ways_i, box_i, slots, who, layers, S, P, Q)
-    B, _ = forward(f, f + 1, False, xj, layers[f, j], i, j, ways_j, box_j, slots, who, layers, S, P, Q)
-    to_i, to_j = layers[f + 1, i], layers[f + 1, j]
-    new = 1.0 * A.ahead[1, to_j - 1, place_in(yj, box_i, cols)]
-    new *= B.ahead[1, to_i - 1, place_in(yi, box_j, cols)]
-    old = 1.0 * A.ahead[1, to_i - 1, place_in(yi, box_i, cols)]
-    old *= B.ahead[1, to_j - 1, place_in(yj, box_j, cols)]
-    if not (new > 0.0 and old > 0.0):
-        return 0
-    ratio = math.log(new / old)
-    if u > ratio + SLACK:
-        return 0
-    n_new_i, _, _ = backward(f, f + 1, yj, to_j, i, j, ways_i, box_i, slots, who, layers, S, P, Q, A, W, rng)
-    if n_new_i < 0:
-        return 0
-    new_i_time, new_i = W.new_time[:n_new_i].copy(), W.new[:n_new_i].copy()
-    n_new_j, _, _ = backward(f, f + 1, yi, to_i, i, j, ways_j, box_j, slots, who, layers, S, P, Q, B, W, rng)
-    if n_new_j < 0:
-        return 0
-    gi, gj, li, lj = S.back[xi], S.back[xj], layers[f, i], layers[f, j]
-    others_in(f, i, j, S, W.then, who, layers)
-    others_in(f, i, j, S, W.occ, who, layers)
-    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
-    others_in(f, j, -1, S, W.occ, who, layers)
-    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
-    others_in(f, i, j, S, W.occ, who, layers)
-    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
-    if ratio < -1e200 or not replace(i, low, high, n_new_i, new_i_time, new_i, W):
-        return 0
-    others_in(f, j, -1, S, W.occ, who, layers)
-    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
-    if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
-        replace(i, low, high, n_old_i, old_i_time, old_i, W)
-        return 0
-    _swap_tails(f, i, j, high, Q, W, who, layers)
-    return 1
+                tally[1] += exchange(f, i, j, u, n_absent, n_absent + 1.0, ANY, S, P, Q, W, who, layers, rng)
 
 
 @tiny
@@ -137,16 +77,17 @@ def exchange_all_ends(S, P, Q, W, who, layers, rng):
                 if distance(who[f, i], max(x, y), cols) > HALF:
                     continue
                 if y < 0 or distance(who[f, i], who[f + 1, i], cols) <= HALF:
-                    exchange_ends(f, i, j, S, P, Q, W, who, layers, rng)
+                    exchange(f, i, j, NOT_DRAWN, -1, 1.0, 0, S, P, Q, W, who, layers, rng)
 
 
 @tiny
-def exchange_ends(f, i, j, S, P, Q, W, who, layers, rng):
-    """Propose that the other of two comes or goes in an interval, by new paths: one that leaves as another takes its
-    place is the same to the light as one that stays while the other leaves. 1 if accepted.
+def exchange(f, i, j, u, n_absent, slots, spare, S, P, Q, W, who, layers, rng):
+    """Propose that two vacancies exchange their fates after frame f + 1, by new paths between; 1 if accepted.
 
-    Slot i is there at both ends of the interval, slot j at one. Paths with further comings and goings are left alone:
-    they could be told in more than one way.
+    Slot i is there at both ends of the interval. Slot j may be there at one alone: one that leaves as another takes its
+    place is the same to the light as one that stays while the other leaves. u: log of the uniform number that decides,
+    `NOT_DRAWN`: it is drawn when it is asked for. n_absent, slots: as in `exact.log_weight`. spare: how often a path
+    may come or go beyond what its ends ask for: 0 where slots have no meaning, since it could be told in two ways.
     """
     cols, low, high = S.shape[1], Q.times[f], Q.times[f + 1]
     xi, xj, yi, yj = who[f, i], who[f, j], who[f + 1, i], who[f + 1, j]
@@ -156,42 +97,44 @@ def exchange_ends(f, i, j, S, P, Q, W, who, layers, rng):
         if y >= 0 and not (inside(y, box_i, cols) and inside(y, box_j, cols)):
             return 0
     n_old_i = own_events(i, low, high, W)
-    if not _plain(n_old_i, W.old, box_i, S, 0):
+    if not _plain(n_old_i, W.old, box_i, S, spare):
         return 0
     old_i_time, old_i = W.old_time[:n_old_i].copy(), W.old[:n_old_i].copy()
     n_old_j = own_events(j, low, high, W)
-    if not _plain(n_old_j, W.old, box_j, S, 1):
+    if not _plain(n_old_j, W.old, box_j, S, spare + int(xj < 0) + int(yj < 0)):
         return 0
     ways_i, ways_j = ways_in(box_i, S), ways_in(box_j, S)
     li, lj, to_i, to_j = layers[f, i], layers[f, j], layers[f + 1, i], layers[f + 1, j]
-    A, _ = forward(f, f + 1, False, xi, li, i, j, ways_i, box_i, 1.0, who, layers, S, P, Q)
-    B, _ = forward(f, f + 1, False, xj, lj, i, j, ways_j, box_j, 1.0, who, layers, S, P, Q)
+    A, _ = forward(f, f + 1, False, xi, li, i, j, ways_i, box_i, slots, who, layers, S, P, Q)
+    B, _ = forward(f, f + 1, False, xj, lj, i, j, ways_j, box_j, slots, who, layers, S, P, Q)
     new = _mass(yj, to_j, box_i, cols, A) * _mass(yi, to_i, box_j, cols, B)
     old = _mass(yi, to_i, box_i, cols, A) * _mass(yj, to_j, box_j, cols, B)
     if not (new > 0.0 and old > 0.0):
         return 0
-    ratio, u = math.log(new / old), math.log(uniform(rng))
+    ratio = math.log(new / old)
+    if u == NOT_DRAWN:
+        u = math.log(uniform(rng))
     if u > ratio + SLACK:
         return 0
-    n_new_i, _, _ = backward(f, f + 1, yj, to_j, i, j, ways_i, box_i, 1.0, who, layers, S, P, Q, A, W, rng)
-    if n_new_i < 0 or not _plain(n_new_i, W.new, box_i, S, int(yj < 0)):
+    n_new_i, _, _ = backward(f, f + 1, yj, to_j, i, j, ways_i, box_i, slots, who, layers, S, P, Q, A, W, rng)
+    if n_new_i < 0 or not _plain(n_new_i, W.new, box_i, S, spare + int(yj < 0)):
         return 0
     new_i_time, new_i = W.new_time[:n_new_i].copy(), W.new[:n_new_i].copy()
-    n_new_j, _, _ = backward(f, f + 1, yi, to_i, i, j, ways_j, box_j, 1.0, who, layers, S, P, Q, B, W, rng)
-    if n_new_j < 0 or not _plain(n_new_j, W.new, box_j, S, int(xj < 0)):
+    n_new_j, _, _ = backward(f, f + 1, yi, to_i, i, j, ways_j, box_j, slots, who, layers, S, P, Q, B, W, rng)
+    if n_new_j < 0 or not _plain(n_new_j, W.new, box_j, S, spare + int(xj < 0)):
         return 0
     gi, gj = S.back[xi], (S.back[xj] if xj >= 0 else -1)
     others_in(f, i, j, S, W.then, who, layers)
     others_in(f, i, j, S, W.occ, who, layers)
-    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, i, j, f, f + 1, -1, 1.0, W, S, P, Q)
+    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
     others_in(f, j, -1, S, W.occ, who, layers)
-    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, -1, f, f + 1, -1, 1.0, W, S, P, Q)
+    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
     others_in(f, i, j, S, W.occ, who, layers)
-    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, i, j, f, f + 1, -1, 1.0, W, S, P, Q)
+    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
     if ratio < -1e200 or not replace(i, low, high, n_new_i, new_i_time, new_i, W):
         return 0
     others_in(f, j, -1, S, W.occ, who, layers)
-    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, -1, f, f + 1, -1, 1.0, W, S, P, Q)
+    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
     if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
         replace(i, low, high, n_old_i, old_i_time, old_i, W)
         return 0
