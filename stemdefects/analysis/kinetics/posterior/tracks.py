@@ -46,18 +46,22 @@ def alternatives(answer: Kinetics, frame: np.ndarray, site: np.ndarray) -> np.nd
         (m,) structured: `row` of the places, `from_site` (-1: not there, or off the field), `probability` over the
         histories that have a vacancy at the place. Of a place whose likeliest origin has `SURE` or more, nothing.
     """
+    absent, nowhere = -2, -1
+    origin = np.full((len(frame), len(answer.histories)), absent, np.int32)  # the histories themselves are large
+    later = np.flatnonzero(frame > 0)
+    for k in range(len(answer.histories)):
+        who = answer.identities(k)
+        for f in np.unique(frame[later]).tolist():
+            rows = later[(frame[later] == f) & (who[f, site[later]] >= 0)]
+            before = np.flatnonzero(who[f - 1] >= 0)
+            at = np.full(max(who[f].max(), who[f - 1].max()) + 1, nowhere)
+            at[who[f - 1, before]] = before
+            origin[rows, k] = at[who[f, site[rows]]]
     made = []
-    held = [answer.identities(k) for k in range(len(answer.histories))]
-    for row, (f, g) in enumerate(zip(frame.tolist(), site.tolist(), strict=True)):
-        if f == 0:
-            continue
-        origins = []
-        for who in held:
-            if who[f, g] >= 0:
-                at = np.flatnonzero(who[f - 1] == who[f, g])
-                origins.append(int(at[0]) if len(at) else -1)
-        places, counts = np.unique(np.array(origins, int), return_counts=True)
-        share = counts / max(len(origins), 1)
+    for row in later.tolist():
+        told = origin[row][origin[row] != absent]
+        places, counts = np.unique(told, return_counts=True)
+        share = counts / max(len(told), 1)
         if len(places) and share.max() < SURE:
             order = np.argsort(-share, kind="stable")
             made += [(row, places[k], share[k]) for k in order if share[k] >= LEAST]
