@@ -43,6 +43,7 @@ class Setup:
     times_s: np.ndarray | None = None  # recorded starts of all frames of the movie
     second_lattice: bool = True  # in one of the first frames looked at, be it in a part of it
     recent: dict[int, Checked | FrameError] = field(default_factory=dict)  # frames just read, for their neighbours
+    steps_px: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # between pairs of them, likewise
     straighten: Undistortion | None = None  # frames are resampled by it, and pixels here are straightened ones
     raw_shape: tuple[int, int] = (0, 0)  # (H, W) of the frames as they are read
 

@@ -5,6 +5,8 @@ periodic decides: defects, film and borders of holes, which move with the crysta
 field, too few electrons) the shortest step is taken.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from stemdefects.crystal.bragg import reciprocal
@@ -19,7 +21,7 @@ SURE = 5.0  # scatters of a difference: in 200 pairs of frames of an intact crys
 def lattice_phases(image: np.ndarray, vectors_px: np.ndarray) -> np.ndarray:
     """(2,) phases of the Fourier components of `image` at the reciprocal vectors of `vectors_px` (rows a1, a2)."""
     height, width = image.shape
-    window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
+    window = _window(image.shape)
     smooth = (image - (image * window).sum() / window.sum()) * window
     phases = []
     for ky, kx in reciprocal(vectors_px):
@@ -58,8 +60,13 @@ def aperiodic(image: np.ndarray, vectors_px: np.ndarray) -> np.ndarray:
     blur = BLUR * np.linalg.norm(vectors_px, axis=1).min()
     kept = np.fft.rfft2(image - image.mean()) * (1 - repeats) * np.exp(-2 * (np.pi * blur) ** 2 * (ky**2 + kx**2))
     # at the border pixels were compared with those of the opposite one: the window comes after
-    window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
-    return np.fft.rfft2(np.fft.irfft2(kept, s=image.shape) * window)
+    return np.fft.rfft2(np.fft.irfft2(kept, s=image.shape) * _window(image.shape))
+
+
+def _window(shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) Hann window, nowhere 0."""
+    height, width = shape
+    return np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
 
 
 def moved(before: np.ndarray, after: np.ndarray, vectors_px: np.ndarray) -> np.ndarray:
@@ -86,24 +93,28 @@ def stack(
     frames: list[np.ndarray | None],
     vectors_px: np.ndarray | None,
     invalid: list[np.ndarray | None] | None = None,
+    between: Callable[[int, int], np.ndarray] | None = None,
 ) -> np.ndarray:
     """(T, H, W) of neighbouring frames moved by whole pixels onto the middle one; None: a frame that cannot be used.
 
     Whole pixels, since interpolation would smooth the noise; the rest is what training shows the network too. Beyond
     the border, for frames that are missing and for the pixels `invalid` (per frame H, W bool or None), the middle frame
-    stands in. Without a lattice nothing is moved.
+    stands in. Without a lattice nothing is moved. between: `moved` from one of `frames` to a later one, by their
+    numbers, for callers that know it; None: worked out.
     """
     middle = len(frames) // 2
+    if between is None:
+        between = lambda a, b: moved(frames[a], frames[b], vectors_px)  # noqa: E731
     out = np.stack([frames[middle]] * len(frames))
     for direction in (-1, 1):
-        shift, last = np.zeros(2), frames[middle]
+        shift, last = np.zeros(2), middle
         for k in range(1, middle + 1):
             at = middle + direction * k
             if frames[at] is None:
                 continue
             if vectors_px is not None:
-                shift = shift + moved(last, frames[at], vectors_px)
-                last = frames[at]
+                shift = shift + direction * between(min(last, at), max(last, at))
+                last = at
             _place(out[at], frames[at], -np.rint(shift).astype(int), None if invalid is None else invalid[at])
     return out
 

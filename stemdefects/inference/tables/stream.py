@@ -160,7 +160,16 @@ def shown(movie: Movie, index: int, setup: Setup) -> Shown | FrameError:
     usable = [frame if isinstance(frame, Checked) else None for frame in frames]
     images, invalid = ([frame and frame[k] for frame in usable] for k in (0, 1))
     vectors = None if setup.reference_px is None else setup.raw_vectors(setup.reference_px)
-    stack = align.stack(images, vectors, invalid)
+
+    def between(a: int, b: int) -> np.ndarray:  # as part of every stack that holds the pair: worked out once
+        pair = index - half + a, index - half + b
+        if pair not in setup.steps_px:
+            while len(setup.steps_px) > 4 * half:
+                setup.steps_px.pop(next(iter(setup.steps_px)))
+            setup.steps_px[pair] = align.moved(images[a], images[b], vectors)
+        return setup.steps_px[pair]
+
+    stack = align.stack(images, vectors, invalid, between)
     wrong = invalid[half]
     if setup.straighten is not None:
         wrong = setup.straighten.invalid(wrong, stack.shape[1:])
