@@ -90,15 +90,7 @@ def into_run(
     partial = _partial(run)
     with _kept(run, partial, setup):
         if not known:
-            reference = None if setup.reference_px is None else setup.reference_px.tolist()
-            about = {
-                "fingerprint": fingerprint,
-                "calibration": setup.calibration.to_dict(),
-                "reference_px": reference,
-                "replaces": run.defects_path.exists(),
-                "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
-            }
-            partial.start(about)
+            partial.start(setup.learned() | {"fingerprint": fingerprint, "replaces": run.defects_path.exists()})
         LOG.info("%s", "\n".join(notices.inputs(movie, setup)))
         if setup.reference_px is None:
             LOG.info("no lattice found: defects have no sites, complexes no orientation")

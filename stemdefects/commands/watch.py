@@ -100,9 +100,8 @@ def _finish(cfg: InferRoot, run: runs.Run, model_dir: Path, loop: Any, holding: 
         times = movie.times_s
         if times is None and loop.results.setup.frame_time_s is not None:
             times = np.arange(len(movie)) * loop.results.setup.frame_time_s
-        from stemdefects.live.results import stated
 
-        blocks = infer.Made(stated(loop.results.setup), loop.results.blocks(len(movie), times))
+        blocks = infer.Made(loop.results.setup.learned(), loop.results.blocks(len(movie), times))
     return infer.into_run(cfg, run, movie, model_dir, holding, blocks)
 
 

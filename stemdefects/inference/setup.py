@@ -57,6 +57,14 @@ class Setup:
         height, width = self.raw_shape
         return (height - 1) * self.aspect + 1, width
 
+    def learned(self) -> dict[str, Any]:
+        """What was learned of the movie, in plain values: `prepare` and `teach` take it as `known`."""
+        return {
+            "calibration": self.calibration.to_dict(),
+            "reference_px": None if self.reference_px is None else self.reference_px.tolist(),
+            "specimen": None if self.rules.specimen is None else self.rules.specimen.to_plain(),
+        }
+
     def raw_vectors(self, vectors_px: np.ndarray) -> np.ndarray:
         """(n, 2) vectors y, x in pixels of the frames as they are read."""
         if self.straighten is None:

@@ -32,17 +32,8 @@ def learned(movie: Movie, model: Any, settings: InferenceConfig, folder: Path) -
     setup = prepare(movie, model, alone, known or None)
     teach(movie, setup, known and known.get("specimen"))
     if not known:
-        kept.start(stated(setup))
+        kept.start(setup.learned())
     return setup
-
-
-def stated(setup: Setup) -> dict[str, Any]:
-    """What was learned, in plain values, as inference remembers it of blocks (`commands.infer`)."""
-    return {
-        "calibration": setup.calibration.to_dict(),
-        "reference_px": None if setup.reference_px is None else setup.reference_px.tolist(),
-        "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
-    }
 
 
 class Called(NamedTuple):
@@ -81,7 +72,7 @@ class Results:
         if isinstance(seen, FrameError):
             return Called(self._maker.block(number, indices, [None], {0: seen}), None, seen)
         engine = self.setup.engine
-        output = engine.collect(engine.submit(seen.stack[None], [seen.invalid]))[0]
+        output = engine.collect(engine.submit(seen.stack[None], [seen.invalid], [seen.second]))[0]
         block = self._maker.block(number, indices, [self._maker.finish(output)], {})
         return Called(block, seen.stack[len(seen.stack) // 2], None)
 
