@@ -42,7 +42,7 @@ def once(movie: Path, model: str, runs: Path, environment: dict[str, str]) -> di
     common = [f"runs_dir={runs}", "logging=disabled"]
     infer = timed("infer.py", [f"model={model}", f"input={movie}", *common], environment)
     run = max(runs.glob("*/summary.json"), key=lambda path: path.stat().st_mtime).parent
-    analyze = timed("analyze.py", [f"run={run.name}", "verbose=true", *common], environment)
+    analyze = timed("analyze.py", [f"run={run.name}", "verbose=2", *common], environment)
     stages = {name: float(s) for name, s in re.findall(r"(\w+) +([\d.]+) s$", analyze[2], re.M)}
     assert (run / "analysis" / "report.html").exists()
     frames_s = json.loads((run / "summary.json").read_text())["infer_seconds"]
