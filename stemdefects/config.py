@@ -1,6 +1,6 @@
 """Configs: where the YAML files are, and how they become validated dataclasses.
 
-Hydra composes; the dataclasses in `schema.py` say what exists. Every mistake becomes a `UserError` that names the
+Hydra composes; the dataclasses in `schema/` say what exists. Every mistake becomes a `UserError` that names the
 key, the value and the choices. Nothing here imports JAX.
 """
 
@@ -108,7 +108,7 @@ def to_object(cfg: Any, cls: type) -> Any:
 
 
 def check(settings: Any, where: str | None = None) -> None:
-    """Hold the values of a dataclass instance to what `schema.py` says they may be.
+    """Hold the values of a dataclass instance to what `schema/` says they may be.
 
     where: dotted key of the group; by default its name in the root configs. Raises UserError naming the key, the value
     and what is possible.

@@ -58,7 +58,7 @@ def test_a_page_that_the_navigation_lacks_is_told(small):
 
 def test_links_out_of_docs_become_words_on_the_site_and_cards_become_pages():
     text = (
-        "[`p.py`](../stemdefects/schema.py) [card](../stemdefects/models/pretrained/mos2/README.md) [gone](../gone.py)"
+        "[`p.py`](../stemdefects/config.py) [card](../stemdefects/models/pretrained/mos2/README.md) [gone](../gone.py)"
     )
     assert site_hooks.linked(text, "inference.md") == "`p.py` [card](cards/mos2.md) [gone](../gone.py)"
     assert site_hooks.linked("[a](docs/architecture.md)", "contributing.md") == "[a](architecture.md)"

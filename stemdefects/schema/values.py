@@ -1,0 +1,41 @@
+"""What a value may be: it stands beside its default, and nowhere else; `config.check` holds values to it."""
+
+import math
+from dataclasses import field
+from typing import Any
+
+
+def range_of(low: float, high: float, least: float = -math.inf, most: float = math.inf):
+    """Two numbers, the lower first, within [least, most]; drawn from per image."""
+    return field(default_factory=lambda: [low, high], metadata={"range": (least, most)})
+
+
+def one_of(default: Any, *choices: Any):
+    return field(default=default, metadata={"choices": choices})
+
+
+def between(default: Any, least: float, most: float):
+    return field(default=default, metadata={"bounds": (least, most)})
+
+
+def some_of(default: list[Any], *choices: Any):
+    """A list of these."""
+    return field(default_factory=lambda: list(default), metadata={"each": {"choices": choices}})
+
+
+def fractions():
+    """A fraction by name; none by default."""
+    return field(default_factory=dict, metadata={"each": {"bounds": (0, 1)}})
+
+
+def fraction(default: Any):
+    """A probability or a share."""
+    return between(default, 0, 1)
+
+
+def least(default: Any, least: float):
+    return between(default, least, math.inf)
+
+
+def positive(default: Any):
+    return field(default=default, metadata={"positive": True})
