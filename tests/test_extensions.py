@@ -19,7 +19,7 @@ from stemdefects.analysis.stage import StageResult
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io import opening
-from stemdefects.models import artifact, unet
+from stemdefects.models import architecture, unet
 from stemdefects.report import output
 from stemdefects.training import losses
 
@@ -74,13 +74,13 @@ def test_a_network_and_a_loss_of_another_package(installed):
     material = crystal.load("wte2")
     cfg = config.load_group("model", "unet_small")
     cfg.architecture, cfg.options = "plain", {"width": 4}
-    module = artifact.build(cfg, material)
+    module = architecture.build(cfg, material)
     frames = np.zeros((1, 32, 32, 1), np.float32)
     outputs = jax.eval_shape(module.init_with_output, jax.random.key(0), frames)[0]
     assert isinstance(outputs, unet.Outputs) and outputs.state.shape == (1, 16, 16, material.n_states)
     cfg.architecture = "plane"
     with pytest.raises(UserError, match=r"model.architecture=plane: no such thing. Did you mean 'plain'"):
-        artifact.build(cfg, material)
+        architecture.build(cfg, material)
     assert losses.named("default") is losses.sums
     assert losses.named("calm").__module__ == "my_lab.loss"
     with pytest.raises(UserError, match=r"training.loss.name=colm.*calm"):

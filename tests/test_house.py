@@ -24,7 +24,6 @@ LONG = {
     "commands/infer.py": 327,
     "crystal/bragg.py": 327,
     "crystal/material.py": 338,
-    "models/artifact.py": 411,
     "simulation/movies.py": 311,
     "simulation/specimen/kinetics.py": 346,
 }
@@ -62,7 +61,6 @@ MANY_PARAMETERS = {  # module: functions with more
     "labels/fourier/images/sampler.py": 1,
     "limit/networks.py": 1,
     "limit/templates.py": 1,
-    "models/artifact.py": 1,
     "models/peaks.py": 1,
     "report/frames.py": 1,
     "simulation/specimen/population.py": 1,

@@ -1,6 +1,6 @@
 """Networks that come with the package, and where any network lies: `locate("ws2_mo")`.
 
-Each is a model folder (`models/artifact.py`) in `models/pretrained/`, put there by `benchmarks/ship.py`. Nothing here
+Each is a model folder (`models/artifact/`) in `models/pretrained/`, put there by `benchmarks/ship.py`. Nothing here
 imports JAX: a name that does not exist is told at once.
 """
 

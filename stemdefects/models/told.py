@@ -13,7 +13,7 @@ import numpy as np
 
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact
+from stemdefects.models import architecture, artifact
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import MaterialConfig
 
@@ -52,13 +52,13 @@ def signals(network: crystal.Material, shown: crystal.Material) -> tuple[float, 
     """What the network is told of `shown`: per species of `network` the logarithm of the signal of one atom over the
     reference's. An element that `shown` does not have is as in its own file, one beyond what it saw the nearest."""
     own, theirs = _own_species(network), _own_species(shown)
-    found = dict(zip([s.name for s in shown.species], artifact.log_signals(shown), strict=True))
+    found = dict(zip([s.name for s in shown.species], architecture.log_signals(shown), strict=True))
     by_role: dict[str, float] = {}
     for name, value in found.items():
         by_role.setdefault(theirs.get(name, OTHER), value)
     reference = by_role[own[network.species[0].name]]
     out = []
-    for species, usual in zip(network.species, artifact.log_signals(network), strict=True):
+    for species, usual in zip(network.species, architecture.log_signals(network), strict=True):
         role = own.get(species.name, OTHER)
         value = by_role[role] - reference if role in by_role else usual
         ends = np.log(species.ranges).ravel()
@@ -79,7 +79,7 @@ def shown_as(model: artifact.LoadedModel, material: MaterialConfig, by_light: bo
     labels = dataclasses.replace(model.config.labels, prior={})
     prior, known = state_prior(labels, target), known_states(own, target)
     cfg = dataclasses.replace(model.config, material=material, labels=labels)
-    apply = artifact.apply_function(model.config.model, model.config.training, own, signals(own, target))
+    apply = architecture.apply_function(model.config.model, model.config.training, own, signals(own, target))
     told = dataclasses.replace(model, apply_fn=apply)
     common: dict[str, Any] = {"config": cfg, "material": target, "confusion": {}, "emissions": {}, "trained": told}
     if by_light or (known == UNKNOWN).any():
@@ -115,7 +115,7 @@ def _refusal(network: crystal.Material, shown: crystal.Material) -> str | None:
     if (known[shown.ideal_states] != network.ideal_states).any():
         return f"its columns are not built like those of {network.name}, which this network was trained on"
     own, theirs = _own_species(network), _own_species(shown)
-    found = dict(zip([s.name for s in shown.species], artifact.log_signals(shown), strict=True))
+    found = dict(zip([s.name for s in shown.species], architecture.log_signals(shown), strict=True))
     reference = next(found[name] for name, role in theirs.items() if role == own[network.species[0].name])
     for species in network.species:
         role = own.get(species.name)

@@ -49,9 +49,9 @@ def fit_model(params: Any, was: ModelConfig, wanted: ModelConfig, where: str, ma
 
 def untold(params: Any, wanted: ModelConfig, material: Material) -> Any:
     """`params` with the layers of a network that is told its crystal's signals, which change nothing at first."""
-    from stemdefects.models import artifact
+    from stemdefects.models import architecture
 
-    module = artifact.build(dataclasses.replace(wanted, frames=1), material)
+    module = architecture.build(dataclasses.replace(wanted, frames=1), material)
     fresh = module.init(jax.random.key(0), np.zeros((1, module.divisor, module.divisor, 1), np.float32))
     return {**params, "params": {**jax.device_get(fresh["params"]), **params["params"]}}
 

@@ -12,7 +12,7 @@ from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
-from stemdefects.models import artifact, ensemble
+from stemdefects.models import architecture, ensemble
 from stemdefects.models.probability import states
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.simulation import conditions, images
@@ -58,7 +58,7 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
     """
     check(cfg)
     material = crystal.from_config(cfg.material)
-    exact = artifact.build(cfg.model, material)
+    exact = architecture.build(cfg.model, material)
     size = cfg.training.size_px
     if size % exact.divisor:
         raise UserError(f"training.size_px={size}: model={cfg.model.name} needs a multiple of {exact.divisor}")
@@ -85,9 +85,9 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
             validation_example = mixing.either(validation_example, held_out)
     return Task(
         material=material,
-        model=artifact.build(cfg.model, material, jnp.bfloat16) if half else exact,
+        model=architecture.build(cfg.model, material, jnp.bfloat16) if half else exact,
         exact_model=exact,
-        exact_apply=artifact.apply_function(cfg.model, cfg.training, material),
+        exact_apply=architecture.apply_function(cfg.model, cfg.training, material),
         example=example,
         mask=states.site_mask(material.site_of_state, material.n_sites),
         prior=state_prior(cfg.labels, material),

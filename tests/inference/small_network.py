@@ -24,26 +24,34 @@ def save_model(folder, n_frames=1, seeds=(3,)):
     """A small network with random weights as a model folder; of several seeds: an ensemble."""
     import jax
 
-    from stemdefects.models import artifact
+    from stemdefects.crystal import material as crystal
+    from stemdefects.models import architecture, artifact
 
     material = config.load_group("material", "ws2_mo")
     model = dataclasses.replace(config.load_group("model", "unet_small"), **SMALL, frames=n_frames)
-    network = artifact.build(model, artifact.crystal.from_config(material))
-    side = artifact.divisor(model)
+    network = architecture.build(model, crystal.from_config(material))
+    side = architecture.divisor(model)
     members = [network.init(jax.random.key(seed), np.zeros((1, side, side, n_frames), np.float32)) for seed in seeds]
     params = jax.device_get(members[0] if len(seeds) == 1 else jax.tree.map(lambda *a: np.stack(a), *members))
     training = dataclasses.replace(config.load_group("training", "quick"), ensemble=len(seeds))
     n_states = len(material.states)
     artifact.save(
         folder,
-        params=params,
-        sections=artifact.Sections(
-            model, material, config.load_group("simulation", "train"), config.load_group("labels", "simulated"),
-            training,
+        artifact.Contents(
+            params=params,
+            sections=artifact.Sections(
+                model,
+                material,
+                config.load_group("simulation", "train"),
+                config.load_group("labels", "simulated"),
+                training,
+            ),
+            calibration=artifact.Calibration(np.zeros(n_states, np.float32), 1.0, {"defect": 0.05}),
+            confusion={},
+            record={},
+            card="tiny",
         ),
-        calibration=artifact.Calibration(np.zeros(n_states, np.float32), 1.0, {"defect": 0.05}),
-        confusion={}, record={}, card="tiny",
-    )  # fmt: skip
+    )
     return folder
 
 

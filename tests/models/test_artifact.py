@@ -11,7 +11,8 @@ import yaml
 
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, weights
+from stemdefects.models import artifact
+from stemdefects.models.artifact import weights
 from stemdefects.models.probability import emissions
 
 

@@ -12,7 +12,7 @@ import stemdefects as sd
 from stemdefects import config
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, ensemble
+from stemdefects.models import architecture, artifact, ensemble
 
 
 def network(norm, frames, members, stem=4, stride=2):
@@ -23,7 +23,7 @@ def network(norm, frames, members, stem=4, stride=2):
     sections.model.frames, sections.model.stem, sections.model.stride = frames, stem, stride
     sections.training.ensemble = members
     material = crystal.from_config(sections.material)
-    module, image = artifact.build(sections.model, material), np.zeros((1, 16, 16, frames), np.float32)
+    module, image = architecture.build(sections.model, material), np.zeros((1, 16, 16, frames), np.float32)
 
     def init(key):
         return module.init(key, image)
@@ -32,7 +32,8 @@ def network(norm, frames, members, stem=4, stride=2):
     params = jax.jit(init)(jax.random.key(3, impl="rbg"))
     spread = jax.tree.map(lambda a: a + 0.05 * np.random.default_rng(1).normal(size=a.shape).astype(np.float32), params)
     return artifact.LoadedModel(
-        "id", None, sections, material, spread, artifact.apply_function(sections.model, sections.training, material),
+        "id", None, sections, material, spread,
+        architecture.apply_function(sections.model, sections.training, material),
         artifact.Calibration(np.zeros(material.n_states)), {}, {}, {},
     )  # fmt: skip
 

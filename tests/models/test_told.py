@@ -11,7 +11,7 @@ from stemdefects import config
 from stemdefects.crystal import formula
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, other_crystal, told, transfer
+from stemdefects.models import architecture, artifact, other_crystal, told, transfer
 from stemdefects.models.unet import with_signals
 from stemdefects.schema import InferenceConfig
 
@@ -40,18 +40,18 @@ def network():
     sections = artifact.Sections(
         model=small(told_signals=True), **{g: config.load_group(g, n) for g, n in groups.items()}
     )
-    module = artifact.build(sections.model, TMD)
+    module = architecture.build(sections.model, TMD)
     params = stirred(jax.jit(module.init)(jax.random.key(0, impl="rbg"), IMAGE))
     calibration = artifact.Calibration(np.linspace(-2, 2, TMD.n_states), 1.2, {"V_X": 0.4, "D_M": 0.6, "defect": 0.5})
-    apply = artifact.apply_function(sections.model, sections.training, TMD)
+    apply = architecture.apply_function(sections.model, sections.training, TMD)
     return artifact.LoadedModel("id", None, sections, TMD, params, apply, calibration, {"doses": {}}, {"0/n": 1}, {})
 
 
 def test_at_first_it_answers_as_the_network_it_starts_from():
     was, now = small(), small(told_signals=True)
-    before = artifact.build(was, TMD)
+    before = architecture.build(was, TMD)
     params = stirred(jax.jit(before.init)(jax.random.key(0, impl="rbg"), IMAGE))
-    after = artifact.build(now, TMD)
+    after = architecture.build(now, TMD)
     same = transfer.fit_model(params, was, now, "x", TMD)
     for a, b in zip(jax.jit(after.apply)(same, IMAGE)[:5], jax.jit(before.apply)(params, IMAGE)[:5], strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
@@ -64,7 +64,7 @@ def test_what_an_image_is_told_is_what_its_crystal_says(network):
     shown = np.stack([with_signals(jnp.asarray(i), jnp.array(s)) for i, s in zip(IMAGE, each, strict=True)])
     together = apply(network.params, shown)
     for number, signals in enumerate(each):
-        one = jax.jit(artifact.build(network.config.model, TMD, signals=signals).apply)
+        one = jax.jit(architecture.build(network.config.model, TMD, signals=signals).apply)
         alone = one(network.params, IMAGE[number : number + 1])
         for a, b in zip(together[:5], alone[:5], strict=True):
             np.testing.assert_allclose(a[number], b[0], atol=2e-5)
@@ -97,7 +97,7 @@ def test_answers_come_in_the_order_and_at_the_prevalence_of_the_crystal(network)
     cfg = formula.material("Mo0.9V0.1S2")
     shown = told.shown_as(network, cfg)
     target, known = shown.material, told.known_states(TMD, shown.material)
-    module = artifact.build(network.config.model, TMD, signals=told.signals(TMD, target))
+    module = architecture.build(network.config.model, TMD, signals=told.signals(TMD, target))
     own = module.apply(network.params, IMAGE)
     np.testing.assert_allclose(shown.apply(IMAGE).state, own.state[..., known], atol=1e-6)
     kind = target.kinds[target.kind_index("V_on_Mo")]

@@ -9,7 +9,7 @@ import pytest
 from stemdefects import config
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, transfer
+from stemdefects.models import architecture, transfer
 
 
 def test_on_equal_frames_the_answer_is_that_of_one_frame():
@@ -18,7 +18,7 @@ def test_on_equal_frames_the_answer_is_that_of_one_frame():
     single.filters, single.depths, single.stem = [8], [1], 2
     several = copy.deepcopy(single)
     several.frames = 5
-    one, five = artifact.build(single, material), artifact.build(several, material)
+    one, five = architecture.build(single, material), architecture.build(several, material)
     image = np.random.default_rng(0).normal(size=(2, 16, 24, 1)).astype(np.float32)
     params = jax.jit(one.init)(jax.random.key(0, impl="rbg"), image)
     spread = transfer.fit_model(params, single, several, "x")

@@ -7,7 +7,7 @@ import pytest
 from stemdefects import config
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact
+from stemdefects.models import architecture
 from stemdefects.models.unet import UNet, depth_to_space, space_to_depth
 
 
@@ -49,14 +49,14 @@ def test_wrong_sizes_and_configs_are_refused():
         cfg = config.load_group("model", "unet_small")
         setattr(cfg, key, value)
         with pytest.raises(UserError, match=f"model.{key}"):
-            artifact.build(cfg, material)
+            architecture.build(cfg, material)
 
 
 @pytest.mark.parametrize("name", ["unet_small", "unet", "unet_large"])
 def test_shipped_configs_build(name):
     cfg = config.load_group("model", name)
-    model = artifact.build(cfg, crystal.load("ws2_mo"))
+    model = architecture.build(cfg, crystal.load("ws2_mo"))
     shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 64, 64, cfg.frames), np.float32))
     n = sum(a.size for a in jax.tree.leaves(shapes))
-    assert model.divisor == artifact.divisor(cfg)
+    assert model.divisor == architecture.divisor(cfg)
     assert 4e5 < n < 4e7

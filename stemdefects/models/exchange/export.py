@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, weights
-from stemdefects.models.artifact import LoadedModel
+from stemdefects.models import architecture, artifact
+from stemdefects.models.artifact import LoadedModel, weights
 from stemdefects.models.exchange import hub_card, onnx_graph
 from stemdefects.models.probability.states import site_mask
 from stemdefects.needed import HUB, needed
@@ -58,7 +58,7 @@ def _flat(model: LoadedModel) -> dict[str, np.ndarray]:
 def _onnx(model: LoadedModel, path: Path) -> Path:
     """See `export`."""
     onnx, cfg = needed("onnx", f"export {path}", HUB), model.config.model
-    if cfg.architecture != artifact.OWN_ARCHITECTURE:
+    if cfg.architecture != architecture.OWN_ARCHITECTURE:
         raise UserError(f"export {path}: model.architecture={cfg.architecture} is of another package, which exports it")
     if cfg.told_signals:
         raise UserError(

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from stemdefects.errors import UserError
 from stemdefects.labels.fourier.points.certainty import UNKNOWN
 from stemdefects.messages import LOG
-from stemdefects.models import artifact
+from stemdefects.models import architecture, artifact
 from stemdefects.models.frames.normalization import normalize_frames
 from stemdefects.scoring import columns as scores
 from stemdefects.scoring.proportion import proportion
@@ -43,7 +43,7 @@ def scored(cfg, the_task, params, calibration) -> dict[str, dict[str, Any]]:
 
     for number, part in enumerate(the_task.corrected.parts):
         for t in np.flatnonzero(part.whole):
-            frame, truth = _shown(part, int(t), artifact.divisor(cfg.model))
+            frame, truth = _shown(part, int(t), architecture.divisor(cfg.model))
             places = cKDTree(np.stack([truth.y_px, truth.x_px], 1))
             for name, (weights, calibrated) in networks.items():
                 peaks = jax.tree.map(np.asarray, found(weights, frame, int(1.2 * len(truth.site)) + 64))

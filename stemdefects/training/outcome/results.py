@@ -87,13 +87,15 @@ def finish(cfg, run, tracker, the_task, checkpoints, trained: Trained) -> None:
     confusion = validation.confusion_tables(result, the_task, calibration)
     model_id = artifact.save(
         run.model_dir,
-        params=params,
-        sections=artifact.Sections.of(cfg),
-        calibration=calibration,
-        confusion=confusion,
-        record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
-        card=card.make(cfg, the_task, calibration, figures, about, confusion),
-        emitted=emissions.measure([*validated.matched.values(), *result.matched.values()], *sites),
+        artifact.Contents(
+            params=params,
+            sections=artifact.Sections.of(cfg),
+            calibration=calibration,
+            confusion=confusion,
+            record=about | {"test": figures, "prior": [float(p) for p in the_task.prior]},
+            card=card.make(cfg, the_task, calibration, figures, about, confusion),
+            emitted=emissions.measure([*validated.matched.values(), *result.matched.values()], *sites),
+        ),
     )
     if cfg.training.validation.pictures > 0:
         path = run.path / "figures" / "test.png"

@@ -16,7 +16,8 @@ import numpy as np
 from stemdefects import schema
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run, write_atomically
-from stemdefects.models import artifact, shipped, weights
+from stemdefects.models import artifact, shipped
+from stemdefects.models.artifact import weights
 from stemdefects.models.probability import emissions, prevalence
 from stemdefects.training.outcome import card
 

@@ -13,7 +13,7 @@ import numpy as np  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 
 from stemdefects import config, schema  # noqa: E402
-from stemdefects.models.weights import flatten  # noqa: E402
+from stemdefects.models.artifact.weights import flatten  # noqa: E402
 from stemdefects.training import task  # noqa: E402
 from stemdefects.training.update import state, step  # noqa: E402
 
