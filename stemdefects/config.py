@@ -140,11 +140,15 @@ def _check_value(key: str, value: Any, allowed: Mapping[str, Any]) -> None:
         if not low <= value <= high or math.isinf(value):
             raise UserError(f"{key}={value}: must {'be at least' if math.isinf(high) else 'lie in'} {_span(low, high)}")
     if "range" in allowed:
-        low, high = allowed["range"]
-        if len(value) != 2 or not all(map(math.isfinite, value)) or value[0] > value[1]:
-            raise UserError(f"{key}: needs a range [lower, upper], got {list(value)}")
-        if value[0] < low or value[1] > high:
-            raise UserError(f"{key}: {list(value)} reaches outside {low:g}..{high:g}")
+        check_range(key, value, *allowed["range"])
+
+
+def check_range(key: str, value: Sequence[float], least: float, most: float) -> None:
+    """`UserError` naming `key` unless `value` is two increasing numbers within [least, most]."""
+    if len(value) != 2 or not all(map(math.isfinite, value)) or value[0] > value[1]:
+        raise UserError(f"{key}: needs a range [lower, upper], got {list(value)}")
+    if value[0] < least or value[1] > most:
+        raise UserError(f"{key}: {list(value)} reaches outside {least:g}..{most:g}")
 
 
 def _span(low: float, high: float) -> str:

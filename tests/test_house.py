@@ -22,8 +22,6 @@ LONG = {
     "analysis/motion/hopping.py": 324,
     "analysis/switching/markov.py": 328,
     "commands/infer.py": 327,
-    "crystal/bragg.py": 327,
-    "crystal/material.py": 338,
     "simulation/movies.py": 311,
     "simulation/specimen/kinetics.py": 346,
 }

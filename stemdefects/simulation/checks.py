@@ -3,7 +3,8 @@
 import numpy as np
 
 from stemdefects import config
-from stemdefects.crystal.material import Material, check_range
+from stemdefects.config import check_range
+from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.schema import SimulationConfig
 
