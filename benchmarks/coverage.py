@@ -56,14 +56,14 @@ def summary(part, setting, name, truth, values, low, high, seconds) -> dict:
 def on_tracks(n_sets: int, seed: int) -> list[dict]:
     """30 tracks of 5-40 frames of rare hops of one lattice constant, and Brownian motion."""
     from stemdefects.analysis import synthetic
-    from stemdefects.analysis.motion import diffusion, hopping, msd
+    from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd
 
     vectors = synthetic.hexagonal(angle=0.3)
     estimators = {
         "cve (default)": lambda t, rng: diffusion.cve(t, 500, rng),
         "msd, optimal lags": lambda t, rng: msd.msd(t, 20, 300, rng),
         "sites (hidden Markov)": lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=100),
-        "hop counting": lambda t, rng: hopping.count_hops(t, vectors),
+        "hop counting": lambda t, rng: hop_counts.count_hops(t, vectors),
         "published formula": lambda t, rng: diffusion.paper(t),
     }
     rows = []
@@ -91,14 +91,14 @@ def on_tracks(n_sets: int, seed: int) -> list[dict]:
 def on_times(n_sets: int, seed: int) -> list[dict]:
     """Tracks as in `on_tracks` under uneven clocks: jitter, a pause of 900 s, pauses, a rate that changes."""
     from stemdefects.analysis import synthetic
-    from stemdefects.analysis.motion import diffusion, hopping, msd
+    from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd
 
     a, vectors = synthetic.A_NM, synthetic.hexagonal(angle=0.3)
     estimators = {
         "cve (default)": lambda t, rng: diffusion.cve(t, 500, rng, a),
         "msd, optimal lags": lambda t, rng: msd.msd(t, 20, 300, rng),
         "sites (hidden Markov)": lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=100),
-        "hop counting": lambda t, rng: hopping.count_hops(t, vectors),
+        "hop counting": lambda t, rng: hop_counts.count_hops(t, vectors),
     }
     rows = []
     for how in ("jitter", "pause", "pauses", "rate"):

@@ -10,7 +10,7 @@ P = np.array([[0.90, 0.06, 0.04], [0.05, 0.90, 0.05], [0.08, 0.04, 0.88]])
 def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
     """40 traces of 60 frames of three states; bias and coverage over all nine probabilities."""
     from stemdefects.analysis import synthetic
-    from stemdefects.analysis.switching import markov, transitions
+    from stemdefects.analysis.switching import markov, sampling, transitions
     from stemdefects.analysis.switching.states import Chain
 
     off = ~np.eye(3, dtype=bool)
@@ -33,13 +33,13 @@ def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
             start = time.process_time()
             samples = np.concatenate(
                 [
-                    markov.gibbs(block, confusion, markov.Sampling(400, 100), np.random.default_rng([seed, k])).P
+                    sampling.gibbs(block, confusion, sampling.Sampling(400, 100), np.random.default_rng([seed, k])).P
                     for k, block in enumerate(np.array_split(sets, max(1, n_sets // 25)))
                 ]
             )
             found[name] = (
                 np.median(samples, 1),
-                *markov.interval(samples, axis=1),
+                *sampling.interval(samples, axis=1),
                 time.process_time() - start,
             )
         for name, method in (
@@ -74,7 +74,7 @@ def on_chains(n_sets: int, seed: int, summary) -> list[dict]:
 def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
     """60 centres of 60 frames that catch, turn and release vacancies, which a detector misses, more in some places."""
     from stemdefects.analysis import synthetic
-    from stemdefects.analysis.switching import bonds, markov
+    from stemdefects.analysis.switching import bonds, sampling
 
     names = ["Mo_W", *(f"Mo_W+V_S@{k}" for k in range(3))]
     bits = bonds.of_states(names, "Mo_W")
@@ -87,7 +87,7 @@ def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
         "detach": (np.arange(1, 4), np.zeros(3, int)),
         "turn": np.nonzero(turns),
     }
-    rows, how, plain = [], markov.Sampling(300, 150), markov.Sampling(300, 100)
+    rows, how, plain = [], sampling.Sampling(300, 150), sampling.Sampling(300, 100)
     for recall, spread in ((0.9, 0.05), (0.62, 0.2), (0.47, 0.0)):
         sets = np.stack(
             [synthetic.centres(np.random.default_rng([seed, s]), truth, 60, 60, recall, spread) for s in range(n_sets)]
@@ -95,8 +95,8 @@ def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
         confusion = bonds.confusion(bits, np.full(3, recall), np.array(1e-4))
         methods = {
             "recall of each place estimated (default)": lambda block, rng: bonds.gibbs(block, bits, how, rng)[0],
-            "one confusion, known": lambda block, rng, C=confusion: markov.gibbs(block, C, plain, rng),
-            "one confusion, joint": lambda block, rng: markov.gibbs(block, None, plain, rng),
+            "one confusion, known": lambda block, rng, C=confusion: sampling.gibbs(block, C, plain, rng),
+            "one confusion, joint": lambda block, rng: sampling.gibbs(block, None, plain, rng),
         }
         setting = f"vacancies seen in {100 * recall:.0f}% of frames, places differ by {100 * spread:.0f}%"
         for name, method in methods.items():
@@ -108,7 +108,7 @@ def on_centres(n_sets: int, seed: int, summary) -> list[dict]:
                 ]
             )
             spent = time.process_time() - start
-            value, (low, high) = np.median(samples, 1), markov.interval(samples, axis=1)
+            value, (low, high) = np.median(samples, 1), sampling.interval(samples, axis=1)
             for group, (i, j) in groups.items():
                 relative = [(v[:, i, j] / truth[i, j]).ravel() for v in (value, low, high)]
                 row = summary("centres", setting, f"{name}: {group}", 1.0, *relative, spent)

@@ -71,7 +71,7 @@ def _new_sample(view, seed: int) -> None:
     """Other defects, moves and noise under the same microscope."""
     import jax
 
-    from stemdefects.simulation import movies
+    from stemdefects.simulation.specimen import processes
     from stemdefects.simulation.specimen.kinetics import Kinetics
 
     rng = np.random.default_rng([seed, 3])
@@ -81,7 +81,7 @@ def _new_sample(view, seed: int) -> None:
         kind = crystal.kinds[crystal.kind_index(name)]
         here = lattice.site == crystal.states[kind.state].site
         state[here & (rng.random(len(state)) < share)] = kind.state
-    view.kinetics = Kinetics(crystal, lattice, state, movies.roles(crystal, view.cfg), view.rates, seed)
+    view.kinetics = Kinetics(crystal, lattice, state, processes.roles(crystal, view.cfg), view.rates, seed)
     view.initial_state, view._first_events = view.kinetics.state.copy(), []
     view.centers = view.kinetics.centers.copy()
     view.center_identities = view.kinetics.identity[view.centers].copy()

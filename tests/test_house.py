@@ -19,11 +19,7 @@ MOST_LINES = 300  # of a module: one that is longer has two subjects
 LONG = {
     "analysis/kinetics/sampler/moves.py": 329,
     "analysis/kinetics/sampler/paths.py": 379,
-    "analysis/motion/hopping.py": 324,
-    "analysis/switching/markov.py": 328,
     "commands/infer.py": 327,
-    "simulation/movies.py": 311,
-    "simulation/specimen/kinetics.py": 346,
 }
 MOST_PARAMETERS = 7  # of a function, `self` aside: more belong into a named tuple or a config
 MANY_PARAMETERS = {  # module: functions with more

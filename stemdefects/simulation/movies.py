@@ -1,6 +1,6 @@
 """Movies with exact truth: defect kinetics, drift, and frames rendered block by block."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
@@ -11,14 +11,14 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.io.tables.table import DEFECT_DTYPE, empty
-from stemdefects.schema import MovieConfig, SimulationConfig
+from stemdefects.schema import SimulationConfig
 from stemdefects.simulation import checks, images
 from stemdefects.simulation.conditions import draw_conditions
 from stemdefects.simulation.optics import stage as stages
 from stemdefects.simulation.specimen import fields, growth, population
-from stemdefects.simulation.specimen.kinetics import LOST, Event, Kinetics, Rates, Roles, state_labels
-
-NM2_PER_BARN = 1e-10  # 1 barn = 1e-28 m2
+from stemdefects.simulation.specimen.center_chain import state_labels
+from stemdefects.simulation.specimen.kinetics import LOST, Event, Kinetics
+from stemdefects.simulation.specimen.processes import cross_sections_barn, rates, roles
 
 
 @dataclass
@@ -246,60 +246,6 @@ def _moved(image, shift_px):
     """`image` (H, W) displaced by `shift_px` (y, x), bilinear, its edge continued."""
     y, x = (jnp.arange(n) - d for n, d in zip(image.shape, shift_px, strict=True))
     return jax.scipy.ndimage.map_coordinates(image, jnp.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
-
-
-def roles(material: Material, cfg: SimulationConfig) -> Roles:
-    """States that take part in the kinetics, from the names in `cfg.movie`."""
-    mobile = stages.mobile_state(material, cfg)
-    site = material.states[mobile].site
-    empty_states = [i for i, s in enumerate(material.states) if s.site == site and not s.atoms and i != mobile]
-    emptied = next((i for i in empty_states if material.kind_of_state[i] >= 0), -1)
-    if cfg.movie.center_kind is not None:
-        center = material.kinds[material.kind_index(cfg.movie.center_kind)].state
-    else:
-        center = material.complexes[0].center if material.complexes else -1
-    if center >= 0 and material.states[center].site == site:  # a centre holds vacancies of another sublattice
-        center = -1
-    return Roles(mobile, emptied, center, tuple(_emptied(material, g, site) for g in range(material.n_sites)))
-
-
-def _emptied(material: Material, site: int, mobile_site: int) -> int:
-    """State of a column without atoms of a sublattice that nothing moves on; -1: the material has none."""
-    ideal = material.sites[site].ideal
-    wanted = [i for i, s in enumerate(material.states) if s.site == site and not s.atoms and i != ideal]
-    return wanted[0] if wanted and site != mobile_site else -1
-
-
-def rates(material: Material, cfg: SimulationConfig, pixel_size_nm: float, dose_e_per_px: float) -> Rates:
-    """Rates in 1/s from `cfg.movie`, beam damage from the dose rate."""
-    m = cfg.movie
-    flux = dose_e_per_px / pixel_size_nm**2 / m.frame_time_s  # electrons per nm2 and second
-    return Rates(
-        hop=m.hop_rate_per_s, pair_factor=m.pair_factor, line_factor=m.line_factor, attach=m.attach_rate_per_s,
-        detach=m.detach_rate_per_s, switch=m.switch_rate_per_s, attach_second=m.attach_second_rate_per_s,
-        detach_second=m.detach_second_rate_per_s, switch_second=m.switch_second_rate_per_s,
-        damage=m.damage_cross_section_nm2 * flux,
-        damage_second=None if m.damage_second_cross_section_nm2 is None else m.damage_second_cross_section_nm2 * flux,
-        damage_beside=m.damage_beside_factor, fill=m.fill_cross_section_nm2 * flux,
-        other=m.metal_cross_section_nm2 * flux, nucleation=m.hole_cross_section_nm2 * flux, hole=m.hole_rate_per_s,
-        exchange=m.exchange_rate_per_s, hole_radius_nm=m.hole_radius_nm,
-    )  # fmt: skip
-
-
-def cross_sections_barn(movie: MovieConfig, n_atoms: int, others: Sequence[str]) -> dict[str, float]:
-    """What the beam does in this movie, by the names of `analysis.damage.risks`: barn per atom, of filling per column
-    that lacks one, of the `others` (sublattices) per column. n_atoms: of an ideal column of the mobile sublattice."""
-    first, beside = movie.damage_cross_section_nm2 / n_atoms, movie.damage_beside_factor
-    second = movie.damage_second_cross_section_nm2
-    second = movie.damage_cross_section_nm2 if second is None else second
-    out = {
-        "first atom, isolated": first, "first atom, beside a vacancy": first * beside, "second atom, isolated": second,
-        "second atom, beside a vacancy": second * beside, "filling": movie.fill_cross_section_nm2,
-    }  # fmt: skip
-    if beside == 1:  # else that of all depends on how many lay beside vacancies
-        out |= {"first atom": first, "second atom": second}
-    out |= {f"{name} column": movie.metal_cross_section_nm2 for name in others}
-    return {name: value / NM2_PER_BARN for name, value in out.items()}
 
 
 def drift_path(rng: np.random.Generator, movie) -> np.ndarray:

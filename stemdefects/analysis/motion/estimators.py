@@ -13,7 +13,7 @@ from stemdefects.analysis.data import scales
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.inputs import Inputs
-from stemdefects.analysis.motion import diffusion, hopping, msd
+from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd
 from stemdefects.analysis.notes import Code, Note, codes, join
 from stemdefects.analysis.tracking import tracks
 from stemdefects.analysis.tracking.tracks import ALL
@@ -138,7 +138,7 @@ def _estimators(some, kind, vectors, a, one_lattice, cfg, seed) -> dict[str, dif
         # tracks of one sublattice share the lattice's phase nearby; else each track has its own
         bandwidth = 10 * a if one_lattice else 0.1 * a
         out["sites"] = hopping.site_model(few, vectors, None, bandwidth, rng, min(n, 300))
-        out["hops"] = hopping.count_hops(few, vectors, bandwidth)
+        out["hops"] = hop_counts.count_hops(few, vectors, bandwidth)
     out["paper"] = diffusion.paper(some)
     return out
 

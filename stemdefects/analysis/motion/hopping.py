@@ -1,9 +1,8 @@
-"""Hop rates on a known lattice: a hidden Markov model of the site, and plain hop counting.
+"""Hop rates on a known lattice, by a hidden Markov model of the site.
 
 A vacancy sits on a site of its sublattice and hops to one of the nearest ones at total rate k; D = a^2 k / 4. Each
 detection is a noisy look at the site. Probabilities of moving by a lattice vector in any time, hence over missed
-frames,
-come from the exact propagator exp(Q t) of the infinite lattice, made by Fourier transform.
+frames, come from the exact propagator exp(Q t) of the infinite lattice (`propagator`).
 """
 
 import numpy as np
@@ -13,116 +12,15 @@ from scipy.special import logsumexp
 from stemdefects.analysis import bootstrap
 from stemdefects.analysis.estimates import LEVEL
 from stemdefects.analysis.motion.diffusion import Diffusion, failed
+from stemdefects.analysis.motion.hop_counts import hops_between, placed, short_hops
+from stemdefects.analysis.motion.propagator import propagator
+from stemdefects.analysis.motion.site_likelihood import Prepared, track_log_likelihood
 from stemdefects.analysis.notes import Code, Note, join
-from stemdefects.analysis.tracking.lattice_sites import Sites, assign, hop_vectors, reduce
+from stemdefects.analysis.tracking.lattice_sites import Sites
 from stemdefects.analysis.tracking.tracks import Tracks
-from stemdefects.numerics import forward_backward
 
-_REACH = 16  # lattice vectors kept by the propagator in each direction
-LONG_STEP = 3.0  # in usual durations: longer steps are left out of counts of hops
 MOST_HOPS = 20.0  # in one step: with more the propagator's 32 x 32 sites do not hold it, and little would be learned
 NOT_RANDOM = 1e-3  # false alarm rate of that statement
-OUTLIER = 1e-3  # share of detections that are not at a site at all
-
-
-def propagator(k_times_t: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Probability of having moved by each lattice vector after hopping at rate k for a time t.
-
-    Args:
-        k_times_t: (m,) mean number of hops.
-        steps: (z, 2) integer hop vectors, equally likely.
-
-    Returns:
-        (m, 2R, 2R) indexed by the integer displacement modulo 2R, R = 16.
-    """
-    size = 2 * _REACH
-    q = 2 * np.pi * np.fft.fftfreq(size)
-    angle = q[:, None, None] * steps[:, 0] + q[None, :, None] * steps[:, 1]
-    structure = np.cos(angle).mean(-1)  # hop vectors come in opposite pairs
-    kernel = np.fft.ifft2(np.exp(np.asarray(k_times_t)[:, None, None] * (structure - 1))).real
-    return np.maximum(kernel, 1e-300)
-
-
-def alike(durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Durations (n,) > 0 in groups that differ by less than 0.1%: the mean of each group, and the group of each.
-
-    Clocks that jitter give every interval a time of its own; a matrix exponential for each would cost as many.
-    """
-    if len(durations) == 0:
-        return np.empty(0), np.empty(0, np.int64)
-    _, which = np.unique(np.round(np.log(durations) / 1e-3), return_inverse=True)
-    return np.bincount(which, durations) / np.bincount(which), which
-
-
-class _Prepared:
-    """What does not depend on rate and noise: which kernel entry leads from each candidate to each, and the order of
-    stepping (position p of every track at once)."""
-
-    def __init__(self, tracks: Tracks, sites: Sites):
-        n, m = sites.offset.shape[:2]
-        self.n_tracks, self.n_candidates = tracks.n_tracks, m
-        self.squared = (sites.offset**2).sum(-1)
-        self.area = abs(np.linalg.det(sites.vectors))
-        self.steps = hop_vectors(sites.vectors)
-        first = np.r_[True, np.diff(tracks.track) != 0]
-        duration = np.diff(tracks.time, prepend=tracks.time[:1])
-        self.times, which = alike(duration[~first])
-        kernel_of = np.zeros(n, np.int64)
-        kernel_of[~first] = which
-        jump = sites.cell[:, None, :, :] - sites.cell[np.maximum(np.arange(n) - 1, 0)][:, :, None, :]  # from, to
-        size = 2 * _REACH
-        self.entry = (kernel_of[:, None, None] * size + jump[..., 0] % size) * size + jump[..., 1] % size
-        far = (np.abs(jump) >= _REACH).any(-1)
-        self.entry[far] = max(len(self.times), 1) * size**2  # one more entry, of probability nothing
-        start, lengths = np.flatnonzero(first), tracks.lengths
-        order = np.argsort(-lengths, kind="stable")
-        self.live = [order[: int((lengths > p).sum())] for p in range(int(lengths.max(initial=0)))]
-        self.rows = [start[live] + p for p, live in enumerate(self.live)]
-
-    def density(self, sigma: float) -> np.ndarray:
-        spread = 2 * sigma**2
-        return (1 - OUTLIER) * np.exp(-self.squared / spread) / (np.pi * spread) + OUTLIER / self.area
-
-    def kernels(self, rate: float) -> np.ndarray:
-        times = self.times if len(self.times) else np.zeros(1)
-        return np.append(propagator(rate * times, self.steps).ravel(), 1e-300)
-
-
-def track_log_likelihood(tracks, sites, rate: float, sigma: float, posterior: bool = False, prepared=None):
-    """Log likelihood of every track at total hop rate `rate` and localisation error `sigma`.
-
-    Args:
-        posterior: also return the probability of each candidate site of each detection, (n, M).
-
-    Returns:
-        (n_tracks,), or that and the posterior.
-    """
-    prepared = prepared or _Prepared(tracks, sites)
-    density, kernels = prepared.density(sigma), prepared.kernels(rate)
-    live, rows = prepared.live, prepared.rows
-
-    def seen(t: int) -> np.ndarray:
-        return density[rows[t]]
-
-    def kernel(t: int) -> np.ndarray:
-        """(n, M, M) chances of each candidate at position t by each at t - 1."""
-        return kernels[prepared.entry[rows[t]]]
-
-    start = np.full((1, prepared.n_candidates), 1 / prepared.n_candidates)
-    alpha, ordered = forward_backward.forward(
-        len(rows), seen, start, lambda t, chances: (chances[:, None] @ kernel(t))[:, 0]
-    )
-    total = np.zeros(prepared.n_tracks)
-    if live:
-        total[live[0]] = ordered
-    if not posterior:
-        return total
-    both = np.empty(density.shape)
-    for t, smooth, _ in forward_backward.backward(
-        alpha, seen, lambda t, weights: (kernel(t) @ weights[..., None])[..., 0]
-    ):
-        both[rows[t]] = smooth
-    return total, both
 
 
 def _grid(prepared, sigma, centre, n=25, span=5.0):
@@ -131,16 +29,6 @@ def _grid(prepared, sigma, centre, n=25, span=5.0):
     return rates, np.stack(
         [track_log_likelihood(None, None, max(r, 1e-12), sigma, prepared=prepared) for r in rates], 1
     )
-
-
-def _placed(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None) -> tuple[Tracks, Sites, float] | None:
-    """Tracks of two detections and more, their sites and the lattice constant; None where there are none."""
-    long = tracks.lengths >= 2
-    if not long.any():
-        return None
-    tracks, vectors = tracks.select(long), reduce(vectors)
-    a = float(np.hypot(*vectors[0]))
-    return tracks, assign(tracks, vectors, bandwidth or 10 * a), a
 
 
 def site_model(
@@ -160,21 +48,21 @@ def site_model(
         of immobile tracks with its interval.
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    placed = _placed(tracks, vectors, bandwidth)
-    if placed is None:
+    found = placed(tracks, vectors, bandwidth)
+    if found is None:
         return failed("sites", "No track has two detections.", tracks.n_tracks)
-    tracks, sites, a = placed
-    hops, exposure, _ = _short_hops(tracks, sites)
+    tracks, sites, a = found
+    hops, exposure, _ = short_hops(tracks, sites)
     rate, noise = max(hops, 1.0) / exposure, sigma
     if (np.diff(tracks.time)[np.diff(tracks.track) == 0] > MOST_HOPS / rate).any():
-        placed = _placed(tracks.cut(MOST_HOPS / rate), vectors, bandwidth)
-        if placed is None:
+        found = placed(tracks.cut(MOST_HOPS / rate), vectors, bandwidth)
+        if found is None:
             return failed("sites", "No track has two detections in a row.", tracks.n_tracks)
-        tracks, sites, _ = placed
+        tracks, sites, _ = found
     duration = float(_durations(tracks).sum())
     if noise is None:
         noise = float(np.clip(np.sqrt((sites.offset[:, 0] ** 2).mean()), 0.02 * a, 0.3 * a))
-    prepared = _Prepared(tracks, sites)
+    prepared = Prepared(tracks, sites)
     for _ in range(3):
         rates, table = _grid(prepared, noise, rate, 9, 2.5)
         rate = float(np.clip(_peak(rates[1:], table[:, 1:].sum(0)), rates[1], rates[-1]))
@@ -276,49 +164,3 @@ def _immobile(table) -> tuple[float, float, float]:
     profile = mixed.max(0)
     inside = profile >= profile.max() - stats.chi2.ppf(LEVEL, 1) / 2
     return float(shares[profile.argmax()]), float(shares[inside][0]), float(shares[inside][-1])
-
-
-def hops_between(sites: Sites) -> np.ndarray:
-    """(n - 1,) fewest hops that lead from the nearest site of each detection to that of the next one."""
-    distance = np.hypot(*(np.diff(sites.cell[:, 0], axis=0) @ sites.vectors).T) / np.hypot(*sites.vectors[0])
-    return np.ceil(distance - 0.05)
-
-
-def _short_hops(tracks: Tracks, sites: Sites) -> tuple[float, float, np.ndarray]:
-    """Hops in steps up to `LONG_STEP` usual durations, their time in all, and which (n - 1,) of the differences of
-    entries are such steps."""
-    same, step = np.diff(tracks.track) == 0, np.diff(tracks.time)
-    short = same & (step <= LONG_STEP * np.median(step[same]))
-    return float(hops_between(sites)[short].sum()), float(step[short].sum()), short
-
-
-def count_hops(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None = None) -> Diffusion:
-    """D = a^2 n / (4 T) from the hops between nearest sites, with the exact Gamma interval of a Poisson count.
-
-    Good when the localisation error is far below the lattice constant; every misplaced detection counts two hops. Hops
-    and exposure T, in true time, are those of steps up to three times the usual duration: over longer ones hops
-    that go forth and back are not seen. `extra` has the hop vectors (for a rose of directions).
-    """
-    placed = _placed(tracks, vectors, bandwidth)
-    if placed is None:
-        return failed("hops", "No track has two detections.", tracks.n_tracks)
-    tracks, sites, a = placed
-    n, duration, short = _short_hops(tracks, sites)
-    factor = a**2 / 4 / duration
-    low = stats.gamma.ppf(0.5 - LEVEL / 2, n) if n > 0 else 0.0
-    high = stats.gamma.ppf(0.5 + LEVEL / 2, n + 1)
-    jump = np.diff(sites.cell[:, 0], axis=0)[short] @ sites.vectors
-    noise = float(np.sqrt((sites.offset[:, 0] ** 2).mean()))
-    warning = "" if noise < 0.12 * a else "The localisation error is so large that misplaced detections count as hops."
-    extra = {"hops": n, "duration": duration, "length": a, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}
-    return Diffusion(
-        n * factor,
-        float(low * factor),
-        float(high * factor),
-        noise,
-        tracks.n_tracks,
-        len(jump),
-        "hops",
-        warning,
-        extra,
-    )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemdefects.analysis.switching import markov
+from stemdefects.analysis.switching import markov, sampling
 from stemdefects.analysis.switching.confusion import pattern
-from stemdefects.analysis.switching.markov import MISSING, Posterior
+from stemdefects.analysis.switching.markov import MISSING
+from stemdefects.analysis.switching.sampling import Posterior
 
 FALSE_PRIOR = 0.5, 49.5  # Beta: a vacancy seen where there is none, in one frame on one bond
 MEANS = 1 / (1 + np.exp(-np.linspace(-3.5, 5.5, 46)))  # grid of the mean recall
@@ -92,7 +93,7 @@ class _Hyper:
 
         value = histogram(seen) @ self.seen.T + histogram(missed) @ self.missed.T
         value += self.prior - histogram(seen + missed) @ self.both.T
-        pick = markov.draw(np.exp(value - value.max(1, keepdims=True)), rng)
+        pick = sampling.draw(np.exp(value - value.max(1, keepdims=True)), rng)
         return self.mean[pick], self.size[pick]
 
 
@@ -147,7 +148,7 @@ class Places:
 
 
 def gibbs(
-    observed, bits, how: markov.Sampling = markov.USUAL, rng=None, believed=(1.0, 1.0)
+    observed, bits, how: sampling.Sampling = sampling.USUAL, rng=None, believed=(1.0, 1.0)
 ) -> tuple[Posterior, Recalls]:
     """Samples of the transition matrix and of the recalls.
 
@@ -167,9 +168,9 @@ def gibbs(
     start = np.full((B, S), 1.0 / S)
     kept = [np.empty((B, how.n_samples, *shape)) for shape in ((S, S), (S, S), (S,))]
     for number, keep in how.sweeps():
-        path = markov.sample_paths(observed, P, detector.likelihood(), start, rng)
-        P = markov.draw_rows(markov.path_counts(path, S), how.prior, how.orbits, rng)
-        start = markov.dirichlet(markov.path_counts_first(path, S) + 1.0 / S, rng)
+        path = sampling.sample_paths(observed, P, detector.likelihood(), start, rng)
+        P = sampling.draw_rows(sampling.path_counts(path, S), how.prior, how.orbits, rng)
+        start = sampling.dirichlet(sampling.path_counts_first(path, S) + 1.0 / S, rng)
         detector.update(path, observed, rng, keep)
         if keep:
             for store, value in zip(kept, (P, detector.average(), start), strict=True):

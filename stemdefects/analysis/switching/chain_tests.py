@@ -4,8 +4,8 @@ import numpy as np
 from scipy import stats
 
 from stemdefects.analysis import bootstrap
-from stemdefects.analysis.motion.hopping import alike
-from stemdefects.analysis.switching import markov
+from stemdefects.analysis.motion.propagator import alike
+from stemdefects.analysis.switching import sampling
 from stemdefects.analysis.switching.states import Chain
 
 
@@ -23,7 +23,7 @@ def chapman(observed, P, C, posterior, rng, lags=(1, 2, 4, 8)) -> list[dict]:
     (N, S, O) where the detector differs from trace to trace.
     """
     C = np.broadcast_to(C if C.ndim == 3 else C[None], (len(observed), *C.shape[-2:]))
-    path = markov.sample_paths(observed[None], P[None], C[None], posterior.start[:, -1], rng)[0]
+    path = sampling.sample_paths(observed[None], P[None], C[None], posterior.start[:, -1], rng)[0]
     rows = []
     for lag in lags:
         if observed.shape[1] <= lag:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from stemdefects.analysis.motion.hopping import alike
-from stemdefects.analysis.switching import markov
+from stemdefects.analysis.motion.propagator import alike
+from stemdefects.analysis.switching import markov, sampling
 from stemdefects.analysis.switching.states import MISSING, Chain
 from stemdefects.numerics import forward_backward
 
@@ -101,7 +101,7 @@ def sample_paths(seen: Looks, P, table, start, rng) -> tuple[np.ndarray, float]:
         on = np.flatnonzero(following != MISSING)
         if t < len(alpha) - 1:
             weight[on] *= P[seen.which[on, t], :, following[on]]
-        following = np.where(seen.label[:, t] != MISSING, markov.draw(weight, rng), MISSING)
+        following = np.where(seen.label[:, t] != MISSING, sampling.draw(weight, rng), MISSING)
         path[:, t] = following
     return path, total
 
@@ -113,7 +113,7 @@ def sample_jumps(path: np.ndarray, seen: Looks, chain: Uniform, rng) -> tuple[np
     a, b, k = path[n, t], path[n, t + 1], seen.which[n, t]
     kinds, kind = np.unique((k * size + a) * size + b, return_inverse=True)
     ka, kb, kk = kinds // size % size, kinds % size, kinds // size**2
-    steps = markov.draw((chain.chance[kk] * chain.powers[:, ka, kb].T)[kind], rng) if len(kinds) else np.empty(0, int)
+    steps = sampling.draw((chain.chance[kk] * chain.powers[:, ka, kb].T)[kind], rng) if len(kinds) else np.empty(0, int)
     jumps, spent = np.zeros((size, size)), np.zeros(size)
     # uniform times of the steps cut a span as n + 1 exponential numbers do, by their share of the sum
     share = rng.standard_exponential(len(steps))
@@ -122,7 +122,7 @@ def sample_jumps(path: np.ndarray, seen: Looks, chain: Uniform, rng) -> tuple[np
     one = chain.powers[1]
     for j in range(1, int(steps.max(initial=0)) + 1):
         on = np.flatnonzero(steps >= j)
-        to = markov.draw(one[state[on]] * chain.powers[steps[on] - j, :, b[on]], rng)
+        to = sampling.draw(one[state[on]] * chain.powers[steps[on] - j, :, b[on]], rng)
         np.add.at(jumps, (state[on], to), 1)
         state[on] = to
         share = rng.standard_exponential(len(on))
@@ -159,7 +159,7 @@ class Samples(NamedTuple):
     log_likelihood: np.ndarray
 
 
-def gibbs(seen: Looks, detector, size: int, usual: float, how: markov.Sampling = markov.USUAL, rng=None) -> Samples:
+def gibbs(seen: Looks, detector, size: int, usual: float, how: sampling.Sampling = sampling.USUAL, rng=None) -> Samples:
     """Samples of the rates.
 
     Args:
@@ -176,7 +176,7 @@ def gibbs(seen: Looks, detector, size: int, usual: float, how: markov.Sampling =
         table = markov.label_table(detector.likelihood())[0]
         path, total = sample_paths(seen, chain.propagators(), table, start, rng)
         Q = draw_rates(*sample_jumps(path, seen, chain, rng), how.prior, usual, how.orbits, rng)
-        start = markov.dirichlet(markov.path_counts_first(path[None], size) + 1.0 / size, rng)[0]
+        start = sampling.dirichlet(sampling.path_counts_first(path[None], size) + 1.0 / size, rng)[0]
         detector.update(path[None], seen.label[None], rng, keep)
         if keep:
             for store, value in zip(kept, (Q, detector.average()[0], start, total), strict=True):
@@ -186,7 +186,7 @@ def gibbs(seen: Looks, detector, size: int, usual: float, how: markov.Sampling =
 
 class Confusion:
     """One confusion for all traces: given as `known` (S, S), or learned from a prior of a detector 90% right with the
-    weight of `weight` labels per state, as `markov.gibbs` does."""
+    weight of `weight` labels per state, as `sampling.gibbs` does."""
 
     def __init__(self, size: int, known: np.ndarray | None = None, weight: float = 20.0):
         self.fixed = known is not None
@@ -206,4 +206,4 @@ class Confusion:
         ok = (path >= 0) & (observed >= 0)
         counts = np.zeros(self.C.shape)
         np.add.at(counts, (0, path[ok], observed[ok]), 1)
-        self.C = markov.dirichlet(counts + self.prior, rng)
+        self.C = sampling.dirichlet(counts + self.prior, rng)

@@ -8,7 +8,7 @@ from scipy.linalg import expm, logm
 
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.notes import Code, Note, join
-from stemdefects.analysis.switching import bonds, chain_tests, continuous, markov, transitions
+from stemdefects.analysis.switching import bonds, chain_tests, continuous, markov, sampling, transitions
 from stemdefects.analysis.switching.confusion import Confusions
 from stemdefects.analysis.switching.states import Chain
 from stemdefects.analysis.switching.transitions import Transitions
@@ -60,9 +60,9 @@ def hidden(
     return Transitions(chain.names, value, low, high, counts, "hmm", len(labels), join(warning), extra)
 
 
-def _sampling(chain: Chain, cfg: TransitionsConfig, progress) -> markov.Sampling:
-    orbits = markov.orientation_orbits(chain.names) if cfg.tie_orientations else None
-    return markov.Sampling(cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits, progress)
+def _sampling(chain: Chain, cfg: TransitionsConfig, progress) -> sampling.Sampling:
+    orbits = sampling.orientation_orbits(chain.names) if cfg.tie_orientations else None
+    return sampling.Sampling(cfg.n_gibbs, cfg.n_burn, cfg.prior, orbits, progress)
 
 
 def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
@@ -88,11 +88,11 @@ def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
         posterior, recalls = bonds.gibbs(batch, bits, how, rng)
     else:
         begin = start[:3] if start is not None else _start(size, confusion)
-        posterior = markov.gibbs(batch, confusion, how, rng, begin)
+        posterior = sampling.gibbs(batch, confusion, how, rng, begin)
     P = posterior.P[0]
     value = np.median(P, 0)
     value /= value.sum(1, keepdims=True)
-    low, high = markov.interval(P)
+    low, high = sampling.interval(P)
     C = posterior.C[0].mean(0)
     extra = {"posterior": posterior, "confusion": C, "accuracy": float(np.diag(C).mean())}
     best = markov.em(batch, confusion, cfg.prior, n_iter=60) if start is None else start
@@ -118,10 +118,10 @@ def _in_time(chain, cfg, confusion, bits, rng, progress):
     P = np.array([expm(Q * chain.interval) for Q in samples.Q])
     value = np.median(P, 0)
     value /= value.sum(1, keepdims=True)
-    low, high = markov.interval(P)
+    low, high = sampling.interval(P)
     Q, C = samples.Q.mean(0), samples.C.mean(0)
     extra = {
-        "posterior": markov.Posterior(P[None], samples.C[None], samples.start[None]),
+        "posterior": sampling.Posterior(P[None], samples.C[None], samples.start[None]),
         "confusion": C,
         "accuracy": float(np.diag(C).mean()),
         "log_likelihood": float(samples.log_likelihood.max()),

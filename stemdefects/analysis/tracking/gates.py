@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stemdefects.analysis.motion import diffusion, hopping
+from stemdefects.analysis.motion import diffusion, propagator
 from stemdefects.analysis.tracking import lattice_sites
 from stemdefects.analysis.tracking.tracks import Tracks
 
@@ -13,7 +13,7 @@ _HEXAGONAL = np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]])  # lattice vectors of 
 def lost(hops: float, reach: float) -> float:
     """Share of the mean squared displacement of a walk of `hops` hops on average (Poisson, six neighbours) that lies
     beyond `reach` lattice constants."""
-    kernel = hopping.propagator(np.array([hops]), lattice_sites.hop_vectors(_HEXAGONAL))[0]
+    kernel = propagator.propagator(np.array([hops]), lattice_sites.hop_vectors(_HEXAGONAL))[0]
     n = np.fft.fftfreq(len(kernel), 1 / len(kernel))
     square = ((np.stack(np.meshgrid(n, n, indexing="ij"), -1) @ _HEXAGONAL) ** 2).sum(-1)
     return float((kernel * square)[square > reach**2].sum() / (kernel * square).sum())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.analysis import bootstrap, synthetic
-from stemdefects.analysis.motion import diffusion, hopping, msd
+from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd, propagator, site_likelihood
 from stemdefects.analysis.notes import Code, codes
 from stemdefects.analysis.tracking import lattice_sites, tracks
 
@@ -45,7 +45,7 @@ def test_site_model_covers_where_hop_counting_fails():
         lambda t, rng: hopping.site_model(t, vectors, rng=rng, n_bootstrap=50), 12, sigma=0.06, missed=0.15
     )
     assert abs(bias) < 0.2 and coverage >= 0.75 and sigma == pytest.approx(0.06, rel=0.1)
-    bias, _, _ = many(lambda t, rng: hopping.count_hops(t, vectors), 12, sigma=0.06)
+    bias, _, _ = many(lambda t, rng: hop_counts.count_hops(t, vectors), 12, sigma=0.06)
     assert bias > 0.5
 
 
@@ -74,7 +74,7 @@ def test_recorded_times_bias_nothing(how):
         times = synthetic.recorded_times(rng, 60, how=how)
         t = synthetic.hopping_tracks(rng, D=D, missed=0.1, times=times)
         some = diffusion.cve(t, 100, rng, synthetic.A_NM), msd.msd(t, 5, 100, rng)
-        for name, d in zip(found, (*some, hopping.count_hops(t, synthetic.hexagonal(angle=0.3))), strict=True):
+        for name, d in zip(found, (*some, hop_counts.count_hops(t, synthetic.hexagonal(angle=0.3))), strict=True):
             found[name].append((d.D, d.low, d.high))
     for name, values in found.items():
         value, low, high = np.array(values).T
@@ -125,20 +125,20 @@ def test_hops_are_counted_against_the_time_they_were_seen_in():
     times = np.array([0.0, 1, 2, 3, 103, 104, 105])
     cells = np.array([0, 0, 1, 1, 6, 6, 7])
     path = cells[:, None] * synthetic.hexagonal()[0]
-    d = hopping.count_hops(tracks.from_lists([path], [np.arange(7)], 1.0, times), synthetic.hexagonal())
+    d = hop_counts.count_hops(tracks.from_lists([path], [np.arange(7)], 1.0, times), synthetic.hexagonal())
     assert d.extra["hops"] == 2 and d.extra["duration"] == 5 and pytest.approx(a**2 * 2 / 5 / 4) == d.D
 
 
 def test_clocks_that_jitter_do_not_cost_a_kernel_each():
     durations = 2.25 * (1 + 1e-5 * np.random.default_rng(0).standard_normal(1000))
-    times, which = hopping.alike(np.append(durations, 4.5))
+    times, which = propagator.alike(np.append(durations, 4.5))
     assert len(times) <= 3 and times[which[-1]] == 4.5
 
 
 def test_brownian_motion_fools_hop_counting_only():
     t = synthetic.brownian_tracks(np.random.default_rng(1), 60)
     assert pytest.approx(D, rel=0.2) == diffusion.cve(t).D
-    assert hopping.count_hops(t, synthetic.hexagonal()).D > 1.4 * D
+    assert hop_counts.count_hops(t, synthetic.hexagonal()).D > 1.4 * D
 
 
 def test_resting_defects_show_no_motion():
@@ -153,7 +153,7 @@ def test_propagator_is_a_distribution_with_the_right_spread():
     vectors = synthetic.hexagonal()
     steps = lattice_sites.hop_vectors(vectors)
     assert len(steps) == 6
-    kernel = hopping.propagator(np.array([0.0, 0.7]), steps)
+    kernel = propagator.propagator(np.array([0.0, 0.7]), steps)
     assert kernel.sum((1, 2)) == pytest.approx(1)
     assert kernel[0, 0, 0] == pytest.approx(1)
     n = np.fft.fftfreq(32, 1 / 32)
@@ -166,11 +166,11 @@ def test_site_likelihood_equals_the_sum_over_all_paths():
     vectors = synthetic.hexagonal()
     t = tracks.from_lists([rng.normal(0, 0.1, (3, 2))], [np.array([0, 1, 3])], 1.0)
     sites = lattice_sites.assign(t, vectors, 1.0)
-    found = hopping.track_log_likelihood(t, sites, 0.4, 0.05)[0]
+    found = site_likelihood.track_log_likelihood(t, sites, 0.4, 0.05)[0]
     steps = lattice_sites.hop_vectors(sites.vectors)
-    kernel = {n: hopping.propagator(np.array([0.4 * n]), steps)[0] for n in (1, 2)}
-    density = (1 - hopping.OUTLIER) * np.exp(-(sites.offset**2).sum(-1) / (2 * 0.05**2)) / (2 * np.pi * 0.05**2)
-    density += hopping.OUTLIER / abs(np.linalg.det(vectors))
+    kernel = {n: propagator.propagator(np.array([0.4 * n]), steps)[0] for n in (1, 2)}
+    density = (1 - site_likelihood.OUTLIER) * np.exp(-(sites.offset**2).sum(-1) / (2 * 0.05**2)) / (2 * np.pi * 0.05**2)
+    density += site_likelihood.OUTLIER / abs(np.linalg.det(vectors))
     total = 0.0
     for i in range(7):
         for j in range(7):
@@ -222,7 +222,7 @@ def test_an_atom_that_hops_once_a_frame_is_no_random_hopper():
     some = tracks.Tracks(np.zeros(81, int), np.arange(81), np.arange(81.0), yx, np.arange(81), np.full(81, 0.01))
     model = hopping.site_model(some, vectors)
     assert Code.STEPS_NOT_RANDOM in codes(model.warning)
-    counted = hopping.count_hops(some, vectors)
+    counted = hop_counts.count_hops(some, vectors)
     per_rate = counted.extra["length"] ** 2 / 4
     assert counted.D / per_rate == pytest.approx(moved.mean())
     assert counted.low / per_rate < 0.9 < counted.high / per_rate

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.analysis import synthetic
-from stemdefects.analysis.switching import bonds, markov
+from stemdefects.analysis.switching import bonds, markov, sampling
 from stemdefects.analysis.switching import estimators as switching
 from stemdefects.analysis.switching.states import Chain
 from stemdefects.schema import TransitionsConfig
@@ -43,7 +43,7 @@ def test_rates_survive_vacancies_that_are_often_missed(recall, spread):
     """One confusion for all places takes hard places for releases."""
     rng = np.random.default_rng(1)
     labels = synthetic.centres(rng, P, 200, 40, recall, spread)
-    found, recalls = bonds.gibbs(labels[None], bonds.of_states(NAMES, "Mo_W"), markov.Sampling(120, 60), rng)
+    found, recalls = bonds.gibbs(labels[None], bonds.of_states(NAMES, "Mo_W"), sampling.Sampling(120, 60), rng)
     assert recalls.recall.mean() == pytest.approx(recall, abs=0.06)
     assert (recalls.spread.mean() > 0.12) == (spread > 0)
     value = np.median(found.P[0], 0)

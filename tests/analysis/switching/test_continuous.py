@@ -8,7 +8,7 @@ from scipy.linalg import expm
 
 from stemdefects.analysis import synthetic
 from stemdefects.analysis.data import looked
-from stemdefects.analysis.switching import continuous, markov
+from stemdefects.analysis.switching import continuous, markov, sampling
 from stemdefects.analysis.switching import estimators as switching
 from stemdefects.analysis.switching.states import Chain
 from stemdefects.schema import TransitionsConfig
@@ -61,7 +61,7 @@ def test_jumps_between_looks_are_those_of_the_rates():
     """Ends drawn from exp(Q t), what happened between drawn given them: together a plain run of the chain."""
     rng = np.random.default_rng(1)
     span = np.array([30.0])
-    ends = markov.draw(np.repeat(expm(Q * 30)[None, 0], 20000, 0), rng)
+    ends = sampling.draw(np.repeat(expm(Q * 30)[None, 0], 20000, 0), rng)
     path = np.stack([np.zeros_like(ends), ends], 1)
     seen = continuous.Looks(path, np.zeros((len(ends), 1), int), span)
     jumps, spent = continuous.sample_jumps(path, seen, continuous.uniform(Q, span), rng)
@@ -80,7 +80,7 @@ def test_rates_on_recorded_times_cover(how):
         times = synthetic.recorded_times(rng, 40, how=how)
         labels = synthetic.chains_in_time(rng, Q, times, 20, 0.1, 0.1)
         seen = continuous.looks(chain_of(labels, times), 10**6)
-        found = continuous.gibbs(seen, continuous.Confusion(3), 3, 2.25, markov.Sampling(60, 30), rng).Q
+        found = continuous.gibbs(seen, continuous.Confusion(3), 3, 2.25, sampling.Sampling(60, 30), rng).Q
         low, high = np.quantile(found, [0.025, 0.975], 0)
         inside.append((low <= Q) & (high >= Q))
         middle.append(np.median(found, 0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stemdefects.analysis import synthetic
-from stemdefects.analysis.switching import chain_tests, markov, transitions
+from stemdefects.analysis.switching import chain_tests, markov, sampling, transitions
 from stemdefects.analysis.switching import estimators as switching
 from stemdefects.analysis.switching.states import Chain
 
@@ -57,8 +57,8 @@ def test_sampled_paths_have_the_posterior_shares():
     C, start = markov.guess_confusion(3, 0.8), np.array([0.5, 0.3, 0.2])
     trace = np.array([0, -1, 1, -1, 2])
     many = np.repeat(trace[None], 4000, 0)[None]
-    path = markov.sample_paths(many, P[None], C[None], start[None], rng)
-    counts = markov.path_counts(path, 3)[0] / 4000
+    path = sampling.sample_paths(many, P[None], C[None], start[None], rng)
+    counts = sampling.path_counts(path, 3)[0] / 4000
     expected = brute_force(trace[None], P, C, start)[0]
     assert counts == pytest.approx(expected, abs=0.03)
 
@@ -68,8 +68,8 @@ def test_gibbs_intervals_cover(missed, joint):
     rng = np.random.default_rng(2)
     sets = np.stack([synthetic.chains(rng, P, missed=missed) for _ in range(25)])
     C = None if joint else markov.guess_confusion(3, 0.9)
-    samples = markov.gibbs(sets, C, markov.Sampling(120, 40), rng).P
-    low, high = markov.interval(samples, axis=1)
+    samples = sampling.gibbs(sets, C, sampling.Sampling(120, 40), rng).P
+    low, high = sampling.interval(samples, axis=1)
     assert ((low <= P) & (high >= P)).mean() > 0.86
     assert np.abs(np.median(samples, 1).mean(0) / P - 1).max() < 0.15
 
@@ -122,7 +122,7 @@ def test_states_too_rare_for_rates_are_undecided():
 
 def test_symmetry_ties_share_probabilities():
     names = ["Mo_W", "Mo_W+V_S@0", "Mo_W+V_S@1", "Mo_W+V_S@2"]
-    orbits = markov.orientation_orbits(names)
+    orbits = sampling.orientation_orbits(names)
     assert len({orbits[0, 1], orbits[0, 2], orbits[0, 3]}) == 1
     assert len({orbits[1, 2], orbits[2, 3], orbits[3, 1]}) == 1
     assert orbits[1, 0] != orbits[0, 1] != orbits[1, 2]
@@ -130,11 +130,11 @@ def test_symmetry_ties_share_probabilities():
     Q[1:, 1:] -= np.eye(3) * 0.16
     truth = np.eye(4) + Q
     labels = synthetic.chains(np.random.default_rng(5), truth, n_traces=60)
-    post = markov.gibbs(labels[None], markov.guess_confusion(4, 0.9), markov.Sampling(80, 30, orbits=orbits))
+    post = sampling.gibbs(labels[None], markov.guess_confusion(4, 0.9), sampling.Sampling(80, 30, orbits=orbits))
     assert np.ptp(post.P[0][:, 0, 1:], axis=1).max() < 1e-12
     assert post.P[0].sum(-1) == pytest.approx(1)
     assert np.median(post.P[0][:, 0, 1]) == pytest.approx(0.02, abs=0.008)
-    assert markov.orientation_orbits(["a", "b"]) is None
+    assert sampling.orientation_orbits(["a", "b"]) is None
 
 
 def test_rates_invert_the_exponential():
