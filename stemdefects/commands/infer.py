@@ -1,26 +1,24 @@
 """`infer.py`: a file and a run's model in; defect table, CSV, pictures and summary out."""
 
 import contextlib
-import hashlib
-import shutil
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
-from stemdefects.errors import UserError, reason_of
+from stemdefects.commands import resumption
+from stemdefects.errors import UserError
 from stemdefects.inference import notices
 from stemdefects.inference.columns import confusion
 from stemdefects.inference.source import dose_origin, open_input
-from stemdefects.inference.tables.partial_results import Block, PartialResults
+from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io import locks, runs, sources, tracking
 from stemdefects.io import movie as movies
 from stemdefects.io.staging import Staging
 from stemdefects.messages import LOG
 from stemdefects.models import shipped
-from stemdefects.schema import InferenceConfig, InferRoot
+from stemdefects.schema import InferRoot
 
 
 def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
@@ -39,16 +37,9 @@ def infer(cfg: InferRoot, into: runs.Run | None = None) -> runs.Run:
     with contextlib.ExitStack() as holding:
         if run is not None:
             holding.enter_context(locks.held(run, "infer"))
-            refuse_what_is_done(run, cfg.overwrite)
+            resumption.refuse_what_is_done(run, cfg.overwrite)
         movie = open_input(cfg.input, cfg.inference)  # before JAX is imported: mistakes show at once
         return into_run(cfg, run, movie, model_dir, holding)
-
-
-class Made(NamedTuple):
-    """Blocks that were computed before: what they were made of (`partial_results`), and the blocks."""
-
-    about: dict[str, Any]
-    blocks: Iterable[Block]
 
 
 def into_run(
@@ -57,7 +48,7 @@ def into_run(
     movie: movies.Movie,
     model_dir: Path,
     holding: contextlib.ExitStack,
-    made: Made | None = None,
+    made: resumption.Made | None = None,
 ) -> runs.Run:
     """See `infer`; `holding` keeps the lock of the run, also of one that is found or opened here. made: all blocks of
     the movie, where they were computed as it was recorded."""
@@ -71,12 +62,12 @@ def into_run(
     devices.use_compilation_cache()
     devices.check()
     model = other_crystal.asked_for(artifact.load(model_dir), cfg.inference)
-    fingerprint = _fingerprint(movie, model, cfg.inference)
+    fingerprint = resumption.fingerprint_of(movie, model, cfg.inference)
     if run is None and not cfg.overwrite:
-        run = _interrupted(cfg.runs_dir, fingerprint, holding)
-    known = None if run is None else _resumable(run, fingerprint, cfg.overwrite)
+        run = resumption.interrupted(cfg.runs_dir, fingerprint, holding)
+    known = None if run is None else resumption.resumable(run, fingerprint, cfg.overwrite)
     if made is not None and known is None and run is not None:
-        known = _taken_over(run, made, fingerprint)
+        known = resumption.taken_over(run, made, fingerprint)
     hashing = sources.Hashing(movie)
     LOG.info("%s", movie)
     for sentence in (*movie.remarks, *confusion.unsaid(model, movie.dose_e_per_px)):
@@ -87,8 +78,8 @@ def into_run(
         run = runs.create(cfg.runs_dir)
         holding.enter_context(locks.held(run, "infer"))
         LOG.info("run %s: new, with the model of %s", run.id, runs.short(model_dir))
-    partial = _partial(run)
-    with _kept(run, partial, setup):
+    partial = resumption.partial_of(run)
+    with resumption.kept(run, partial, setup):
         if not known:
             partial.start(setup.learned() | {"fingerprint": fingerprint, "replaces": run.defects_path.exists()})
         LOG.info("%s", "\n".join(notices.inputs(movie, setup)))
@@ -117,55 +108,6 @@ def into_run(
     movie.close()
     _report(run, setup, found, summary, pictures)
     return run
-
-
-def _taken_over(run: runs.Run, made: Made, fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Blocks made before, put where an interrupted inference leaves its own; returns what they were made of."""
-    partial, gathered = _partial(run), PartialResults(run.path / ".defects.taken")
-    about = made.about | {"fingerprint": fingerprint, "replaces": run.defects_path.exists()}
-    gathered.start(about)
-    for block in made.blocks:
-        gathered.write(block)
-    partial.remove()
-    gathered.path.replace(partial.path)
-    return partial.setup()
-
-
-def removed(folder: Path) -> None:
-    """Delete a folder of blocks."""
-    PartialResults(folder).remove()
-
-
-def is_done(run: runs.Run) -> bool:
-    """Whether `run` has a table, and all that belongs to it: an inference that was cut off in its last steps is not."""
-    partial = _partial(run)
-    return run.defects_path.exists() and not (partial.exists() and partial.setup().get("replaces") is False)
-
-
-def refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
-    """Raise UserError when `run` has its table, which may not be replaced."""
-    if is_done(run) and not overwrite:
-        raise UserError(
-            f"{runs.short(run.defects_path)} is there already; overwrite=true replaces it, "
-            f"model={run.id} instead of run= opens a new run with the same model"
-        )
-
-
-@contextlib.contextmanager
-def _kept(run: runs.Run, partial: PartialResults, setup: Any):
-    """A disk that is full ends the inference with a line that says what is kept."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if (reason := reason_of(error)) is None:
-            raise
-        shutil.rmtree(Staging(run, "infer").path, ignore_errors=True)
-        n = sum(len(setup.block(k)) for k in partial.done() if k < setup.n_blocks)
-        raise UserError(
-            f"run {run.id}: {reason}; {n} of {len(setup.indices)} frames are kept, the same command goes on from there"
-        ) from None
 
 
 def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
@@ -219,59 +161,6 @@ def chosen_model(cfg: InferRoot) -> tuple[runs.Run | None, Path]:
 
         return None, shipped.folder() / other_crystal.chosen(cfg.inference)
     return None, shipped.locate(cfg.inference.model, cfg.runs_dir)
-
-
-def _partial(run: runs.Run) -> PartialResults:
-    return PartialResults(run.path / "defects.partial")
-
-
-def _fingerprint(movie: movies.Movie, model: Any, settings: InferenceConfig) -> dict[str, Any]:
-    """What must be the same for an interrupted inference to go on. Pictures may change."""
-    plain = config.to_plain(settings)
-    plain.pop("pictures")
-    head = hashlib.sha256()
-    for path in sources.files(movie):
-        head.update(f"{path.name} {path.stat().st_size}".encode())
-        with open(path, "rb") as stream_:
-            head.update(stream_.read(1 << 20))
-    return {"source": movie.source, "head": head.hexdigest(), "shape": list(movie.shape), "model": model.signature} | {
-        "settings": plain
-    }
-
-
-def _interrupted(runs_dir: str, fingerprint: dict[str, Any], holding: contextlib.ExitStack) -> runs.Run | None:
-    """The newest run in which an inference of the same kind was interrupted before its end, and which nobody is working
-    on; its lock is kept by `holding`. A run whose results it was to replace is its owner's business."""
-    for name in reversed(runs.list_ids(runs_dir)):
-        run = runs.Run(Path(runs_dir).resolve() / name)
-        partial = _partial(run)
-        known = partial.setup() if partial.exists() else {}
-        if known.get("fingerprint") == fingerprint and not known.get("replaces"):
-            try:
-                holding.enter_context(locks.held(run, "infer"))
-            except UserError:  # at work, or not ours to write
-                continue
-            return run
-    return None
-
-
-def _resumable(run: runs.Run, fingerprint: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """The setup of an interrupted inference of the same kind in `run`; None: start anew."""
-    partial = _partial(run)
-    if not partial.exists():
-        return None
-    setup = partial.setup()
-    if setup.get("fingerprint") == fingerprint:
-        LOG.info("run %s: going on after an interruption, %s blocks are there", run.id, len(partial.done()))
-        return setup
-    if overwrite or not setup:
-        return None
-    other = setup["fingerprint"]
-    changed = [k for k in fingerprint if other.get(k) != fingerprint[k]]
-    raise UserError(
-        f"{runs.short(partial.path)} holds an interrupted inference with another {', '.join(changed)} "
-        f"(source {other.get('source')}); overwrite=true drops it"
-    )
 
 
 def _compute(movie: movies.Movie, setup: Any, partial: PartialResults) -> float:

@@ -142,7 +142,7 @@ def _work_off(client: Any, cfg: InferRoot, batch: _Batch, model_dir: Path) -> li
     import distributed
     from tqdm import tqdm
 
-    from stemdefects.commands.infer import is_done
+    from stemdefects.commands.resumption import is_done
 
     rows: dict[Path, dict[str, Any]] = {}
     waiting = {}

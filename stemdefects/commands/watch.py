@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stemdefects import config
-from stemdefects.commands import infer
+from stemdefects.commands import infer, resumption
 from stemdefects.errors import UserError
 from stemdefects.inference.source import open_input
 from stemdefects.io import locks, runs
@@ -82,7 +82,7 @@ def _watch(
     loop.finished("making the table of all frames")
     done = _finish(cfg, run, model_dir, loop, holding)
     journal.write({"done": True})
-    infer.removed(run.path / PARTIAL)
+    resumption.removed(run.path / PARTIAL)
     loop.finished(f"done: {runs.short(done.defects_path)}")
     return done
 
@@ -101,7 +101,7 @@ def _finish(cfg: InferRoot, run: runs.Run, model_dir: Path, loop: Any, holding: 
         if times is None and loop.results.setup.frame_time_s is not None:
             times = np.arange(len(movie)) * loop.results.setup.frame_time_s
 
-        blocks = infer.Made(loop.results.setup.learned(), loop.results.blocks(len(movie), times))
+        blocks = resumption.Made(loop.results.setup.learned(), loop.results.blocks(len(movie), times))
     return infer.into_run(cfg, run, movie, model_dir, holding, blocks)
 
 
@@ -141,9 +141,9 @@ def _run(
         records = list(journals.read(run.path / journals.NAME))
         if records and records[0].get("begun") == about and not records[-1].get("done"):
             return run, records
-        infer.refuse_what_is_done(run, cfg.overwrite)
+        resumption.refuse_what_is_done(run, cfg.overwrite)
         (run.path / journals.NAME).unlink(missing_ok=True)
-        infer.removed(run.path / PARTIAL)
+        resumption.removed(run.path / PARTIAL)
         return run, []
     for name in reversed(runs.list_ids(cfg.runs_dir)):
         other = runs.Run(Path(cfg.runs_dir).resolve() / name)

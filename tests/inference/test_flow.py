@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from stemdefects.commands import detection, infer
+from stemdefects.commands import detection, infer, resumption
 from stemdefects.commands.detection import load_model
 from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.inference.setup import prepare
@@ -127,7 +127,7 @@ def test_only_left_blocks_of_the_same_inference_are_gone_on_with(tmp_path):
 
     def interrupted(runs_dir):
         with contextlib.ExitStack() as holding:
-            run = infer._interrupted(str(runs_dir), same, holding)
+            run = resumption.interrupted(str(runs_dir), same, holding)
             return run and run.id
 
     assert interrupted(tmp_path / "none") is None

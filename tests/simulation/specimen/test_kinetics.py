@@ -5,7 +5,9 @@ import pytest
 from scipy import stats
 
 from stemdefects.crystal import lattice, material
-from stemdefects.simulation.specimen.kinetics import LOST, Kinetics, Rates, Roles, generator, state_labels, stationary
+from stemdefects.simulation.specimen.center_chain import generator, state_labels, stationary
+from stemdefects.simulation.specimen.kinetics import LOST, Kinetics
+from stemdefects.simulation.specimen.processes import Rates, Roles
 
 WS2 = material.load("ws2_mo")
 V_S, V_S2, MO = WS2.state_index("S"), WS2.state_index("V_chalcogen"), WS2.state_index("Mo")
