@@ -197,10 +197,10 @@ def columns_of(
         sites = view(place, columns.site, columns.presence, np.array(found.vectors_px), basis, material.lattice_nm)
         if sites is None:
             raise SystemExit("labels: the columns of a frame form no lattice")
+        places = column_intensity.Places(place * output.scale, columns.site, sites.cell)
         prob, *_ = column_intensity.judged(
-            columns.state_prob, output.image, place * output.scale, columns.site, sites.cell, material,
-            shown_nm / output.scale, prior,
-        )  # fmt: skip
+            columns.state_prob, output.image, places, material, shown_nm / output.scale, prior
+        )
         yield columns, 1 - prob[:, material.ideal_states].sum(1)
 
 

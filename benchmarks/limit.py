@@ -39,7 +39,7 @@ def run(options: dict) -> Path:
     n_images, size_px = int(options["images"]), (256, 256)
     symmetries = [int(n) for n in options["symmetries"].split(",")]
     prior, light = study.state_prior(material, sample.PREVALENCE), options["light"] == "true"
-    about = material, sample.PREVALENCE, prior, size_px
+    about = material, prior, size_px
     averaged = [int(n) for n in filter(None, options["average"].split(",")) if int(n) in frames]
     folders = [shipped.locate(name, options["runs_dir"], key="run") for name in filter(None, options["run"].split(","))]
     start, sections, positions, hopping = time.time(), {}, {}, {}

@@ -86,7 +86,7 @@ def run(options: dict) -> Path:
     draw = jax.jit(lambda key: draw_conditions(key, material, cfg))
     simulate = jax.jit(images.make_known_simulator(images.make_stage(material, cfg, size_px), max(frames)))
     networks = {
-        (n, light): Network(folder, material, sample.PREVALENCE, prior, size_px, light=light, average=n)
+        (n, light): Network(folder, material, prior, size_px, light=light, average=n)
         for n in frames
         for light in (False, True)
     }

@@ -54,9 +54,7 @@ def run(options: dict) -> list[str]:
     typical = config.load_group("simulation", "typical")
     prior = study.state_prior(material, sample.PREVALENCE)
     folder = shipped.locate(options["run"], "runs", key="run")
-    network = Network(
-        folder, material, sample.PREVALENCE, prior, (288, 288), int(options["symmetries"]), options["light"] == "true"
-    )
+    network = Network(folder, material, prior, (288, 288), int(options["symmetries"]), options["light"] == "true")
     cases = multislice.read(REFERENCE)
     pictures = [multislice.layers(case, 0.009) for case in cases]
     ratios, scales = multislice.fit(cases, pictures)

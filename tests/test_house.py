@@ -22,7 +22,6 @@ LONG = {
 }
 MOST_PARAMETERS = 7  # of a function, `self` aside: more belong into a named tuple or a config
 MANY_PARAMETERS = {  # module: functions with more
-    "analysis/damage/histories.py": 1,
     "analysis/kinetics/quantities.py": 1,
     "analysis/kinetics/result.py": 1,
     "analysis/kinetics/sampler/chain.py": 3,
@@ -36,27 +35,18 @@ MANY_PARAMETERS = {  # module: functions with more
     "analysis/kinetics/sampler/rates.py": 3,
     "analysis/kinetics/sampler/slots.py": 1,
     "analysis/patches/members.py": 1,
-    "analysis/population/space.py": 1,
     "analysis/synthetic.py": 2,
-    "inference/columns/column_intensity.py": 1,
     "inference/columns/lattice/bent_lattice.py": 1,
     "inference/columns/lattice/promised.py": 1,
-    "inference/columns/opinion_loops.py": 1,
     "inference/columns/whole_frame.py": 1,
     "inference/evidence/floating_sites.py": 1,
     "inference/evidence/state_levels.py": 1,
     "inference/network/calibration.py": 1,
     "inference/network/engine.py": 1,
     "inference/specimen/learned.py": 1,
-    "inference/specimen/species.py": 2,
     "io/movie.py": 1,
-    "io/readers/tiff.py": 1,
     "labels/fourier/images/sampler.py": 1,
-    "limit/networks.py": 1,
-    "limit/templates.py": 1,
-    "models/peaks.py": 1,
     "report/frames.py": 1,
-    "simulation/specimen/population.py": 1,
     "training/update/step.py": 1,
 }
 UNEXPLAINED = {  # module: numbers without a reason beside or above them, or in the module's docstring

@@ -62,7 +62,7 @@ def position_bound_px(stage: images.Stage, truth: images.Truth, known: images.Kn
     fine = templates.fine_probe(conditions.probe, stage.table, conditions.pixel_size_nm, RADIUS_PX + 2)
     slope = jnp.gradient(fine, 1.0 / templates.FINE)
     parts = [
-        templates.windows(f, y, x, jitter, y + move_y, x + move_x, stage.size_px, RADIUS_PX) for f in (fine, *slope)
+        templates.windows(f, (y, x), jitter, (y + move_y, x + move_x), stage.size_px, RADIUS_PX) for f in (fine, *slope)
     ]
     dose = conditions.detector.dose_e_per_px
     signal = dose / conditions.pixel_size_nm**2 * conditions.signals_nm2[truth.state]

@@ -24,7 +24,7 @@ def confusion(folder: Path, n_images: int = 24, seed: int = 0, size_px: tuple[in
     """
     model = artifact.load(folder)
     material, doses = model.material, model.config.training.validation.doses_e_per_px
-    network = Network(folder, material, {}, state_prior(model.config.labels, material), size_px, light=True)
+    network = Network(folder, material, state_prior(model.config.labels, material), size_px, light=True)
     make = jax.jit(make_clip_simulator(material, model.config.simulation, size_px, network.frames))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 7), n_images)  # not the observer's, nor training's
     tables = {}

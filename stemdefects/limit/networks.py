@@ -31,7 +31,6 @@ class Network:
         self,
         folder: Path,
         material: Material,
-        prevalence: dict,
         prior: np.ndarray,
         size_px,
         symmetries: int = 1,
@@ -84,7 +83,8 @@ class Network:
         sites = view(place.astype(float), site, peaks.presence[found], vectors, basis, vectors)
         if sites is None:
             return peaks
-        prob, *_ = column_intensity.judged(prob, image, place, site, sites.cell, model.material, pixel_nm, self._prior)
+        columns = column_intensity.Places(place, site, sites.cell)
+        prob, *_ = column_intensity.judged(prob, image, columns, model.material, pixel_nm, self._prior)
         together = peaks.state_prob.copy()
         with np.errstate(divide="ignore"):
             raw = temperature * (np.log(prob) - self.shift)

@@ -108,7 +108,7 @@ def _prepare(stage: images.Stage, prior, frames, truth: images.Truth, known: ima
         fraction, y, x, jitter = images.project(key_rows, stage, conditions, known.crystal._replace(state=state), drift)
         y, x = y[index], x[index]
         move_y, move_x = scan.at_columns(jitter, y, 1.5, stage.size_px[0])
-        windows = templates.windows(fine, y, x, jitter, y + move_y, x + move_x, stage.size_px, RADIUS_PX)
+        windows = templates.windows(fine, (y, x), jitter, (y + move_y, x + move_x), stage.size_px, RADIUS_PX)
         gain = detector.line_gain(key_noise, conditions.detector, stage.size_px[0])
         electrons = noise.electrons(counts, conditions.detector, gain)
         corner = jnp.clip(windows.corner + margin, 0, jnp.array(stage.size_px) + 2 * margin - 2 * RADIUS_PX - 1)

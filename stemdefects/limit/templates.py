@@ -30,14 +30,16 @@ def fine_probe(probe: optics.Probe, table: optics.Optics, pixel_size_nm, reach_p
     return (rows @ (transfer @ columns)).real
 
 
-def windows(fine, y_px, x_px, jitter: Rows, near_y, near_x, size_px, radius_px: int) -> Windows:
-    """Windows of columns at (y_px, x_px) (N,), placed before row jitter, around (near_y, near_x), where they appear.
+def windows(fine, place_px, jitter: Rows, near_px, size_px, radius_px: int) -> Windows:
+    """Windows of columns at `place_px` (y, x: (N,) each), placed before row jitter, around `near_px` (the same),
+    where they appear.
 
     `fine` from `fine_probe` (or its derivative), with a reach of at least `radius_px` + 2.
     """
     height, width = size_px
+    y_px, x_px = place_px
     taps = jnp.arange(2 * radius_px + 1)
-    corner = jnp.stack([jnp.round(near_y), jnp.round(near_x)], 1).astype(jnp.int32) - radius_px
+    corner = jnp.round(jnp.stack(near_px, 1)).astype(jnp.int32) - radius_px
     row, column = corner[:, :1] + taps, corner[:, 1:] + taps  # (N, P)
     inside_y, inside_x = (row >= 0) & (row < height), (column >= 0) & (column < width)
     known = jnp.clip(row, 0, height - 1)

@@ -40,26 +40,30 @@ def local_maxima(score: jax.Array) -> jax.Array:
     return result
 
 
-def find_peaks(
-    outputs: Outputs,
-    *,
-    stride: int,
-    site_mask: np.ndarray,
-    max_peaks: int,
-    threshold: float = 0.5,
-    heat_sigma_px: float = 2.0,
-    log_prior_shift: jax.Array | float = 0.0,
-    temperature: jax.Array | float = 1.0,
-    nothing: np.ndarray | None = None,
-) -> Peaks:
+class MapsOf(NamedTuple):
+    """What a model's maps mean.
+
+    stride: image pixels per cell; site_mask: (G, S) from `states.site_mask`; heat_sigma_px: width of the training heat
+    map, which tells what height a column between two cells has; log_prior_shift, temperature: of the calibration;
+    nothing: (G,) state of floating sites that means "nothing is here", else -1 (`Material.nothing_states`): there the
+    presence is the evidence, so it becomes part of the posterior.
+    """
+
+    stride: int
+    site_mask: np.ndarray
+    heat_sigma_px: float = 2.0
+    log_prior_shift: jax.Array | float = 0.0
+    temperature: jax.Array | float = 1.0
+    nothing: np.ndarray | None = None
+
+
+def find_peaks(outputs: Outputs, model: MapsOf, max_peaks: int, threshold: float = 0.5) -> Peaks:
     """Columns in the maps of one frame (`Outputs` without the batch axis; vmap for more).
 
-    stride: image pixels per cell; site_mask: (G, S) from `states.site_mask`; max_peaks: columns returned at most (a
-    15 nm field of WS2 holds 5,500); threshold: least presence; heat_sigma_px: width of the training heat map, which
-    tells what height a column between two cells has; nothing: (G,) state of floating sites that means "nothing is
-    here", else -1 (`Material.nothing_states`): there the presence is the evidence, so it becomes part of the posterior,
-    and half the threshold keeps weak candidates. Returns `Peaks` in pixels of the input frame.
+    max_peaks: columns returned at most (a 15 nm field of WS2 holds 5,500); threshold: least presence; on floating sites
+    half of it keeps weak candidates. Returns `Peaks` in pixels of the input frame.
     """
+    stride, site_mask, nothing = model.stride, model.site_mask, model.nothing
     score = jax.nn.sigmoid(outputs.presence)
     _, width, n_sites = score.shape
     candidates = jnp.where(local_maxima(score), score, -1.0).ravel()
@@ -72,18 +76,18 @@ def find_peaks(
     position = centre + offset
     # half a cell off the centre the heat map is lower though the column is as certain
     within = jnp.clip(offset, -stride / 2, stride / 2)
-    presence = jnp.minimum(value * jnp.exp((within**2).sum(-1) / (2 * heat_sigma_px**2)), 1.0)
+    presence = jnp.minimum(value * jnp.exp((within**2).sum(-1) / (2 * model.heat_sigma_px**2)), 1.0)
     logits, least = outputs.state[row, column], threshold
     if nothing is not None and (np.asarray(nothing) >= 0).any():
         says = jnp.asarray(nothing)[site]
         logits = jnp.where(says[:, None] >= 0, floating_log_posterior(logits, site, site_mask, says, presence), logits)
         least = jnp.where(says >= 0, 0.5 * threshold, threshold)
     valid = (value > 0) & (presence >= least)
-    prob = jnp.exp(log_posterior(logits, site, site_mask, log_prior_shift, temperature))
+    prob = jnp.exp(log_posterior(logits, site, site_mask, model.log_prior_shift, model.temperature))
     spread = None
     if outputs.spread is not None:
         trained = jnp.exp(log_posterior(outputs.state[row, column], site, site_mask))
-        spread = carried(outputs.spread[row, column], trained, prob, 1.0 / temperature)
+        spread = carried(outputs.spread[row, column], trained, prob, 1.0 / model.temperature)
     return Peaks(
         y_px=position[:, 0],
         x_px=position[:, 1],

@@ -6,7 +6,7 @@ import numpy as np
 
 from stemdefects.crystal import material as crystal
 from stemdefects.models.ensemble import apply_members, carried, combine, init_members
-from stemdefects.models.peaks import find_peaks
+from stemdefects.models.peaks import MapsOf, find_peaks
 from stemdefects.models.probability.states import site_mask
 from stemdefects.models.unet import Outputs, UNet
 
@@ -77,7 +77,7 @@ def test_members_start_apart_and_peaks_carry_their_spread():
     def peaks(params):
         maps = apply_members(model.apply, mask)(params, image)
         maps = jax.tree.map(lambda a: a[0], maps)
-        return find_peaks(maps, stride=2, site_mask=mask, max_peaks=9, threshold=0.0)
+        return find_peaks(maps, MapsOf(2, mask), max_peaks=9, threshold=0.0)
 
     found = peaks(params)
     assert found.state_spread.shape == (9, material.n_states)

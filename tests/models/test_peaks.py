@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
-from stemdefects.models.peaks import find_peaks, local_maxima
+from stemdefects.models.peaks import MapsOf, find_peaks, local_maxima
 from stemdefects.models.probability.states import site_mask
 from stemdefects.models.unet import N_REGIONS, Outputs
 
@@ -54,9 +54,7 @@ def scene(request):
     state = np.array([rng.choice(np.flatnonzero(material.site_of_state == g)) for g in site])
     maps = perfect_maps(yx, site, state, material, side, stride)
     finder = jax.jit(
-        lambda o: find_peaks(
-            o, stride=stride, site_mask=site_mask(material.site_of_state, material.n_sites), max_peaks=700
-        )
+        lambda o: find_peaks(o, MapsOf(stride, site_mask(material.site_of_state, material.n_sites)), max_peaks=700)
     )
     return material, yx, site, state, finder(maps)
 
@@ -105,6 +103,6 @@ def test_nothing_there_gives_nothing():
         jnp.zeros((*shape, N_REGIONS)),
     )
     mask = site_mask(material.site_of_state, material.n_sites)
-    peaks = find_peaks(empty, stride=2, site_mask=mask, max_peaks=1000)
+    peaks = find_peaks(empty, MapsOf(2, mask), max_peaks=1000)
     assert not np.asarray(peaks.valid).any()
     assert len(peaks.y_px) == 8 * 8 * 2  # no more than there are cells

@@ -33,6 +33,19 @@ class Process(IntEnum):
 N_PROCESSES = len(Process)
 
 
+class Field(NamedTuple):
+    """Sites of a history: their neighbours `near` (n, 6), -1 for none, and which (n,) are on a `bond` of a centre, and
+    `inner`, with all their neighbours."""
+
+    near: np.ndarray
+    bond: np.ndarray
+    inner: np.ndarray
+
+
+def _field(place: Sites) -> Field:
+    return Field(place.near, place.kind == BOND, (place.near >= 0).all(1))
+
+
 class Tally(NamedTuple):
     """Of H sampled histories: number of events and exposure in site-seconds of every process, `(H, 10)` each."""
 
@@ -42,34 +55,31 @@ class Tally(NamedTuple):
 
 def tally(answer: Kinetics) -> Tally:
     """Events and exposures of all sampled histories of the lattice model."""
-    place = answer.sites
-    inner = (place.near >= 0).all(1)
+    field = _field(answer.sites)
     low, high = float(answer.times_s[0]), float(answer.times_s[-1])
-    found = [_count(start, time, events, place.near, place.kind == BOND, inner, low, high)
-             for start, time, events in answer.histories]  # fmt: skip
+    found = [_count(start, time, events, field, low, high) for start, time, events in answer.histories]
     both = np.array(found, float).reshape(-1, 2, N_PROCESSES)
     return Tally(both[:, 0], both[:, 1])
 
 
 def of_true(start: np.ndarray, time: np.ndarray, events: np.ndarray, place: Sites, span_s: tuple) -> Tally:
     """The same of one history that is known (a simulation's)."""
-    inner = (place.near >= 0).all(1)
-    n, t = _count(start, time, events, place.near, place.kind == BOND, inner, float(span_s[0]), float(span_s[1]))
+    n, t = _count(start, time, events, _field(place), float(span_s[0]), float(span_s[1]))
     return Tally(n[None], t[None])
 
 
 @entry
-def _state(site, occ, near, bond, inner):
+def _state(site, occ, field):
     """Which of the processes' exposures a site adds to: up to three, -1."""
-    if not inner[site]:
+    if not field.inner[site]:
         return -1, -1, -1
-    if bond[site]:
+    if field.bond[site]:
         if occ[site] == 0:
             return 7, -1, -1
         return (-1, -1, -1) if occ[site] == DOUBLE else (8, 9, -1)
     beside = 0
     for j in range(6):
-        if occ[near[site, j]] > 0:
+        if occ[field.near[site, j]] > 0:
             beside = 1
     if occ[site] == 0:
         return beside, 6, -1
@@ -77,13 +87,13 @@ def _state(site, occ, near, bond, inner):
 
 
 @entry
-def _count(start, time, events, near, bond, inner, low, high):
+def _count(start, time, events, field, low, high):
     """(events, exposures) (10,) each of one history."""
     n_sites = len(start)
     occ = start.astype(np.int8)
     n, total, now = np.zeros(10), np.zeros(10), np.zeros(10)
     for g in range(n_sites):
-        for k in _state(g, occ, near, bond, inner):
+        for k in _state(g, occ, field):
             if k >= 0:
                 now[k] += 1.0
     before = low
@@ -95,13 +105,13 @@ def _count(start, time, events, near, bond, inner, low, high):
             total[k] += now[k] * (time[e] - before)
         before = time[e]
         if a < 0 or (b >= 0 and a != b):
-            target = _state(b, occ, near, bond, inner)
-            if a >= 0 and target[0] >= 0 and not bond[b]:
+            target = _state(b, occ, field)
+            if a >= 0 and target[0] >= 0 and not field.bond[b]:
                 n[6] += 1.0
             elif a < 0 and target[0] >= 0:
                 n[target[0]] += 1.0
         else:
-            k = _state(a, occ, near, bond, inner)
+            k = _state(a, occ, field)
             if b < 0 and k[0] >= 0:
                 n[k[1] if k[1] >= 0 else 5] += 1.0
             elif b >= 0 and k[0] >= 0:
@@ -111,13 +121,13 @@ def _count(start, time, events, near, bond, inner, low, high):
             if end < 0:
                 continue
             for j in range(-1, 6):
-                g = end if j < 0 else near[end, j]
+                g = end if j < 0 else field.near[end, j]
                 if g >= 0 and mark[g] != e:
                     mark[g] = e
                     around[n_around] = g
                     n_around += 1
         for i in range(n_around):
-            for k in _state(around[i], occ, near, bond, inner):
+            for k in _state(around[i], occ, field):
                 if k >= 0:
                     now[k] -= 1.0
         if a >= 0:
@@ -125,7 +135,7 @@ def _count(start, time, events, near, bond, inner, low, high):
         if b >= 0:
             occ[b] = layer
         for i in range(n_around):
-            for k in _state(around[i], occ, near, bond, inner):
+            for k in _state(around[i], occ, field):
                 if k >= 0:
                     now[k] += 1.0
     for k in range(10):

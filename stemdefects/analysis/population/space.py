@@ -8,6 +8,8 @@ from scipy.spatial import cKDTree
 
 from stemdefects.analysis.tracking.tracks import Tracks
 
+REACH = 8.0  # lattice constants: largest distance of a pair that counts
+MOST_FRAMES = 20  # used, evenly chosen: neighbouring frames show the same defects
 MAX_PAIRS = 20_000_000  # of points put at random, in all: some seconds
 
 
@@ -33,8 +35,6 @@ def pair_correlation(
     yx: np.ndarray,
     sites: np.ndarray | None,
     a: float,
-    reach: float = 8.0,
-    n_frames: int = 20,
     n_null: int = 99,
     rng: np.random.Generator | None = None,
 ) -> PairCorrelation | None:
@@ -47,8 +47,7 @@ def pair_correlation(
         frame, yx: detections of one kind.
         sites: (m, 2) positions a defect could have, in the same frame of reference; None: the rectangle of the field.
         a: lattice constant; bins are half of it wide.
-        reach: largest distance, in lattice constants.
-        n_frames: frames used, evenly chosen: neighbouring frames show the same defects.
+        n_null: times that points are put at random.
 
     Returns:
         None with fewer than 4 defects a frame on average.
@@ -57,8 +56,8 @@ def pair_correlation(
     numbers = np.unique(frame)
     if len(numbers) == 0 or len(frame) / len(numbers) < 4:
         return None
-    chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, n_frames).astype(int))]
-    edges = np.arange(0.25, reach, 0.5) * a
+    chosen = numbers[np.unique(np.linspace(0, len(numbers) - 1, MOST_FRAMES).astype(int))]
+    edges = np.arange(0.25, REACH, 0.5) * a
     low_corner, high_corner = yx.min(0), yx.max(0)
 
     def counts(points):

@@ -165,18 +165,24 @@ def pooled(
     light says nothing, `prob` stays. prior: (S,) prevalence that `prob` assumes. Dirt is light too, so for a state
     brighter than the ideal one both count half and the light never speaks louder than the network.
     """
-    return opinion_loops.pooled(
-        prob, found, network_weight(part), part, np.log(prior).astype(float), site, material.site_of_state,
-        material.ideal_states, material.intensities(),
-    )  # fmt: skip
+    states = opinion_loops.States(
+        material.site_of_state, material.ideal_states, material.intensities(), np.log(prior).astype(float)
+    )
+    return opinion_loops.pooled(prob, found, network_weight(part), part, site, states)
+
+
+class Places(NamedTuple):
+    """n columns of an image: where they are (n, 2) y, x, of which sublattice (n,), and in which cell (n, 2)."""
+
+    place_px: np.ndarray
+    site: np.ndarray
+    cell: np.ndarray
 
 
 def judged(
     prob: np.ndarray,
     image: np.ndarray,
-    place_px: np.ndarray,
-    site: np.ndarray,
-    cell: np.ndarray,
+    columns: Places,
     material: Material,
     pixel_nm: float,
     prior: np.ndarray,
@@ -184,7 +190,8 @@ def judged(
 ) -> tuple[np.ndarray, Light, np.ndarray]:
     """(n, S) the network's posterior `prob` (n, S) pooled with the light of the columns, that `Light`, and its weight
     (n,). Arguments as in `measure`, `evidence` and `pooled`."""
-    light = measure(image, place_px, site, cell, material, pixel_nm)
+    site = columns.site
+    light = measure(image, columns.place_px, site, columns.cell, material, pixel_nm)
     part = share(light, site, material)
     found = evidence(light.deviation, site, material, relative)
     return pooled(prob, found, part, prior, site, material), light, part

@@ -1,6 +1,7 @@
 """The loops of `column_intensity` over the states of every column, compiled. n columns, S states, G sublattices."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,20 +75,28 @@ def log_ratios(
     return out
 
 
+class States(NamedTuple):
+    """Sublattice (S,) of each state, ideal state (G,) of each sublattice, signal (S,) and logarithm of the prevalence
+    (S,) of each state."""
+
+    site_of_state: np.ndarray
+    ideal: np.ndarray
+    signal: np.ndarray
+    log_prior: np.ndarray
+
+
 @entry
 def pooled(
     prob: np.ndarray,
     found: np.ndarray,
     network: np.ndarray,
     light: np.ndarray,
-    log_prior: np.ndarray,
     site: np.ndarray,
-    site_of_state: np.ndarray,
-    ideal: np.ndarray,
-    signal: np.ndarray,
+    states: States,
 ) -> np.ndarray:
     """(n, S) posterior from `prob` (n, S) and the light's log-ratios `found` (n, S), which count `network` and `light`
-    (n,); see `column_intensity.pooled`. ideal: (G,) state; signal: (S,)."""
+    (n,); see `column_intensity.pooled`. site: (n,) sublattice."""
+    site_of_state, ideal, signal, log_prior = states
     n_states = len(site_of_state)
     out, logit = prob.copy(), np.zeros(n_states)
     for k in range(len(site)):

@@ -83,9 +83,7 @@ def judged(
         prob[:n], measured, part[:n] = column_intensity.judged(
             prob[:n],
             seen,
-            place[:n],
-            columns.site[:n],
-            sites.cell[:n],
+            column_intensity.Places(place[:n], columns.site[:n], sites.cell[:n]),
             material,
             image_px_nm,
             taught.stated,

@@ -116,22 +116,30 @@ def unnamed(
     fitted = law(levels, material, known)
     if fitted is None:
         return ()
-    out = []
+    out, sample = [], Sample(levels, material, stated, fitted, tuple(allowed))
     for g, place in enumerate(material.sites):
         if place.floating or not np.isfinite(levels.scatter[g]) or levels.alloyed[g]:
             continue
         x = ratio[(site == g) & np.isfinite(ratio)]
         states = np.flatnonzero(material.site_of_state == g)
         common = np.array([s for s in states if s == place.ideal or stated[s] >= prevalence.RARE])
-        out += _groups(x, g, common, levels, material, stated, fitted, tuple(allowed))
+        out += _groups(x, g, common, sample)
     return tuple(out)
 
 
-def _groups(
-    x: np.ndarray, g: int, common: np.ndarray, levels: learning.Levels, material: Material, stated: np.ndarray,
-    fitted: Law, allowed: tuple[str, ...],
-) -> list[Unnamed]:  # fmt: skip
+class Sample(NamedTuple):
+    """What is known before unnamed columns are looked for; see `unnamed`."""
+
+    levels: learning.Levels
+    material: Material
+    stated: np.ndarray
+    law: Law
+    allowed: tuple[str, ...]
+
+
+def _groups(x: np.ndarray, g: int, common: np.ndarray, sample: Sample) -> list[Unnamed]:
     """See `unnamed`, of the sublattice g whose columns have the light x (n,)."""
+    levels = sample.levels
     scatter, n = float(levels.scatter[g]), len(x)
     named, out = levels.level[common], []
     left = np.sort(x[(np.abs(x[:, None] - named) > FAR * scatter).all(1)])
@@ -150,32 +158,28 @@ def _groups(
         if len(mine) < max(LEAST, TIMES * expected):
             continue
         error = float(scatter / np.sqrt(len(mine)))
-        kind = _rare(middle, len(mine) / n, g, common, levels, material, stated, scatter)
-        elements = _elements(middle, error, g, levels, material, fitted, allowed)
-        out.append(Unnamed(material.sites[g].name, len(mine), middle, error, kind, elements))
+        kind = _rare(middle, len(mine) / n, g, common, sample)
+        elements = _elements(middle, error, g, sample)
+        out.append(Unnamed(sample.material.sites[g].name, len(mine), middle, error, kind, elements))
     return out
 
 
-def _rare(
-    level: float, share: float, g: int, common: np.ndarray, levels: learning.Levels, material: Material,
-    stated: np.ndarray, scatter: float,
-) -> str | None:  # fmt: skip
+def _rare(level: float, share: float, g: int, common: np.ndarray, sample: Sample) -> str | None:
     """The rare kind of sublattice g whose light by the file is this `level`."""
+    material, scatter = sample.material, float(sample.levels.scatter[g])
     signal = material.intensities()
     unit = signal[material.ideal_states].max()
     for kind in material.kinds:
         mine = material.states[kind.state].site == g and kind.state not in common
         near = abs(signal[kind.state] / unit - level) < max(2 * scatter, learning.EXPLAINED)
-        if mine and near and share > SURPRISE * stated[kind.state]:
+        if mine and near and share > SURPRISE * sample.stated[kind.state]:
             return kind.name
     return None
 
 
-def _elements(
-    level: float, error: float, g: int, levels: learning.Levels, material: Material, fitted: Law,
-    allowed: tuple[str, ...],
-) -> tuple[tuple[str, float], ...]:  # fmt: skip
+def _elements(level: float, error: float, g: int, sample: Sample) -> tuple[tuple[str, float], ...]:
     """Posterior of the elements of which one atom or more take the place of those of an ideal column."""
+    levels, material, allowed = sample.levels, sample.material, sample.allowed
     ideal = material.sites[g].ideal
     ((host, number),) = material.states[ideal].atoms
     one = float(levels.level[ideal]) / number
@@ -184,7 +188,7 @@ def _elements(
     names = [e for e in names if 2 < atomic_number(e) <= 92]
     if not names:
         return ()
-    middle, spread = fitted.predicted(np.array([atomic_number(e) for e in names]))
+    middle, spread = sample.law.predicted(np.array([atomic_number(e) for e in names]))
     weight = np.zeros(len(names))
     for replaced in range(1, number + 1):
         rest = level - (number - replaced) * one

@@ -46,24 +46,25 @@ def open_file(path: Path, signal: str | None) -> Movie:
         letters = _samples(letters, series)
         if pages is not None:
             frames = _pages(pages, series.shape[-2:], series.dtype, file, path)
-            return _movie(frames, stated, path, 0, 0, remarks=remarks)
+            return _movie(frames, stated, path, (0, 0), remarks=remarks)
         plan = axes.plan(letters, series.shape, _channels(file, series, stated), asked, str(path))
         frames = _lazily(file, series, plan, path)
-        channel, z = (_taken(plan, letters, letter) for letter in "CZ")
+        plane = _taken(plan, letters, "C"), _taken(plan, letters, "Z")
         several = len(candidates) > 1
         name = " ".join(filter(None, (names[number] if several else None, plan.signal))) or None
         listed = names if several else plan.signals
-        return _movie(frames, stated, path, channel, z, name, listed, remarks)
+        return _movie(frames, stated, path, plane, name, listed, remarks)
     except BaseException:
         file.close()
         raise
 
 
 def _movie(
-    frames: LazyFrames, stated: Calibration, path: Path, channel: int, z: int, signal: str | None = None,
+    frames: LazyFrames, stated: Calibration, path: Path, plane: tuple[int, int], signal: str | None = None,
     signals: Any = (), remarks: Any = (),
 ) -> Movie:  # fmt: skip
-    times = stated.times_s(len(frames), channel, z)
+    """plane: (channel, z) that is shown."""
+    times = stated.times_s(len(frames), *plane)
     return Movie(
         frames, stated.pixel_size_yx_nm, stated.frame_time_s, stated.dose_e_per_px, str(path), stated.metadata,
         times_s=times, signal=signal, signals=signals, aspect=stated.aspect, remarks=remarks,

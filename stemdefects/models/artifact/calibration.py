@@ -20,12 +20,11 @@ class Calibration:
 
 def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, calibration: Calibration | None = None):
     """`peaks.find_peaks` with everything the model fixes filled in; `calibration` None: as trained."""
-    from stemdefects.models.peaks import find_peaks
+    from stemdefects.models.peaks import MapsOf, find_peaks
     from stemdefects.models.probability.states import site_mask
 
     shift: Any = 0.0 if calibration is None else np.asarray(calibration.log_prior_shift, np.float32)
-    return functools.partial(
-        find_peaks,
+    maps = MapsOf(
         stride=cfg.stride,
         site_mask=site_mask(material.site_of_state, material.n_sites),
         heat_sigma_px=labels.heat_sigma_px,
@@ -33,3 +32,4 @@ def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, 
         temperature=1.0 if calibration is None else calibration.temperature,
         nothing=material.nothing_states,
     )
+    return functools.partial(find_peaks, model=maps)

@@ -47,10 +47,8 @@ def grow_states(key, stage: Stage, conditions: Conditions):
     state = population.point_defects(keys[2], slots, material, conditions.density, modulation)
     if cfg.defects.line_probability > 0:
         kind = 0 if cfg.defects.line_kind is None else material.kind_index(cfg.defects.line_kind)
-        with_lines = population.vacancy_lines(
-            keys[3], stage.slots, material, state, material.kinds[kind].state, cfg.defects.line_length_sites, 2,
-            0.6 * stage.reach_nm,
-        )  # fmt: skip
+        lines = population.Lines(material.kinds[kind].state, 2, cfg.defects.line_length_sites, 0.6 * stage.reach_nm)
+        with_lines = population.vacancy_lines(keys[3], stage.slots, material, state, lines)
         state = jnp.where(jax.random.bernoulli(keys[4], cfg.defects.line_probability), with_lines, state)
     state = population.plant_complexes(keys[5], slots, material, state, conditions.complexes)
     return position, jax.lax.optimization_barrier(state), (slots, position, upper, present)

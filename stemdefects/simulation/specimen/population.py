@@ -1,5 +1,6 @@
 """Which column is in which state: random defects, clusters, lines and complexes on a lattice (JAX)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -57,22 +58,32 @@ def point_defects(key, slots: Slots, material: Material, density, modulation):
     return state
 
 
-def vacancy_lines(key, slots: Slots, material: Material, state, line_state: int, length_sites, n_lines: int, reach_nm):
-    """Turn close-packed rows of one sublattice into `line_state`, `n_lines` of them where columns are ideal."""
-    site = material.states[line_state].site
+class Lines(NamedTuple):
+    """Lines of vacancies: the state of their columns, how many, (least, most) length in sites, and how far from the
+    middle of the field they begin at most."""
+
+    state: int
+    number: int
+    length_sites: Sequence[float]
+    reach_nm: float
+
+
+def vacancy_lines(key, slots: Slots, material: Material, state, lines: Lines):
+    """Turn close-packed rows of one sublattice into lines of vacancies, where columns are ideal."""
+    site = material.states[lines.state].site
     rows = np.flatnonzero((slots.site == site) & (slots.hops >= 0).all(1))
     vector = slots.position_nm[slots.hops[rows[0]]] - slots.position_nm[rows[0]]  # hop vectors
-    for key_line in jax.random.split(key, n_lines):
+    for key_line in jax.random.split(key, lines.number):
         key_start, key_way, key_length = jax.random.split(key_line, 3)
-        inner = rows[np.linalg.norm(slots.position_nm[rows], axis=1) < reach_nm]
+        inner = rows[np.linalg.norm(slots.position_nm[rows], axis=1) < lines.reach_nm]
         start = jnp.asarray(slots.position_nm)[jax.random.choice(key_start, inner)]
         way = jnp.asarray(vector)[jax.random.randint(key_way, (), 0, len(vector))]
-        low, high = length_sites
+        low, high = lines.length_sites
         length = jax.random.uniform(key_length, (), minval=low, maxval=high)
         along = (slots.position_nm - start) @ way / (way @ way)
         across = jnp.abs((slots.position_nm - start) @ jnp.stack([way[1], -way[0]]) / (way @ way))
         hit = (slots.site == site) & (across < 0.25) & (along > -0.5) & (along < length - 0.5)
-        state = jnp.where(hit & (state == slots.ideal), line_state, state)
+        state = jnp.where(hit & (state == slots.ideal), lines.state, state)
     return state
 
 
