@@ -12,6 +12,7 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io import damage
+from stemdefects.numerics.figures import positive
 
 MAX_FRAME_PIXELS = 2**27  # 11,585 px square: a header that promises more is damaged, or no frame of a movie
 
@@ -273,10 +274,7 @@ def _times(values: Any, n: int, source: str) -> np.ndarray:
 def _positive(name: str, value: Any, source: str) -> float | None:
     if value is None:
         return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = np.nan
-    if not (np.isfinite(number) and number > 0):
+    number = positive(value)
+    if number is None:
         raise UserError(f"{source}: {name}={value!r} is not a positive number")
     return number

@@ -14,6 +14,7 @@ from stemdefects.inference.columns.lattice.sites import view
 from stemdefects.models import artifact, symmetry
 from stemdefects.models.frames.normalization import normalize_frames
 from stemdefects.models.probability.prevalence import state_prior
+from stemdefects.numerics.borders import from_border
 from stemdefects.scoring import columns as scores
 from stemdefects.scoring import detection
 
@@ -66,8 +67,7 @@ class Network:
         if self.light:
             peaks = self._with_light(peaks, clip.mean(0), truth)
         matched = scores.pair_image(truth, peaks, RADIUS_NM, number, margin_px)
-        height, width = frames.shape[1:]
-        keep = ((matched.yx_px >= margin_px) & (matched.yx_px <= np.array([height, width]) - 1 - margin_px)).all(1)
+        keep = from_border(matched.yx_px, frames.shape[1:]) >= margin_px
         self.parts.setdefault(about, []).append(scores.Matched(**{k: v[keep] for k, v in matched.__dict__.items()}))
 
     def _with_light(self, peaks, image, truth):

@@ -17,6 +17,7 @@ from stemdefects.inference.evidence.field.registration import FrameSites, Regist
 from stemdefects.inference.evidence.site_evidence import EDGE_NM, SCALE_RANGE
 from stemdefects.io.tables import quality_flags
 from stemdefects.numerics import forward_backward, robust
+from stemdefects.numerics.borders import from_border
 
 CHANGE = 0.01  # probability of a new draw in a frame, as `over_time.fit` expects it before it has seen any
 PRIOR_SITES = 50.0  # sites that what is stated counts for, as in `over_time.fit`, and as many site frames of `CHANGE`
@@ -215,6 +216,4 @@ class CausalFilter:
 
 def _inside(columns: np.ndarray, shape_px: tuple[float, float], edge_px: float) -> np.ndarray:
     """(n,) bool: not at the border of the frame, where the network sees half of what is around."""
-    y, x = columns["y_px"], columns["x_px"]
-    height, width = shape_px
-    return (np.minimum(y, height - 1 - y) >= edge_px) & (np.minimum(x, width - 1 - x) >= edge_px)
+    return from_border(np.column_stack([columns["y_px"], columns["x_px"]]), shape_px) >= edge_px

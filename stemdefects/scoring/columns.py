@@ -11,6 +11,7 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.models.probability.states import log_posterior, normalize_by_site, site_mask
+from stemdefects.numerics.borders import from_border
 from stemdefects.scoring import detection
 from stemdefects.scoring.matching import match
 
@@ -50,7 +51,7 @@ def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float 
     p_yx = np.stack([peaks.y_px, peaks.x_px], 1)
 
     def inside(yx):
-        return ((yx >= margin_px) & (yx <= np.array(shape) - 1 - margin_px)).all(1)
+        return from_border(yx, shape) >= margin_px
 
     def known(yx):  # where the truth says nothing (region -1), nothing is wrong
         y, x = np.clip(np.rint(yx).astype(int), 0, np.array(shape) - 1).T

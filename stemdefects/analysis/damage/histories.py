@@ -43,7 +43,7 @@ class Field(NamedTuple):
 
 
 def _field(place: Sites) -> Field:
-    return Field(place.near, place.kind == BOND, (place.near >= 0).all(1))
+    return Field(place.near, place.kind == BOND, np.all(place.near >= 0, axis=1))
 
 
 class Tally(NamedTuple):

@@ -11,6 +11,7 @@ from stemdefects.analysis.data import fields, foreign_table, frame_times
 from stemdefects.errors import UserError
 from stemdefects.io.tables import quality_flags
 from stemdefects.io.tables import table as defect_table
+from stemdefects.numerics.figures import positive
 from stemdefects.schema import TableConfig
 
 LEAST_LATTICE = 0.05  # share of a frame: with less of the crystal in it, it says nothing about defects
@@ -150,13 +151,13 @@ def from_table(table: defect_table.DefectTable, cfg: TableConfig) -> Detections:
 
 def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) -> Detections:
     attrs = dict(table.attrs)
-    pixel_size = cfg.pixel_size_nm or _positive(attrs.get("pixel_size_nm"))
+    pixel_size = cfg.pixel_size_nm or positive(attrs.get("pixel_size_nm"))
     if (
-        (own := _positive(attrs.get("pixel_size_nm"))) and pixel_size and pixel_size != own
+        (own := positive(attrs.get("pixel_size_nm"))) and pixel_size and pixel_size != own
     ):  # lengths that were made with it
         table.rows["sigma_nm"] *= pixel_size / own
         attrs |= {"patch_nm": float(attrs["patch_nm"]) * pixel_size / own} if attrs.get("patch_nm") else {}
-    frame_time = cfg.frame_time_s or _positive(attrs.get("frame_time_s"))
+    frame_time = cfg.frame_time_s or positive(attrs.get("frame_time_s"))
     frames = table.frames_to_pandas() if len(table.frames) else None
     n_frames = _length(table)
     clock = frame_times.resolve(n_frames, *_recorded(table), frame_time if cfg.frame_time_s else None)
@@ -224,14 +225,6 @@ def _pixel_yx(pixel_size_nm: float | None, attrs: dict) -> np.ndarray | None:
     own = np.ravel(np.asarray(attrs.get("pixel_size_yx_nm", []), float))
     aspect = own[0] / own[1] if own.shape == (2,) and np.isfinite(own).all() and (own > 0).all() else 1.0
     return np.array([pixel_size_nm * aspect, pixel_size_nm])
-
-
-def _positive(value) -> float | None:
-    try:
-        value = float(value)
-    except (TypeError, ValueError):
-        return None
-    return value if np.isfinite(value) and value > 0 else None
 
 
 def _clean(found: Detections, cfg: TableConfig, name: str) -> Detections:

@@ -7,6 +7,7 @@ from stemdefects.analysis.crystallography import columns
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.switching import states
 from stemdefects.errors import UserError
+from stemdefects.numerics.borders import from_border
 
 MAX_MEMBERS = 400  # of a class, evenly over the movie
 MIN_MEMBERS = 12  # of a class: fewer give no interval of a mean
@@ -74,7 +75,7 @@ def take(found, material, movie, lattices, classes, points, radius_nm, rng):
         here = np.flatnonzero(found.rows["frame"] == frame)
 
         def inside(at, margin=margin, shape=image.shape):
-            return ((at > margin) & (at < np.array(shape) - 1 - margin)).all(1)
+            return from_border(at, shape) > margin
 
         for name, (index, turn, _) in classes.items():
             mine = np.flatnonzero((found.rows["frame"][index] == frame) & inside(place[index]))

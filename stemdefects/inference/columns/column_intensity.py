@@ -21,6 +21,7 @@ from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import loops, opinion_loops
 from stemdefects.inference.columns.lattice import neighbours
 from stemdefects.numerics import robust
+from stemdefects.numerics.borders import from_border
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
 BORDER_NM = 0.15  # from the border: closer, a column need not have been found, and a neighbour there is no gap
@@ -80,7 +81,7 @@ def measure(
     for _ in range(2):
         wider = loops.means(wider, around.same)
     deviation = light - usual
-    border = neighbours.from_border(place_px, image.shape)
+    border = from_border(place_px, image.shape)
     whole = around.whole | neighbours.cut_by_border(place_px, around, image.shape, BORDER_NM / pixel_nm)
     deviation[(border < 2 * width_px) | ~whole] = np.nan
     signal = material.intensities()[material.ideal_states]
@@ -236,7 +237,7 @@ def _ratio(
     use = np.flatnonzero((site == ends[1]) & (bonded >= 0))
     use = use[site[bonded[use]] == ends[0]]
     opposite = 2 * place_px[use] - place_px[bonded[use]]
-    inside = ((opposite > 0) & (opposite < np.array(image.shape) - 1)).all(1)
+    inside = from_border(opposite, image.shape) > 0
     if inside.sum() < MIN_COLUMNS:
         return np.nan
     use = use[inside]

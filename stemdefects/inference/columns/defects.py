@@ -15,6 +15,7 @@ from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.inference.specimen.learned import Specimen
 from stemdefects.io.tables import table
 from stemdefects.models.ensemble import carried
+from stemdefects.numerics.borders import from_border
 
 WHOLE = 0.8  # share of the columns on a lattice from which on it is the frame's
 MOST = 0.5  # the same, from which on the lattice is carried on around the columns that lie on it
@@ -115,8 +116,7 @@ def find_defects(
     threshold = np.array([rules.threshold(k.name) for k in material.kinds])
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
     centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
-    to_border = np.minimum(centres, np.array(output.image.shape) - 1 - centres).min(1) + 0.5
-    inner = to_border * image_px_nm >= rules.edge_nm
+    inner = (from_border(centres, output.image.shape) + 0.5) * image_px_nm >= rules.edge_nm
     call = (kind_prob >= threshold[kind]) & ~excluded & inner
     states = np.array([k.state for k in material.kinds])
     fallen = call & frame.refused(states[kind], material)

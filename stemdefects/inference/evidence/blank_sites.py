@@ -40,7 +40,7 @@ def of_frame(frame: Frame, material: Any, aspect: float) -> Blank:
         return none
     cell = (place[use] - frame.lattice[2]) @ np.linalg.inv(frame.lattice[:2]) - material.basis[site[use]]
     keys = np.column_stack([np.rint(cell).astype(int), site[use]])
-    known = {tuple(k) for k in np.column_stack([frame.columns["cell"], frame.columns["site"]]).tolist()}
+    known = np.column_stack([frame.columns["cell"], frame.columns["site"]])
     _, first = np.unique(keys, axis=0, return_index=True)
-    first = np.array([i for i in first if tuple(keys[i].tolist()) not in known], int)
+    first = first[[not (known == keys[i]).all(1).any() for i in first]]
     return Blank(keys[first], place[use][first].astype(np.float32), rows["light"][use][first])

@@ -18,6 +18,7 @@ from stemdefects.inference.evidence import blank_sites, over_time, readings
 from stemdefects.io.tables import evidence
 from stemdefects.io.tables.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
 from stemdefects.numerics import robust
+from stemdefects.numerics.borders import from_border
 
 EDGE_NM = 0.15  # from the border: down to there levels and scatter are those of the bulk, closer they are weak (docs)
 SCALE_RANGE = (0.8, 1.25)  # of the learned levels: on movies of two simulators they were off by -19 to +6%
@@ -150,7 +151,6 @@ class Gatherer:
     def _flags(self, window: Any, expected: np.ndarray, inner: slice) -> np.ndarray:
         """(T, n) flags by where the sites should be, (T, n, 2) in square pixels."""
         setup = self.setup
-        height, width = setup.shape_px
         edge = EDGE_NM / setup.calibration.pixel_size_nm
         out = np.zeros(expected[inner].shape[:2], np.uint8)
         step = np.array(setup.engine.region_step_px, float)
@@ -158,8 +158,7 @@ class Gatherer:
             if not len(place) or np.isnan(place).any():
                 out[t] = NO_FRAME
                 continue
-            near = (place < edge).any(1) | (place[:, 0] > height - 1 - edge) | (place[:, 1] > width - 1 - edge)
-            out[t] = np.where(near, EDGE, 0)
+            out[t] = np.where(from_border(place, setup.shape_px) < edge, EDGE, 0)
             regions = window.frames[t + inner.start].regions
             cell = (np.rint(place / (setup.aspect, 1)) // step).astype(int)
             inside = ((cell >= 0) & (cell < regions.shape)).all(1)

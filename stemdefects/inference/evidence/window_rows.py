@@ -7,6 +7,7 @@ from stemdefects.inference.evidence import over_time
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.blocks_of_frames import in_nm
 from stemdefects.io.tables import table
+from stemdefects.numerics.borders import from_border
 
 
 def rows(window: Window, fits: dict[int, over_time.Fit], start: int, stop: int) -> np.ndarray:
@@ -26,7 +27,6 @@ def rows(window: Window, fits: dict[int, over_time.Fit], start: int, stop: int) 
         best[:, mine], defect[:, mine] = part.max(-1), part.sum(-1)
     near = _near(window.seen, settings.max_gap_frames)[inner]
     expected, spread = window.expected()
-    height, width = setup.shape_px
     edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
     out = [table.empty(0)]
     for t in range(stop - start):
@@ -35,7 +35,7 @@ def rows(window: Window, fits: dict[int, over_time.Fit], start: int, stop: int) 
         if np.isnan(frame.lattice).any():
             continue
         place = np.where(window.seen[number][:, None], window.place[number], expected[number])
-        inside = (place >= edge).all(1) & (place[:, 0] <= height - 1 - edge) & (place[:, 1] <= width - 1 - edge)
+        inside = from_border(place, setup.shape_px) >= edge
         called = np.flatnonzero((best[t] >= settings.threshold) & near[t] & inside & ~window.hidden[number])
         rows = table.empty(len(called))
         rows["frame"], rows["time_s"] = frame.row["frame"], frame.row["time_s"]

@@ -13,6 +13,7 @@ from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.columns.lattice.sites import SiteView
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.numerics.borders import from_border
 
 LATTICE, AMORPHOUS, SPLIT = 0, 2, 3  # of the network's regions
 SPLIT_BELOW = 0.5  # of a whole column's light: half way between both phases
@@ -76,7 +77,7 @@ def _contrasts(
     bond = (material.basis[split] - material.basis[metal]) @ sites.vectors_px * output.scale
     inside = np.ones(len(place), bool)
     for at in (place + bond, place - bond):
-        inside &= ((at >= 0) & (at <= np.array(output.image.shape) - 1)).all(1)
+        inside &= from_border(at, output.image.shape) >= 0
     place, found = place[inside], found[use][inside]
     if not len(place):
         return nothing

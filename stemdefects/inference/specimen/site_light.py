@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
+from stemdefects.numerics.borders import from_border
 
 AROUND = 37  # columns of the brightest sublattice that say what is usual: three rings and a half
 EMPTY = 6  # empty places that say what the background is here
@@ -56,8 +57,7 @@ def measure(
     nothing = (place_px[lit][:, None] + steps).reshape(-1, 2)
     spacing = np.sqrt(abs(np.linalg.det(vectors_px)))
     away, _ = cKDTree(place_px).query(nothing)
-    inside = ((nothing > 0) & (nothing < np.array(image.shape) - 1)).all(1)
-    nothing = nothing[inside & (away > 0.3 * spacing)]
+    nothing = nothing[(from_border(nothing, image.shape) > 0) & (away > 0.3 * spacing)]
     if len(nothing) < column_intensity.MIN_COLUMNS:
         return SiteLight(ratio, unit)
     image, places = np.asarray(image, np.float32), np.concatenate([place_px, nothing]).astype(float)
@@ -69,7 +69,7 @@ def measure(
     light = light - background
     _, near = cKDTree(place_px[lit]).query(place_px, k=min(AROUND, len(lit)))
     usual = np.median(light[lit][near], axis=1)
-    border = np.minimum(place_px, np.array(image.shape) - 1 - place_px).min(1)
+    border = from_border(place_px, image.shape)
     good = (usual > 0) & (border >= BORDER * width_px)
     ratio[good] = light[good] / usual[good]
     return SiteLight(ratio, unit)

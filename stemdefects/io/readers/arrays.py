@@ -10,6 +10,7 @@ from stemdefects.errors import UserError
 from stemdefects.io.movie import UNREADABLE, FrameError, LazyFrames, Movie
 from stemdefects.io.readers.conventions import axes, units
 from stemdefects.io.readers.conventions.signals import pick, wanted
+from stemdefects.numerics.figures import positive
 
 ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 _SCALARS = ("pixel_size_nm", "pixel_size_yx_nm", "frame_time_s", "dose_e_per_px")
@@ -65,7 +66,7 @@ def _of_archive(archive: zipfile.ZipFile, path: Path, asked: Any) -> Movie:
     times = next((t for t in (units.start_times(value(k), n) for k in _TIMES) if t is not None), None)
     return Movie(
         frames, units.stated_yx(value("pixel_size_yx_nm")) or units.stated_yx(value("pixel_size_nm")),
-        units.stated(value("frame_time_s")), units.stated(value("dose_e_per_px")), str(path),
+        positive(value("frame_time_s")), positive(value("dose_e_per_px")), str(path),
         {"array": name, "arrays": list(headers)}, times_s=times, signal=name, signals=images,
     )  # fmt: skip
 

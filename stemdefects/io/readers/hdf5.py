@@ -10,6 +10,7 @@ from stemdefects.errors import UserError
 from stemdefects.io.movie import LazyFrames, Movie
 from stemdefects.io.readers.conventions import axes, units
 from stemdefects.io.readers.conventions.signals import pick, rank, wanted
+from stemdefects.numerics.figures import positive
 
 _MOVIE_NAMES = ("frames", "movie", "image", "stack", "data")
 _TIMES = ("time_s", "times_s")
@@ -42,8 +43,8 @@ def open_file(path: Path, signal: str | None) -> Movie:
         channel = None if plan.signal is None else f"{name} {plan.signal}" if len(names) > 1 else plan.signal
         listed = plan.signals if len(names) == 1 and plan.signals else names
         return Movie(
-            frames, _pixel_size(holders), _first(holders, "frame_time_s", units.stated),
-            _first(holders, "dose_e_per_px", units.stated), str(path), {"dataset": data.name, "attributes": attributes},
+            frames, _pixel_size(holders), _first(holders, "frame_time_s", positive),
+            _first(holders, "dose_e_per_px", positive), str(path), {"dataset": data.name, "attributes": attributes},
             times_s=_times(holders, len(frames)), signal=channel or name, signals=listed,
         )  # fmt: skip
     except BaseException:

@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from stemdefects.io.readers.conventions import units
+from stemdefects.numerics.figures import positive
 
 _DM_UNITS, _DM_SCALES = (65003, 65004, 65005), (65009, 65010, 65011)  # x, y, z, as DigitalMicrograph writes them
 ATOMIC_NM = 10.0  # baseline resolution counts pixels per inch or cm: a screen's or printer's unless it is below
@@ -136,7 +137,7 @@ def _imagej(found: Calibration, info: dict[str, Any], per_px: list[float | None]
     y_unit = info.get("yunit", x_unit)
     found.pixel_size_yx_nm = _both(units.to_nm(1 / y if y else None, y_unit), units.to_nm(1 / x if x else None, x_unit))
     if found.pixel_size_yx_nm is None and x and y and x_unit == y_unit:
-        found.aspect = units.stated(x / y)  # of pixels whose size has no unit that we know
+        found.aspect = positive(x / y)  # of pixels whose size has no unit that we know
     found.frame_time_s = units.to_s(info.get("finterval"), info.get("tunit") or "s")
 
 
@@ -167,8 +168,8 @@ def _description(found: Calibration, page: Any) -> str | None:
             found.channels = [str(name) for name in names]
         size = units.stated_yx(said.get("pixel_size_yx_nm")) or units.stated_yx(said.get("pixel_size_nm"))
         found.pixel_size_yx_nm = found.pixel_size_yx_nm or size
-        found.frame_time_s = found.frame_time_s or units.stated(said.get("frame_time_s"))
-        found.dose_e_per_px = found.dose_e_per_px or units.stated(said.get("dose_e_per_px"))
+        found.frame_time_s = found.frame_time_s or positive(said.get("frame_time_s"))
+        found.dose_e_per_px = found.dose_e_per_px or positive(said.get("dose_e_per_px"))
         if said.get("time_s") is not None:
             found.starts_s = said["time_s"]
     return None if found.pixel_size_yx_nm is None else "description"
@@ -181,6 +182,6 @@ def _both(y: float | None, x: float | None) -> tuple[float, float] | None:
 def _pixels_per_unit(page: Any, tag: str) -> float | None:
     value = page.tags.valueof(tag)
     try:
-        return units.stated(value[0] / value[1])
+        return positive(value[0] / value[1])
     except (TypeError, ZeroDivisionError, IndexError):
         return None

@@ -12,6 +12,7 @@ import numpy as np
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns.lattice import site_loops
 from stemdefects.inference.columns.lattice.sites import NOWHERE
+from stemdefects.numerics.borders import from_border
 
 SAME = 18  # of the same sublattice: three rings
 NEAREST = 9  # of all sublattices of the lattice: the bonded columns and the first ring
@@ -50,11 +51,6 @@ def ring(cell: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
     floating = tuple(s.floating for s in material.sites)
     lattice = np.asarray(material.lattice_nm, float).tobytes()
     return around(cell, site, material).same[:, : _steps(lattice, material.basis.tobytes(), floating)[2]]
-
-
-def from_border(place_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(n,) px from the places (n, 2) to the nearest border of an image of this shape; negative outside."""
-    return np.minimum(place_px, np.array(shape) - 1 - place_px).min(1)
 
 
 def cut_by_border(place_px: np.ndarray, found: Neighbours, shape: tuple[int, ...], margin_px: float) -> np.ndarray:

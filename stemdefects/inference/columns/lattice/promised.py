@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from stemdefects.inference.columns.lattice import bent_lattice
 from stemdefects.inference.columns.lattice.sites import SiteView
+from stemdefects.numerics.borders import from_border
 
 NEAR = 6  # columns whose distance from the even lattice says how it is bent here
 REACH = 3.0  # spacings from a column found: farther away nobody knows how the lattice goes on
@@ -57,7 +58,7 @@ def places(
         distance, near = tree.query(even, k=min(NEAR, int(on.sum())))
         moved = bent[near].mean(1)
         place = even + moved
-        inside = ((place >= margin_px) & (place <= size - margin_px)).all(1) & (distance[:, 0] < REACH * spacing)
+        inside = (from_border(place, shape_px) >= margin_px) & (distance[:, 0] < REACH * spacing)
         use = np.flatnonzero(inside & ~grid[(*(cells - origin).T, g)])
         parts.append(Promised(cells[use], np.full(len(use), g), place[use], moved[use]))
     found = Promised(*(np.concatenate([p[k] for p in parts]) for k in range(4)))

@@ -8,7 +8,7 @@ current during a frame and is passed over.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
+from stemdefects.numerics.figures import positive
 
 Names = Mapping[tuple[str, ...], float]
 E_PER_PA_US = 1e-12 * 1e-6 / 1.602176634e-19  # electrons in 1 pA times 1 us; the elementary charge is exact (SI)
@@ -39,7 +39,7 @@ def _found(parts: list[Any], names: Names) -> float | None:
     """The first positive number under one of `names`, times its unit."""
     for part in parts:
         for keys, value in _walk(part, (), 0):
-            if keys[-2:] in names and (number := _number(value)) is not None:
+            if keys[-2:] in names and (number := positive(value)) is not None:
                 return number * names[keys[-2:]]
     return None
 
@@ -49,11 +49,3 @@ def _walk(part: Any, keys: tuple[str, ...], depth: int) -> list[tuple[tuple[str,
     if not isinstance(part, Mapping) or depth > DEEPEST:
         return [(keys, part)]
     return [one for key, value in part.items() for one in _walk(value, (*keys, str(key)), depth + 1)]
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) and number > 0 else None

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.numerics.figures import positive
+
 _NANOMETRES = {  # in the unit
     "m": 1e9, "meter": 1e9, "metre": 1e9, "meters": 1e9, "metres": 1e9, "cm": 1e7, "centimeter": 1e7,
     "centimetre": 1e7, "mm": 1e6, "millimeter": 1e6, "millimetre": 1e6, "um": 1e3, "micron": 1e3, "microns": 1e3,
@@ -51,23 +53,12 @@ def is_other(unit: object) -> bool:
     return key in ("ev", "kev", "mrad", "rad", "deg", "degrees", "hz") or key.startswith("1/") or key.endswith("-1")
 
 
-def stated(value: Any) -> float | None:
-    """`value` as a number; None where a file says nothing by it: 0, NaN, empty, negative, no number."""
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    try:
-        number = float(np.asarray(value).item()) if not isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0 < number < float("inf") else None
-
-
 def stated_yx(value: Any) -> tuple[float, float] | None:
     """`value`, a number or a (y, x) pair, as (y, x); None where either says nothing."""
     pair = np.ravel(np.asarray(value, dtype=object)) if value is not None else np.empty(0, object)
     if len(pair) not in (1, 2):
         return None
-    y, x = (stated(pair[0]), stated(pair[-1]))
+    y, x = (positive(pair[0]), positive(pair[-1]))
     return None if y is None or x is None else (y, x)
 
 
@@ -89,5 +80,5 @@ def seconds_of(unit: object) -> float | None:
 
 
 def _convert(value: Any, unit: object, table: dict[str, float]) -> float | None:
-    factor, number = table.get(_key(unit)), stated(value)
-    return None if factor is None or number is None else stated(number * factor)
+    factor, number = table.get(_key(unit)), positive(value)
+    return None if factor is None or number is None else positive(number * factor)

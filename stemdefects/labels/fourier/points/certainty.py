@@ -7,6 +7,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from stemdefects.labels.fourier.points.defects import Extrema
+from stemdefects.numerics.borders import from_border
 
 UNKNOWN, LATTICE, HOLE, AMORPHOUS = -1, 0, 1, 2  # regions
 DISC = 0.42  # radius of what one defect covers, in lattice spacings
@@ -43,7 +44,7 @@ def accepted(found: Extrema, level: np.ndarray, regions: np.ndarray, spacing: fl
     size = np.abs(found.z)
     sure = (size >= level) & (region_at(regions, found.yx) == LATTICE)
     # at the border part of a column is missing, fly-back and filling bend what is left, and the periodic part leans out
-    inwards = np.minimum(found.yx, np.array(regions.shape) - 1 - found.yx).min(1)
+    inwards = from_border(found.yx, regions.shape)
     sure &= (inwards > BORDER * spacing) & ((inwards > spacing) | (size > NEAR_BORDER * level))
     distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
     other = np.sign(found.z)[:, None] != np.sign(found.z)[None]

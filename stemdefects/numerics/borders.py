@@ -1,0 +1,11 @@
+"""How far places are from the border of an image."""
+
+import numpy as np
+
+
+def from_border(place_px: np.ndarray, shape: tuple[float, ...]) -> np.ndarray:
+    """(n,) px from the places (n, 2) y, x to the nearest border of an image of this shape; negative outside.
+
+    The border runs through the centres of the outermost pixels.
+    """
+    return np.minimum(place_px, np.array(shape) - 1 - place_px).min(1)
