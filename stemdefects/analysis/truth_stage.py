@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stemdefects.analysis import seeds
 from stemdefects.analysis.data import truth as truths
 from stemdefects.analysis.data.truth import Score, Truth
 from stemdefects.analysis.estimates import number
@@ -30,7 +31,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
 
     if inputs.truth is None:
         return StageResult()
-    made = compare(inputs, inputs.truth, cfg)
+    made = compare(inputs, inputs.truth, cfg, seed)
     tables = {"truth_scores": truths.table(made.scores)} if made.scores else {}
     if made.quantities:
         tables["truth_comparison"] = pd.DataFrame(made.quantities)
@@ -38,7 +39,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     return StageResult((), (), tables, {"scores": made.scores}, section, made)
 
 
-def compare(inputs: Inputs, truth: Truth, cfg: AnalysisConfig) -> Compared:
+def compare(inputs: Inputs, truth: Truth, cfg: AnalysisConfig, seed: int) -> Compared:
     """Detections, D, transitions and drift against the truth."""
     found = inputs.found
     lengths = found.length_unit == "nm"
@@ -61,7 +62,7 @@ def compare(inputs: Inputs, truth: Truth, cfg: AnalysisConfig) -> Compared:
             out.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))
     switched = inputs.earlier["transitions"].data if "transitions" in inputs.earlier else None
     if found.frame_time_s and switched is not None:
-        out += _compare_matrix(inputs, truth, cfg, radius, aspect)
+        out += _compare_matrix(inputs, truth, cfg, radius, seeds.stream(seed, "truth"))
     out += _damage(inputs, truth)
     if truth.drift_px is not None:
         rms, worst = truths.drift_error(inputs.drift.yx, truth.drift_px, found.scale_yx)
@@ -85,11 +86,13 @@ def _damage(inputs: Inputs, truth: Truth) -> list[dict]:
     return out
 
 
-def _compare_matrix(inputs: Inputs, truth: Truth, cfg: AnalysisConfig, radius: float, aspect: float) -> list[dict]:
+def _compare_matrix(
+    inputs: Inputs, truth: Truth, cfg: AnalysisConfig, radius: float, rng: np.random.Generator
+) -> list[dict]:
     """True transition probabilities beside ours, both for the centres that switch in the simulation (others never
     do)."""
-    found, own = inputs.found, cfg.transitions
-    clock = inputs.clock
+    found, own, clock = inputs.found, cfg.transitions, inputs.clock
+    aspect = found.scale_yx[0] / found.scale_yx[1]
     expected = switching.true_matrix(truth.attrs, clock.usual)
     if expected is None or truth.centers is None:
         return []
@@ -102,7 +105,7 @@ def _compare_matrix(inputs: Inputs, truth: Truth, cfg: AnalysisConfig, radius: f
     names, matrix = expected
     if chain is None or not set(names) <= set(chain.names):
         return []
-    t = switching.hidden(chain, own, None, np.random.default_rng(0), clock.usual)
+    t = switching.hidden(chain, own, None, rng, clock.usual)
     out = []
     for i, j in np.ndindex(*matrix.shape):
         if i != j:

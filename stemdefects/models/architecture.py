@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stemdefects import extensions, schema
+from stemdefects import config, extensions, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 
@@ -39,18 +39,15 @@ def build(
     def bad(key, text):
         return UserError(f"model.{key} (model={cfg.name}): {text}")
 
+    config.check(cfg)
     if not cfg.filters or min(cfg.filters) < 4 or any(f % 4 for f in cfg.filters):
         raise bad("filters", f"needs multiples of 4, got {cfg.filters}")
     if len(cfg.depths) != len(cfg.filters) or min(cfg.depths) < 1:
         raise bad("depths", f"needs one number >= 1 per level ({len(cfg.filters)}), got {cfg.depths}")
-    if cfg.stem not in (1, 2, 4) or cfg.stride not in (1, 2, 4) or cfg.stride > cfg.stem:
-        raise bad("stem", f"stem and stride are 1, 2 or 4 and stride <= stem; got {cfg.stem} and {cfg.stride}")
-    if cfg.norm not in ("none", "group"):
-        raise bad("norm", f"{cfg.norm!r} does not exist; there are: none, group")
-    if cfg.frames < 1 or cfg.frames % 2 == 0:
+    if cfg.stride > cfg.stem:
+        raise bad("stem", f"must be at least the stride; got {cfg.stem} and {cfg.stride}")
+    if cfg.frames % 2 == 0:
         raise bad("frames", f"needs an odd number of frames, got {cfg.frames}")
-    if not 0 < cfg.pixel_size_nm < 1:
-        raise bad("pixel_size_nm", f"needs a size in nm between 0 and 1, got {cfg.pixel_size_nm}")
     dtype = jnp.float32 if dtype is None else dtype
     if cfg.architecture != OWN_ARCHITECTURE:
         make: Architecture = extensions.load(

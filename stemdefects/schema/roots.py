@@ -39,7 +39,7 @@ class TrainRoot:
     # id, unique prefix or `latest` of a run to go on with; with labels=corrections of corrected ones; null: a new run
     run: str | None = None
     runs_dir: str = "runs"
-    seed: int = 0
+    seed: int = least(0, 0)
     verbose: int = between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes
 
 
@@ -73,7 +73,7 @@ class AnalyzeRoot:
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     runs_dir: str = "runs"
-    seed: int = 0
+    seed: int = least(0, 0)
     overwrite: bool = False
     verbose: int = between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes
 
@@ -86,6 +86,6 @@ class SimulateRoot:
     preview: bool = False  # contact sheet instead of a movie
     material: MaterialConfig = field(default_factory=MaterialConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
-    seed: int = 0
+    seed: int = least(0, 0)
     overwrite: bool = False
     verbose: int = between(1, 0, 2)  # 0: results, warnings and errors; 1: what is done, too; 2: also how long it takes

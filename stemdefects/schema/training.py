@@ -24,7 +24,7 @@ class FourierConfig:
     false_alarms: float = between(0.01, 1e-9, 1)  # share of the dark, of the bright labels that may be false
     unsure: float = least(1.5, 0)  # this far below the threshold (in noise units) no label is sure
     max_drift: float = least(1.5, 0)  # between neighbouring frames
-    held_out: float = 0.25  # of the frame's width, for validation
+    held_out: float = fraction(0.25)  # of the frame's width, for validation
     augment: bool = True  # false: crops, quarter turns and flips only
     zoom: float = between(0.08, 0, 0.5)  # largest relative change of size
     remade: float = fraction(0.5)  # share of images made anew, of noise-free scenes with fresh noise
@@ -64,12 +64,12 @@ class ModelConfig:
     options: dict[str, Any] = field(default_factory=dict)  # of such an architecture, as it likes
     filters: list[int] = field(default_factory=lambda: [32, 64, 128])  # channels per level, finest first
     depths: list[int] = field(default_factory=lambda: [1, 1, 1])  # residual blocks per level
-    stem: int = least(4, 1)  # image pixels per cell of the finest level
-    stride: int = least(2, 1)  # image pixels per output cell
+    stem: int = one_of(4, 1, 2, 4)  # image pixels per cell of the finest level
+    stride: int = one_of(2, 1, 2, 4)  # image pixels per output cell
     norm: str = one_of("none", "none", "group")
     frames: int = least(1, 1)  # aligned neighbouring frames the network sees; it answers for the middle one
     told_signals: bool = False  # it is told the signals of the crystal's species, and serves every crystal of its build
-    pixel_size_nm: float = positive(0.03)  # images are resampled to this
+    pixel_size_nm: float = between(0.03, 0.001, 1)  # images are resampled to this
 
 
 @dataclass
@@ -95,7 +95,7 @@ class ValidationConfig:
     images: int = least(16, 1)  # per dose
     size_px: int = least(256, 1)
     radius_nm: float = positive(0.09)  # a detection this close to the true column is right
-    seed: int = 1_000_003
+    seed: int = least(1_000_003, 0)
     pictures: int = least(2, 0)  # images with detections drawn, worst first
 
 

@@ -8,6 +8,7 @@ from stemdefects.analysis.corrections.applied import drift
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.patches.stage import with_classes
 from stemdefects.analysis.stage import Fold, Grid, Section, StageResult
+from stemdefects.numerics import robust
 from stemdefects.schema import AnalysisConfig
 
 PLACES = 20  # in the queue: what a person looks through in a few minutes
@@ -73,7 +74,7 @@ def _rows(inputs: Inputs) -> list[Doubt]:
         if len(mine) >= LEAST:
             light = rows["light"][mine].astype(float)
             middle = np.median(light)
-            spread = 1.4826 * np.median(np.abs(light - middle))
+            spread = robust.scatter(light)
             if spread > 0:
                 unusual[mine] = ((np.abs(light - middle) / spread - FAR) / FAR).clip(0, 1)
     split, others = _split(inputs)

@@ -49,7 +49,7 @@ class Pathways(NamedTuple):
     edges: list[Edge]
 
 
-def find(answer: Kinetics, names: Names, seed: int = 0) -> Pathways:
+def find(answer: Kinetics, names: Names, rng: np.random.Generator) -> Pathways:
     """The graph of all sampled histories."""
     chosen = np.unique(np.linspace(0, len(answer.histories) - 1, MOST_HISTORIES).astype(int))
     low, high = float(answer.times_s[0]), float(answer.times_s[-1])
@@ -58,7 +58,6 @@ def find(answer: Kinetics, names: Names, seed: int = 0) -> Pathways:
     keys = sorted({key for changes, _ in counted for key in changes})
     places = sorted({name for _, times in counted for name in times})
     seconds = {name: np.array([times.get(name, 0.0) for _, times in counted]) for name in places}
-    rng = np.random.default_rng(seed)
     edges = []
     for source, target, process in keys:
         n = np.array([changes.get((source, target, process), 0) for changes, _ in counted], float)

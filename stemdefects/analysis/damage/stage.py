@@ -51,7 +51,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     sigma = 0.0 if dose is None else dose.relative_sigma
     said = [e for one in [*found, *lost] for e in _estimates(one, atom, flux, sigma, rng)]
     notes = [] if dose else [_no_dose()]
-    ways = pathways.find(answer, names_of(inputs.found))
+    ways = pathways.find(answer, names_of(inputs.found), seeds.stream(seed, "pathways"))
     tables = {"damage": _table([*found, *lost], said, atom, flux, dose), **pathways.tables(ways), **grown.tables}
     shown = [e for e in said if e.value is not None and e.quantity == (CROSS_SECTION if dose else RATE)]
     how = HOW.format(n=n_atoms, atom=f"{atom} atoms" if n_atoms > 1 else f"{atom} atom")

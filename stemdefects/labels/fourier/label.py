@@ -84,8 +84,6 @@ def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarra
     """
     if not 0 <= cfg.first_frame < len(movie):
         raise UserError(f"labels.fourier.first_frame={cfg.first_frame}: the movie has frames 0..{len(movie) - 1}")
-    if cfg.n_frames < 1:
-        raise UserError(f"labels.fourier.n_frames={cfg.n_frames}: must be at least 1")
     wanted = range(cfg.first_frame, min(cfg.first_frame + cfg.n_frames, len(movie)))
     frames, indices, warnings, invalid = [], [], [], []
     for i in wanted:

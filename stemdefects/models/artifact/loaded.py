@@ -71,6 +71,8 @@ class LoadedModel:
             "emissions": weights.identity(self.emissions),
             "ensemble": self.config.training.ensemble,
         }
+        if self.trained is not None:  # shown another crystal: what it was trained as decides, too
+            told |= {"trained": self.trained.signature, "by_light": self.by_light}
         return hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -135,7 +135,7 @@ def test_pathways_follow_a_history_told_by_hand():
     c = int(place.near[b, 0])  # in line: not next to a
     events = [(1.0, c, b, 1), (3.0, b, c, 1), (4.0, a, a, 3), (5.0, a, a, 1), (6.0, a, -1, 1)]
     answer = answer_of(place, [write_down(place, events, start=[a, c])], span=8.0)
-    found = pathways.find(answer, Names("V", "W", ""))
+    found = pathways.find(answer, Names("V", "W", ""), np.random.default_rng(0))
     edges = {(e.source, e.target, e.process): e.count for e in found.edges}
     assert edges == {
         ("V", "2V", "hop"): 1, ("2V", "V", "hop"): 1, ("V", "W", "second atom"): 1, ("W", "V", "filling"): 1,
@@ -158,7 +158,7 @@ def test_shapes_of_three_and_graphml_that_others_read():
     shapes = {"triangle": (a, n[0], n[1]), "line": (a, n[0], n[3]), "bent": (a, n[0], n[2])}
     for shape, sites in shapes.items():
         history = write_down(place, [(2.0, int(sites[0]), -1, 1)], start=[int(s) for s in sites])
-        found = pathways.find(answer_of(place, [history], span=4.0), Names("V", "W", ""))
+        found = pathways.find(answer_of(place, [history], span=4.0), Names("V", "W", ""), np.random.default_rng(0))
         assert f"3V ({shape})" in found.nodes
     root = ElementTree.fromstring(pathways.graphml(found))
     space = "{http://graphml.graphdrawing.org/xmlns}"
