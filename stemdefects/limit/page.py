@@ -103,10 +103,10 @@ def picture(path: Path, sections: dict, kinds: Sequence[str]) -> None:
 
 INTRODUCTION = """# The limit of detection
 
-What can anyone tell from an image at a given dose? The **ideal observer** knows the lattice, the exact place of every
-column, the probe, the background, the distortions of the scan, every gain and the noise model, and how common each kind
-is. It does not know which column is in which state. A threshold on its posterior is the best detector there is
-(Neyman and Pearson): no network can do better on these images, and a network is judged by its share of this limit.
+What can be told from an image at a given dose, by any method? The **ideal observer** knows the lattice, the exact place
+of every column, the probe, the background, the distortions of the scan, every gain and the noise model, and how common
+each kind is. It does not know which column is in which state. A threshold on its posterior is the best detector there
+is (Neyman and Pearson): no network can do better on these images, and a network is judged by its share of this limit.
 
 - The likelihood is that of the simulated detector: Poisson electrons with pulse heights and read-out noise, afterglow
   undone, pixel by pixel (`stemdefects/limit/noise.py`). Neighbours whose states are uncertain too are treated by
