@@ -44,6 +44,21 @@ class Quantity(NamedTuple):
     code: Code
     none: float  # posterior probability of zero against a prior of 1/2; NaN: not asked
     events: float  # mean number of events in the sampled histories; NaN: not a rate
+    widened: float = 1.0  # by how much its interval was widened because few effective samples stand behind it
+
+    def wider(self, factor: float) -> "Quantity":
+        """With an interval as much wider on either side, by ratios where it does not reach 0.
+
+        What is positive is spread like the logarithm of a normal: so wide an interval stays positive.
+        """
+        if not (np.isfinite(self.low) and np.isfinite(self.high)) or factor <= 1.0:
+            return self
+        if self.low > 0:
+            low = self.value * (self.low / self.value) ** factor
+            high = self.value * (self.high / self.value) ** factor
+        else:
+            low, high = self.low, self.value + (self.high - self.value) * factor
+        return self._replace(low=float(low), high=float(high), widened=factor)
 
 
 def probability_of_none(sums, place: Sites, prior, span_s: float) -> float:

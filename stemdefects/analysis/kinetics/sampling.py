@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     max_sweeps: int = 960
     r_hat: float = 1.1  # of every headline quantity
     effective: float = 50.0  # samples, of all chains together
+    rough_sweeps: int = 160  # from so many on chains that agree roughly do, with wider intervals
 
 
 DEFAULTS = Settings()
@@ -62,12 +63,15 @@ def infer(
         draws, sums, counts = run.arrays()
         checks = monitor(draws, sums, counts, place)
         fine = all(c.agrees(settings.r_hat, settings.effective) for c in checks.values())
+        rough = all(c.roughly() or c.agrees(settings.r_hat, settings.effective) for c in checks.values())
         left = total - run.done
-        done = fine or left <= 0
-        if not done and left > target and max(c.r_hat for c in checks.values()) > APART:
+        done = fine or left <= 0 or (rough and target >= settings.rough_sweeps)
+        longer = target + target // 2
+        if not done and left > longer and max(c.r_hat for c in checks.values()) > APART:
             run.forget()
+            target = longer
         elif not done:
-            target += min(target // 2, left)
+            target = min(longer, target + left)
     return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
 
 

@@ -72,26 +72,32 @@ def worst_check(answer: Kinetics, name: str):
     return None if not of else Check(max(c.r_hat for c in of), min(c.effective for c in of))
 
 
-def rests_on_agreement(answer: Kinetics, name: str, r_hat: float, effective: float) -> bool:
-    """Whether the chains agree on all that a quantity rests on."""
-    of = RESTS_ON.get(name, ())
-    return bool(of) and all(answer.checks[c].agrees(r_hat, effective) for c in of if c in answer.checks)
+def widening(answer: Kinetics, name: str, r_hat: float, effective: float) -> float | None:
+    """How much wider the interval of a quantity must be for the chains' agreement on all that it rests on: 1 where they
+    agree as asked; None where they do not even agree roughly."""
+    of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
+    doubtful = [c for c in of if not c.agrees(r_hat, effective)]
+    if not of or not all(c.roughly() for c in doubtful):
+        return None
+    return max((c.wider() for c in doubtful), default=1.0)
 
 
 def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics:
-    """Codes of chains that do not agree on everything, given to each quantity by what it rests on itself."""
+    """Codes of chains that do not agree on everything, given to each quantity by what it rests on itself; where they
+    agree roughly it is quoted with an interval that is wider for it."""
     if answer.code != Code.NOT_CONVERGED:
         return answer
     said = []
     fast = np.median(answer.rates[..., 0]) * 6 * float(np.median(np.diff(answer.times_s))) > FAST
     for q in answer.estimates:
-        if q.code == Code.NOT_CONVERGED and rests_on_agreement(answer, q.name, r_hat, effective):
+        factor = widening(answer, q.name, r_hat, effective)
+        if q.code == Code.NOT_CONVERGED and factor is not None:
             code = Code.OK
             if (q.value == 0 and np.isfinite(q.events)) or (q.name.startswith("single off") and q.none > 0.5):
                 code = Code.NONE
             elif fast and q.name in ("D", "D of mobile ones", "D of the hops that happened"):
                 code = Code.LOWER_LIMIT
-            q = q._replace(code=code)
+            q = q._replace(code=code).wider(factor)
         said.append(q)
     return answer._replace(estimates=said)
 
@@ -128,6 +134,9 @@ def _row(q: Quantity, quantity: str, subject: str, unit: str, answer: Kinetics) 
 
 def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
     """What the code means here; empty where the answer is plain."""
+    if q.code in ANSWERS and q.widened > 1.0:
+        said = _said(q._replace(widened=1.0), quantity, answer)
+        return f"{said} Few effective samples: the interval is {q.widened:.2f} times wider for it.".strip()
     if q.code == Code.CANNOT_TELL:
         if answer.code == Code.NONE:
             return "There was probably no vacancy that could have done it."
@@ -180,7 +189,7 @@ def notes(answer: Kinetics, names: Names) -> list[str]:
         out.append(
             Note(
                 f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} "
-                "effective samples): what rests on that is shown, and is no headline. "
+                "effective samples): what rests on that has wider intervals, or is no headline where few are too few. "
                 "analysis.kinetics.max_sweeps lets them run longer.",
                 coded.Code.NOT_CONVERGED,
             )

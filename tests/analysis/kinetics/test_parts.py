@@ -185,3 +185,24 @@ def test_links_that_are_not_sure_have_alternatives():
     found = tracks.alternatives(told, np.array([0, 1, 1]), np.array([4, 1, 4]))
     assert found["row"].tolist() == [1, 1] and found["from_site"].tolist() == [0, -1]
     assert found["probability"].tolist() == [0.75, 0.25]
+
+
+def test_an_interval_of_few_effective_samples_holds_as_often_as_it_says():
+    """Chains of a known distribution that wander slowly (16 effective samples): own draws of it fall into the widened
+    interval in 95% of the cases, and more rarely into that of the draws as they are."""
+    rng, rho, plain, wide = np.random.default_rng(4), 0.95, [], []
+    for _ in range(300):
+        z = np.empty((4, 160))
+        z[:, 0] = rng.normal(size=4)
+        for k in range(1, 160):
+            z[:, k] = rho * z[:, k - 1] + np.sqrt(1 - rho**2) * rng.normal(size=4)
+        said = convergence.check(z)
+        if said.roughly():
+            low, value, high = np.exp(np.quantile(z, [0.025, 0.5, 0.975]))
+            q = quantities.Quantity("rate", value, low, high, "1/s", quantities.Code.OK, 0.0, 10.0)
+            wider, own = q.wider(said.wider()), np.exp(rng.normal(size=20))
+            assert 0 < wider.low < low and wider.high > high
+            plain.append(np.mean((q.low <= own) & (own <= q.high)))
+            wide.append(np.mean((wider.low <= own) & (own <= wider.high)))
+    assert len(wide) > 200
+    assert np.mean(plain) < 0.93 < np.mean(wide) < 0.97, (np.mean(plain), np.mean(wide))

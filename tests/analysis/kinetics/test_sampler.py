@@ -7,6 +7,8 @@ from scipy.linalg import expm
 
 from benchmarks.exact_lattice import MISSING, RATES, TIMES, Exact, evidence, parameters, run
 from stemdefects.analysis.kinetics import lattice
+from stemdefects.analysis.kinetics.posterior import convergence
+from stemdefects.analysis.kinetics.sampler import chain, draws
 
 
 @pytest.mark.parametrize("bonded", [3, 2])
@@ -62,3 +64,36 @@ def test_without_data_the_prior_comes_back():
     assert stats.kstest(thin[mixed, 15], stats.beta(2, 3).cdf).pvalue > 1e-4
     assert stats.kstest(thin[:, 20], stats.uniform(0.8, 0.35).cdf).pvalue > 1e-4
     assert abs(kept[:, 21].std() - 0.1) < 0.02
+
+
+def test_a_field_that_is_drawn_in_boxes_has_the_stationary_number_of_vacancies_and_hops():
+    """1,936 free sites without data, more than are drawn as a whole. Births, deaths and hops keep independent sites as
+    they are (a simple exclusion process), so that number and hops are known."""
+    side, times, rho, hop, vanish = 44, np.arange(6.0), 0.02, 0.15, 0.1
+    row, col = np.indices((side, side)).reshape(2, -1)
+    places = np.stack([row * np.sqrt(0.75), col + 0.5 * (row % 2)], 1)
+    n = len(places)
+    of = evidence(np.full((6, n), np.nan), times, centre=False, places=places, bonded=0)
+    place = lattice.sites(of._replace(line=np.zeros((6, n))))._replace(missing=np.zeros(n))
+    given = parameters(0.0, 0.0)
+    given[:15], given[16:18] = 0.0, (rho, 0.0)
+    given[[lattice.Rate.HOP, lattice.Rate.VANISH]] = hop, vanish
+    given[lattice.Rate.APPEAR] = vanish * rho / (1 - rho)
+    given[23] = 0.0
+    data = chain.Data(
+        np.zeros((6, n)), np.zeros((6, n)), np.array([-2.0, -4.0]), np.array([0.8, 1.15]), times,
+        np.ones((6, n), bool), np.ones(15), np.ones(15), np.ones((3, 2)), np.ones(3), np.ones(6), np.zeros(24, bool),
+    )  # fmt: skip
+    state, sweeps = chain.begin(n, given, 4000, draws.seeded(1, 0)), 700
+    kept, sums = np.zeros((sweeps, 24)), np.zeros((sweeps, chain.N_SUMS))
+    counts, totals = np.zeros((sweeps, 6, 3)), chain.Sums(np.zeros((6, n, 2)), np.zeros((8, 8)))
+    done, full = chain.advance(
+        sweeps, 80, 1, False, chain.table(place), data, state, chain.work_for(state), kept, sums, counts, totals, True
+    )
+    assert done == sweeps and not full
+    vacancies = counts[200:, :, 0].mean(1)
+    hops = sums[200:, lattice.Rate.HOP]
+    exact = hop * rho * (1 - rho) * (place.near >= 0).sum() * 5.0
+    for found, right in ((vacancies, rho * n), (hops, exact)):
+        error = found.std() / np.sqrt(convergence.effective_samples(found[None]))
+        assert error < 0.08 * right and abs(found.mean() - right) < 4 * error, (found.mean(), right, error)

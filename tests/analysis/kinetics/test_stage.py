@@ -192,7 +192,7 @@ def test_other_estimates_lose_the_headline_and_contradictions_name_what_fails():
     assert not kept[0].headline and len(notes) == 1
 
 
-def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(moving):
+def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(moving, monkeypatch):
     from stemdefects.analysis.kinetics.quantities import Quantity
     from stemdefects.analysis.kinetics.result import nothing
     from stemdefects.analysis.kinetics.sampling import Check
@@ -218,7 +218,14 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     assert converged({"level": bad, "hops": good}) == []
     fast = answer._replace(rates=np.full((2, 5, 15), 0.2), checks=answer.checks | {"hops": good})
     assert statements.each_by_itself(fast, 1.05, 150).estimates[0].code == Code.LOWER_LIMIT
-    assert stage.of_table(moving[0], replace(SHORT, effective_samples=1e6)).tables.keys() == ALWAYS
+    rough = answer._replace(checks=answer.checks | {"hops": Check(1.2, 16.0)})
+    d = statements.each_by_itself(rough, 1.05, 150).estimates[0]
+    assert d.code == Code.OK and d.low < 0.5 and d.high > 2.0 and d.widened == pytest.approx(1.12, abs=0.02)
+    asked = replace(SHORT, effective_samples=1e6)
+    d = next(e for e in stage.of_table(moving[0], asked).estimates if e.quantity == "D")
+    assert d.headline and "Few effective samples" in d.warning
+    monkeypatch.setattr(Check, "roughly", lambda self: False)
+    assert stage.of_table(moving[0], asked).tables.keys() == ALWAYS
 
 
 def test_frames_that_the_analysis_does_not_use_are_missing(moving):

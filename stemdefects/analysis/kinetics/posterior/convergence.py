@@ -11,12 +11,26 @@ from scipy import stats
 SAME = 0.02  # of a count or a level: chains whose means lie closer say the same for any reader, whatever R-hat says
 
 
+ROUGH_R_HAT = 1.4  # up to which chains that were begun apart tell the same with a wider interval
+ROUGH = 10.0  # effective samples, at least: fewer do not tell their own spread
+
+
 class Check(NamedTuple):
     """How well the chains agree on one quantity."""
 
     r_hat: float
     effective: float
     apart: float = np.nan  # largest less smallest mean of a chain, over the value; NaN: R-hat alone counts
+
+    def roughly(self) -> bool:
+        """Whether few samples stand behind it, yet enough to say how few: see `wider`."""
+        return bool(self.r_hat <= ROUGH_R_HAT and self.effective >= ROUGH)
+
+    def wider(self) -> float:
+        """How much wider an interval is that allows for the number of effective samples: Student's t, and the error of
+        their mean, over what is right for many (Gelman et al., Bayesian Data Analysis, 3rd ed., section 11.4)."""
+        n = max(self.effective, 2.0)
+        return float(stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975) * np.sqrt(1 + 1 / n))
 
     def agrees(self, r_hat: float, effective: float) -> bool:
         """Whether R-hat and effective samples are as asked, or the chains' means differ by nothing that matters."""

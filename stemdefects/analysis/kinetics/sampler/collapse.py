@@ -20,7 +20,7 @@ import numpy as np
 from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import normal
-from stemdefects.analysis.kinetics.sampler.field import misfit, shine
+from stemdefects.analysis.kinetics.sampler.field import misfit, shine_at
 from stemdefects.analysis.kinetics.sampler.paths import inside
 from stemdefects.analysis.kinetics.sampler.potential import SCALE, SHIFT, TAU
 
@@ -41,34 +41,53 @@ def added(slot, lit, dark, sign, S, P, level, seen, who, layers, total):
 
 
 @inner
-def sums(P, seen, rest, offset, pulls, precisions):
-    """Each site's S and A, from residuals that are free of its offset."""
-    for g in range(len(offset)):
+def reach(box, S):
+    """Sites whose light a path in the box may change: those of the box and one place around it; how many are its own.
+
+    The box's own come first. What lies farther keeps its light, and work on a large field stays that of the box.
+    """
+    rows, cols = S.shape[0], S.shape[1]
+    found = np.empty((box[2] - box[0] + 2) * box[4], np.int64)
+    n = 0
+    for r in range(box[0], box[2]):
+        for c in range(box[1], box[3]):
+            if S.back[r * cols + c] >= 0:
+                found[n] = S.back[r * cols + c]
+                n += 1
+    own = n
+    for r in range(max(box[0] - 1, 0), min(box[2] + 1, rows)):
+        for c in range(max(box[1] - 1, 0), min(box[3] + 1, cols)):
+            if S.back[r * cols + c] >= 0 and not inside(r * cols + c, box, cols):
+                found[n] = S.back[r * cols + c]
+                n += 1
+    return found[:n], own
+
+
+@inner
+def sums(sites, P, seen, rest, offset, pulls, precisions):
+    """S and A of `sites`, from residuals that are free of their offsets."""
+    for g in sites:
         pulls[g], precisions[g] = 0.0, 1.0 / P[TAU] ** 2
     for f in range(seen.shape[0]):
-        for g in range(len(offset)):
+        for g in sites:
             if seen[f, g] > 0:
                 pulls[g] += seen[f, g] * (rest[f, g] + offset[g])
                 precisions[g] += seen[f, g]
 
 
 @inner
-def lift(lit, dark, box, two, glow, S, P, level, seen, rest, offset, pulls, precisions):
-    """Fill `glow` of frames lit..dark-1 in a box with the likelihoods under half of the offsets that fit without the
-    path."""
-    change = np.empty(len(offset))
-    for g in range(len(offset)):
-        change[g] = offset[g] - 0.5 * pulls[g] / precisions[g]
+def lift(lit, dark, sites, own, two, C, pulls, precisions):
+    """Fill `C.glow` of frames lit..dark-1 at the first `own` of `sites` with the likelihoods under half of the offsets
+    that fit without the path."""
     for f in range(lit, dark):
-        for g in range(len(offset)):
-            if seen[f, g] > 0:
-                rest[f, g] += change[g]
-        for g in range(len(offset)):
-            if inside(S.at[g], box, S.shape[1]):
-                shine(f, S.at[g], two, glow, S, P, level, seen, rest)
-        for g in range(len(offset)):
-            if seen[f, g] > 0:
-                rest[f, g] -= change[g]
+        for g in sites:
+            if C.seen[f, g] > 0:
+                C.rest[f, g] += C.offset[g] - 0.5 * pulls[g] / precisions[g]
+    shine_at(sites, own, lit, dark, two, C.glow, C.S, C.P, C.level, C.seen, C.rest)
+    for f in range(lit, dark):
+        for g in sites:
+            if C.seen[f, g] > 0:
+                C.rest[f, g] -= C.offset[g] - 0.5 * pulls[g] / precisions[g]
 
 
 @inner
@@ -118,19 +137,34 @@ def draw_offsets(touched, total, offset, pulls, precisions, rng, into):
 def take_offsets(touched, new, two, glow, S, P, level, seen, rest, offset):
     """The `new` offsets from now on; `rest` and `glow` follow."""
     n_frames, n = seen.shape
-    dim = np.zeros(n, np.bool_)
     for g in range(n):
-        if not touched[g]:
-            continue
-        for f in range(n_frames):
-            if seen[f, g] > 0:
-                rest[f, g] -= new[g] - offset[g]
-        offset[g] = new[g]
-        dim[g] = True
-        for j in range(6):
-            if S.site[g, j] >= 0:
-                dim[S.site[g, j]] = True
-    for g in range(n):
-        if dim[g]:
+        if touched[g]:
             for f in range(n_frames):
-                shine(f, S.at[g], two, glow, S, P, level, seen, rest)
+                if seen[f, g] > 0:
+                    rest[f, g] -= new[g] - offset[g]
+            offset[g] = new[g]
+    dim, own = _with_neighbours(touched, S)
+    shine_at(dim, own, 0, n_frames, two, glow, S, P, level, seen, rest)
+
+
+@inner
+def _with_neighbours(touched, S):
+    """Touched sites and their neighbours, whose light says something else now, then those beside them; how many of
+    the former."""
+    n = len(touched)
+    found, ring, known, own = np.empty(n, np.int64), np.zeros(n, np.int8), 0, 0
+    for step in range(1, 4):
+        if step == 1:
+            for g in range(n):
+                if touched[g]:
+                    found[known], ring[g] = g, 1
+                    known += 1
+            continue
+        own = known
+        for m in range(own):
+            for j in range(6):
+                k = S.site[found[m], j]
+                if k >= 0 and ring[k] == 0:
+                    found[known], ring[k] = k, step
+                    known += 1
+    return found[:known], own

@@ -5,24 +5,33 @@ Without it paths that met stay with the wrong partner for good, and hops are cou
 
 import math
 
+import numpy as np
+
 from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
 from stemdefects.analysis.kinetics.sampler.field import BORN, POTENTIAL
 from stemdefects.analysis.kinetics.sampler.paths import backward, box_around, forward, inside, place_in, ways_in
+from stemdefects.analysis.kinetics.sampler.potential import HOP
 from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
 
 HALF = 5  # half of the boxes in which paths of one interval are drawn: no more hops between frames are exchanged
 ANY = 1 << 30  # comings and goings of a path: as many as there are
 NOT_DRAWN = 1.0  # no log of a uniform number is positive
+MANY = 12.0  # of the hop rate: what another hop costs is about six of it, so that few that would be accepted are missed
 SLACK = 3.0  # log of a ratio of weights in one interval that no two paths reach
+
+
+@inner
+def apart(r, c):
+    """Hops between two places of the grid so many rows and columns apart."""
+    return max(max(abs(r), abs(c)), abs(r + c))
 
 
 @tiny
 def distance(a, b, cols):
     """Hops between two places of the grid."""
-    r, c = a // cols - b // cols, a % cols - b % cols
-    return max(max(abs(r), abs(c)), abs(r + c))
+    return apart(a // cols - b // cols, a % cols - b % cols)
 
 
 @tiny
@@ -32,33 +41,52 @@ def _leaves(i, layer, Q):
     return max(Q.F[POTENTIAL + layer - 1, i], 0.0) + Q.omega * born
 
 
+@inner
+def rows_of(where, cols, row, col):
+    """Rows and columns of each slot's place in a frame: told once, since division costs more than a whole distance."""
+    for s in range(len(where)):
+        if where[s] >= 0:
+            row[s], col[s] = where[s] // cols, where[s] % cols
+
+
 @tiny
 def exchange_all(S, P, Q, W, who, layers, rng, tally):
-    """Every pair in every interval."""
+    """Pairs in every interval: all whose exchange asks for one hop more or fewer, the rarer the more hops it asks for.
+
+    How often a pair is tried is the same of the way back, where as many hops are saved as were asked for here.
+    """
     cols, n_slots = S.shape[1], who.shape[1]
+    r, c = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
+    r_to, c_to = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
     for f in range(len(Q.times) - 1):
         dt = Q.times[f + 1] - Q.times[f]
         n_absent = 0
         for s in range(n_slots):
             n_absent += int(who[f, s] < 0)
+        rows_of(who[f], cols, r, c)
+        rows_of(who[f + 1], cols, r_to, c_to)
         for i in range(n_slots):
             if who[f, i] < 0 or who[f + 1, i] < 0:
                 continue
             for j in range(i):
                 if who[f, j] < 0 or who[f + 1, j] < 0:
                     continue
-                if distance(who[f, i], who[f + 1, j], cols) > HALF or distance(who[f, j], who[f + 1, i], cols) > HALF:
+                ij, ji = apart(r[i] - r_to[j], c[i] - c_to[j]), apart(r[j] - r_to[i], c[j] - c_to[i])
+                if ij > HALF or ji > HALF:
                     continue
-                now = distance(who[f, i], who[f + 1, i], cols) + distance(who[f, j], who[f + 1, j], cols)
-                then = distance(who[f, i], who[f + 1, j], cols) + distance(who[f, j], who[f + 1, i], cols)
+                now = apart(r[i] - r_to[i], c[i] - c_to[i]) + apart(r[j] - r_to[j], c[j] - c_to[j])
+                if uniform(rng) > min(MANY * dt * P[HOP], 1.0) ** (abs(ij + ji - now) - 1):
+                    continue
                 u = math.log(uniform(rng))
-                if now == 0:  # two at rest would have to leave, and make `then` hops, where they could have stayed
+                if now == 0:  # two at rest would have to leave, and make ij + ji hops, where they could have stayed
                     leave, other = dt * _leaves(who[f, i], layers[f, i], Q), dt * _leaves(who[f, j], layers[f, j], Q)
-                    most = math.log(leave * other + 1e-300) + (then - 2) * math.log(Q.omega * dt)
+                    most = math.log(leave * other + 1e-300) + (ij + ji - 2) * math.log(Q.omega * dt)
                     if u > most + leave + other + SLACK:
                         continue
                 tally[0] += 1
-                tally[1] += exchange(f, i, j, u, n_absent, n_absent + 1.0, ANY, S, P, Q, W, who, layers, rng)
+                if exchange(f, i, j, u, n_absent, n_absent + 1.0, ANY, S, P, Q, W, who, layers, rng):
+                    tally[1] += 1
+                    rows_of(who[f + 1], cols, r_to, c_to)
 
 
 @tiny

@@ -226,6 +226,35 @@ def shine(f, i, two, glow, S, P, level, seen, rest):
 
 
 @inner
+def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
+    """`shine` at the first `own` of `sites` in frames lit..dark-1; all their neighbours are among `sites`.
+
+    What a site says of itself and of its neighbours is worked out once, not by each of them.
+    """
+    n = seen.shape[1]
+    one, both, shift = P[SCALE] * level[0], P[SCALE] * level[1], P[SHIFT]
+    alone, alone_two = np.zeros(n), np.zeros(n)
+    beside, beside_two = np.zeros(n + 1), np.zeros(n + 1)  # the last of no site
+    for f in range(lit, dark):
+        for g in sites:
+            r, w = rest[f, g], seen[f, g]
+            dim = misfit(r, w)
+            alone[g], beside[g] = dim - misfit(r - one, w), dim - misfit(r - shift, w)
+            if two:
+                alone_two[g], beside_two[g] = dim - misfit(r - both, w), dim - misfit(r - 2.0 * shift, w)
+        for m in range(own):
+            g = sites[m]
+            single, double = alone[g], alone_two[g]
+            for j in range(6):
+                k = S.site[g, j]
+                single += beside[k]  # -1: the last
+                double += beside_two[k]
+            glow[0, f, S.at[g]] = math.exp(0.5 * single)
+            if two:
+                glow[1, f, S.at[g]] = math.exp(0.5 * double)
+
+
+@inner
 def shade(f, i, layer, sign, two, reach, glow, S, P, level, seen, rest):
     """Take a vacancy out of the expected light of a frame (sign +1) or put it in (-1); `glow` follows."""
     g = S.back[i]

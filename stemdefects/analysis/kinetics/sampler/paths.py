@@ -94,11 +94,10 @@ def crowd(f, slot, skip, sign, box, who, layers, S, P, omega, A):
     """
     cols, site, at, back, field = S.shape[1], S.site, S.at, S.back, A.field
     r0, c0, r1, c1, wide = box[0], box[1], box[2], box[3], box[4]
+    first, end = (r0 - 1) * cols, (r1 + 1) * cols  # most are in other rows, which is told without a division
     for s in range(who.shape[1]):
         i = who[f, s]
-        if s == slot or s == skip or i < 0:
-            continue
-        if not (r0 - 1 <= i // cols < r1 + 1 and c0 - 1 <= i % cols < c1 + 1):
+        if not first <= i < end or s == slot or s == skip or i < 0 or not c0 - 1 <= i % cols < c1 + 1:
             continue
         q, layer = back[i], layers[f, s]
         for j in range(6):
@@ -203,8 +202,9 @@ def _light(f, m, slot, box, who, cols, Q, A):
             product(A.lit[1, a:b], A.ahead[m, 1, a:b], Q.glow[0, f, g:h])
         if Q.two:
             product(A.lit[2, a:b], A.ahead[m, 2, a:b], Q.glow[1, f, g:h])
+    first, end = box[0] * cols, box[2] * cols
     for s in range(who.shape[1]):
-        if s != slot and who[f, s] >= 0 and inside(who[f, s], box, cols):
+        if first <= who[f, s] < end and s != slot and inside(who[f, s], box, cols):
             for k in range(3):
                 A.lit[k, place_in(who[f, s], box, cols)] = 0.0
     for k in range(3):
