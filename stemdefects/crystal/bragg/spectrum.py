@@ -8,6 +8,7 @@ from scipy import fft, ndimage
 
 MAX_FREQUENCY = 0.45  # cycles per px
 SMOOTHING_PX = 1.0  # noise of single pixels has no part in the lattice's waves
+CORNER = 0.7072  # cycles per px at the corner of a transform, rounded up
 
 
 def apply_window(image: np.ndarray) -> np.ndarray:
@@ -23,14 +24,23 @@ def apply_window(image: np.ndarray) -> np.ndarray:
     return (image - float((image * weight).sum() / weight.sum())) * weight
 
 
-def whitened(power: np.ndarray) -> np.ndarray:
-    """Power over the mean noise power at the same frequency, from the median of rings; (H, W // 2 + 1)."""
+def whitened(power: np.ndarray, steep: bool = False) -> np.ndarray:
+    """Power over the mean noise power at the same frequency, from the median of rings; (H, W // 2 + 1).
+
+    steep: the noise falls within a ring too, as an amorphous film's does: its level is interpolated between rings.
+    """
     height, half = power.shape
     ring, order, starts = _rings(height, half)
     values = power.ravel()[order]
     level = np.array([np.median(values[a:b]) if b > a else np.nan for a, b in itertools.pairwise(starts)])
     level = np.where(np.isfinite(level) & (level > 0), level, np.nanmax(np.append(level, 1e-30)))
-    ratio = power / (level / np.log(2))[ring]  # the median of an exponential distribution is ln 2 of its mean
+    if steep:
+        centre = (np.arange(len(level)) + 0.5) * CORNER / len(level)
+        radius = np.hypot(fft.fftfreq(height)[:, None], np.arange(half)[None] / max(2 * (half - 1), 1))
+        at = np.exp(np.interp(radius, centre, np.log(level)))
+    else:
+        at = level[ring]
+    ratio = power / (at / np.log(2))  # the median of an exponential distribution is ln 2 of its mean
     length = max(9, height // 16) | 1
     for column in range(min(3, half)):
         along = ndimage.median_filter(ratio[:, column], length, mode="wrap") / np.log(2)
@@ -46,7 +56,7 @@ def _rings(height: int, half: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ring of each frequency (height, half), all of them in order of their rings, and where each ring starts there."""
     ky, kx = fft.fftfreq(height)[:, None], np.arange(half)[None] / max(2 * (half - 1), 1)
     n_rings = max(8, min(height, 2 * (half - 1)) // 8)
-    ring = np.minimum((np.hypot(ky, kx) / 0.7072 * n_rings).astype(np.intp), n_rings - 1)
+    ring = np.minimum((np.hypot(ky, kx) / CORNER * n_rings).astype(np.intp), n_rings - 1)
     order = np.argsort(ring, axis=None, kind="stable")
     return ring, order, np.searchsorted(ring.ravel()[order], np.arange(n_rings + 1))
 

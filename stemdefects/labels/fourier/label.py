@@ -195,7 +195,7 @@ def label(
             )  # fmt: skip
             said = checks.left_out(indices[blurred], where)
             return dataclasses.replace(some, warnings=(said, *some.warnings))
-        stays = ~moving.changing(here)
+        stays = ~moving.changing(here) & ~moving.wandering(z, np.sign(static.z), static_yx, spacing, sigma)
         # what moves is told frame by frame and lends no weak label its good name
         others = found.take(certainty.distance_to(static.yx[~stays], found.yx) > 0)
         inside = certainty.region_at(region, others.yx) == LATTICE

@@ -16,6 +16,7 @@ from stemdefects.numerics import robust
 CLEAR = 1.25  # a correlation this much above the second best names the lattice vector
 SURE = 5.0  # standard deviations of chance correlations by which it has to be above it
 ONE_DEFECT = 0.5  # of a lattice spacing: what agrees within it counts as one, and one does not name a lattice vector
+OTHERS = 0.5  # share of what that one adds that all others have to add: less is its own ringing
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ def align(z: np.ndarray, phase: np.ndarray, lattice: ImageLattice, weight: np.nd
         chance = robust.scatter(smooth)
         value = ndimage.map_coordinates(smooth, candidates.T, order=1, mode="grid-wrap")
         radius = ONE_DEFECT * lattice.spacing_px
-        value -= [_largest(strong[t], reference, candidate, radius) for candidate in candidates]
+        largest = np.array([_largest(strong[t], reference, candidate, radius) for candidate in candidates])
+        value -= largest
         order = np.argsort(value)[::-1]
         best = order[0]
         second = max(value[order[1]], 0.0) if len(order) > 1 else -np.inf
         clear[t] = len(order) < 2 or value[best] > max(CLEAR * second, second + SURE * chance)
+        clear[t] &= len(order) < 2 or value[best] > OTHERS * largest[best]
         if not clear[t]:
             best = int(np.argmin(np.linalg.norm(candidates - guess, axis=1)))
         shift[t] = candidates[best]

@@ -54,9 +54,12 @@ def find(frames: np.ndarray, whole: ImageLattice) -> Grains:
                 own = find_lattice(frames[:N_FRAMES, y : y + side, x : x + side])
             except UserError:
                 continue
-            if abs(own.spacing_px / whole.spacing_px - 1) < SAME_SIZE:
-                corners.append((y, x))
-                vectors.append(own.vectors_px)
+            corners.append((y, x))
+            vectors.append(own.vectors_px)
+    if len(vectors) < 2 * LEAST_WINDOWS:
+        return one(whole)
+    alike = _of_usual_size(np.array(vectors), whole.spacing_px)
+    corners, vectors = ([x for x, use in zip(xs, alike, strict=True) if use] for xs in (corners, vectors))
     if len(vectors) < 2 * LEAST_WINDOWS:
         return one(whole)
     groups = _clusters(
@@ -64,7 +67,8 @@ def find(frames: np.ndarray, whole: ImageLattice) -> Grains:
     )
     least = max(LEAST_WINDOWS, LEAST_SHARE * len(vectors))
     groups = [g for g in groups if len(g) >= least]
-    if len(groups) < 2:
+    usual = float(np.median(_sizes(np.array(vectors))))
+    if len(groups) < 2 and abs(usual / whole.spacing_px - 1) < SAME_SIZE:
         return one(whole)
     lattices = []
     for group in groups:
@@ -75,15 +79,34 @@ def find(frames: np.ndarray, whole: ImageLattice) -> Grains:
             np.maximum(part, _hann(side), out=part)
         level = (frames[0] * mask).sum() / mask.sum()
         try:
-            own = find_lattice((frames[:N_FRAMES] - level) * mask)
+            near = np.array([bragg.equivalent_cells(vectors[i], vectors[group[0]])[0] for i in group])
+            own = find_lattice((frames[:N_FRAMES] - level) * mask, near_px=np.median(near, axis=0))
         except UserError:
             continue
         if all(abs(turn_deg(own.vectors_px, other.vectors_px)) > APART_DEG for other in lattices):
             lattices.append(own)
-    if len(lattices) < 2:
+    if not lattices or (len(lattices) < 2 and abs(usual / whole.spacing_px - 1) < SAME_SIZE):
         return one(whole)
     turns = np.array([turn_deg(own.vectors_px, lattices[0].vectors_px) for own in lattices])
     return Grains(tuple(lattices), turns)
+
+
+def _of_usual_size(vectors: np.ndarray, whole_px: float) -> np.ndarray:
+    """(n,) bool: windows whose lattice (n, 2, 2) is as large as that of most, or as that of the whole frame.
+
+    The peaks of two grains together can be indexed by a cell that neither of them has: windows know better.
+    """
+    size = _sizes(vectors)
+    ratio = size[:, None] / size[None]
+    alike = np.maximum(ratio, 1 / ratio) < 1 + SAME_SIZE
+    most = alike[alike.sum(1).argmax()]
+    as_whole = np.abs(size / whole_px - 1) < SAME_SIZE
+    return most if most.sum() > 0.5 * len(size) and not as_whole[most].any() else as_whole
+
+
+def _sizes(vectors: np.ndarray) -> np.ndarray:
+    """(n,) spacing of each lattice of `vectors` (n, 2, 2), as `ImageLattice.spacing_px`."""
+    return np.sqrt(np.linalg.norm(vectors, axis=2).prod(1))
 
 
 def _hann(side: int) -> np.ndarray:

@@ -19,6 +19,8 @@ from stemdefects.labels.fourier.points.defects import Extrema, Levels, Significa
 from stemdefects.labels.fourier.points.defects import levels as levels_of
 
 CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
+CLEAR_PLACE = 5.0  # standard deviations at which a single frame says where a defect is
+STEADY = 0.08  # lattice spacings by which the scan and the nearest pixel put a resting one off
 CONTRADICTED = -4.0  # log-likelihood ratio at which a frame speaks against a defect that stays
 SURELY_GONE = 6.0  # log-likelihood ratio at which a defect seen in other frames is not in this one
 # defects that clear in the usual frame, of which a frame shows less than this share, say that it lies wrong
@@ -46,6 +48,36 @@ def in_frames(z: np.ndarray, sign: np.ndarray, yx: np.ndarray) -> np.ndarray:
     """(N, L) significance in each frame of defects of `sign` (L,), positive where it is of that sign. z: (N, H, W)."""
     at = [ndimage.map_coordinates(m, p.T, order=1, mode="nearest") for m, p in zip(z, yx, strict=True)]
     return sign * np.stack(at)
+
+
+def wandering(z: np.ndarray, sign: np.ndarray, yx: np.ndarray, spacing: float, sigma_px: float) -> np.ndarray:
+    """(L,) bool: the frames that show a defect clearly show it at different places.
+
+    A mean sees an atom that hops between two near places in the middle of both, not very different from frame to frame.
+    z: (N, H, W), filtered with a Gaussian of `sigma_px`; sign: (L,); yx: (N, L, 2) places in each frame.
+    """
+    count, n = yx.shape[:2]
+    if count < 2 or not n:
+        return np.zeros(n, bool)
+    reach = int(np.ceil(DISC * spacing))
+    grid = np.arange(-reach, reach + 1)
+    offsets = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
+    offsets = offsets[np.linalg.norm(offsets, axis=1) <= DISC * spacing]
+    on_rim = np.linalg.norm(offsets, axis=1) > DISC * spacing - 1
+    at = np.rint(yx)[:, :, None].astype(int) + offsets
+    clipped = np.clip(at, 0, np.array(z.shape[1:]) - 1)
+    value = z[np.arange(count)[:, None, None], clipped[..., 0], clipped[..., 1]] * sign[:, None]
+    best = value.argmax(2)
+    size = np.take_along_axis(value, best[..., None], 2)[..., 0]
+    # the largest value on the rim is another one's flank
+    clear = (size > CLEAR_PLACE) & ~on_rim[best]
+    off = np.take_along_axis(at, best[..., None, None], 2)[:, :, 0] - yx
+    variance = 2 * (sigma_px / np.maximum(size, CLEAR_PLACE)) ** 2 + (STEADY * spacing) ** 2
+    weight = np.where(clear, 1 / variance, 0.0)
+    centre = (weight[..., None] * off).sum(0) / np.maximum(weight.sum(0), 1e-12)[:, None]
+    distance = (weight[..., None] * (off - centre) ** 2).sum((0, 2))
+    freedom = np.maximum(2 * (clear.sum(0) - 1), 1)
+    return (clear.sum(0) > 1) & (distance > chi2.ppf(1 - CHANGED, freedom))
 
 
 def changing(here: np.ndarray) -> np.ndarray:
