@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from stemdefects.crystal import bragg
+from stemdefects.labels.fourier import findings
 from stemdefects.labels.fourier.label import MovieLabels
 from stemdefects.labels.fourier.points.certainty import DISC
 
@@ -29,6 +30,9 @@ def draw(labels: MovieLabels, test: np.ndarray, path: Path) -> Path:
     axes[1, 2].set_title("crystal white, hole black, unknown grey, seam red")
     if labels.seam is not None and labels.seam[0].any():
         axes[1, 2].contour(labels.seam[0], levels=[0.5], colors=["#e8452c"], linewidths=1.0)
+    found = findings.boundary_rings(labels)
+    for number, colour in ((5, "#3b8eea"), (7, "#e8452c")) if found is not None else ():
+        axes[1, 1].plot(*found.yx[found.neighbours == number].T[::-1], "p", mfc="none", mec=colour, ms=6)
     edge = np.flatnonzero(test[0].any(0))
     if len(edge) and not test[0].all():
         axes[1, 2].axvline(edge[0], color="k", linestyle="--")

@@ -4,6 +4,7 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.labels.fourier.label import MovieLabels
+from stemdefects.labels.fourier.periodic import align, grains, rings
 from stemdefects.labels.fourier.points.certainty import DISC, LATTICE, region_at
 from stemdefects.labels.fourier.points.defects import extrema
 from stemdefects.labels.fourier.points.moving import ALL
@@ -46,6 +47,28 @@ def needed(labels: MovieLabels, cfg: FourierConfig, where: str) -> None:
     )
 
 
+def boundary_rings(labels: MovieLabels) -> rings.Rings | None:
+    """Cells along the boundary with their numbers of neighbours, from all frames together; None where there is no
+    boundary or the columns are not resolved."""
+    if labels.member is None:
+        return None
+    mean, _ = align.mean_at(labels.frames, np.ones(labels.frames.shape, np.float32), labels.shift_px)
+    crystal = (labels.steps["regions"] == LATTICE) | labels.seam[0]
+    return rings.find(mean, grains.meeting(labels.member) & crystal, crystal, labels.lattice.vectors_px)
+
+
+def _of_rings(found: rings.Rings | None) -> str:
+    if found is None:
+        return "the columns are not resolved well enough to count rings of five and seven along the boundary"
+    cells, odd = len(found.neighbours), int((found.neighbours != 6).sum())
+    others = odd - found.count(5) - found.count(7)
+    more = f", {others} others" if others else ""
+    return (
+        f"along the boundary {found.count(5)} rings of five, {found.count(7)} of seven{more} among {cells} cells; of "
+        f"as many cells inside the grains {cells * found.share_inside:.1f} seem to be no ring of six"
+    )
+
+
 def of_grains(labels: MovieLabels, pixel_size_nm: float) -> list[str]:
     """Lines on the grains: how they are turned, how long the line is where they meet, what is in and between them."""
     if labels.member is None:
@@ -63,4 +86,5 @@ def of_grains(labels: MovieLabels, pixel_size_nm: float) -> list[str]:
         f"{len(size)} grains of {', '.join(f'{s:.0%}' for s in size)} of the crystal, turned by {turns} degrees "
         f"against the largest; boundary of {length_px * pixel_size_nm:.3g} nm, about which the labels say nothing",
         f"labels: {counts}; along the boundary {len(stands_out.z)} places stand out",
+        _of_rings(boundary_rings(labels)),
     ]

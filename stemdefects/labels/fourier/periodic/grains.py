@@ -172,6 +172,14 @@ def _member(frame: np.ndarray, grains: Grains) -> np.ndarray:
     return np.argmax(strength, 0)
 
 
+def meeting(member: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels whose grain of `member` (H, W) is not that of the one above or to the left."""
+    meets = np.zeros(member.shape, bool)
+    meets[1:] |= member[1:] != member[:-1]
+    meets[:, 1:] |= member[:, 1:] != member[:, :-1]
+    return meets
+
+
 def boundary(member: np.ndarray | None, crystal: np.ndarray, spacing: float) -> tuple[np.ndarray, float]:
     """(H, W) bool, where grains meet in the crystal, and how long that line is in px.
 
@@ -180,9 +188,7 @@ def boundary(member: np.ndarray | None, crystal: np.ndarray, spacing: float) -> 
     none = np.zeros(crystal.shape, bool), 0.0
     if member is None:
         return none
-    meets = np.zeros(member.shape, bool)
-    meets[1:] |= member[1:] != member[:-1]
-    meets[:, 1:] |= member[:, 1:] != member[:, :-1]
+    meets = meeting(member)
     meets &= ndimage.binary_dilation(crystal, iterations=max(1, round(2 * spacing)))
     if not meets.any():
         return none
