@@ -49,8 +49,12 @@ def pyplot():
 def save(figure, folder: Path, name: str) -> Path:
     """Write `name`.png and `name`.svg into `folder`; returns the PNG's path and closes the figure."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.svg", bbox_inches="tight")
+    # laid out and cut to what is drawn once for both: either takes as long as drawing, and savefig would do both again
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    box = figure.get_tightbbox().padded(pyplot().rcParams["savefig.pad_inches"])
     path = folder / f"{name}.png"
-    figure.savefig(path, bbox_inches="tight")
+    for each in (folder / f"{name}.svg", path):
+        figure.savefig(each, bbox_inches=box)
     pyplot().close(figure)
     return path
