@@ -66,5 +66,5 @@ def material_file(choice: str) -> Path | None:
     given = load(MATERIALS, choice, "material")
     path = Path(str(given() if callable(given) else given))
     if not path.is_file():
-        raise UserError(f"material={choice}: its package gives {path}, which is no file")
+        raise UserError(f"material={choice}: its package gives {path}, which is not a file")
     return path

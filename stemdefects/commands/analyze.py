@@ -29,7 +29,7 @@ def run(cfg: AnalyzeRoot) -> Path:
         raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
     names = several(given[0])
     if cfg.corrections is not None and len(names) > 1:
-        raise UserError("corrections= belong to one table; analyse each run with its own, then compare")
+        raise UserError("corrections= belongs to one table; analyse each run with its own, then compare")
     return _one(cfg) if len(names) == 1 else _compare(cfg, names)
 
 
@@ -41,7 +41,7 @@ def several(text: str) -> list[str]:
     if not all(names) or len(names) < 2:
         raise UserError(f"{text}: several runs or tables are given as [first,second], without empty parts")
     if len(set(names)) < len(names):
-        raise UserError(f"{text}: the same one twice; there is nothing to compare")
+        raise UserError(f"{text}: the same one is given twice; there is nothing to compare")
     return names
 
 
@@ -56,7 +56,7 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
     tables, attributes, titles = {}, {}, {}
     found = [runs.resolve(cfg.runs_dir, name, having="defects.h5") for name in names] if cfg.run is not None else []
     if len({one.id for one in found}) < len(found):
-        raise UserError(f"run={cfg.run}: the same run twice; there is nothing to compare")
+        raise UserError(f"run={cfg.run}: the same run is given twice; there is nothing to compare")
     if missing := [name for name in names if cfg.run is None and not Path(name).is_file()]:
         raise UserError(f"table={missing[0]}: no such defect table")
     for number, name in enumerate(names):
@@ -171,7 +171,7 @@ def _interrupted(cfg: AnalyzeRoot, what: dict, holding: contextlib.ExitStack) ->
                 holding.enter_context(locks.held(run, stage))
             except UserError:  # at work, or not ours to write
                 continue
-            LOG.info("run %s: begun again after an interruption", run.id)
+            LOG.info("run %s: started again after an interruption", run.id)
             return run
     return None
 

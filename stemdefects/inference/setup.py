@@ -191,7 +191,7 @@ def check(settings: InferenceConfig, material: Any) -> None:
     config.check(settings)
     if settings.average_frames % 2 == 0:
         raise UserError(
-            f"inference.average_frames={settings.average_frames}: must be odd, the frame itself the middle one"
+            f"inference.average_frames={settings.average_frames}: must be odd, with the frame itself in the middle"
         )
     if settings.overlap_px > settings.tile_px // 2:
         raise UserError(f"inference.overlap_px={settings.overlap_px}: at most half of tile_px={settings.tile_px}")

@@ -82,5 +82,5 @@ def _dose(movie: movies.Movie, settings: InferenceConfig) -> _Dose:
             return _Dose(found, "current")
     if asked and movie.dose_e_per_px is None:
         missing = "dwell_us" if current else "current_pA"
-        raise UserError(f"inference.{missing}: the file does not say it, and both are needed for the dose")
+        raise UserError(f"inference.{missing}: the file does not state it, and both are needed for the dose")
     return _Dose(movie.dose_e_per_px, "unknown" if movie.dose_e_per_px is None else "file")

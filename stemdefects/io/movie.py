@@ -228,7 +228,7 @@ def check_frame(raw: np.ndarray, where: str, max_invalid: float = 0.6, saturated
             raw = raw[..., 0]
     if raw.ndim != 2 or raw.dtype.kind not in "buif":
         what = "complex" if raw.dtype.kind == "c" else "colour" if raw.dtype.names or raw.ndim == 3 else str(raw.dtype)
-        raise FrameError(NOT_INTENSITY, f"{where}: {what} data is no HAADF intensity; export the grey-scale image")
+        raise FrameError(NOT_INTENSITY, f"{where}: {what} data is not an HAADF intensity; export the grey-scale image")
     # not where a movie is only opened: numba takes a while to import
     from stemdefects.io.pixels import invalid_pixels, loops
 
@@ -248,7 +248,7 @@ def check_frame(raw: np.ndarray, where: str, max_invalid: float = 0.6, saturated
     if not high > low:
         raise FrameError(CONSTANT, f"{where}: all pixels are {low:g}")
     if high - low < 1e-30 or high > 1e30 or low < -1e30:
-        raise FrameError(NOT_FINITE, f"{where}: values from {low:g} to {high:g} are no intensities")
+        raise FrameError(NOT_FINITE, f"{where}: values from {low:g} to {high:g} cannot be intensities")
     top = n_high / n_usable
     if top > saturated and n_usable >= 256:
         raise FrameError(SATURATED, f"{where}: {top:.0%} of the pixels have the largest value ({high:g})")

@@ -191,7 +191,8 @@ def resolve(runs_dir: str | Path, name: str, having: str | None = None) -> Run:
     if len(matches) == 1:
         return Run(root / matches[0])
     if matches:
-        raise UserError(f"run={name}: {len(matches)} runs begin so: {', '.join(matches[-5:])}; give more of the id")
+        first = ", ".join(matches[-5:])
+        raise UserError(f"run={name}: {len(matches)} runs begin with that: {first}; give more characters of the id")
     renamed = sorted(p.name for p in root.iterdir() if p.name not in ids and is_run(p)) if root.is_dir() else []
     if not ids and not renamed:
         raise UserError(f"run={name}: there are no runs in {root}; make one with `python train.py`, or set runs_dir=")

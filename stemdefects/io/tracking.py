@@ -58,7 +58,7 @@ class Tracker:
             self._behind = False
         except OSError as error:  # must not end hours of work: all rows are written again when there is room
             if not self._behind:
-                LOG.warning("metrics.csv cannot be written (%s); work goes on", error.strerror)
+                LOG.warning("metrics.csv cannot be written (%s); work continues", error.strerror)
             self._behind = True
         self._wandb_log(figures, step)
 
@@ -185,7 +185,7 @@ def _close_wandb(wandb_run: Any, failed: bool, gone: bool) -> None:
 
 def _warn_without(error: Exception) -> None:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-    LOG.warning("W&B fails (%s); going on without it", reason)
+    LOG.warning("W&B fails (%s); continuing without it", reason)
 
 
 def _is_path(picture: Any) -> bool:

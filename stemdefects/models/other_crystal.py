@@ -61,8 +61,8 @@ def chosen(settings: InferenceConfig) -> str:
     same = {name: own for name, own in known.items() if same_build(own, material) and _alike(own, material)}
     if not same:
         raise UserError(
-            f"model=auto: no network that ships knows a crystal like {material.name}, built alike and its sublattices "
-            "about as bright beside each other; train one "
+            f"model=auto: no network that ships knows a crystal like {material.name}, of the same build and with "
+            "about the same brightness ratio of its sublattices; train one "
             "(`python train.py material=...`), or let the movie teach one (`python train.py labels=fourier input=...`)"
         )
     return min(same, key=lambda name: (np.abs(_contrast(same[name]) - _contrast(material)).max(), len(name)))
@@ -77,7 +77,7 @@ def _stated(settings: InferenceConfig) -> MaterialConfig | None:
             raise UserError(f"inference.material={name} and formula={settings.formula} are both given; leave one out")
         return formula.material(settings.formula)
     if name == shipped.AUTO:
-        raise UserError("inference.material=auto: of what crystal? Say formula=<such as W0.95Ti0.05Se2>")
+        raise UserError("inference.material=auto: for which crystal? Give formula=<such as W0.95Ti0.05Se2>")
     if name is None:
         return None
     if config.config_dir().joinpath("material", f"{name}.yaml").exists() or extensions.material_file(name):
@@ -117,9 +117,9 @@ def shown(model: artifact.LoadedModel, material: MaterialConfig) -> artifact.Loa
         )
     if not _alike(model.material, target):
         raise UserError(
-            f"inference.material={target.name}: its sublattices are of another brightness beside each other than those "
-            f"of {model.material.name}, which model {model.id} was trained on; it would take one for the other. Train "
-            "one for it, or let the movie teach one (`python train.py labels=fourier input=...`)"
+            f"inference.material={target.name}: the brightness ratio of its sublattices is not that "
+            f"of {model.material.name}, which model {model.id} was trained on; it would mistake one for the other. "
+            "Train one for it, or let the movie teach one (`python train.py labels=fourier input=...`)"
         )
     labels = dataclasses.replace(model.config.labels, prior={})
     state_prior(labels, target)  # a kind whose prevalence nobody states is told now

@@ -26,7 +26,7 @@ def averaged(apply: Callable, symmetries: int) -> Callable:
     other than 1, 2, 4, 8.
     """
     if symmetries not in COUNTS:
-        raise UserError(f"symmetries={symmetries}: an image is turned and mirrored in 1, 2, 4 or 8 ways")
+        raise UserError(f"symmetries={symmetries}: must be 1, 2, 4 or 8, the number of turned and mirrored views")
     if symmetries == 1:
         return apply
 

@@ -67,7 +67,7 @@ def _looked(run: runs.Run) -> Looked:
             "it; correct the run of infer.py that made the table"
         )
     if corrections.sha256(found) != after.attrs.get("corrected_file_sha256"):
-        raise UserError(f"run={run.id}: {found.name} was made anew since it was corrected; {HOW.format(run.id)}")
+        raise UserError(f"run={run.id}: {found.name} has been made again since it was corrected; {HOW.format(run.id)}")
     return Looked(run, DefectTable.read(found, patches=False), after, given)
 
 

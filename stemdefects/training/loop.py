@@ -209,7 +209,7 @@ def _save(checkpoints, done, current, progress, score=None) -> None:
         checkpoints.save(done, current, dataclasses.asdict(progress), score)
     except (OSError, ValueError) as error:  # a full disk must not end the training; the one before still stands
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        LOG.warning("checkpoint %s could not be written (%s); training goes on", done, reason[0])
+        LOG.warning("checkpoint %s could not be written (%s); training continues", done, reason[0])
 
 
 def _check_finite(current, metrics, done, rate, checkpoints) -> None:

@@ -108,7 +108,7 @@ def check(cfg: schema.TrainRoot) -> None:
         config.check(getattr(cfg, group))
     if training.ensemble > 1 and training.init is not None:
         raise UserError(
-            f"training.ensemble={training.ensemble}: its members differ by their first weights only, so "
+            f"training.ensemble={training.ensemble}: its members differ only in their initial weights, so "
             f"training.init={training.init} would make them all the same; leave one out"
         )
     validation = training.validation

@@ -32,7 +32,7 @@ def test_resolve_exact_prefix_latest(tmp_path):
     assert runs.resolve(tmp_path, ids[0]).id == ids[0]
     assert runs.resolve(tmp_path, "2026-02").id == ids[2]
     assert runs.resolve(tmp_path, "latest").id == ids[2]
-    with pytest.raises(UserError, match="2 runs begin so"):
+    with pytest.raises(UserError, match="2 runs begin with that"):
         runs.resolve(tmp_path, "2026-01")
     with pytest.raises(UserError, match=ids[2]):
         runs.resolve(tmp_path, "2026-02-01_10-00-00_cccd")

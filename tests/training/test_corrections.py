@@ -279,7 +279,7 @@ def test_corrections_of_another_table(given, asked, tmp_path):
     table = DefectTable.read(other.run.defects_path)
     table.rows["x_px"][0] += 1  # the same movie, found by another network
     table.write(other.run.defects_path)
-    assert "was made anew since it was corrected" in refused(asked(other.run.id), **there)
+    assert "has been made again since it was corrected" in refused(asked(other.run.id), **there)
     other.run.defects_path.unlink()
     assert "has no defects.h5 of its own" in refused(asked(other.run.id), **there)
 

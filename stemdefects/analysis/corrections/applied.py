@@ -203,7 +203,7 @@ def _check(found: Detections, given: Corrections, material, shape: tuple[int, in
                 size = f"frames of {height} x {width} px" if shape else "frames, which begin at 0"
                 raise UserError(f"{where}: y {y:g}, x {x:g} lies outside the {size}")
         if one.kind is not None and one.action in ("add", "relabel") and one.kind not in kinds:
-            raise UserError(f"{where}: kind {one.kind!r} is none of {', '.join(sorted(kinds))}")
+            raise UserError(f"{where}: kind {one.kind!r} is not one of {', '.join(sorted(kinds))}")
 
 
 def _looked_at(given: Corrections) -> tuple[np.ndarray, bool]:

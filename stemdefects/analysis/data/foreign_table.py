@@ -84,7 +84,7 @@ def _length(text: TextTable, cfg: TableConfig, axis: str) -> dict[str, tuple[str
             elif unit in LENGTHS_NM or not unit:
                 out.setdefault("nm", (name, LENGTHS_NM.get(unit, 1.0)))
             else:
-                raise UserError(f"{text.path}: column {name!r} is in {unit!r}, which is no unit of length known here")
+                raise UserError(f"{text.path}: column {name!r} is in {unit!r}, which is not a known unit of length")
     return out
 
 

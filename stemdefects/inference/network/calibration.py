@@ -94,7 +94,7 @@ def calibrate(
     value, origin = _choose(found, stated_nm, user_nm, method)
     if value is None:
         raise UserError(
-            f"{source}: the file states no pixel size and no lattice is seen in it; "
+            f"{source}: the file states no pixel size and no lattice can be seen in it; "
             "give inference.pixel_size_nm=<nm per pixel>"
         )
     if not PLAUSIBLE_NM[0] < value < PLAUSIBLE_NM[1]:

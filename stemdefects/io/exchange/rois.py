@@ -14,7 +14,7 @@ def write(table: Any, path: str | Path) -> Path:
     if path.suffix.lower() != ".zip":
         raise UserError(f"{path}: ImageJ's ROI manager reads a .zip")
     if not len(table.rows):
-        raise UserError(f"{path}: the table has no detections, and ImageJ reads no empty .zip")
+        raise UserError(f"{path}: the table has no detections, and ImageJ cannot read an empty .zip")
     made = []
     for i, row in enumerate(table.rows):
         name = f"{row['kind'].decode()}_{row['frame']:05d}_{i:06d}"

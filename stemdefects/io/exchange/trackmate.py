@@ -92,7 +92,7 @@ def read(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
         raise UserError(f"{path}: cannot be read as TrackMate's XML ({error})") from None
     model, image = root.find("Model"), root.find("Settings/ImageData")
     if root.tag != "TrackMate" or model is None:
-        raise UserError(f"{path}: is no TrackMate file (its root is <{root.tag}>); save it by TrackMate's Save")
+        raise UserError(f"{path}: is not a TrackMate file (its root is <{root.tag}>); save it by TrackMate's Save")
     scale = float(image.get("pixelwidth", "1")) if image is not None else 1.0
     size = to_nm(scale, model.get("spatialunits"))
     step = None if image is None else to_s(image.get("timeinterval"), model.get("timeunits"))

@@ -153,7 +153,7 @@ def _parse(text: str, name: str) -> Corrections:
 def _correction(row: dict[str, str], where: str, line: int) -> Correction:
     action = row["action"].strip()
     if action not in NEEDED:
-        raise UserError(f"{where}: action {action!r} is none of {', '.join(NEEDED)}")
+        raise UserError(f"{where}: action {action!r} is not one of {', '.join(NEEDED)}")
     values: dict[str, Any] = {"kind": row["kind"].strip() or None}
     for column in COLUMNS[3:]:
         if column != "kind":

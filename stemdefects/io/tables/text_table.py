@@ -213,8 +213,8 @@ def numbers(table: TextTable, name: str) -> np.ndarray:
         decimal = not dots and not any("." in t for t in rest) and not np.isfinite(fast).any()
         if not decimal and not dots and not any("." in t or t.count(",") > 1 for t in rest):
             raise UserError(
-                f"{table.path}: column {name!r} holds {texts[left[0]]!r}: a decimal comma or a mark between thousands? "
-                "Write numbers with a decimal point and without marks"
+                f"{table.path}: column {name!r} holds {texts[left[0]]!r}: a decimal comma or a thousands separator? "
+                "Write numbers with a decimal point and without separators"
             )
     else:
         decimal = False

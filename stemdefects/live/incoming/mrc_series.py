@@ -13,7 +13,7 @@ from stemdefects.io import opening
 from stemdefects.io.movie import LazyFrames, Movie
 
 HEADER = 1024  # bytes
-TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}  # by mode; others (complex, colour) are no intensities
+TYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}  # by mode; others (complex, colour) cannot be intensities
 LITTLE = 0x44  # first byte of the machine stamp; 0x11: big
 ANGSTROM_NM = 0.1  # the header states lengths in angstroms
 
@@ -37,7 +37,7 @@ def _by_size(path: Path) -> Movie | None:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if len(head) < HEADER:
-        raise UserError(f"{path}: is not whole yet")
+        raise UserError(f"{path}: is not complete yet")
     order = "<" if head[212] in (LITTLE, 0) else ">"
     nx, ny, nz, mode = struct.unpack(f"{order}4i", head[:16])
     (mx, my), (x_len, y_len) = struct.unpack(f"{order}2i", head[28:36]), struct.unpack(f"{order}2f", head[40:48])
@@ -49,7 +49,7 @@ def _by_size(path: Path) -> Movie | None:
     if n == nz:
         return None  # as the file says: its reader knows more of it
     if n < 1:
-        raise UserError(f"{path}: holds no whole image yet")
+        raise UserError(f"{path}: holds no complete image yet")
 
     def get(index: int) -> np.ndarray:
         start = HEADER + extended + index * nx * ny * kind.itemsize

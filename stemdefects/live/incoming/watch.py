@@ -2,7 +2,7 @@
 
 A file counts as written when its size and time of change have stayed as they are for `settle_s`. Time is that of a
 clock that never jumps (`time.monotonic`, given by the caller); the clock of the files is only compared with itself.
-Files are taken in the order in which a folder is read as a movie; one that is not whole yet keeps those behind it
+Files are taken in the order in which a folder is read as a movie; one that is not complete yet keeps those behind it
 waiting for a while, and is then a bad frame in its place, or comes late.
 """
 

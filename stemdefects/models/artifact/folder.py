@@ -80,7 +80,7 @@ def _sections(folder: Path) -> Sections:
             found[name], keys = config.known_part(stored[name], cls)
             left_out += [f"{name}.{key}" for key in keys]
     if left_out:
-        LOG.warning("model %s is of another version; unread: %s", folder, ", ".join(left_out))
+        LOG.warning("model %s was made by another version; not read: %s", folder, ", ".join(left_out))
     return Sections(**found)
 
 

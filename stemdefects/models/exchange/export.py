@@ -62,7 +62,7 @@ def _onnx(model: LoadedModel, path: Path) -> Path:
         raise UserError(f"export {path}: model.architecture={cfg.architecture} is of another package, which exports it")
     if cfg.told_signals:
         raise UserError(
-            f"export {path}: a network that is told its crystal's signals is no plain graph; export a folder"
+            f"export {path}: a network that is told its crystal's signals is not a plain graph; export a folder"
         )
     material, graph = model.material, onnx_graph.Graph()
     frames = graph.add("Transpose", "frames", perm=[0, 3, 1, 2])

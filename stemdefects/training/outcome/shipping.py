@@ -135,7 +135,7 @@ def _command(run: Run, record: dict[str, Any], given: str | None) -> str:
     command = given or str(record.get("command", "-"))
     words = [w for w in command.split() if not w.startswith(("runs_dir=", "logging", "hydra."))]
     if words[:2] != ["python", "train.py"] or any("=/" in w or "=~" in w for w in words):
-        raise UserError(f"run={run.id}: was made by `{command}`, which others cannot repeat; say command='python ...'")
+        raise UserError(f"run={run.id}: was made by `{command}`, which others cannot repeat; give command='python ...'")
     return " ".join(words)
 
 

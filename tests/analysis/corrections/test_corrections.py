@@ -125,7 +125,7 @@ def test_file_round_trip_and_what_is_refused(tmp_path):
     for one, said in [
         (Correction("add", 0, 250, 20, "V_S"), "line 3: add: y 250, x 20 lies outside the frames of 200 x 200"),
         (Correction("add", 9, 25, 20, "V_S"), "frame 9 is not in the table"),
-        (Correction("relabel", 0, 40, 40, "V_X"), "kind 'V_X' is none of"),
+        (Correction("relabel", 0, 40, 40, "V_X"), "kind 'V_X' is not one of"),
         (Correction("delete", 0, 60, 60), "no detection within 3.0 px"),
         (Correction("add", 0, 41, 40, "V_S"), "there is a V_S already"),
         (Correction("relink", 0, 40, 40, frame_to=0, y_to_px=40, x_to_px=120), "are in one frame"),

@@ -171,11 +171,11 @@ def test_numbers_of_frames(tmp_path, cfg):
         (lines("frame,y,x,kind", lambda t, y, x, k: (t, comma(y), comma(x), k)), "decimal commas"),
         (
             lines("frame;y;x", lambda t, y, x, k: (t, f"1,{t}00" if t else 999, 250), ";"),
-            "decimal comma or a mark between thousands",
+            "decimal comma or a thousands separator",
         ),
         (lines("frame,y,x,x", lambda t, y, x, k: (t, y, x, y)), "two columns"),
         (lines("frame,y_px,x_nm", lambda t, y, x, k: (t, y, x)), "one axis is in pixels"),
-        (lines("frame,y (furlong),x (furlong)", lambda t, y, x, k: (t, y, x)), "no unit of length"),
+        (lines("frame,y (furlong),x (furlong)", lambda t, y, x, k: (t, y, x)), "not a known unit of length"),
         ("frame,y,x\n", "no usable detection"),
         ("frame,y,x\n0,,\n1,nan,3\n", "no usable detection"),
         ("0,1.5,2.5\n1,1.5,2.5\n", "no line with the names"),

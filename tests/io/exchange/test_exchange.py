@@ -71,7 +71,7 @@ def test_trackmate(table, tmp_path):
     unscaled = sd.DefectTable.from_trackmate_xml(bare.to_trackmate_xml(tmp_path / "px.xml"))
     same(unscaled, table)
     assert unscaled.pixel_size_nm is None
-    for text, said in [("<a/>", "no TrackMate file"), ("nonsense", "cannot be read")]:
+    for text, said in [("<a/>", "not a TrackMate file"), ("nonsense", "cannot be read")]:
         (tmp_path / "bad.xml").write_text(text)
         with pytest.raises(UserError, match=said):
             sd.DefectTable.from_trackmate_xml(tmp_path / "bad.xml")

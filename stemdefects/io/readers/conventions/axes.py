@@ -68,7 +68,7 @@ def _plan(
         axis = letters.index("Z") if key == "z" and "Z" in letters else key
         if not isinstance(axis, int) or axis >= len(shape) or (isinstance(value, int) and value >= shape[axis]):
             name = key if isinstance(key, str) else f"axis{key}"
-            raise UserError(f"{where}: inference.signal={name}:{value}: there is no such one in {_words(was, shape)}")
+            raise UserError(f"{where}: inference.signal={name}:{value}: there is none in {_words(was, shape)}")
         if not isinstance(value, int):  # `time`
             letters[axis] = "T"
         else:
@@ -88,7 +88,7 @@ def _plan(
         index[axis], letters[axis], chosen = which, ".", names[which]
     if letters.count("Y") != 1 or letters.count("X") != 1:
         how = _choose(letters, shape) if could_be(shape) else "an image has two axes, a movie three"
-        raise UserError(f"{where}: no image can be told in {_words(was, shape)}; {how}")
+        raise UserError(f"{where}: no image can be made out in {_words(was, shape)}; {how}")
     if "Z" in letters:
         n = shape[letters.index("Z")]
         raise UserError(
@@ -119,9 +119,9 @@ def grey(image: np.ndarray, axis: int, where: str) -> None:
     if image.shape[-1] in (3, 4) and (image[..., :1] == image[..., 1:3]).all():
         return
     raise UserError(
-        f"{where}: {image.shape[-1]} samples per pixel that differ: a colour picture is no HAADF intensity, export the "
-        f"grey-scale image; detectors or frames stored as colours: inference.signal=axis{axis}:0 takes the first, "
-        f"axis{axis}:time makes them the frames"
+        f"{where}: {image.shape[-1]} samples per pixel that differ: a colour picture is not an HAADF intensity, "
+        f"export the grey-scale image; detectors or frames stored as colours: inference.signal=axis{axis}:0 takes "
+        f"the first, axis{axis}:time makes them the frames"
     )
 
 
