@@ -76,7 +76,7 @@ def on_tracks(n_sets: int, seed: int) -> list[dict]:
             if brownian:
                 some = synthetic.brownian_tracks(rng, 30, D, DT, sigma, 22)
             else:
-                some = synthetic.hopping_tracks(rng, 30, D, DT, sigma, missed)
+                some = synthetic.hopping_tracks(rng, synthetic.Hoppers(30, D, DT, sigma, missed))
             for name, estimator in estimators.items():
                 start = time.process_time()
                 d = estimator(some, rng)
@@ -106,7 +106,7 @@ def on_times(n_sets: int, seed: int) -> list[dict]:
         for s in range(n_sets):
             rng = np.random.default_rng([seed, s])
             times = synthetic.recorded_times(rng, 60, DT, how)
-            some = synthetic.hopping_tracks(rng, 30, D, DT, 0.02, 0.1, times=times)
+            some = synthetic.hopping_tracks(rng, synthetic.Hoppers(30, D, DT, 0.02, 0.1), times=times)
             for name, estimator in estimators.items():
                 start = time.process_time()
                 d = estimator(some, rng)
@@ -134,7 +134,9 @@ def on_points(n_sets: int, seed: int) -> list[dict]:
         for s in range(n_sets):
             rng = np.random.default_rng([seed, s])
             path = np.cumsum(0.02 * rng.standard_normal((60, 2)), 0)
-            frame, yx, _ = synthetic.movie_points(rng, 60, 60, 14.0, D, DT, sigma, drift=path, exclusive=False)
+            frame, yx, _ = synthetic.movie_points(
+                rng, synthetic.Points(60, 60, 14.0, D, DT, sigma, exclusive=False), drift=path
+            )
             table = synthetic.defect_rows(frame, yx, 0.03)
             table["sigma_nm"] = sigma
             found = detections.Detections(table, 60, np.arange(60) * DT, 0.03, 0.0, DT, "simulated")
@@ -156,7 +158,7 @@ def on_linking(n_sets: int, seed: int) -> list[dict]:
     rng = np.random.default_rng(seed)
     rows = []
     for field, with_kinds in ((60.0, True), (60.0, False), (40.0, True)):
-        frame, yx, who = synthetic.movie_points(rng, 1000, 1000, field, D, DT, 0.02, exclusive=False)
+        frame, yx, who = synthetic.movie_points(rng, synthetic.Points(1000, 1000, field, D, DT, 0.02, exclusive=False))
         kind = np.where(rng.random(len(who)) < 0.1, rng.integers(0, 3, len(who)), who % 3)
         start = time.process_time()
         links = linking.link(
@@ -186,7 +188,7 @@ def on_drift(n_sets: int, seed: int) -> list[dict]:
         jumps = rng.random(100) < 0.03
         steps[jumps] += rng.uniform(-1, 1, (int(jumps.sum()), 2))
         path = np.cumsum(steps, 0)
-        frame, yx, _ = synthetic.movie_points(rng, 100, 80, 15.0, D, DT, 0.02, drift=path)
+        frame, yx, _ = synthetic.movie_points(rng, synthetic.Points(100, 80, 15.0, D, DT, 0.02), drift=path)
         error = drift.from_points(frame, yx, 100, drift.Rules(0.09, 2.0)).yx - path
         error = np.hypot(*(error - np.median(error, 0)).T)
         rms.append(np.sqrt((error**2).mean()))

@@ -275,6 +275,7 @@ def scales(options: dict) -> list[str]:
     from stemdefects.inference.setup import prepare
     from stemdefects.inference.tables.blocks_of_frames import BlockMaker
     from stemdefects.io.movie import Movie
+    from stemdefects.schema import InferenceConfig
 
     devices.use_compilation_cache()
     model = load_model(options["model"], options["runs_dir"])
@@ -308,8 +309,9 @@ def scales(options: dict) -> list[str]:
         1.15,
     ):
         setup.engine = Engine(
-            model, frames.shape[1:], assumed * model.pixel_size_nm, vectors_px=np.array(setup.calibration.vectors_px),
-            lattice_nm=setup.lattice_nm, resample_tolerance=setup.settings.resample_tolerance,
+            model, frames.shape[1:], assumed * model.pixel_size_nm,
+            InferenceConfig(name="default", resample_tolerance=setup.settings.resample_tolerance),
+            vectors_px=np.array(setup.calibration.vectors_px), lattice_nm=setup.lattice_nm,
         )  # fmt: skip
         maker = BlockMaker(setup)
         setup.engine(frames[:2, None])  # compiles

@@ -183,13 +183,14 @@ def columns_of(
     from stemdefects.inference.network.calibration import calibrate
     from stemdefects.inference.network.engine import Engine
     from stemdefects.models.probability.prevalence import state_prior
+    from stemdefects.schema import InferenceConfig
 
     devices.use_compilation_cache()
     material = model.material
     # the crystal at the size the network knows, as infer.py shows it
     found = calibrate(frames[:4], material.lattice_nm, pixel_size_nm, source="frames")
     shown_nm, basis = found.sampling_nm, material.basis
-    engine = Engine(model, frames.shape[1:], shown_nm, presence=presence)
+    engine = Engine(model, frames.shape[1:], shown_nm, InferenceConfig(name="default", presence=presence))
     prior = state_prior(model.config.labels, material)
     for output in engine(frames[:, None]):
         columns = output.columns

@@ -70,10 +70,7 @@ def built(cfg, parallel: bool = True):
     the_task = task.from_config(cfg)
     tx = state.optimizer(cfg.training)
     current = state.create(the_task.init, tx, the_task.material.n_states, jax.random.key(0, impl="rbg"))
-    update = step.make_step(
-        the_task.example, the_task.model.apply, tx, cfg.training, mask=the_task.mask,
-        class_weight=the_task.class_weight, key=jax.random.key(1), parallel=parallel,
-    )  # fmt: skip
+    update = step.make_step(the_task, tx, cfg.training, jax.random.key(1), parallel)
     return the_task, current, update, step.sample_indices(cfg.training.batch_size)
 
 

@@ -1,5 +1,7 @@
 """Tracks, chains and tables with known truth: what the tests and `benchmarks/coverage.py` measure the estimators on."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.linalg import expm
 
@@ -42,23 +44,38 @@ def hop_path(rng, n_frames: int, D: float, dt: float, a: float = A_NM, angle: fl
     return position
 
 
+class Hoppers(NamedTuple):
+    """Tracks of hopping vacancies: lengths uniform in `lengths`, each detection missed with the chance `missed`."""
+
+    n_tracks: int = 30
+    D: float = 5e-4
+    dt: float = 2.25
+    sigma: float = 0.02
+    missed: float = 0.0
+    lengths: tuple[int, int] = (5, 40)
+    angle: float = 0.3
+
+
+HOPPERS = Hoppers()
+
+
 def hopping_tracks(
-    rng, n_tracks: int = 30, D: float = 5e-4, dt: float = 2.25, sigma: float = 0.02, missed: float = 0.0,
-    lengths: tuple[int, int] = (5, 40), a: float = A_NM, angle: float = 0.3, times: np.ndarray | None = None,
-) -> tracks.Tracks:  # fmt: skip
-    """Tracks of vacancies on one lattice: lengths uniform in `lengths`, each detection missed with `missed`; with the
-    `times` of frames, each track begins anywhere among them."""
+    rng: np.random.Generator,
+    of: Hoppers = HOPPERS,
+    times: np.ndarray | None = None,
+) -> tracks.Tracks:
+    """Tracks of vacancies on one lattice; with the `times` of frames, each track begins anywhere among them."""
     positions, frames = [], []
-    cells = rng.integers(-40, 40, (n_tracks, 2)) @ hexagonal(a, angle)
-    for k in range(n_tracks):
-        n = int(rng.integers(lengths[0], lengths[1] + 1))
-        seen = rng.random(n) >= missed
+    cells = rng.integers(-40, 40, (of.n_tracks, 2)) @ hexagonal(A_NM, of.angle)
+    for k in range(of.n_tracks):
+        n = int(rng.integers(of.lengths[0], of.lengths[1] + 1))
+        seen = rng.random(n) >= of.missed
         first = 0 if times is None else int(rng.integers(0, len(times) - n + 1))
-        step = dt if times is None else np.diff(times[first : first + n])
-        path = cells[k] + hop_path(rng, n, D, step, a, angle) + sigma * rng.standard_normal((n, 2))
+        step = of.dt if times is None else np.diff(times[first : first + n])
+        path = cells[k] + hop_path(rng, n, of.D, step, A_NM, of.angle) + of.sigma * rng.standard_normal((n, 2))
         positions.append(path[seen])
         frames.append(first + np.flatnonzero(seen))
-    return tracks.from_lists(positions, frames, dt, times)
+    return tracks.from_lists(positions, frames, of.dt, times)
 
 
 def brownian_tracks(rng, n_tracks=30, D=5e-4, dt=2.25, sigma=0.02, n_frames=40) -> tracks.Tracks:
@@ -96,19 +113,35 @@ def chains_in_time(rng, Q: np.ndarray, times: np.ndarray, n_traces: int = 40, er
     return seen
 
 
-def movie_points(
-    rng, n_frames: int = 100, n_defects: int = 80, field_nm: float = 15.0, D: float = 5e-4, dt: float = 2.25,
-    sigma: float = 0.02, missed: float = 0.1, false: float = 0.05, mobile: float = 1.0, drift: np.ndarray | None = None,
-    angle: float = 0.3, exclusive: bool = True, times: np.ndarray | None = None,
-):  # fmt: skip
-    """Detections of a whole movie: vacancies that hop on one lattice, missed and false detections, drift.
+class Points(NamedTuple):
+    """Detections of a movie: vacancies that hop on one lattice, missed and false ones (shares of the defects).
 
-    A share `mobile` of the defects hops. With `exclusive`, no two are on one site. times: (n_frames,), None: dt apart.
+    A share `mobile` of the defects hops. With `exclusive`, no two are on one site.
+    """
+
+    n_frames: int = 100
+    n_defects: int = 80
+    field_nm: float = 15.0
+    D: float = 5e-4
+    dt: float = 2.25
+    sigma: float = 0.02
+    missed: float = 0.1
+    false: float = 0.05
+    mobile: float = 1.0
+    angle: float = 0.3
+    exclusive: bool = True
+
+
+def movie_points(
+    rng: np.random.Generator, of: Points, drift: np.ndarray | None = None, times: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Detections of a whole movie. drift: (n_frames, 2) nm, None: none; times: (n_frames,), None: dt apart.
 
     Returns:
         (frame (n,), yx (n, 2) in nm as seen, identity (n,), -1 for false ones).
     """
-    vectors = hexagonal(angle=angle)
+    n_frames, n_defects, field_nm = of.n_frames, of.n_defects, of.field_nm
+    vectors = hexagonal(angle=of.angle)
     reach = int(field_nm / A_NM) + 4
     cells = np.stack(np.meshgrid(np.arange(-reach, reach), np.arange(-reach, reach), indexing="ij"), -1).reshape(-1, 2)
     places = cells @ vectors
@@ -117,19 +150,19 @@ def movie_points(
     steps = np.array([(1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1)])
     drift = np.zeros((n_frames, 2)) if drift is None else drift
     frames, points, who = [], [], []
-    moves = rng.random(n_defects) < mobile
-    step = np.full(n_frames, dt) if times is None else np.append(np.diff(times), 0.0)
+    moves = rng.random(n_defects) < of.mobile
+    step = np.full(n_frames, of.dt) if times is None else np.append(np.diff(times), 0.0)
     for t in range(n_frames):
-        seen = np.flatnonzero(rng.random(n_defects) >= missed)
-        n_false = rng.poisson(false * n_defects)
-        points.append(at[seen] @ vectors + sigma * rng.standard_normal((len(seen), 2)) + drift[t])
+        seen = np.flatnonzero(rng.random(n_defects) >= of.missed)
+        n_false = rng.poisson(of.false * n_defects)
+        points.append(at[seen] @ vectors + of.sigma * rng.standard_normal((len(seen), 2)) + drift[t])
         points.append(rng.uniform(0, field_nm, (n_false, 2)) + drift[t])
         who.append(np.r_[seen, np.full(n_false, -1)])
         frames.append(np.full(len(seen) + n_false, t))
-        hops = np.where(moves, rng.poisson(4 * D / A_NM**2 * step[t], n_defects), 0)
+        hops = np.where(moves, rng.poisson(4 * of.D / A_NM**2 * step[t], n_defects), 0)
         for k in np.repeat(np.arange(n_defects), hops):
             target = at[k] + steps[rng.integers(0, 6)]
-            if not exclusive or not (at == target).all(1).any():
+            if not of.exclusive or not (at == target).all(1).any():
                 at[k] = target
     return np.concatenate(frames), np.concatenate(points), np.concatenate(who)
 

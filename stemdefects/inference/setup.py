@@ -133,8 +133,8 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         samples = calibrating.sample_frames(movie, among=settings.first_frames)
         shown = square_pixels(samples, movie.aspect)
         found = calibrating.calibrate(
-            shown, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm, settings.calibration,
-            settings.calibration_tolerance, settings.max_strain, movie.source,
+            shown, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm,
+            calibrating.Trust(settings.calibration, settings.calibration_tolerance, settings.max_strain), movie.source,
         )  # fmt: skip
     # the network sees the crystal at the size it was trained on, whatever a nanometre is
     shown_nm = found.sampling_nm * (model.trained or model).material.a_nm / float(np.linalg.norm(lattice_nm[0]))
@@ -145,10 +145,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     if straighten is not None:
         square = np.linalg.inv(straighten.matrix * (aspect, 1))
         shape, aspect, vectors = straighten.shape, 1.0, np.array(vectors) @ square
-    engine = Engine(
-        model, shape, shown_nm, settings.batch_size, settings.tile_px, settings.overlap_px,
-        settings.presence, settings.resample_tolerance, aspect, vectors, lattice_nm, settings.symmetries,
-    )  # fmt: skip
+    engine = Engine(model, shape, shown_nm, settings, aspect, vectors, lattice_nm)
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
     if model.by_light and not settings.light:

@@ -52,6 +52,13 @@ def enlarge(image: np.ndarray, max_width_px: int) -> Enlarged:
     return Enlarged(Image.fromarray(grey(image)).resize(size, how), zoom)
 
 
+class Regions(NamedTuple):
+    """Map of a frame's regions, (ny, nx) of `DefectTable.regions`, and pixels of the frame per cell of it (y, x)."""
+
+    regions: np.ndarray
+    step_px: Sequence[float]
+
+
 def annotate(
     image: np.ndarray | Enlarged,
     rows: np.ndarray,
@@ -59,14 +66,12 @@ def annotate(
     kinds: Sequence[str],
     title: str = "",
     max_width_px: int = 1200,
-    regions: np.ndarray | None = None,
-    region_step_px: Sequence[float] = (8.0, 8.0),
+    regions: Regions | None = None,
 ) -> np.ndarray:
     """One frame with its detections, a scale bar and a legend with counts; what is no lattice is outlined.
 
     image: (H, W) counts, or `enlarge`d; rows: detections of this frame (`DEFECT_DTYPE`); kinds: the material's kind
-    names; regions: (ny, nx) of `DefectTable.regions`, cells of `region_step_px` (y, x). Rows of one complex are
-    joined by a line.
+    names. Rows of one complex are joined by a line.
     Returns (h, w, 3) uint8, at most `max_width_px` wide (small frames are enlarged).
     """
     scaled, zoom = image if isinstance(image, Enlarged) else enlarge(image, max_width_px)
@@ -75,7 +80,7 @@ def annotate(
     present = [k for k in kinds if (rows["kind"] == k.encode()).any()]
     text_px = max(12, min(24, size[0] // 45))
     entries = [f"{k} {(rows['kind'] == k.encode()).sum()}" for k in present] or ["no defects called"]
-    outlined = {} if regions is None else outlines(regions, region_step_px)
+    outlined = {} if regions is None else outlines(*regions)
     entries += [f"{name} {n} ({share:.1%})" for name, (_, n, share) in outlined.items()]
     font = _font(text_px)
     lines = _wrap(entries, font, size[0] - 2 * text_px, text_px)

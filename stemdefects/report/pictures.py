@@ -55,8 +55,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
                     kinds,
                     title,
                     width // len(tables),
-                    regions,
-                    (region_step_px[0] * setup.aspect, region_step_px[1]),
+                    pictures.Regions(regions, (region_step_px[0] * setup.aspect, region_step_px[1])),
                 )
             )
         return np.concatenate(list(_same_height(panels)), axis=1)

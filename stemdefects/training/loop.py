@@ -150,10 +150,7 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
         f"{training.steps} steps of {training.batch_size} images, {devices.describe()}"
     )
 
-    update = step.make_step(
-        the_task.example, the_task.model.apply, tx, training,
-        mask=the_task.mask, class_weight=the_task.class_weight, key=jax.random.fold_in(key, 2), draw=the_task.draw,
-    )  # fmt: skip
+    update = step.make_step(the_task, tx, training, jax.random.fold_in(key, 2))
     validator = None
     started, saved, logged, before = time.time(), time.time(), (done, time.time()), progress.seconds
     bar = tqdm(

@@ -63,10 +63,9 @@ class Source:
     def simulator(self, cfg: schema.TrainRoot, size_px: int, held_out: bool) -> Callable:
         """`(key, dose) -> (image, Truth)` of training or of validation pieces; the dose is the movie's own."""
         settings = cfg.labels.fourier
-        sample = sampler.make_sampler(
-            self.labels, self.columns, settings, size_px, self.pixel_size_nm, self.test if held_out else self.train,
-            augment=settings.augment and not held_out, crystal=self.crystal, few=held_out and self.few,
-        )  # fmt: skip
+        allowed, augment = self.test if held_out else self.train, settings.augment and not held_out
+        use = sampler.Use(allowed, augment, self.crystal, held_out and self.few)
+        sample = sampler.make_sampler(self.labels, self.columns, settings, size_px, self.pixel_size_nm, use)
         return lambda key, dose=None: sample(key)
 
     def dose_e_per_px(self, simulation: schema.SimulationConfig) -> float:

@@ -111,7 +111,7 @@ def test_two_tables_end_to_end(tmp_path, capsys):
         table={"pixel_size_nm": 0.03, "frame_time_s": 2.0},
     )
     for name, D in (("slow", 2e-4), ("fast", 4e-3)):
-        frame, yx, _ = synthetic.movie_points(np.random.default_rng(3), 20, 30, 10.0, D=D)
+        frame, yx, _ = synthetic.movie_points(np.random.default_rng(3), synthetic.Points(20, 30, 10.0, D=D))
         rows = synthetic.defect_rows(frame, yx, 0.03)
         pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]}).to_csv(tmp_path / f"{name}.csv")
     cfg.table = f"[{tmp_path / 'slow.csv'},{tmp_path / 'fast.csv'}]"

@@ -18,7 +18,7 @@ def test_a_note_is_a_string_that_keeps_its_code():
 
 
 def test_estimators_are_left_out_by_code_and_not_by_their_words():
-    t = synthetic.hopping_tracks(np.random.default_rng(0), sigma=0.11)
+    t = synthetic.hopping_tracks(np.random.default_rng(0), synthetic.Hoppers(sigma=0.11))
     found = hopping.site_model(t, synthetic.hexagonal(angle=0.3), sigma=0.11, n_bootstrap=30)
     assert Code.SITES_NOT_RESOLVED in codes(found.warning)
     reworded = dataclasses.replace(found, warning=Note("Reworded.", Code.SITES_NOT_RESOLVED))

@@ -31,7 +31,7 @@ def cfg():
 def simulated(seed=0, **settings):
     rng = np.random.default_rng(seed)
     path = np.cumsum(0.02 * rng.standard_normal((60, 2)), 0)
-    frame, yx, _ = synthetic.movie_points(rng, 60, 60, 14.0, drift=path, **settings)
+    frame, yx, _ = synthetic.movie_points(rng, synthetic.Points(60, 60, 14.0, **settings), drift=path)
     rows = synthetic.defect_rows(frame, yx, 0.03)
     found = detections.Detections(rows, 60, np.arange(60) * 2.25, 0.03, 0.0, 2.25, "simulated")
     return found, path
@@ -116,7 +116,7 @@ def walkers(times, observed=None, D=3e-4, seed=0, n=40):
     """Vacancies that hop in true time, in a table of the frames that were observed."""
     rng = np.random.default_rng(seed)
     frame, yx, _ = synthetic.movie_points(
-        rng, len(times), n, 14.0, D=D, false=0.0, missed=0.05, times=times, exclusive=False
+        rng, synthetic.Points(len(times), n, 14.0, D=D, false=0.0, missed=0.05, exclusive=False), times=times
     )
     seen = np.ones(len(times), bool) if observed is None else observed
     rows = synthetic.defect_rows(frame[seen[frame]], yx[seen[frame]], 0.03)

@@ -6,7 +6,7 @@ import pytest
 from stemdefects import config
 from stemdefects.crystal import bragg
 from stemdefects.errors import UserError
-from stemdefects.inference.network.calibration import calibrate, sample_frames
+from stemdefects.inference.network.calibration import Trust, calibrate, sample_frames
 from stemdefects.io import movie as movies
 from stemdefects.io import opening
 
@@ -102,7 +102,7 @@ def test_a_wrong_statement_is_reported_and_decided_by_the_setting():
     found = calibrate(frames, HEXAGONAL, stated_nm=0.026)
     assert found.origin == "lattice" and found.pixel_size_nm == pytest.approx(0.03, rel=2e-3)
     assert "DISAGREES" in found.message and found.disagreement == pytest.approx(0.026 / 0.03 - 1, abs=3e-3)
-    found = calibrate(frames, HEXAGONAL, stated_nm=0.026, method="metadata")
+    found = calibrate(frames, HEXAGONAL, stated_nm=0.026, trust=Trust("metadata"))
     assert found.origin == "metadata" and found.pixel_size_nm == 0.026
     assert found.sampling_nm == pytest.approx(0.03, rel=2e-3), "the network is shown the lattice at its own size"
     found = calibrate(frames, HEXAGONAL, stated_nm=0.026, user_nm=0.0301)

@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("analysis")
     rng = np.random.default_rng(0)
-    frame, yx, _ = synthetic.movie_points(rng, 30, 30, 8.0)
+    frame, yx, _ = synthetic.movie_points(rng, synthetic.Points(30, 30, 8.0))
     rows = synthetic.defect_rows(frame, yx, 0.03, rng.choice(["V_S", "V_S2"], len(frame)))
     patches = rng.standard_normal((len(rows), 32, 32)).astype(np.float16)
     found = detections.Detections(rows, 30, np.arange(30) * 2.0, 0.03, 0.02, 2.0, "movie.h5", patches=patches)
@@ -123,7 +123,7 @@ def run_analyze(*arguments):
 
 def test_command_line_with_an_offline_wandb_run(tmp_path):
     rng = np.random.default_rng(1)
-    frame, yx, _ = synthetic.movie_points(rng, 12, 15, 6.0)
+    frame, yx, _ = synthetic.movie_points(rng, synthetic.Points(12, 15, 6.0))
     rows = synthetic.defect_rows(frame, yx, 0.03)
     table = pd.DataFrame({"frame": rows["frame"], "x": rows["x_px"], "y": rows["y_px"]})
     table.assign(kind=rng.choice(["V_S", "Mo_W"], len(rows))).to_csv(tmp_path / "t.csv")

@@ -87,7 +87,7 @@ def run(found: Detections, material, movie, centre: str | None, rng, n_nearest: 
     if not classes:
         out.notes.append(f"No local crystallography: no class has {MIN_MEMBERS} defects on the lattice.")
         return out
-    taken, ideal = members.take(found, material, movie, lattices, classes, points, RADIUS_NM, rng)
+    taken, ideal = members.take(found, material, movie, lattices, classes, members.Stencil(points, RADIUS_NM), rng)
     if not ideal:
         out.notes.append("No local crystallography: no ideal columns are far enough from all defects to compare with.")
         return out

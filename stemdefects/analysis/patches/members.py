@@ -1,5 +1,7 @@
 """Members of the classes of defects: which rows, how turned, and their pictures beside those of ideal columns."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -53,14 +55,21 @@ def classes(found: Detections, material, centre: str | None, usable: np.ndarray)
     return out
 
 
-def take(found, material, movie, lattices, classes, points, radius_nm, rng):
+class Stencil(NamedTuple):
+    """Places (p, 2) nm around a column at which its picture is read, none farther than `radius_nm` from it."""
+
+    points: np.ndarray
+    radius_nm: float
+
+
+def take(found, material, movie, lattices, classes, stencil: Stencil, rng):
     """Pictures of every class and of ideal columns: ({name: (pictures (n, p), members (n,))}, {site: (n, p)})."""
     inverse = np.linalg.inv(material.lattice_nm)
     frames = np.unique(np.concatenate([found.rows["frame"][index] for index, _, _ in classes.values()]))
     frames = frames[np.unique(np.linspace(0, len(frames) - 1, MAX_FRAMES).astype(int))]
     sites = sorted({site for _, _, site in classes.values()} | set(range(material.n_sites)))
     steps = 2 * np.pi / 3
-    turned = [points @ columns.turn(steps * k) for k in range(3)]
+    turned = [stencil.points @ columns.turn(steps * k) for k in range(3)]
     taken = {name: ([], []) for name in classes}
     ideal = {site: [] for site in sites}
     place = np.column_stack([found.rows["y_px"], found.rows["x_px"]]).astype(float)
@@ -70,7 +79,7 @@ def take(found, material, movie, lattices, classes, points, radius_nm, rng):
         except UserError:
             continue
         to_px = inverse @ lattices[frame]
-        margin = radius_nm * np.linalg.norm(lattices[frame][0]) / material.a_nm + 2
+        margin = stencil.radius_nm * np.linalg.norm(lattices[frame][0]) / material.a_nm + 2
         coefficients = columns.smooth((image - image.mean()) / max(float(image.std()), 1e-9))
         here = np.flatnonzero(found.rows["frame"] == frame)
 
@@ -89,7 +98,7 @@ def take(found, material, movie, lattices, classes, points, radius_nm, rng):
             at = _ideal_places(found, here, place, material, site, lattices[frame], rng)
             at = at[inside(at)][:20]
             if len(at):
-                ideal[site].extend(columns.pictures(coefficients, at, to_px, points))
+                ideal[site].extend(columns.pictures(coefficients, at, to_px, stencil.points))
     return (
         {n: (np.array(p), np.array(k)) for n, (p, k) in taken.items() if p},
         {s: np.array(p) for s, p in ideal.items() if len(p) >= MIN_MEMBERS},

@@ -108,9 +108,8 @@ def find_defects(
             columns = columns.take(keep)
             vectors = sites.vectors_px
             sites = view(position[keep], columns.site, columns.presence, vectors, basis, vectors, told_apart=True)
-    seen = output.image if output.together is None else output.together
     judging = replace(rules, specimen=None) if floating else rules  # nothing is usual where columns may be anywhere
-    frame = whole_frame.judged(columns, sites, output, seen, material, judging, image_px_nm, _carries_on(sites))
+    frame = whole_frame.judged(columns, sites, output, material, judging, image_px_nm, _carries_on(sites))
     columns, sites, prob = frame.columns, frame.sites, frame.prob
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.threshold(k.name) for k in material.kinds])

@@ -58,11 +58,12 @@ class Judged(NamedTuple):
 
 
 def judged(
-    columns: Columns, sites: SiteView | None, output: FrameOutput, seen: np.ndarray, material: Material, rules: Any,
-    image_px_nm: float, good: bool,
+    columns: Columns, sites: SiteView | None, output: FrameOutput, material: Material, rules: Any, image_px_nm: float,
+    good: bool,
 ) -> Judged:  # fmt: skip
-    """See `Judged`. seen: (h, w) the image whose light counts; rules: `defects.Rules`; good: nearly all columns lie on
-    the lattice of `sites`, so that it can be carried on."""
+    """See `Judged`. rules: `defects.Rules`; good: nearly all columns lie on the lattice of `sites`, so that it can be
+    carried on."""
+    seen = output.seen
     taught, n = rules.specimen, len(columns.site)
     if taught is None or sites is None:
         nothing = np.full(n, np.nan)
@@ -156,8 +157,9 @@ def _with_places(
     position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
     shape = tuple((n - 1) / output.scale + 1 for n in output.image.shape)
     found = promised.places(
-        position, columns.site.astype(int), sites, material.basis, _fixed(material), shape, margin_px / output.scale,
-        output.image if output.together is None else output.together, output.scale, material.lattice_nm,
+        position, columns.site.astype(int), sites,
+        promised.Crystal(material.basis, _fixed(material), material.lattice_nm),
+        promised.Picture(output.seen, output.scale, shape), margin_px / output.scale,
     )  # fmt: skip
     y, x = found.place_px.T
     use = np.ones(len(y), bool)

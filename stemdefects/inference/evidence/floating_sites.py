@@ -92,7 +92,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     seen = np.full((len(looked), len(keys)), -1)
     seen[at, site.reshape(-1)] = np.arange(len(at))
     for t, frame in enumerate(looked):
-        write(_rows(frame, setup, fit.posterior[t], seen[t], yx, sigma, expected[t], inside[t]))
+        write(_rows(frame, setup, fit.posterior[t], seen[t], Points(yx, prob, sigma), expected[t], inside[t]))
     material = setup.model.material
     kinds = {kind.name: float(fit.mean_prevalence[kind.state]) for kind in material.kinds}
     return Movie(drift, centre, fit.mean_change, kinds)
@@ -192,7 +192,7 @@ def places(cells: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return centre, np.linalg.norm((off - np.rint(off)) @ vectors, axis=-1).argmin(1)
 
 
-def _rows(frame, setup, prob, seen, yx, sigma, expected, inside) -> np.ndarray:
+def _rows(frame, setup, prob, seen, points: Points, expected, inside) -> np.ndarray:
     """Rows of one frame: sites whose most probable state is a defect; where it is, or should be if it was missed."""
     material = setup.model.material
     states = np.array([kind.state for kind in material.kinds])
@@ -201,9 +201,9 @@ def _rows(frame, setup, prob, seen, yx, sigma, expected, inside) -> np.ndarray:
     rows = table.empty(len(called))
     rows["frame"], rows["time_s"] = frame.row["frame"], frame.row["time_s"]
     there = seen[called] >= 0
-    place = np.where(there[:, None], yx[seen[called]], expected[called])
+    place = np.where(there[:, None], points.yx[seen[called]], expected[called])
     rows["y_px"], rows["x_px"] = place.T
-    rows["sigma_nm"] = np.where(there, sigma[seen[called]], np.median(sigma))
+    rows["sigma_nm"] = np.where(there, points.sigma[seen[called]], np.median(points.sigma))
     rows["score"], rows["kind_prob"] = np.minimum(part[called].sum(1), 1), np.minimum(part[called].max(1), 1)
     names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
     rows["kind"] = names[part[called].argmax(1)]

@@ -179,8 +179,8 @@ class Window:
         signal = material.intensities()[found.states]
         axis = np.searchsorted(self.states[g][1:], found.states)  # the ideal state is first, the others in order
         made = state_levels.of_movie(
-            features, np.median(scatters, axis=0), counts, found, axis, signal, prior[found.states] >= RARE,
-            self._light_scatter(g),
+            features, np.median(scatters, axis=0), counts, found,
+            state_levels.States(axis, signal, prior[found.states] >= RARE), self._light_scatter(g),
         )  # fmt: skip
         if made is None:
             return None

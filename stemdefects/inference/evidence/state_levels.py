@@ -17,6 +17,7 @@ which errors that stay would be taken for faint vacancies that stay.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -117,23 +118,32 @@ class Levels:
         return replace(self, scale=scale, shift=shift)
 
 
+class States(NamedTuple):
+    """K states of a sublattice, the ideal one first: the feature that is a state's log-ratio, its HAADF signal, and
+    whether it is not rare."""
+
+    axis: np.ndarray
+    signal: np.ndarray
+    common: np.ndarray
+
+
 def of_movie(
-    features: np.ndarray, scatter: np.ndarray, counts: np.ndarray, found: Emissions, axis: np.ndarray,
-    signal: np.ndarray, common: np.ndarray, light_scatter: float | None,
+    features: np.ndarray, scatter: np.ndarray, counts: np.ndarray, found: Emissions, states: States,
+    light_scatter: float | None,
 ) -> tuple[Levels, np.ndarray] | None:  # fmt: skip
     """Levels before anything is learned from the movie, and which of the K states of `found` they tell apart.
 
     features: (T, N, F) log-ratios less those of the frame's bulk, NaN where not seen; scatter: (F,) of the bulk;
-    counts: (T, N, J); found: emissions at this scatter, the ideal state first; axis, signal, common: (K,) the feature
-    that is a state's log-ratio, its HAADF signal, and whether it is not rare. The line is the log-ratio of the faintest
-    common state or, where all are brighter than the ideal one, the brightest. A rare state counts where its own
-    log-ratio tells it from every other. None where the network tells all states apart in a single frame: then its own
-    word does, and log-ratios that saturate have no scatter to go by.
+    counts: (T, N, J); found: emissions at this scatter, the ideal state first. The line is the log-ratio of the
+    faintest common state or, where all are brighter than the ideal one, the brightest. A rare state counts where its
+    own log-ratio tells it from every other. None where the network tells all states apart in a single frame: then its
+    own word does, and log-ratios that saturate have no scatter to go by.
 
     light_scatter: of the columns' light in one frame, in units of an ideal column's, None: not known. A network that
     uses all light there is tells two states apart as well as that light does: d' on the line is the light that is
     missing over its scatter. So the light says how far apart states are, and whether a faint column lacks half or all.
     """
+    axis, signal, common = states
     others = np.flatnonzero(common)
     others = others[others > 0]
     if not len(others):

@@ -1,7 +1,7 @@
 """What one pixel of a movie measures: the user's word, the lattice in the frames, or the file's metadata."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,21 +63,30 @@ def sample_frames(movie: Movie, number: int = N_FRAMES, among: int | None = None
     return np.stack(frames)
 
 
+class Trust(NamedTuple):
+    """What is believed. method `lattice`: the Bragg peaks, where they are clear, else the stated value; `metadata`: the
+    stated value. A disagreement above `tolerance` is part of the message. A lattice with a principal strain above
+    `max_strain` is not believed."""
+
+    method: str = "lattice"
+    tolerance: float = 0.03
+    max_strain: float = 0.15
+
+
+TRUST = Trust()
+
+
 def calibrate(
     frames: np.ndarray,
     lattice_nm: np.ndarray,
     stated_nm: float | None = None,
     user_nm: float | None = None,
-    method: str = "lattice",
-    tolerance: float = 0.03,
-    max_strain: float = 0.15,
+    trust: Trust = TRUST,
     source: str = "movie",
 ) -> Calibration:
     """Sampling of `frames` (n, H, W) that show a crystal with vectors `lattice_nm`.
 
-    user_nm: the user's value, which always wins; method `lattice`: the Bragg peaks, where they are clear, else the
-    stated value; `metadata`: the stated value. A disagreement above `tolerance` is part of the message. A lattice with
-    a principal strain above `max_strain` is not believed.
+    stated_nm: what the file says; user_nm: the user's value, which always wins.
 
     Raises UserError when no sampling can be found.
     """
@@ -89,9 +98,9 @@ def calibrate(
         free = fit_lattice(frames, lattice_nm, None)
         if free is not None and free.snr > max(CLEAR_SNR, 0.0 if found is None else found.snr):
             found = free
-    if found is not None and np.abs(np.linalg.eigvalsh(found.strain)).max() > max_strain:
+    if found is not None and np.abs(np.linalg.eigvalsh(found.strain)).max() > trust.max_strain:
         found = None
-    value, origin = _choose(found, stated_nm, user_nm, method)
+    value, origin = _choose(found, stated_nm, user_nm, trust.method)
     if value is None:
         raise UserError(
             f"{source}: the file states no pixel size and no lattice can be seen in it; "
@@ -111,7 +120,7 @@ def calibrate(
         )
     against = user_nm or stated_nm
     disagreement = None if found is None or against is None else against / found.pixel_size_nm - 1
-    message = _message(value, origin, found, against, "the user's" if user_nm else "the stated", tolerance)
+    message = _message(value, origin, found, against, "the user's" if user_nm else "the stated", trust.tolerance)
     strain = None if found is None else float(np.abs(np.linalg.eigvalsh(found.strain)).max())
     return Calibration(
         float(value),

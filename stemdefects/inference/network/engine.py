@@ -12,6 +12,7 @@ from stemdefects.inference.network import bragg_map, region_map
 from stemdefects.models import other_crystal, symmetry
 from stemdefects.models.frames import resample as sampling
 from stemdefects.models.frames.normalization import normalize_frames
+from stemdefects.schema import InferenceConfig
 
 BATCH_SIZE = {True: 2, False: 8}  # on a CPU more frames at once only leave its caches
 MAX_PROGRAMS = 8  # kept compiled
@@ -53,6 +54,11 @@ class FrameOutput(NamedTuple):
     hidden: hiding.Hidden | None = None
     second: np.ndarray | None = None
 
+    @property
+    def seen(self) -> np.ndarray:
+        """(h, w) the image whose light counts: all that the network was shown."""
+        return self.image if self.together is None else self.together
+
 
 class Engine:
     """A loaded model, compiled for frames of one size and sampling.
@@ -61,16 +67,15 @@ class Engine:
         model: `models.artifact.LoadedModel`.
         frame_shape: (H, W) of the frames.
         pixel_size_nm: sampling of the frames along x, nm per px.
-        batch_size: frames per call and local device, None: `BATCH_SIZE` of its kind; a smaller batch is filled up.
-        tile_px, overlap_px: larger frames are cut into tiles (model pixels).
-        presence: least probability of a column.
-        resample_tolerance: how far (relative) the sampling may be outside what the model was trained on. Frames within
-            are left as they are, for interpolation would only correlate their noise; others are resampled to the nearer
-            end, so that nothing jumps where a sampling crosses it.
+        settings: of these `batch_size` counts (frames per call and local device, None: `BATCH_SIZE` of its kind; a
+            smaller batch is filled up), `tile_px` and `overlap_px` (larger frames are cut into tiles, model pixels),
+            `presence`, `symmetries`, and `resample_tolerance`: how far (relative) the sampling may be outside what the
+            model was trained on. Frames within are left as they are, for interpolation would only correlate their
+            noise; others are resampled to the nearer end, so that nothing jumps where a sampling crosses it. None: the
+            defaults.
         aspect: height over width of a pixel; each axis is resampled by its own sampling.
         vectors_px, lattice_nm: about what lattice the frames show (square pixels), and the ideal crystal's; with them
             every frame's own lattice is measured too.
-        symmetries: 1, 2, 4 or 8 ways to turn and mirror each frame, whose answers are averaged.
     """
 
     def __init__(
@@ -78,38 +83,35 @@ class Engine:
         model: Any,
         frame_shape: tuple[int, int],
         pixel_size_nm: float,
-        batch_size: int | None = None,
-        tile_px: int = 512,
-        overlap_px: int = 64,
-        presence: float = 0.5,
-        resample_tolerance: float = 0.02,
+        settings: InferenceConfig | None = None,
         aspect: float = 1.0,
         vectors_px: np.ndarray | None = None,
         lattice_nm: np.ndarray | None = None,
-        symmetries: int = 1,
     ):
-        self.model, self.frame_shape, self.symmetries = model, tuple(frame_shape), symmetries
+        settings = InferenceConfig(name="default") if settings is None else settings
+        self.model, self.frame_shape, self.symmetries = model, tuple(frame_shape), settings.symmetries
         devices = jax.local_devices()
-        self.batch_size = (batch_size or BATCH_SIZE[devices[0].platform == "cpu"]) * len(devices)
+        self.batch_size = (settings.batch_size or BATCH_SIZE[devices[0].platform == "cpu"]) * len(devices)
         finest, coarsest = model.samplings_nm
-        finest, coarsest = finest / (1 + resample_tolerance), coarsest * (1 + resample_tolerance)
+        slack = 1 + settings.resample_tolerance
+        finest, coarsest = finest / slack, coarsest * slack
         self.scale = pixel_size_nm / min(max(pixel_size_nm, finest), coarsest)
         self.aspect = aspect
         scales = (self.scale * aspect, self.scale)
         shape = sampling.resampled_shape(self.frame_shape, scales)
-        self.grid = sampling.plan(shape, tile_px, overlap_px, model.divisor)
+        self.grid = sampling.plan(shape, settings.tile_px, settings.overlap_px, model.divisor)
         effective_nm = pixel_size_nm / self.scale
         cells = np.prod(self.grid.tile) * effective_nm**2 / (model.trained or model).material.cell_area_nm2
         self.max_peaks = _rounded(int(1.25 * cells * model.material.n_sites) + 64)
-        self._presence = presence
+        self._presence = settings.presence
         self._made, waves = None, None
         if vectors_px is not None:
             self._made = bragg_map.windows(self.grid.shape, np.asarray(vectors_px) * self.scale, lattice_nm)
             waves = None if self._made is None else (jnp.asarray(self._made.rows), jnp.asarray(self._made.columns))
         key = (
             model.signature, self.frame_shape,
-            self.grid.shape, self.grid.tile, self.grid.starts.tobytes(), self.max_peaks, presence,
-            symmetries,
+            self.grid.shape, self.grid.tile, self.grid.starts.tobytes(), self.max_peaks, self._presence,
+            self.symmetries,
         )  # fmt: skip
         weights = None
         if self.grid.shape != self.frame_shape or scales != (1.0, 1.0):

@@ -119,19 +119,21 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float),
         unnamed=species.unnamed(light_only, site, levels, material, before.stated, known, allowed),
         alike=tuple(species.alike(levels, material, known, allowed)),
-        second=_second(founds, np.where(use, ratio, np.nan), site, light, seen, levels, material, before.by_light),
+        second=_second(
+            founds, np.where(use, ratio, np.nan), site, light if before.by_light else seen, levels, material
+        ),
     )  # fmt: skip
 
 
 def _second(
-    founds: Sequence[Any], ratio: np.ndarray, site: np.ndarray, light: np.ndarray, seen: np.ndarray,
-    levels: learning.Levels, material: Material, by_light: bool,
+    founds: Sequence[Any], ratio: np.ndarray, site: np.ndarray, prob: np.ndarray, levels: learning.Levels,
+    material: Material,
 ) -> second_light.Second | None:  # fmt: skip
-    """What the frames say of a second detector; None where there is none."""
+    """What the frames say of a second detector; None where there is none. prob: (n, S) of the columns' states."""
     second = np.concatenate([f.second for f in founds])
     if not np.isfinite(second).any():
         return None
-    return second_light.learn(ratio, second, site, light if by_light else seen, levels, material)
+    return second_light.learn(ratio, second, site, prob, levels, material)
 
 
 def _kept(level: np.ndarray, ideal: np.ndarray, stated: np.ndarray) -> np.ndarray:

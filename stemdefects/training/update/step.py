@@ -1,7 +1,7 @@
 """One training step: simulate, label, differentiate, update; compiled once for all local devices."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -53,30 +53,36 @@ def sample_indices(batch_size: int) -> np.ndarray:
     return (first + np.arange(n_local * per_device)).reshape(n_local, per_device).astype(np.int32)
 
 
+class Lesson(Protocol):
+    """What a step learns, and from which images: `task.Task`."""
+
+    @property
+    def model(self) -> Any: ...  # its `apply`: (params, frames (B, H, W, T)) -> `Outputs` of one network
+    @property
+    def example(self) -> Callable: ...  # from `make_example`
+    @property
+    def draw(self) -> Callable | None: ...  # (step key, keys) -> a batch, instead of one `example` per key
+    @property
+    def mask(self) -> np.ndarray: ...  # (G, S)
+    @property
+    def class_weight(self) -> np.ndarray: ...  # (S,)
+
+
 def make_step(
-    example: Callable,
-    apply: Callable,
-    tx: optax.GradientTransformation,
-    training: TrainingConfig,
-    *,
-    mask: np.ndarray,
-    class_weight: np.ndarray,
-    key: jax.Array,
-    draw: Callable | None = None,
-    parallel: bool = True,
+    lesson: Lesson, tx: optax.GradientTransformation, training: TrainingConfig, key: jax.Array, parallel: bool = True
 ) -> Callable:
     """The jitted step `(state, indices) -> (state, metrics)`; the state is donated.
 
-    example: from `make_example`; apply: (params, frames (B, H, W, T)) -> `Outputs` of one network; mask: (G, S);
-    class_weight: (S,); key: base of the random stream; draw: (step key, keys) -> a batch, instead of one `example` per
-    key; parallel: False for plain `jit` on one device, to measure what `pmap` costs. indices: from `sample_indices`.
+    key: base of the random stream; parallel: False for plain `jit` on one device, to measure what `pmap` costs.
+    indices: from `sample_indices`.
     Image i of step n is always made from `fold_in(fold_in(key, n), i)`, and the loss is normalised over the whole
     batch, so that the update does not depend on how the batch is spread over devices or processes. A gradient that is
     not finite changes nothing but `skipped`.
     """
     key_data = jax.random.key_data(key)
     weights = losses.Parts(**{name: getattr(training.loss, name) for name in losses.Parts._fields})
-    class_weight = jnp.asarray(class_weight, jnp.float32)
+    example, apply, draw, mask = lesson.example, lesson.model.apply, lesson.draw, lesson.mask
+    class_weight = jnp.asarray(lesson.class_weight, jnp.float32)
     parts_of = losses.named(training.loss.name)
 
     def over_devices(values):

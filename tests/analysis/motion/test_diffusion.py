@@ -15,7 +15,7 @@ def many(estimator, n_sets, seed=0, **settings):
     found = []
     for s in range(n_sets):
         rng = np.random.default_rng([seed, s])
-        d = estimator(synthetic.hopping_tracks(rng, D=D, **settings), rng)
+        d = estimator(synthetic.hopping_tracks(rng, synthetic.Hoppers(D=D, **settings)), rng)
         found.append((d.D, d.low, d.high, d.sigma))
     value, low, high, sigma = np.array(found).T
     return value.mean() / D - 1, np.mean((low <= D) & (high >= D)), np.mean(sigma)
@@ -72,7 +72,7 @@ def test_recorded_times_bias_nothing(how):
     for s in range(40):
         rng = np.random.default_rng([11, s])
         times = synthetic.recorded_times(rng, 60, how=how)
-        t = synthetic.hopping_tracks(rng, D=D, missed=0.1, times=times)
+        t = synthetic.hopping_tracks(rng, synthetic.Hoppers(D=D, missed=0.1), times=times)
         some = diffusion.cve(t, 100, rng, synthetic.A_NM), msd.msd(t, 5, 100, rng)
         for name, d in zip(found, (*some, hop_counts.count_hops(t, synthetic.hexagonal(angle=0.3))), strict=True):
             found[name].append((d.D, d.low, d.high))
@@ -88,7 +88,7 @@ def test_site_model_takes_the_real_intervals():
     for s in range(6):
         rng = np.random.default_rng([12, s])
         times = synthetic.recorded_times(rng, 60, how="pause" if s % 2 else "rate")
-        t = synthetic.hopping_tracks(rng, D=D, missed=0.1, times=times)
+        t = synthetic.hopping_tracks(rng, synthetic.Hoppers(D=D, missed=0.1), times=times)
         found.append(hopping.site_model(t, vectors, rng=rng, n_bootstrap=30).D)
     assert np.mean(found) == pytest.approx(D, rel=0.2)
 
@@ -142,7 +142,7 @@ def test_brownian_motion_fools_hop_counting_only():
 
 
 def test_resting_defects_show_no_motion():
-    t = synthetic.hopping_tracks(np.random.default_rng(2), D=0.0, sigma=0.03)
+    t = synthetic.hopping_tracks(np.random.default_rng(2), synthetic.Hoppers(D=0.0, sigma=0.03))
     d = diffusion.cve(t)
     assert d.low <= 0 <= d.high and "reaches zero" in d.warning
     sites = hopping.site_model(t, synthetic.hexagonal(angle=0.3))
@@ -182,7 +182,7 @@ def test_site_likelihood_equals_the_sum_over_all_paths():
 
 
 def test_orientation_of_the_lattice_from_hops():
-    t = synthetic.hopping_tracks(np.random.default_rng(4), n_tracks=60, angle=0.4)
+    t = synthetic.hopping_tracks(np.random.default_rng(4), synthetic.Hoppers(n_tracks=60, angle=0.4))
     vectors, score = lattice_sites.lattice_from_steps(t, synthetic.A_NM)
     angle = np.arctan2(*vectors[0])
     assert abs((angle - 0.4 + np.pi / 6) % (np.pi / 3) - np.pi / 6) < 0.05

@@ -10,7 +10,7 @@ from stemdefects.scoring import matching
 
 def test_links_of_a_dense_movie():
     rng = np.random.default_rng(0)
-    frame, yx, who = synthetic.movie_points(rng, 60, 150, 20.0)
+    frame, yx, who = synthetic.movie_points(rng, synthetic.Points(60, 150, 20.0))
     links = linking.link(linking.Points(frame, yx), linking.Rules(1.5 * synthetic.A_NM))
     recall, precision = synthetic.link_scores(who, frame, links.track)
     assert recall > 0.97 and precision > 0.95
@@ -22,7 +22,7 @@ def test_links_agree_with_trackpy():
     import pandas as pd
 
     trackpy.quiet()
-    frame, yx, who = synthetic.movie_points(np.random.default_rng(0), 60, 150, 20.0)
+    frame, yx, who = synthetic.movie_points(np.random.default_rng(0), synthetic.Points(60, 150, 20.0))
     ours = linking.link(linking.Points(frame, yx), linking.Rules(1.5 * synthetic.A_NM, memory=2, gap_cost=0.0)).track
     table = pd.DataFrame({"frame": frame, "y": yx[:, 0], "x": yx[:, 1]})
     found = trackpy.link(table, 1.5 * synthetic.A_NM, pos_columns=["y", "x"], memory=2)
@@ -128,7 +128,9 @@ def test_the_gate_is_what_hops_ask_for_and_false_detections_allow(D, false, miss
     from stemdefects.analysis.tracking import gates, tracks
 
     rng = np.random.default_rng(4)
-    frame, yx, who = synthetic.movie_points(rng, 40, 40, 12.0, D=D, false=false, missed=missed, exclusive=False)
+    frame, yx, who = synthetic.movie_points(
+        rng, synthetic.Points(40, 40, 12.0, D=D, false=false, missed=missed, exclusive=False)
+    )
     a, times = synthetic.A_NM, 2.25 * np.arange(40)
 
     def linked(factor):
@@ -165,7 +167,7 @@ def test_drift_with_jumps_is_never_off_by_a_lattice_vector(seed):
     steps = 0.02 * rng.standard_normal((50, 2))
     steps[[12, 30]] += rng.uniform(-1, 1, (2, 2))
     true = np.cumsum(steps, 0)
-    frame, yx, _ = synthetic.movie_points(rng, 50, 60, 12.0, drift=true)
+    frame, yx, _ = synthetic.movie_points(rng, synthetic.Points(50, 60, 12.0), drift=true)
     d = drift.from_points(frame, yx, 50, drift.Rules(0.09, 2.0))
     error = d.yx - true
     error -= np.median(error, 0)
@@ -176,7 +178,7 @@ def test_drift_with_jumps_is_never_off_by_a_lattice_vector(seed):
 def test_drift_of_rounded_positions_is_not_held_at_zero():
     rng = np.random.default_rng(3)
     true = np.outer(np.arange(100), [0.0, 0.01])
-    frame, yx, _ = synthetic.movie_points(rng, 100, 70, 15.0, drift=true, mobile=0.2)
+    frame, yx, _ = synthetic.movie_points(rng, synthetic.Points(100, 70, 15.0, mobile=0.2), drift=true)
     rounded = np.round(yx / 0.046) * 0.046
     d = drift.from_points(frame, rounded, 100, drift.Rules(0.11, 2.0))
     assert d.yx[-1, 1] - d.yx[0, 1] == pytest.approx(0.99, abs=0.05)

@@ -118,8 +118,8 @@ def test_single_vacancies_alone_are_not_taken_for_double_ones():
     features = np.stack([line_of(state, 3.0, rng).line / 2, line_of(state, 3.0, rng).line], -1)
     found = Emissions(np.arange(3), np.array([[0.0, 0], [1, 2], [2, 4]]), np.tile(np.diag([1.0, 4]), (3, 1, 1)))
     emission, use = state_levels.of_movie(
-        features, np.array([1.0, 2.0]), np.zeros((60, 400, 0)), found, np.arange(3) - 1, np.array([0.16, 0.08, 0.0]),
-        np.ones(3, bool), 0.5 / 3.0,
+        features, np.array([1.0, 2.0]), np.zeros((60, 400, 0)), found,
+        state_levels.States(np.arange(3) - 1, np.array([0.16, 0.08, 0.0]), np.ones(3, bool)), 0.5 / 3.0,
     )  # fmt: skip
     np.testing.assert_array_equal(use, [0, 1, 2])
     fitted = over_time.fit(emission, PREVALENCE)
@@ -134,8 +134,10 @@ def test_rare_states_need_a_light_of_their_own():
     features = np.zeros((3, 30, 4))
     features[:, 7, 2] = 17.0
     emission, use = state_levels.of_movie(
-        features, np.full(4, 2.0), np.zeros((3, 30, 0)), found, np.arange(5) - 1, np.array([0.15, 0.08, 0.0, 1.1, 0.2]),
-        np.array([True, True, True, False, False]), None,
+        features, np.full(4, 2.0), np.zeros((3, 30, 0)), found,
+        state_levels.States(
+            np.arange(5) - 1, np.array([0.15, 0.08, 0.0, 1.1, 0.2]), np.array([True, True, True, False, False])
+        ), None,
     )  # fmt: skip
     np.testing.assert_array_equal(use, [0, 1, 2, 3])
     posterior = over_time.fit(emission, np.array([0.98, 0.015, 0.0045, 0.0005])).posterior

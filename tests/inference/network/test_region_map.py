@@ -45,6 +45,6 @@ def test_an_outline_lies_where_the_region_ends():
     from stemdefects.io.tables import table
 
     plain = pictures.annotate(image, table.empty(0), 0.03, ["V_S"])
-    drawn = pictures.annotate(image, table.empty(0), 0.03, ["V_S"], regions=scene(y, x), region_step_px=(8.0, 8.0))
+    drawn = pictures.annotate(image, table.empty(0), 0.03, ["V_S"], regions=pictures.Regions(scene(y, x), (8.0, 8.0)))
     colour = np.array([0xFF, 0x55, 0x55])
     assert (drawn == colour).all(-1).any() and not (plain == colour).all(-1).any()

@@ -135,7 +135,12 @@ def test_places_that_a_network_lost_are_found_by_the_phases_of_the_image():
     lost[gone] = True
     seen = view(place[~lost], site[~lost], np.ones((~lost).sum()), vectors, WS2.basis, vectors, told_apart=True)
     found = promised.places(
-        place[~lost], site[~lost], seen, WS2.basis, np.ones(2, bool), image.shape, 5.0, image, 1.0, WS2.lattice_nm
+        place[~lost],
+        site[~lost],
+        seen,
+        promised.Crystal(WS2.basis, np.ones(2, bool), WS2.lattice_nm),
+        promised.Picture(image, 1.0, image.shape),
+        5.0,
     )
     shift = seen.cell[0] - cell[~lost][0]
     true = {(*c, g): p for c, g, p in zip((cell + shift).tolist(), site.tolist(), place.tolist(), strict=True)}
@@ -150,9 +155,8 @@ def test_places_that_a_network_lost_are_found_by_the_phases_of_the_image():
         np.hypot(*(np.array(true[(*c, g)]) - p)) for c, g, p in zip(found.cell.tolist(), found.site, plain, strict=True)
     ]
     assert np.median(wrong) > 2 * np.median(off)
-    moved = bent_lattice.displaced(
-        image, plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], plain[:0], vectors, WS2.lattice_nm
-    )
+    nothing = bent_lattice.Bent(plain[:0], plain[:0], plain[:0])
+    moved = bent_lattice.displaced(image, nothing, nothing, vectors, WS2.lattice_nm)
     assert len(moved) == 0
 
 

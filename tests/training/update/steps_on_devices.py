@@ -30,10 +30,7 @@ def train(n_updates: int) -> dict:
     the_task = task.from_config(cfg)
     tx = state.optimizer(cfg.training)
     current = state.create(the_task.init, tx, the_task.material.n_states, jax.random.key(1))
-    update = step.make_step(
-        the_task.example, the_task.model.apply, tx, cfg.training, mask=the_task.mask,
-        class_weight=the_task.class_weight, key=jax.random.fold_in(jax.random.key(cfg.seed), 2),
-    )  # fmt: skip
+    update = step.make_step(the_task, tx, cfg.training, jax.random.fold_in(jax.random.key(cfg.seed), 2))
     indices = step.sample_indices(cfg.training.batch_size)
     compiled.clear()
     losses, first = [], None

@@ -4,6 +4,8 @@ Geometric phase analysis (Hytch et al., Ultramicroscopy 74, 131 (1998)) in small
 columns, the image still says where they stand.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from stemdefects.crystal.bragg import reciprocal, shells
@@ -14,28 +16,36 @@ WEAK = 0.3  # of the usual strength of a component: no phase worth reading
 FARTHEST = 0.45  # spacings from what the columns around say: beyond it the phase is that of another cell
 
 
-def displaced(
-    image: np.ndarray, even_px: np.ndarray, base_px: np.ndarray, guess_px: np.ndarray, column_px: np.ndarray,
-    column_base_px: np.ndarray, bent_px: np.ndarray, vectors_px: np.ndarray, lattice_nm: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """(m, 2) displacement of the lattice at places, y, x.
+class Bent(NamedTuple):
+    """Places of a lattice, y, x in pixels of the image: `even_px` (n, 2) where they were if it were even, `base_px`
+    (n, 2) how far that is from the origin of their cell, `bent_px` (n, 2) by how much they are displaced."""
 
-    image: (H, W); even_px: (m, 2) where the places were if the lattice were even, and base_px: (m, 2) how far that is
-    from the origin of their cell; guess_px: (m, 2) their displacement by the columns around, which stays where the
-    image says nothing; column_px, column_base_px, bent_px: (n, 2) the same of columns that were found; vectors_px:
-    (2, 2) of the even lattice, lattice_nm: of the ideal crystal; all in pixels of the image.
+    even_px: np.ndarray
+    base_px: np.ndarray
+    bent_px: np.ndarray
+
+
+def displaced(
+    image: np.ndarray, places: Bent, columns: Bent, vectors_px: np.ndarray, lattice_nm: np.ndarray
+) -> np.ndarray:
+    """(m, 2) displacement of the lattice at `places` (m), y, x, in pixels of the image.
+
+    image: (H, W); places: their displacement is that by the columns around, which stays where the image says nothing;
+    columns: those that were found; vectors_px: (2, 2) of the even lattice, in pixels of the image; lattice_nm: of the
+    ideal crystal.
     """
-    if not len(even_px) or not len(column_px):
+    guess_px, bent_px = places.bent_px, columns.bent_px
+    if not len(places.even_px) or not len(columns.even_px):
         return guess_px
     index = shells(lattice_nm)[0]
     waves, spacing = index @ reciprocal(vectors_px), np.sqrt(abs(np.linalg.det(vectors_px)))
-    some = slice(None, None, max(1, len(column_px) // REFERENCE))
-    known = _components(image, column_px[some], waves, SIGMA * spacing) * np.exp(
-        -2j * np.pi * column_base_px[some] @ waves.T
+    some = slice(None, None, max(1, len(bent_px) // REFERENCE))
+    known = _components(image, columns.even_px[some], waves, SIGMA * spacing) * np.exp(
+        -2j * np.pi * columns.base_px[some] @ waves.T
     )
     phase = (known * np.exp(2j * np.pi * bent_px[some] @ waves.T)).mean(0)
     usual = np.median(np.abs(known), axis=0)
-    found = _components(image, even_px, waves, SIGMA * spacing) * np.exp(-2j * np.pi * base_px @ waves.T)
+    found = _components(image, places.even_px, waves, SIGMA * spacing) * np.exp(-2j * np.pi * places.base_px @ waves.T)
     turn = np.angle(phase * np.conj(found)) / (2 * np.pi)
     expected = guess_px @ waves.T
     turn += np.rint(expected - turn)

@@ -31,16 +31,32 @@ class Promised(NamedTuple):
     bent_px: np.ndarray
 
 
+class Crystal(NamedTuple):
+    """What is known of the crystal shown. basis: (G, 2) places of the sublattices in the cell; fixed: (G,) bool,
+    sublattices whose columns are always there; lattice_nm: (2, 2) of the ideal crystal."""
+
+    basis: np.ndarray
+    fixed: np.ndarray
+    lattice_nm: np.ndarray
+
+
+class Picture(NamedTuple):
+    """A frame of `shape_px` (H, W) as it is seen: `image` (h, w), `scale` pixels of it to one of the frame; the first
+    pixels coincide."""
+
+    image: np.ndarray
+    scale: float
+    shape_px: tuple[float, float]
+
+
 def places(
-    position_px: np.ndarray, site: np.ndarray, sites: SiteView, basis: np.ndarray, fixed: np.ndarray,
-    shape_px: tuple[float, float], margin_px: float, image: np.ndarray, scale: float, lattice_nm: np.ndarray,
-) -> Promised:  # fmt: skip
+    position_px: np.ndarray, site: np.ndarray, sites: SiteView, crystal: Crystal, frame: Picture, margin_px: float
+) -> Promised:
     """All promised places without a column, farther than `margin_px` from the border.
 
-    position_px: (n, 2) and site: (n,) of the columns of `sites`; basis: (G, 2) places of the sublattices; fixed: (G,)
-    bool, sublattices whose columns are always there; shape_px: (H, W) of the frame; image: (h, w), `scale` pixels of it
-    to one of the frame, first pixels coincide; lattice_nm: (2, 2) of the ideal crystal.
+    position_px: (n, 2) and site: (n,) of the columns of `sites`, in pixels of the frame.
     """
+    basis, fixed, shape_px, scale = crystal.basis, crystal.fixed, frame.shape_px, frame.scale
     on = sites.on_lattice & fixed[site]
     vectors, index = sites.vectors_px, sites.cell[on] + basis[site[on]]
     bent = position_px[on] - index @ vectors - sites.origin_px
@@ -62,11 +78,11 @@ def places(
         use = np.flatnonzero(inside & ~grid[(*(cells - origin).T, g)])
         parts.append(Promised(cells[use], np.full(len(use), g), place[use], moved[use]))
     found = Promised(*(np.concatenate([p[k] for p in parts]) for k in range(4)))
-    moved = bent_lattice.displaced(
-        image, (found.place_px - found.bent_px) * scale, basis[found.site] @ vectors * scale, found.bent_px * scale,
-        (position_px[on] - bent) * scale, basis[site[on]] @ vectors * scale, bent * scale, vectors * scale, lattice_nm,
-    ) / scale  # fmt: skip
-    found = found._replace(place_px=found.place_px - found.bent_px + moved, bent_px=moved)
+    even = found.place_px - found.bent_px
+    lost = bent_lattice.Bent(even * scale, basis[found.site] @ vectors * scale, found.bent_px * scale)
+    there = bent_lattice.Bent((position_px[on] - bent) * scale, basis[site[on]] @ vectors * scale, bent * scale)
+    moved = bent_lattice.displaced(frame.image, lost, there, vectors * scale, crystal.lattice_nm) / scale
+    found = found._replace(place_px=even + moved, bent_px=moved)
     return Promised(*(part[_free(found, position_px, 0.25 * spacing)] for part in found))
 
 
@@ -85,7 +101,7 @@ def seated(
 
     A network shown another crystal, or dirt, takes one sublattice for the other in places; followed from neighbour to
     neighbour such columns bend the lattice by a bond. Here the lattice bends no faster than a cubic polynomial over the
-    frame; a column on the place of another sublattice is that one's. Arguments as in `places`.
+    frame; a column on the place of another sublattice is that one's. basis, fixed: as in `Crystal`.
     """
     cell, site = sites.cell.copy(), site.copy()
     on = sites.on_lattice & fixed[site]

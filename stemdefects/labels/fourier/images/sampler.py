@@ -95,25 +95,33 @@ def pictures(
     return Pictures(*(joined(a, b) for a, b in zip(of_frames, made, strict=True)))
 
 
+class Use(NamedTuple):
+    """What is used of a labelled movie, and how.
+
+    allowed: (N, H, W) bool, where labels may be used (what lies outside is shown but says nothing); augment: False
+    gives pieces turned by quarter turns and mirrored, nothing else, of the frames and, where the crystal is known or
+    labels are `few`, of scenes; crystal: what columns and scenes are of, None: labels are defects, points of their own.
+    """
+
+    allowed: np.ndarray
+    augment: bool = True
+    crystal: Registered | None = None
+    few: bool = False
+
+
 def make_sampler(
     labels: MovieLabels,
     columns: Columns,
     cfg: FourierConfig,
     size_px: int,
     pixel_size_nm: float,
-    allowed: np.ndarray,
-    *,
-    augment: bool = True,
-    crystal: Registered | None = None,
-    few: bool = False,
+    use: Use,
 ) -> Callable:
     """A function `key -> (image (size_px, size_px) float32, Truth)`, pure, of fixed shapes, for jit and vmap.
 
-    pixel_size_nm: of the labelled frames; allowed: (N, H, W) bool, where labels may be used (what lies outside is shown
-    but says nothing); augment: False gives pieces turned by quarter turns and mirrored, nothing else, of the frames
-    and, where the crystal is known or labels are `few`, of scenes; crystal: what columns and scenes are of, None:
-    labels are defects, points of their own. The region of pixels about which nothing is said is -1.
+    pixel_size_nm: of the labelled frames. The region of pixels about which nothing is said is -1.
     """
+    allowed, augment, crystal, few = use
     usable = np.flatnonzero(allowed.any((1, 2)))
     low, high = _centre_range(allowed.any(0), size_px)
     spacing = labels.lattice.spacing_px

@@ -49,7 +49,7 @@ def labels():
 def draw(labels, cfg, allowed=None, n=24, **options):
     allowed = np.ones(labels.frames.shape, bool) if allowed is None else allowed
     columns = sampler.defect_columns(labels)
-    sample = sampler.make_sampler(labels, columns, cfg, SIZE, 0.03, allowed, **options)
+    sample = sampler.make_sampler(labels, columns, cfg, SIZE, 0.03, sampler.Use(allowed, **options))
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(1), n)))
 
 
