@@ -34,7 +34,7 @@ MANY_PARAMETERS = {  # module: functions with more
     "analysis/kinetics/sampler/rates.py": 3,
     "analysis/kinetics/sampler/slots.py": 1,
     "analysis/kinetics/sampler/stretches.py": 2,
-    "io/movie.py": 1,
+    "io/movie.py": 1,  # `sd.Movie`, whose arguments readers of other packages give by name
 }
 UNEXPLAINED = {  # module: numbers without a reason beside or above them, or in the module's docstring
     "analysis/kinetics/quantities.py": 1,

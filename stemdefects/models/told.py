@@ -128,11 +128,11 @@ def _refusal(network: crystal.Material, shown: crystal.Material) -> str | None:
                 "nobody can tell its sublattices apart by their light" if between else "outside what it was trained on"
             )
             names = " and ".join(network.sites[n].name for n in range(network.n_sites))
-            return f"of its {names} columns one has {_told(value, species, network, shown)} of the other's light: {why}"
+            return f"of its {names} columns one has {_told(species, network, shown)} of the other's light: {why}"
     return None
 
 
-def _told(value: float, species: crystal.Species, network: crystal.Material, shown: crystal.Material) -> str:
+def _told(species: crystal.Species, network: crystal.Material, shown: crystal.Material) -> str:
     """Light of the ideal column of this species over the first sublattice's ideal one."""
     site = int(_own_species(network)[species.name])
     ideal = shown.intensities()[shown.ideal_states]

@@ -150,7 +150,7 @@ def apply(found: Detections, given: Corrections, material=None, shape: tuple[int
     rows, origin = sheet.rows[order], sheet.origin[order]
     frames, whole = _looked_at(given)
     _onto_sites(rows, origin < 0, found, drift_px)
-    evidence, unplaced = site_evidence.apply(found, changed, _regions(given), drift_px, material)
+    evidence, unplaced = site_evidence.apply(found, changed, _regions(given), drift_px)
     _complexes(rows, np.unique([one.frame for one, *_ in changed]).astype(int), found, drift_px, material)
     pairs = place[np.array(joined, int).reshape(-1, 2)]
     starts = place[np.array(parted, int)]

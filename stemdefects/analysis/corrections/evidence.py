@@ -15,7 +15,7 @@ from stemdefects.io.tables import evidence as stored
 REACH_NM = 0.09  # half the distance of neighbouring columns
 
 
-def apply(found, changed: list[tuple], regions: list, drift_px: np.ndarray, material):
+def apply(found, changed: list[tuple], regions: list, drift_px: np.ndarray):
     """(the evidence with corrections in it, how many no site belongs to); None stays None.
 
     changed: (correction, kind before or None, kind after or None); regions: places that do not count.
