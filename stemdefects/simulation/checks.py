@@ -1,5 +1,8 @@
 """Refuse impossible settings, with the key's name, before any work is done (no JAX here)."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from stemdefects import config
@@ -30,6 +33,21 @@ def check_size(material: Material, cfg: SimulationConfig, size_px) -> None:
             f"simulation.view.size_px: {list(size_px)} px of {cfg.view.pixel_size_nm[0]:g} nm is smaller than one cell "
             f"of {material.name} ({material.a_nm:g} nm)"
         )
+
+
+def output_path(output: str, name: str, suffixes: Sequence[str], overwrite: bool) -> Path:
+    """The path of a file to write; `UserError` for a folder, another suffix, a missing folder, a file already there.
+    name: of such a file, as an example."""
+    path = Path(output)
+    if path.is_dir():
+        raise UserError(f"output={output}: is a folder; name the file to write in it, e.g. output={path / name}")
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"output={output}: unknown suffix; use one of {', '.join(suffixes)}")
+    if path.exists() and not overwrite:
+        raise UserError(f"output={output}: exists already; add overwrite=true or choose another name")
+    if not path.parent.is_dir():
+        raise UserError(f"output={output}: folder {path.parent} does not exist")
+    return path
 
 
 def _check_defects(material: Material, cfg: SimulationConfig) -> None:

@@ -13,6 +13,7 @@ from stemdefects.io.runs import write_atomically
 from stemdefects.io.tables import hdf5_output
 from stemdefects.io.tables.table import DEFECT_DTYPE, UNITS
 from stemdefects.schema import SimulationConfig
+from stemdefects.simulation import checks
 
 SUFFIXES = (".h5", ".hdf5", ".tif", ".tiff")
 
@@ -21,16 +22,7 @@ def check_output(output: str | None, overwrite: bool) -> Path:
     """The path to write, or `UserError`: no output, an unknown suffix, a missing folder, a file already there."""
     if not output:
         raise UserError("output: say where the movie goes, e.g. output=movie.h5")
-    path = Path(output)
-    if path.is_dir():
-        raise UserError(f"output={output}: is a folder; name the file to write in it, e.g. output={path / 'movie.h5'}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"output={output}: unknown suffix; use one of {', '.join(SUFFIXES)}")
-    if path.exists() and not overwrite:
-        raise UserError(f"output={output}: exists already; add overwrite=true or choose another name")
-    if not path.parent.is_dir():
-        raise UserError(f"output={output}: folder {path.parent} does not exist")
-    return path
+    return checks.output_path(output, "movie.h5", SUFFIXES, overwrite)
 
 
 def write_movie(

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.errors import UserError
 from stemdefects.schema import SimulationConfig
+from stemdefects.simulation import checks
 
 DOSES_E_PER_PX = (130.0, 400.0, 2500.0)  # a fast movie, a usual one, a slow scan
 _CROP_PX = 40  # a defect and its nearest columns
@@ -14,16 +14,7 @@ _CROP_PX = 40  # a defect and its nearest columns
 
 def check_output(output: str | None, overwrite: bool) -> Path:
     """The picture's path (default preview.png); `UserError` when it cannot or should not be written."""
-    path = Path(output or "preview.png")
-    if path.is_dir():
-        raise UserError(f"output={output}: is a folder; name the picture to write in it, e.g. {path / 'preview.png'}")
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UserError(f"output={path}: a contact sheet is a .png, .svg or .pdf file")
-    if path.exists() and not overwrite:
-        raise UserError(f"output={path}: exists already; add overwrite=true or choose another name")
-    if not path.parent.is_dir():
-        raise UserError(f"output={path}: folder {path.parent} does not exist")
-    return path
+    return checks.output_path(output or "preview.png", "preview.png", (".png", ".svg", ".pdf"), overwrite)
 
 
 def write_preview(path: str | Path, material: Material, cfg: SimulationConfig, seed: int = 0) -> Path:
