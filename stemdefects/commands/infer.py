@@ -127,6 +127,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "second_signal": None if movie.second is None else movie.second.signal or movie.second.source,
         **sources.record(movie),
         "source_shape": list(movie.shape),
+        "model": setup.model.name,
         "model_id": setup.model.id,
         "model_signature": setup.model.signature,
         "material": setup.model.material.name,

@@ -86,7 +86,7 @@ def _subtitle(result: Analysis) -> str:
     if f.pixel_size_nm and f.pixel_size_relative_sigma:
         size += f" ± {100 * f.pixel_size_relative_sigma:.0f}%"
     step = f"{f.frame_time_s:.4g} s/frame" if f.frame_time_s else "frame time unknown"
-    model, n = f.attrs.get("model_id"), int(f.observed.sum())
+    model, n = f.attrs.get("model") or f.attrs.get("model_id"), int(f.observed.sum())
     if f.n_frames == 1:
         frames, step = "one image", ""
     else:
@@ -104,12 +104,9 @@ def _cards(estimates: list[Estimate]) -> list[dict[str, str]]:
     for e in estimates:
         if e.headline and e.value is not None:
             label = "contradictory, between" if "range over gates" in e.method else "95%:"
-            cards.append(
-                {
-                    "name": f"{e.quantity}, {e.subject}" if e.subject else e.quantity,
-                    "value": number(e.value),
-                    "unit": {"1": "", "nm^2/s": "nm²/s"}.get(e.unit, e.unit),
-                    "interval": f"{label} {e.interval() or 'no interval'}",
-                }
-            )
+            unit, interval = "" if e.unit == "1" else e.unit, e.interval() or "no interval"
+            if e.value == 0 and e.low == 0 and e.high is not None:  # a limit, whose unit belongs to its end
+                unit, interval = "", f"at most {number(e.high)} {unit}".rstrip()
+            name = f"{e.quantity}, {e.subject}" if e.subject else e.quantity
+            cards.append({"name": name, "value": number(e.value), "unit": unit, "interval": f"{label} {interval}"})
     return cards

@@ -42,12 +42,13 @@ def filled(template: str, **values: Any) -> str:
 
 
 def nice(text: str) -> str:
-    """Powers as such, and numbers as people write them: `7.7e-04 nm^2/s` -> `7.7 × 10⁻⁴ nm²/s`."""
+    """Powers as such, numbers as people write them: `7.7e-04 nm^2/s` -> `7.7 × 10⁻⁴ nm²/s`, `0.02 1/s` -> `.02 s⁻¹`."""
     text = re.sub(
         r"(?<![\w.])(-?\d(?:\.\d+)?)e([+-]\d+)\b",
         lambda found: f"{found[1]} × 10{str(int(found[2])).translate(SUPERSCRIPT)}",
         text,
     )
+    text = re.sub(r"(?:^|(?<=[\d⁰¹²³⁴⁵⁶⁷⁸⁹] ))1/(s|nm)\b", r"\1⁻¹", text)
     return re.sub(r"\^(-?\d+)", lambda found: found[1].translate(SUPERSCRIPT), text)
 
 

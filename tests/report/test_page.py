@@ -105,6 +105,8 @@ def test_tables_have_units_intervals_and_methods(written):
 
 def test_numbers_as_people_write_them():
     assert nice("7.70e-04 nm^2/s") == "7.70 × 10⁻⁴ nm²/s" and nice("-1e+12") == "-1 × 10¹²"
+    assert nice("0.0112 1/s per bond") == "0.0112 s⁻¹ per bond" and nice("1/s per atom") == "s⁻¹ per atom"
+    assert nice("2.00e-05 1/s") == "2.00 × 10⁻⁵ s⁻¹" and nice("kinetics 1/share, 11/s") == "kinetics 1/share, 11/s"
     assert nice("1 nm^-2") == "1 nm⁻²" and nice("file_2e-3a 12.3e") == "file_2e-3a 12.3e"
 
 

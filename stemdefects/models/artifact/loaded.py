@@ -54,6 +54,13 @@ class LoadedModel:
     trained: "LoadedModel | None" = None  # what this network was trained as, where it is shown another crystal
     by_light: bool = False  # of that crystal's states it has no opinion
 
+    @property
+    def name(self) -> str:
+        """What a person calls it: the folder of a network that ships, or the run it was trained in."""
+        if self.path is None:
+            return str(self.record.get("run_id") or "")
+        return self.path.parent.name if self.path.name == "model" else self.path.name
+
     @functools.cached_property
     def signature(self) -> str:
         """Twelve hex digits of all that changes an answer: weights, calibration, thresholds and the deciding sections.
