@@ -31,8 +31,9 @@ def draw(labels: MovieLabels, test: np.ndarray, path: Path) -> Path:
     if labels.seam is not None and labels.seam[0].any():
         axes[1, 2].contour(labels.seam[0], levels=[0.5], colors=["#e8452c"], linewidths=1.0)
     found = findings.boundary_rings(labels)
-    for number, colour in ((5, "#3b8eea"), (7, "#e8452c")) if found is not None else ():
-        axes[1, 1].plot(*found.yx[found.neighbours == number].T[::-1], "p", mfc="none", mec=colour, ms=6)
+    if found is not None:
+        for number, colour in ((5, "#3b8eea"), (7, "#e8452c")):
+            axes[1, 1].plot(*found.yx[found.neighbours == number].T[::-1], "p", mfc="none", mec=colour, ms=6)
     edge = np.flatnonzero(test[0].any(0))
     if len(edge) and not test[0].all():
         axes[1, 2].axvline(edge[0], color="k", linestyle="--")
