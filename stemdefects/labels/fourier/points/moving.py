@@ -20,6 +20,9 @@ from stemdefects.labels.fourier.points.defects import levels as levels_of
 
 CHANGED = 1e-3  # false alarm rate of the test whether a defect changes from frame to frame
 CLEAR_PLACE = 5.0  # standard deviations at which a single frame says where a defect is
+ASTRAY = (
+    0.7  # lattice spacings from the mean's place to a frame's: places of one cell are not farther apart than twice it
+)
 STEADY = 0.08  # lattice spacings by which the scan and the nearest pixel put a resting one off
 CONTRADICTED = -4.0  # log-likelihood ratio at which a frame speaks against a defect that stays
 SURELY_GONE = 6.0  # log-likelihood ratio at which a defect seen in other frames is not in this one
@@ -57,23 +60,18 @@ def wandering(z: np.ndarray, sign: np.ndarray, yx: np.ndarray, spacing: float, s
     z: (N, H, W), filtered with a Gaussian of `sigma_px`; sign: (L,); yx: (N, L, 2) places in each frame.
     """
     count, n = yx.shape[:2]
+    off, size = np.zeros((count, n, 2)), np.zeros((count, n))
     if count < 2 or not n:
         return np.zeros(n, bool)
-    reach = int(np.ceil(DISC * spacing))
-    grid = np.arange(-reach, reach + 1)
-    offsets = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1).reshape(-1, 2)
-    offsets = offsets[np.linalg.norm(offsets, axis=1) <= DISC * spacing]
-    on_rim = np.linalg.norm(offsets, axis=1) > DISC * spacing - 1
-    at = np.rint(yx)[:, :, None].astype(int) + offsets
-    clipped = np.clip(at, 0, np.array(z.shape[1:]) - 1)
-    value = z[np.arange(count)[:, None, None], clipped[..., 0], clipped[..., 1]] * sign[:, None]
-    best = value.argmax(2)
-    size = np.take_along_axis(value, best[..., None], 2)[..., 0]
-    # the largest value on the rim is another one's flank
-    clear = (size > CLEAR_PLACE) & ~on_rim[best]
-    off = np.take_along_axis(at, best[..., None, None], 2)[:, :, 0] - yx
-    variance = 2 * (sigma_px / np.maximum(size, CLEAR_PLACE)) ** 2 + (STEADY * spacing) ** 2
-    weight = np.where(clear, 1 / variance, 0.0)
+    for t, one in enumerate(z):
+        found = extrema(one, CLEAR_PLACE, DISC * spacing)
+        distance, nearest = cKDTree(yx[t]).query(found.yx, distance_upper_bound=ASTRAY * spacing)
+        for k in np.flatnonzero(np.isfinite(distance)):  # the strongest are first
+            whose = nearest[k]
+            if np.sign(found.z[k]) == sign[whose] and size[t, whose] == 0:
+                off[t, whose], size[t, whose] = found.yx[k] - yx[t, whose], abs(found.z[k])
+    clear = size > 0
+    weight = np.where(clear, 1 / (2 * (sigma_px / np.maximum(size, CLEAR_PLACE)) ** 2 + (STEADY * spacing) ** 2), 0.0)
     centre = (weight[..., None] * off).sum(0) / np.maximum(weight.sum(0), 1e-12)[:, None]
     distance = (weight[..., None] * (off - centre) ** 2).sum((0, 2))
     freedom = np.maximum(2 * (clear.sum(0) - 1), 1)

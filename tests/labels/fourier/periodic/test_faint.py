@@ -96,7 +96,8 @@ def test_an_atom_and_its_ringing_do_not_name_a_drift():
     assert np.abs(moved.shift_px).max() < 0.5 and not moved.clear[2]
 
 
-def test_one_that_hops_between_near_places_wanders_and_one_that_rests_does_not():
+@pytest.mark.parametrize("spacing", [12.3, 9.5])  # the two places are 7 px apart
+def test_one_that_hops_between_near_places_wanders_and_one_that_rests_does_not(spacing):
     rng = np.random.default_rng(5)
     y, x = np.meshgrid(*[np.arange(80)] * 2, indexing="ij")
     frames = []
@@ -105,5 +106,5 @@ def test_one_that_hops_between_near_places_wanders_and_one_that_rests_does_not()
         peaks = [np.exp(-((y - 25) ** 2 + (x - 25 + c) ** 2) / (4 * 2.6**2)) for c in (3.5 - 7 * (t % 2), -35)]
         frames.append(noise + 8 * sum(peaks))
     middle = np.tile(np.array([[25.0, 25.0], [25.0, 60.0]]), (N_FRAMES, 1, 1))
-    told = moving.wandering(np.array(frames), np.ones(2), middle, 12.3, 2.6)
+    told = moving.wandering(np.array(frames), np.ones(2), middle, spacing, 2.6)
     assert told.tolist() == [True, False]
