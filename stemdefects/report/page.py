@@ -2,14 +2,15 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stemdefects.analysis.estimates import Estimate, number
 from stemdefects.analysis.pipeline import Analysis
 from stemdefects.analysis.stage import Block, Figure, Fold, Grid, Items, Quoted, Section
 from stemdefects.report import rendering, style
+from stemdefects.report.drawings import curves
 from stemdefects.report.viewer import data as viewer
 
 FILES = ("estimates.csv", "defects.csv", "defects.h5", "tracks.csv", "pathways.graphml", "queue.csv",
@@ -19,6 +20,14 @@ LEARNED = Section(
     [Figure("labels", "Labels made from the movie's first frames (docs/labels.md): frame, Bragg peaks, what repeats, "
             "what does not, labels, the part held out.")],
 )  # fmt: skip
+
+
+class Shown(NamedTuple):
+    """What blocks may ask for."""
+
+    pictures: Mapping[str, Path]
+    curves: Mapping[str, dict[str, Any]]
+    estimates: list[Estimate]
 
 
 def write(path: Path, result: Analysis, pictures: Mapping[str, Path], title: str, config_yaml: str) -> Path:
@@ -32,9 +41,9 @@ def write(path: Path, result: Analysis, pictures: Mapping[str, Path], title: str
         config_yaml: the composed config, shown as it is.
     """
     estimates, colours = result.estimates, style.colours(result.inputs)
-    filled = [
-        (s.title, blocks) for s in (LEARNED, *result.sections) if (blocks := _fill(s.blocks, pictures, estimates))
-    ]
+    drawn = {name: data for name, data in result.figures.items() if name in pictures}
+    shown = Shown(pictures, curves.of(drawn, colours), estimates)
+    filled = [(s.title, blocks) for s in (LEARNED, *result.sections) if (blocks := _fill(s.blocks, shown))]
     sections = [{"title": name, "anchor": _anchor(name), "blocks": blocks} for name, blocks in filled]
     data = viewer.data(result, result.cfg.slider_frames, colours)
     over = "over the frames" if result.inputs.movie is not None else "(the movie itself could not be read)"
@@ -48,6 +57,7 @@ def write(path: Path, result: Analysis, pictures: Mapping[str, Path], title: str
     return rendering.write(
         path, "page.html.j2", title=title, subtitle=_subtitle(result), cards=_cards(estimates), notes=result.notes,
         contents=contents, movie=movie, sections=sections, estimates=estimates, config=config_yaml,
+        curves=bool(shown.curves),
         files=[name for name in FILES if (path.parent / name).exists()],
     )  # fmt: skip
 
@@ -56,24 +66,24 @@ def _anchor(title: str) -> str:
     return re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
-def _fill(blocks, pictures: Mapping[str, Path], estimates: list[Estimate]) -> list[Any]:
+def _fill(blocks: Sequence[Block], shown: Shown) -> list[Any]:
     """The blocks that have something in them: with the pictures of figures, and what is quoted."""
-    filled = (_filled(block, pictures, estimates) for block in blocks)
+    filled = (_filled(block, shown) for block in blocks)
     return [block for block in filled if block]
 
 
-def _filled(block: Block, pictures: Mapping[str, Path], estimates: list[Estimate]) -> Any:
+def _filled(block: Block, shown: Shown) -> Any:
     """The block as the template takes it; None where it is empty."""
     match block:
         case str() | Items(lines=[_, *_]) | Grid(rows=[_, *_]):
             return block
         case Quoted(quantities=wanted):
-            said = [e.sentence() for e in estimates if e.quantity in wanted]
+            said = [e.sentence() for e in shown.estimates if e.quantity in wanted]
             return Items(said) if said else None
-        case Figure(name=name) if name in pictures:
-            return {"kind": block.kind, "name": name, "caption": block.caption,
-                    "picture": rendering.data_uri(pictures[name])}  # fmt: skip
-        case Fold(summary=summary, blocks=inner) if within := _fill(inner, pictures, estimates):
+        case Figure(name=name) if name in shown.pictures:
+            return {"kind": block.kind, "name": name, "caption": block.caption, "curve": shown.curves.get(name),
+                    "picture": rendering.data_uri(shown.pictures[name])}  # fmt: skip
+        case Fold(summary=summary, blocks=inner) if within := _fill(inner, shown):
             return Fold(summary, within)
     return None
 

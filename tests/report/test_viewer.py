@@ -1,7 +1,6 @@
 """The viewer of the page: its script does what the analysis does, and a browser can use it."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -118,21 +117,6 @@ def test_undo_and_the_camera(tmp_path):
     assert got["f"] == {"scale": 1.5, "x": pytest.approx(-33.8333, abs=1e-3), "y": -0.5}  # centred, pixel 0 is whole
     assert got["after"] == pytest.approx(got["before"]) and got["far"]["x"] == -0.5 and got["out"] == got["f"]
     assert got["round"] == pytest.approx([33, 44])
-
-
-@pytest.fixture
-def browser():
-    """Chromium driven by Playwright; CHROMIUM names one that Playwright did not install itself."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        try:
-            opened = started.chromium.launch(
-                executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox", "--single-process", "--no-zygote"]
-            )
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium for playwright ({str(error).splitlines()[0]})")
-        yield opened
-        opened.close()
 
 
 def test_a_browser_looks_corrects_and_saves(browser, tmp_path):

@@ -10,6 +10,14 @@ def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
     return np.convolve(values, np.ones(width), "same") / weight
 
 
+def running(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Running mean of (n,) values over a fifteenth of them, three at least; half of its 95% band by their scatter."""
+    n, y = len(values), np.asarray(values, float)
+    width = min(max(3, n // 15) | 1, max(n // 2, 1) | 1)
+    mean = _moving_mean(y, width)
+    return mean, 1.96 * np.sqrt(_moving_mean((y - mean) ** 2, width) / max(width - 1, 1))
+
+
 def counts(data, colours):
     """Defects per frame against time: points, and a running mean with its own scatter."""
     c = data["counts"]
@@ -17,13 +25,11 @@ def counts(data, colours):
         return None
     figure, axes = pyplot().subplots(figsize=(6.4, 3.6))
     good = ~c.skipped
-    width = min(max(3, len(c.times) // 15) | 1, max(good.sum() // 2, 1) | 1)
     for kind, values in zip(c.kinds, c.counts.T, strict=True):
         colour, y = colours[kind], values[good].astype(float)
-        mean = _moving_mean(y, width)
+        mean, half = running(y)
         axes.plot(c.times[good], y, ".", ms=3, color=colour, alpha=0.35)
         axes.plot(c.times[good], mean, color=colour, lw=1.6, label=kind)
-        half = 1.96 * np.sqrt(_moving_mean((y - mean) ** 2, width) / max(width - 1, 1))
         axes.fill_between(c.times[good], np.maximum(mean - half, 0), mean + half, color=colour, alpha=0.12, lw=0)
     axes.set(xlabel=f"time ({data['time_unit']})", ylabel="defects per frame", ylim=(0, None))
     axes.legend(ncols=3, fontsize=8)
