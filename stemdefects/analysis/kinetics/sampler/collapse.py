@@ -19,6 +19,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler.board import FIRST
 from stemdefects.analysis.kinetics.sampler.draws import normal
 from stemdefects.analysis.kinetics.sampler.field import misfit, shine_at
 from stemdefects.analysis.kinetics.sampler.paths import inside
@@ -144,7 +145,7 @@ def take_offsets(touched, new, two, glow, S, P, level, seen, rest, offset):
                     rest[f, g] -= new[g] - offset[g]
             offset[g] = new[g]
     dim, own = _with_neighbours(touched, S)
-    shine_at(dim, own, 0, n_frames, two, glow, S, P, level, seen, rest)
+    shine_at(dim, own, FIRST, n_frames, two, glow, S, P, level, seen, rest)
 
 
 @inner

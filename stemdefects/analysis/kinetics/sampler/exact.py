@@ -6,6 +6,8 @@ rates). With light and exclusion in the frames already in the proposal, their ra
 
 import math
 
+import numpy as np
+
 from stemdefects.analysis.kinetics.lattice import SINGLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.field import POTENTIAL
@@ -113,7 +115,7 @@ def _own_ratio(a, b, layer, to, n_absent, slots, W, S, P):
     if a < 0:
         ratio = math.log(slots / (n_absent + 1.0)) if n_absent >= 0 else 0.0
         if to == SINGLE and S.site[b, 24] == BOND:
-            ratio += math.log(birth_single(b, W.occ, S, P) / P[ATTACH])
+            ratio += math.log(birth_single(np.int64(b), W.occ, S, P) / P[ATTACH])
         return ratio
     if layer != SINGLE or a == b or S.site[a, 24] != BOND:
         return 0.0

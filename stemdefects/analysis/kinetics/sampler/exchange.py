@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import inner, tiny
+from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, NONE
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
 from stemdefects.analysis.kinetics.sampler.field import BORN, POTENTIAL
@@ -15,8 +16,8 @@ from stemdefects.analysis.kinetics.sampler.paths import backward, box_around, fo
 from stemdefects.analysis.kinetics.sampler.potential import HOP
 from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
 
-HALF = 5  # half of the boxes in which paths of one interval are drawn: no more hops between frames are exchanged
-ANY = 1 << 30  # comings and goings of a path: as many as there are
+HALF = np.int64(5)  # half of the boxes in which paths of one interval are drawn: with more hops in it none is exchanged
+ANY = np.int64(1 << 30)  # comings and goings of a path: as many as there are
 NOT_DRAWN = 1.0  # no log of a uniform number is positive
 MANY = 12.0  # of the hop rate: what another hop costs is about six of it, so that few that would be accepted are missed
 SLACK = 3.0  # log of a ratio of weights in one interval that no two paths reach
@@ -60,7 +61,7 @@ def exchange_all(S, P, Q, W, who, layers, rng, tally):
     r_to, c_to = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
     for f in range(len(Q.times) - 1):
         dt = Q.times[f + 1] - Q.times[f]
-        n_absent = 0
+        n_absent = np.int64(0)
         for s in range(n_slots):
             n_absent += int(who[f, s] < 0)
         rows_of(who[f], cols, r, c)
@@ -105,10 +106,10 @@ def exchange_all_ends(S, P, Q, W, who, layers, rng):
                 if distance(who[f, i], max(x, y), cols) > HALF:
                     continue
                 if y < 0 or distance(who[f, i], who[f + 1, i], cols) <= HALF:
-                    exchange(f, i, j, NOT_DRAWN, -1, 1.0, 0, S, P, Q, W, who, layers, rng)
+                    exchange(f, i, j, NOT_DRAWN, NONE, 1.0, FIRST, S, P, Q, W, who, layers, rng)
 
 
-@tiny
+@inner
 def exchange(f, i, j, u, n_absent, slots, spare, S, P, Q, W, who, layers, rng):
     """Propose that two vacancies exchange their fates after frame f + 1, by new paths between; 1 if accepted.
 
@@ -133,8 +134,8 @@ def exchange(f, i, j, u, n_absent, slots, spare, S, P, Q, W, who, layers, rng):
         return 0
     ways_i, ways_j = ways_in(box_i, S), ways_in(box_j, S)
     li, lj, to_i, to_j = layers[f, i], layers[f, j], layers[f + 1, i], layers[f + 1, j]
-    A, _ = forward(f, f + 1, False, xi, li, i, j, ways_i, box_i, slots, who, layers, S, P, Q)
-    B, _ = forward(f, f + 1, False, xj, lj, i, j, ways_j, box_j, slots, who, layers, S, P, Q)
+    A, _ = forward(f, f + 1, NO, xi, li, i, j, ways_i, box_i, slots, who, layers, S, P, Q)
+    B, _ = forward(f, f + 1, NO, xj, lj, i, j, ways_j, box_j, slots, who, layers, S, P, Q)
     new = _mass(yj, to_j, box_i, cols, A) * _mass(yi, to_i, box_j, cols, B)
     old = _mass(yi, to_i, box_i, cols, A) * _mass(yj, to_j, box_j, cols, B)
     if not (new > 0.0 and old > 0.0):
@@ -151,18 +152,18 @@ def exchange(f, i, j, u, n_absent, slots, spare, S, P, Q, W, who, layers, rng):
     n_new_j, _, _ = backward(f, f + 1, yi, to_i, i, j, ways_j, box_j, slots, who, layers, S, P, Q, B, W, rng)
     if n_new_j < 0 or not _plain(n_new_j, W.new, box_j, S, spare + int(xj < 0)):
         return 0
-    gi, gj = S.back[xi], (S.back[xj] if xj >= 0 else -1)
+    gi, gj = np.int64(S.back[xi]), (np.int64(S.back[xj]) if xj >= 0 else NONE)
     others_in(f, i, j, S, W.then, who, layers)
     others_in(f, i, j, S, W.occ, who, layers)
     ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
-    others_in(f, j, -1, S, W.occ, who, layers)
-    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
+    others_in(f, j, NONE, S, W.occ, who, layers)
+    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, NONE, f, f + 1, n_absent, slots, W, S, P, Q)
     others_in(f, i, j, S, W.occ, who, layers)
     ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
     if ratio < -1e200 or not replace(i, low, high, n_new_i, new_i_time, new_i, W):
         return 0
-    others_in(f, j, -1, S, W.occ, who, layers)
-    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, -1, f, f + 1, n_absent, slots, W, S, P, Q)
+    others_in(f, j, NONE, S, W.occ, who, layers)
+    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, NONE, f, f + 1, n_absent, slots, W, S, P, Q)
     if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
         replace(i, low, high, n_old_i, old_i_time, old_i, W)
         return 0

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry, inner, tiny
-from stemdefects.analysis.kinetics.sampler.board import PAD
+from stemdefects.analysis.kinetics.sampler.board import NO, PAD, YES
 from stemdefects.analysis.kinetics.sampler.draws import below, uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after
 from stemdefects.analysis.kinetics.sampler.exchange import apart, exchange_all, exchange_all_ends, rows_of
@@ -14,9 +14,9 @@ from stemdefects.analysis.kinetics.sampler.stretches import Scene, propose_from,
 
 FULL = 1  # flag: the room did not suffice
 SMALL_FIELD = 1600  # places of a grid that is drawn as a whole: beyond, boxes keep the cost of a path constant
-BOX = 13  # half of a large field's box in lattice steps: one hop a frame stays inside for 100 frames
-NEAR = 7  # half of a box around a path's pinned end: cheap, and wide enough for most
-CLOSE = 3  # the same for short stretches: what is uncertain at low dose is mostly whether one turned, or was away
+BOX = np.int64(13)  # half of a large field's box in lattice steps: one hop a frame stays inside for 100 frames
+NEAR = np.int64(7)  # half of a box around a path's pinned end: cheap, and wide enough for most
+CLOSE = np.int64(3)  # for short stretches: what low dose leaves open is mostly whether one turned, or was away
 SHORT = 30  # frames of a stretch that is pinned at both ends, at most
 WHOLE = 0.3  # share of updates over the whole movie
 SIMPLE = 0.6  # share of updates in which no double vacancy is made: cheaper, and enough for most paths
@@ -48,7 +48,7 @@ def mend_all(Q, C):
                     continue
                 if _connected(i, j, first, last, Q, C.W, who, C.layers):
                     rows_of(who[last], S.shape[1], r_to, c_to)
-                    redraw(i, first, last, False, False, True, False, box_around(who[first, i], NEAR, S), Q, C)
+                    redraw(i, first, last, NO, NO, YES, NO, box_around(who[first, i], NEAR, S), Q, C)
 
 
 @tiny
@@ -169,7 +169,7 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
                 continue
         simple = two and uniform(rng) < SIMPLE
         collapsed = uniform(rng) < COLLAPSED
-        result = redraw(slot, first, last, free_start, free_end, False, collapsed, box, singles if simple else Q, C)
+        result = redraw(slot, first, last, free_start, free_end, NO, collapsed, box, singles if simple else Q, C)
         if result >= 0:
             tally[4] += 1
             tally[5] += result

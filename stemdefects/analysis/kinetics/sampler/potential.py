@@ -105,29 +105,6 @@ def potential(x, occ, S, P):
 
 
 @inner
-def ceiling(window, S, P):
-    """An upper bound of `potential` over the sites of a window, whatever the others do."""
-    top = P[TO_DOUBLE] + P[VANISH]
-    for g in window:
-        single, double = P[TO_DOUBLE], P[HALVE]
-        for j in range(6):
-            if S.site[g, j] < 0:
-                continue
-            way = S.site[g, 6 + j]
-            single += max(P[way], P[TURN_MORE]) if way == TURN else P[way]
-            double += P[HOP_TWO]
-        more = 0.0
-        if S.site[g, 24] == BOND:
-            single += max(P[DETACH], P[DETACH_MORE])
-            more = 2.0 * max(P[ATTACH_MORE] - P[ATTACH], 0.0) + max(P[DETACH_MORE] - P[DETACH], 0.0)
-            more += max(P[TURN_MORE] - P[TURN], 0.0)
-        else:
-            single += max(P[DETACH_MORE], P[VANISH] + P[HOP] * S.missing[g])
-        top = max(top, max(single, double) + more)
-    return top
-
-
-@inner
 def other_factor(x, a, b, before, occ, S, P):
     """Factor on the rate of another vacancy's event (`a` -> `b`, -1: nowhere) when one more sits on the bond `x`.
 

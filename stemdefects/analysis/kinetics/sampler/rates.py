@@ -95,7 +95,7 @@ def _around(a, b, occ, S, sums, sign, mark, stamp):
         if end < 0:
             continue
         for j in range(-1, 6):
-            g = end if j < 0 else S.site[end, j]
+            g = np.int64(end if j < 0 else S.site[end, j])
             if g >= 0 and mark[g] != stamp:
                 mark[g] = stamp
                 _open(g, occ, S, sums, sign)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import inner, tiny
-from stemdefects.analysis.kinetics.sampler.board import Table, Work
+from stemdefects.analysis.kinetics.sampler.board import FIRST, NONE, PRIOR, Table, Work
 from stemdefects.analysis.kinetics.sampler.collapse import (
     added,
     draw_offsets,
@@ -36,7 +36,7 @@ def propose_from(two, S, P, level, times, seen, rest):
     F, omega = field(S, P, two)
     n_frames, n = rest.shape
     glow = np.zeros((2, n_frames, F.shape[1]))
-    shine_at(np.arange(n), n, 0, n_frames, two, glow, S, P, level, seen, rest)
+    shine_at(np.arange(n), n, FIRST, n_frames, two, glow, S, P, level, seen, rest)
     odds = np.zeros((3, F.shape[1]))
     for g in range(n):
         for layer in range(1, 4 if two else 3):
@@ -82,12 +82,12 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
         for q in range(2):
             if W.old[k, q] >= 0 and not inside(S.at[W.old[k, q]], box, cols):
                 return -2
-    n_absent = 0
+    n_absent = np.int64(0)
     for s in range(who.shape[1]):
         n_absent += int(s != slot and who[first, s] < 0)
     slots = n_absent + 1.0
     if unbroken:
-        n_absent, slots = -1, 1.0
+        n_absent, slots = NONE, 1.0
     ways = ways_in(box, S)
     lit, dark = first + int(not free_start), last + int(free_end)
     pulls, precisions, was, now, new = C.sites[0], C.sites[1], C.sites[2], C.sites[3], C.sites[4]
@@ -107,10 +107,10 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
         first,
         last,
         free_end,
-        -2 if free_start else begin,
+        PRIOR if free_start else begin,
         layer_was,
         slot,
-        -1,
+        NONE,
         ways,
         box,
         slots,
@@ -120,7 +120,7 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
         C.P,
         R,
     )
-    accepted, n_new, y, layer = 0, 0, -1, 0
+    accepted, n_new, y, layer = 0, 0, NONE, FIRST
     if fine:
         if free_end:
             y, layer = draw_end(last - first, box, cols, A, C.rng)
@@ -130,7 +130,7 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
             fine = A.absent[m, 1] > 0.0 if y < 0 else A.ahead[m, layer - 1, place_in(y, box, cols)] > 0.0
     if fine:
         n_new, y, layer = backward(
-            first, last, y, layer, slot, -1, ways, box, slots, who, layers, S, C.P, R, A, W, C.rng
+            first, last, y, layer, slot, NONE, ways, box, slots, who, layers, S, C.P, R, A, W, C.rng
         )
         gaps = 0
         for k in range(max(n_new, 0)):
@@ -138,26 +138,28 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
         if n_new < 0:
             accepted = -1
         elif not (unbroken and gaps > 1):
-            others_in(first, slot, -1, S, W.occ, who, layers)
-            others_in(first, slot, -1, S, W.then, who, layers)
-            x = S.back[y] if y >= 0 else -1
-            ratio = log_weight(x, layer, n_new, W.new_time, W.new, slot, -1, first, last, n_absent, slots, W, S, C.P, R)
-            others_in(first, slot, -1, S, W.occ, who, layers)
-            others_in(first, slot, -1, S, W.then, who, layers)
-            x = S.back[begin] if begin >= 0 else -1
+            others_in(first, slot, NONE, S, W.occ, who, layers)
+            others_in(first, slot, NONE, S, W.then, who, layers)
+            x = np.int64(S.back[y]) if y >= 0 else NONE
+            ratio = log_weight(
+                x, layer, n_new, W.new_time, W.new, slot, NONE, first, last, n_absent, slots, W, S, C.P, R
+            )
+            others_in(first, slot, NONE, S, W.occ, who, layers)
+            others_in(first, slot, NONE, S, W.then, who, layers)
+            x = np.int64(S.back[begin]) if begin >= 0 else NONE
             ratio -= log_weight(
-                x, layer_was, n_old, W.old_time, W.old, slot, -1, first, last, n_absent, slots, W, S, C.P, R
+                x, layer_was, n_old, W.old_time, W.old, slot, NONE, first, last, n_absent, slots, W, S, C.P, R
             )
             if collapsed:
                 where, what = np.empty((last + 1, 1), np.int64), np.empty((last + 1, 1), np.int64)
-                _follow(n_new, y, layer, first, last, Q, S, W, where, what, 0)
+                _follow(n_new, y, layer, first, last, Q, S, W, where, what, FIRST)
                 now[:] = 0.0
-                added(0, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, now)
+                added(FIRST, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, now)
                 touched = (was != 0.0) | (now != 0.0)
                 draw_offsets(touched, now, C.offset, pulls, precisions, C.rng, new)
-                lay(0, lit, dark, -1.0, S, C.P, C.level, C.seen, where, what, C.rest)
+                lay(FIRST, lit, dark, -1.0, S, C.P, C.level, C.seen, where, what, C.rest)
                 ratio += worth(touched, now, new, C.P, C.seen, C.rest, C.offset, pulls, precisions)
-                lay(0, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, C.rest)
+                lay(FIRST, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, C.rest)
                 lay(slot, lit, dark, -1.0, S, C.P, C.level, C.seen, who, layers, C.rest)
                 ratio -= worth(touched, was, C.offset, C.P, C.seen, C.rest, C.offset, pulls, precisions)
                 lay(slot, lit, dark, 1.0, S, C.P, C.level, C.seen, who, layers, C.rest)
