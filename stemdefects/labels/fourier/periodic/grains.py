@@ -5,6 +5,7 @@ two meet there is a boundary, about which the labels say nothing.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ WINDOW = 8.0  # lattice spacings along the side of a window; stepped by half of 
 APART_DEG = 6.0  # grains differ by more; less is a bend or the scan
 SAME_SIZE = 0.15  # relative difference of spacings that windows of one crystal may have
 LEAST_SHARE, LEAST_WINDOWS = 0.06, 3  # of the windows that show a lattice
+FEW_BETWEEN = 0.4  # of the windows of the rarer of two orientations: more halfway between them are a bend
+BRIGHT = 1.5  # times the usual intensity within a spacing: something lies on the crystal
 N_FRAMES = 4  # whose spectra are taken together
 BAND = 0.8  # lattice spacings on either side of where two grains meet that are their boundary
 
@@ -47,11 +50,12 @@ def find(frames: np.ndarray, whole: ImageLattice) -> Grains:
     height, width = frames.shape[1:]
     if min(height, width) < 1.5 * side:
         return one(whole)
+    frames = _without_dirt(frames[:N_FRAMES], whole.spacing_px)
     corners, vectors = [], []
     for y in _starts(height, side):
         for x in _starts(width, side):
             try:
-                own = find_lattice(frames[:N_FRAMES, y : y + side, x : x + side])
+                own = find_lattice(frames[:, y : y + side, x : x + side])
             except UserError:
                 continue
             corners.append((y, x))
@@ -80,7 +84,7 @@ def find(frames: np.ndarray, whole: ImageLattice) -> Grains:
         level = (frames[0] * mask).sum() / mask.sum()
         try:
             near = np.array([bragg.equivalent_cells(vectors[i], vectors[group[0]])[0] for i in group])
-            own = find_lattice((frames[:N_FRAMES] - level) * mask, near_px=np.median(near, axis=0))
+            own = find_lattice((frames - level) * mask, near_px=np.median(near, axis=0))
         except UserError:
             continue
         if all(abs(turn_deg(own.vectors_px, other.vectors_px)) > APART_DEG for other in lattices):
@@ -126,17 +130,48 @@ def turn_deg(vectors: np.ndarray, others: np.ndarray) -> float:
 
 
 def _clusters(angle_deg: np.ndarray, period_deg: float) -> list[np.ndarray]:
-    """Numbers of the windows of each orientation, the most common first: neighbours on the circle within half of
-    `APART_DEG` are together."""
-    order = np.argsort(np.mod(angle_deg, period_deg))
-    angle = np.mod(angle_deg, period_deg)[order]
-    gaps = np.diff(np.concatenate([angle, [angle[0] + period_deg]]))
-    cuts = np.flatnonzero(gaps > 0.5 * APART_DEG)
-    if len(cuts) < 2:
-        return [order]
-    order = np.roll(order, -(cuts[0] + 1))
-    parts = np.split(order, np.cumsum(np.diff(np.concatenate([cuts, [cuts[0] + len(angle)]])))[:-1])
-    return sorted(parts, key=len, reverse=True)
+    """Numbers of the windows of each orientation, the most common first.
+
+    Windows with a boundary in them lie anywhere between two grains, so that orientations that many share are taken, and
+    are grains where few lie halfway: a bend has as many there.
+    """
+
+    def off(a: np.ndarray, b: float) -> np.ndarray:
+        return np.abs(np.mod(a - b + 0.5 * period_deg, period_deg) - 0.5 * period_deg)
+
+    near = 0.25 * APART_DEG
+    left, groups, modes = np.arange(len(angle_deg)), [], []
+    while len(left):
+        counts = np.array([(off(angle_deg[left], angle_deg[i]) < near).sum() for i in left])
+        mode = angle_deg[left[counts.argmax()]]
+        mine = off(angle_deg[left], mode) <= 0.5 * APART_DEG
+        if all(off(np.array([mode]), m)[0] > APART_DEG and _parted(angle_deg, off, mode, m, near) for m in modes):
+            groups.append(left[mine])
+            modes.append(mode)
+        left = left[~mine]
+    return groups
+
+
+def _parted(angle_deg: np.ndarray, off: Callable, mode: float, other: float, near: float) -> bool:
+    """Are few of the windows halfway between two orientations (the shorter way round)?"""
+    step = mode - other
+    middle = other + 0.5 * step
+    if off(np.array([middle]), mode)[0] + off(np.array([middle]), other)[0] > off(np.array([mode]), other)[0] + 1e-6:
+        return True  # halfway lies on the far side: too far apart to be a bend
+    least = min((off(angle_deg, m) < near).sum() for m in (mode, other))
+    return bool((off(angle_deg, middle) < near).sum() <= FEW_BETWEEN * least)
+
+
+def _without_dirt(frames: np.ndarray, spacing: float) -> np.ndarray:
+    """`frames` (n, H, W) with what is much brighter than usual brought to the usual level: its rim hides a lattice."""
+    frames = np.array(frames, np.float32)
+    for frame in frames:
+        slow = ndimage.gaussian_filter(frame, spacing)
+        usual = np.median(slow)
+        dirt = slow > BRIGHT * usual
+        if usual > 0 and dirt.any():
+            frame[ndimage.distance_transform_edt(~dirt) < spacing] = usual
+    return frames
 
 
 def take_apart(frame: np.ndarray, grains: Grains, invalid: np.ndarray | None = None, **settings) -> Residual:

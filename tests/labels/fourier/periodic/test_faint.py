@@ -79,6 +79,28 @@ def test_two_grains_are_told_by_their_windows(degrees):
             assert min(off) < 0.03
 
 
+def test_windows_with_a_boundary_join_no_grains_and_a_bend_is_none():
+    """Mixed windows lie anywhere between two grains; in a bend as many lie halfway as anywhere."""
+    rng = np.random.default_rng(6)
+    two = np.concatenate([14 + rng.normal(0, 0.5, 12), 23.2 + rng.normal(0, 0.4, 12), [16.2, 16.8, 18.8, 20.4, 20.5]])
+    groups = grains._clusters(two, 60.0)
+    assert len(groups) == 2 and {round(float(np.median(two[g]))) for g in groups} == {14, 23}
+    assert len(grains._clusters(np.linspace(0, 12, 40) + rng.normal(0, 0.3, 40), 60.0)) == 1
+    assert len(grains._clusters(np.mod(np.append(two - 20, 41.0), 60.0), 60.0)) >= 2  # over the circle's end
+
+
+def test_dirt_hides_no_grain():
+    rng = np.random.default_rng(7)
+    yx = sites((200, 200), HEXAGONAL)
+    halves = [p[(p[:, 1] < 100) == k] for p, k in ((yx, True), (sites((200, 200), turned(HEXAGONAL, 20.0)), False))]
+    yx = np.concatenate(halves)
+    mean = render((200, 200), yx, np.full(len(yx), 6.0)) + 1.0
+    y, x = np.meshgrid(*[np.arange(200)] * 2, indexing="ij")
+    dirt = sum(np.hypot(y - a, x - b) < 22 for a, b in ((25, 60), (180, 150)))
+    frame = rng.poisson(mean + 25 * dirt)[None].astype(np.float32)
+    assert len(grains.find(frame, find_lattice(frame))) == 2
+
+
 def test_an_atom_and_its_ringing_do_not_name_a_drift():
     """One strong atom that steps by a lattice vector, ringing around it: the crystal rests."""
     rng = np.random.default_rng(4)
