@@ -15,3 +15,18 @@ EXPONENT = 1.55
 def atomic_number(element: str) -> int:
     """Z of an element of `ELEMENTS`."""
     return ELEMENTS.index(element) + 1
+
+
+def group(element: str) -> int:
+    """Column 1 to 18 of the periodic table; lanthanides and actinides stand in the third."""
+    z, before = atomic_number(element), 0
+    for length in (2, 8, 8, 18, 18, 32, 32):
+        if z <= before + length:
+            break
+        before += length
+    n = z - before
+    if n <= (1 if length == 2 else 2):
+        return n
+    if length == 32 and n <= 17:
+        return 3
+    return n + 18 - length

@@ -1,4 +1,5 @@
-"""A material from a chemical formula: `W0.95Ti0.05Se2` is WSe2 as its file says, with Ti on the metal's sublattice.
+"""A material from a chemical formula, or from a list of elements: `W0.95Ti0.05Se2` is WSe2 as its file says, with Ti on
+the metal's sublattice.
 
 Of the materials that are known, the one whose ideal columns are the formula's main elements gives lattice, sites and
 common defects. What else the formula names takes the place of atoms of the sublattice whose sum it completes, and
@@ -8,14 +9,16 @@ is for this detector, inference learns from the frames).
 
 import copy
 import re
+from collections.abc import Sequence
 
 from stemdefects import config
-from stemdefects.crystal.elements import ELEMENTS, EXPONENT, atomic_number
+from stemdefects.crystal.elements import ELEMENTS, EXPONENT, atomic_number, group
 from stemdefects.errors import UserError
 from stemdefects.schema import KindConfig, MaterialConfig, SpeciesConfig, StateConfig
 
 WHOLE = 0.03  # of an atom: how well a sublattice's sum must come out
 SPREAD = 0.3  # of an added element's signal
+DOPED = 0.01  # of the columns, where nobody says how many; inference learns it from the frames
 DENSITY = 0.10  # largest share of columns in training images
 
 
@@ -55,7 +58,40 @@ def material(formula: str) -> MaterialConfig:
             "inference.material=<file>"
         )
     *_, base, found = min(tried, key=lambda one: one[:3])
-    return _made(formula, base, found)
+    return _made(formula, base, found, set(amounts))
+
+
+def of_species(names: Sequence[str]) -> MaterialConfig:
+    """The material of the elements that may be there, the crystal's own first: `[W, Se, Ti]` is WSe2 with Ti.
+
+    The others take the place of the atoms that stand nearest in the periodic table's columns, on both sublattices where
+    two are as near. Raises UserError for what is no element, or where no known material is made of some of them.
+    """
+    shown = f"species=[{','.join(names)}]"
+    if wrong := [name for name in names if name not in ELEMENTS]:
+        raise UserError(f"{shown}: there is no element {', '.join(wrong)}, so nothing is known of its signal")
+    tried = []
+    for name in config.group_names("material"):
+        base = config.load_group("material", name)
+        ideal = {site: base.states[spec.ideal].atoms for site, spec in base.sites.items()}
+        main = {element for atoms in ideal.values() for element in atoms}
+        if all(len(atoms) == 1 for atoms in ideal.values()) and main <= set(names):
+            last = sorted((names.index(element) for element in main), reverse=True)
+            tried.append((last, len(base.species), name, base, {s: next(iter(a)) for s, a in ideal.items()}))
+    if not tried:
+        raise UserError(
+            f"{shown}: no known material is made of some of them (there are: "
+            f"{', '.join(config.group_names('material'))}); name the crystal's own elements first, or give "
+            "inference.material=<name or file> as well"
+        )
+    *_, base, hosts = min(tried, key=lambda one: one[:3])
+    found: dict[str, dict[str, float]] = {site: {} for site in hosts}
+    for element in dict.fromkeys(names):
+        if element not in hosts.values():
+            far = {site: abs(group(element) - group(host)) for site, host in hosts.items()}
+            for site in (site for site in far if far[site] == min(far.values())):
+                found[site][element] = DOPED
+    return _made("+".join(dict.fromkeys(names)), base, found, set(names))
 
 
 def _shared_out(amounts: dict[str, float], ideal: dict[str, tuple[str, int]]) -> dict[str, dict[str, float]] | None:
@@ -82,11 +118,12 @@ def _shared_out(amounts: dict[str, float], ideal: dict[str, tuple[str, int]]) ->
     return chosen
 
 
-def _made(formula: str, base: MaterialConfig, found: dict[str, dict[str, float]]) -> MaterialConfig:
-    """`base` with states and kinds for what takes the place of its atoms (`_shared_out`)."""
+def _made(name: str, base: MaterialConfig, found: dict[str, dict[str, float]], named: set[str]) -> MaterialConfig:
+    """`base` with states and kinds for what takes the place of its atoms (`_shared_out`), without elements that are not
+    `named`."""
     out = copy.deepcopy(base)
-    out.name = formula
-    _without(out, set(out.species) - {*parsed(formula)})
+    out.name = name
+    _without(out, set(out.species) - named)
     for site, others in found.items():
         ((host, number),) = out.states[out.sites[site].ideal].atoms.items()
         for element, share in others.items():

@@ -69,15 +69,20 @@ def chosen(settings: InferenceConfig) -> str:
 
 
 def _stated(settings: InferenceConfig) -> MaterialConfig | None:
-    """The material of `inference.formula`, or that `inference.material` names: of `configs/material/`, of a package, or
-    a YAML file."""
+    """The material of `inference.formula`, or of `inference.species` with `inference.material=auto`; or the one that
+    `inference.material` names: of `configs/material/`, of a package, or a YAML file."""
     name = settings.material
     if settings.formula is not None:
         if name not in (None, shipped.AUTO):
             raise UserError(f"inference.material={name} and formula={settings.formula} are both given; leave one out")
         return formula.material(settings.formula)
+    if name == shipped.AUTO and settings.species:
+        return formula.of_species(settings.species)
     if name == shipped.AUTO:
-        raise UserError("inference.material=auto: for which crystal? Give formula=<such as W0.95Ti0.05Se2>")
+        raise UserError(
+            "inference.material=auto: for which crystal? Give formula=<such as W0.95Ti0.05Se2>, or "
+            "inference.species=[W,Se,Ti]: the elements that may be there, the crystal's own first"
+        )
     if name is None:
         return None
     if config.config_dir().joinpath("material", f"{name}.yaml").exists() or extensions.material_file(name):

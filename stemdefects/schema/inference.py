@@ -43,7 +43,8 @@ class InferenceConfig:
     model: str | None = None  # model folder to use in a new run, instead of run=
     material: str | None = None  # the crystal shown, where it is not the model's own: a material's name or file
     formula: str | None = None  # the same by its formula, e.g. W0.95Ti0.05Se2 (material: auto, or left out)
-    # elements that may be there beside those of the material, for columns of no state it has; none: any
+    # elements that may be there beside those of the material, for columns of no state it has; none: any. With
+    # material=auto all that may be there, the crystal's own first: they make the material
     species: list[str] = field(default_factory=list)
     # data set or signal of a file that holds several, e.g. HAADF; [a, b]: b is a second detector of the same scan, of
     # the same file or in a file of its own

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemdefects.crystal import bragg, formula
+from stemdefects.crystal import bragg, elements, formula
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.inference import undistorted
@@ -251,6 +251,26 @@ def test_a_formula_makes_a_material():
     for wrong, says in (("W0.9Xx0.1S2", "Xx"), ("W0.5S2", "no known material"), ("ws2", "cannot be read")):
         with pytest.raises(UserError, match=says):
             formula.material(wrong)
+
+
+def test_elements_that_may_be_there_make_the_material():
+    """The crystal's own stand first; the others go where their column of the periodic table is nearest."""
+    ti = crystal.from_config(formula.of_species(["W", "Se", "Ti"]))
+    assert ti.a_nm == crystal.load("wse2").a_nm and "Ti_W" in ti.kind_names
+    assert not any("Mo" in name for name in ti.kind_names)
+    mixed = formula.of_species(["Mo", "S", "Se", "W", "V", "Cl"])
+    assert crystal.from_config(mixed).a_nm == crystal.load("mos2").a_nm
+    on = {e: {s.site for s in mixed.states.values() if e in s.atoms} for e in ("Se", "W", "V", "Cl")}
+    own = {mixed.states[site.ideal].site: set(mixed.states[site.ideal].atoms) for site in mixed.sites.values()}
+    assert own[on["Se"].pop()] == own[on["Cl"].pop()] == {"S"} and own[on["W"].pop()] == own[on["V"].pop()] == {"Mo"}
+    assert not any(on.values()), "each on one sublattice alone"
+    assert crystal.from_config(formula.of_species(["W", "S", "Mo"])).a_nm == crystal.load("ws2_mo").a_nm
+    assert [elements.group(e) for e in "H He Li C Al Ti W Re Se Te Cl La Lu Hf Rn U".split()] == [
+        1, 18, 1, 14, 13, 4, 6, 7, 16, 16, 17, 3, 3, 4, 18, 3,
+    ]  # fmt: skip
+    for wrong in (["W", "Sx"], ["Fe", "O"], ["W"]):
+        with pytest.raises(UserError, match="species="):
+            formula.of_species(wrong)
 
 
 def test_columns_that_a_network_of_other_crystals_took_for_the_other_sublattice_are_put_right():
