@@ -80,8 +80,8 @@ def _stated(settings: InferenceConfig) -> MaterialConfig | None:
         return formula.of_species(settings.species)
     if name == shipped.AUTO:
         raise UserError(
-            "inference.material=auto: for which crystal? Give formula=<such as W0.95Ti0.05Se2>, or "
-            "inference.species=[W,Se,Ti]: the elements that may be there, the crystal's own first"
+            "inference.material=auto: for which crystal? Give formula=<such as W0.95Ti0.05Se2>, or inference.species= "
+            "with a list of the elements that may be there, the crystal's own first"
         )
     if name is None:
         return None
