@@ -33,7 +33,9 @@ def recorded_times(rng, n_frames: int = 60, dt: float = 2.25, how: str = "jitter
     return np.concatenate([[0.0], np.cumsum(step)])
 
 
-def hop_path(rng, n_frames: int, D: float, dt: float, a: float = A_NM, angle: float = 0.0) -> np.ndarray:
+def hop_path(
+    rng: np.random.Generator, n_frames: int, D: float, dt: float | np.ndarray, a: float = A_NM, angle: float = 0.0
+) -> np.ndarray:
     """(n_frames, 2) positions of a vacancy that hops to one of six neighbours at total rate 4 D / a^2; dt: a number, or
     (n_frames - 1,) intervals."""
     hops = rng.poisson(4 * D / a**2 * dt, n_frames - 1)

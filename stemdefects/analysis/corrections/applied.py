@@ -207,8 +207,9 @@ def _check(found: Detections, given: Corrections, material, shape: tuple[int, in
 
 
 def _looked_at(given: Corrections) -> tuple[np.ndarray, bool]:
-    checked = {one.frame for one in given.items if one.action == "checked"}
-    corrected = {one.frame for one in given.items if one.action in ("add", "delete", "relabel")}
+    framed = [(one.action, one.frame) for one in given.items if one.frame is not None]
+    checked = {frame for action, frame in framed if action == "checked"}
+    corrected = {frame for action, frame in framed if action in ("add", "delete", "relabel")}
     return np.array(sorted(checked or corrected), int), bool(checked)
 
 
@@ -218,6 +219,7 @@ def _regions(given: Corrections) -> list[Correction]:
 
 def _inside(one: Correction, yx_px: np.ndarray, frame: np.ndarray, drift_px: np.ndarray) -> np.ndarray:
     """(n,) whether places in px of their frames lie in the region."""
+    assert one.y_px is not None and one.x_px is not None and one.y_to_px is not None and one.x_to_px is not None
     low, high = np.sort([[one.y_px, one.x_px], [one.y_to_px, one.x_to_px]], axis=0).astype(float)
     at = yx_px if one.frame is not None else yx_px - drift_px[frame]
     inside = ((at >= low) & (at <= high)).all(1)

@@ -67,7 +67,7 @@ def fit_columns(image: np.ndarray, guess_px: np.ndarray, width_px: float, n_iter
     design = np.column_stack([value, window * value[:, None] / width_px**2, np.ones(len(window))])
     solve = np.linalg.pinv(design)
     coefficients = columns.smooth(image)
-    place = np.array(guess_px, float)
+    place, height = np.array(guess_px, float), np.full(len(guess_px), np.nan)
     for _ in range(n_iter):
         seen = columns.pictures(coefficients, place, np.eye(2), window)
         height, moment_y, moment_x, _ = (seen @ solve.T).T

@@ -36,6 +36,7 @@ def read(text: TextTable, cfg: TableConfig, stated_s: float | None) -> Timed:
     number, time = _columns(text, cfg, stated_s, notes)
     kept = None
     if number is None:
+        assert time is not None  # a table has one or the other
         frame = _ranks(text, time)
     else:
         frame, kept = _counted(np.where(number >= 0, number, -1), notes)
@@ -50,7 +51,9 @@ def read(text: TextTable, cfg: TableConfig, stated_s: float | None) -> Timed:
     return Timed(frame, time, clock, _observed(frame, n_frames, kept is not None or number is None, notes), notes)
 
 
-def _columns(text, cfg, stated_s, notes) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _columns(
+    text: TextTable, cfg: TableConfig, stated_s: float | None, notes: list[str]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """(frame numbers (n,) or None, seconds (n,) or None), not both None."""
     frames = [name for name in found(text, cfg, "frame") if _unit(text, name) not in TIMES_S]
     values = {name: text_table.numbers(text, name) for name in frames}
@@ -83,7 +86,10 @@ def _unit(text: TextTable, name: str) -> str:
     return unit if unit in TIMES_S else unit.removesuffix("s")
 
 
-def _is_time(text, cfg, name, values, stated_s, said: bool, times: list[str]) -> bool:
+def _is_time(
+    text: TextTable, cfg: TableConfig, name: str, values: np.ndarray, stated_s: float | None, said: bool,
+    times: list[str],
+) -> bool:  # fmt: skip
     """Does the column of frames hold times? UserError where it may hold either."""
     finite = values[np.isfinite(values)]
     way = f"say analysis.table.columns.frame=[{name}] for frame numbers, analysis.table.columns.time_s=[{name}] (and "
@@ -120,7 +126,7 @@ def _is_time(text, cfg, name, values, stated_s, said: bool, times: list[str]) ->
     raise UserError(f"{text.path}: column {name} holds {shown}, ...: frame numbers or seconds? {way}")
 
 
-def _seconds(text, cfg, name, stated_s, notes) -> np.ndarray:
+def _seconds(text: TextTable, cfg: TableConfig, name: str, stated_s: float | None, notes: list[str]) -> np.ndarray:
     """(n,) s of a column of times; its unit by name, by a clock's range, by the stated frame time, else seconds."""
     values = text_table.numbers(text, name)
     if not np.isfinite(values).any():

@@ -130,15 +130,14 @@ def _on_grid(near: np.ndarray):
     Parts that are not connected get rows of their own. A link that closes a ring at another place than the ring before
     it (a dislocation) is cut: nothing hops over it.
     """
-    best = None
+    tried = []
     for basis in range(3):  # the slanted field fits one of three pairs of axes best
         steps = np.array([[[0, 1], [1, 0], [1, -1]], [[-1, 1], [0, 1], [1, 0]], [[-1, 0], [-1, 1], [0, 1]]][basis])
         steps = np.concatenate([steps, -steps])
         cell = _places(near, steps)
         size = int(np.prod(np.ptp(cell, axis=0) + 1)) if len(cell) else 0
-        if best is None or size < best[0]:
-            best = size, cell, steps
-    _, cell, steps = best
+        tried.append((size, cell, steps))
+    _, cell, steps = min(tried, key=lambda one: one[0])
     fits = (near >= 0) & (cell[near] == cell[:, None] + steps).all(-1)
     at = {tuple(c): i for i, c in enumerate(cell.tolist())}
     lone = np.array([at[tuple(c)] == i for i, c in enumerate(cell.tolist())], bool)

@@ -73,7 +73,7 @@ def probability_of_none(sums, place: Sites, prior, span_s: float) -> float:
     after = float(np.mean(held == 0))
     rng = np.random.default_rng(0)
     m = 20000  # prior draws: the probability's own error is below 2%
-    rho, two = (rng.beta(*prior.density[k], m) for k in (0, 1))
+    rho, two = (rng.beta(a, b, m) for a, b in prior.density[:2])
     appear = rng.gamma(prior.shape[Rate.APPEAR], 1 / prior.scale[Rate.APPEAR], m)
     hop = rng.gamma(prior.shape[Rate.HOP], 1 / prior.scale[Rate.HOP], m)
     comings = (appear * n_free + hop * rho * place.missing.sum()) * span_s
@@ -163,13 +163,14 @@ def estimates(
     off = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL]
     happened = sums[..., Rate.HOP] + sums[..., rates.COUNT_OUT]
     real = np.where(off > 0, place.hop_nm**2 * happened / (4 * np.maximum(off, 1e-12)), 0.0)
-    value, low, high = _interval(real)
     bad = np.isnan(hop.value)
-    said.append(Quantity("D of the hops that happened", *(3 * (np.nan,) if bad else (value, low, high)), "nm^2/s",
+    value, low, high = (np.nan, np.nan, np.nan) if bad else _interval(real)
+    said.append(Quantity("D of the hops that happened", value, low, high, "nm^2/s",
                          Code.CANNOT_TELL if bad else said[-1].code, hop_none, float(happened.mean())))  # fmt: skip
     said += _directions(sums, place, prior, bad, converged)
     still = sums[..., rates.TIME_STILL] / np.maximum(off, 1e-12)
-    said.append(Quantity("immobile share", *(3 * (np.nan,) if empty else _interval(still)), "1",
+    value, low, high = (np.nan, np.nan, np.nan) if empty else _interval(still)
+    said.append(Quantity("immobile share", value, low, high, "1",
                          Code.CANNOT_TELL if empty else Code.OK if converged else Code.NOT_CONVERGED,
                          float(1 - np.mean(draws[..., 23])), np.nan))  # fmt: skip
     said += count_quantities(counts, none, data, converged, split * events[..., MOVES].sum(-1))

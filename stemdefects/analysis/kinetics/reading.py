@@ -44,7 +44,7 @@ def read(table: DefectTable) -> Evidence | Missing:
     own = next((g for g, s in enumerate(sublattices) if description["headline"] in s["features"]), None)
     states = [] if own is None else sublattices[own]["states"]
     kinds = [s["kind"] for s in states]
-    if description["headline"] not in kinds:
+    if own is None or description["headline"] not in kinds:
         return Missing.NOT_READ
     times = _times(table)
     if times is None:
@@ -82,7 +82,7 @@ def read(table: DefectTable) -> Evidence | Missing:
         scale_high=float(sublattices[own]["scale_range"][1]),
         times_s=times,
         allowed=allowed,
-        edge=(neighbours < 0).any(1),
+        edge=np.asarray((neighbours < 0).any(1)),
         hole=(flags[:, kept] & np.uint8(stored.HOLE)) > 0,
     )
 

@@ -99,7 +99,7 @@ def gather(evidence, place, prior, run, draws, sums, counts, checks, converged: 
         draws, sums, events, exposure, counts, mobile, none, place, prior, run.data, converged, split
     )
     step = float(np.median(np.diff(run.data.times)))
-    seen = sum(s.turns for s in run.sums) / max(n_draws, 1)
+    seen = np.sum([s.turns for s in run.sums], axis=0) / max(n_draws, 1)
     return Kinetics(
         code, draws[..., : lattice.N_RATES], events, exposure, draws[..., [20, 21, 19, 22]], mobile, counts, occupancy,
         quantities.transition(draws, events, exposure, step) if len(place.bonds) else np.full((8, 8, 3), np.nan), seen,

@@ -56,23 +56,23 @@ def infer(
         return result.nothing(evidence, place)
     prior = priors(evidence, len(place.kind)) if prior is None else prior
     run = _Run(evidence, place, prior, settings, key, resume)
-    target, done = settings.sweeps, False
+    target = settings.sweeps
     total = settings.warmup + settings.max_sweeps
-    while not done:
+    while True:
         run.go(target, progress)
         draws, sums, counts = run.arrays()
         checks = monitor(draws, sums, counts, place)
         fine = all(c.agrees(settings.r_hat, settings.effective) for c in checks.values())
         rough = all(c.roughly() or c.agrees(settings.r_hat, settings.effective) for c in checks.values())
         left = total - run.done
-        done = fine or left <= 0 or (rough and target >= settings.rough_sweeps)
+        if fine or left <= 0 or (rough and target >= settings.rough_sweeps):
+            return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
         longer = target + target // 2
-        if not done and left > longer and max(c.r_hat for c in checks.values()) > APART:
+        if left > longer and max(c.r_hat for c in checks.values()) > APART:
             run.forget()
             target = longer
-        elif not done:
+        else:
             target = min(longer, target + left)
-    return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
 
 
 def monitor(draws, sums, counts, place) -> dict[str, Check]:

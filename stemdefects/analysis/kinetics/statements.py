@@ -248,7 +248,7 @@ def cross_checks(said: Sequence[Estimate], others: Sequence[Estimate]) -> list[E
 
     def denied(e: Estimate) -> bool:
         mine = open_yet.get((e.quantity, e.subject))
-        if mine is None or None in (e.value, mine.low, mine.high) or e.unit != mine.unit:
+        if mine is None or e.value is None or mine.low is None or mine.high is None or e.unit != mine.unit:
             return False
         return not mine.low <= e.value <= mine.high
 
@@ -268,7 +268,9 @@ def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> 
     notes = []
     for e in others:
         mine = heads.get((e.quantity, e.subject))
-        if mine is None or None in (e.value, e.low, e.high, mine.low) or e.method == "paper" or e.unit != mine.unit:
+        if mine is None or e.method == "paper" or e.unit != mine.unit:
+            continue
+        if e.value is None or e.low is None or e.high is None or mine.low is None:
             continue
         if e.high < mine.low:
             notes.append(_apart(e, mine, False, gate))

@@ -157,7 +157,7 @@ def cve(
     value, sigma2, axes = _cve_values({name: v.sum() for name, v in sums.items()})
     weights = bootstrap.weights(len(sums["steps"]), n_bootstrap, rng)
     again, sigma2_again, axes_again = _cve_values({name: weights @ v for name, v in sums.items()})
-    low, high = bootstrap.positive_interval(value, again, weights)
+    low, high = bootstrap.positive_interval(float(value), again, weights)
     warning = []
     if sums["square_y"].sum() + sums["square_x"].sum() == 0:
         text = "No detection ever moved: the positions carry no localisation error, so this is no measurement."

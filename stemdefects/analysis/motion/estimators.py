@@ -119,9 +119,9 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
         _report(out, kind, inputs.D_unit, found, cfg, dose_per_time, said)
         _disagreement(out, kind, inputs.D_unit)
     if out.headline:
-        _gates(out, inputs, names, cfg, seed)
+        _gates(out, out.headline, inputs, names, cfg, seed)
         _windows(out, inputs, some.select(chosen[out.headline]), cfg, seed)
-        _honest_headline(out, a)
+        _honest_headline(out, out.headline, a)
     return out
 
 
@@ -170,8 +170,9 @@ def _report(out: Motion, kind, unit, found, cfg, dose_per_time, said: Note) -> N
             out.estimates.append(estimate("anisotropy (D_y - D_x)/(D_y + D_x)", value, value - half, value + half, "1",
                                           "cve", subject=kind, n=cve.n_tracks))  # fmt: skip
         if dose_per_time:
-            scaled = [v / dose_per_time for v in (cve.D, cve.low, cve.high)]
-            out.estimates.append(estimate("D per dose", *scaled, "nm^4/e", "cve", subject=kind, n=cve.n_tracks))
+            value, low, high = (v / dose_per_time for v in (cve.D, cve.low, cve.high))
+            out.estimates.append(estimate("D per dose", value, low, high, "nm^4/e", "cve", subject=kind,
+                                          n=cve.n_tracks))  # fmt: skip
     if np.isfinite(msd.extra.get("alpha", np.nan)):
         e = msd.extra
         out.estimates.append(estimate("anomalous exponent", e["alpha"], e["alpha_low"], e["alpha_high"], "1", "msd",
@@ -183,12 +184,12 @@ def _report(out: Motion, kind, unit, found, cfg, dose_per_time, said: Note) -> N
                                       subject=kind, n=sites.n_tracks, warning=sites.warning))  # fmt: skip
         hops = methods["hops"]
         per_rate = hops.extra["length"] ** 2 / 4
-        counted = [v / per_rate for v in (hops.D, hops.low, hops.high)]
-        out.estimates.append(estimate("hop rate", *counted, f"1/{found.time_unit}", "hops", subject=kind,
+        value, low, high = (v / per_rate for v in (hops.D, hops.low, hops.high))
+        out.estimates.append(estimate("hop rate", value, low, high, f"1/{found.time_unit}", "hops", subject=kind,
                                       n=hops.n_tracks, warning=hops.warning))  # fmt: skip
-        out.estimates.append(
-            estimate("share of tracks that never hop", *e["immobile"], "1", "sites", subject=kind, n=sites.n_tracks)
-        )
+        value, low, high = e["immobile"]
+        out.estimates.append(estimate("share of tracks that never hop", value, low, high, "1", "sites", subject=kind,
+                                      n=sites.n_tracks))  # fmt: skip
 
 
 def _disagreement(out: Motion, kind, unit) -> None:
@@ -210,21 +211,21 @@ def _disagreement(out: Motion, kind, unit) -> None:
         )
 
 
-def _gates(out: Motion, inputs: Inputs, names, cfg, seed) -> None:
-    """D of the headline kind against the linking gate: a plateau is needed before D can be believed."""
+def _gates(out: Motion, kind: str, inputs: Inputs, names: np.ndarray, cfg: AnalysisConfig, seed: int) -> None:
+    """D of `kind`, the headline, against the linking gate: a plateau is needed before D can be believed."""
     follower, a = inputs.follower, inputs.lattice_constant
     for factor in cfg.diffusion.gate_scan_lattice:
         gate = factor * a
         again = follower.tracks(follower.link(gate))
         rng = seeds.stream(seed, "gates", str(factor))
-        keep = subjects(again, names, cfg).get(out.headline)
+        keep = subjects(again, names, cfg).get(kind)
         d = diffusion.cve(again.select(keep), 300, rng, a) if keep is not None and keep.any() else None
         out.gate_scan.append((gate, d.D, d.low, d.high, d.n_tracks) if d else (gate, np.nan, np.nan, np.nan, 0))
     scan = np.array([row[:4] for row in out.gate_scan], float).reshape(-1, 4)
     wide = scan[(scan[:, 0] >= 1.2 * a) & np.isfinite(scan).all(1)]
     if len(wide) > 1 and wide[:, 2].max() > wide[:, 3].min():
         out.notes.append(
-            f"D of {out.headline} depends on the linking gate: {wide[:, 1].min():.2e} to {wide[:, 1].max():.2e} "
+            f"D of {kind} depends on the linking gate: {wide[:, 1].min():.2e} to {wide[:, 1].max():.2e} "
             f"{inputs.D_unit} for "
             "gates of 1.2 lattice constants and more. Linking is ambiguous (defects are dense, or flicker), and "
             "D is no "
@@ -232,10 +233,10 @@ def _gates(out: Motion, inputs: Inputs, names, cfg, seed) -> None:
         )
 
 
-def _honest_headline(out: Motion, a: float) -> None:
-    """Where gates or estimators contradict each other, the headline's interval is the range of them all, not one's
-    own."""
-    ranges = [(d.low, d.high) for d in _usable(out.results[out.headline]).values()]
+def _honest_headline(out: Motion, kind: str, a: float) -> None:
+    """Where gates or estimators contradict each other, the interval of `kind`, the headline, is the range of them all,
+    not one's own."""
+    ranges = [(d.low, d.high) for d in _usable(out.results[kind]).values()]
     gates = [row[2:4] for row in out.gate_scan if row[0] >= 1.2 * a and np.isfinite(row[3])]
     if not _apart(ranges) and not _apart(gates):
         return

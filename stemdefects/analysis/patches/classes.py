@@ -76,12 +76,13 @@ def classify(
 
     rng, notes = np.random.default_rng(seed), []
     owner = _numbered(owner, len(patches))
-    use_light = cfg.features == "columns" and cfg.method == "mixture" and light is not None
-    if use_light and not light.known.mean() >= 0.5:
-        use_light = False
+    if not (cfg.features == "columns" and cfg.method == "mixture"):
+        light = None
+    elif light is not None and not light.known.mean() >= 0.5:
+        light = None
         notes.append("The light of the columns is known in too few patches; whole patches were compared instead.")
     with threadpool_limits(1):  # small matrices: threads would wait for each other
-        found = _of_light(light, cfg, owner, rng) if use_light else _of_patches(patches, cfg, seed, owner, rng)
+        found = _of_patches(patches, cfg, seed, owner, rng) if light is None else _of_light(light, cfg, owner, rng)
     if found is None:
         return None
     label = _by_size(found.label)
@@ -98,7 +99,7 @@ def classify(
         label, np.stack(averages) if averages else np.empty((0, 0, 0)),
         np.array([len(rows) for rows in members], int), found.scores, agreement, found.method, " ".join(notes),
     )  # fmt: skip
-    if use_light:
+    if light is not None:
         turned = np.take_along_axis(light.beside, (np.maximum(found.turn, 0)[:, None] + np.arange(3)) % 3, 1)
         values = np.column_stack([light.own, turned])
         out.light = np.array([np.nanmean(values[rows], 0) for rows in members]).reshape(-1, 4)
@@ -161,7 +162,9 @@ def _of_patches(patches: np.ndarray, cfg: ClusteringConfig, seed: int, owner, rn
     if cfg.method == "hdbscan":
         from sklearn.cluster import HDBSCAN
 
-        found.label[train] = HDBSCAN(min_cluster_size=max(10, len(train) // 50), copy=True).fit_predict(points[train])
+        # its default "warn" is taken for the type of `copy`
+        how = HDBSCAN(min_cluster_size=max(10, len(train) // 50), copy=True)  # pyright: ignore[reportArgumentType]
+        found.label[train] = how.fit_predict(points[train])
         if len(train) < len(pool):
             found.label[pool] = _nearest_label(points[train], found.label[train], points[pool])
     elif cfg.method == "mixture":
@@ -266,7 +269,7 @@ def _mean_patch(patches: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
     height, width = patches.shape[1:]
     middle = np.array([height - 1, width - 1]) / 2
-    offset = np.stack(np.mgrid[:height, :width], -1) - middle
+    offset = np.moveaxis(np.mgrid[:height, :width], 0, -1) - middle
     total, weight = np.zeros((height, width)), np.zeros((height, width))
     for k in np.unique(turn):
         mean = np.asarray(patches[turn == k], np.float32).mean(0)

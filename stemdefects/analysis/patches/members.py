@@ -32,7 +32,7 @@ def classes(found: Detections, material, centre: str | None, usable: np.ndarray)
     orientation."""
     kinds, rows = found.kinds, found.rows
     site_of = {k.name: material.states[k.state].site for k in material.kinds}
-    labels = states.complex_labels(rows, centre)
+    labels = np.full(len(rows), "") if centre is None else states.complex_labels(rows, centre)
     alone = (rows["complex"] < 0) & usable
     chosen = {kind: (kinds == kind) & alone for kind in np.unique(kinds) if kind in site_of}
     turns = dict.fromkeys(chosen, 0)

@@ -87,7 +87,7 @@ class Mixture:
     def bonds(self, number: int) -> np.ndarray:
         """(3,) mean light of the bonded columns of a class, the one that differs first."""
         c = self.classes[number]
-        wave = (c.contrast or 0.0) * TURNS.real
+        wave = (c.contrast or 0.0) * np.real(TURNS)
         return c.mean[1] + wave
 
 
@@ -106,7 +106,7 @@ def search(own, beside, n: int) -> Iterator[Mixture]:
     own: (m,), beside: (m, 3) of one group; n: columns of all groups, for the BIC.
     """
     pair, contrast = coordinates(own, beside)
-    start = Family(np.cov(pair.T) + _FLOOR * np.eye(2), np.var(contrast) / 2 + _FLOOR, complex(contrast.mean()))
+    start = Family(np.cov(pair.T) + _FLOOR * np.eye(2), float(np.var(contrast)) / 2 + _FLOOR, complex(contrast.mean()))
     reach = np.quantile(np.abs(contrast - contrast.mean()), 0.999)
     volume = np.prod(np.ptp(pair, axis=0) + np.sqrt(_FLOOR)) * np.pi * (reach**2 + _FLOOR)
     mixture = Mixture([start], [Member(0, 1.0 - BACKGROUND, pair.mean(0))], np.log(BACKGROUND / volume))
@@ -259,11 +259,12 @@ def joint(own, beside, group) -> Iterator[dict[int, Mixture]]:
     following = {g: next(found, None) for g, found in growing.items()}
     while now:
         yield dict(now)
-        gain = {g: bic(m, n) - bic(now[g], n) for g, m in following.items() if m is not None}
-        if not gain:
+        better = {g: m for g, m in following.items() if m is not None}
+        if not better:
             return
-        g = min(gain, key=gain.get)
-        now[g], following[g] = following[g], next(growing[g], None)
+        gain = {g: bic(m, n) - bic(now[g], n) for g, m in better.items()}
+        g = min(gain, key=lambda name: gain[name])
+        now[g], following[g] = better[g], next(growing[g], None)
 
 
 def size(mixtures: dict[int, Mixture]) -> int:

@@ -171,7 +171,7 @@ def _fit(patches, vectors_px, columns: _Columns, width: float, pixel_nm: float, 
     at = columns.cell @ vectors_px  # (n, k, 2)
     axis = np.arange(side) - (side - 1) / 2
     one, slope = np.ones((n, side, 1)), np.broadcast_to((axis / side)[None, :, None], (n, side, 1))
-    moved, height, left = np.zeros((n, k, 2)), None, np.zeros(n)
+    moved, height, left = np.zeros((n, k, 2)), np.zeros((n, k)), np.zeros(n)
     sd, shift = MOVED_NM / pixel_nm, SHIFT_NM / pixel_nm
     common = np.full((len(free),) * 2, shift**2 / (sd**2 + len(free) * shift**2))
     stiff = (np.eye(len(free)) - common) / sd**2  # inverse covariance of displacements with one part in common

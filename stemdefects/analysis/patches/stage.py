@@ -23,7 +23,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     found = inputs.found
     if found.patches is None or len(found.rows) == 0:
         return StageResult(notes=["There are no image patches in the table, so no classes were looked for."])
-    known = np.isfinite(np.asarray(found.patches)).all((1, 2))  # what a person added has none
+    known = np.asarray(np.isfinite(found.patches).all((1, 2)))  # what a person added has none
     some = found if known.all() else found.select(known)
     patches = np.asarray(some.patches)
     light = _light(some, patches, inputs.material) if cfg.clustering.features == "columns" else None

@@ -36,8 +36,7 @@ def known(names: list[str], cfg: TransitionsConfig, attrs: dict, material, notes
 
     A table without what is asked for is said so in `notes`. Raises UserError for a file that cannot be used.
     """
-    attribute = parse(attrs.get("confusion"))
-    model = None
+    attribute, model = parse(attrs.get("confusion")), None
     if attribute is not None:
         try:
             model = of_chain(names, attribute, material, cfg.centre)
@@ -45,17 +44,17 @@ def known(names: list[str], cfg: TransitionsConfig, attrs: dict, material, notes
             notes.append(f"The table's confusion cannot be used: {error}.")
     if cfg.confusion not in MODES:
         return Confusions(model, read(cfg.confusion, names), f"from {Path(cfg.confusion).name}")
-    if cfg.confusion == "estimate" and model is not None and not _of_this_dose(attribute):
+    if cfg.confusion == "estimate" and attribute is not None and not _of_this_dose(attribute):
         model = None  # another dose's: that it does not fit would say nothing
     if cfg.confusion == "model" and model is None:
         why = "the states are not the network's kinds" if attribute is not None else "the table does not hold it"
         notes.append(f"The network's own confusion was asked for, but {why}: it was estimated with the rates.")
-    return Confusions(model, None, describe(attribute) if model is not None else "")
+    return Confusions(model, None, describe(attribute) if attribute is not None and model is not None else "")
 
 
 def _of_this_dose(attribute: dict) -> bool:
     """Whether the movie's dose is known and near the one that the network was scored at."""
-    dose, own = attribute.get("dose_e_per_px"), attribute.get("movie_dose_e_per_px")
+    dose, own = attribute.get("dose_e_per_px") or 0.0, attribute.get("movie_dose_e_per_px") or 0.0
     return bool(dose and own) and max(dose / own, own / dose) <= NEAR_DOSE
 
 

@@ -31,6 +31,7 @@ class Looks(NamedTuple):
 def looks(chain: Chain, most: int) -> Looks:
     """Decided states of the traces that were seen twice or more, with the times between; the longest traces come first
     and no more than `most` looks in all are kept."""
+    assert chain.time is not None  # frames at even intervals go by steps
     use = np.flatnonzero(chain.state >= 0)
     owner = np.unique(chain.track[use], return_inverse=True)[1]
     length = np.bincount(owner)
@@ -205,5 +206,5 @@ class Confusion:
             return
         ok = (path >= 0) & (observed >= 0)
         counts = np.zeros(self.C.shape)
-        np.add.at(counts, (0, path[ok], observed[ok]), 1)
+        np.add.at(counts[0], (path[ok], observed[ok]), 1)
         self.C = sampling.dirichlet(counts + self.prior, rng)

@@ -98,7 +98,7 @@ def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
     best = markov.em(batch, confusion, cfg.prior, n_iter=60) if start is None else start
     extra["log_likelihood"] = float(best[3][0])
     extra |= _rates(P, dt)
-    detector = C if recalls is None else bonds.confusion(bits, recalls.places[0], recalls.false.mean())
+    detector = C if bits is None or recalls is None else bonds.confusion(bits, recalls.places[0], recalls.false.mean())
     extra["chapman"] = chain_tests.chapman(observed, value, detector, posterior, rng)
     extra["net_flux"] = chain_tests.net_flux(P)
     if recalls is not None:
@@ -128,7 +128,7 @@ def _in_time(chain, cfg, confusion, bits, rng, progress):
         "net_flux": chain_tests.net_flux(P),
         "embeddable": 1.0,
     } | _summaries(samples.Q, P)
-    if places is not None:
+    if bits is not None and places is not None:
         extra["recalls"] = places.recalls()
         C = bonds.confusion(bits, extra["recalls"].places[0], extra["recalls"].false.mean())
     table = markov.label_table(C[None])[0]
@@ -205,9 +205,10 @@ def run(chain: Chain, cfg: TransitionsConfig, span: Span, rng, known: Confusions
     found["paper"] = transitions.paper(chain, rng=rng)
     out: list[Estimate] = []
     for name, t in found.items():
-        for i, j in np.ndindex(*t.P.shape):
+        for i, j in np.ndindex(t.P.shape):
+            value, low, high = float(t.P[i, j]), float(t.low[i, j]), float(t.high[i, j])
             out.append(estimate(
-                f"P({t.names[i]} -> {t.names[j]}) {per}", t.P[i, j], t.low[i, j], t.high[i, j], "1", name,
+                f"P({t.names[i]} -> {t.names[j]}) {per}", value, low, high, "1", name,
                 n=int(t.counts[i].sum()), n_of="steps", warning=t.warning if name != "hmm" else ""))  # fmt: skip
     t, e = found["hmm"], found["hmm"].extra
     lasts = n_frames * dt if lasts is None else lasts
@@ -216,12 +217,13 @@ def run(chain: Chain, cfg: TransitionsConfig, span: Span, rng, known: Confusions
         beyond = f"Longer than the movie ({lasts:.3g} {time_unit}): hardly any was seen to end." if high > lasts else ""
         out.append(estimate("dwell time", value, low, high, time_unit, "hmm", subject=name, n=t.n_tracks,
                             warning=beyond if value <= lasts else f"{beyond} Trust the lower end only."))  # fmt: skip
-        out.append(estimate("long-run share", *e["stationary"][i], "1", "hmm", subject=name, n=t.n_tracks))
+        value, low, high = e["stationary"][i]
+        out.append(estimate("long-run share", value, low, high, "1", "hmm", subject=name, n=t.n_tracks))
         for j, other in enumerate(t.names):
             if i != j:
-                out.append(
-                    estimate(f"rate {name} -> {other}", *e["rates"][i, j], f"1/{time_unit}", "hmm", n=t.n_tracks)
-                )
+                value, low, high = e["rates"][i, j]
+                out.append(estimate(f"rate {name} -> {other}", value, low, high, f"1/{time_unit}", "hmm",
+                                    n=t.n_tracks))  # fmt: skip
     for kind, method in (("pooled", "labels at face value"), ("hmm", "hidden Markov model")):
         left = transitions.memory(found[kind].P)
         out.append(estimate("second eigenvalue of the transition matrix", left, None, None, "1", kind,

@@ -56,11 +56,12 @@ def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, obser
             amplitude[t] = peak_amplitudes(movie.frame(int(t)), g)
         except UserError:
             continue
-    found = np.isfinite(amplitude).all(1)
+    found = np.asarray(np.isfinite(amplitude).all(1))
     if found.sum() < 2:
         return points
     # the reference phase is that of all frames together, moved back by what is known so far
-    drift = guess.copy()
+    drift = solved = guess.copy()
+    good = found
     for _ in range(3):
         reference = np.nanmean(amplitude * np.exp(2j * np.pi * drift @ g.T), 0)
         turned = -np.angle(amplitude / reference) / (2 * np.pi)  # g.d, up to whole numbers
