@@ -49,7 +49,7 @@ def sites(hidden: Hidden, seen: SiteView, basis: np.ndarray, within_px: float, f
     for g, place in enumerate(basis):
         yx = (cell + place) @ seen.vectors_px + seen.origin_px
         inside = ((yx >= -0.5) & (yx <= size + 0.5)).all(1)
-        inside[inside] = hidden.near(*yx[inside].T, within_px)
+        inside[inside] = hidden.near(yx[inside, 0], yx[inside, 1], within_px)
         rows = np.zeros(int(inside.sum()), site_dtype())
         rows["frame"], rows["cell"], rows["site"] = frame, cell[inside], g
         found.append(rows)

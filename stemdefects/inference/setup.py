@@ -86,7 +86,8 @@ class Setup:
         """(ny, nx) of the maps of regions."""
         if self.straighten is None:
             return self.engine.region_shape
-        return tuple(int(-(-n // step)) for n, step in zip(self.raw_shape, self.region_step_px, strict=True))
+        ny, nx = (int(-(-n // step)) for n, step in zip(self.raw_shape, self.region_step_px, strict=True))
+        return ny, nx
 
     @property
     def keeps_columns(self) -> bool:
@@ -125,7 +126,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     lattice_nm = model.material.lattice_nm
     if settings.lattice_constant_nm is not None:
         lattice_nm = lattice_nm * (settings.lattice_constant_nm / model.material.a_nm)
-    reference = None
+    reference = samples = None
     if known:
         found = calibrating.Calibration(**known["calibration"])
         reference = None if known["reference_px"] is None else np.array(known["reference_px"])
@@ -138,13 +139,14 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         )  # fmt: skip
     # the network sees the crystal at the size it was trained on, whatever a nanometre is
     shown_nm = found.sampling_nm * (model.trained or model).material.a_nm / float(np.linalg.norm(lattice_nm[0]))
-    straighten, shape, aspect, vectors = None, movie.shape[1:], movie.aspect, found.vectors_px
+    straighten, shape, aspect = None, movie.shape[1:], movie.aspect
+    vectors = None if found.vectors_px is None else np.array(found.vectors_px)
     of_movie = all(site.floating for site in model.material.sites)  # learned from frames as they are
     if settings.straighten and not of_movie and not is_movie(indices, settings):
         straighten = undistorted.measured(found, lattice_nm, shape, aspect)
-    if straighten is not None:
+    if straighten is not None and vectors is not None:
         square = np.linalg.inv(straighten.matrix * (aspect, 1))
-        shape, aspect, vectors = straighten.shape, 1.0, np.array(vectors) @ square
+        shape, aspect, vectors = straighten.shape, 1.0, vectors @ square
     engine = Engine(model, shape, shown_nm, settings, aspect, vectors, lattice_nm)
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
@@ -171,15 +173,15 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         movie.aspect,
         movie.times_s,
         straighten=straighten,
-        raw_shape=tuple(movie.shape[1:]),
+        raw_shape=movie.shape[1:],
     )
-    if found.vectors_px is not None:
-        samples = calibrating.sample_frames(movie, among=settings.first_frames) if known else samples
+    if found.vectors_px is not None and vectors is not None:
+        samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
         seen = np.array(found.vectors_px)
         over = [second_lattice.find(frame, seen, lattice_nm) for frame in square_pixels(samples, movie.aspect)]
         setup.second_lattice = any(one is not None and one.on_top for one in over)
         if not known:
-            setup.reference_px = _reference(setup, samples, np.array(vectors))
+            setup.reference_px = _reference(setup, samples, vectors)
     return setup
 
 
@@ -207,11 +209,10 @@ def selected(frames: str | None, n_frames: int) -> np.ndarray:
         return np.arange(n_frames)
     text = str(frames).strip()
     try:
-        parts = [int(p) if p.strip() else None for p in text.split(":")]
-        if len(parts) == 1:
-            indices = np.arange(n_frames)[[parts[0]]]
+        if ":" in text:
+            indices = np.arange(n_frames)[slice(*(int(p) if p.strip() else None for p in text.split(":")))]
         else:
-            indices = np.arange(n_frames)[slice(*parts)]
+            indices = np.arange(n_frames)[[int(text)]]
     except (ValueError, TypeError, IndexError):
         indices = np.zeros(0, int)
     if not len(indices) or (np.diff(indices) <= 0).any():

@@ -64,8 +64,8 @@ def measured(
     forward = np.diag((aspect, 1.0)) @ np.linalg.inv(gradient) @ (u @ vt)
     corners = np.array([(y, x) for y in (0, shape[0] - 1) for x in (0, shape[1] - 1)]) @ forward
     low = corners.min(0)
-    size = tuple(int(n) for n in np.ceil(np.ptp(corners, axis=0)) + 1)
-    if np.prod(size) > MOST_LARGER * np.prod(shape) * aspect:
+    height, width = (int(n) for n in np.ceil(np.ptp(corners, axis=0)) + 1)
+    if height * width > MOST_LARGER * np.prod(shape) * aspect:
         return None
     matrix = np.linalg.inv(forward)
-    return Undistortion(matrix, low @ matrix, size)
+    return Undistortion(matrix, low @ matrix, (height, width))

@@ -5,7 +5,7 @@ probabilities are averaged, and what they disagree about joins the uncertainty.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ import numpy as np
 
 from stemdefects.models.probability.states import IMPOSSIBLE
 from stemdefects.models.unet import Outputs
+
+AnyArray = TypeVar("AnyArray", jax.Array, np.ndarray)
 
 SMALL = 1e-7  # least probability, so that its logarithm exists
 
@@ -44,7 +46,7 @@ def combine(members: Outputs, site_mask: np.ndarray) -> Outputs:
     )
 
 
-def carried(spread: jax.Array, before: jax.Array, after: jax.Array, share: jax.Array | float = 1.0) -> jax.Array:
+def carried(spread: AnyArray, before: AnyArray, after: AnyArray, share: AnyArray | float = 1.0) -> AnyArray:
     """Standard deviation of the probability `after`, made from `before` (of standard deviation `spread`) by a change of
     its log-odds in which `before` counts `share` (a prior, a temperature, a pool of opinions); to first order.
 

@@ -17,7 +17,7 @@ def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
         return None
     stated = model.config.training.validation.doses_e_per_px
     known = {name: float(stated[name]) for name in tables if stated.get(name)}
-    names = sorted(known, key=known.get) or list(tables)
+    names = sorted(known, key=lambda name: known[name]) or list(tables)
     if dose_e_per_px and dose_e_per_px > 0 and known:
         name = min(names, key=lambda n: abs(np.log(known[n] / dose_e_per_px)))
     else:

@@ -193,6 +193,7 @@ def _spread(columns: Columns, prob: np.ndarray, part: np.ndarray, state: np.ndar
 
     part: (n,) weight of the light in it.
     """
+    assert columns.state_spread is not None  # asked of ensembles only
     rows = np.arange(len(state))
     alone = (prob == columns.state_prob).all(1)
     share = np.where(alone, 1.0, column_intensity.network_weight(part))

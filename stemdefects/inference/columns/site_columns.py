@@ -25,6 +25,7 @@ def column_dtype(n_states: int) -> np.dtype:
 
 def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarray:
     """The columns of a frame that sit on lattice sites and outside excluded regions, as `column_dtype`."""
+    assert found.sites is not None  # a frame that shows the lattice
     columns, material = found.columns, model.material
     excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
     use = found.sites.on_lattice & ~excluded & ~found.promised

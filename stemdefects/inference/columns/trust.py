@@ -15,7 +15,7 @@ from stemdefects.inference.columns import loops
 from stemdefects.inference.columns.defects import FrameDefects
 from stemdefects.inference.columns.lattice import site_loops
 from stemdefects.inference.network import bragg_map
-from stemdefects.inference.network.engine import FrameOutput
+from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.io.tables import quality_flags
 from stemdefects.numerics import robust
 
@@ -104,10 +104,10 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
     if figures["off_lattice"] > MAX_OFF:
         flags |= quality_flags.OFF_LATTICE
     if known.lattice_nm is not None:
-        flags |= _second(output, sites.vectors_px, known, figures)
+        flags |= _second(output, sites.vectors_px, known.lattice_nm, known.quarters, figures)
     if output.lattice is not None and output.lattice.clear:
-        flags |= _against_bragg(output, columns, on & ~found.promised, known, figures)
-    if known.ratio is not None:
+        flags |= _against_bragg(output, output.lattice, columns, on & ~found.promised, known, figures)
+    if known.ratio is not None and known.step is not None:
         figures["ratio"] = ratio = _ratio(output, columns, sites, called, known.step)
         if not (known.ratio[0] <= ratio <= known.ratio[1] or np.isnan(ratio)):
             flags |= quality_flags.OTHER_CRYSTAL
@@ -123,10 +123,12 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
     return Verdict(flags, figures)
 
 
-def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Limits, figures: dict) -> int:
-    """Flags of what the network found against what the Bragg components promise."""
-    lattice, flags = output.lattice, 0
-    absent, valid = lattice.absent.ravel(), 1.0
+def _against_bragg(
+    output: FrameOutput, lattice: bragg_map.LocalLattice, columns: Columns, on: np.ndarray, known: Limits,
+    figures: dict[str, float],
+) -> int:  # fmt: skip
+    """Flags of what the network found against what the Bragg components, `lattice`, promise."""
+    absent, valid, flags = lattice.absent.ravel(), 1.0, 0
     if output.hidden is not None:
         y, x = (p.ravel() for p in np.meshgrid(lattice.y_px, lattice.x_px, indexing="ij"))
         seen = ~output.hidden.near(y, x, bragg_map.SIGMA_LATTICE * np.sqrt(abs(np.linalg.det(lattice.vectors_px))))
@@ -147,11 +149,13 @@ def _against_bragg(output: FrameOutput, columns: Any, on: np.ndarray, known: Lim
     return flags
 
 
-def _second(output: FrameOutput, vectors_px: np.ndarray, known: Limits, figures: dict) -> int:
+def _second(
+    output: FrameOutput, vectors_px: np.ndarray, lattice_nm: np.ndarray, quarters: bool, figures: dict[str, float]
+) -> int:
     """Flag of a second lattice on top of the frame's own."""
     if output.lattice is not None and output.lattice.clear and np.isfinite(output.lattice.vectors_px).all():
         vectors_px = output.lattice.vectors_px  # columns may lie on a lattice that is none
-    found = second_lattice.find(output.image, vectors_px * output.scale, known.lattice_nm, known.quarters)
+    found = second_lattice.find(output.image, vectors_px * output.scale, lattice_nm, quarters)
     if found is None or not found.on_top:
         return 0
     figures["second_share"], figures["second_deg"] = found.share, found.angle_deg

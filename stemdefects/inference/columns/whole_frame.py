@@ -179,7 +179,8 @@ def _with_places(
         _unknown(site, prior, material), np.zeros(n, np.float32), np.zeros(n, columns.region.dtype),
         None if columns.state_spread is None else np.full((n, material.n_states), np.nan, np.float32),
     )  # fmt: skip
-    both = Columns(*(None if a is None else np.concatenate([a, b]) for a, b in zip(columns, added, strict=True)))
+    pairs = zip(columns, added, strict=True)
+    both = Columns._make(None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs)
     cell = np.concatenate([sites.cell, found.cell[use].astype(sites.cell.dtype)])
     return both, replace(sites, cell=cell, duplicate=np.append(sites.duplicate, np.zeros(n, bool)))
 

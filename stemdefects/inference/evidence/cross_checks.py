@@ -106,9 +106,12 @@ class CrossChecks:
             share = np.clip(known / self._change[state], BINS[0], BINS[-1])
             sums.light += np.histogram(share, BINS)[0]
 
-    def _by_single_frames(self, sums, part: Sublattice, called: np.ndarray, centre: float, scatter: float, state: int):
+    def _by_single_frames(
+        self, sums: _Kind, part: Sublattice, called: np.ndarray, centre: float, scatter: float, state: int
+    ) -> None:
         """Of two Gaussians `apart` scatters from each other, a column is called where its log-likelihood ratio is above
         the bar: at (apart / 2 + bar / apart)."""
+        assert part.line is not None  # there is a scatter
         called = called & np.isfinite(part.line)
         if not called.any():
             return

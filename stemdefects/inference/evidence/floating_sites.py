@@ -75,7 +75,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
         (keys[:, :2] - m + centre[keys[:, 2]]) @ f.lattice[:2] + f.lattice[2] if ok else np.full((len(keys), 2), np.nan)
         for f, m, ok in zip(looked, moved, known, strict=True)
     ])  # fmt: skip
-    inside = (expected > -0.5).all(-1) & (expected < np.array(setup.shape_px) - 0.5).all(-1)
+    inside = np.asarray((expected > -0.5).all(-1) & (expected < np.array(setup.shape_px) - 0.5).all(-1))
     log = np.zeros((len(looked), len(keys), prob.shape[1]), np.float32)
     log[inside, 1:] = np.log(_missed(setup))
     # a detection's posterior is what it is where nothing else is known: likelihoods are it less what is usual
@@ -131,15 +131,16 @@ def _called(frame: Frame, setup: Any) -> Points:
 def _drift(looked: list[Frame], found: list[Points], setup: Any) -> np.ndarray:
     """(T, 2) drift since the first frame with a lattice, square px: the fraction of a lattice vector by the phases; the
     whole ones the shortest, unless defects that stay say otherwise; NaN without a lattice."""
-    drift, last, before = np.full((len(looked), 2), np.nan), None, []
+    drift, before = np.full((len(looked), 2), np.nan), []
+    start, last = None, np.zeros(2)
     steps = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 2, indexing="ij"), -1).reshape(-1, 2)
     reach = setup.settings.over_time.max_step_nm / setup.calibration.pixel_size_nm
     for t, (frame, points) in enumerate(zip(looked, found, strict=True)):
         if np.isnan(frame.lattice).any():
             continue
         vectors, origin = frame.lattice[:2], frame.lattice[2]
-        if last is None:
-            start, last = origin, np.zeros(2)
+        if start is None:
+            start = origin
         step = origin - start - last
         step = step - np.rint(step @ np.linalg.inv(vectors)) @ vectors
         choices = step + steps @ vectors
@@ -179,7 +180,7 @@ def places(cells: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarr
         near = np.linalg.norm((off - np.rint(off)) @ vectors, axis=-1) < radius
         if near.sum(1).max() < max(2.0, LEAST * len(cells)) and found:
             break
-        middle = cells[left[near.sum(1).argmax()]]
+        middle, mine = cells[left[near.sum(1).argmax()]], np.zeros(len(left), bool)
         for _ in range(3):
             off = cells[left] - middle
             off = off - np.rint(off)

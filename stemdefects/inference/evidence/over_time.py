@@ -24,12 +24,18 @@ class Emission(Protocol):
 
     def log_likelihood(self) -> np.ndarray:
         """(T, N, S), zeros where nothing was seen."""
+        ...
 
     def learned(self, posterior: np.ndarray) -> "Emission":
         """The emission that suits the posterior (T, N, S) best."""
+        ...
 
     def starts(self) -> list["Emission"]:
         """Emissions to begin with; the one that comes to explain the movie best is taken."""
+        ...
+
+
+Learned = tuple[Emission, np.ndarray, np.ndarray]  # with prevalence (C, S) and changes (C,)
 
 
 class Given(NamedTuple):
@@ -151,7 +157,7 @@ def fit(
         found = forward_backward(likelihood(log, evidence_weight), prevalence, changes, around)
         return found._replace(log_evidence=found.log_evidence + evidence_weight * float(log.max(-1).sum()))
 
-    def iterate(emission: Emission, prevalence: np.ndarray, changes: np.ndarray, n: int) -> tuple:
+    def iterate(emission: Emission, prevalence: np.ndarray, changes: np.ndarray, n: int) -> Learned:
         prevalence, changes = prevalence.copy(), changes.copy()
         for _ in range(n):
             found = smooth(emission, prevalence, changes)

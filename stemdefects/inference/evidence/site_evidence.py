@@ -122,14 +122,14 @@ class Gatherer:
                     self._material.kinds[self._material.kind_of_state[s]].name for s in window.states[g][1:]
                 }:
                     values[:, where[mine], names.index(name)] = 0
-            if g in window.lines:
+            if g in window.lines and (reading := self.readings[g]) is not None:
                 line, light = (part[inner] for part in window.lines[g])
                 bare, where_bare = (part[inner] for part in window.by_light(g))
-                known = np.isnan(line) & np.isfinite(bare) & self.readings[g].lit
-                line = np.where(known, self.readings[g].light_line(bare), line)
+                known = np.isnan(line) & np.isfinite(bare) & reading.lit
+                line = np.where(known, reading.light_line(bare), line)
                 light = np.where(known, bare - 1, light)
                 place[:, mine] = np.where(known[..., None], where_bare, place[:, mine])
-                partial = np.isnan(light) & np.isfinite(line) & self.readings[g].lit
+                partial = np.isnan(light) & np.isfinite(line) & reading.lit
                 flags[:, where[mine]] |= np.where(partial, PARTIAL, 0).astype(np.uint8)
                 values[:, where[mine], 0], values[:, where[mine], 1] = line, light
                 good = np.where(flags[:, where[mine]] == 0, line, np.nan)
@@ -170,11 +170,12 @@ class Gatherer:
     def _learn(self, g: int, window: Any, line: np.ndarray) -> None:
         """Adds up where the states lie on the line, and how far ideal columns scatter."""
         self._scatter[g] += [s for s in map(_spread, line) if np.isfinite(s)]
-        if g not in window.learned:
+        plan = self._plans[g]
+        if g not in window.learned or plan is None:
             return
         levels, weights = window.learned[g]
         of_state = dict(zip(window.states[g].tolist(), weights.tolist(), strict=True))
-        for j, state in enumerate(self._plans[g].states.tolist()):
+        for j, state in enumerate(plan.states.tolist()):
             if state in levels:
                 self._learned[g][:, j] += of_state[state], of_state[state] * levels[state]
 

@@ -78,12 +78,13 @@ class Window:
             place[mine] = np.arange(len(mine))
             counts = self._neighbours(g, mine, fits)
             features = self._features(g, place, bulk, len(mine))
-            if read[g] is not None:
-                self.lines[g] = self._line(g, read[g], features)
+            reading = read[g]
+            if reading is not None:
+                self.lines[g] = self._line(g, reading, features)
             features -= counts @ _shifts(features, counts)
             around = np.minimum(counts.sum(-1), 2)
             emission = self._levels(g, models[g], features, bulk, counts, prior)
-            on_line = None if emission is None or read[g] is None else self._read(g, emission, read[g])
+            on_line = None if emission is None or reading is None else self._read(g, emission, reading)
             if on_line is not None and np.nanmin(on_line.level[1:]) >= READ_FROM:
                 emission = on_line
             elif on_line is not None:
@@ -149,10 +150,12 @@ class Window:
 
     def _keep_levels(self, g: int, fit: over_time.Fit, counts: np.ndarray) -> None:
         """What was learned; the readings are freed of what neighbours of other sublattices (counts) add to them."""
-        level = {int(s): float(v) for s, v in zip(self.states[g], fit.emission.level, strict=True) if np.isfinite(v)}
+        found = fit.emission
+        assert isinstance(found, state_levels.ReadLevels)
+        level = {int(s): float(v) for s, v in zip(self.states[g], found.level, strict=True) if np.isfinite(v)}
         self.learned[g] = level, fit.posterior.sum((0, 1))
-        if fit.emission.shift is not None:
-            self.lines[g] = self.lines[g][0] - counts @ fit.emission.shift[1:].astype(np.float32), self.lines[g][1]
+        if found.shift is not None:
+            self.lines[g] = self.lines[g][0] - counts @ found.shift[1:].astype(np.float32), self.lines[g][1]
 
     def _read(self, g: int, found: state_levels.Levels, read: readings.Reading) -> state_levels.ReadLevels | None:
         """`found` on the reading's line; None where that does not know all its common states."""

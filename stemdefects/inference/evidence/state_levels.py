@@ -197,7 +197,7 @@ class ReadLevels(Levels):
 
     def of_sites(self, part: np.ndarray) -> "ReadLevels":
         """The same for a part of the sites."""
-        offset = self.offset[part] if np.ndim(self.offset) else self.offset
+        offset = self.offset[part] if isinstance(self.offset, np.ndarray) and self.offset.ndim else self.offset
         return replace(self, line=self.line[:, part], own=self.own[:, part], counts=self.counts[:, part], offset=offset)
 
     def learned(self, posterior: np.ndarray) -> "ReadLevels":

@@ -72,7 +72,7 @@ def _window(shape: tuple[int, ...]) -> np.ndarray:
 def moved(before: np.ndarray, after: np.ndarray, vectors_px: np.ndarray) -> np.ndarray:
     """(2,) px (y, x) by which the crystal moved between two images of one size: among the steps that the lattice
     allows the one at which what is not periodic fits, if it fits `SURE` better than at the shortest."""
-    choices = _choices(*(lattice_phases(image, vectors_px) for image in (before, after)), vectors_px)
+    choices = _choices(lattice_phases(before, vectors_px), lattice_phases(after, vectors_px), vectors_px)
     product = np.conj(aperiodic(before, vectors_px)) * aperiodic(after, vectors_px)
     height, width = before.shape
     fit = np.fft.irfft2(product, s=(height, width))
@@ -103,19 +103,27 @@ def stack(
     numbers, for callers that know it; None: worked out.
     """
     middle = len(frames) // 2
-    if between is None:
-        between = lambda a, b: moved(frames[a], frames[b], vectors_px)  # noqa: E731
-    out = np.stack([frames[middle]] * len(frames))
+    own = frames[middle]
+    assert own is not None  # a stack without its middle frame is not asked for
+
+    def worked_out(a: int, b: int) -> np.ndarray:
+        before, after = frames[a], frames[b]
+        assert before is not None and after is not None and vectors_px is not None
+        return moved(before, after, vectors_px)
+
+    between = between or worked_out
+    out = np.stack([own] * len(frames))
     for direction in (-1, 1):
         shift, last = np.zeros(2), middle
         for k in range(1, middle + 1):
             at = middle + direction * k
-            if frames[at] is None:
+            frame = frames[at]
+            if frame is None:
                 continue
             if vectors_px is not None:
                 shift = shift + direction * between(min(last, at), max(last, at))
                 last = at
-            _place(out[at], frames[at], -np.rint(shift).astype(int), None if invalid is None else invalid[at])
+            _place(out[at], frame, -np.rint(shift).astype(int), None if invalid is None else invalid[at])
     return out
 
 

@@ -22,14 +22,14 @@ ABSENT = 0.12  # of the frame's median Bragg power: no lattice here
 
 class Windows(NamedTuple):
     """rows: (K, 2, ny, H) real and imaginary windowed waves along y; columns: (K, 2, nx, W) along x; y_px, x_px:
-    centres; waves: (K, 2) frequencies in cycles per px (y, x), the last one the noise's; index: (K - 1, 2) h, k."""
+    centres; waves: (K, 2) frequencies in cycles per px (y, x), the last one the noise's; orders: (K - 1, 2) h, k."""
 
     rows: np.ndarray
     columns: np.ndarray
     y_px: np.ndarray
     x_px: np.ndarray
     waves: np.ndarray
-    index: np.ndarray
+    orders: np.ndarray
 
 
 class LocalLattice(NamedTuple):
@@ -68,8 +68,8 @@ def windows(shape: tuple[int, int], vectors_px: np.ndarray, lattice_nm: np.ndarr
     centres = [_centres(n, sigma) for n in shape]
     if min(map(len, centres)) < MIN_POINTS:
         return None
-    index = shells(lattice_nm)[0]
-    bragg = index @ reciprocal(vectors_px)
+    orders = shells(lattice_nm)[0]
+    bragg = orders @ reciprocal(vectors_px)
     order = np.argsort(np.arctan2(bragg[:, 0], bragg[:, 1]) % np.pi)
     middle = bragg[order[0]] + bragg[order[1]]
     between = middle / np.linalg.norm(middle) * np.linalg.norm(bragg, axis=1).mean()
@@ -82,7 +82,7 @@ def windows(shape: tuple[int, int], vectors_px: np.ndarray, lattice_nm: np.ndarr
         wave = np.exp(-2j * np.pi * waves[:, axis, None] * x[None])
         full = wave[:, None] * window[None]
         parts.append(np.stack([full.real, full.imag], 1).astype(np.float32))
-    return Windows(*parts, *centres, waves, index)
+    return Windows(parts[0], parts[1], centres[0], centres[1], waves, orders)
 
 
 def components(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
@@ -114,7 +114,7 @@ def _refined(value: np.ndarray, made: Windows) -> np.ndarray:
         turn = np.take(turn, np.arange(1, value.shape[axis]), axis)
         shift.append(np.angle(turn.sum((1, 2))) / (2 * np.pi * step))
     waves = made.waves[:-1] + np.stack(shift, 1)
-    solved, *_ = np.linalg.lstsq(made.index, waves, rcond=None)  # rows b1, b2
+    solved, *_ = np.linalg.lstsq(made.orders, waves, rcond=None)  # rows b1, b2
     return np.linalg.inv(solved).T if abs(np.linalg.det(solved)) > 1e-12 else np.full((2, 2), np.nan)
 
 

@@ -91,9 +91,10 @@ def calibrate(
     Raises UserError when no sampling can be found.
     """
     hint = user_nm or stated_nm
-    plausible = hint is not None and PLAUSIBLE_NM[0] / 2 < hint < 2 * PLAUSIBLE_NM[1]
-    found = fit_lattice(frames, lattice_nm, hint if plausible else None)
-    if plausible and (found is None or abs(hint / found.pixel_size_nm - 1) > FAR):
+    if hint is not None and not PLAUSIBLE_NM[0] / 2 < hint < 2 * PLAUSIBLE_NM[1]:
+        hint = None
+    found = fit_lattice(frames, lattice_nm, hint)
+    if hint is not None and (found is None or abs(hint / found.pixel_size_nm - 1) > FAR):
         # ten times it (nm for angstrom) or twice: then peaks of higher order are where the shortest were looked for
         free = fit_lattice(frames, lattice_nm, None)
         if free is not None and free.snr > max(CLEAR_SNR, 0.0 if found is None else found.snr):

@@ -34,7 +34,7 @@ class Columns(NamedTuple):
     state_spread: np.ndarray | None = None  # (n, S) of an ensemble: how far its members' `state_prob` differ
 
     def take(self, index: np.ndarray) -> "Columns":
-        return Columns(*(None if field is None else field[index] for field in self))
+        return Columns._make(None if field is None else field[index] for field in self)
 
 
 class FrameOutput(NamedTuple):
@@ -89,7 +89,8 @@ class Engine:
         lattice_nm: np.ndarray | None = None,
     ):
         settings = InferenceConfig(name="default") if settings is None else settings
-        self.model, self.frame_shape, self.symmetries = model, tuple(frame_shape), settings.symmetries
+        self.model, self.symmetries = model, settings.symmetries
+        self.frame_shape = frame_shape[0], frame_shape[1]
         devices = jax.local_devices()
         self.batch_size = (settings.batch_size or BATCH_SIZE[devices[0].platform == "cpu"]) * len(devices)
         finest, coarsest = model.samplings_nm
@@ -105,7 +106,7 @@ class Engine:
         self.max_peaks = _rounded(int(1.25 * cells * model.material.n_sites) + 64)
         self._presence = settings.presence
         self._made, waves = None, None
-        if vectors_px is not None:
+        if vectors_px is not None and lattice_nm is not None:
             self._made = bragg_map.windows(self.grid.shape, np.asarray(vectors_px) * self.scale, lattice_nm)
             waves = None if self._made is None else (jnp.asarray(self._made.rows), jnp.asarray(self._made.columns))
         key = (
@@ -150,7 +151,7 @@ class Engine:
         inside = (y > -0.5) & (y < h - 0.5) & (x > -0.5) & (x < w - 0.5)
         peaks = peaks._replace(y_px=y, x_px=x, valid=peaks.valid & own & inside)
         region = jnp.argmax(outputs.region, -1)
-        weight = self._cell_weight(region.shape[1:])
+        weight = self._cell_weight((region.shape[1], region.shape[2]))
         hot = jax.nn.one_hot(region, outputs.region.shape[-1])
         regions = region_map.coarse(hot, self._region_cell_px // model.stride)
         regions = regions.reshape(batch, -1, *regions.shape[1:])
@@ -169,7 +170,8 @@ class Engine:
     @property
     def region_shape(self) -> tuple[int, int]:
         """(ny, nx) of the maps of regions."""
-        return tuple(-(-n // self._region_cell_px) for n in self.grid.shape)
+        ny, nx = (-(-n // self._region_cell_px) for n in self.grid.shape)
+        return ny, nx
 
     @property
     def region_step_px(self) -> list[float]:
@@ -199,14 +201,14 @@ class Engine:
         """
         missing = self.batch_size - len(stacks)
         padded = np.concatenate([stacks, np.repeat(stacks[-1:], missing, 0)]) if missing else stacks
-        invalid = [None] * len(stacks) if invalid is None else invalid
+        masks = invalid or [None] * len(stacks)
         valid = np.ones((self.batch_size, *self.frame_shape), bool)
-        for i, mask in enumerate(invalid):
+        for i, mask in enumerate(masks):
             if mask is not None:
                 valid[i] = ~mask
         padded = jnp.asarray(padded, jnp.float32)
-        second = [None] * len(stacks) if second is None else second
-        return invalid, second, self._program(self.model.params, self._constants, padded, jnp.asarray(valid))
+        others = second or [None] * len(stacks)
+        return masks, others, self._program(self.model.params, self._constants, padded, jnp.asarray(valid))
 
     def collect(self, handle: Any) -> list[FrameOutput]:
         """Wait for a submitted batch; one `FrameOutput` per frame."""
@@ -215,7 +217,9 @@ class Engine:
         out = []
         for i, mask in enumerate(invalid):
             columns = self._columns(jax.tree.map(lambda a, i=i: a[i], peaks))
-            lattice = None if bragg is None else bragg_map.read(bragg[i], self._made).scaled(1 / self.scale)
+            lattice = None
+            if bragg is not None and self._made is not None:
+                lattice = bragg_map.read(bragg[i], self._made).scaled(1 / self.scale)
             mean = None if together is None else together[i]
             out.append(
                 FrameOutput(

@@ -56,13 +56,18 @@ class Specimen(NamedTuple):
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Specimen":
-        arrays = (np.array(plain[name], float) for name in _ARRAYS)
+        prior, low, high, stated, limit, histogram = (np.array(plain[name], float) for name in _ARRAYS)
         unnamed = tuple(species.Unnamed.from_plain(one) for one in plain.get("unnamed", []))
         levels, kept = learning.Levels.from_plain(plain["levels"]), plain.get("second")
         second = None if kept is None else second_light.Second.from_plain(kept)
         return cls(
             levels,
-            *arrays,
+            prior,
+            low,
+            high,
+            stated,
+            limit,
+            histogram,
             plain["by_light"],
             unnamed,
             tuple(plain.get("alike", [])),

@@ -52,7 +52,7 @@ class Levels(NamedTuple):
     @property
     def alloyed(self) -> np.ndarray:
         """(G,) bool."""
-        return np.isfinite(self.bulk[:, 1:, 0]).any(1)
+        return np.asarray(np.isfinite(self.bulk[:, 1:, 0]).any(1))
 
     def to_plain(self) -> dict[str, list]:
         """For JSON; NaN as None."""
@@ -68,7 +68,9 @@ N_BULK = 3  # kinds of columns at most in a bulk: an alloy of two elements in co
 
 def plain(values: np.ndarray) -> list:
     """`values` as lists for JSON; NaN, which it has not, as None."""
-    return np.where(np.isnan(values), None, values).tolist()
+    known = np.array(values, object)
+    known[np.isnan(values)] = None
+    return known.tolist()
 
 
 def learn(ratio: np.ndarray, site: np.ndarray, material: Material, prior: np.ndarray) -> Levels:
@@ -235,7 +237,7 @@ def _mixture(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float, floa
     """Means, shares, common width and log-likelihood of k Gaussians and a few columns anywhere."""
     mean = np.quantile(x, (np.arange(k) + 0.5) / k)
     part, scatter = np.full(k, 1 / k), column_intensity.scatter(x - np.median(x)) / k
-    anywhere = 0.03 / (RANGE[1] - RANGE[0])
+    anywhere, total = 0.03 / (RANGE[1] - RANGE[0]), np.ones(len(x))
     for _ in range(ROUNDS * 2):
         weighted = 0.97 * part * bell(x[:, None], mean, (scatter, 0.0))
         total = weighted.sum(1) + anywhere

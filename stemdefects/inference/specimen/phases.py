@@ -65,7 +65,7 @@ def _contrasts(
     whole column's; (2, n) cells of the map of regions; (n,) bool, of `found` (m,). None where the material has no such
     phase."""
     nothing = np.zeros(0), np.zeros((2, 0), int), np.zeros(0, bool)
-    if material.phase_1T is None or sites is None:
+    if material.phase_1T is None or sites is None or output.regions is None:
         return nothing
     split, signal = material.phase_1T[0], material.intensities()[material.ideal_states]
     others = [g for g, s in enumerate(material.sites) if g != split and not s.floating]

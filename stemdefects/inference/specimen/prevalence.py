@@ -41,7 +41,7 @@ def learn(
     low, high = np.full(len(share), np.nan), np.full(len(share), np.nan)
     defects = free & (np.arange(len(share)) != stated.argmax())
     for k in np.flatnonzero(defects):
-        low[k], high[k] = _interval(likelihood, counted, share, k)
+        low[k], high[k] = _interval(likelihood, counted, share, int(k))
     # where a crystal has fewer of the common defects than stated, what is rare beside them is no more likely
     fewer = min(1.0, share[defects].sum() / max(stated[defects].sum(), 1e-12)) if defects.any() else 1.0
     rare = fixed & (stated < RARE)

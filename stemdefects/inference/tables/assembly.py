@@ -48,13 +48,14 @@ def assemble(folder: Path, setup: Any, partial: PartialResults, attrs: dict[str,
                 first.append(block.rows)
                 n_first += len(block.rows)
         if setup.keeps_columns:
-            over_time = Counter()
+            counted = over_time = Counter()
 
             def write(rows: np.ndarray) -> None:
                 writer.append_over_time(rows)
-                over_time.update(rows["kind"].tolist())
+                counted.update(rows["kind"].tolist())
 
             seen = look_together(partial.read, setup, write, writer.start_evidence)
+            assert seen is not None  # columns were kept
             writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
             all_frames = [seen.doubted(np.concatenate(all_frames))]
             writer.set_frames(doubt=all_frames[0]["doubt"])

@@ -52,11 +52,13 @@ class BlockMaker:
             output = output._replace(hidden=output.hidden._replace(n_invalid=lost))
         found = find_defects(output, material, setup.rules, setup.reference_px, model_px_nm, told_apart=True)
         output = phases.checked(output, found.columns, found.sites, found.promised, material, model_px_nm)
+        regions = output.regions
+        assert regions is not None  # the engine makes one of every frame
         if output.hidden is not None:
-            known, fraction = hiding.regions(output.hidden, output.regions, setup.engine.region_step_px)
-            output = output._replace(regions=known, region_fraction=fraction)
+            regions, fraction = hiding.regions(output.hidden, regions, setup.engine.region_step_px)
+            output = output._replace(regions=regions, region_fraction=fraction)
         verdict = trust.assess(output, found, self._limits, material.kind_names)
-        return Finished(found, verdict, output.lattice, output.region_fraction, output.regions, output.hidden)
+        return Finished(found, verdict, output.lattice, output.region_fraction, regions, output.hidden)
 
     @property
     def _coarse(self) -> bool:

@@ -85,7 +85,7 @@ def blocks(
             block = _Open(work, [None] * len(work.stacks), len(good))
             unfinished.append(block)
             for batch in (good[i : i + size] for i in range(0, len(good), size)):
-                shown = [work.stacks[i] for i in batch]
+                shown = [stack for i in batch if isinstance(stack := work.stacks[i], Shown)]
                 parts = np.stack([s.stack for s in shown]), [s.invalid for s in shown], [s.second for s in shown]
                 handle = setup.engine.submit(*parts)
                 on_device.append((block, batch, handle))
@@ -166,7 +166,9 @@ def shown(movie: Movie, index: int, setup: Setup) -> Shown | FrameError:
         if pair not in setup.steps_px:
             while len(setup.steps_px) > 4 * half:
                 setup.steps_px.pop(next(iter(setup.steps_px)))
-            setup.steps_px[pair] = align.moved(images[a], images[b], vectors)
+            before, after = images[a], images[b]
+            assert before is not None and after is not None and vectors is not None  # as `align.stack` asks
+            setup.steps_px[pair] = align.moved(before, after, vectors)
         return setup.steps_px[pair]
 
     stack = align.stack(images, vectors, invalid, between)

@@ -112,7 +112,7 @@ def seated(
     middle, scale = position_px.mean(0), np.ptp(position_px, axis=0).max() / 2
     y, x = ((position_px - middle) / scale).T
     terms = np.stack([y**i * x**j for i in range(4) for j in range(4 - i)], 1)
-    good = on.copy()
+    good, bend = on.copy(), np.zeros((terms.shape[1], 2))
     for _ in range(4):
         bend, *_ = np.linalg.lstsq(terms[good], rest[good], rcond=None)
         off = np.linalg.norm(rest - terms @ bend, axis=1)

@@ -54,6 +54,7 @@ def fitted(position: np.ndarray, index: np.ndarray) -> tuple[bool, np.ndarray, n
     """Vectors and origin by least squares, columns far off left out in a second pass; False where there are none."""
     n = len(position)
     keep, off = np.ones(n, np.bool_), np.empty(n)
+    vectors, origin = np.zeros((2, 2)), np.zeros(2)
     for _ in range(2):
         found, vectors, origin = _solved(position, index, keep)
         if not found:

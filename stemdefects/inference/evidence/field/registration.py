@@ -116,6 +116,7 @@ class Registrar:
         return steps[order[final[int(np.argmax(scores))]]]
 
     def _evidence(self, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray) -> float:
+        assert self._belief is not None  # a frame was learned before
         index = cell - self._low
         inside = ((index >= 0) & (index < np.array(self._belief.shape[:2]))).all(1)
         index = index[inside]
@@ -124,18 +125,19 @@ class Registrar:
         return float(np.log(np.maximum(seen, 1e-6)).sum())
 
     def _learn(self, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray) -> None:
-        self._grow(cell.min(0), cell.max(0))
+        belief = self._grown(cell.min(0), cell.max(0))
         i, j = (cell - self._low).T
-        before = (1 - FORGET) * self._belief[i, j, site] + FORGET * self._base[site]
+        before = (1 - FORGET) * belief[i, j, site] + FORGET * self._base[site]
         after = before * np.maximum(likelihood, 1e-6)
-        self._belief[i, j, site] = after / np.maximum(after.sum(1, keepdims=True), 1e-30)
+        belief[i, j, site] = after / np.maximum(after.sum(1, keepdims=True), 1e-30)
 
-    def _grow(self, low: np.ndarray, high: np.ndarray) -> None:
+    def _grown(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """What is believed of the sites, with room for the cells from `low` to `high`."""
         self._base = np.where(self._own, self._prior[None], 0).astype(np.float32)  # (G, S)
         if self._belief is None:
             self._low = low - MARGIN
             self._belief = np.tile(self._base, (*(high - low + 1 + 2 * MARGIN), 1, 1))
-            return
+            return self._belief
         before = np.maximum(self._low - low, 0)
         after = np.maximum(high - self._low - np.array(self._belief.shape[:2]) + 1, 0)
         before, after = (np.where(n > 0, n + MARGIN, 0) for n in (before, after))
@@ -144,3 +146,4 @@ class Registrar:
             (a, b), (c, d) = before, self._belief.shape[:2]
             larger[a : a + c, b : b + d] = self._belief
             self._belief, self._low = larger, self._low - before
+        return self._belief
