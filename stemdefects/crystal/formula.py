@@ -108,7 +108,7 @@ def _shared_out(amounts: dict[str, float], ideal: dict[str, tuple[str, int]]) ->
     missing = {site: n - amounts[element] for site, (element, n) in ideal.items()}
     chosen: dict[str, dict[str, float]] = {site: {} for site in ideal}
     for element, number in sorted(extra.items(), key=lambda item: -item[1]):
-        site = max(missing, key=missing.get)
+        site = max(missing, key=lambda name: missing[name])
         if missing[site] < number - WHOLE:
             return None
         chosen[site][element] = number / ideal[site][1]

@@ -56,7 +56,7 @@ def position_bound_px(stage: images.Stage, truth: images.Truth, known: images.Kn
     fraction, y, x, jitter = images.project(
         jax.random.split(known.keys[t])[0], stage, conditions, known.crystal, known.drift_px[t]
     )
-    index = jnp.maximum(known.index, 0)
+    index = jnp.maximum(known.column, 0)
     y, x = y[index], x[index]
     move_y, move_x = scan.at_columns(jitter, y, 1.5, stage.size_px[0])
     fine = templates.fine_probe(conditions.probe, stage.table, conditions.pixel_size_nm, RADIUS_PX + 2)

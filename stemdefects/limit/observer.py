@@ -92,7 +92,7 @@ def state_table(material: Material) -> np.ndarray:
 
 def _prepare(stage: images.Stage, prior, frames, truth: images.Truth, known: images.Known):
     material, conditions = stage.material, known.conditions
-    index = jnp.maximum(known.index, 0)
+    index = jnp.maximum(known.column, 0)
     unknown = truth.valid
     ideal_state = jnp.asarray(material.ideal_states)[truth.site]
     at = jnp.where(unknown, index, len(known.crystal.state))

@@ -79,6 +79,7 @@ def picture(path: Path, sections: dict, kinds: Sequence[str]) -> None:
     for line, (name, (results, network)) in zip(axes, sections.items(), strict=True):
         numbers = sorted({n for _, n in results})
         for ax, kind in zip(line, kinds, strict=True):
+            dose = np.zeros(0)
             for colour, n in zip(colours, numbers, strict=False):
                 dose = np.array(sorted({d for d, m in results if m == n}))
                 f1 = [results[d, n][kind]["f1"] for d in dose]

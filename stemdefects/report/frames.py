@@ -16,6 +16,8 @@ SHAPES = ("circle", "square", "diamond", "triangle")
 MARK_NM = 0.19  # half size of a mark: the neighbours stay outside
 BAR_NM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)  # round lengths for the scale bar, 1-2-5
 REGION_COLOURS = {"hole": "#FF5555", "amorphous": "#FFB86C", "1T": "#8BE9FD"}
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 BACKGROUND, INK = (16, 16, 16), (235, 235, 235)  # RGB, short of black and white: easier on the eye
 
 
@@ -139,7 +141,9 @@ def outlines(regions: np.ndarray, step_px: Sequence[float]) -> dict[str, tuple[l
         mask = np.pad(regions == value, 1)
         if mask.any():
             lines = contourpy.contour_generator(z=mask.astype(float)).lines(0.5)
-            places = [((line[:, ::-1] - 0.5) * step_px - 0.5) for line in lines]  # cell 0 begins at pixel -1/2
+            places = [
+                ((np.asarray(line)[:, ::-1] - 0.5) * step_px - 0.5) for line in lines
+            ]  # cell 0 begins at pixel -1/2
             found[name] = places, int(ndimage.label(mask)[1]), float((regions == value).mean())
     return found
 
@@ -204,11 +208,11 @@ def save(picture: np.ndarray, path: str | Path) -> Path:
     return path
 
 
-def _font(size: int) -> ImageFont.ImageFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def _wrap(entries: list[str], font: ImageFont.ImageFont, width: float, text_px: int) -> list[list[str]]:
+def _wrap(entries: list[str], font: Font, width: float, text_px: int) -> list[list[str]]:
     lines, used = [[]], 0.0
     for entry in entries:
         need = font.getlength(entry) + 2.6 * text_px
@@ -234,7 +238,7 @@ def _mark(draw: ImageDraw.ImageDraw, centre, radius: float, shape: str, colour: 
         draw.line([*points, points[0], points[1]], fill=colour, width=width, joint="curve")
 
 
-def _scale_bar(draw: ImageDraw.ImageDraw, corner, nm_per_px: float, font: ImageFont.ImageFont, text_px: int) -> None:
+def _scale_bar(draw: ImageDraw.ImageDraw, corner, nm_per_px: float, font: Font, text_px: int) -> None:
     """A bar of a round length, about a fifth of the width, in the lower left corner of the image."""
     width, bottom = corner
     length = max([b for b in BAR_NM if b <= 0.3 * width * nm_per_px] or [BAR_NM[0]])

@@ -42,7 +42,7 @@ class Known(NamedTuple):
     states: jnp.ndarray  # (T, n) state of every column in every frame
     drift_px: jnp.ndarray  # (T, 2)
     keys: jnp.ndarray  # (T,) the key of each frame's `expose`
-    index: jnp.ndarray  # (N,) column of each entry of the Truth, -1 none
+    column: jnp.ndarray  # (N,) that of each entry of the Truth, -1 none
 
 
 def make_simulator(material: Material, cfg: SimulationConfig, size_px: tuple[int, int]) -> Callable:

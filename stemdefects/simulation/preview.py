@@ -31,12 +31,12 @@ def write_preview(path: str | Path, material: Material, cfg: SimulationConfig, s
 
     from stemdefects.simulation import images
 
-    size = tuple(int(n) for n in cfg.view.size_px)
+    size = int(cfg.view.size_px[0]), int(cfg.view.size_px[1])
     image, truth = jax.device_get(jax.jit(images.make_simulator(material, cfg, size))(jax.random.key(seed)))
     names, crops = _crops(material, cfg, seed)
     columns = max(len(names), 6)
     figure = plt.figure(figsize=(1.6 * columns, 1.75 * 3 + 0.55 * columns + 0.6), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.75 * 3, 0.55 * columns + 0.3])
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.75 * 3, 0.55 * columns + 0.3])[:, 0]
     axes = top.subplots(3, len(names), squeeze=False)
     for row, dose in enumerate(DOSES_E_PER_PX):
         for column, name in enumerate(names):

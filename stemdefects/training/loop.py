@@ -82,9 +82,10 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
 def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: contextlib.ExitStack) -> runs.Run:
     """See `train_and_evaluate`; `holding` keeps the run's lock."""
     # what was corrected names runs too; a training that is gone on with has that in its own config
-    resumed = cfg.run is not None and cfg.labels.source != "corrections"
-    if resumed:
-        run = runs.resolve(cfg.runs_dir, cfg.run)
+    unfinished = None if cfg.labels.source == "corrections" else cfg.run
+    resumed = unfinished is not None
+    if unfinished is not None:
+        run = runs.resolve(cfg.runs_dir, unfinished)
         cfg = resume.stored_config(run, cfg, overrides)
         if processes.primary():
             holding.enter_context(locks.held(run, "train"))
@@ -175,7 +176,9 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
                 now = time.time()
                 speed = (done - logged[0]) * training.batch_size / max(now - logged[1], 1e-9)
                 row = {k: float(v) for k, v in metrics.items()}
-                tracker.log(row | {"learning_rate": float(rate(done - 1)), "images_per_s": speed}, step=done)
+                tracker.log(
+                    row | {"learning_rate": float(np.asarray(rate(done - 1))), "images_per_s": speed}, step=done
+                )
                 bar.set_postfix_str(f"loss {row['loss']:.3f}, {speed:.0f} images/s")
                 logged = (done, now)
             if done % training.validation.every == 0 or last:
@@ -219,5 +222,5 @@ def _check_finite(current, metrics, done, rate, checkpoints) -> None:
     good = f"checkpoint {kept[-1]} in {checkpoints.folder}" if kept else "no checkpoint yet"
     raise UserError(
         f"training stopped at step {done}: loss {float(metrics['loss'])} (not finite for {bad} steps), learning rate "
-        f"{float(rate(done - 1)):.2e}; last good: {good}; try a smaller training.learning_rate"
+        f"{float(np.asarray(rate(done - 1))):.2e}; last good: {good}; try a smaller training.learning_rate"
     )

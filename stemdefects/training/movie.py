@@ -50,7 +50,7 @@ class Source:
     def few(self) -> bool:
         """Are there too few labels held out to tell how often the network is wrong?"""
         at = np.rint(self.labels.yx).astype(int)
-        inside = (at >= 0).all(2) & (at < self.test.shape[1:]).all(2)
+        inside = np.asarray((at >= 0).all(2) & (at < self.test.shape[1:]).all(2))
         y, x = np.where(inside[..., None], at, 0).transpose(2, 0, 1)
         held = self.test[np.arange(len(self.test))[:, None], y, x] & inside & self.labels.sure
         return self.floating and int(held.sum()) < TELLING
@@ -70,6 +70,7 @@ class Source:
 
     def dose_e_per_px(self, simulation: schema.SimulationConfig) -> float:
         """Dose of `simulation`, within its range, at which its images are as noisy as this movie of a known crystal."""
+        assert self.crystal is not None
         labels, material = self.labels, self.crystal.material
         zero = -labels.read_variance / labels.gain if labels.gain > 0 else 0.0  # the detector's offset has no noise
         level = float(labels.clean.mean()) - max(zero, 0.0)
@@ -79,7 +80,8 @@ class Source:
         electrons = level**2 / variance * (1 + (low**2 + low * high + high**2) / 3)
         voltage_kv = float(np.mean(material.voltages_kv))
         signal = material.intensities(voltage_kv)[material.ideal_states].sum() * material.cross_section_nm2(voltage_kv)
-        return float(np.clip(electrons * material.cell_area_nm2 / signal, *simulation.detector.dose_e_per_px))
+        least, most = simulation.detector.dose_e_per_px
+        return float(np.clip(electrons * material.cell_area_nm2 / signal, least, most))
 
     def frequency(self, n_states: int) -> np.ndarray:
         """(S,) share of each state among the labels."""

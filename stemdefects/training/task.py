@@ -70,19 +70,21 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
     half = cfg.training.precision == "bfloat16" or (
         cfg.training.precision == "auto" and jax.default_backend() in ("gpu", "tpu")
     )
-    example = validation_example = draw = None
-    if source is None or not source.floating:
+
+    def of_movie(px: int, held_out: bool) -> Callable:
+        return labelled(cfg, material, source.simulator(cfg, px, held_out=held_out))
+
+    draw = None
+    if source is not None and source.floating:
+        example, validation_example = of_movie(size, False), of_movie(validation_size, True)
+        frequency = source.frequency(material.n_states)
+    else:
         example, validation_example = make_example(cfg, material, size), make_example(cfg, material, validation_size)
         frequency = expected_frequency(material, cfg.simulation)
-    if source is not None:
-        of_movie = labelled(cfg, material, source.simulator(cfg, size, held_out=False))
-        held_out = labelled(cfg, material, source.simulator(cfg, validation_size, held_out=True))
-        if source.floating:
-            example, validation_example, frequency = of_movie, held_out, source.frequency(material.n_states)
-        else:
+        if source is not None:
             near = mixing.at_dose(example, source.dose_e_per_px(cfg.simulation))
-            draw = mixing.mixed_draw(near, of_movie, cfg.labels.fourier.mix)
-            validation_example = mixing.either(validation_example, held_out)
+            draw = mixing.mixed_draw(near, of_movie(size, False), cfg.labels.fourier.mix)
+            validation_example = mixing.either(validation_example, of_movie(validation_size, True))
     return Task(
         material=material,
         model=architecture.build(cfg.model, material, jnp.bfloat16) if half else exact,

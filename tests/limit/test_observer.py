@@ -135,7 +135,7 @@ def test_detectability_is_that_of_the_rendered_change(world, clip, electrons):
     _, truth, known, scene = clip
     d_prime = np.asarray(world.detectability(scene, known.conditions.detector))
     ideal_state = np.asarray(material.ideal_states)[truth.site]
-    listed = np.asarray(known.index)
+    listed = np.asarray(known.column)
     state = known.crystal.state.at[listed[np.asarray(truth.valid)]].set(ideal_state[np.asarray(truth.valid)])
     perfect = known.crystal._replace(state=state)
     base = electrons(known, perfect)
@@ -160,7 +160,7 @@ def test_position_bound_is_that_of_the_rendered_image(world, clip, electrons):
     _, truth, known, _ = clip
     bound = np.asarray(world.bound_px(jax.tree.map(np.asarray, truth), known))
     column = column_near_centre(truth, material.state_index("W"))
-    place = int(known.index[column])
+    place = int(known.column[column])
     step = 0.02
     crystal_ = known.crystal
     variance = np.asarray(noise.variance(electrons(known, crystal_), known.conditions.detector))

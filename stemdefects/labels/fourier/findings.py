@@ -71,14 +71,15 @@ def _of_rings(found: rings.Rings | None) -> str:
 
 def of_grains(labels: MovieLabels, pixel_size_nm: float) -> list[str]:
     """Lines on the grains: how they are turned, how long the line is where they meet, what is in and between them."""
-    if labels.member is None:
+    grains, seam = labels.grains, labels.seam
+    if labels.member is None or grains is None or seam is None:
         return []
-    band, length_px = labels.seam
+    band, length_px = seam
     crystal = labels.steps["regions"] == LATTICE
-    size = np.bincount(labels.member[crystal], minlength=len(labels.grains)) / max(crystal.sum(), 1)
-    turns = ", ".join(f"{abs(t):.1f}" for t in labels.grains.turn_deg[1:])
+    size = np.bincount(labels.member[crystal], minlength=len(grains)) / max(crystal.sum(), 1)
+    turns = ", ".join(f"{abs(t):.1f}" for t in grains.turn_deg[1:])
     at = region_at(labels.member, labels.defects.yx)
-    counts = ", ".join(f"{(at == k).sum()} in grain {k + 1}" for k in range(len(labels.grains)))
+    counts = ", ".join(f"{(at == k).sum()} in grain {k + 1}" for k in range(len(grains)))
     stands_out = extrema(
         np.where(band, labels.steps["z"], 0), labels.levels[0].lowest, DISC * labels.lattice.spacing_px
     )

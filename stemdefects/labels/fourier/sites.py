@@ -122,6 +122,7 @@ def register(labels: MovieLabels, material: Material, pixel_size_nm: float) -> t
         if best is None or value > 1.001 * best[0]:
             origin = (np.array(place) / GRID) @ vectors
             best = (value, vectors, origin, float(product[place] / (contrast**2).sum()))
+    assert best is not None  # the lattice's own cell is among the choices
     return best[1], best[2], best[3]
 
 

@@ -29,6 +29,7 @@ class Case:
 def read(path: str | Path) -> list[Case]:
     """Read the reference file: images, `columns_###` (x, y in nm, kind) and `meta_###` (aberrations in Angstrom)."""
     import h5py
+    import jax.numpy as jnp
 
     from stemdefects.simulation.optics.probe import Probe
 
@@ -42,7 +43,7 @@ def read(path: str | Path) -> list[Case]:
                 voltage_kv=meta["energy"] / 1e3, semi_angle_mrad=meta["alpha"], C10_nm=meta["aber_C10"] / 10,
                 C12_nm=meta["aber_C12"] / 10, phi12_rad=meta["aber_phi12"], C21_nm=meta["aber_C21"] / 10,
                 phi21_rad=meta["aber_phi21"], C23_nm=meta["aber_C23"] / 10, phi23_rad=meta["aber_phi23"],
-                C30_nm=meta["aber_C30"] / 10, blur_sigma_nm=0.0,
+                C30_nm=meta["aber_C30"] / 10, blur_sigma_nm=jnp.zeros(()),
             )  # fmt: skip
             place = columns[kept][:, 1::-1] / size
             cases.append(Case(file["images"][n], size, place, columns[kept][:, 2].astype(int), probe))
@@ -86,7 +87,7 @@ def fit(cases: list[Case], pictures: list[np.ndarray]) -> tuple[np.ndarray, np.n
 
     The cross-section follows voltage and detector angles, which the images change; the ratios do not.
     """
-    ratios = _TYPICAL_RATIOS
+    ratios, scales = _TYPICAL_RATIOS, np.ones(len(cases))
     for _ in range(3):
         scales = np.array(
             [

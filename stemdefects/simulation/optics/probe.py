@@ -79,13 +79,13 @@ class Optics(NamedTuple):
     frequency_x: np.ndarray
 
 
-def optics(shape_px, pad_px: int, window_px: int, oversampling: int) -> Optics:
+def optics(shape_px: tuple[int, int], pad_px: int, window_px: int, oversampling: int) -> Optics:
     """Tables to draw columns into images of `shape_px` (height, width) with `pad_px` of margin."""
-    padded = tuple(fast_length(n + 2 * pad_px) for n in shape_px)
-    fy, fx = np.fft.fftfreq(padded[0]), np.fft.rfftfreq(padded[1])
+    height, width = (fast_length(n + 2 * pad_px) for n in shape_px)
+    fy, fx = np.fft.fftfreq(height), np.fft.rfftfreq(width)
     gridding = 1.0 / np.outer(_kernel_transform(fy), _kernel_transform(fx))
     return Optics(
-        tuple(shape_px), padded, pad_px, window_px, oversampling, gridding.astype(np.float32),
+        (shape_px[0], shape_px[1]), (height, width), pad_px, window_px, oversampling, gridding.astype(np.float32),
         fy.astype(np.float32), fx.astype(np.float32),
     )  # fmt: skip
 

@@ -60,13 +60,13 @@ def make_stage(material: Material, cfg: SimulationConfig, size_px: tuple[int, in
     oversampling = 1 if largest * fine < 0.65 else 2
     window = probe.fast_length(int(np.ceil(2.2 * oversampling / view.pixel_size_nm[0])))
     window = min(window, *(probe.fast_length(n + 2 * PAD_PX) * oversampling for n in size_px))
-    table = probe.optics(tuple(size_px), PAD_PX, window, oversampling)
+    table = probe.optics(size_px, PAD_PX, window, oversampling)
     area = float(np.prod(np.array(size_px) * largest * (1 + 2 * (stretch - 1))))
     edge = float(np.sum(np.array(size_px) * largest)) * 2
     n_truth = material.n_sites * int(np.ceil(area / material.cell_area_nm2 + 0.6 * edge / material.a_nm))
     n_truth = min(n_truth, len(lattice.site))
     return Stage(
-        material, cfg, tuple(size_px), slots, twin, lattice.cell[:, 1], split, table,
+        material, cfg, (size_px[0], size_px[1]), slots, twin, lattice.cell[:, 1], split, table,
         (fields.upsampling(size_px[0]), fields.upsampling(size_px[1])), n_truth, reach_nm,
     )  # fmt: skip
 

@@ -60,6 +60,8 @@ def _twin(key, stage: Stage, conditions: Conditions):
     Zhou et al., Nano Lett. 13, 2615 (2013). Rows beyond the boundary are moved by half a1 along it and by a third of
     the row distance towards it, which makes the mirror image of a hexagonal crystal with one atom on the mirror.
     """
+    twin, split = stage.twin, stage.material.phase_1T
+    assert twin is not None and split is not None  # boundaries are asked for
     lattice = stage.material.lattice_nm
     along = lattice[0] / np.linalg.norm(lattice[0])
     across = np.array([along[1], -along[0]])
@@ -69,12 +71,12 @@ def _twin(key, stage: Stage, conditions: Conditions):
     boundary = jax.random.randint(key, (), -reach, reach + 1)
     upper = (stage.rows > boundary) & conditions.has_twin
     step = (0.5 * lattice[0] - across * height / 3.0).astype(np.float32)
-    position = jnp.where(upper[:, None], stage.twin.position_nm + step, stage.slots.position_nm)
-    double = upper & (stage.rows == boundary + 1) & (stage.slots.site == stage.material.phase_1T[0])
+    position = jnp.where(upper[:, None], twin.position_nm + step, stage.slots.position_nm)
+    double = upper & (stage.rows == boundary + 1) & (stage.slots.site == split[0])
     slots = stage.slots._replace(
         position_nm=position,
-        bonds=jnp.where(upper[:, None], stage.twin.bonds, stage.slots.bonds),
-        reverse=jnp.where(upper[:, None], stage.twin.reverse, stage.slots.reverse),
+        bonds=jnp.where(upper[:, None], twin.bonds, stage.slots.bonds),
+        reverse=jnp.where(upper[:, None], twin.reverse, stage.slots.reverse),
     )
     return slots, position, upper, ~double
 
@@ -116,7 +118,7 @@ def grow(key, stage: Stage, conditions: Conditions, state, columns) -> Crystal:
     x = x + jnp.where(disordered, scatter[1], 0.0)
     texture = jnp.where(disordered, jnp.exp(0.5 * jax.random.normal(key_texture, y.shape)), 1.0)
     extra = jnp.zeros((2, 0)), jnp.zeros(0, jnp.int32), jnp.zeros(0, bool)
-    if stage.split_nm is not None:
+    if stage.split_nm is not None and material.phase_1T is not None:
         site, half = material.phase_1T
         of_site = np.flatnonzero(stage.slots.site == site)
         split_here = (region[of_site] == PHASE_1T) & present[of_site]

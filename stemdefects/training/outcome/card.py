@@ -106,7 +106,8 @@ def make(
     thresholds = ", ".join(f"{k} {v:.2f}" for k, v in calibration.thresholds.items())
     frames = "one frame" if cfg.model.frames == 1 else f"{cfg.model.frames} aligned frames, answers for the middle one"
     sets = ", ".join(
-        f"{n}: {d:g} incident e/px" if d > 0 else f"{n}: held-out parts of the movie" for n, d in doses.items()
+        f"{n}: {d:g} incident e/px" if d is not None and d > 0 else f"{n}: held-out parts of the movie"
+        for n, d in doses.items()
     )
     source, limits = _origin(cfg, about["share_trained"], kinds[material.headline or 0])
     several = f", an ensemble of {task.n_members}" if task.n_members > 1 else ""

@@ -28,12 +28,9 @@ def join(cfg: schema.TrainingConfig) -> None:
     count = _first(cfg.process_count, os.environ.get("SLURM_NTASKS"))
     number = _first(cfg.process_id, os.environ.get("SLURM_PROCID"))
     coordinator = cfg.coordinator or _slurm_coordinator()
-    unknown = [
-        name
-        for name, value in (("coordinator", coordinator), ("process_count", count), ("process_id", number))
-        if value is None
-    ]
-    if unknown:
+    if coordinator is None or count is None or number is None:
+        known = {"coordinator": coordinator, "process_count": count, "process_id": number}
+        unknown = [name for name, value in known.items() if value is None]
         raise UserError(
             f"training.distributed=true needs {', '.join('training.' + u for u in unknown)} "
             f"(or SLURM's variables: start with srun)"
@@ -59,6 +56,8 @@ def _slurm_coordinator() -> str | None:
     if not nodes or not job:
         return None
     first = re.match(r"([^,\[]+)(?:\[(\d+))?", nodes)
+    if first is None:
+        return None
     return f"{first.group(1)}{first.group(2) or ''}:{int(job) % 2**12 + (65535 - 2**12 + 1)}"
 
 
@@ -70,6 +69,7 @@ def primary() -> bool:
 def same_run(run: runs.Run | None, cfg: schema.TrainRoot) -> runs.Run:
     """The run of process 0, on every process."""
     if jax.process_count() == 1:
+        assert run is not None  # the one process writes
         return run
     text = np.zeros(64, np.uint8)
     if run is not None:

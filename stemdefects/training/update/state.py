@@ -50,7 +50,11 @@ def optimizer(cfg: TrainingConfig) -> optax.GradientTransformation:
     )
     if cfg.ensemble == 1:
         return single
-    return optax.GradientTransformation(jax.vmap(single.init), lambda g, s, p: jax.vmap(single.update)(g, s, p))
+
+    def update(updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None):
+        return jax.vmap(single.update)(updates, state, params)
+
+    return optax.GradientTransformation(jax.vmap(single.init), update)
 
 
 def create(

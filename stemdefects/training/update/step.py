@@ -82,7 +82,7 @@ def make_step(
     key_data = jax.random.key_data(key)
     weights = losses.Parts(**{name: getattr(training.loss, name) for name in losses.Parts._fields})
     example, apply, draw, mask = lesson.example, lesson.model.apply, lesson.draw, lesson.mask
-    class_weight = jnp.asarray(lesson.class_weight, jnp.float32)
+    balance = jnp.asarray(lesson.class_weight, jnp.float32)
     parts_of = losses.named(training.loss.name)
 
     def over_devices(values):
@@ -92,11 +92,11 @@ def make_step(
         step_key = jax.random.fold_in(jax.random.wrap_key_data(key_data), current.step)
         keys = jax.vmap(lambda i: jax.random.fold_in(step_key, i))(indices)
         frames, targets, truth = jax.vmap(example)(keys) if draw is None else draw(step_key, keys)
-        seen = jax.nn.one_hot(truth.state, len(class_weight)) * truth.valid[..., None]
+        seen = jax.nn.one_hot(truth.state, len(balance)) * truth.valid[..., None]
         total = jax.tree.map(lambda d: jnp.maximum(d, 1.0), over_devices(losses.denominators(targets)))
 
         def loss_of(params):
-            parts = parts_of(apply(params, frames), targets, mask, class_weight)
+            parts = parts_of(apply(params, frames), targets, mask, balance)
             parts = jax.tree.map(lambda part, n: part / n, parts, total)
             return sum(w * p for w, p in zip(weights, parts, strict=True)), parts
 

@@ -44,8 +44,8 @@ def linear(image: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
     height, width = image.shape
     rows, columns = [_mirrored(y + i, height) for i in (0, 1)], [_mirrored(x + i, width) for i in (0, 1)]
     wy, wx = (1 - fy, fy), (1 - fx, fx)
-    value = sum(wy[i] * wx[j] * image[rows[i], columns[j]] for i in (0, 1) for j in (0, 1))
-    return value, (wy[0] ** 2 + wy[1] ** 2) * (wx[0] ** 2 + wx[1] ** 2)
+    a, b, c, d = (wy[i] * wx[j] * image[rows[i], columns[j]] for i in (0, 1) for j in (0, 1))
+    return a + b + c + d, (wy[0] ** 2 + wy[1] ** 2) * (wx[0] ** 2 + wx[1] ** 2)
 
 
 def nearest(image: jax.Array, place: jax.Array, outside=None) -> jax.Array:

@@ -75,7 +75,7 @@ def pictures(
     of_frames = Pictures(labels.frames, known, columns.yx, site, state, columns.sure)
     if n_scenes == 0:
         return of_frames
-    everywhere = allowed.any(0)
+    everywhere = np.asarray(allowed.any(0))
     region = np.repeat(np.where(everywhere, labels.steps["regions"], UNKNOWN)[None], n_scenes, 0)
     if crystal is None:
         scenes = fourier_scenes.make(labels, everywhere, n_scenes, seed, as_common)
@@ -92,7 +92,7 @@ def pictures(
             a, b = (np.pad(v, [(0, 0), (0, length - v.shape[1])] + [(0, 0)] * (v.ndim - 2)) for v in (a, b))
         return np.concatenate([a, b])
 
-    return Pictures(*(joined(a, b) for a, b in zip(of_frames, made, strict=True)))
+    return Pictures._make(joined(a, b) for a, b in zip(of_frames, made, strict=True))
 
 
 class Use(NamedTuple):
@@ -123,7 +123,7 @@ def make_sampler(
     """
     allowed, augment, crystal, few = use
     usable = np.flatnonzero(allowed.any((1, 2)))
-    low, high = _centre_range(allowed.any(0), size_px)
+    low, high = _centre_range(np.asarray(allowed.any(0)), size_px)
     spacing = labels.lattice.spacing_px
     floor = 0.1 * float(np.median(np.maximum(labels.gain * labels.clean + labels.read_variance, 1e-30)))
     vacuum = _vacuum(labels)

@@ -117,7 +117,7 @@ def take_apart(
     frame = np.asarray(frame, np.float32)
     masks = _Masks(lattice, frame.shape, window * lattice.spacing_px, background * lattice.spacing_px)
     valid = np.ones(frame.shape, np.float32) if invalid is None else (~invalid).astype(np.float32)
-    trust = shown = valid
+    trust = shown = order = valid
     rows = np.zeros((3, len(frame)), np.float32)  # shift px, gain - 1, offset
     shifted = np.zeros_like(frame)  # what the rows' faults add
     slow = np.zeros_like(frame)

@@ -243,7 +243,7 @@ def levels(
         level = max(capped, level_at(share * max(number, 1)))
         result.append(level)
         false.append(expected(level))
-    return Levels(*result, np.array(false))
+    return Levels(result[0], result[1], np.array(false))
 
 
 def _level(expected: Callable[[float], float], number: float) -> float:
