@@ -1,9 +1,13 @@
 """One number with its interval, method and warnings: what every part of the analysis hands on."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 LEVEL = 0.95  # of all intervals
 
@@ -81,7 +85,7 @@ def number(value: float | None) -> str:
     return f"{value:.2e}"
 
 
-def table(estimates: list[Estimate]):
+def table(estimates: list[Estimate]) -> "pd.DataFrame":
     """The estimates as a pandas DataFrame, one row each, in the order given."""
     import pandas as pd
 
@@ -89,7 +93,7 @@ def table(estimates: list[Estimate]):
     return pd.DataFrame([e.row() for e in estimates], columns=columns)
 
 
-def of_diffusion(estimates: list[Estimate], unit: str):
+def of_diffusion(estimates: list[Estimate], unit: str) -> "pd.DataFrame":
     """D by kind and method as a DataFrame, whichever stage it comes from; unit: of D."""
     import pandas as pd
 

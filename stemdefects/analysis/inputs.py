@@ -8,10 +8,12 @@ import numpy as np
 
 from stemdefects.analysis.data import looked, scales
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.data.truth import Truth
 from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.stage import Progress, StageResult
 from stemdefects.analysis.tracking import drift, following, gates, lattice_sites, linking, registration, tracks
+from stemdefects.crystal.material import Material
 from stemdefects.schema import AnalysisConfig
 
 
@@ -35,8 +37,8 @@ class Inputs:
     """
 
     found: Detections
-    material: Any
-    movie: Any
+    material: Material | None
+    movie: Frames | None
     truth: Truth | None
     lattice_constant: float
     drift: drift.Drift
@@ -104,8 +106,8 @@ class Stage(Protocol):
 
 
 def prepare(
-    found: Detections, cfg: AnalysisConfig, material=None, movie=None, truth: Truth | None = None, seed: int = 0,
-    progress: Progress | None = None,
+    found: Detections, cfg: AnalysisConfig, material: Material | None = None, movie: Frames | None = None,
+    truth: Truth | None = None, seed: int = 0, progress: Progress | None = None,
 ) -> tuple[Inputs, list[str]]:  # fmt: skip
     """Take the drift off and link (arguments as of `pipeline.analyse`); also notes on what could not be done."""
     notes = list(found.notes)
@@ -130,7 +132,7 @@ def prepare(
     ), notes + followed.notes  # fmt: skip
 
 
-def of_material(cfg: AnalysisConfig, found: Detections, material) -> AnalysisConfig:
+def of_material(cfg: AnalysisConfig, found: Detections, material: Material | None) -> AnalysisConfig:
     """The config with the kinds that it leaves to the material: the centre (of several, the one most often found) and
     the headline."""
     if material is None:

@@ -12,6 +12,7 @@ from stemdefects.analysis.corrections import stage as corrections
 from stemdefects.analysis.crystallography import displacements_stage, strain_stage
 from stemdefects.analysis.damage import stage as damage
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.data.truth import Truth
 from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.inputs import Inputs, Stage
@@ -21,9 +22,10 @@ from stemdefects.analysis.motion import stage as motion
 from stemdefects.analysis.notes import Code, Note
 from stemdefects.analysis.patches import stage as patches
 from stemdefects.analysis.population import counts_stage, growth_stage, purity_stage, space_stage, specimen_stage
-from stemdefects.analysis.stage import Section, StageResult
+from stemdefects.analysis.stage import Progress, Section, StageResult
 from stemdefects.analysis.switching import stage as switching
 from stemdefects.analysis.tracking import drift_stage, tracks_stage
+from stemdefects.crystal.material import Material
 from stemdefects.schema import AnalysisConfig
 
 # In the order in which they are computed, those of other packages after them: a stage sees what was found before it.
@@ -115,11 +117,11 @@ class Analysis:
 def analyse(
     found: Detections,
     cfg: AnalysisConfig,
-    material=None,
-    movie=None,
+    material: Material | None = None,
+    movie: Frames | None = None,
     truth: Truth | None = None,
     seed: int = 0,
-    progress=None,
+    progress: Progress | None = None,
 ) -> Analysis:
     """Analyse a defect table.
 

@@ -7,9 +7,15 @@ their scatter says nothing of the next field; that of the number of defects (Poi
 """
 
 import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 MAIN = ("D", "D per dose", "hop rate", "density", "exponential growth rate", "growth rate")
 Z = stats.norm.ppf(0.975)  # half width of a 95% interval in standard errors
@@ -25,7 +31,7 @@ def difference(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, float
     return value, low, high, float(2 * stats.norm.sf(abs(value) / facing * Z))
 
 
-def side_by_side(tables: dict):
+def side_by_side(tables: dict[str, "pd.DataFrame"]) -> "pd.DataFrame":
     """All quantities that two analyses or more determine.
 
     Args:
@@ -90,7 +96,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     return out
 
 
-def cautions(attributes: dict[str, dict], quantities=()) -> list[str]:
+def cautions(attributes: dict[str, dict], quantities: Iterable[str] = ()) -> list[str]:
     """What makes the analyses hard to compare, one sentence each; attributes: of each table, by name; quantities: the
     names of what is compared."""
     notes = []

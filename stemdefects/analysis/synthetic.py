@@ -17,7 +17,7 @@ def hexagonal(a: float = A_NM, angle: float = 0.0) -> np.ndarray:
     return a * np.column_stack([np.sin(directions), np.cos(directions)])
 
 
-def recorded_times(rng, n_frames: int = 60, dt: float = 2.25, how: str = "jitter") -> np.ndarray:
+def recorded_times(rng: np.random.Generator, n_frames: int = 60, dt: float = 2.25, how: str = "jitter") -> np.ndarray:
     """(n_frames,) starts of frames as they are recorded: `jitter` of a third of an interval, a `pause` of 400 intervals
     in the middle, `pauses` of 3 to 8 intervals after every tenth frame, or the second half at a `rate` four times
     slower."""
@@ -80,14 +80,28 @@ def hopping_tracks(
     return tracks.from_lists(positions, frames, of.dt, times)
 
 
-def brownian_tracks(rng, n_tracks=30, D=5e-4, dt=2.25, sigma=0.02, n_frames=40) -> tracks.Tracks:
+def brownian_tracks(
+    rng: np.random.Generator,
+    n_tracks: int = 30,
+    D: float = 5e-4,
+    dt: float = 2.25,
+    sigma: float = 0.02,
+    n_frames: int = 40,
+) -> tracks.Tracks:
     """Tracks of free Brownian motion."""
     steps = np.sqrt(2 * D * dt) * rng.standard_normal((n_tracks, n_frames, 2))
     paths = steps.cumsum(1) + sigma * rng.standard_normal(steps.shape)
     return tracks.from_lists(list(paths), [np.arange(n_frames)] * n_tracks, dt)
 
 
-def chains(rng, P: np.ndarray, n_traces: int = 40, n_frames: int = 60, error: float = 0.1, missed: float = 0.0):
+def chains(
+    rng: np.random.Generator,
+    P: np.ndarray,
+    n_traces: int = 40,
+    n_frames: int = 60,
+    error: float = 0.1,
+    missed: float = 0.0,
+) -> np.ndarray:
     """(n_traces, n_frames) labels of Markov chains: wrong with probability `error` (evenly), -1 when missed."""
     size = len(P)
     state = np.zeros((n_traces, n_frames), int)
@@ -101,7 +115,14 @@ def chains(rng, P: np.ndarray, n_traces: int = 40, n_frames: int = 60, error: fl
     return seen
 
 
-def chains_in_time(rng, Q: np.ndarray, times: np.ndarray, n_traces: int = 40, error: float = 0.1, missed: float = 0.0):
+def chains_in_time(
+    rng: np.random.Generator,
+    Q: np.ndarray,
+    times: np.ndarray,
+    n_traces: int = 40,
+    error: float = 0.1,
+    missed: float = 0.0,
+) -> np.ndarray:
     """(n_traces, n_frames) labels, as `chains`, of chains with rates Q that are looked at at `times`."""
     size = len(Q)
     state = np.zeros((n_traces, len(times)), int)
@@ -169,7 +190,7 @@ def movie_points(
     return np.concatenate(frames), np.concatenate(points), np.concatenate(who)
 
 
-def defect_rows(frame, yx_nm, pixel_size_nm: float, kind="V_S") -> np.ndarray:
+def defect_rows(frame: np.ndarray, yx_nm: np.ndarray, pixel_size_nm: float, kind: str = "V_S") -> np.ndarray:
     """Rows of a defect table at the given positions."""
     rows = table.empty(len(frame))
     rows["frame"] = frame
@@ -179,7 +200,14 @@ def defect_rows(frame, yx_nm, pixel_size_nm: float, kind="V_S") -> np.ndarray:
     return rows[np.argsort(rows["frame"], kind="stable")]
 
 
-def centres(rng, P: np.ndarray, n_traces: int = 20, n_frames: int = 40, recall: float = 0.6, spread: float = 0.0):
+def centres(
+    rng: np.random.Generator,
+    P: np.ndarray,
+    n_traces: int = 20,
+    n_frames: int = 40,
+    recall: float = 0.6,
+    spread: float = 0.0,
+) -> np.ndarray:
     """Labels (n_traces, n_frames) of centres with no vacancy (0) or one on bond k (k + 1), seen by a detector that
     misses vacancies: in each place with a recall of its own, `recall` on average with standard deviation `spread`."""
     state = chains(rng, P, n_traces, n_frames, error=0.0)
@@ -191,7 +219,7 @@ def centres(rng, P: np.ndarray, n_traces: int = 20, n_frames: int = 40, recall: 
     return np.where(seen, state, 0)
 
 
-def link_scores(identity, frame, track, memory: int = 3) -> tuple[float, float]:
+def link_scores(identity: np.ndarray, frame: np.ndarray, track: np.ndarray, memory: int = 3) -> tuple[float, float]:
     """Recall and precision of links: pairs of successive sightings of one defect no more than memory + 1 frames
     apart."""
 

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
@@ -14,6 +15,12 @@ from stemdefects.io.staging import Staging
 from stemdefects.io.tables import corrections
 from stemdefects.messages import LOG
 from stemdefects.schema import AnalyzeRoot
+
+if TYPE_CHECKING:
+    from stemdefects.analysis.data.detections import Detections
+    from stemdefects.analysis.data.truth import Truth
+    from stemdefects.crystal.material import Material
+    from stemdefects.io.movie import Movie
 
 
 def run(cfg: AnalyzeRoot) -> Path:
@@ -142,12 +149,14 @@ def _given(cfg: AnalyzeRoot, found, wanted: corrections.Corrections | None, run:
     return found, material, movie, truth
 
 
-def corrected(found, source, material, movie=None):
+def corrected(
+    found: "Detections", source: Any, material: "Material | None", movie: "Movie | None" = None
+) -> "Detections":
     """Detections with the corrections of `source` (a file, DataFrame or `io.corrections.Corrections`) in them."""
     from stemdefects.analysis.corrections.applied import apply
 
     given = corrections.read(source, corrections.digest(found.rows))
-    return apply(found, given, material, None if movie is None else tuple(movie.shape[-2:]))
+    return apply(found, given, material, None if movie is None else movie.shape[1:])
 
 
 def _fingerprint(cfg: AnalyzeRoot, table: Path) -> dict:
@@ -216,7 +225,9 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, given: tuple, what: dict) -> P
     return page
 
 
-def surroundings(found, cfg: AnalyzeRoot, movie=None) -> tuple:
+def surroundings(
+    found: "Detections", cfg: AnalyzeRoot, movie: "Movie | None" = None
+) -> tuple["Material | None", "Movie | None", "Truth | None"]:
     """(material, movie or None, truth or None) that belong to the detections, by their attributes and the config.
 
     A given `movie` is the user's word. Otherwise the table's own is taken, and only when it holds what the table was

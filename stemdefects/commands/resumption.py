@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +110,7 @@ def refuse_what_is_done(run: runs.Run, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def kept(run: runs.Run, partial: PartialResults, setup: Any):
+def kept(run: runs.Run, partial: PartialResults, setup: Any) -> Iterator[None]:
     """A disk that is full ends the inference with a line that says what is kept."""
     try:
         yield

@@ -1,5 +1,6 @@
 """Lattice geometry as pure functions: columns of the ideal crystal in a field and who is next to whom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,12 @@ def _cells(material: Material, radius_nm: float) -> np.ndarray:
     return cells[np.linalg.norm(cells @ material.lattice_nm, axis=1) <= radius_nm]
 
 
-def rectangle(material: Material, affine: np.ndarray, low_nm, high_nm, offset_nm=(0.0, 0.0)) -> np.ndarray:
+Place = Sequence[float] | np.ndarray  # y, x
+
+
+def rectangle(
+    material: Material, affine: np.ndarray, low_nm: Place, high_nm: Place, offset_nm: Place = (0.0, 0.0)
+) -> np.ndarray:
     """(n, 2) cells whose origin, moved by `offset_nm` and turned by `affine` (2, 2), lies within low..high (y, x)."""
     corners = np.array([(y, x) for y in (low_nm[0], high_nm[0]) for x in (low_nm[1], high_nm[1])])
     crystal = corners @ np.linalg.inv(affine).T - np.asarray(offset_nm)

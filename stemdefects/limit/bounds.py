@@ -7,15 +7,20 @@ Statistical Signal Processing II (1998), ch. 4), and the Cramer-Rao bound (ibid.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from stemdefects.limit import noise, templates
 from stemdefects.limit.observer import RADIUS_PX, Scene
 from stemdefects.simulation import images
 from stemdefects.simulation.optics import scan
+from stemdefects.simulation.optics.detector import Detector
 
 
-def detectability(change, mean, variance_per_e: float = 1.0, variance: float = 0.0):
+def detectability(
+    change: jax.Array, mean: jax.Array, variance_per_e: float | jax.Array = 1.0, variance: float | jax.Array = 0.0
+) -> jax.Array:
     """d' of a known change of the expected electrons on known ones: sqrt(sum(change^2 / (k mean + v))).
 
     `change`, `mean`: (..., P, P), summed over the last two axes. For Poisson numbers k is 1 and v 0.
@@ -23,7 +28,7 @@ def detectability(change, mean, variance_per_e: float = 1.0, variance: float = 0
     return jnp.sqrt((change**2 / (variance_per_e * mean + variance)).sum((-2, -1)))
 
 
-def scene_detectability(scene: Scene, detector) -> jnp.ndarray:
+def scene_detectability(scene: Scene, detector: Detector) -> Float[jax.Array, "columns choices"]:
     """(N, C) d' of each state of each column against its ideal one, neighbours ideal, all frames together."""
     size = scene.template.shape[-1]
     around = jax.vmap(lambda image, corner: templates.gather(image, corner, size))(scene.reference, scene.corner)
@@ -33,7 +38,7 @@ def scene_detectability(scene: Scene, detector) -> jnp.ndarray:
     return jnp.sqrt((unit**2).sum(0))[:, None] * jnp.abs(scene.amplitude - scene.ideal[:, None])
 
 
-def best_f1(d_prime, prevalence) -> np.ndarray:
+def best_f1(d_prime: ArrayLike, prevalence: ArrayLike) -> Float[np.ndarray, "..."]:
     """Largest F1 that a threshold on one Gaussian statistic allows: N(0, 1) for nothing, N(d', 1) for a defect.
 
     `prevalence`: fraction of the sites that are defective. Expected counts, as of many sites.

@@ -1,6 +1,7 @@
 """A trained network, alone or pooled with the light of its columns, judged on the clips of the limit study: its
 posterior at their prevalence, paired with truth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -11,12 +12,14 @@ from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.columns.lattice.sites import view
+from stemdefects.limit.study import Seen
 from stemdefects.models import artifact, symmetry
 from stemdefects.models.frames.normalization import normalize_frames
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.numerics.borders import from_border
 from stemdefects.scoring import columns as scores
 from stemdefects.scoring import detection
+from stemdefects.simulation.images import Truth
 
 RADIUS_NM = 0.09  # a detection this close to the true column is right
 
@@ -33,7 +36,7 @@ class Network:
         folder: Path,
         material: Material,
         prior: np.ndarray,
-        size_px,
+        size_px: tuple[int, int],
         symmetries: int = 1,
         light: bool = False,
         average: int = 1,
@@ -58,7 +61,7 @@ class Network:
         self._predict = jax.jit(predict)
         self.parts = {}
 
-    def look(self, about, number: int, frames, truth, margin_px: float) -> None:
+    def look(self, about: float | str, number: int, frames: np.ndarray, truth: Truth, margin_px: float) -> None:
         """Detect in the middle of clip `number` (T, H, W), pair with its truth, keep it under `about` (the dose)."""
         first = len(frames) // 2 - self.frames // 2
         clip = frames[first : first + self.frames]
@@ -91,13 +94,15 @@ class Network:
         together[found] = np.exp(raw - raw.max(1, keepdims=True))
         return peaks._replace(state_prob=together)
 
-    def columns(self, about, material):
+    def columns(
+        self, about: float | str, material: Material
+    ) -> tuple[scores.Matched, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """(`Matched`, scores and truth per kind) of all clips kept under `about`."""
         matched = scores.concatenate(self.parts[about], material.n_states)
         prob = scores.posterior(matched, material, self.shift, self.model.calibration.temperature)
         return matched, scores.kind_columns(material, prob, matched.state)
 
-    def alone(self, about, material, kinds) -> dict:
+    def alone(self, about: float | str, material: Material, kinds: Sequence[str]) -> dict[str, dict[str, float]]:
         """F1 at the best threshold and average precision per kind, on clips that no observer judges."""
         _, columns = self.columns(about, material)
         return {
@@ -105,7 +110,9 @@ class Network:
             for kind in kinds
         }
 
-    def figures(self, dose: float, seen: list, material, kinds) -> dict:
+    def figures(
+        self, dose: float, seen: list[Seen], material: Material, kinds: Sequence[str]
+    ) -> dict[str, dict[str, float]]:
         """Scores per kind beside the observer's, both against the truth, each at its best threshold."""
         matched, columns = self.columns(dose, material)
         best = np.concatenate([s.prob[self.frames] for s in seen])

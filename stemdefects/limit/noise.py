@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from stemdefects.simulation.optics import detector as simulated
@@ -24,12 +26,12 @@ class Likelihood(NamedTuple):
     middle: jnp.ndarray
     half: jnp.ndarray
 
-    def __call__(self, mean):
+    def __call__(self, mean: jax.Array) -> jax.Array:
         """log p of each pixel at `mean` (...), up to a constant of the pixel."""
         return evaluate(self.coefficients, self.middle, self.half, mean)
 
 
-def evaluate(coefficients, middle, half, mean):
+def evaluate(coefficients: jax.Array, middle: jax.Array, half: jax.Array, mean: jax.Array) -> jax.Array:
     """`Likelihood.__call__` on plain arrays."""
     u = (jnp.log(mean) - middle) / half
     value = coefficients[..., -1]
@@ -55,7 +57,9 @@ def log_probability(reading: np.ndarray, mean: np.ndarray, pulse_spread: float, 
     return np.log(np.maximum(total, 1e-300)) + top
 
 
-def likelihood(electrons, low: float, high: float, pulse_spread: float = 0.0, read_noise_e: float = 0.0) -> Likelihood:
+def likelihood(
+    electrons: ArrayLike, low: float, high: float, pulse_spread: float = 0.0, read_noise_e: float = 0.0
+) -> Likelihood:
     """The likelihood of `electrons` (...) as a function of the expected number between `low` and `high`."""
     middle, half = 0.5 * (np.log(high) + np.log(low)), 0.5 * (np.log(high) - np.log(low)) + 1e-6
     electrons = np.asarray(electrons)
@@ -76,12 +80,12 @@ def likelihood(electrons, low: float, high: float, pulse_spread: float = 0.0, re
     return Likelihood(jnp.asarray(pixels), jnp.float32(middle), jnp.float32(half))
 
 
-def variance(mean, detector: simulated.Detector):
+def variance(mean: jax.Array, detector: simulated.Detector) -> jax.Array:
     """Variance of a reading in electrons^2: the Gaussian limit of `likelihood`."""
     return mean * (1.0 + detector.pulse_spread**2) + detector.read_noise_e**2
 
 
-def electrons(counts, detector: simulated.Detector, row_gain):
+def electrons(counts: jax.Array, detector: simulated.Detector, row_gain: jax.Array) -> jax.Array:
     """Undo offset, gain, the gain of each row (..., H, 1) and the afterglow: counts (..., H, W) to electrons."""
     signal = (counts - detector.offset) / (detector.gain * row_gain)
     spread = simulated.afterglow(jnp.eye(counts.shape[-1]), detector.afterglow_px)  # row i: what a unit at i becomes

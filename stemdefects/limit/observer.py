@@ -5,11 +5,14 @@ noise model, and how common each state is. What it cannot tell, nobody can: by t
 its posterior gives the best detector there is (Barrett & Myers, Foundations of Image Science (2004), ch. 13).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from stemdefects.crystal.material import Material
@@ -42,7 +45,7 @@ class Scene(NamedTuple):
     unknown: jnp.ndarray  # (N,) bool: the column is in question; all others are known
 
 
-def make_scene_simulator(stage: images.Stage, prior: np.ndarray, n_frames: int):
+def make_scene_simulator(stage: images.Stage, prior: np.ndarray, n_frames: int) -> Callable:
     """`(key, dose_e_per_px) -> (frames (T, H, W), Truth, Known, Scene)`: a clip, and all the observer is told of it.
     A third argument is taken as the clip's conditions, instead of drawn ones.
 
@@ -134,7 +137,7 @@ def _prepare(stage: images.Stage, prior, frames, truth: images.Truth, known: ima
     return parts, electrons
 
 
-def expected(scene: Scene, amplitude):
+def expected(scene: Scene, amplitude: Float[jax.Array, " columns"]) -> Float[jax.Array, "frames height width"]:
     """(T, H', W') electrons expected, with margin, when the columns in question have `amplitude` (N,)."""
     return _moved(scene, scene.reference, jnp.arange(len(scene.ideal)), amplitude - scene.ideal)
 
@@ -144,7 +147,12 @@ def _moved(scene: Scene, image, who, change):
     return jax.vmap(templates.scatter)(image, scene.corner[:, who], change * scene.template[:, who])
 
 
-def log_likelihoods(scene: Scene, amplitude, who=None, image=None):
+def log_likelihoods(
+    scene: Scene,
+    amplitude: Float[jax.Array, " columns"],
+    who: jax.Array | np.ndarray | None = None,
+    image: jax.Array | None = None,
+) -> Float[jax.Array, "asked choices"]:
     """(M, C) log-likelihood of each state of the columns `who` (M,), all others having `amplitude` (N,).
 
     Up to a constant of the column. `who` None: all of them; `image`: `expected(scene, amplitude)` where it is known.
@@ -173,7 +181,7 @@ def log_likelihoods(scene: Scene, amplitude, who=None, image=None):
     return jax.lax.scan(frame, total, jnp.arange(scene.reference.shape[0]))[0]
 
 
-def posterior(scene: Scene, order, sweeps: int = SWEEPS):
+def posterior(scene: Scene, order: np.ndarray, sweeps: int = SWEEPS) -> Float[jax.Array, "columns choices"]:
     """(N, C) posterior of each column's state, by iterated means.
 
     Starts as a matched filter with all neighbours ideal; then each column is judged with its neighbours at their
@@ -195,7 +203,9 @@ def posterior(scene: Scene, order, sweeps: int = SWEEPS):
     return jax.lax.scan(update, start, jnp.tile(jnp.asarray(order), (sweeps, 1)))[0][2]
 
 
-def sample(key, scene: Scene, order, sweeps: int = 60, burn: int = 10):
+def sample(
+    key: jax.Array, scene: Scene, order: np.ndarray, sweeps: int = 60, burn: int = 10
+) -> Float[jax.Array, "columns choices"]:
     """(N, C) posterior by Gibbs sampling: exact in the limit of many sweeps, and slow.
 
     `order` (K, M) from `update_order` with a distance beyond which columns share no pixel. The average of the
@@ -222,7 +232,14 @@ def sample(key, scene: Scene, order, sweeps: int = 60, burn: int = 10):
     return total / jnp.maximum(total.sum(1, keepdims=True), 1e-9)
 
 
-def update_order(y_px, x_px, unknown, distance_px: float, width: int | None = None, least_rows: int = 1) -> np.ndarray:
+def update_order(
+    y_px: ArrayLike,
+    x_px: ArrayLike,
+    unknown: ArrayLike,
+    distance_px: float,
+    width: int | None = None,
+    least_rows: int = 1,
+) -> Int[np.ndarray, "rows width"]:
     """(K, M) int32: the columns in question, in rows whose members are `distance_px` apart; -1 fills up.
 
     Greedy colouring; a crystal's two sublattices make two rows, more where columns crowd or a row is longer than
@@ -242,7 +259,7 @@ def update_order(y_px, x_px, unknown, distance_px: float, width: int | None = No
     return np.array([np.pad(r, (0, width - len(r)), constant_values=-1) for r in rows], np.int32)
 
 
-def state_probabilities(scene: Scene, prob, n_states: int) -> np.ndarray:
+def state_probabilities(scene: Scene, prob: np.ndarray, n_states: int) -> Float[np.ndarray, "columns states"]:
     """(N, S) posterior over all states of the material from (N, C) over the states of each site."""
     out = np.zeros((len(prob), n_states + 1), np.float32)
     choice = np.asarray(scene.choice)
@@ -250,7 +267,7 @@ def state_probabilities(scene: Scene, prob, n_states: int) -> np.ndarray:
     return out[:, :n_states]
 
 
-def some_frames(scene: Scene, frames) -> Scene:
+def some_frames(scene: Scene, frames: ArrayLike) -> Scene:
     """The scene with only `frames` (indices)."""
     frames = np.asarray(frames)
     return scene._replace(

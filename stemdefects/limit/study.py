@@ -14,6 +14,7 @@ from stemdefects.limit import bounds, observer
 from stemdefects.schema import SimulationConfig
 from stemdefects.scoring import detection
 from stemdefects.simulation import images
+from stemdefects.simulation.conditions import Conditions
 
 OTHER_PREVALENCE = 3e-4  # of kinds that a study does not name: one in five fields of 600 columns
 MARGIN_PX = 8.0  # columns nearer to the border are not scored: part of them is not in the image
@@ -75,7 +76,14 @@ class Study:
     Raises `UserError` for even numbers of frames and for settings that cannot be simulated.
     """
 
-    def __init__(self, material: Material, cfg: SimulationConfig, prevalence, frames=(1, 5, 9), size_px=(256, 256)):
+    def __init__(
+        self,
+        material: Material,
+        cfg: SimulationConfig,
+        prevalence: dict[str, float],
+        frames: Sequence[int] = (1, 5, 9),
+        size_px: tuple[int, int] = (256, 256),
+    ):
         if min(frames) < 1 or any(n % 2 == 0 for n in frames):
             raise UserError(f"frames={list(frames)}: the frame in question is the middle one, so numbers must be odd")
         self.material, self.frames, self.size_px = material, sorted(frames), size_px
@@ -90,7 +98,7 @@ class Study:
         """The order in which `posterior` judges the columns of a clip."""
         return observer.update_order(truth.y_px, truth.x_px, truth.valid, NEIGHBOUR_PX, _ROW, self._rows)
 
-    def look(self, key, dose_e_per_px: float, conditions=None) -> Seen:
+    def look(self, key: jax.Array, dose_e_per_px: float, conditions: Conditions | None = None) -> Seen:
         """Simulate one clip and judge it. conditions: of the microscope and the sample, None: drawn."""
         clip, truth, known, scene = self.make(key, dose_e_per_px, conditions)
         truth = jax.tree.map(np.asarray, truth)

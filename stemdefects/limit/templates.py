@@ -1,9 +1,12 @@
 """What one column adds to each pixel around it: the probe, moved by the scan's distortions to its exact place."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from stemdefects.simulation.optics import probe as optics
 from stemdefects.simulation.optics.scan import Rows
@@ -18,7 +21,9 @@ class Windows(NamedTuple):
     corner: jnp.ndarray  # (N, 2) int32
 
 
-def fine_probe(probe: optics.Probe, table: optics.Optics, pixel_size_nm, reach_px: int):
+def fine_probe(
+    probe: optics.Probe, table: optics.Optics, pixel_size_nm: jax.Array, reach_px: int
+) -> Float[jax.Array, "fine fine"]:
     """(M, M) probe intensity with blur, FINE samples per pixel out to `reach_px`, sum over whole pixels 1."""
     transfer = optics.transfer(probe, table, pixel_size_nm)
     place = jnp.arange(-reach_px * FINE, reach_px * FINE + 1) / FINE
@@ -30,7 +35,17 @@ def fine_probe(probe: optics.Probe, table: optics.Optics, pixel_size_nm, reach_p
     return (rows @ (transfer @ columns)).real
 
 
-def windows(fine, place_px, jitter: Rows, near_px, size_px, radius_px: int) -> Windows:
+Places = Sequence[Float[jax.Array, " columns"]]  # y, x
+
+
+def windows(
+    fine: Float[jax.Array, "fine fine"],
+    place_px: Places,
+    jitter: Rows,
+    near_px: Places,
+    size_px: tuple[int, int],
+    radius_px: int,
+) -> Windows:
     """Windows of columns at `place_px` (y, x: (N,) each), placed before row jitter, around `near_px` (the same),
     where they appear.
 
@@ -62,7 +77,7 @@ def _bilinear(fine, y_px, x_px):
     return top * (1 - fy) + below * fy
 
 
-def gather(image, corner, size: int):
+def gather(image: jax.Array, corner: Int[jax.Array, "columns 2"], size: int) -> jax.Array:
     """(N, size, size, ...) windows of an image (H, W, ...) that hold whole windows at each of `corner` (N, 2)."""
     taps = jnp.arange(size)
     rows = (corner[:, 0, None] + taps)[:, :, None]
@@ -70,7 +85,11 @@ def gather(image, corner, size: int):
     return image[rows, columns]
 
 
-def scatter(image, corner, values):
+def scatter(
+    image: Float[jax.Array, "height width"],
+    corner: Int[jax.Array, "columns 2"],
+    values: Float[jax.Array, "columns size size"],
+) -> Float[jax.Array, "height width"]:
     """Add windows (N, P, P) to an image (H, W) that holds them whole."""
     taps = jnp.arange(values.shape[-1])
     rows = (corner[:, 0, None] + taps)[:, :, None]

@@ -25,7 +25,7 @@ def divisor(cfg: schema.ModelConfig) -> int:
 
 def build(
     cfg: schema.ModelConfig, material: crystal.Material, dtype: Any = None, signals: tuple[float, ...] | None = None
-):
+) -> Any:
     """The Flax module of a model config: a U-Net, or what the package behind `model.architecture` makes of
     `(cfg, material, dtype)`, a module from normalised frames (B, H, W, T) to `unet.Outputs`. signals: what a network
     with `told_signals` is told, None: those of `material`.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 Seen = Callable[[int], np.ndarray]  # likelihoods (..., n_t, S) of what step t shows; n_t never rises
 Carry = Callable[[int, np.ndarray], np.ndarray]  # (..., n_t, S) between the steps t - 1 and t
@@ -22,7 +23,9 @@ class Smoothed(NamedTuple):
     ahead: np.ndarray
 
 
-def forward(n_steps: int, seen: Seen, start: np.ndarray, ahead: Carry) -> tuple[list[np.ndarray], np.ndarray]:
+def forward(
+    n_steps: int, seen: Seen, start: Float[np.ndarray, "..."], ahead: Carry
+) -> tuple[list[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]:
     """Chances of the states given all that was seen up to each step.
 
     Args:
@@ -47,7 +50,7 @@ def forward(n_steps: int, seen: Seen, start: np.ndarray, ahead: Carry) -> tuple[
     return chances, total
 
 
-def backward(chances: list[np.ndarray], seen: Seen, back: Carry) -> Iterator[Smoothed]:
+def backward(chances: list[Float[np.ndarray, "..."]], seen: Seen, back: Carry) -> Iterator[Smoothed]:
     """Posteriors given everything, from the last step to the first.
 
     Args:

@@ -1,12 +1,14 @@
 """Scatter of the bulk of values, which a minority of others does not reach."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 NORMAL = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
-def scatter(values: ArrayLike, centre: ArrayLike | None = None, axis: int | None = None):
+def scatter(values: ArrayLike, centre: ArrayLike | None = None, axis: int | None = None) -> Any:
     """Standard deviation of the bulk, from the median absolute deviation; NaN is left out.
 
     values: (...); centre: what they scatter about, None: their median. Returns a float, or an array without `axis`.

@@ -9,6 +9,7 @@ from stemdefects.analysis.patches.stage import with_classes
 from stemdefects.analysis.pipeline import Analysis
 from stemdefects.io.tables import corrections, hdf5_output
 from stemdefects.io.tables.table import DefectTable
+from stemdefects.io.tracking import Tracker
 from stemdefects.report import page, style
 from stemdefects.report.drawings import registry
 
@@ -38,7 +39,7 @@ def write(
     return page.write(folder / "report.html", result, pictures, title, config_yaml)
 
 
-def log(result: Analysis, folder: Path, tracker, earlier: Mapping[str, Path] | None = None) -> None:
+def log(result: Analysis, folder: Path, tracker: Tracker, earlier: Mapping[str, Path] | None = None) -> None:
     """What `write` left in `folder`, to the tracker."""
     pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
     pictures |= {name: path for name in result.figures if (path := folder / "figures" / f"{name}.png").exists()}

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,10 +10,17 @@ from stemdefects.analysis.estimates import number
 from stemdefects.report import rendering, style
 from stemdefects.report.style import COLOURS, pyplot
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
 HEAD = ("quantity", "of", "method", "runs", "first", "second", "difference", "95% interval", "p", "p corrected")
 
 
-def write(folder: Path, rows, tables: dict, notes: list[str], titles: dict[str, str]) -> Path:
+def write(
+    folder: Path, rows: "pd.DataFrame", tables: dict[str, "pd.DataFrame"], notes: list[str], titles: dict[str, str]
+) -> Path:
     """Write comparison.csv, figures and comparison.html into `folder`; returns the page.
 
     Args:
@@ -41,7 +49,7 @@ def write(folder: Path, rows, tables: dict, notes: list[str], titles: dict[str, 
     )  # fmt: skip
 
 
-def sentences(rows) -> list[str]:
+def sentences(rows: "pd.DataFrame") -> list[str]:
     """The differences that stand after correction, in plain words; else that there is none."""
     main = rows[rows["main"]]
     out = []
@@ -107,19 +115,19 @@ def _forest(tables: dict, wanted, label: str):
     return figure
 
 
-def diffusion(tables: dict):
+def diffusion(tables: dict[str, "pd.DataFrame"]) -> "Figure | None":
     """D by kind and method."""
     return _forest(
         tables, lambda e: f"{e.subject}, {e.method}" if e.quantity == "D" and e.method != "paper" else "", "D"
     )
 
 
-def counts(tables: dict):
+def counts(tables: dict[str, "pd.DataFrame"]) -> "Figure | None":
     """Counts per frame by kind."""
     return _forest(tables, lambda e: e.subject if e.quantity == "count per frame" else "", "count per frame")
 
 
-def rates(tables: dict):
+def rates(tables: dict[str, "pd.DataFrame"]) -> "Figure | None":
     """Switching and hop rates."""
     return _forest(
         tables,

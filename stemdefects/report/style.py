@@ -2,6 +2,14 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from stemdefects.analysis.inputs import Inputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 # Okabe-Ito: distinguishable also with colour-blind eyes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B", "#B8A600")
@@ -26,12 +34,12 @@ class Colours(dict[str, str]):
         return self[kind]
 
 
-def colours(inputs) -> Colours:
+def colours(inputs: Inputs) -> Colours:
     """The colours of an analysis: kinds of the material first, in its order, so that reports agree."""
     return Colours([*(inputs.material.kind_names if inputs.material is not None else ()), *inputs.kinds])
 
 
-def pyplot():
+def pyplot() -> ModuleType:
     """matplotlib.pyplot on the Agg canvas with our settings."""
     import matplotlib
 
@@ -46,7 +54,7 @@ def pyplot():
     return plt
 
 
-def save(figure, folder: Path, name: str) -> Path:
+def save(figure: "Figure", folder: Path, name: str) -> Path:
     """Write `name`.png and `name`.svg into `folder`; returns the PNG's path and closes the figure."""
     folder.mkdir(parents=True, exist_ok=True)
     # laid out and cut to what is drawn once for both: either takes as long as drawing, and savefig would do both again

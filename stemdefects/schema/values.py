@@ -5,37 +5,37 @@ from dataclasses import field
 from typing import Any
 
 
-def range_of(low: float, high: float, least: float = -math.inf, most: float = math.inf):
+def range_of(low: float, high: float, least: float = -math.inf, most: float = math.inf) -> Any:
     """Two numbers, the lower first, within [least, most]; drawn from per image."""
     return field(default_factory=lambda: [low, high], metadata={"range": (least, most)})
 
 
-def one_of(default: Any, *choices: Any):
+def one_of(default: Any, *choices: Any) -> Any:
     return field(default=default, metadata={"choices": choices})
 
 
-def between(default: Any, least: float, most: float):
+def between(default: Any, least: float, most: float) -> Any:
     return field(default=default, metadata={"bounds": (least, most)})
 
 
-def some_of(default: list[Any], *choices: Any):
+def some_of(default: list[Any], *choices: Any) -> Any:
     """A list of these."""
     return field(default_factory=lambda: list(default), metadata={"each": {"choices": choices}})
 
 
-def fractions():
+def fractions() -> Any:
     """A fraction by name; none by default."""
     return field(default_factory=dict, metadata={"each": {"bounds": (0, 1)}})
 
 
-def fraction(default: Any):
+def fraction(default: Any) -> Any:
     """A probability or a share."""
     return between(default, 0, 1)
 
 
-def least(default: Any, least: float):
+def least(default: Any, least: float) -> Any:
     return between(default, least, math.inf)
 
 
-def positive(default: Any):
+def positive(default: Any) -> Any:
     return field(default=default, metadata={"positive": True})

@@ -8,12 +8,15 @@ are; precision does).
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
 from stemdefects.crystal.material import Material
+from stemdefects.models.peaks import Peaks
 from stemdefects.models.probability.states import log_posterior, normalize_by_site, site_mask
 from stemdefects.numerics.borders import from_border
 from stemdefects.scoring import detection
 from stemdefects.scoring.matching import match
+from stemdefects.simulation.images import Truth
 
 UNSTATED = -2  # true state of a column whose state nobody knows
 GENERIC = "defect"  # any column that departs from the crystal
@@ -35,12 +38,12 @@ class Matched:
     def found(self) -> np.ndarray:
         return np.asarray(np.isfinite(self.log_prob).any(1))
 
-    def take(self, index: np.ndarray) -> "Matched":
+    def take(self, index: Shaped[np.ndarray, " chosen"]) -> "Matched":
         """The rows `index`."""
         return Matched(**{name: value[index] for name, value in self.__dict__.items()})
 
 
-def pair_image(truth, peaks, radius_nm: float, index: int = 0, margin_px: float = 4.0) -> Matched:
+def pair_image(truth: Truth, peaks: Peaks, radius_nm: float, index: int = 0, margin_px: float = 4.0) -> Matched:
     """Pair the columns of one image with its peaks, site by site.
 
     truth: `Truth`, peaks: `Peaks` (with temperature 1 and no prior shift), as numpy arrays; radius_nm: largest distance
@@ -96,7 +99,9 @@ def concatenate(parts: list[Matched], n_states: int) -> Matched:
     return Matched(**{f: np.concatenate([getattr(p, f) for p in [empty, *parts]]) for f in empty.__dict__})
 
 
-def weights(matched: Matched, prior: np.ndarray, site_of_state: np.ndarray) -> np.ndarray:
+def weights(
+    matched: Matched, prior: Float[np.ndarray, " states"], site_of_state: Int[np.ndarray, " states"]
+) -> Float[np.ndarray, " rows"]:
     """(R,) what each row counts: prior / frequency of its true state; 1 for rows without a true column."""
     counts = np.bincount(matched.state[matched.state >= 0], minlength=len(prior))
     frequency = normalize_by_site(np.maximum(counts, 1e-9), site_of_state)
@@ -104,7 +109,9 @@ def weights(matched: Matched, prior: np.ndarray, site_of_state: np.ndarray) -> n
     return np.where(matched.state >= 0, ratio[np.maximum(matched.state, 0)], 1.0)
 
 
-def posterior(matched: Matched, material: Material, shift: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def posterior(
+    matched: Matched, material: Material, shift: Float[np.ndarray, " states"], temperature: float = 1.0
+) -> Float[np.ndarray, "rows states"]:
     """(R, S) state posterior at the realistic prevalence; 0 for columns that were not found."""
     prob = calibrated(matched.log_prob, matched.site, material, shift, temperature)
     return np.where(matched.found[:, None], prob, 0.0)

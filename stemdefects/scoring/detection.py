@@ -6,9 +6,15 @@ posterior in place of the truth the observer's scores are their expectations, fr
 """
 
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+Judged = tuple[ArrayLike, ArrayLike, np.ndarray]  # score, truth, number of the image, each (m,)
 
 
-def curve(score, truth, weight=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def curve(
+    score: ArrayLike, truth: ArrayLike, weight: ArrayLike | None = None
+) -> tuple[Float[np.ndarray, " thresholds"], Float[np.ndarray, " thresholds"], Float[np.ndarray, " thresholds"]]:
     """(thresholds, precision, recall) of `score >= threshold`, falling, one entry per distinct score.
 
     score, truth, weight: (m,). Recall is NaN where nothing is true.
@@ -22,13 +28,13 @@ def curve(score, truth, weight=None) -> tuple[np.ndarray, np.ndarray, np.ndarray
         return score[last], (hits / np.maximum(claimed, 1e-300))[last], (hits / hits[-1:])[last]
 
 
-def f1(precision, recall) -> np.ndarray:
+def f1(precision: ArrayLike, recall: ArrayLike) -> Float[np.ndarray, "..."]:
     """Harmonic mean, 0 where both are 0."""
     precision, recall = np.asarray(precision), np.asarray(recall)
     return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
 
-def best_f1(score, truth, weight=None) -> tuple[float, float]:
+def best_f1(score: ArrayLike, truth: ArrayLike, weight: ArrayLike | None = None) -> tuple[float, float]:
     """(largest F1, its threshold) over all thresholds; (NaN, NaN) where nothing is true."""
     threshold, precision, recall = curve(score, truth, weight)
     if not len(threshold) or not np.isfinite(recall[-1]):
@@ -38,7 +44,9 @@ def best_f1(score, truth, weight=None) -> tuple[float, float]:
     return float(value[best]), float(threshold[best])
 
 
-def at_threshold(score, truth, threshold: float, weight=None) -> dict[str, float]:
+def at_threshold(
+    score: ArrayLike, truth: ArrayLike, threshold: float, weight: ArrayLike | None = None
+) -> dict[str, float]:
     """Precision, recall and F1 of `score >= threshold`; NaN where undefined (nothing is true, nothing claimed)."""
     score, truth, weight = _columns(score, truth, weight)
     claimed = score >= threshold
@@ -50,12 +58,12 @@ def at_threshold(score, truth, threshold: float, weight=None) -> dict[str, float
     }
 
 
-def f1_at(score, truth, threshold: float, weight=None) -> float:
+def f1_at(score: ArrayLike, truth: ArrayLike, threshold: float, weight: ArrayLike | None = None) -> float:
     """F1 of `score >= threshold`; NaN where nothing is true."""
     return float(at_threshold(score, truth, threshold, weight)["f1"])
 
 
-def average_precision(score, truth, weight=None) -> float:
+def average_precision(score: ArrayLike, truth: ArrayLike, weight: ArrayLike | None = None) -> float:
     """Area under the precision-recall curve, step-wise as scikit-learn's; NaN where nothing is true."""
     _, precision, recall = curve(score, truth, weight)
     if not len(recall) or not np.isfinite(recall[-1]):
@@ -63,7 +71,9 @@ def average_precision(score, truth, weight=None) -> float:
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
-def reliability(score, truth, weight=None, n_bins: int = 10) -> dict[str, list[float]]:
+def reliability(
+    score: ArrayLike, truth: ArrayLike, weight: ArrayLike | None = None, n_bins: int = 10
+) -> dict[str, list[float]]:
     """Reliability curve of a probability: per equal-width bin its mean, the fraction that is true, and its weight."""
     score, truth, weight = _columns(score, truth, weight)
     bins = np.minimum((score * n_bins).astype(int), n_bins - 1)
@@ -76,7 +86,7 @@ def reliability(score, truth, weight=None, n_bins: int = 10) -> dict[str, list[f
     }
 
 
-def calibration_error(score, truth, weight=None, n_bins: int = 10) -> float:
+def calibration_error(score: ArrayLike, truth: ArrayLike, weight: ArrayLike | None = None, n_bins: int = 10) -> float:
     """Expected calibration error of a probability (Guo et al., ICML 2017): weighted mean of |predicted - observed| over
     the bins of `reliability`."""
     curve = reliability(score, truth, weight, n_bins)
@@ -84,7 +94,9 @@ def calibration_error(score, truth, weight=None, n_bins: int = 10) -> float:
     return float((total * np.abs(predicted - observed)).sum() / total.sum()) if total.any() else np.nan
 
 
-def ratio_interval(one, other, rng, n_resamples: int = 200, level: float = 0.95) -> tuple[float, float]:
+def ratio_interval(
+    one: Judged, other: Judged, rng: np.random.Generator, n_resamples: int = 200, level: float = 0.95
+) -> tuple[float, float]:
     """(lower, upper) of best F1 of `one` / best F1 of `other`, by a bootstrap over images that takes both together.
 
     one, other: (score, truth, image), each (m,) with the images numbered from 0 alike. (NaN, NaN) where undefined.
@@ -99,6 +111,8 @@ def ratio_interval(one, other, rng, n_resamples: int = 200, level: float = 0.95)
     return tuple(np.quantile(ratios, [0.5 - level / 2, 0.5 + level / 2])) if len(ratios) else (np.nan, np.nan)
 
 
-def _columns(score, truth, weight):
+def _columns(
+    score: ArrayLike, truth: ArrayLike, weight: ArrayLike | None
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
     score, truth = np.asarray(score, float), np.asarray(truth, float)
     return score, truth, np.ones(len(score)) if weight is None else np.asarray(weight, float)

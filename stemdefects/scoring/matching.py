@@ -1,13 +1,16 @@
 """One-to-one assignment on a sparse list of possible pairs: the largest sum of gains, group by connected group."""
 
 import numpy as np
+from jaxtyping import Float, Int, Real
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 
-def assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def assign(
+    i: Int[np.ndarray, " pairs"], j: Int[np.ndarray, " pairs"], gain: Float[np.ndarray, " pairs"]
+) -> Int[np.ndarray, " chosen"]:
     """Choose pairs so that each `i` and each `j` is used at most once and the sum of `gain` is largest.
 
     Groups that hold one candidate pair, nearly all of them in practice, need no solver; the others are small.
@@ -41,7 +44,9 @@ def assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def match(a: np.ndarray, b: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def match(
+    a: Real[np.ndarray, "m 2"], b: Real[np.ndarray, "n 2"], radius: float
+) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
     """As many pairs of points of `a` (m, 2) and `b` (n, 2) within `radius` as possible, with the least sum of squares.
 
     Returns:

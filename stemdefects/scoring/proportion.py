@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Shaped
 
 Z = 1.959964  # of 95%
 
@@ -17,7 +18,7 @@ class Proportion(NamedTuple):
     n_effective: float
 
 
-def proportion(right: np.ndarray, group: np.ndarray) -> Proportion | None:
+def proportion(right: Bool[np.ndarray, " n"], group: Shaped[np.ndarray, " n"]) -> Proportion | None:
     """Share of `right` (n,) bool; None without any. group: (n,) number of the thing that each call is of.
 
     Wilson's interval (J. Am. Stat. Assoc. 22, 209 (1927)) for as many independent calls as scatter like the groups

@@ -14,14 +14,14 @@ from stemdefects.schema import SimulationConfig
 MIN_SIZE_PX = 16  # fewer hold no unit cell at any sampling
 
 
-def check(material: Material, cfg: SimulationConfig, size_px) -> None:
+def check(material: Material, cfg: SimulationConfig, size_px: Sequence[int]) -> None:
     """Raise `UserError` naming the config key of the first setting that cannot be simulated."""
     config.check(cfg)
     _check_defects(material, cfg)
     check_size(material, cfg, size_px)
 
 
-def check_size(material: Material, cfg: SimulationConfig, size_px) -> None:
+def check_size(material: Material, cfg: SimulationConfig, size_px: Sequence[int]) -> None:
     """Refuse a field that is not (height, width) or smaller than a few cells of the crystal."""
     if len(size_px) != 2 or any(int(n) != n for n in size_px):
         raise UserError(f"simulation.view.size_px: needs two whole numbers [height, width], got {list(size_px)}")

@@ -85,7 +85,7 @@ def kind_ranges(material: Material, cfg: SimulationConfig) -> list[tuple[float, 
     return ranges
 
 
-def draw_conditions(key, material: Material, cfg: SimulationConfig) -> Conditions:
+def draw_conditions(key: jax.Array, material: Material, cfg: SimulationConfig) -> Conditions:
     """Draw one image's settings; every range is inclusive, dose and densities are log-uniform."""
     key_scalars, key_blotches = jax.random.split(key)
     d = _Draws(key_scalars, 80 + len(material.kinds) + len(material.complexes) + 2 * material.n_states)

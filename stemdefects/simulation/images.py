@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from stemdefects.crystal.material import Material
 from stemdefects.schema import SimulationConfig
@@ -119,7 +120,11 @@ def _clip_states(key, stage, state, mobile, probability, n_frames, middle):
     return jnp.stack([states[t] for t in range(n_frames)])
 
 
-def project(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px):
+def project(
+    key: jax.Array, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px: Float[jax.Array, "2"]
+) -> tuple[
+    Float[jax.Array, "height width"], Float[jax.Array, " all_columns"], Float[jax.Array, " all_columns"], scan.Rows
+]:
     """What falls on the detector: fraction of the beam (H, W), places (y, x) of the columns before row jitter, `Rows`.
 
     Columns that are no lattice sites come last. `key` draws the row jitter.
@@ -144,7 +149,9 @@ def project(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_p
     return jnp.maximum(image + conditions.mean_fraction * jnp.maximum(film, 0.0), 0.0), y, x, jitter
 
 
-def expose(key, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px):
+def expose(
+    key: jax.Array, stage: Stage, conditions: Conditions, crystal: Crystal, drift_px: Float[jax.Array, "2"]
+) -> tuple[Float[jax.Array, "height width"], Float[jax.Array, " columns"], Float[jax.Array, " columns"]]:
     """One frame of a crystal displaced by `drift_px` (2,): counts (H, W), and (y, x) of its columns in the image."""
     key_rows, key_noise = jax.random.split(key)
     image, y, x, jitter = project(key_rows, stage, conditions, crystal, drift_px)

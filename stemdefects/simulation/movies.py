@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 from stemdefects.io.tables.table import DEFECT_DTYPE, empty
-from stemdefects.schema import SimulationConfig
+from stemdefects.schema import MovieConfig, SimulationConfig
 from stemdefects.simulation import checks, images
 from stemdefects.simulation.conditions import draw_conditions
 from stemdefects.simulation.optics import stage as stages
@@ -248,7 +249,7 @@ def _moved(image, shift_px):
     return jax.scipy.ndimage.map_coordinates(image, jnp.meshgrid(y, x, indexing="ij"), order=1, mode="nearest")
 
 
-def drift_path(rng: np.random.Generator, movie) -> np.ndarray:
+def drift_path(rng: np.random.Generator, movie: MovieConfig) -> Float[np.ndarray, "borders 2"]:
     """(n_frames + 1, 2) displacement (y, x) in pixels at the frame borders: steady, wandering, with sudden steps."""
     n = movie.n_frames
     steps = np.array(movie.drift_px_per_frame) + movie.drift_wander_px * rng.standard_normal((n, 2))

@@ -109,7 +109,7 @@ def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: co
             source.report(run, tracker)
         try:
             trained = _train(cfg, run, tracker, the_task, checkpoints, indices, resumed)
-            if writes:
+            if isinstance(checkpoints, Checkpoints):
                 try:
                     results.finish(cfg, run, tracker, the_task, checkpoints, trained)
                 except OSError as error:

@@ -9,6 +9,7 @@ import numpy as np
 from stemdefects.analysis.corrections import evidence as site_evidence
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.crystal.complexes import NOWHERE, complexes
+from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.io.tables.corrections import Correction, Corrections, digest
 from stemdefects.io.tables.table import empty
@@ -101,7 +102,9 @@ class _Sheet:
         self.alive &= ~inside
 
 
-def apply(found: Detections, given: Corrections, material=None, shape: tuple[int, int] | None = None) -> Detections:
+def apply(
+    found: Detections, given: Corrections, material: Material | None = None, shape: tuple[int, int] | None = None
+) -> Detections:
     """The detections with the corrections in them, and `corrected` (`Applied`) that says what was done.
 
     Evidence of sites is corrected with the rows, so that the lattice model hears of it too; complexes are found anew in

@@ -10,12 +10,19 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from stemdefects.analysis.data.detections import Detections
 from stemdefects.io.tables import evidence as stored
+from stemdefects.io.tables.corrections import Correction
 
 REACH_NM = 0.09  # half the distance of neighbouring columns
 
 
-def apply(found, changed: list[tuple], regions: list, drift_px: np.ndarray):
+def apply(
+    found: Detections,
+    changed: list[tuple[Correction, str | None, str | None]],
+    regions: list[Correction],
+    drift_px: np.ndarray,
+) -> tuple[stored.Evidence | None, int]:
     """(the evidence with corrections in it, how many no site belongs to); None stays None.
 
     changed: (correction, kind before or None, kind after or None); regions: places that do not count.
@@ -35,7 +42,7 @@ def apply(found, changed: list[tuple], regions: list, drift_px: np.ndarray):
             own = next((g for g, s in enumerate(sublattices) if kind in s["features"]), None)
             near = np.zeros(0, int) if own is None else evidence.site_indices(own)
             away = np.hypot(*(places[near] - at).T)
-            if not placed or not len(near) or away.min() > REACH_NM:
+            if own is None or one.frame is None or not placed or not len(near) or away.min() > REACH_NM:
                 placed = False
                 continue
             site, row, features = int(near[away.argmin()]), row_of[one.frame], sublattices[own]["features"]
@@ -53,14 +60,16 @@ def apply(found, changed: list[tuple], regions: list, drift_px: np.ndarray):
         for one in regions:
             if one.frame is not None and one.frame != frame:
                 continue
+            assert one.y_px is not None and one.x_px is not None and one.y_to_px is not None and one.x_to_px is not None
             low, high = np.sort([[one.y_px, one.x_px], [one.y_to_px, one.x_to_px]], axis=0).astype(float)
             at = places / found.scale_yx + (drift_px[frame] if one.frame is not None else 0)
             flags[row, ((at >= low) & (at <= high)).all(1)] |= np.uint8(stored.EXCLUDED)
     return replace(evidence, values=values, flags=flags, scatter=scatter, path=None), unplaced
 
 
-def sites_of(found, rows: np.ndarray, drift_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sites_of(found: Detections, rows: np.ndarray, drift_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(site that each row sits on, -1: none; its sublattice)."""
+    assert found.evidence is not None
     sites = found.evidence.sites
     at = (np.column_stack([rows["y_px"], rows["x_px"]]) - drift_px[rows["frame"]]) * found.scale_yx
     away, site = cKDTree(np.column_stack([sites["y_nm"], sites["x_nm"]])).query(at)

@@ -12,6 +12,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 from scipy.optimize import minimize
 
+from stemdefects.crystal.material import Material
+
 STEP_NM = 0.04  # between points of the pictures in the crystal's frame: about a pixel of usual movies
 REACH = 0.1  # displacements beyond are no displacements of this column
 HALO = 1.6  # width of the light that a changed centre adds or lacks, of the spot's narrow part
@@ -35,7 +37,7 @@ class Surroundings:
         return np.hypot(*self.position_nm.T)
 
 
-def surroundings(material, site: int, radius_nm: float, n_nearest: int = 7) -> Surroundings:
+def surroundings(material: Material, site: int, radius_nm: float, n_nearest: int = 7) -> Surroundings:
     """Columns within `radius_nm` (and a margin of 0.2 nm) of one of sublattice `site`; whole shells are nearest until
     there are at least `n_nearest` of them, the column itself included."""
     from stemdefects.crystal import lattice

@@ -11,7 +11,9 @@ import numpy as np
 from stemdefects.analysis import bootstrap
 from stemdefects.analysis.crystallography import columns
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.patches import members
+from stemdefects.crystal.material import Material
 from stemdefects.numerics import robust
 
 RADIUS_NM = 0.75  # of the pictures
@@ -62,7 +64,14 @@ class Local:
     notes: list[str] = field(default_factory=list)
 
 
-def run(found: Detections, material, movie, centre: str | None, rng, n_nearest: int = 7) -> Local:
+def run(
+    found: Detections,
+    material: Material | None,
+    movie: Frames | None,
+    centre: str | None,
+    rng: np.random.Generator,
+    n_nearest: int = 7,
+) -> Local:
     """Displacements around every class with at least MIN_MEMBERS members.
 
     Args:
@@ -113,7 +122,15 @@ def run(found: Detections, material, movie, centre: str | None, rng, n_nearest: 
     return out
 
 
-def neighbours(name, pictures, ideal, tracks, points, fit: columns.Fit, rng) -> Neighbours | None:
+def neighbours(
+    name: str,
+    pictures: np.ndarray,
+    ideal: np.ndarray,
+    tracks: np.ndarray,
+    points: np.ndarray,
+    fit: columns.Fit,
+    rng: np.random.Generator,
+) -> Neighbours | None:
     """The displacements of one class from its pictures (n, p); `ideal` pictures of the sublattice's ideal column;
     `tracks` (n,) number of each member's track."""
     around, known = fit.around, fit.known
@@ -199,7 +216,9 @@ def _radial(moved, reference, tracks, shell, out, rng) -> tuple[float, float, fl
     return value, value - half, value + half
 
 
-def components(data: np.ndarray, rng, n_shuffles: int = N_SHUFFLES, n_keep: int = 6):
+def components(
+    data: np.ndarray, rng: np.random.Generator, n_shuffles: int = N_SHUFFLES, n_keep: int = 6
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Principal components of displacements (n, f), by SVD.
 
     Returns:

@@ -74,7 +74,7 @@ def _modes(local: Local) -> str:
 def _tables(local: Local, inputs: Inputs) -> dict:
     import pandas as pd
 
-    sites = [s.name for s in inputs.material.sites]
+    sites = [] if inputs.material is None else [s.name for s in inputs.material.sites]
     of_columns = pd.DataFrame([
         {"class": name, "column": k, "site": sites[c.site[k]], "y_nm": c.position_nm[k, 0],
          "x_nm": c.position_nm[k, 1], "moved_y_pm": c.mean_pm[k, 0], "low_y_pm": c.low_pm[k, 0],

@@ -12,7 +12,10 @@ from scipy.ndimage import shift as shift_image
 from scipy.spatial import cKDTree
 
 from stemdefects.analysis.crystallography import columns
+from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.tracking.registration import some_observed
+from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 
 WINDOW_NM = 1.0  # of the local fit (Gaussian weight)
@@ -47,7 +50,9 @@ class Strain:
     n_columns: int
 
 
-def fit_columns(image: np.ndarray, guess_px: np.ndarray, width_px: float, n_iter: int = 4):
+def fit_columns(
+    image: np.ndarray, guess_px: np.ndarray, width_px: float, n_iter: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
     """Places of columns by Gaussians of common width on a flat background, by Gauss-Newton steps.
 
     Args:
@@ -93,7 +98,14 @@ def number(place_px: np.ndarray, vectors_px: np.ndarray) -> tuple[np.ndarray, np
     return cell.astype(int), vectors, origin
 
 
-def from_movie(found, material, movie, drift_px: np.ndarray, vectors_px: np.ndarray, max_frames: int = MAX_FRAMES):
+def from_movie(
+    found: Detections,
+    material: Material,
+    movie: Frames,
+    drift_px: np.ndarray,
+    vectors_px: np.ndarray,
+    max_frames: int = MAX_FRAMES,
+) -> Strain | None:
     """Strain of the movie's field.
 
     Args:
@@ -154,7 +166,14 @@ def from_movie(found, material, movie, drift_px: np.ndarray, vectors_px: np.ndar
     return Strain(place * found.scale_yx, exx, eyy, exy, rotation, error, mean, mean_error, len(used), len(place))
 
 
-def local_strain(place, cell, vectors, window, at=None, min_columns: int = 12) -> np.ndarray:
+def local_strain(
+    place: np.ndarray,
+    cell: np.ndarray,
+    vectors: np.ndarray,
+    window: float,
+    at: np.ndarray | None = None,
+    min_columns: int = 12,
+) -> np.ndarray:
     """(n, 4) exx, eyy, exy, rotation at each column, from the map that takes the mean lattice to the columns nearby.
 
     Args:
@@ -184,7 +203,7 @@ def local_strain(place, cell, vectors, window, at=None, min_columns: int = 12) -
     return out
 
 
-def of_lattice(vectors, ideal) -> np.ndarray:
+def of_lattice(vectors: np.ndarray, ideal: np.ndarray) -> np.ndarray:
     """(2, 2) symmetric strain (y, x) of a lattice against the perfect one of the same area, free of rotation."""
     F = (np.linalg.inv(ideal) @ vectors).T  # ideal -> seen, column vectors
     F = F / np.sqrt(abs(np.linalg.det(F)))

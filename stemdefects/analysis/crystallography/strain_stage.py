@@ -26,7 +26,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         return StageResult()
     found, movie = square_pixels.view(inputs.found, inputs.movie)
     vectors = registration.lattice_px(found, inputs.material, movie)
-    if vectors is None:
+    if vectors is None or movie is None:
         return StageResult()
     drift_px = inputs.drift.yx / found.scale_yx
     s = strain.from_movie(found, inputs.material, movie, drift_px, vectors, cfg.crystal.strain_frames)

@@ -3,7 +3,9 @@
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.tracking.lattice_drift import three_peaks
+from stemdefects.analysis.tracking.tracks import Tracks
 from stemdefects.errors import UserError
 
 PRESENT = 0.4  # of the typical amplitude of the lattice
@@ -24,7 +26,9 @@ def lattice_amplitude(image: np.ndarray, vectors_px: np.ndarray) -> np.ndarray:
     return total
 
 
-def distance_to_gaps(movie, frames: np.ndarray, vectors_px: np.ndarray, pixel_size_nm: float) -> dict[int, np.ndarray]:
+def distance_to_gaps(
+    movie: Frames, frames: np.ndarray, vectors_px: np.ndarray, pixel_size_nm: float
+) -> dict[int, np.ndarray]:
     """Frame -> (H, W) distance in nm to the nearest place without a lattice; infinite in a frame without one.
 
     Frames that cannot be read are left out.
@@ -45,7 +49,7 @@ def distance_to_gaps(movie, frames: np.ndarray, vectors_px: np.ndarray, pixel_si
     return out
 
 
-def track_distance(tracks, rows: np.ndarray, maps: dict[int, np.ndarray]) -> np.ndarray:
+def track_distance(tracks: Tracks, rows: np.ndarray, maps: dict[int, np.ndarray]) -> np.ndarray:
     """(n_tracks,) median distance (nm) of each track's detections, each in the map of the nearest frame."""
     known = np.array(sorted(maps))
     nearest = known[np.abs(known[:, None] - tracks.frame[None]).argmin(0)]

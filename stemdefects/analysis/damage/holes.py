@@ -57,7 +57,9 @@ def measure(found: Detections, dose: Dose | None) -> Grown:
     return Grown(said, {"phases": table}, {"phases": {"table": table}}, blocks)
 
 
-def front(phase: str, times, area, edge, found: Detections, dose: Dose | None) -> list[Estimate]:
+def front(
+    phase: str, times: np.ndarray, area: np.ndarray, edge: np.ndarray, found: Detections, dose: Dose | None
+) -> list[Estimate]:
     """How fast a phase's edge moves into the rest: its area against the edge that was there, summed over time."""
     swept = np.concatenate([[0.0], np.cumsum(0.5 * (edge[1:] + edge[:-1]) * np.diff(times))])
     fit = growth.fit(swept, area, phase) if np.ptp(swept) > 0 else None

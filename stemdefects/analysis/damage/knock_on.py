@@ -7,6 +7,7 @@ inelastic cross-section falls as 1/beta^2 (Bethe), apart from a logarithm that v
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 ELECTRON_EV = 510998.95  # m c^2
 NUCLEON_EV = 931.49410e6  # atomic mass unit, c^2
@@ -20,12 +21,12 @@ BARN_NM2 = 1e-10  # 1 barn = 1e-28 m2
 VELOCITIES = np.linspace(-9, 9, 721)
 
 
-def beta_squared(voltage_kv) -> np.ndarray:
+def beta_squared(voltage_kv: ArrayLike) -> np.ndarray:
     """(v / c)^2 of the beam's electrons."""
     return 1 - 1 / (1 + 1e3 * np.asarray(voltage_kv, float) / ELECTRON_EV) ** 2
 
 
-def most_energy_ev(voltage_kv, mass_u: float, velocity_m_per_s=0.0) -> np.ndarray:
+def most_energy_ev(voltage_kv: ArrayLike, mass_u: float, velocity_m_per_s: ArrayLike = 0.0) -> np.ndarray:
     """Most energy (eV) that an electron gives an atom of `mass_u` that comes towards it at a velocity."""
     energy = 1e3 * np.asarray(voltage_kv, float)
     mass = mass_u * NUCLEON_EV
@@ -36,7 +37,7 @@ def most_energy_ev(voltage_kv, mass_u: float, velocity_m_per_s=0.0) -> np.ndarra
     return (r + t) ** 2 / (2 * mass)
 
 
-def static_barn(voltage_kv, most_ev, threshold_ev, charge: int) -> np.ndarray:
+def static_barn(voltage_kv: ArrayLike, most_ev: ArrayLike, threshold_ev: ArrayLike, charge: int) -> np.ndarray:
     """Cross-section (barn) of transfers between a threshold and the most energy; arrays are broadcast."""
     b2 = beta_squared(voltage_kv)
     b = np.sqrt(b2)
@@ -54,7 +55,9 @@ def mean_square_velocity(mass_u: float, temperature_k: float, debye_k: float) ->
     return float(BOLTZMANN_EV * energy / (mass_u * NUCLEON_EV) * LIGHT_M_PER_S**2)
 
 
-def knock_on_barn(voltage_kv, threshold_ev, charge: int, mass_u: float, velocity2_m2_per_s2: float) -> np.ndarray:
+def knock_on_barn(
+    voltage_kv: ArrayLike, threshold_ev: ArrayLike, charge: int, mass_u: float, velocity2_m2_per_s2: float
+) -> np.ndarray:
     """Cross-section (barn), averaged over the atom's thermal velocity along the beam.
 
     Args:
@@ -71,6 +74,6 @@ def knock_on_barn(voltage_kv, threshold_ev, charge: int, mass_u: float, velocity
     return each @ weight / weight.sum()
 
 
-def excitation_barn(voltage_kv, at_80_kv: float) -> np.ndarray:
+def excitation_barn(voltage_kv: ArrayLike, at_80_kv: float) -> np.ndarray:
     """Cross-section (barn) of a channel that needs one excitation, given what it is at 80 kV."""
     return at_80_kv * beta_squared(80.0) / beta_squared(voltage_kv)

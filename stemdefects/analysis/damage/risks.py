@@ -118,7 +118,7 @@ def _posterior(risk: Risk, tallied: Tally, answer: Kinetics, n_atoms: int, rng, 
     return Found(risk.name, three, draws, float(n.mean()), mean_t, none, code, risk.beam)
 
 
-def mixture(n: np.ndarray, exposure: np.ndarray, none: float, rng) -> tuple[np.ndarray, Code]:
+def mixture(n: np.ndarray, exposure: np.ndarray, none: float, rng: np.random.Generator) -> tuple[np.ndarray, Code]:
     """Draws `(DRAWS,)` of a rate from events and exposures `(H,)` of histories, and what they are worth.
 
     A history in which the process had no time at all says nothing of its rate and is left out.

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.data.square_pixels import Frames
+from stemdefects.crystal.material import Material
 from stemdefects.schema import AnalysisConfig
 
 
-def lattice_constant(found: Detections, material, notes) -> float:
+def lattice_constant(found: Detections, material: Material | None, notes: list[str]) -> float:
     """Lattice constant in the table's length unit; from the material, else a typical distance of neighbours."""
     if found.length_unit == "nm" and material is not None:
         return float(material.a_nm)
@@ -78,13 +80,11 @@ def dose_per_time(found: Detections, cfg: AnalysisConfig) -> float | None:
     return None if known is None or found.frame_time_s is None else known.e_per_nm2_per_frame / found.frame_time_s
 
 
-def field_area_nm2(found: Detections, movie) -> float | None:
+def field_area_nm2(found: Detections, movie: Frames | None) -> float | None:
     """Area of the field of view in nm^2; from the movie's size, the table's, else the extent of the detections."""
     if found.pixel_size_nm is None:
         return None
-    shape = None
-    if movie is not None:
-        shape = movie.frames.shape[1:] if hasattr(movie.frames, "shape") else np.shape(movie.frames[0])
+    shape = None if movie is None else movie.shape[1:]
     for key in ("source_shape", "frame_shape"):
         if shape is None and isinstance(found.attrs.get(key), (list, tuple, np.ndarray)):
             shape = found.attrs[key][-2:]

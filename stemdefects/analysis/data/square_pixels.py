@@ -1,16 +1,32 @@
 """Table and movie as if pixels were square: what looks at pictures needs one scale for both axes."""
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
 
 
+class Frames(Protocol):
+    """Where pictures come from: a movie (`io.movie.Movie`), as it is or with square pixels."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_frames, height, width)."""
+        ...
+
+    def frame(self, index: int) -> np.ndarray:
+        """(H, W); raises `FrameError` where it cannot be read."""
+        ...
+
+
 class SquareMovie:
     """A movie whose pixels are `aspect` times as high as wide, shown with square ones; first rows coincide."""
 
-    def __init__(self, movie, aspect: float):
+    def __init__(self, movie: Frames, aspect: float):
         self._movie, self._aspect = movie, float(aspect)
 
     def __len__(self) -> int:
@@ -31,7 +47,7 @@ class SquareMovie:
         return square_pixels(np.asarray(self._movie.frame(index), np.float32)[None], self._aspect)[0]
 
 
-def view(found: Detections, movie) -> tuple[Detections, object]:
+def view(found: Detections, movie: Frames | None) -> tuple[Detections, Frames | None]:
     """(detections, movie or None) in square pixels as wide as the movie's; the same ones where pixels are square.
 
     Lengths (`yx`, `y_nm`) do not change; rows, lattice vectors and drift in pixels do.

@@ -3,12 +3,16 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.io.tables.table import empty
 from stemdefects.scoring.matching import match
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -158,7 +162,7 @@ def identities(rows: np.ndarray, truth: np.ndarray, radius_px: float, aspect: fl
     return out
 
 
-def table(scores: list[Score]):
+def table(scores: list[Score]) -> "pd.DataFrame":
     """The scores as a DataFrame: kind, n_true, n_found, precision, recall, f1, rms_error_px (per axis)."""
     import pandas as pd
 

@@ -1,12 +1,17 @@
 """Quantities from the posterior draws, with the tests of 'none' and the limits that exposure sets."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import Rate, Sites
 from stemdefects.analysis.kinetics.posterior import gamma_rates
+from stemdefects.analysis.kinetics.priors import Priors
+
+if TYPE_CHECKING:
+    from stemdefects.analysis.kinetics.sampler.chain import Data
+
 
 RHO = 16
 MOVES = [Rate.HOP, Rate.CATCH, Rate.RELEASE, Rate.TURN, Rate.TURN_MORE, Rate.CLUSTER]  # of single vacancies
@@ -61,7 +66,7 @@ class Quantity(NamedTuple):
         return self._replace(low=float(low), high=float(high), widened=factor)
 
 
-def probability_of_none(sums, place: Sites, prior, span_s: float) -> float:
+def probability_of_none(sums: np.ndarray, place: Sites, prior: Priors, span_s: float) -> float:
     """Posterior probability of no vacancy off centres at any time, prior 1/2: Bayes factor from how often a history of
     the full model is empty, after and before the data."""
     from stemdefects.analysis.kinetics.sampler import rates
@@ -82,7 +87,7 @@ def probability_of_none(sums, place: Sites, prior, span_s: float) -> float:
     return factor / (1 + factor)
 
 
-def rate_none(events, exposure, shape: float, scale: float) -> float:
+def rate_none(events: np.ndarray, exposure: np.ndarray, shape: float, scale: float) -> float:
     """Posterior probability that a rate is 0, prior 1/2 (Savage-Dickey ratio); NaN unless its prior is exponential."""
     if shape != 1.0:
         return np.nan
@@ -104,7 +109,7 @@ class _Asked(NamedTuple):
     shape: float
     scale: float
 
-    def limit(self, factor=1.0) -> float:
+    def limit(self, factor: float | np.ndarray = 1.0) -> float:
         """95% of the rate, times a factor for each draw, from the Gamma posterior of every history: a few hundred draws
         alone would leave an upper limit uncertain by a tenth."""
         rng = np.random.default_rng(3)
@@ -113,7 +118,10 @@ class _Asked(NamedTuple):
         return float(np.quantile(np.asarray(factor)[..., None] * redrawn, 0.95))
 
 
-def _judged(name, asked: _Asked, unit, none, converged, least=3.0, factor=1.0) -> Quantity:
+def _judged(
+    name: str, asked: _Asked, unit: str, none: float, converged: bool, least: float = 3.0,
+    factor: float | np.ndarray = 1.0,
+) -> Quantity:  # fmt: skip
     """A rate's quantity (times `factor`, of each draw) with its code: from the prior alone, zero, or as it is."""
     events, exposure, scale, draws = asked.events, asked.exposure, asked.scale, asked.draws * factor
     value, low, high = _interval(draws)
@@ -129,7 +137,18 @@ def _judged(name, asked: _Asked, unit, none, converged, least=3.0, factor=1.0) -
 
 
 def estimates(
-    draws, sums, events, exposure, counts, mobile, none, place, prior, data, converged, split
+    draws: np.ndarray,
+    sums: np.ndarray,
+    events: np.ndarray,
+    exposure: np.ndarray,
+    counts: np.ndarray,
+    mobile: np.ndarray,
+    none: float,
+    place: Sites,
+    prior: Priors,
+    data: "Data",
+    converged: bool,
+    split: float,
 ) -> list[Quantity]:
     """All quantities of one posterior; split: see `split_share`."""
     from stemdefects.analysis.kinetics.sampler import rates
@@ -210,7 +229,9 @@ def split_share(height_nm: float, hop_nm: float) -> float:
     return 2 / np.pi * hop_nm / max(height_nm, hop_nm)
 
 
-def count_quantities(counts, none: float, data, converged: bool, split) -> list[Quantity]:
+def count_quantities(
+    counts: np.ndarray, none: float, data: "Data", converged: bool, split: np.ndarray
+) -> list[Quantity]:
     """Mean numbers per frame in which anything was seen, by kind. split (chains, draws): hops that are seen twice, or
     not at all, in some frame: the count of that frame, as one would take it from the picture, is then one off."""
     seen = (data.weight > 0).any(1)
@@ -234,7 +255,7 @@ def count_quantities(counts, none: float, data, converged: bool, split) -> list[
     return said
 
 
-def transition(draws, events, exposure, step_s: float, n: int = 200) -> np.ndarray:
+def transition(draws: np.ndarray, events: np.ndarray, exposure: np.ndarray, step_s: float, n: int = 200) -> np.ndarray:
     """Chance per frame of a centre's states (bit mask of its occupied bonds), `(8, 8, 3)`: median, 2.5, 97.5%.
 
     Attaching and detaching are by all ways: what comes from the lattice adds to what comes from nowhere that is seen.

@@ -1,13 +1,18 @@
 """What the sampler says: posterior draws, and every quantity with its interval and a code for what cannot be said."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, quantities
+from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.posterior.convergence import Check
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
+
+if TYPE_CHECKING:
+    from stemdefects.analysis.kinetics.sampler.chain import Data, Sums
 
 
 class Kinetics(NamedTuple):
@@ -60,7 +65,17 @@ class Kinetics(NamedTuple):
         return shown
 
 
-def nothing(evidence, place) -> Kinetics:
+class Run(Protocol):
+    """What `gather` takes of a run of the chains: its input, what each chain kept, and where to go on."""
+
+    data: "Data"
+    sums: "list[Sums]"
+    samples: list[list]
+    chains: list
+    slots: int
+
+
+def nothing(evidence: Evidence, place: lattice.Sites) -> Kinetics:
     """The answer where nothing can be inferred: too few frames or sites."""
     n_frames, n = np.asarray(evidence.line).shape
     none = np.zeros((0, 0, lattice.N_RATES))
@@ -71,7 +86,17 @@ def nothing(evidence, place) -> Kinetics:
     )  # fmt: skip
 
 
-def gather(evidence, place, prior, run, draws, sums, counts, checks, converged: bool) -> Kinetics:
+def gather(
+    evidence: Evidence,
+    place: lattice.Sites,
+    prior: Priors,
+    run: Run,
+    draws: np.ndarray,
+    sums: np.ndarray,
+    counts: np.ndarray,
+    checks: dict[str, Check],
+    converged: bool,
+) -> Kinetics:
     """Put the chains' records together."""
     from stemdefects.analysis.kinetics.sampler import rates
 
@@ -81,7 +106,7 @@ def gather(evidence, place, prior, run, draws, sums, counts, checks, converged: 
     occupancy[:, place.original] = sum(s.occupancy for s in run.sums) / max(n_draws, 1)
     # a site without a reading in a frame that was looked at (the network shows no column where both atoms are missing)
     # is known by its history; one off the field, or in a hole, is not
-    looked_at = np.isfinite(evidence.line).any(1)[:, None]
+    looked_at = np.isfinite(evidence.line).any(axis=1, keepdims=True)
     occupancy[~(evidence.allowed & looked_at)] = np.nan
     none = quantities.probability_of_none(sums, place, prior, np.ptp(run.data.times))
     code = Code.OK if converged else Code.NOT_CONVERGED

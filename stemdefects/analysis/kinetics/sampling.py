@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
 from stemdefects.analysis.kinetics.posterior.convergence import Check, check
 from stemdefects.analysis.kinetics.priors import Priors, priors
+
+if TYPE_CHECKING:
+    from stemdefects.analysis.kinetics.sampler.chain import Data
+
 
 CHUNK = 10  # sweeps between two looks at the chains, and between two histories that are kept
 APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up
@@ -75,7 +79,7 @@ def infer(
             target = min(longer, target + left)
 
 
-def monitor(draws, sums, counts, place) -> dict[str, Check]:
+def monitor(draws: np.ndarray, sums: np.ndarray, counts: np.ndarray, place: lattice.Sites) -> dict[str, Check]:
     """R-hat and effective samples of the quantities that are headlines, `(chains, draws)` each."""
     checks = {
         "hop": check(draws[..., Rate.HOP]),
@@ -169,7 +173,7 @@ class _Run:
         return tuple(np.stack([np.concatenate([part[k] for part in kept]) for kept in self.kept]) for k in range(3))
 
 
-def data_of(evidence: Evidence, place: lattice.Sites, prior: Priors):
+def data_of(evidence: Evidence, place: lattice.Sites, prior: Priors) -> "Data":
     """The sampler's input: the sites that take part, with weight 0 where nothing was seen."""
     from stemdefects.analysis.kinetics.sampler import chain
 
@@ -209,7 +213,7 @@ def neighbours_correlate(line: np.ndarray, weight: np.ndarray, place: lattice.Si
     return float(value) if np.isfinite(value) else 0.0
 
 
-def first_parameters(evidence: Evidence, data, prior: Priors) -> np.ndarray:
+def first_parameters(evidence: Evidence, data: "Data", prior: Priors) -> np.ndarray:
     """Where chains begin: slow processes, few vacancies, ideal light."""
     step = float(np.median(np.diff(data.times)))
     start = np.zeros(N_PARAMETERS)

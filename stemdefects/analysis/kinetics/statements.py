@@ -66,7 +66,7 @@ class Names(NamedTuple):
     orientations: tuple[int, ...] = (0, 1, 2)  # of the model's bonds of a centre, as the table of defects numbers them
 
 
-def worst_check(answer: Kinetics, name: str):
+def worst_check(answer: Kinetics, name: str) -> Check | None:
     """Worst R-hat and fewest effective samples of what a quantity rests on; None: not known."""
     of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
     return None if not of else Check(max(c.r_hat for c in of), min(c.effective for c in of))
@@ -266,11 +266,9 @@ def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> 
     """
     heads = {(e.quantity, e.subject): e for e in said if e.headline}
     notes = []
-    for e in others:
+    for e in (one for one in others if one.value is not None and one.method != "paper"):
         mine = heads.get((e.quantity, e.subject))
-        if mine is None or e.method == "paper" or e.unit != mine.unit:
-            continue
-        if e.value is None or e.low is None or e.high is None or mine.low is None:
+        if mine is None or mine.low is None or e.low is None or e.high is None or e.unit != mine.unit:
             continue
         if e.high < mine.low:
             notes.append(_apart(e, mine, False, gate))

@@ -32,8 +32,8 @@ def _grid(prepared, sigma, centre, n=25, span=5.0):
 
 
 def site_model(
-    tracks: Tracks, vectors: np.ndarray, sigma: float | None = None, bandwidth: float | None = None, rng=None,
-    n_bootstrap: int = 500,
+    tracks: Tracks, vectors: np.ndarray, sigma: float | None = None, bandwidth: float | None = None,
+    rng: np.random.Generator | None = None, n_bootstrap: int = 500,
 ) -> Diffusion:  # fmt: skip
     """Hop rate by the hidden Markov model of the lattice site; D = a^2 k / 4.
 

@@ -7,7 +7,9 @@ from stemdefects.analysis.motion.diffusion import Diffusion, failed
 from stemdefects.analysis.tracking.tracks import Tracks
 
 
-def msd_curve(tracks: Tracks, max_lag: int = 20):
+def msd_curve(
+    tracks: Tracks, max_lag: int = 20
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Mean squared displacement, pooled over tracks, of all pairs of detections up to max_lag usual intervals apart.
 
     Pairs are binned by their true time, in bins as wide as the usual (median) time between successive detections: at
@@ -47,7 +49,9 @@ def optimal_lags(x: float, n: int) -> int:
     return int(np.clip(limit, 2, max(2, n // 2)))
 
 
-def msd(tracks: Tracks, max_lag: int = 20, n_bootstrap: int = 1000, rng=None) -> Diffusion:
+def msd(
+    tracks: Tracks, max_lag: int = 20, n_bootstrap: int = 1000, rng: np.random.Generator | None = None
+) -> Diffusion:
     """Slope of the mean squared displacement over the optimal number of lags, MSD = 4 D t + 4 sigma^2.
 
     The number of lags is found by iteration; the interval comes from resampling tracks. `extra` has the number of

@@ -24,7 +24,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int, kind: str | None) -> dic
         return {}
     square, movie = square_pixels.view(found, inputs.movie)
     vectors = registration.lattice_px(square, inputs.material, movie)
-    if vectors is None:
+    if vectors is None or movie is None:
         return {}
     numbers = registration.some_observed(found, len(inputs.movie), 8)
     maps = surroundings.distance_to_gaps(movie, numbers, vectors, found.pixel_size_nm)

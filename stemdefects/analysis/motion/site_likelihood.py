@@ -44,16 +44,26 @@ class Prepared:
         return np.append(propagator(rate * times, self.steps).ravel(), 1e-300)
 
 
-def track_log_likelihood(tracks, sites, rate: float, sigma: float, posterior: bool = False, prepared=None):
+def track_log_likelihood(
+    tracks: Tracks | None,
+    sites: Sites | None,
+    rate: float,
+    sigma: float,
+    posterior: bool = False,
+    prepared: Prepared | None = None,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Log likelihood of every track at total hop rate `rate` and localisation error `sigma`.
 
     Args:
+        tracks, sites: not needed where `prepared` was made of them.
         posterior: also return the probability of each candidate site of each detection, (n, M).
 
     Returns:
         (n_tracks,), or that and the posterior.
     """
-    prepared = prepared or Prepared(tracks, sites)
+    if prepared is None:
+        assert tracks is not None and sites is not None
+        prepared = Prepared(tracks, sites)
     density, kernels = prepared.density(sigma), prepared.kernels(rate)
     live, rows = prepared.live, prepared.rows
 

@@ -7,7 +7,9 @@ from scipy.spatial import cKDTree
 
 from stemdefects.analysis.crystallography import columns
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.switching import states
+from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.numerics.borders import from_border
 
@@ -15,6 +17,9 @@ MAX_MEMBERS = 400  # of a class, evenly over the movie
 MIN_MEMBERS = 12  # of a class: fewer give no interval of a mean
 MAX_FRAMES = 40  # evenly chosen, that pictures are taken from: members repeat from frame to frame
 CLEAR_NM = 0.65  # ideal columns are this far from every detection
+
+
+Class = tuple[np.ndarray, np.ndarray, int]  # rows, turn of each in bonds, sublattice
 
 
 def lattices(found: Detections) -> np.ndarray | None:
@@ -27,7 +32,7 @@ def lattices(found: Detections) -> np.ndarray | None:
     return out
 
 
-def classes(found: Detections, material, centre: str | None, usable: np.ndarray) -> dict[str, tuple]:
+def classes(found: Detections, material: Material, centre: str | None, usable: np.ndarray) -> dict[str, Class]:
     """name -> (rows, turn of each in bonds, sublattice); lone defects by kind, complexes with and without
     orientation."""
     kinds, rows = found.kinds, found.rows
@@ -51,7 +56,7 @@ def classes(found: Detections, material, centre: str | None, usable: np.ndarray)
         index = index[np.unique(np.linspace(0, len(index) - 1, MAX_MEMBERS).astype(int))]
         pooled = "+" in name and "@" not in name
         turn = rows["orientation"][index].astype(int) if pooled else np.zeros(len(index), int)
-        out[name] = index, turn, site_of[name if name in site_of else centre]
+        out[name] = index, turn, site_of[name if name in site_of or centre is None else centre]
     return out
 
 
@@ -62,7 +67,15 @@ class Stencil(NamedTuple):
     radius_nm: float
 
 
-def take(found, material, movie, lattices, classes, stencil: Stencil, rng):
+def take(
+    found: Detections,
+    material: Material,
+    movie: Frames,
+    lattices: np.ndarray,
+    classes: dict[str, Class],
+    stencil: Stencil,
+    rng: np.random.Generator,
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[int, np.ndarray]]:
     """Pictures of every class and of ideal columns: ({name: (pictures (n, p), members (n,))}, {site: (n, p)})."""
     inverse = np.linalg.inv(material.lattice_nm)
     frames = np.unique(np.concatenate([found.rows["frame"][index] for index, _, _ in classes.values()]))

@@ -57,7 +57,7 @@ class Mixture:
     def n_parameters(self) -> int:
         return 6 * len(self.families) + sum(3 + (c.contrast is not None) for c in self.classes)
 
-    def log_density(self, own, beside) -> np.ndarray:
+    def log_density(self, own: np.ndarray, beside: np.ndarray) -> np.ndarray:
         """(n, K, 3) log of the density of each class in each orientation, with the class's share."""
         pair, contrast = coordinates(own, beside)
         return np.stack([self._one(c, pair, contrast) for c in self.classes], 1)
@@ -71,7 +71,7 @@ class Mixture:
         ).sum(1)
         return value[:, None] - 0.5 * np.abs(contrast[:, None] - f.offset - (c.contrast or 0.0) * TURNS) ** 2 / f.spread
 
-    def assign(self, own, beside) -> tuple[np.ndarray, np.ndarray]:
+    def assign(self, own: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(class (n,), -1 for none; orientation (n,), -1 where the class has none) of each column."""
         value = self.log_density(own, beside)
         top = value.max((1, 2))
@@ -91,7 +91,7 @@ class Mixture:
         return c.mean[1] + wave
 
 
-def coordinates(own, beside) -> tuple[np.ndarray, np.ndarray]:
+def coordinates(own: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """((n, 2) own light and mean of bonds, (n,) complex contrast) from (n,) and (n, 3)."""
     return np.column_stack([own, beside.mean(1)]), 2 / 3 * (beside @ TURNS)
 
@@ -100,7 +100,7 @@ def bic(mixture: Mixture, n: int) -> float:
     return float(-2 * mixture.log_likelihood + mixture.n_parameters * np.log(n))
 
 
-def search(own, beside, n: int) -> Iterator[Mixture]:
+def search(own: np.ndarray, beside: np.ndarray, n: int) -> Iterator[Mixture]:
     """The best mixture found with 1, 2, ... classes: each grows out of the one before by splitting a class.
 
     own: (m,), beside: (m, 3) of one group; n: columns of all groups, for the BIC.
@@ -247,7 +247,7 @@ def _maximise(mixture: Mixture, number: int, share, pair, contrast) -> None:
     family.scatter, family.spread = scatter / count + _FLOOR * np.eye(2), float(left / (2 * count)) + _FLOOR
 
 
-def joint(own, beside, group) -> Iterator[dict[int, Mixture]]:
+def joint(own: np.ndarray, beside: np.ndarray, group: np.ndarray) -> Iterator[dict[int, Mixture]]:
     """Mixtures of all groups (n,) together, by rising number of classes: the group that gains most grows first.
 
     Groups of fewer than 20 columns have no class.
@@ -272,7 +272,9 @@ def size(mixtures: dict[int, Mixture]) -> int:
     return sum(len(m.classes) for m in mixtures.values())
 
 
-def assign(mixtures: dict[int, Mixture], own, beside, group) -> tuple[np.ndarray, np.ndarray]:
+def assign(
+    mixtures: dict[int, Mixture], own: np.ndarray, beside: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(class (n,) counted through all groups, -1 for none; orientation (n,), -1 where the class has none)."""
     label, turn, first = np.full(len(own), -1), np.full(len(own), -1), 0
     for g, mixture in mixtures.items():

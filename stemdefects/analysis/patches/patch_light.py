@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemdefects.crystal import lattice as geometry
+from stemdefects.crystal.material import Material
 from stemdefects.numerics import robust
 
 WIDTHS_NM = (0.035, 0.04, 0.045, 0.05, 0.055, 0.06, 0.07)  # of the Gaussian; the one that fits best is taken
@@ -54,14 +55,14 @@ class Light:
         return 2 * np.sqrt(self.floor) * (root - np.sqrt(self.floor))
 
 
-def measure(patches: np.ndarray, vectors_px: np.ndarray, material, patch_nm: float) -> Light | None:
+def measure(patches: np.ndarray, vectors_px: np.ndarray, material: Material | None, patch_nm: float) -> Light | None:
     """Light of patches (n, h, h) of side `patch_nm`; vectors_px: (n, 2, 2) lattice vectors in pixels of the patch.
 
     None for a material whose lattice is no honeycomb of two sublattices. Which sublattice a patch is centred on is
     what fits it better. About 2 ms a patch.
     """
     sites = _honeycomb(material)
-    if sites is None:
+    if material is None or sites is None:
         return None
     signal = material.intensities()[material.ideal_states[list(sites)]]
     bright, alike = sites[int(np.argmax(signal))], bool(np.isclose(*signal))

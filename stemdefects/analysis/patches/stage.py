@@ -78,7 +78,7 @@ def _text(made: Classes, cfg: AnalysisConfig) -> str:
 
 
 def _of_light(made: Classes, inputs: Inputs) -> list:
-    if made.light is None or made.site is None:
+    if made.light is None or made.site is None or inputs.material is None:
         return []
     kinds, rows = inputs.found.kinds, []
     for k, (own, *bonds) in enumerate(made.light):
@@ -98,7 +98,7 @@ def _tables(made: Classes, inputs: Inputs) -> dict:
     out = {"classes": pd.DataFrame({
         "class": np.arange(len(made.counts)), "n_patches": made.counts, "method": made.method,
     })}  # fmt: skip
-    if made.light is not None and made.site is not None:
+    if made.light is not None and made.site is not None and inputs.material is not None:
         out["classes"]["sublattice"] = [inputs.material.site_names[g] for g in made.site]
         for k, name in enumerate(("light", "light_bond_1", "light_bond_2", "light_bond_3")):
             out["classes"][name] = made.light[:, k]

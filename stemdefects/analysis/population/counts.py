@@ -48,7 +48,9 @@ class Trend:
     n_frames: int
 
 
-def trend(times: np.ndarray, values: np.ndarray, n_bootstrap: int = 500, rng=None) -> Trend:
+def trend(
+    times: np.ndarray, values: np.ndarray, n_bootstrap: int = 500, rng: np.random.Generator | None = None
+) -> Trend:
     """Mean and slope of a series whose neighbours are alike; intervals from a moving-block bootstrap of the
     residuals (blocks of n^(1/3) frames, at least the residuals' own memory)."""
     rng = np.random.default_rng(0) if rng is None else rng
@@ -74,7 +76,9 @@ def trend(times: np.ndarray, values: np.ndarray, n_bootstrap: int = 500, rng=Non
     return Trend(float(y.mean()), max(low, 0.0), high, float(slope), slope_low, slope_high, n)
 
 
-def growth_rate(times: np.ndarray, values: np.ndarray, n_bootstrap: int = 200, rng=None) -> tuple[float, float, float]:
+def growth_rate(
+    times: np.ndarray, values: np.ndarray, n_bootstrap: int = 200, rng: np.random.Generator | None = None
+) -> tuple[float, float, float]:
     """Rate k of exponential growth or decay, counts ~ exp(k t), by Poisson regression: (k, low, high).
 
     The interval resamples blocks of the Pearson residuals, since the same defects are counted again and again. NaN with

@@ -67,7 +67,7 @@ def find(
     sites: np.ndarray,
     n_frames: int = 20,
     n_null: int = 99,
-    rng=None,
+    rng: np.random.Generator | None = None,
 ) -> Lines | None:
     """Lines of one kind against the same number of defects on random lattice sites.
 

@@ -126,7 +126,7 @@ class Places:
         average = confusion(self.bits, mean, self.false)
         return average / average.sum(-1, keepdims=True)
 
-    def update(self, path: np.ndarray, observed: np.ndarray, rng, keep: bool) -> None:
+    def update(self, path: np.ndarray, observed: np.ndarray, rng: np.random.Generator, keep: bool) -> None:
         """Draw recalls and the false rate given paths and labels (B, N, L); keep: count this draw as a sample."""
         watched = ((path != MISSING) & (observed != MISSING))[..., None]
         there, said = self._padded[path], self._padded[observed]
@@ -148,7 +148,11 @@ class Places:
 
 
 def gibbs(
-    observed, bits, how: sampling.Sampling = sampling.USUAL, rng=None, believed=(1.0, 1.0)
+    observed: np.ndarray,
+    bits: np.ndarray,
+    how: sampling.Sampling = sampling.USUAL,
+    rng: np.random.Generator | None = None,
+    believed: tuple[float, float] = (1.0, 1.0),
 ) -> tuple[Posterior, Recalls]:
     """Samples of the transition matrix and of the recalls.
 

@@ -1,5 +1,8 @@
 """Does one memoryless chain describe the states? Chapman-Kolmogorov, change over the movie, detailed balance."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import stats
 
@@ -7,6 +10,9 @@ from stemdefects.analysis import bootstrap
 from stemdefects.analysis.motion.propagator import alike
 from stemdefects.analysis.switching import sampling
 from stemdefects.analysis.switching.states import Chain
+
+if TYPE_CHECKING:
+    from stemdefects.analysis.switching.continuous import Looks
 
 
 def long_run(P: np.ndarray) -> np.ndarray:
@@ -16,7 +22,14 @@ def long_run(P: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0]
 
 
-def chapman(observed, P, C, posterior, rng, lags=(1, 2, 4, 8)) -> list[dict]:
+def chapman(
+    observed: np.ndarray,
+    P: np.ndarray,
+    C: np.ndarray,
+    posterior: sampling.Posterior,
+    rng: np.random.Generator,
+    lags: Sequence[int] = (1, 2, 4, 8),
+) -> list[dict[str, float]]:
     """Chapman-Kolmogorov test on what is seen: how often two labels `lag` frames apart are the same.
 
     If states switch without memory, the model fitted to single frames predicts it for every lag. C: (S, O), or
@@ -40,7 +53,14 @@ def chapman(observed, P, C, posterior, rng, lags=(1, 2, 4, 8)) -> list[dict]:
     return rows
 
 
-def chapman_in_time(seen, path, propagators, C, rng, lags=(1, 2, 4, 8)) -> list[dict]:
+def chapman_in_time(
+    seen: "Looks",
+    path: np.ndarray,
+    propagators: Callable[[np.ndarray], np.ndarray],
+    C: np.ndarray,
+    rng: np.random.Generator,
+    lags: Sequence[int] = (1, 2, 4, 8),
+) -> list[dict[str, float]]:
     """The same test for looks at any times: pairs of looks `lag` looks apart, each with the model of its own time.
 
     Args:
@@ -89,7 +109,9 @@ def net_flux(P: np.ndarray) -> dict:
     return {"from": int(i), "to": int(j), "flux": float(mean[i, j]), "z": float(z[i, j]), "p": float(p)}
 
 
-def stationarity(chain: Chain, n_frames: int, n_windows: int, rng, n_shuffles: int = 200) -> dict | None:
+def stationarity(
+    chain: Chain, n_frames: int, n_windows: int, rng: np.random.Generator, n_shuffles: int = 200
+) -> dict | None:
     """Do transition probabilities change over the movie? Log-likelihood ratio of pooled counts per time window.
 
     The p-value is by shuffling whole tracks' windows: each track is given the window order at random by shifting the

@@ -10,9 +10,11 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.schema import TransitionsConfig
 
@@ -31,7 +33,9 @@ class Confusions:
     about: str = ""
 
 
-def known(names: list[str], cfg: TransitionsConfig, attrs: dict, material, notes: list[str]) -> Confusions:
+def known(
+    names: list[str], cfg: TransitionsConfig, attrs: dict, material: Material | None, notes: list[str]
+) -> Confusions:
     """What `analysis.transitions.confusion` asks for, and the model's where the table has it.
 
     A table without what is asked for is said so in `notes`. Raises UserError for a file that cannot be used.
@@ -71,7 +75,7 @@ def columns(attribute: dict) -> tuple[list[str], np.ndarray]:
     return names, counts / counts.sum(1, keepdims=True)
 
 
-def of_chain(names: list[str], attribute: dict, material, centre: str | None) -> np.ndarray | None:
+def of_chain(names: list[str], attribute: dict, material: Material | None, centre: str | None) -> np.ndarray | None:
     """(S, S) probability of each label given the state, for chain states `names`; None where they are not the
     material's kinds or complexes.
 
@@ -181,7 +185,7 @@ def describe(attribute: dict) -> str:
     return f"the network's own, {at} (the movie's dose is not known)"
 
 
-def parse(attribute) -> dict | None:
+def parse(attribute: Any) -> dict | None:
     """The table's attribute as a dict with counts, whatever it was stored as; None when there is none."""
     if isinstance(attribute, str):
         try:

@@ -6,7 +6,7 @@ then the jumps and the times spent in each state between looks, exactly, by unif
 J. R. Stat. Soc. B 68, 767 (2006); Hobolth and Stone, Ann. Appl. Stat. 3, 1204 (2009)), then Q from its Gamma posterior.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy import stats
@@ -92,7 +92,9 @@ def forward(seen: Looks, P: np.ndarray, table: np.ndarray, start: np.ndarray) ->
     return alpha, float(total.sum())
 
 
-def sample_paths(seen: Looks, P, table, start, rng) -> tuple[np.ndarray, float]:
+def sample_paths(
+    seen: Looks, P: np.ndarray, table: np.ndarray, start: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
     """One path of states at the looks per trace from its posterior, (N, L), -1 after the last; log likelihood."""
     alpha, total = forward(seen, P, table, start)
     path = np.full(seen.label.shape, MISSING)
@@ -107,7 +109,9 @@ def sample_paths(seen: Looks, P, table, start, rng) -> tuple[np.ndarray, float]:
     return path, total
 
 
-def sample_jumps(path: np.ndarray, seen: Looks, chain: Uniform, rng) -> tuple[np.ndarray, np.ndarray]:
+def sample_jumps(
+    path: np.ndarray, seen: Looks, chain: Uniform, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of jumps (S, S) and times spent (S,) of paths drawn between the looks."""
     size = chain.powers.shape[1]
     n, t = np.nonzero(path[:, 1:] != MISSING)
@@ -135,7 +139,14 @@ def sample_jumps(path: np.ndarray, seen: Looks, chain: Uniform, rng) -> tuple[np
     return jumps, spent
 
 
-def draw_rates(jumps, spent, prior: float, usual: float, orbits, rng) -> np.ndarray:
+def draw_rates(
+    jumps: np.ndarray,
+    spent: np.ndarray,
+    prior: float,
+    usual: float,
+    orbits: np.ndarray | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Rates Q from their Gamma posterior: the prior holds `prior` / S jumps in `prior` usual intervals, as the
     Dirichlet prior of a chain in steps does. Entries of one orbit share a rate."""
     size = len(spent)
@@ -160,7 +171,30 @@ class Samples(NamedTuple):
     log_likelihood: np.ndarray
 
 
-def gibbs(seen: Looks, detector, size: int, usual: float, how: sampling.Sampling = sampling.USUAL, rng=None) -> Samples:
+class Detector(Protocol):
+    """What the labels say of the states, learned along with the rates; L looks of N traces."""
+
+    def likelihood(self) -> np.ndarray:
+        """(1, S, O), or (1, N, S, O), probability of each label given the state."""
+        ...
+
+    def average(self) -> np.ndarray:
+        """(1, S, O) over the traces."""
+        ...
+
+    def update(self, path: np.ndarray, observed: np.ndarray, rng: np.random.Generator, keep: bool) -> None:
+        """Draw from the posterior given paths and labels (1, N, L)."""
+        ...
+
+
+def gibbs(
+    seen: Looks,
+    detector: Detector,
+    size: int,
+    usual: float,
+    how: sampling.Sampling = sampling.USUAL,
+    rng: np.random.Generator | None = None,
+) -> Samples:
     """Samples of the rates.
 
     Args:
@@ -200,7 +234,7 @@ class Confusion:
 
     average = likelihood
 
-    def update(self, path: np.ndarray, observed: np.ndarray, rng, keep: bool) -> None:
+    def update(self, path: np.ndarray, observed: np.ndarray, rng: np.random.Generator, keep: bool) -> None:
         """Draw the confusion from its posterior given paths and labels (1, N, L)."""
         if self.fixed:
             return

@@ -1,6 +1,6 @@
 """Switching of defects between states: the hidden Markov model with its tests, beside the estimates at face value."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from scipy import stats
@@ -10,16 +10,18 @@ from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.notes import Code, Note, join
 from stemdefects.analysis.switching import bonds, chain_tests, continuous, markov, sampling, transitions
 from stemdefects.analysis.switching.confusion import Confusions
-from stemdefects.analysis.switching.states import Chain
+from stemdefects.analysis.switching.states import Chain, Span
 from stemdefects.analysis.switching.transitions import Transitions
 from stemdefects.schema import TransitionsConfig
 
 MAX_CELLS = 2_000_000  # frames x traces that the sampler takes; longer sets are cut to the longest traces
+Bar = Callable[[Iterable], Iterable]  # wraps what a long loop goes through
 
 
 def hidden(
-    chain: Chain, cfg: TransitionsConfig, confusion: np.ndarray | None = None, rng=None, dt: float = 1.0, progress=None
-) -> Transitions:
+    chain: Chain, cfg: TransitionsConfig, confusion: np.ndarray | None = None, rng: np.random.Generator | None = None,
+    dt: float = 1.0, progress: Bar | None = None,
+) -> Transitions:  # fmt: skip
     """Transition matrix by the hidden Markov model: EM, then Gibbs samples for the intervals.
 
     Args:
@@ -173,18 +175,14 @@ def _summaries(Q: np.ndarray, P: np.ndarray) -> dict:
     return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares)}
 
 
-class Span(NamedTuple):
-    """What a chain was watched for: n_frames that were looked at; dt: time of one step; unit: of times; per: that step
-    in words; lasts: time from the first to the last frame, None: n_frames x dt."""
-
-    n_frames: int
-    dt: float
-    unit: str
-    per: str = "per frame"
-    lasts: float | None = None
-
-
-def run(chain: Chain, cfg: TransitionsConfig, span: Span, rng, known: Confusions | None = None, progress=None):
+def run(
+    chain: Chain,
+    cfg: TransitionsConfig,
+    span: Span,
+    rng: np.random.Generator,
+    known: Confusions | None = None,
+    progress: Bar | None = None,
+) -> tuple[dict[str, Transitions], list[Estimate], list[str], dict | None]:
     """All estimates of a chain. `hmm` is the one that `cfg.confusion` asks for; the other stands beside it.
 
     Returns:

@@ -72,12 +72,14 @@ class Chain:
         return alpha, whole
 
 
-def log_likelihood(observed, P, C, start) -> np.ndarray:
+def log_likelihood(observed: np.ndarray, P: np.ndarray, C: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Log likelihood of every trace, (B, N). Arrays as in `expectation`."""
     return Chain(observed, P, C).forward(start)[1]
 
 
-def expectation(observed, P, C, start):
+def expectation(
+    observed: np.ndarray, P: np.ndarray, C: np.ndarray, start: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Expected counts given the data (the E step).
 
     Args:
@@ -119,8 +121,13 @@ def guess_confusion(size: int, accuracy: float = 0.9) -> np.ndarray:
 
 
 def em(
-    observed, C=None, prior: float = 1.0, confusion_weight: float = 20.0, n_iter: int = 200, tolerance: float = 1e-7
-):
+    observed: np.ndarray,
+    C: np.ndarray | None = None,
+    prior: float = 1.0,
+    confusion_weight: float = 20.0,
+    n_iter: int = 200,
+    tolerance: float = 1e-7,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Most probable transition matrix by expectation maximisation.
 
     Args:

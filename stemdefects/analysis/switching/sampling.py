@@ -23,19 +23,21 @@ class Posterior:
     start: np.ndarray
 
 
-def draw(weights: np.ndarray, rng) -> np.ndarray:
+def draw(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One category per leading index in proportion to `weights` (..., S)."""
     edges = np.cumsum(weights, -1)
     pick = rng.random(weights.shape[:-1]) * edges[..., -1]
     return np.minimum((edges < pick[..., None]).sum(-1), weights.shape[-1] - 1)
 
 
-def dirichlet(counts: np.ndarray, rng) -> np.ndarray:
+def dirichlet(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     draw = rng.standard_gamma(np.maximum(counts, 1e-3))
     return draw / np.maximum(draw.sum(-1, keepdims=True), 1e-300)
 
 
-def sample_paths(observed, P, C, start, rng) -> np.ndarray:
+def sample_paths(
+    observed: np.ndarray, P: np.ndarray, C: np.ndarray, start: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """One path of hidden states per trace from its posterior, (B, N, L); -1 after a trace's end.
 
     C: (B, S, O), or (B, N, S, O) where the detector differs from trace to trace.
@@ -101,7 +103,12 @@ USUAL = Sampling()
 
 
 def gibbs(
-    observed, C=None, how: Sampling = USUAL, rng=None, start_from=None, confusion_weight: float = 20.0
+    observed: np.ndarray,
+    C: np.ndarray | None = None,
+    how: Sampling = USUAL,
+    rng: np.random.Generator | None = None,
+    start_from: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    confusion_weight: float = 20.0,
 ) -> Posterior:
     """Samples of transition matrix and confusion by Gibbs sampling.
 
@@ -141,7 +148,7 @@ def path_counts_first(path: np.ndarray, size: int) -> np.ndarray:
     return np.stack([(first == s).sum(1) for s in range(size)], 1).astype(float)
 
 
-def draw_rows(counts, prior, orbits, rng):
+def draw_rows(counts: np.ndarray, prior: float, orbits: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Rows of P from their Dirichlet posterior; with `orbits`, tied entries share one draw."""
     size = counts.shape[-1]
     if orbits is None:

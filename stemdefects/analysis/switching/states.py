@@ -5,6 +5,7 @@ of frames with a missed one between is not a step of one frame: both are kept ap
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -79,6 +80,17 @@ class Chain:
         if clock.even:
             return replace(self, frame=clock.steps[place], interval=clock.usual, place=place)
         return replace(self, frame=place, interval=clock.usual, time=time, place=place)
+
+
+class Span(NamedTuple):
+    """What a chain was watched for: n_frames that were looked at; dt: time of one step; unit: of times; per: that step
+    in words; lasts: time from the first to the last frame, None: n_frames x dt."""
+
+    n_frames: int
+    dt: float
+    unit: str
+    per: str = "per frame"
+    lasts: float | None = None
 
 
 def from_labels(tracks: Tracks, labels: np.ndarray, max_states: int, how: str) -> Chain:

@@ -12,6 +12,7 @@ from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import number
 from stemdefects.analysis.motion import diffusion
 from stemdefects.analysis.notes import Code, Note
+from stemdefects.analysis.stage import Progress
 from stemdefects.analysis.tracking import gates, linking, tracks
 from stemdefects.schema import LinkingConfig
 
@@ -47,7 +48,7 @@ class Follower:
         self.looked = looked.looked(found)
         self.longest = linking.longest_step(self.looked.times, cfg.memory)
 
-    def link(self, gate: float, progress=None) -> linking.Links:
+    def link(self, gate: float, progress: Progress | None = None) -> linking.Links:
         """Links within `gate`; frames in events and cuts are the movie's."""
         cfg, rows = self.cfg, self.found.rows
         place = self.looked.place[rows["frame"]]
@@ -75,7 +76,7 @@ class Follower:
         times = self.found.times[rows["frame"]] if len(rows) else np.empty(0)
         return tracks.build(links.track, rows["frame"], times, self.corrected, rows["sigma_nm"])
 
-    def follow(self, a: float, gate: float | None = None, seed: int = 0, progress=None) -> Followed:
+    def follow(self, a: float, gate: float | None = None, seed: int = 0, progress: Progress | None = None) -> Followed:
         """Links within `gate`, over pauses too where what moves is too slow to leave the gate in them.
 
         a: lattice constant; gate: None: as wide as the hops of the fastest kind ask for (`gates.reach`).

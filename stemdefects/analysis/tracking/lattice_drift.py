@@ -6,6 +6,7 @@ open comes from the point pattern of the defects (`drift.from_points`), which ne
 
 import numpy as np
 
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.tracking.drift import Drift
 from stemdefects.errors import UserError
 
@@ -32,7 +33,9 @@ def three_peaks(vectors_px: np.ndarray) -> np.ndarray:
     return np.array([first, second, third])
 
 
-def from_movie(movie, vectors_px: np.ndarray, points: Drift, scale: float, observed: np.ndarray | None = None) -> Drift:
+def from_movie(
+    movie: Frames, vectors_px: np.ndarray, points: Drift, scale: float, observed: np.ndarray | None = None
+) -> Drift:
     """Drift of every frame of a movie.
 
     Args:

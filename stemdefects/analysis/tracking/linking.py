@@ -135,7 +135,9 @@ def _assign(points: tuple[np.ndarray, ...], rules: Rules, active: np.ndarray, no
     return i[chosen], j[chosen]
 
 
-def events_of(frame, yx, track, gate, cuts, n_frames) -> np.ndarray:
+def events_of(
+    frame: np.ndarray, yx: np.ndarray, track: np.ndarray, gate: float, cuts: np.ndarray, n_frames: int
+) -> np.ndarray:
     """Births, deaths, gaps and merges of the tracks, sorted by frame.
 
     Tracks begin and end with the movie and at the `cuts`; that says nothing of the defects and is no event.

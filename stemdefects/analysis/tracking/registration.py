@@ -4,14 +4,18 @@ import numpy as np
 
 from stemdefects.analysis.data import square_pixels
 from stemdefects.analysis.data.detections import Detections
+from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.tracking import drift, lattice_drift
+from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.schema import AnalysisConfig
 
 TYPICAL_A_NM = 0.3  # of the layered crystals that the settings in nm are meant for, where nothing is known
 
 
-def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, notes: list[str]) -> drift.Drift:
+def register(
+    found: Detections, cfg: AnalysisConfig, a: float, material: Material | None, movie: Frames | None, notes: list[str]
+) -> drift.Drift:
     """Drift of every frame by the method the config asks for; what had to be done instead is added to `notes`.
 
     Args:
@@ -46,7 +50,7 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
     if method in ("auto", "bragg"):
         square, shown = square_pixels.view(found, movie)
         vectors = lattice_px(square, material, shown) if movie is not None and result.method == "points" else None
-        if vectors is not None:
+        if vectors is not None and shown is not None:
             result = lattice_drift.from_movie(shown, vectors, result, square.scale_yx[1], found.observed)
         elif method == "bragg":
             notes.append("No drift from Bragg phases (no movie, no lattice or no detections to number it by).")
@@ -55,7 +59,7 @@ def register(found: Detections, cfg: AnalysisConfig, a: float, material, movie, 
     return result
 
 
-def lattice_px(found: Detections, material, movie) -> np.ndarray | None:
+def lattice_px(found: Detections, material: Material | None, movie: Frames | None) -> np.ndarray | None:
     """Lattice vectors (2, 2) in square px: the table's, else fitted to some frames of the movie."""
     columns = ["a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
     if found.frames is not None and set(columns) <= set(found.frames):
@@ -63,7 +67,7 @@ def lattice_px(found: Detections, material, movie) -> np.ndarray | None:
         values = values[np.isfinite(values).all(1)]
         if len(values):
             return np.median(values, 0).reshape(2, 2)
-    if material is None:
+    if material is None or movie is None:
         return None
     from stemdefects.crystal import bragg
 

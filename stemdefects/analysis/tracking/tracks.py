@@ -52,7 +52,9 @@ class Tracks:
         return replace(self, track=track)
 
 
-def build(track, frame, time, yx, sigma=None) -> Tracks:
+def build(
+    track: np.ndarray, frame: np.ndarray, time: np.ndarray, yx: np.ndarray, sigma: np.ndarray | None = None
+) -> Tracks:
     """Tracks from detections in any order; those with `track` < 0 are left out.
 
     Args:

@@ -10,6 +10,7 @@ from where the columns lie on the reading, in units of what ideal columns scatte
 threshold that calls of single frames rest on.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,7 +172,7 @@ def _median(histogram: np.ndarray, sites: int) -> tuple[float, float]:
     return float(middle), float(1.25 * (high - low) / 1.349 / np.sqrt(max(sites, 1)))
 
 
-def of_window(window: Any, fits: dict[int, over_time.Fit], start: int, stop: int):
+def of_window(window: Any, fits: dict[int, over_time.Fit], start: int, stop: int) -> Iterator[Sublattice]:
     """The `Sublattice`s of frames [start, stop) of a `site_window.Window` with its fits."""
     inner = slice(start - window.low, stop - window.low)
     single, wrong = _single_calls(window, inner)

@@ -8,6 +8,7 @@ on the line, which factors on that are possible, and what the material knows of 
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ class Evidence:
             for start in range(0, max(len(data), 1), step):
                 yield data[start : start + step]
 
-    def blocks(self):
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """(values, flags, scatter) in blocks of frames, to be copied."""
         yield from zip(
             self._blocks("evidence", self.values),

@@ -9,7 +9,7 @@ A second table has one row per movie frame, and a third array small pictures of 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,10 @@ from stemdefects.io.tables.table_columns import (
     empty_frames,
     encode,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 __all__ = [
     "DEFECT_DTYPE", "FRAME_DTYPE", "KIND_BYTES", "NOTE_BYTES", "PATCH_PX", "SCHEMA_VERSION", "UNITS", "DefectTable",
@@ -101,15 +105,15 @@ class DefectTable(Exchange):
         names = [kind.decode() for kind in kinds.tolist()]
         return {names[i]: int(numbers[i]) for i in order}
 
-    def to_pandas(self):
+    def to_pandas(self) -> "pd.DataFrame":
         """The rows as a pandas DataFrame, `kind` as text."""
         return dataframe(self.rows)
 
-    def over_time_to_pandas(self):
+    def over_time_to_pandas(self) -> "pd.DataFrame":
         """The rows found from all frames together, as a pandas DataFrame that says so of each row (`all_frames`)."""
         return dataframe(empty() if self.over_time is None else self.over_time).assign(**{ALL_FRAMES: 1})
 
-    def frames_to_pandas(self):
+    def frames_to_pandas(self) -> "pd.DataFrame":
         """One row per movie frame."""
         return dataframe(self.frames)
 

@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 SCHEMA_VERSION = 3  # 2: /sites and /evidence; 3: `light`; older files are read, what they lack is unknown
 KIND_BYTES = 24  # of a kind's name
@@ -94,7 +98,7 @@ def empty_frames(n_rows: int = 0) -> np.ndarray:
     return rows
 
 
-def dataframe(rows: np.ndarray):
+def dataframe(rows: np.ndarray) -> "pd.DataFrame":
     """A structured array as a pandas DataFrame, bytes as text."""
     import pandas as pd
 

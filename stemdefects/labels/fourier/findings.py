@@ -50,7 +50,7 @@ def needed(labels: MovieLabels, cfg: FourierConfig, where: str) -> None:
 def boundary_rings(labels: MovieLabels) -> rings.Rings | None:
     """Cells along the boundary with their numbers of neighbours, from all frames together; None where there is no
     boundary or the columns are not resolved."""
-    if labels.member is None:
+    if labels.member is None or labels.seam is None:
         return None
     mean, _ = align.mean_at(labels.frames, np.ones(labels.frames.shape, np.float32), labels.shift_px)
     crystal = (labels.steps["regions"] == LATTICE) | labels.seam[0]

@@ -2,11 +2,16 @@
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemdefects import schema
+
+if TYPE_CHECKING:
+    from stemdefects.crystal.material import Material
+    from stemdefects.models.peaks import Peaks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +23,9 @@ class Calibration:
     thresholds: dict[str, float] = dataclasses.field(default_factory=dict)  # kind, or `defect`: least posterior
 
 
-def peak_finder(cfg: schema.ModelConfig, labels: schema.LabelsConfig, material, calibration: Calibration | None = None):
+def peak_finder(
+    cfg: schema.ModelConfig, labels: schema.LabelsConfig, material: "Material", calibration: Calibration | None = None
+) -> Callable[..., "Peaks"]:
     """`peaks.find_peaks` with everything the model fixes filled in; `calibration` None: as trained."""
     from stemdefects.models.peaks import MapsOf, find_peaks
     from stemdefects.models.probability.states import site_mask

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,13 @@ from stemdefects.errors import UserError
 from stemdefects.models import architecture
 from stemdefects.models.artifact import weights
 from stemdefects.models.artifact.calibration import Calibration, peak_finder
+
+if TYPE_CHECKING:
+    import jax
+    from jaxtyping import Float
+
+    from stemdefects.models.peaks import Peaks
+    from stemdefects.models.unet import Outputs
 
 DECIDING = ("model", "material", "labels")  # sections that inference reads; the others tell how the model was made
 
@@ -46,7 +53,7 @@ class LoadedModel:
     config: Sections
     material: crystal.Material
     params: Any
-    apply_fn: Callable  # (params, frames) -> Outputs
+    apply_fn: Callable  # (params, frames) -> "Outputs"
     calibration: Calibration
     confusion: dict[str, Any]
     emissions: dict[str, np.ndarray]  # of `emissions.measure`; empty: none were measured
@@ -117,7 +124,7 @@ class LoadedModel:
         """Least posterior at which each kind is called; `defect` for any departure from the crystal."""
         return self.calibration.thresholds
 
-    def apply(self, frames):
+    def apply(self, frames: "Float[jax.Array, 'batch height width frames']") -> "Outputs":
         """(B, H, W, T) normalised frames -> `Outputs`; jit it together with what surrounds it."""
         return self.apply_fn(self.params, frames)
 
@@ -155,7 +162,7 @@ class LoadedModel:
             maps |= {self.material.state_names[s]: share[..., k] for k, s in enumerate(mine)}
         return maps
 
-    def find_peaks(self, outputs, max_peaks: int, threshold: float = 0.5):
+    def find_peaks(self, outputs: "Outputs", max_peaks: int, threshold: float = 0.5) -> "Peaks":
         """`peaks.find_peaks` for one frame's `Outputs`, with this model's calibration."""
         own = self.trained if self.by_light and self.trained is not None else self
         return peak_finder(own.config.model, own.config.labels, own.material, own.calibration)(

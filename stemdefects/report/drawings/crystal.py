@@ -1,9 +1,16 @@
 """The figures about the crystal around defects: displaced neighbours, their principal components, strain of the
 field."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from stemdefects.report.style import COLOURS, GREY, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 MAX_CLASSES = 8  # that fit on a page
 MAGNIFIED = 15  # arrows of 10 pm can be seen
@@ -13,7 +20,7 @@ def _shown(local) -> list:
     return sorted(local.classes.values(), key=lambda c: ("@" in c.name, c.name))[:MAX_CLASSES]
 
 
-def displacements(local, colours):
+def displacements(local: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Mean picture of each class in the crystal's frame, with its columns' displacements as arrows, magnified."""
     from stemdefects.analysis.crystallography.columns import STEP_NM
 
@@ -52,7 +59,7 @@ def displacements(local, colours):
     return figure
 
 
-def components(local, colours):
+def components(local: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Share of the variance of the neighbours' displacements per principal component, against chance and ideal
     columns."""
     shown = [c for c in _shown(local) if "@" not in c.name]
@@ -71,7 +78,7 @@ def components(local, colours):
     return figure
 
 
-def strain(data, colours):
+def strain(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Maps of exx, eyy, exy and rotation at the columns of the brightest sublattice."""
     s, unit = data["strain"], data["unit"]
     if not np.isfinite(s.exx).any():

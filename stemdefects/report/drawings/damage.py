@@ -1,14 +1,21 @@
 """Drawings of beam damage: rates with intervals, which configuration turns into which, phases, fits over runs."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from stemdefects.analysis.damage.pathways import SHOWN, WHOLE
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
 MOST_EDGES = 24  # arrows in the picture: the most frequent
 
 
-def rates(data, colours):
+def rates(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Value and interval of every process on a logarithmic axis; limits as arrows. None: nothing is known."""
     told = [e for e in data["estimates"] if e.value is not None and e.high]
     if not told:
@@ -25,7 +32,7 @@ def rates(data, colours):
     return figure
 
 
-def pathways(found, colours):
+def pathways(found: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Configurations in columns by how many atoms they lack, changes as arrows. None: nothing changed."""
     edges = [e for e in found.edges if e.count >= SHOWN and e.source != e.target][:MOST_EDGES]
     if not edges:
@@ -63,7 +70,7 @@ def pathways(found, colours):
     return figure
 
 
-def phases(data, colours):
+def phases(data: Any, colours: Mapping[str, str]) -> "Figure":
     """Area and edge of every phase against dose, or time."""
     table = data["table"]
     by = "dose_e_per_nm2" if "dose_e_per_nm2" in table else next(c for c in table if c.startswith("time_"))

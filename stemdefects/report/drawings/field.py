@@ -1,13 +1,17 @@
 """Drift, tracks, pairs of neighbours: what is where in the field of view."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def drift(data, colours):
+
+def drift(data: Any, colours: Mapping[str, str]) -> "Figure":
     """Drift against time and as a path."""
     figure, (left, right) = pyplot().subplots(1, 2, figsize=(6.8, 3.0), width_ratios=(1.6, 1))
     times, yx, sigma, filled, unit = (data[name] for name in ("times", "yx", "sigma", "filled", "unit"))
@@ -26,7 +30,7 @@ def drift(data, colours):
     return figure
 
 
-def trajectories(data, colours):
+def trajectories(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Tracks in the sample's frame, coloured by kind; long tracks are drawn stronger."""
     t = data["tracks"]
     keep = t.lengths >= data["min_length"]
@@ -53,7 +57,7 @@ def trajectories(data, colours):
     return figure
 
 
-def broom(data, colours):
+def broom(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Detections in space and time: resting defects draw straight handles, moving ones the bristles."""
     t = data["tracks"]
     if t.n_tracks == 0 or data["n_frames"] < 3:
@@ -71,7 +75,7 @@ def broom(data, colours):
     return figure
 
 
-def pairs(data, colours):
+def pairs(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Pair correlation of each kind against random places, with the band of chance for one frame."""
     found = data["pairs"]
     if not found:

@@ -1,13 +1,20 @@
 """Drawings of the lattice model: occupancy and hops on the sites, D, counts, the centres' changes, the chains."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
 LABELLED = 1.0  # hops on an edge from which its number is written
 
 
-def lattice(data, colours):
+def lattice(data: Any, colours: Mapping[str, str]) -> "Figure":
     """Mean occupancy of every site, and the hops between them."""
     from matplotlib.collections import LineCollection
 
@@ -40,7 +47,7 @@ def lattice(data, colours):
     return figure
 
 
-def posterior_of_D(data, colours):
+def posterior_of_D(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Posterior of D with its prior; None where D is not given."""
     draws = data["draws"]
     if draws is None or not len(draws):
@@ -62,7 +69,7 @@ def posterior_of_D(data, colours):
     return figure
 
 
-def windows(data, colours):
+def windows(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """D by window of time as bands, and by place as points; None where there is one window and one place."""
     table = data["table"].dropna(subset=["D_nm2_per_s"])
     of_time, of_place = table[table["place"] == "all"], table[table["place"] != "all"]
@@ -85,7 +92,7 @@ def windows(data, colours):
     return figure
 
 
-def counts(data, colours):
+def counts(data: Any, colours: Mapping[str, str]) -> "Figure":
     """Vacancies per frame against time with their band."""
     figure, axes = pyplot().subplots(figsize=(6.4, 3.0))
     times = data["times_s"]
@@ -98,7 +105,7 @@ def counts(data, colours):
     return figure
 
 
-def switching(data, colours):
+def switching(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Chances of the centres' changes per frame with intervals and numbers."""
     P, names, seen = data["P"], data["names"], data["seen"]
     if not np.isfinite(P).any():
@@ -117,7 +124,7 @@ def switching(data, colours):
     return figure
 
 
-def chains(data, colours):
+def chains(data: Any, colours: Mapping[str, str]) -> "Figure":
     """Draws of every chain, one row per quantity."""
     figure, places = pyplot().subplots(len(data), 1, figsize=(6.4, 1.3 * len(data)), sharex=True, squeeze=False)
     for place, (name, draws) in zip(places[:, 0], data.items(), strict=True):

@@ -1,8 +1,15 @@
 """The figures about motion: D by method, mean squared displacement, gate, hop directions."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from stemdefects.report.style import COLOURS, GREY, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 METHOD_NAMES = {
     "cve": "covariance (CVE)",
@@ -13,7 +20,7 @@ METHOD_NAMES = {
 }
 
 
-def diffusion(data, colours):
+def diffusion(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """D of every kind by every method, with 95% intervals."""
     results = data["results"]
     kinds = [k for k, methods in results.items() if any(np.isfinite(d.D) for d in methods.values())]
@@ -49,7 +56,7 @@ def diffusion(data, colours):
     return figure
 
 
-def msd(data, colours):
+def msd(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Mean squared displacement against lag of the headline kind, with the line of the covariance estimate."""
     kind, units = data["kind"], data["units"]
     d = data["methods"].get("msd")
@@ -75,7 +82,7 @@ def msd(data, colours):
     return figure
 
 
-def gate_scan(data, colours):
+def gate_scan(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """D against the linking gate: where it does not level off, linking is ambiguous."""
     rows, units = data["rows"], data["units"]
     if not rows or not np.isfinite([r[1] for r in rows]).any():
@@ -92,7 +99,7 @@ def gate_scan(data, colours):
     return figure
 
 
-def rose(data, colours):
+def rose(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Directions and lengths of the counted hops of the headline kind."""
     kind, jumps = data["kind"], data["jumps"]
     if len(jumps) < 10:

@@ -1,8 +1,14 @@
 """Counts, growth laws, lines of defects, shares of the field."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from stemdefects.report.style import COLOURS, GREY, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def _moving_mean(values: np.ndarray, width: int) -> np.ndarray:
@@ -18,7 +24,7 @@ def running(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, 1.96 * np.sqrt(_moving_mean((y - mean) ** 2, width) / max(width - 1, 1))
 
 
-def counts(data, colours):
+def counts(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Defects per frame against time: points, and a running mean with its own scatter."""
     c = data["counts"]
     if not len(c.kinds) or len(c.times) < 2:
@@ -36,7 +42,7 @@ def counts(data, colours):
     return figure
 
 
-def regions(data, colours):
+def regions(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Share of the field that is lattice, hole, contaminated or 1T, against time."""
     frames = data["frames"]
     names = {"fraction_lattice": "lattice", "fraction_hole": "hole", "fraction_amorphous": "amorphous, contaminated",
@@ -55,7 +61,7 @@ def regions(data, colours):
     return figure
 
 
-def growth(data, colours):
+def growth(data: Any, colours: Mapping[str, str]) -> "Figure":
     """Each series with the laws fitted to it."""
     series = list(data["laws"].values())[:8]
     columns = min(3, len(series))
@@ -83,7 +89,7 @@ def growth(data, colours):
     return figure
 
 
-def lines(data, colours):
+def lines(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Lines per frame by their length, against chance."""
     found = {kind: v for kind, v in data["lines"].items() if any(n + c > 0 for n, c in v.histogram.values())}
     if not found:

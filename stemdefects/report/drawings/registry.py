@@ -1,13 +1,17 @@
 """Which drawing makes a figure that a stage names."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stemdefects.report.drawings import crystal, damage, field, kinetics, motion, population, states
 from stemdefects.report.style import pyplot
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
 # by the name in `StageResult.figures`: (its data, colour of each kind) -> matplotlib figure, None: nothing to draw
-DRAWINGS: dict[str, Callable[[Any, Mapping[str, str]], Any]] = {
+DRAWINGS: dict[str, Callable[[Any, Mapping[str, str]], "Figure | None"]] = {
     "scores": states.scores,
     "counts": population.counts,
     "regions": population.regions,
@@ -38,6 +42,9 @@ DRAWINGS: dict[str, Callable[[Any, Mapping[str, str]], Any]] = {
 }
 
 
-def draw(name: str, data: Any, colours: Mapping[str, str]):
+def draw(name: str, data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """The figure `name` from its `data`; None where there is nothing to draw."""
-    return data(pyplot()) if callable(data) else DRAWINGS[name](data, colours)
+    if callable(data):
+        drawn: Any = data(pyplot())
+        return drawn
+    return DRAWINGS[name](data, colours)

@@ -1,11 +1,17 @@
 """Transition matrices, classes of patches, scores against the truth."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from stemdefects.report.style import COLOURS, pyplot
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def transitions(data, colours):
+
+def transitions(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Transition matrices side by side, with the half-width of each interval."""
     shown = {name: t for name, t in data["transitions"].items() if np.isfinite(t.P).any()}
     if not shown:
@@ -38,7 +44,7 @@ def transitions(data, colours):
     return figure
 
 
-def class_averages(c, colours):
+def class_averages(c: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Mean patch of each class with its count, and how the number of classes was chosen."""
     if not len(c.averages):
         return None
@@ -62,7 +68,7 @@ def class_averages(c, colours):
     return figure
 
 
-def scores(found, colours):
+def scores(found: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Precision and recall of every kind against the simulation's truth."""
     shown = [s for s in found if s.n_true + s.n_found > 0]
     if not shown:

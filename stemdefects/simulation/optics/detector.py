@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from stemdefects.numerics.arrays import Scalar
 
 _EXACT_BELOW = 10.0  # mean counts up to which the Poisson distribution is summed term by term
 _STEPS = 30  # P(n >= 30) is 3e-7 at a mean of 10
@@ -22,7 +25,7 @@ class Detector(NamedTuple):
     offset: jnp.ndarray
 
 
-def poisson(key, mean):
+def poisson(key: jax.Array, mean: Float[jax.Array, "*shape"]) -> Float[jax.Array, "*shape"]:
     """Poisson numbers by inversion, float32 of the shape of `mean`; vectorises, unlike rejection.
 
     Exact (to the 2^-23 of the uniform number) below a mean of 10, above it the Cornish-Fisher quantile, whose
@@ -44,7 +47,14 @@ def poisson(key, mean):
     return jnp.where(mean < _EXACT_BELOW, count, jnp.maximum(jnp.floor(quantile), 0.0))
 
 
-def detect(key, fraction, detector: Detector, use_poisson: bool, integer: bool, saturation: float | None):
+def detect(
+    key: jax.Array,
+    fraction: Float[jax.Array, "height width"],
+    detector: Detector,
+    use_poisson: bool,
+    integer: bool,
+    saturation: float | None,
+) -> Float[jax.Array, "height width"]:
     """Counts (H, W) float32 from the expected `fraction` (H, W) of the beam on the detector."""
     key_dose, key_pulse, key_line = jax.random.split(key, 3)
     expected = jnp.maximum(detector.dose_e_per_px * fraction, 0.0)
@@ -63,21 +73,21 @@ def detect(key, fraction, detector: Detector, use_poisson: bool, integer: bool, 
     return counts.astype(jnp.float32)
 
 
-def line_gain(key, detector: Detector, height: int):
+def line_gain(key: jax.Array, detector: Detector, height: int) -> Float[jax.Array, "height 1"]:
     """(H, 1) gain of each row that `detect` draws from `key`."""
     return _line_gain(jax.random.split(key, 3)[2], detector, height)
 
 
-def _line_gain(key, detector: Detector, height: int):
+def _line_gain(key: jax.Array, detector: Detector, height: int) -> Float[jax.Array, "height 1"]:
     return 1.0 + detector.line_gain * jax.random.normal(key, (height, 1))
 
 
-def afterglow(signal, length_px):
+def afterglow(signal: Float[jax.Array, "height width"], length_px: Scalar) -> Float[jax.Array, "height width"]:
     """Exponential decay of the signal along the fast axis, (H, W) -> (H, W); the sum of a row stays."""
     signal = jax.lax.optimization_barrier(signal)  # else every tap computes the noise again
     keep = jnp.exp(-1.0 / jnp.maximum(length_px, 1e-2))
     padded = jnp.pad(signal, ((0, 0), (_AFTERGLOW_TAPS - 1, 0)), mode="reflect")
-    out, norm = 0.0, 0.0
+    out, norm = jnp.zeros_like(signal), jnp.zeros(())
     for tap in range(_AFTERGLOW_TAPS):
         start = _AFTERGLOW_TAPS - 1 - tap
         out = out + keep**tap * padded[:, start : start + signal.shape[1]]
@@ -85,7 +95,7 @@ def afterglow(signal, length_px):
     return out / norm
 
 
-def delay_px(length_px):
+def delay_px(length_px: Scalar) -> Float[jax.Array, ""]:
     """How far afterglow moves everything along the fast axis: the mean of its decay."""
     weight = jnp.exp(-jnp.arange(_AFTERGLOW_TAPS) / jnp.maximum(length_px, 1e-2))
     return (weight * jnp.arange(_AFTERGLOW_TAPS)).sum() / weight.sum()

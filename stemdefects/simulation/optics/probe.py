@@ -10,6 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Complex, Float
+
+from stemdefects.numerics.arrays import Scalar
 
 KERNEL_TAPS = 6  # px that a column is spread over, by exp(beta (sqrt(1 - x^2) - 1))
 _KERNEL_BETA = 11.0  # of that kernel (Barnett et al., SIAM J. Sci. Comput. 41, C479 (2019))
@@ -32,13 +35,15 @@ class Probe(NamedTuple):
     blur_sigma_nm: jnp.ndarray  # source size and thermal motion together, per axis
 
 
-def wavelength_nm(voltage_kv):
+def wavelength_nm(voltage_kv: Scalar) -> Float[jax.Array, ""]:
     """Relativistic electron wavelength: 4.87 pm at 60 kV, 3.70 pm at 100 kV."""
     volts = 1e3 * voltage_kv
     return 1.2264259 / jnp.sqrt(volts * (1.0 + 0.97847538e-6 * volts))
 
 
-def aberration_rad(probe: Probe, alpha, phi):
+def aberration_rad(
+    probe: Probe, alpha: Float[jax.Array, "*angles"], phi: Float[jax.Array, "*angles"]
+) -> Float[jax.Array, "*angles"]:
     """Phase chi of the aberration function at polar angle `alpha` (rad) and azimuth `phi` (rad)."""
     path = 0.5 * alpha**2 * (probe.C10_nm + probe.C12_nm * jnp.cos(2.0 * (phi - probe.phi12_rad)))
     path += alpha**3 / 3.0 * probe.C21_nm * jnp.cos(phi - probe.phi21_rad)
@@ -47,7 +52,7 @@ def aberration_rad(probe: Probe, alpha, phi):
     return 2.0 * np.pi / wavelength_nm(probe.voltage_kv) * path
 
 
-def psf(probe: Probe, n_px: int, sampling_nm):
+def psf(probe: Probe, n_px: int, sampling_nm: Scalar) -> Float[jax.Array, "n_px n_px"]:
     """Intensity of the coherent probe, (n_px, n_px), sum 1, its centre at index 0 (periodic), mirrored.
 
     Mirrored, because a column at r is seen at the scan position r - r', where r' is its place in the probe.
@@ -102,7 +107,7 @@ def fast_length(n: int) -> int:
         n += 1
 
 
-def transfer(probe: Probe, table: Optics, pixel_size_nm):
+def transfer(probe: Probe, table: Optics, pixel_size_nm: Scalar) -> Complex[jax.Array, "padded frequencies"]:
     """Fourier transform of the probe intensity with its blur at the image's frequencies, complex, 1 at zero."""
     point = psf(probe, table.window_px, pixel_size_nm / table.oversampling)
     height, width = table.padded_px
@@ -118,7 +123,12 @@ def transfer(probe: Probe, table: Optics, pixel_size_nm):
     return otf * (damping_y[:, None] * damping_x[None, :])
 
 
-def spread(y_px, x_px, weight, table: Optics):
+def spread(
+    y_px: Float[jax.Array, " columns"],
+    x_px: Float[jax.Array, " columns"],
+    weight: Float[jax.Array, " columns"],
+    table: Optics,
+) -> Complex[jax.Array, "padded frequencies"]:
     """Spectrum (padded, padded // 2 + 1) of point columns at exact positions: a non-uniform Fourier transform.
 
     Each point goes onto 6 x 6 pixels with the "exponential of semicircle" kernel, which is divided out in Fourier space

@@ -5,6 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Complex, Float
+
+from stemdefects.numerics.arrays import Scalar
 
 
 class Scan(NamedTuple):
@@ -27,7 +30,9 @@ class Rows(NamedTuple):
     x_px: jnp.ndarray
 
 
-def distort(scan: Scan, y_px, x_px, height: int):
+def distort(
+    scan: Scan, y_px: Float[jax.Array, " columns"], x_px: Float[jax.Array, " columns"], height: int
+) -> tuple[Float[jax.Array, " columns"], Float[jax.Array, " columns"]]:
     """Column positions as the drifting, settling scan sees them (all but the jitter of single rows)."""
     time = y_px / height - 0.5
     settled = jnp.maximum(x_px + 2.0, 0.0)  # what lies further left is never seen, and must not be thrown far
@@ -36,7 +41,7 @@ def distort(scan: Scan, y_px, x_px, height: int):
     return y, x
 
 
-def rows(key, scan: Scan, height: int) -> Rows:
+def rows(key: jax.Array, scan: Scan, height: int) -> Rows:
     """Random displacement of each row: white, and slow over `slow_jitter_rows`."""
     key_x, key_slow, key_y = jax.random.split(key, 3)
     frequency = jnp.fft.rfftfreq(height)
@@ -47,7 +52,13 @@ def rows(key, scan: Scan, height: int) -> Rows:
     return Rows(scan.row_jitter_y_px * jax.random.normal(key_y, (height,)), x)
 
 
-def shift_rows(spectrum_rows, rows: Rows, frequency_x, pad_px: int, height: int):
+def shift_rows(
+    spectrum_rows: Complex[jax.Array, "padded frequencies"],
+    rows: Rows,
+    frequency_x: Float[np.ndarray, " frequencies"],
+    pad_px: int,
+    height: int,
+) -> Complex[jax.Array, "height frequencies"]:
     """Apply row jitter to rows given by their 1-D spectra (padded, width // 2 + 1): exact along x, cubic along y."""
     first = pad_px - 1
     t = -rows.y_px  # a row displaced by +d shows what lies at y - d
@@ -65,7 +76,9 @@ def shift_rows(spectrum_rows, rows: Rows, frequency_x, pad_px: int, height: int)
     return mixed * jax.lax.complex(jnp.cos(phase), -jnp.sin(phase))
 
 
-def at_columns(rows: Rows, y_px, blur_px, height: int):
+def at_columns(
+    rows: Rows, y_px: Float[jax.Array, " columns"], blur_px: Scalar, height: int
+) -> tuple[Float[jax.Array, " columns"], Float[jax.Array, " columns"]]:
     """Displacement (y, x) of columns at `y_px` by row jitter: the mean of the rows that show them."""
     taps = jnp.arange(-3, 4)
     near = jnp.round(y_px).astype(jnp.int32)[:, None] + taps

@@ -30,7 +30,9 @@ class Stage(NamedTuple):
     reach_nm: float
 
 
-def make_stage(material: Material, cfg: SimulationConfig, size_px: tuple[int, int], lattice=None) -> Stage:
+def make_stage(
+    material: Material, cfg: SimulationConfig, size_px: tuple[int, int], lattice: geometry.Lattice | None = None
+) -> Stage:
     """Everything about a simulator that does not change from image to image (numpy, host).
 
     `lattice`: the columns to draw, for a view that is known; by default enough of them for every view of the config.

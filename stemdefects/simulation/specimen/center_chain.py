@@ -34,7 +34,9 @@ def generator(rates: Rates, n_bonds: int = 3) -> tuple[np.ndarray, list[tuple[in
     return matrix, states
 
 
-def state_labels(material: Material, states: list[tuple[int, ...]], center: int, mobile: int, n_bonds: int = 3):
+def state_labels(
+    material: Material, states: list[tuple[int, ...]], center: int, mobile: int, n_bonds: int = 3
+) -> list[str]:
     """Names of a centre's states: `Mo_W`, `Mo_W+V_S@0`, ..., `Mo_W+2V_S@k` (k: the bond that is left)."""
     base = material.kind_names[material.kind_of_state[center]]
     vacancy = material.kind_names[material.kind_of_state[mobile]]

@@ -3,16 +3,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+
+from stemdefects.numerics.arrays import Scalar
 
 CONTROL = 24  # control points per axis
 
 
-def upsampling(n_px: int) -> np.ndarray:
+def upsampling(n_px: int) -> Float[np.ndarray, "n_px control"]:
     """(n_px, CONTROL) cubic B-spline weights that spread control points over `n_px` pixels."""
     return np.asarray(_weights(np, n_px, 0.0), np.float32)
 
 
-def moved_upsampling(n_px: int, shift_px):
+def moved_upsampling(n_px: int, shift_px: Scalar) -> Float[jax.Array, "n_px control"]:
     """`upsampling` of a field displaced by `shift_px` (traced); beyond its edge the field goes on as it ends."""
     return _weights(jnp, n_px, shift_px)
 
@@ -26,7 +29,7 @@ def _weights(xp, n_px: int, shift_px):
     return weights / weights.sum(1, keepdims=True)
 
 
-def control_points(key, length):
+def control_points(key: jax.Array, length: Scalar) -> Float[jax.Array, "control control"]:
     """(CONTROL, CONTROL) Gaussian field of mean 0 and variance 1 with correlation length `length` (in fields)."""
     frequency = jnp.fft.fftfreq(CONTROL) * CONTROL  # cycles per field
     damping = jnp.exp(-0.5 * (np.pi * jnp.asarray(length) * frequency) ** 2)
@@ -35,7 +38,9 @@ def control_points(key, length):
     return (field - field.mean()) / (field.std() + 1e-6)
 
 
-def sample(points, y, x):
+def sample(
+    points: Float[jax.Array, "control control"], y: Float[jax.Array, "*places"], x: Float[jax.Array, "*places"]
+) -> Float[jax.Array, "*places"]:
     """Field values at fractional places (0..1 across the field), bilinear between control points, clamped outside."""
     y = jnp.clip(y * CONTROL - 0.5, 0.0, CONTROL - 1.001)
     x = jnp.clip(x * CONTROL - 0.5, 0.0, CONTROL - 1.001)
@@ -46,6 +51,6 @@ def sample(points, y, x):
     return top * (1 - fy) + bottom * fy
 
 
-def threshold(fraction):
+def threshold(fraction: Scalar) -> Float[jax.Array, ""]:
     """Level above which a field of mean 0 and variance 1 has `fraction` of its area."""
     return -jax.scipy.special.ndtri(jnp.clip(fraction, 1e-4, 1 - 1e-4))

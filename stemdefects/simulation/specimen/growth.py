@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from stemdefects.simulation.conditions import Conditions
 from stemdefects.simulation.optics.stage import Stage
@@ -31,12 +32,20 @@ class Crystal(NamedTuple):
     contamination: jnp.ndarray  # (H, W) in units of the crystal's mean signal
 
 
-def grow_states(key, stage: Stage, conditions: Conditions):
+# slots and places of the columns; bool: above a twin boundary, there at all
+Columns = tuple[
+    population.Slots, Float[jax.Array, "columns 2"], Bool[jax.Array, " columns"], Bool[jax.Array, " columns"]
+]
+
+
+def grow_states(
+    key: jax.Array, stage: Stage, conditions: Conditions
+) -> tuple[Float[jax.Array, "columns 2"], Int[jax.Array, " columns"], Columns]:
     """Random states of all columns (n,) and their ideal places; returns (position_nm, state, columns)."""
     material, cfg = stage.material, stage.cfg
     keys = jax.random.split(key, 6)
-    slots, upper = stage.slots, jnp.zeros(len(stage.slots.site), bool)
-    present = jnp.ones(len(slots.site), bool)
+    slots, none = stage.slots, jnp.zeros(len(stage.slots.site), bool)
+    upper, present = none, ~none
     position = jnp.asarray(slots.position_nm)
     if stage.twin is not None:
         slots, position, upper, present = _twin(keys[0], stage, conditions)
@@ -69,7 +78,7 @@ def _twin(key, stage: Stage, conditions: Conditions):
     across, height = across * np.sign(height), abs(height)
     reach = int(0.4 * stage.reach_nm / height)
     boundary = jax.random.randint(key, (), -reach, reach + 1)
-    upper = (stage.rows > boundary) & conditions.has_twin
+    upper = jnp.asarray(stage.rows > boundary) & conditions.has_twin
     step = (0.5 * lattice[0] - across * height / 3.0).astype(np.float32)
     position = jnp.where(upper[:, None], twin.position_nm + step, stage.slots.position_nm)
     double = upper & (stage.rows == boundary + 1) & (stage.slots.site == split[0])
@@ -81,7 +90,9 @@ def _twin(key, stage: Stage, conditions: Conditions):
     return slots, position, upper, ~double
 
 
-def grow(key, stage: Stage, conditions: Conditions, state, columns) -> Crystal:
+def grow(
+    key: jax.Array, stage: Stage, conditions: Conditions, state: Int[jax.Array, " columns"], columns: Columns
+) -> Crystal:
     """Place the columns in the field: relaxation, static displacements, rotation, strain, holes and patches."""
     material, cfg = stage.material, stage.cfg
     slots, position, _, present = columns
@@ -130,7 +141,9 @@ def grow(key, stage: Stage, conditions: Conditions, state, columns) -> Crystal:
     )  # fmt: skip
 
 
-def to_px(stage: Stage, conditions: Conditions, position_nm):
+def to_px(
+    stage: Stage, conditions: Conditions, position_nm: Float[jax.Array, "columns 2"] | Float[np.ndarray, "columns 2"]
+) -> tuple[Float[jax.Array, " columns"], Float[jax.Array, " columns"]]:
     """Crystal frame (n, 2) nm to undistorted image pixels, y and x."""
     moved = position_nm + conditions.offset_nm
     turn = conditions.affine / conditions.pixel_size_nm

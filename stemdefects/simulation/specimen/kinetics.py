@@ -89,7 +89,7 @@ class Kinetics:
         factor = np.where(opposite.any(1), self.rates.line_factor, factor)
         self.hop_rates = self.rates.hop * factor[:, None] * free
 
-    def advance(self, duration_s: float):
+    def advance(self, duration_s: float) -> list[Event]:
         """Run for `duration_s`; returns the list of `Event` in time order. `state` and `identity` are then the end."""
         end = self.time_s + duration_s
         events: list[Event] = []

@@ -6,9 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
+from stemdefects.numerics.arrays import Scalar
 
 
 class Slots(NamedTuple):
@@ -39,12 +41,18 @@ def slots(material: Material, lattice: geometry.Lattice) -> Slots:
     )  # fmt: skip
 
 
-def take(values, index, missing):
+def take(values: jax.Array | np.ndarray, index: jax.Array | np.ndarray, missing: float | jax.Array) -> jax.Array:
     """`values[index]` with `missing` where the index is -1."""
     return jnp.where(index >= 0, values[index], missing)
 
 
-def point_defects(key, slots: Slots, material: Material, density, modulation):
+def point_defects(
+    key: jax.Array,
+    slots: Slots,
+    material: Material,
+    density: Float[jax.Array, " kinds"],
+    modulation: Float[jax.Array, "#columns"] | Scalar,
+) -> Int[jax.Array, " columns"]:
     """(n,) states: each kind on its site with probability `density[kind] * modulation` (n,)."""
     uniform = jax.random.uniform(key, slots.site.shape)
     state = jnp.asarray(slots.ideal)
@@ -68,7 +76,9 @@ class Lines(NamedTuple):
     reach_nm: float
 
 
-def vacancy_lines(key, slots: Slots, material: Material, state, lines: Lines):
+def vacancy_lines(
+    key: jax.Array, slots: Slots, material: Material, state: Int[jax.Array, " columns"], lines: Lines
+) -> Int[jax.Array, " columns"]:
     """Turn close-packed rows of one sublattice into lines of vacancies, where columns are ideal."""
     site = material.states[lines.state].site
     rows = np.flatnonzero((slots.site == site) & (slots.hops >= 0).all(1))
@@ -87,7 +97,13 @@ def vacancy_lines(key, slots: Slots, material: Material, state, lines: Lines):
     return state
 
 
-def plant_complexes(key, slots: Slots, material: Material, state, probability):
+def plant_complexes(
+    key: jax.Array,
+    slots: Slots,
+    material: Material,
+    state: Int[jax.Array, " columns"],
+    probability: Float[jax.Array, " complexes"],
+) -> Int[jax.Array, " columns"]:
     """Give each centre the neighbours of complex c with `probability[c]`, at a random orientation."""
     key_which, key_first, key_way = jax.random.split(key, 3)
     uniform = jax.random.uniform(key_which, slots.site.shape)
@@ -110,7 +126,7 @@ def plant_complexes(key, slots: Slots, material: Material, state, probability):
     return jnp.where((wanted >= 0) & (state == slots.ideal), wanted, state)
 
 
-def find_complexes(slots: Slots, material: Material, state) -> Groups:
+def find_complexes(slots: Slots, material: Material, state: Int[jax.Array, " columns"]) -> Groups:
     """Name the complexes in `state`: a centre whose bonded defects are exactly those of the complex.
 
     Orientation: which bond leads to the vacancy; where all bonded columns but one are defective, the bond that is left.
@@ -141,7 +157,13 @@ def find_complexes(slots: Slots, material: Material, state) -> Groups:
     )
 
 
-def relax(slots: Slots, material: Material, state, scale, bonds=None):
+def relax(
+    slots: Slots,
+    material: Material,
+    state: Int[jax.Array, " columns"],
+    scale: Scalar,
+    bonds: jax.Array | np.ndarray | None = None,
+) -> Float[jax.Array, "columns 2"]:
     """(n, 2) displacements (nm, crystal frame) of columns next to defects, by each state's `relax_nm`."""
     bonds = slots.bonds if bonds is None else bonds
     strength = jnp.array([s.relax_nm for s in material.states], jnp.float32)[state] * scale
@@ -151,7 +173,9 @@ def relax(slots: Slots, material: Material, state, scale, bonds=None):
     return (push[..., None] * vector / length).sum(1)
 
 
-def hop(key, slots: Slots, state, mobile_state: int, probability):
+def hop(
+    key: jax.Array, slots: Slots, state: Int[jax.Array, " columns"], mobile_state: int, probability: Scalar
+) -> Int[jax.Array, " columns"]:
     """One step of random hops in a clip: each mobile defect moves to a free neighbour with `probability`."""
     key_move, key_way = jax.random.split(key)
     n, ways = slots.hops.shape

@@ -13,15 +13,17 @@ import numpy as np
 
 from stemdefects.errors import UserError
 from stemdefects.messages import LOG
+from stemdefects.models import artifact
 from stemdefects.models.probability import prevalence
-from stemdefects.training import start
+from stemdefects.schema import TrainRoot
+from stemdefects.training import start, task
 from stemdefects.training.movie import HELD_OUT
 from stemdefects.training.outcome import validation
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the trained weights; of equal scores the first counts
 
 
-def score(figures: dict[str, dict[str, Any]], cfg, the_task) -> float:
+def score(figures: dict[str, dict[str, Any]], cfg: TrainRoot, the_task: task.Task) -> float:
     """What the best weights are chosen by: mean F1 of the kinds that matter.
 
     Labels of a movie's own defects differ by sign only, and of one sign there may be next to none: there it is the F1
@@ -34,7 +36,14 @@ def score(figures: dict[str, dict[str, Any]], cfg, the_task) -> float:
     return float(np.mean([validation.score(part, kinds) for part in parts if part]))
 
 
-def best_share(cfg, the_task, validator, params, validated, calibration):
+def best_share(
+    cfg: TrainRoot,
+    the_task: task.Task,
+    validator: validation.Validator,
+    params: Any,
+    validated: validation.Result,
+    calibration: artifact.Calibration,
+) -> tuple[Any, validation.Result, artifact.Calibration, float]:
     """(weights, validation result, calibration, share of the trained weights in them) that do best on the validation
     images; 1 where there is no network that a movie was to improve.
 

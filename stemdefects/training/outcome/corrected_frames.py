@@ -17,15 +17,18 @@ from stemdefects.labels.fourier.points.certainty import UNKNOWN
 from stemdefects.messages import LOG
 from stemdefects.models import architecture, artifact
 from stemdefects.models.frames.normalization import normalize_frames
+from stemdefects.schema import TrainRoot
 from stemdefects.scoring import columns as scores
 from stemdefects.scoring.proportion import proportion
 from stemdefects.simulation.images import Truth
-from stemdefects.training import start
+from stemdefects.training import start, task
 
 BEFORE, AFTER = "before", "after"
 
 
-def scored(cfg, the_task, params, calibration) -> dict[str, dict[str, Any]]:
+def scored(
+    cfg: TrainRoot, the_task: task.Task, params: Any, calibration: artifact.Calibration
+) -> dict[str, dict[str, Any]]:
     """{before, after: {precision, recall: [value, low, high, n] or None}} of the network of `training.init` and of that
     with `params` and `calibration`; before is missing where that network is."""
     networks = {AFTER: (params, calibration)}

@@ -9,12 +9,16 @@ import numpy as np
 
 from stemdefects import devices
 from stemdefects.errors import UserError
+from stemdefects.io import runs
+from stemdefects.io.tracking import Tracker
 from stemdefects.messages import LOG
 from stemdefects.models import artifact
 from stemdefects.models.probability import emissions, prevalence, states
+from stemdefects.schema import TrainRoot
 from stemdefects.training import task
+from stemdefects.training.checkpoints import Checkpoints
 from stemdefects.training.outcome import adaptation, card, corrected_frames, pictures, validation
-from stemdefects.training.update import processes
+from stemdefects.training.update import processes, state
 
 
 def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: validation.Result) -> artifact.Calibration:
@@ -23,7 +27,14 @@ def calibration_of(the_task: task.Task, state_counts: np.ndarray, result: valida
     return validation.calibrate(result, the_task, shift)
 
 
-def validate(cfg, tracker, the_task, validator, current, done) -> float:
+def validate(
+    cfg: TrainRoot,
+    tracker: Tracker | processes.Silent,
+    the_task: task.Task,
+    validator: validation.Validator,
+    current: state.TrainState,
+    done: int,
+) -> float:
     """Score the averaged weights after step `done`, log figures and a picture; returns the score."""
     result = validator.run(jax.device_get(current.ema))
     calibration = calibration_of(the_task, np.asarray(current.state_counts), result)
@@ -50,7 +61,14 @@ class Trained(NamedTuple):
     n_weights: int
 
 
-def finish(cfg, run, tracker, the_task, checkpoints, trained: Trained) -> None:
+def finish(
+    cfg: TrainRoot,
+    run: runs.Run,
+    tracker: Tracker | processes.Silent,
+    the_task: task.Task,
+    checkpoints: Checkpoints,
+    trained: Trained,
+) -> None:
     """Score the best weights on fresh images and write the model."""
     current, progress, validator, n_weights = trained
     at_step, chosen = int(current.step), current

@@ -112,7 +112,7 @@ class Silent:
         """None of its own."""
         return []
 
-    def nothing(self, *_args, **_kwargs) -> None:
+    def nothing(self, *_args: object, **_kwargs: object) -> None:
         """Does nothing."""
 
     log = image = table = artifact = summary = rewind = forget = save = close = nothing

@@ -20,7 +20,7 @@ Simulator = Callable[..., tuple[jax.Array, Any]]
 
 def make_example(
     simulator: Simulator, *, n_sites: int, stride: int, heat_sigma_px: float, targets: Callable, told: bool = False
-):
+) -> Callable:
     """(key, dose or None) -> (network input (H, W, T), `Targets`, truth) of one simulated image or clip.
 
     told: the network is told the truth's `told_signals`, as `unet.with_signals` has it.

@@ -4,7 +4,7 @@ A vacancy beside a centre sits on one of three bonds that the ideal lattice make
 lit specimen does not. Only centres with at most one vacancy are counted.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from stemdefects.analysis.kinetics.lattice import Rate, Sites
 from stemdefects.analysis.kinetics.posterior import gamma_rates
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.result import Kinetics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 # from and to which bond, None: no vacancy
 CHANGES: tuple[tuple[int | None, int | None], ...] = (
@@ -82,7 +86,7 @@ def probability_of_difference(found: Counted, prior: Priors) -> float:
     return gamma_rates.probability(factor)
 
 
-def table(found: Counted, prior: Priors, names: dict[int | None, str]):
+def table(found: Counted, prior: Priors, names: dict[int | None, str]) -> "pd.DataFrame":
     """Each change of a centre with one vacancy at most: rate by itself with its interval, events, exposure."""
     import pandas as pd
 

@@ -5,7 +5,8 @@ each part's rate, mixed over the histories, carries what they do not know. The h
 all parts, which draws the parts together where the light says little.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from stemdefects.analysis.kinetics.lattice import BOND, CLUSTER, FREE, SINGLE, R
 from stemdefects.analysis.kinetics.posterior import gamma_rates
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.result import Kinetics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 FRAMES = 20  # of a window, at least: fewer hold too few hops
 WINDOWS = 6  # at most: more is not read from one picture
@@ -84,7 +89,7 @@ def _of_history(history, sites: Sites, place, edges_s, shape) -> tuple[np.ndarra
     return hops, exposure
 
 
-def table(found: Parts, prior: Priors, sites: Sites, names=PLACES):
+def table(found: Parts, prior: Priors, sites: Sites, names: Sequence[str] = PLACES) -> "pd.DataFrame":
     """D in every window, in every place, and of all (DataFrame); NaN where the prior would be the answer.
 
     D of a walker on a hexagonal lattice is 3/2 hop^2 times the rate of a hop to one of six neighbours.

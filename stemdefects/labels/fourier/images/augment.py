@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Shaped
 
 N_WAVES = 24  # of a random field
 N_WAVES_SPECKLE = 48  # of a patch's speckle: enough that no single wave shows
@@ -17,7 +18,7 @@ class Cuts(NamedTuple):
     patch: jax.Array
 
 
-def turn(key, zoom: float, exact) -> tuple[jax.Array, jax.Array]:
+def turn(key: jax.Array, zoom: float, exact: bool | jax.Array) -> tuple[Float[jax.Array, "2 2"], Float[jax.Array, ""]]:
     """Random rotation or reflection (2, 2) and a factor on the size; quarter turns of size 1 where `exact`."""
     angle_key, mirror_key, zoom_key = jax.random.split(key, 3)
     angle = jax.random.uniform(angle_key, (), maxval=2 * np.pi)
@@ -36,7 +37,9 @@ def _mirrored(index: jax.Array, n: int) -> jax.Array:
     return jnp.minimum(index, 2 * n - 2 - index)
 
 
-def linear(image: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+def linear(
+    image: Float[jax.Array, "height width"], place: Float[jax.Array, "*places 2"]
+) -> tuple[Float[jax.Array, "*places"], Float[jax.Array, "*places"]]:
     """`image` (H, W) at `place` (..., 2), mirrored at its borders; and the share of white noise's variance kept."""
     low = jnp.floor(place)
     fy, fx = jnp.moveaxis(place - low, -1, 0)
@@ -48,7 +51,9 @@ def linear(image: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
     return a + b + c + d, (wy[0] ** 2 + wy[1] ** 2) * (wx[0] ** 2 + wx[1] ** 2)
 
 
-def nearest(image: jax.Array, place: jax.Array, outside=None) -> jax.Array:
+def nearest(
+    image: Shaped[jax.Array, "height width"], place: Float[jax.Array, "*places 2"], outside: float | None = None
+) -> Shaped[jax.Array, "*places"]:
     """`image` (H, W) at the pixels nearest to `place` (..., 2); `outside` of it, or mirrored when None."""
     y, x = jnp.moveaxis(jnp.round(place).astype(jnp.int32), -1, 0)
     height, width = image.shape
@@ -58,7 +63,9 @@ def nearest(image: jax.Array, place: jax.Array, outside=None) -> jax.Array:
     return jnp.where((y >= 0) & (y < height) & (x >= 0) & (x < width), value, outside)
 
 
-def field(key, size: int, shortest: float, longest: float, n_waves: int = N_WAVES) -> jax.Array:
+def field(
+    key: jax.Array, size: int, shortest: float, longest: float, n_waves: int = N_WAVES
+) -> Float[jax.Array, "size size"]:
     """(size, size) random smooth field of unit variance; wavelengths between `shortest` and `longest` px.
 
     A sum of plane waves is a product of two thin matrices: cos(a + b) = cos a cos b - sin a sin b.
@@ -74,7 +81,7 @@ def field(key, size: int, shortest: float, longest: float, n_waves: int = N_WAVE
     return waves * np.sqrt(2 / n_waves)
 
 
-def cuts(key, cell: jax.Array, spacing: float, broken) -> Cuts:
+def cuts(key: jax.Array, cell: Float[jax.Array, "size size 2"], spacing: float, broken: jax.Array | float) -> Cuts:
     """Holes and patches of whole unit cells. cell: (s, s, 2) centre, in px of the piece, of each pixel's cell."""
     keys = jax.random.split(key, 4)
     size = len(cell)
@@ -109,7 +116,15 @@ def smooth(image: jax.Array, sigma: float) -> jax.Array:
     return band @ image @ band
 
 
-def emptied(key, image, cut: Cuts, vacuum: float, contrast: float, sigma: float, first_ring: float):
+def emptied(
+    key: jax.Array,
+    image: Float[jax.Array, "size size"],
+    cut: Cuts,
+    vacuum: float,
+    contrast: float,
+    sigma: float,
+    first_ring: float,
+) -> Float[jax.Array, "size size"]:
     """`image` with vacuum in the holes and speckle as large as the lattice's in the patches."""
     keys = jax.random.split(key, 4)
     level = image.mean()

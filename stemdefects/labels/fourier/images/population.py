@@ -5,7 +5,7 @@ it is known how much light each state adds or takes, in this movie's counts and 
 every state that the simulator draws, complexes included, and teach what the labels cannot.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -16,6 +16,9 @@ from stemdefects.labels.fourier.images import scenes
 from stemdefects.schema import SimulationConfig
 from stemdefects.simulation import conditions
 from stemdefects.simulation.specimen import population
+
+if TYPE_CHECKING:
+    from stemdefects.labels.fourier.label import MovieLabels
 
 
 class Registered(NamedTuple):
@@ -56,7 +59,9 @@ def draw(crystal: Registered, n: int, seed: int) -> tuple[np.ndarray, np.ndarray
     return state, unit * added * (1.0 if crystal.factor is None else crystal.factor[state])
 
 
-def make(labels, yx: np.ndarray, crystal: Registered, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def make(
+    labels: "MovieLabels", yx: np.ndarray, crystal: Registered, n: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(pictures (n, H, W) without noise, states of the columns (n, L)); yx: (L, 2) their places in the first frame."""
     state, added = draw(crystal, n, seed)
     shape = _column(labels)

@@ -8,7 +8,7 @@ without any crystal structure, and what was labelled by mistake is no longer sho
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -18,6 +18,10 @@ from scipy.spatial import cKDTree
 
 from stemdefects.labels.fourier.points.certainty import DISC, LATTICE
 from stemdefects.labels.fourier.points.moving import ALL
+
+if TYPE_CHECKING:
+    from stemdefects.labels.fourier.label import MovieLabels
+
 
 SAME_PLACE = 0.2  # of a lattice spacing: labels this near in the unit cell are of one sort
 APART = 0.45  # of a lattice spacing: least distance of planted defects
@@ -53,7 +57,7 @@ class Scenes(NamedTuple):
     there: np.ndarray
 
 
-def cell_origins(labels) -> np.ndarray:
+def cell_origins(labels: "MovieLabels") -> np.ndarray:
     """(n, 2) places of the brightest column of each cell in the first frame, wherever the scan has put it."""
     spacing = labels.lattice.spacing_px
     height, width = labels.cell.shape[1:]
@@ -74,7 +78,7 @@ def cell_origins(labels) -> np.ndarray:
     return origins
 
 
-def sorts(labels, use: np.ndarray) -> list[Sort]:
+def sorts(labels: "MovieLabels", use: np.ndarray) -> list[Sort]:
     """The sorts of defects among the labels `use` (L,) bool, the strongest first."""
     spacing, vectors = labels.lattice.spacing_px, labels.lattice.vectors_px
     yx, z = labels.defects.yx, labels.defects.z
@@ -174,7 +178,7 @@ def _shaped(pieces, alone, z, sigma_px, spacing) -> tuple[np.ndarray, np.ndarray
     return shape, heights
 
 
-def make(labels, allowed: np.ndarray, n_scenes: int, seed: int, as_common: bool = False) -> Scenes:
+def make(labels: "MovieLabels", allowed: np.ndarray, n_scenes: int, seed: int, as_common: bool = False) -> Scenes:
     """`n_scenes` scenes with the defects of the labels within `allowed` (H, W) bool, planted there as well.
 
     as_common: as many in a scene as a frame shows (one at least), else more, for training.

@@ -7,6 +7,7 @@ two meet there is a boundary, about which the labels say nothing.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -174,7 +175,7 @@ def _without_dirt(frames: np.ndarray, spacing: float) -> np.ndarray:
     return frames
 
 
-def take_apart(frame: np.ndarray, grains: Grains, invalid: np.ndarray | None = None, **settings) -> Residual:
+def take_apart(frame: np.ndarray, grains: Grains, invalid: np.ndarray | None = None, **settings: Any) -> Residual:
     """`residual.take_apart` of a frame (H, W) whose grains have each their own lattice; `member` says which."""
     if len(grains) == 1:
         return residual.take_apart(frame, grains.lattices[0], invalid=invalid, **settings)
