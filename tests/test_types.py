@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST = 2  # files in the list: lower it with the list
+MOST = 1  # files in the list: lower it with the list
 COMPILED = "analysis/kinetics/sampler/"  # Numba infers the types of what it compiles
 
 
