@@ -35,6 +35,8 @@ def run(cfg: AnalyzeRoot) -> Path:
     if len(given) != 1:
         raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
     names = several(given[0])
+    if cfg.analysis.damage.joint is not None:
+        _check_series(cfg, names)
     if cfg.corrections is not None and len(names) > 1:
         raise UserError("corrections= belongs to one table; analyse each run with its own, then compare")
     return _one(cfg) if len(names) == 1 else _compare(cfg, names)
@@ -52,15 +54,28 @@ def several(text: str) -> list[str]:
     return names
 
 
+def _check_series(cfg: AnalyzeRoot, names: list[str]) -> None:
+    """UserError where a joint fit has one run, or states voltages or temperatures for another number of runs."""
+    asked = cfg.analysis.damage
+    if len(names) < 2:
+        raise UserError(f"damage.joint={asked.joint}: is fitted to several runs; give run=[first,second,...]")
+    for key in ("voltage_kv", "temperature_k"):
+        given = getattr(asked, key)
+        if given and len(given) != len(names):
+            raise UserError(f"damage.{key}={given}: {len(given)} numbers for {len(names)} runs; give one for each run")
+
+
 def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
     """Analyses side by side; those that are there already are taken as they are."""
     import pandas as pd
 
     from stemdefects.analysis import run_comparison
+    from stemdefects.analysis.damage import joint
     from stemdefects.io.tables.table import DefectTable
     from stemdefects.report import run_comparison_page
 
-    tables, attributes, titles = {}, {}, {}
+    tables, attributes, titles, series = {}, {}, {}, []
+    stated = cfg.analysis.damage
     found = [runs.resolve(cfg.runs_dir, name, having="defects.h5") for name in names] if cfg.run is not None else []
     if len({one.id for one in found}) < len(found):
         raise UserError(f"run={cfg.run}: the same run is given twice; there is nothing to compare")
@@ -77,15 +92,27 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
         label = label if label not in tables else f"{label} ({len(tables) + 1})"
         tables[label] = pd.read_csv(folder / "estimates.csv")
         attributes[label] = DefectTable.read(folder / "defects.h5", patches=False).attrs
+        of_file = attributes[label].get("voltage_kv")
+        kv = stated.voltage_kv[number] if stated.voltage_kv else of_file
+        if of_file and abs(kv / of_file - 1) > joint.SAME:
+            LOG.warning("%s: the file says %g kV, you say %g kV, which is used", label, of_file, kv)
+        kelvin = stated.temperature_k[number] if stated.temperature_k else attributes[label].get("temperature_k")
+        damage = folder / "damage.csv"
+        rates = pd.read_csv(damage) if damage.exists() else None
+        series.append(joint.Run(label, rates, tables[label], kv, kelvin))
         source = Path(str(attributes[label].get("source", ""))).name
         titles[label] = f"{label}: {source}" + (f", model {m}" if (m := attributes[label].get("model_id")) else "")
     rows = run_comparison.side_by_side(tables)
     notes = run_comparison.cautions(attributes, rows["quantity"])
+    together = None if stated.joint is None else joint.fit(series, stated.joint, stated.debye_k)
     new = runs.create(cfg.runs_dir)
     new.write_config(cfg, "analyze")
     with tracking.start(cfg.logging, new, "compare", config.to_plain(cfg)) as tracker:
-        page = run_comparison_page.write(new.analysis_dir, rows, tables, notes, titles)
+        page = run_comparison_page.write(new.analysis_dir, rows, tables, notes, titles, together)
         tracker.table("comparison", rows)
+    if together is not None:
+        notes = [*notes, *joint.remarks(together)]
+        print("\n".join(joint.sentences(together)) or f"damage.joint={stated.joint}: nothing could be fitted.")
     print("\n".join([*run_comparison_page.sentences(rows), *(f"note: {n}" for n in notes)]))
     print(f"comparison: {runs.short(page)}")
     return page

@@ -24,7 +24,8 @@ def infer() -> None:
 
 def analyze() -> None:
     """Tracks, classes, diffusion and transitions from a defect table."""
-    hydra_main("analyze", AnalyzeRoot, _analyze)
+    short = {f"damage.{key}": f"analysis.damage.{key}" for key in ("joint", "voltage_kv", "temperature_k", "debye_k")}
+    hydra_main("analyze", AnalyzeRoot, _analyze, aliases=short)
 
 
 def simulate() -> None:

@@ -15,6 +15,7 @@ from stemdefects.inference.source import dose_origin, open_input
 from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io import locks, runs, sources, tracking
 from stemdefects.io import movie as movies
+from stemdefects.io.readers.conventions import dose
 from stemdefects.io.staging import Staging
 from stemdefects.messages import LOG
 from stemdefects.models import shipped
@@ -120,6 +121,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "dose_e_per_px": movie.dose_e_per_px,
         "dose_origin": dose_origin(movie, setup.settings),
         "dose_relative_sigma": setup.settings.dose_relative_sigma,
+        "voltage_kv": dose.of_file(movie.metadata).voltage_kv,
         "times_recorded": movie.times_s is not None,
         "calibration": calibration,
         "source": movie.source,

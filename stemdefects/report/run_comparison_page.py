@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stemdefects.analysis.damage import joint as joint_fits
 from stemdefects.analysis.estimates import number
 from stemdefects.report import rendering, style
+from stemdefects.report.drawings import damage
 from stemdefects.report.style import COLOURS, pyplot
 
 if TYPE_CHECKING:
@@ -19,8 +21,9 @@ HEAD = ("quantity", "of", "method", "runs", "first", "second", "difference", "95
 
 
 def write(
-    folder: Path, rows: "pd.DataFrame", tables: dict[str, "pd.DataFrame"], notes: list[str], titles: dict[str, str]
-) -> Path:
+    folder: Path, rows: "pd.DataFrame", tables: dict[str, "pd.DataFrame"], notes: list[str], titles: dict[str, str],
+    joint: joint_fits.Joint | None = None,
+) -> Path:  # fmt: skip
     """Write comparison.csv, figures and comparison.html into `folder`; returns the page.
 
     Args:
@@ -28,6 +31,7 @@ def write(
         tables: estimates by name.
         notes: what makes them hard to compare.
         titles: a line on each analysis.
+        joint: fits over the runs, where they are asked for: joint.csv and joint_points.csv, and a section.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows.to_csv(folder / "comparison.csv", index=False)
@@ -45,8 +49,22 @@ def write(
         folder / "comparison.html", "comparison.html.j2", title="Comparison",
         subtitle=f"{len(tables)} analyses, {time.strftime('%Y-%m-%d %H:%M')}.",
         analyses=[(titles[name], COLOURS[k % len(COLOURS)]) for k, name in enumerate(tables)], notes=notes,
-        pictures=pictures, sentences=sentences(rows), head=HEAD, tables=[table for table in shown if table[2]],
+        pictures=pictures, joint=None if joint is None else _joint(folder, joint), sentences=sentences(rows),
+        head=HEAD, tables=[table for table in shown if table[2]],
     )  # fmt: skip
+
+
+def _joint(folder: Path, joint: joint_fits.Joint) -> dict:
+    """What the page shows of joint fits; their tables and picture are written."""
+    table = joint_fits.parameters(joint)
+    table.to_csv(folder / "joint.csv", index=False)
+    joint_fits.points(joint).to_csv(folder / "joint_points.csv", index=False)
+    figure = damage.joint(joint)
+    picture = None if figure is None else rendering.data_uri(style.save(figure, folder / "figures", "joint"))
+    return {
+        "over": joint.over, "remarks": joint_fits.remarks(joint), "sentences": joint_fits.sentences(joint),
+        "picture": picture,
+    }  # fmt: skip
 
 
 def sentences(rows: "pd.DataFrame") -> list[str]:

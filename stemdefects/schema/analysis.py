@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from stemdefects.schema.values import between, fraction, least, one_of, positive
+from stemdefects.schema.values import between, fraction, least, one_of, positive, positives
 
 
 @dataclass
@@ -106,6 +106,16 @@ class KineticsConfig:
 
 
 @dataclass
+class DamageConfig:
+    """Damage of several runs together, by voltage or temperature (docs/damage.md)."""
+
+    joint: str | None = one_of(None, "voltage", "temperature")  # what the runs of run=[a,b,c] differ in
+    voltage_kv: list[float] = positives()  # of every run, in their order; none: as the files say
+    temperature_k: list[float] = positives()  # of every run, in their order
+    debye_k: float | None = positive(None)  # of the moving atoms; null: whatever fits within what crystals have
+
+
+@dataclass
 class CrystalConfig:
     """Displaced neighbours of the defects and strain of the field, from the movie's frames."""
 
@@ -126,6 +136,7 @@ class AnalysisConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     transitions: TransitionsConfig = field(default_factory=TransitionsConfig)
     kinetics: KineticsConfig = field(default_factory=KineticsConfig)
+    damage: DamageConfig = field(default_factory=DamageConfig)
     crystal: CrystalConfig = field(default_factory=CrystalConfig)
     truth_radius_nm: float = positive(0.09)  # a detection this close to a true defect of its kind is right
     slider_frames: int = least(40, 0)  # frames shown in the page

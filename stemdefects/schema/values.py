@@ -23,6 +23,11 @@ def some_of(default: list[Any], *choices: Any) -> Any:
     return field(default_factory=lambda: list(default), metadata={"each": {"choices": choices}})
 
 
+def positives() -> Any:
+    """Positive numbers; none by default."""
+    return field(default_factory=list, metadata={"each": {"positive": True}})
+
+
 def fractions() -> Any:
     """A fraction by name; none by default."""
     return field(default_factory=dict, metadata={"each": {"bounds": (0, 1)}})

@@ -3,6 +3,7 @@
 A run's rate enters by the Gamma that has the mean and the variance of its posterior: `events` over an `exposure`, whose
 uncertainty includes that of the histories and of the dose. Intervals are where the profile likelihood falls by 1.92
 (95%); a parameter whose profile does not fall that far towards one end has a limit instead, 1.35 down (one-sided 95%).
+What the dose of all runs has in common is one more unknown, of which every likelihood is the highest.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +13,13 @@ import numpy as np
 from scipy import stats
 
 from stemdefects.analysis.damage import knock_on
+from stemdefects.analysis.damage.points import Point, log_likelihood
+from stemdefects.analysis.notes import Code, Note
 
 TWO_SIDED, ONE_SIDED = 0.5 * stats.chi2.ppf(0.95, 1), 0.5 * stats.chi2.ppf(0.90, 1)
 N_GRID = 241  # steps of each parameter; thresholds are laid out a second time within what the first round leaves
+BAND_POINTS, BAND_THRESHOLDS = 60, 16  # a band as smooth as a picture shows
 LEAST_FIT = 0.01  # p-value of the deviance below which the model is said not to describe the runs
-
-
-class Point(NamedTuple):
-    """One run: `x` (kV or K), equivalent events and the exposure they came from (per barn, or in s)."""
-
-    x: float
-    events: float
-    exposure: float
 
 
 class Parameter(NamedTuple):
@@ -39,7 +35,7 @@ class Parameter(NamedTuple):
 
 class Fit(NamedTuple):
     """Of one quantity: parameters, correlation of the first two (NaN: not determined), p-value of the deviance (NaN:
-    no run more than parameters), the curve (x, y) and what the data cannot support."""
+    no run more than parameters), curve (x, y, lower and upper end of its 95% band), what the data cannot support."""
 
     parameters: tuple[Parameter, ...]
     correlation: float
@@ -48,69 +44,92 @@ class Fit(NamedTuple):
     cannot: tuple[str, ...]
 
 
-def point(x: float, draws: np.ndarray, none: bool, relative_sigma: float = 0.0) -> Point:
-    """A run's equivalent events and exposure from draws of its rate.
+class Target(NamedTuple):
+    """The atom: charge and mass of its nucleus, mean square velocity along the beam in m^2/s^2, as a number, one for
+    each run `(R,)`, or several such rows `(V, R)` where it is not known: the best of them counts everywhere."""
 
-    none: the draws are those of an upper limit (shape 1: no event). relative_sigma: of an error that all draws share.
-    """
-    mean = float(draws.mean())
-    if none:
-        return Point(x, 0.0, 1 / mean)
-    variance = float(draws.var()) + (relative_sigma * mean) ** 2
-    return Point(x, max(mean**2 / variance - 0.5, 0.0), mean / variance)  # the reference prior taken off
+    charge: int
+    mass_u: float
+    velocity2: float | np.ndarray
 
 
-def log_likelihood(points: Sequence[Point], rates: np.ndarray) -> np.ndarray:
-    """`(...)` of rates `(..., R)`."""
-    n = np.array([p.events for p in points])
-    t = np.array([p.exposure for p in points])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        term = np.where(n > 0, n * np.log(rates * t / np.where(n > 0, n, 1)), 0.0)
-    return (term - rates * t + n).sum(-1)
-
-
-def voltage(points: Sequence[Point], charge: int, mass_u: float, velocity2: float,
+def voltage(points: Sequence[Point], target: Target, shared_sigma: float = 0.0,
             search_ev: tuple[float, float] = (2.0, 40.0)) -> Fit:  # fmt: skip
-    """Emission threshold (eV) and excitation cross-section at 80 kV (barn) from cross-sections against voltage."""
+    """Emission threshold (eV) and excitation cross-section at 80 kV (barn) from cross-sections against voltage.
+
+    shared_sigma: relative error of the dose that all runs have in common.
+    """
     x = np.array([p.x for p in points])
+    motions = np.atleast_2d(np.broadcast_to(target.velocity2, np.broadcast_shapes(np.shape(target.velocity2), x.shape)))
     top = max((p.events + 3) / p.exposure * float(knock_on.beta_squared(p.x) / knock_on.beta_squared(80.0))
               for p in points)  # fmt: skip
     excitation = np.concatenate([[0.0], np.geomspace(1e-5 * top, 2 * top, N_GRID)])
     excited = knock_on.excitation_barn(x, 1.0)
 
     def over(thresholds: np.ndarray) -> np.ndarray:
-        knocked = knock_on.knock_on_barn(x, thresholds[:, None], charge, mass_u, velocity2)
-        return np.stack([log_likelihood(points, row + excitation[:, None] * excited + 1e-12) for row in knocked])
+        """(V, thresholds, excitations)."""
+        made = []
+        for velocity2 in motions:
+            knocked = knock_on.knock_on_barn(x, thresholds[:, None], target.charge, target.mass_u, velocity2)
+            rates = knocked[:, None] + excitation[:, None] * excited + 1e-12
+            made.append(log_likelihood(points, rates, shared_sigma))
+        return np.stack(made)
 
     used = np.linspace(*search_ev, N_GRID)
     surface = over(used)
-    inside = used[surface.max(1) > surface.max() - 2 * TWO_SIDED]  # once more, finely, where it is possible
+    inside = used[surface.max((0, 2)) > surface.max() - 2 * TWO_SIDED]  # once more, finely, where it is possible
     step = used[1] - used[0]
     used = np.linspace(max(inside[0] - 2 * step, search_ev[0]), min(inside[-1] + 2 * step, search_ev[1]), N_GRID)
-    surface = over(used)
-    best = float(surface.max())
-    i, j = np.unravel_index(surface.argmax(), surface.shape)
+    each = over(used)
+    surface, best = each.max(0), float(each.max())
     by_threshold, by_excitation = surface.max(1), surface.max(0)
     ed = _profile("emission threshold", used, by_threshold, "eV", open_high=by_threshold[-1] > best - TWO_SIDED,
                   open_low=by_threshold[0] > best - TWO_SIDED)  # fmt: skip
     exc = _profile("excitation cross-section at 80 kV", excitation, by_excitation, "barn",
                    open_low=by_excitation[0] > best - TWO_SIDED, floor=0.0)  # fmt: skip
-    kv = np.linspace(0.9 * x.min(), 1.1 * x.max(), 80)
-    curve = knock_on.knock_on_barn(kv, used[i], charge, mass_u, velocity2)
-    curve = curve + knock_on.excitation_barn(kv, float(excitation[j]))
     cannot = []
     if ed.high is None:
-        cannot.append("No run shows knock-on beyond what excitation explains: the threshold has a lower limit only; a "
-                      "higher voltage would show it.")  # fmt: skip
+        cannot.append(Note("No run shows knock-on beyond what excitation explains: the threshold has a lower limit "
+                           "only; a higher voltage would show it.", Code.JOINT_LIMIT))  # fmt: skip
     if ed.low is None:
-        cannot.append(f"The threshold is not bounded from below within {search_ev[0]:g} to {search_ev[1]:g} eV: a "
-                      "lower voltage would tell.")  # fmt: skip
+        cannot.append(Note(f"The threshold is not bounded from below within {search_ev[0]:g} to {search_ev[1]:g} eV: a "
+                           "lower voltage would tell.", Code.JOINT_LIMIT))  # fmt: skip
     if exc.low == 0.0:
-        cannot.append("The runs need no excitation channel: its cross-section has an upper limit only.")
+        cannot.append(Note("The runs need no excitation channel: its cross-section has an upper limit only.",
+                           Code.JOINT_LIMIT))  # fmt: skip
     weight = np.exp(surface - best)
     flat = np.concatenate([[0.0], np.gradient(excitation[1:])])  # the grid's own spacing taken off
-    return Fit((ed, exc), _correlation(used, excitation, weight * flat), _deviance(points, best, 2),
-               np.stack([kv, curve]), tuple(cannot + _fits(points, best, 2)))  # fmt: skip
+    band = _voltage_band((x, motions), target, used, excitation, each - best)
+    return Fit((ed, exc), _correlation(used, excitation, weight * flat), _deviance(points, best, 2), band,
+               tuple(cannot + _fits(points, best, 2)))  # fmt: skip
+
+
+def _voltage_band(runs: tuple[np.ndarray, np.ndarray], target: Target, thresholds, excitation, fall) -> np.ndarray:
+    """(4, K): voltages, the best curve, the least and the greatest of all curves that the data allow.
+
+    runs: voltages (R,) and velocities (V, R); fall: log-likelihood below its best, (V, thresholds, excitations).
+    """
+    x, motions = runs
+    kv = np.linspace(0.9 * x.min(), 1.1 * x.max(), BAND_POINTS)
+    excited = knock_on.excitation_barn(kv, 1.0)
+    v, i, j = np.unravel_index(fall.argmax(), fall.shape)
+    low, high, best = np.full(len(kv), np.inf), np.zeros(len(kv)), np.zeros(len(kv))
+    for k, row in enumerate(motions):
+        velocity2 = float(row.mean())
+        if k == v:
+            best = knock_on.knock_on_barn(kv, thresholds[i], target.charge, target.mass_u, velocity2)
+            best = best + excitation[j] * excited
+        allowed = fall[k] > -TWO_SIDED
+        some = np.flatnonzero(allowed.any(1))
+        some = some[np.unique(np.linspace(0, len(some) - 1, BAND_THRESHOLDS).astype(int))] if len(some) else some
+        if not len(some):
+            continue
+        knocked = knock_on.knock_on_barn(kv, thresholds[some][:, None], target.charge, target.mass_u, velocity2)
+        least = excitation[allowed[some].argmax(1)]
+        most = excitation[len(excitation) - 1 - allowed[some][:, ::-1].argmax(1)]
+        low = np.minimum(low, (knocked + least[:, None] * excited).min(0))
+        high = np.maximum(high, (knocked + most[:, None] * excited).max(0))
+    return np.stack([kv, best, np.minimum(low, best), np.maximum(high, best)])
 
 
 def log_linear(points: Sequence[Point], of_x: Callable[[np.ndarray], np.ndarray]) -> tuple:
@@ -133,17 +152,17 @@ def log_linear(points: Sequence[Point], of_x: Callable[[np.ndarray], np.ndarray]
     return theta[0] - theta[1] * middle, theta[1], shift @ covariance @ shift.T
 
 
-def arrhenius(points: Sequence[Point], unit: str) -> Fit:
+def arrhenius(points: Sequence[Point], unit: str, shared_sigma: float = 0.0) -> Fit:
     """Barrier (eV) and prefactor from rates against temperature: rate = prefactor exp(-barrier / k T)."""
-    return _straight(points, lambda t: -1 / (knock_on.BOLTZMANN_EV * t), ("barrier", "eV"), ("prefactor", unit),
-                     "temperature")  # fmt: skip
+    slope, base, of_what = ("barrier", "eV"), ("prefactor", unit), "temperature"
 
+    def of_x(kelvin):
+        return -1 / (knock_on.BOLTZMANN_EV * kelvin)
 
-def _straight(points: Sequence[Point], of_x, slope: tuple[str, str], base: tuple[str, str], of_what: str) -> Fit:
-    if sum(p.events > 0 for p in points) < 2:
+    if len({p.x for p in points if p.events > 0}) < 2:
         nothing = tuple(Parameter(name, None, None, None, unit, "not determined") for name, unit in (slope, base))
-        why = f"Fewer than two runs show an event: nothing can be said of how it depends on {of_what}."
-        return Fit(nothing, np.nan, np.nan, np.zeros((2, 0)), (why,))
+        why = f"Events at fewer than two values of the {of_what}: nothing can be said of how it depends on it."
+        return Fit(nothing, np.nan, np.nan, np.zeros((4, 0)), (Note(why, Code.JOINT_LIMIT),))
     a, b, covariance = log_linear(points, of_x)
     z = of_x(np.array([p.x for p in points]))
     spread = np.sqrt(np.diag(covariance))
@@ -162,15 +181,24 @@ def _straight(points: Sequence[Point], of_x, slope: tuple[str, str], base: tuple
     steep = _profile(slope[0], b_grid, by_slope, slope[1])
     log_base = _profile(base[0], a_grid, by_base, base[1])
     ends = {k: getattr(log_base, k) for k in ("value", "low", "high")}
+    half = stats.norm.ppf(0.975) * shared_sigma  # what all runs share shifts the level alone
+    middle, low, high = ends["value"], ends["low"], ends["high"]
+    if middle is not None and low is not None and high is not None:
+        ends |= {"low": middle - np.hypot(middle - low, half), "high": middle + np.hypot(high - middle, half)}
     level = log_base._replace(
         **{k: None if v is None else float(np.exp(np.clip(v, -700, 700))) for k, v in ends.items()}
     )
     x = np.linspace(min(p.x for p in points), max(p.x for p in points), 80)
     cannot = _fits(points, best, 2)
     if steep.low is not None and steep.high is not None and steep.low <= 0 <= steep.high:
-        cannot.append(f"A dependence on {of_what} is not shown: the interval of the {slope[0]} holds 0.")
+        why = f"A dependence on {of_what} is not shown: the interval of the {slope[0]} holds 0."
+        cannot.append(Note(why, Code.JOINT_LIMIT))
+    design = np.stack([np.ones(len(x)), of_x(x)])
+    error = np.sqrt(np.einsum("ik,ij,jk->k", design, covariance, design) + shared_sigma**2)
+    curve = a + b * of_x(x)
+    band = np.exp(curve + stats.norm.ppf([[0.5], [0.025], [0.975]]) * error)
     return Fit((steep, level), float(covariance[0, 1] / spread.prod()), _deviance(points, best, 2),
-               np.stack([x, np.exp(a + b * of_x(x))]), tuple(cannot))  # fmt: skip
+               np.concatenate([x[None], band]), tuple(cannot))  # fmt: skip
 
 
 def _profile(name: str, grid: np.ndarray, profile: np.ndarray, unit: str, open_low=False, open_high=False,
@@ -215,10 +243,12 @@ def _deviance(points: Sequence[Point], best: float, n_parameters: int) -> float:
     return float(stats.chi2.sf(-2 * best, free)) if free > 0 else np.nan
 
 
-def _fits(points: Sequence[Point], best: float, n_parameters: int) -> list[str]:
+def _fits(points: Sequence[Point], best: float, n_parameters: int) -> list[Note]:
     p = _deviance(points, best, n_parameters)
     if not np.isfinite(p):
-        return [f"{len(points)} runs for {n_parameters} parameters: whether the model describes them cannot be tested."]
+        why = f"{len(points)} runs for {n_parameters} parameters: whether the model describes them cannot be tested."
+        return [Note(why, Code.JOINT_UNTESTED)]
     if p < LEAST_FIT:
-        return [f"The model does not describe the runs (p = {p:.1g}): its parameters are not to be quoted."]
+        why = f"The model does not describe the runs (p = {p:.1g}): its parameters are not to be quoted."
+        return [Note(why, Code.JOINT_REFUSED)]
     return []

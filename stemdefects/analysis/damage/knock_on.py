@@ -56,7 +56,7 @@ def mean_square_velocity(mass_u: float, temperature_k: float, debye_k: float) ->
 
 
 def knock_on_barn(
-    voltage_kv: ArrayLike, threshold_ev: ArrayLike, charge: int, mass_u: float, velocity2_m2_per_s2: float
+    voltage_kv: ArrayLike, threshold_ev: ArrayLike, charge: int, mass_u: float, velocity2_m2_per_s2: ArrayLike
 ) -> np.ndarray:
     """Cross-section (barn), averaged over the atom's thermal velocity along the beam.
 
@@ -64,11 +64,13 @@ def knock_on_barn(
         voltage_kv: (...) of the beam.
         threshold_ev: (...) energy that removes an atom at rest; broadcast with the voltage.
         charge, mass_u: of the nucleus.
-        velocity2_m2_per_s2: mean square velocity along the beam, 0: at rest.
+        velocity2_m2_per_s2: (...) mean square velocity along the beam, 0: at rest; broadcast with both.
     """
-    voltage, threshold = np.broadcast_arrays(np.asarray(voltage_kv, float), np.asarray(threshold_ev, float))
+    voltage, threshold, velocity2 = (
+        np.asarray(given, float) for given in (voltage_kv, threshold_ev, velocity2_m2_per_s2)
+    )
     weight = np.exp(-0.5 * VELOCITIES**2)
-    velocity = VELOCITIES * np.sqrt(velocity2_m2_per_s2)
+    velocity = VELOCITIES * np.sqrt(velocity2)[..., None]
     most = most_energy_ev(voltage[..., None], mass_u, velocity)
     each = static_barn(voltage[..., None], most, threshold[..., None], charge)
     return each @ weight / weight.sum()

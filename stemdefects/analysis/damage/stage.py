@@ -129,9 +129,10 @@ def _table(found: list[Found], said: list[Estimate], atom: str, flux, dose) -> A
         draws = one.draws_per_s
         mean, variance = (draws.mean(), draws.var()) if len(draws) else (np.nan, np.nan)
         rows.append({
-            "process": one.name, "subject": subject, "rate_per_s": one.rate_per_s[0], "low_per_s": one.rate_per_s[1],
-            "high_per_s": one.rate_per_s[2], "cross_section_barn": barn.value if barn else np.nan,
-            "low_barn": barn.low if barn else np.nan, "high_barn": barn.high if barn else np.nan,
+            "process": one.name, "subject": subject, "atom": "" if one.name.endswith(metal.NAME) else atom,
+            "rate_per_s": one.rate_per_s[0], "low_per_s": one.rate_per_s[1], "high_per_s": one.rate_per_s[2],
+            "cross_section_barn": barn.value if barn else np.nan, "low_barn": barn.low if barn else np.nan,
+            "high_barn": barn.high if barn else np.nan,
             "events": one.events, "exposure_s": one.exposure_s, "probability_of_none": one.none, "code": one.code.value,
             "mean_per_s": mean, "variance_per_s2": variance, "flux_e_per_nm2_s": flux or np.nan,
             "dose_relative_sigma": dose.relative_sigma if dose else np.nan,

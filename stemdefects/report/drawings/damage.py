@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stemdefects.analysis.damage import joint as joint_fits
+from stemdefects.analysis.damage import knock_on
 from stemdefects.analysis.damage.pathways import SHOWN, WHOLE
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
@@ -82,4 +84,30 @@ def phases(data: Any, colours: Mapping[str, str]) -> "Figure":
     axes[0].set(xlabel=words, ylabel="area (nm²)", ylim=(0, None))
     axes[1].set(xlabel=words, ylabel="edge (nm)", ylim=(0, None))
     axes[0].legend(fontsize=8)
+    return figure
+
+
+def joint(found):
+    """Each process of a `joint.Joint` over voltage, or over 1/kT: the runs with their intervals, the fit and its band;
+    upper limits as arrows. None: nothing is fitted."""
+    shown = [s for s in found.series if s.fit is not None and s.told]
+    if not shown:
+        return None
+    figure, places = pyplot().subplots(1, len(shown), figsize=(0.6 + 3.6 * len(shown), 3.1), squeeze=False)
+    thermal = found.over == "temperature"
+    for axes, series in zip(places[0], shown, strict=True):
+        floor = 0.2 * min(t.low if t.low > 0 else 0.3 * t.high for t in series.told)
+        x, curve, low, high = series.fit.curve
+        across = 1 / (knock_on.BOLTZMANN_EV * x) if thermal and len(x) else x
+        refused = joint_fits.refused(series)
+        axes.plot(across, curve, color=GREY if refused else COLOURS[0], lw=1.2, ls="--" if refused else "-")
+        if not refused:
+            axes.fill_between(across, np.maximum(low, 0.1 * floor), high, color=COLOURS[0], alpha=0.18, lw=0)
+        for t in series.told:
+            at = 1 / (knock_on.BOLTZMANN_EV * t.point.x) if thermal else t.point.x
+            axes.plot([at, at], [max(t.low, floor), t.high], color=COLOURS[1], lw=1.4)
+            axes.plot(at, t.value if t.value > 0 else t.high, "o" if t.value > 0 else "v", color=COLOURS[1], ms=5)
+        axes.set(yscale="log", title=series.subject, xlabel="1/kT (1/eV)" if thermal else "voltage (kV)",
+                 ylabel=f"{'cross-section' if series.unit == joint_fits.BARN else 'rate'} ({series.unit})",
+                 ylim=(floor, 3 * max(t.high for t in series.told)))  # fmt: skip
     return figure

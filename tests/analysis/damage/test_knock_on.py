@@ -1,4 +1,4 @@
-"""Knock-on cross-sections against the integral over angles and the classical limit; fits of series that are known."""
+"""Knock-on cross-sections against the integral over angles and the classical limit."""
 
 import numpy as np
 import pytest
@@ -38,17 +38,3 @@ def test_motion_is_classical_when_hot_and_never_stops():
 def test_motion_opens_the_channel_below_the_threshold_of_an_atom_at_rest():
     still, warm = (float(knock_on.knock_on_barn(70.0, 6.9, S_Z, S_U, v2)) for v2 in (0.0, 8.8e4))
     assert still == 0.0 and 1e-4 < warm < 1.0
-
-
-def test_fits_hold_the_truth_of_series():
-    """The benchmark's series (`benchmarks/damage.py joint=`), a few of them: 95% intervals."""
-    from benchmarks.damage_sets import joint
-
-    rng, held = np.random.default_rng(0), []
-    for _ in range(12):
-        fit, threshold, _ = joint.voltage_series(rng)
-        own = fit.parameters[0]
-        held.append(own.low <= threshold <= own.high)
-        fit, barrier, _ = joint.temperature_series(rng)
-        held.append(fit.parameters[0].low <= barrier <= fit.parameters[0].high)
-    assert sum(held) >= 20

@@ -1,8 +1,8 @@
-"""Electrons per pixel from what files say of the beam: its current, and how long it stays on a pixel.
+"""Electrons per pixel from what files say of the beam: its current, and how long it stays on a pixel; its voltage.
 
 Where they say it: RosettaSciIO's metadata (`TEM.beam_current` in nA, from DigitalMicrograph's probe current;
-`TEM.dwell_time` in s), Velox (`Scan.DwellTime` in s). What a screen measured at some time before (Velox) is not the
-current during a frame and is passed over.
+`TEM.dwell_time` in s, `TEM.beam_energy` in keV), Velox (`Scan.DwellTime` in s, `Optics.AccelerationVoltage` in V). What
+a screen measured at some time before (Velox) is not the current during a frame and is passed over.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ Names = Mapping[tuple[str, ...], float]
 E_PER_PA_US = 1e-12 * 1e-6 / 1.602176634e-19  # electrons in 1 pA times 1 us; the elementary charge is exact (SI)
 CURRENT_PA: Names = {("TEM", "beam_current"): 1e3}  # by the last two keys: pA in the unit
 DWELL_US: Names = {("TEM", "dwell_time"): 1e6, ("Scan", "DwellTime"): 1e6}  # the same: us in the unit
+VOLTAGE_KV: Names = {("TEM", "beam_energy"): 1.0, ("Optics", "AccelerationVoltage"): 1e-3}  # the same: kV in the unit
 DEEPEST = 8  # levels of a file's metadata
 
 
@@ -22,12 +23,13 @@ class Beam(NamedTuple):
 
     current_pA: float | None
     dwell_us: float | None
+    voltage_kv: float | None = None
 
 
 def of_file(metadata: Mapping[str, Any]) -> Beam:
     """What `Movie.metadata` says."""
     parts = [metadata.get("general"), metadata.get("vendor"), metadata.get("first"), metadata]
-    return Beam(_found(parts, CURRENT_PA), _found(parts, DWELL_US))
+    return Beam(_found(parts, CURRENT_PA), _found(parts, DWELL_US), _found(parts, VOLTAGE_KV))
 
 
 def electrons(current_pA: float, dwell_us: float) -> float:

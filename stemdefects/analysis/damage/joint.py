@@ -1,0 +1,294 @@
+"""Damage of several runs together: cross-sections against the beam's voltage, rates against the temperature.
+
+Each run hands on what its analysis found (`damage.csv`, `estimates.csv`). A run that cannot take part is named with the
+reason, and what the runs together do not support is said and gets no number.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stemdefects.analysis.damage import fits, knock_on, risks
+from stemdefects.analysis.damage.points import Point, of_interval, of_moments
+from stemdefects.analysis.estimates import number
+from stemdefects.analysis.kinetics.quantities import Code as Answer
+from stemdefects.analysis.kinetics.statements import METHOD
+from stemdefects.analysis.notes import Code, Note, codes
+from stemdefects.crystal.elements import ELEMENTS, atomic_number, mass_u
+
+ROOM_K = 295.0  # of a specimen whose temperature nobody states
+DEBYE_K = (200.0, 280.0, 400.0, 550.0, 750.0, 1000.0)  # layered crystals of heavy atoms to strong light bonds
+LIGHT_Z = 28  # from here on McKinley and Feshbach's series is off by several percent (their paper; Seitz & Koehler)
+SAME = 1e-3  # relative, of voltages, temperatures and dose rates
+THERMAL = (*risks.HEADLINES, "filling", risks.ARRIVAL)  # processes whose temperature dependence is fitted
+TAKEN = (Answer.OK.value, Answer.NONE.value)
+BARN, PER_S = "barn", "1/s"
+WHAT = {"voltage": ("voltage", "kV"), "temperature": ("temperature", "K")}
+
+
+class Run(NamedTuple):
+    """One analysis: `damage` and `estimates` are its tables (`damage` None: it has none); None: not known."""
+
+    name: str
+    damage: Any
+    estimates: Any
+    voltage_kv: float | None
+    temperature_k: float | None
+
+
+class Told(NamedTuple):
+    """What one run says: the point that is fitted, and value and interval as its analysis gives them."""
+
+    run: str
+    point: Point
+    value: float
+    low: float
+    high: float
+    relative_sigma: float = 0.0
+
+
+class Series(NamedTuple):
+    """One process over the runs; fit None: what it would rest on is missing."""
+
+    subject: str
+    unit: str
+    told: tuple[Told, ...]
+    fit: fits.Fit | None
+    notes: tuple[Note, ...]
+
+
+class Joint(NamedTuple):
+    """Of all processes: `over` is voltage or temperature; notes of the runs, those of a process stand with it."""
+
+    over: str
+    series: tuple[Series, ...]
+    notes: tuple[Note, ...]
+
+
+def fit(runs: Sequence[Run], over: str, debye_k: float | None = None) -> Joint:
+    """Threshold and excitation from runs at several voltages, or barriers from runs at several temperatures.
+
+    Args:
+        runs: in the order in which they are named.
+        over: `voltage` or `temperature`.
+        debye_k: Debye temperature of the moving atoms (over voltage); None: whatever fits best counts.
+    """
+    what, unit = WHAT[over]
+    notes: list[Note] = []
+    usable = []
+    for run in runs:
+        known = _condition(run, over)
+        if run.damage is None or "atom" not in run.damage:
+            notes.append(Note(f"{run.name}: its analysis has no damage rates (the lattice model did not answer, or it "
+                              "is older than joint fits: overwrite=true); left out.", Code.JOINT_NO_RATES))  # fmt: skip
+        elif known is None:
+            notes.append(Note(f"{run.name}: its {what} is not known; left out. damage.{what}_{unit.lower()}=[...] "
+                              "states it for every run, in their order.", Code.JOINT_NO_CONDITION))  # fmt: skip
+        elif over == "voltage" and not (run.damage["flux_e_per_nm2_s"] > 0).any():
+            notes.append(Note(f"{run.name}: its dose is not known, so it has no cross-sections; left out. "
+                              "analysis.table.dose_e_per_nm2_per_frame states it.", Code.NO_DOSE))  # fmt: skip
+        else:
+            usable.append(run)
+    values = [_condition(run, over) for run in usable]
+    if len(usable) < 2:
+        notes.append(Note(f"{len(usable)} of {len(runs)} runs can take part: nothing is fitted over the {what}.",
+                          Code.JOINT_NO_RATES))  # fmt: skip
+        return Joint(over, (), tuple(notes))
+    if _alike(values):
+        notes.append(Note(f"All runs are at {values[0]:g} {unit}: they cannot tell how anything depends on the {what}.",
+                          Code.JOINT_ALIKE))  # fmt: skip
+        return Joint(over, (), tuple(notes))
+    if over == "voltage":
+        return Joint(over, tuple(_of_voltage(usable, name, debye_k) for name in risks.HEADLINES), tuple(notes))
+    notes += _mixed(usable)
+    thermal = [_of_temperature(usable, name) for name in THERMAL]
+    return Joint(over, tuple(s for s in [*thermal, *_hops(usable)] if s.told or s.notes), tuple(notes))
+
+
+def _condition(run: Run, over: str) -> float | None:
+    return run.voltage_kv if over == "voltage" else run.temperature_k
+
+
+def _alike(values: Sequence[float | None]) -> bool:
+    known = [v for v in values if v is not None]
+    return not known or max(known) <= min(known) * (1 + SAME)
+
+
+def _mixed(runs: Sequence[Run]) -> list[Note]:
+    """Over temperature: what else the runs differ in."""
+    out = []
+    if not _alike([run.voltage_kv for run in runs]) and any(run.voltage_kv is not None for run in runs):
+        out.append(Note("The runs differ in voltage, too: what depends on it is taken for the temperature's.",
+                        Code.JOINT_ASSUMED))  # fmt: skip
+    flux = [float(run.damage["flux_e_per_nm2_s"].max()) for run in runs]
+    if np.isfinite(flux).any() and not _alike([f for f in flux if np.isfinite(f)]):
+        out.append(Note("The runs differ in dose rate, too: what the beam drives is mixed into rates per second.",
+                        Code.JOINT_ASSUMED))  # fmt: skip
+    return out
+
+
+def _rows(runs: Sequence[Run], process: str, over: str, unit: str) -> tuple[list[Told], list[Note], str]:
+    """What each run says of a process in a unit, why some say nothing, and how the process is called."""
+    told, notes, subject = [], [], process
+    for run in runs:
+        of_process = run.damage[run.damage["process"] == process]
+        if not len(of_process):
+            continue
+        row = of_process.iloc[0]
+        subject = str(row["subject"])
+        if row["code"] not in TAKEN or not row["mean_per_s"] > 0:
+            why = "the chains do not agree on it" if row["code"] == Answer.NOT_CONVERGED.value else "it is not told"
+            code = Code.NOT_CONVERGED if row["code"] == Answer.NOT_CONVERGED.value else Code.CANNOT_TELL
+            notes.append(Note(f"{run.name}: {why} ({subject}); left out.", code))
+            continue
+        x = _condition(run, over)
+        assert x is not None  # only such runs are asked
+        none = row["code"] == Answer.NONE.value or row["rate_per_s"] == 0
+        scale, sigma, of = 1.0, 0.0, ("rate_per_s", "low_per_s", "high_per_s")
+        if unit == BARN:
+            scale = 1 / (float(row["flux_e_per_nm2_s"]) * knock_on.BARN_NM2)
+            sigma = float(row["dose_relative_sigma"]) if row["dose_relative_sigma"] > 0 else 0.0
+            of = ("cross_section_barn", "low_barn", "high_barn")
+        point = of_moments(x, row["mean_per_s"] * scale, row["variance_per_s2"] * scale**2, bool(none), sigma)
+        value, low, high = (float(row[c]) for c in of)
+        told.append(Told(run.name, point, value, low, high, sigma))
+    return told, notes, subject
+
+
+def _of_voltage(runs: Sequence[Run], process: str, debye_k: float | None) -> Series:
+    dosed = [run for run in runs if (run.damage["flux_e_per_nm2_s"] > 0).any()]
+    told, notes, subject = _rows(dosed, process, "voltage", BARN)
+    series = Series(subject, BARN, tuple(told), None, ())
+    atoms = {str(run.damage.loc[run.damage["process"] == process, "atom"].max()) for run in dosed}
+    if _alike([one.point.x for one in told]) or len(told) < 2:
+        why = f"{subject}: fewer than two voltages have a cross-section; nothing is fitted."
+        return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
+    if len(atoms) != 1 or (atom := atoms.pop()) not in ELEMENTS or (mass := mass_u(atom)) is None:
+        why = f"{subject}: which one atom leaves is not known, or not the same in all runs; no threshold is fitted."
+        return series._replace(notes=(*notes, Note(why, Code.JOINT_ATOM)))
+    by_run = {run.name: run.temperature_k or ROOM_K for run in runs}
+    kelvin = [by_run[one.run] for one in told]
+    if any(run.temperature_k is None for run in runs):
+        notes.append(Note(f"Specimens whose temperature is not stated (damage.temperature_k=[...]) are taken as at "
+                          f"{ROOM_K:g} K.", Code.JOINT_ASSUMED))  # fmt: skip
+    if debye_k is None:
+        notes.append(Note(f"Thermal motion: any Debye temperature of {DEBYE_K[0]:g} to {DEBYE_K[-1]:g} K is allowed, "
+                          "and the intervals hold for all of them; damage.debye_k=<K> states one.",
+                          Code.JOINT_ASSUMED))  # fmt: skip
+    charge = atomic_number(atom)
+    if charge >= LIGHT_Z:
+        notes.append(Note(f"{atom} is heavy for McKinley and Feshbach's formula: its error is not in the interval.",
+                          Code.JOINT_ASSUMED))  # fmt: skip
+    allowed = DEBYE_K if debye_k is None else (debye_k,)
+    velocity2 = np.array([[knock_on.mean_square_velocity(mass, t, d) for t in kelvin] for d in allowed])
+    shared = max(one.relative_sigma for one in told)
+    found = fits.voltage([one.point for one in told], fits.Target(charge, mass, velocity2), shared)
+    return series._replace(fit=found, notes=(*notes, *found.cannot))
+
+
+def _of_temperature(runs: Sequence[Run], process: str) -> Series:
+    dosed = all((run.damage["flux_e_per_nm2_s"] > 0).any() for run in runs)
+    of_beam = any(run.damage.loc[run.damage["process"] == process, "cross_section_barn"].notna().any() for run in runs)
+    per_dose = dosed and of_beam
+    told, notes, subject = _rows(runs, process, "temperature", BARN if per_dose else PER_S)
+    return _arrhenius(subject, BARN if per_dose else PER_S, told, notes)
+
+
+def _hops(runs: Sequence[Run]) -> list[Series]:
+    """Hop rates by the lattice model, one series a kind."""
+    told: dict[str, list[Told]] = {}
+    for run in runs:
+        rows = run.estimates[(run.estimates["quantity"] == "hop rate")
+                             & run.estimates["method"].astype(str).str.startswith(METHOD)]  # fmt: skip
+        for row in rows.drop_duplicates("subject").itertuples():
+            if row.code in TAKEN and np.isfinite([row.value, row.low, row.high]).all() and row.high > 0:
+                point = of_interval(float(run.temperature_k or ROOM_K), row.value, row.low, row.high)
+                told.setdefault(str(row.subject), []).append(Told(run.name, point, row.value, row.low, row.high))
+    return [_arrhenius(f"hop rate of {subject}", PER_S, some, []) for subject, some in told.items()]
+
+
+def _arrhenius(subject: str, unit: str, told: list[Told], notes: list[Note]) -> Series:
+    series = Series(subject, unit, tuple(told), None, tuple(notes))
+    if not told:
+        return series
+    if len(told) < 2 or _alike([one.point.x for one in told]):
+        why = f"{subject}: fewer than two temperatures have a rate; nothing is fitted."
+        return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
+    found = fits.arrhenius([one.point for one in told], unit, max(one.relative_sigma for one in told))
+    return series._replace(fit=found, notes=(*notes, *found.cannot))
+
+
+def refused(series: Series) -> bool:
+    """Whether the runs contradict the model, so that its parameters are no answer."""
+    return any(Code.JOINT_REFUSED in codes(note) for note in series.notes)
+
+
+def sentences(joint: Joint) -> list[str]:
+    """Every parameter in words."""
+    out = []
+    for series in joint.series:
+        if series.fit is None or refused(series):
+            continue
+        for p in series.fit.parameters:
+            if p.value is None:
+                out.append(f"{series.subject}, {p.name}: not determined.")
+                continue
+            if p.said == "lower limit":
+                text = f"at least {number(p.low)} {p.unit} (95%)"
+            elif p.said == "upper limit":
+                text = f"at most {number(p.high)} {p.unit} (95%)"
+            else:
+                text = f"{number(p.value)} {p.unit}, 95% interval {number(p.low)} to {number(p.high)}"
+            out.append(f"{series.subject}, {p.name}: {text} ({len(series.told)} runs).")
+        if np.isfinite(series.fit.correlation):
+            names = " and ".join(p.name for p in series.fit.parameters)
+            p_value = f"; p of the fit {series.fit.p_value:.2g}" if np.isfinite(series.fit.p_value) else ""
+            out.append(f"{series.subject}: correlation of {names} {series.fit.correlation:+.2f}{p_value}.")
+    return out
+
+
+def remarks(joint: Joint) -> list[Note]:
+    """What could not be done or rests on something, each once; that of a process with its name."""
+    out = list(joint.notes)
+    for series in joint.series:
+        for note in series.notes:
+            general = Code.JOINT_ASSUMED in codes(note) or series.subject in note
+            out.append(note if general else Note(f"{series.subject}: {note}", *codes(note)))
+    return list(dict.fromkeys(out))
+
+
+def parameters(joint: Joint) -> Any:
+    """One row per parameter; no numbers where the model is refused. `codes`: names of what is said of its process."""
+    import pandas as pd
+
+    rows = []
+    for series in joint.series:
+        said = " ".join(sorted({code.name for note in series.notes for code in codes(note)}))
+        none = refused(series)
+        if series.fit is None:
+            continue
+        for p in series.fit.parameters:
+            value, low, high = (None, None, None) if none else (p.value, p.low, p.high)
+            rows.append({
+                "process": series.subject, "over": joint.over, "parameter": p.name, "value": value, "low": low,
+                "high": high, "unit": p.unit, "said": "model refused" if none else p.said, "runs": len(series.told),
+                "correlation": series.fit.correlation, "p_value": series.fit.p_value, "codes": said,
+            })  # fmt: skip
+    columns = ["process", "over", "parameter", "value", "low", "high", "unit", "said", "runs", "correlation", "p_value",
+               "codes"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def points(joint: Joint) -> Any:
+    """One row per process and run: what was fitted, and the interval of the run's own analysis."""
+    import pandas as pd
+
+    column = "_".join(WHAT[joint.over]).lower()
+    rows = [
+        {"process": series.subject, "run": one.run, column: one.point.x, "value": one.value, "low": one.low,
+         "high": one.high, "unit": series.unit, "equivalent_events": one.point.events, "exposure": one.point.exposure}
+        for series in joint.series for one in series.told
+    ]  # fmt: skip
+    columns = ["process", "run", column, "value", "low", "high", "unit", "equivalent_events", "exposure"]
+    return pd.DataFrame(rows, columns=columns)
