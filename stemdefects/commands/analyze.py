@@ -35,8 +35,7 @@ def run(cfg: AnalyzeRoot) -> Path:
     if len(given) != 1:
         raise UserError("give either run=<id> (the run whose defects.h5 is analysed) or table=<file.csv or file.h5>")
     names = several(given[0])
-    if cfg.analysis.damage.joint is not None:
-        _check_series(cfg, names)
+    _check_series(cfg, names)
     if cfg.corrections is not None and len(names) > 1:
         raise UserError("corrections= belongs to one table; analyse each run with its own, then compare")
     return _one(cfg) if len(names) == 1 else _compare(cfg, names)
@@ -57,12 +56,12 @@ def several(text: str) -> list[str]:
 def _check_series(cfg: AnalyzeRoot, names: list[str]) -> None:
     """UserError where a joint fit has one run, or states voltages or temperatures for another number of runs."""
     asked = cfg.analysis.damage
-    if len(names) < 2:
+    if asked.joint is not None and len(names) < 2:
         raise UserError(f"damage.joint={asked.joint}: is fitted to several runs; give run=[first,second,...]")
     for key in ("voltage_kv", "temperature_k"):
         given = getattr(asked, key)
         if given and len(given) != len(names):
-            raise UserError(f"damage.{key}={given}: {len(given)} numbers for {len(names)} runs; give one for each run")
+            raise UserError(f"damage.{key}={given}: {len(given)} for {len(names)} runs; give one number for each run")
 
 
 def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:

@@ -87,7 +87,7 @@ def phases(data: Any, colours: Mapping[str, str]) -> "Figure":
     return figure
 
 
-def joint(found):
+def joint(found: joint_fits.Joint) -> "Figure | None":
     """Each process of a `joint.Joint` over voltage, or over 1/kT: the runs with their intervals, the fit and its band;
     upper limits as arrows. None: nothing is fitted."""
     shown = [s for s in found.series if s.fit is not None and s.told]

@@ -99,8 +99,10 @@ def test_over_temperature_what_the_beam_does_is_taken_per_dose_where_all_doses_a
 
 
 def test_lists_of_another_length_and_single_runs_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"damage.voltage_kv=\[60.0, 80.0\]: 2 numbers for 3 runs"):
+    with pytest.raises(UserError, match=r"damage.voltage_kv=\[60.0, 80.0\]: 2 for 3 runs"):
         command(["a", "b", "c"], tmp_path, joint="voltage", voltage_kv=[60.0, 80.0])
+    with pytest.raises(UserError, match=r"damage.temperature_k=\[300.0\]: 1 for 2 runs"):
+        command(["a", "b"], tmp_path, temperature_k=[300.0])
     with pytest.raises(UserError, match=r"damage.joint=voltage: is fitted to several runs"):
         cfg = configure(damage={"joint": "voltage"})
         cfg.run = "a"
