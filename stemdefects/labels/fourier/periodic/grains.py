@@ -144,7 +144,7 @@ def _clusters(angle_deg: np.ndarray, period_deg: float) -> list[np.ndarray]:
     left, groups, modes = np.arange(len(angle_deg)), [], []
     while len(left):
         counts = np.array([(off(angle_deg[left], angle_deg[i]) < near).sum() for i in left])
-        mode = angle_deg[left[counts.argmax()]]
+        mode = float(angle_deg[left[counts.argmax()]])
         mine = off(angle_deg[left], mode) <= 0.5 * APART_DEG
         if all(off(np.array([mode]), m)[0] > APART_DEG and _parted(angle_deg, off, mode, m, near) for m in modes):
             groups.append(left[mine])
