@@ -90,14 +90,14 @@ def phases(data: Any, colours: Mapping[str, str]) -> "Figure":
 def joint(found: joint_fits.Joint) -> "Figure | None":
     """Each process of a `joint.Joint` over voltage, or over 1/kT: the runs with their intervals, the fit and its band;
     upper limits as arrows. None: nothing is fitted."""
-    shown = [s for s in found.series if s.fit is not None and s.told]
+    shown = [(s, s.fit) for s in found.series if s.fit is not None and s.told]
     if not shown:
         return None
     figure, places = pyplot().subplots(1, len(shown), figsize=(0.6 + 3.6 * len(shown), 3.1), squeeze=False)
     thermal = found.over == "temperature"
-    for axes, series in zip(places[0], shown, strict=True):
+    for axes, (series, fit) in zip(places[0], shown, strict=True):
         floor = 0.2 * min(t.low if t.low > 0 else 0.3 * t.high for t in series.told)
-        x, curve, low, high = series.fit.curve
+        x, curve, low, high = fit.curve
         across = 1 / (knock_on.BOLTZMANN_EV * x) if thermal and len(x) else x
         refused = joint_fits.refused(series)
         axes.plot(across, curve, color=GREY if refused else COLOURS[0], lw=1.2, ls="--" if refused else "-")
