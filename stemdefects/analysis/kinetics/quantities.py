@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RHO = 16
 MOVES = [Rate.HOP, Rate.CATCH, Rate.RELEASE, Rate.TURN, Rate.TURN_MORE, Rate.CLUSTER]  # of single vacancies
-REDRAWN = 20  # rates of each history for an upper limit
+REDRAWN = 20  # rates of each history for the ends of an interval
 FAST = (
     2.0  # hops per frame above which one frame's place says little of the next: the light then bounds D from below only
 )
@@ -101,21 +101,25 @@ def _interval(draws) -> tuple[float, float, float]:
 
 
 class _Asked(NamedTuple):
-    """A rate in the sampled histories. draws, events, exposure: `(chains, draws)`; shape, scale: of its prior."""
+    """A rate in the sampled histories. events, exposure: `(chains, draws)`; shape, scale: of its prior."""
 
-    draws: np.ndarray
     events: np.ndarray
     exposure: np.ndarray
     shape: float
     scale: float
 
-    def limit(self, factor: float | np.ndarray = 1.0) -> float:
-        """95% of the rate, times a factor for each draw, from the Gamma posterior of every history: a few hundred draws
-        alone would leave an upper limit uncertain by a tenth."""
+    def redrawn(self, factor: float | np.ndarray = 1.0) -> np.ndarray:
+        """`(chains, draws, REDRAWN)` of the rate, times a factor for each draw, from the Gamma posterior of every
+        history: from one draw each, a few hundred in all, the ends of an interval would be uncertain by a tenth of it
+        (Gelfand & Smith, J. Am. Stat. Assoc. 85, 398 (1990))."""
         rng = np.random.default_rng(3)
         shape = (self.shape + self.events)[..., None]
-        redrawn = rng.gamma(np.repeat(shape, REDRAWN, -1)) / (self.scale + self.exposure)[..., None]
-        return float(np.quantile(np.asarray(factor)[..., None] * redrawn, 0.95))
+        drawn = rng.gamma(np.repeat(shape, REDRAWN, -1)) / (self.scale + self.exposure)[..., None]
+        return np.broadcast_to(np.asarray(factor), self.events.shape)[..., None] * drawn
+
+    def limit(self, factor: float | np.ndarray = 1.0) -> float:
+        """95% of the rate, times a factor for each draw."""
+        return float(np.quantile(self.redrawn(factor), 0.95))
 
 
 def _judged(
@@ -123,8 +127,8 @@ def _judged(
     factor: float | np.ndarray = 1.0,
 ) -> Quantity:  # fmt: skip
     """A rate's quantity (times `factor`, of each draw) with its code: from the prior alone, zero, or as it is."""
-    events, exposure, scale, draws = asked.events, asked.exposure, asked.scale, asked.draws * factor
-    value, low, high = _interval(draws)
+    events, exposure, scale = asked.events, asked.exposure, asked.scale
+    value, low, high = _interval(asked.redrawn(factor))
     code = Code.OK if converged else Code.NOT_CONVERGED
     if np.median(exposure) < least * scale:
         return Quantity(name, np.nan, np.nan, np.nan, unit, Code.CANNOT_TELL, none, float(np.mean(events)))
@@ -165,13 +169,13 @@ def estimates(
         asked = rate_none(events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
         # a site's exposure to births is large before anything is seen: the prior there is on the movie's total
         least = 0.0 if rate == Rate.APPEAR else 3.0
-        of = _Asked(draws[..., k], events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
+        of = _Asked(events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
         q = _judged(name, of, "1/s", asked, converged, least)
         if empty and rate in (Rate.HOP, Rate.VANISH, Rate.DOUBLE):
             q = Quantity(name, np.nan, np.nan, np.nan, "1/s", Code.CANNOT_TELL, asked, float(np.mean(events[..., k])))
         said.append(q)
     hop = said[0]
-    of = _Asked(draws[..., 0], events[..., 0], exposure[..., 0], prior.shape[0], prior.scale[0])
+    of = _Asked(events[..., 0], exposure[..., 0], prior.shape[0], prior.scale[0])
     for name, factor in (("D", area * mobile), ("D of mobile ones", area)):
         q = _judged(name, of, "nm^2/s", hop_none, converged, factor=factor)
         if np.isnan(hop.value):
