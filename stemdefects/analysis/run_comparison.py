@@ -76,10 +76,12 @@ def side_by_side(tables: dict[str, "pd.DataFrame"]) -> "pd.DataFrame":
 def _with_field_to_field(table):
     """Intervals of densities widened by the scatter of the number of defects from field to field (Poisson)."""
     table = table.copy()
-    number = table[table["quantity"] == "count per frame"].set_index("subject")["value"].astype(float)
+    counts = table[table["quantity"] == "count per frame"]
     for k in table.index[table["quantity"] == "density"]:
         value, low, high = (float(table.loc[k, c]) for c in ("value", "low", "high"))
-        n = number.get(table.loc[k, "subject"], np.nan)
+        own = counts[counts["subject"] == table.loc[k, "subject"]]
+        same = own[own["method"] == table.loc[k, "method"]]  # a kind may be counted in several ways
+        n = float((same if len(same) else own)["value"].iloc[0]) if len(own) else np.nan
         if np.isfinite([value, low, high, n]).all() and n > 0:
             down, up = (value * abs(stats.gamma.ppf(q, n + d) / n - 1) for q, d in ((0.025, 0), (0.975, 1)))
             table.loc[k, "low"] = max(value - np.hypot(value - low, down), 0.0)

@@ -85,6 +85,19 @@ def test_densities_of_two_fields_of_one_sample_do_not_differ():
     assert run_comparison.side_by_side({"a": field(18.0), "b": field(60.0)})["p_corrected"].min() < 1e-3
 
 
+def test_a_kind_that_is_counted_in_two_ways():
+    columns = ["quantity", "subject", "method", "unit", "value", "low", "high"]
+    rows = [
+        ("count per frame", "V_S", "lattice model", "defects", 40.0, 39.0, 41.0),
+        ("count per frame", "V_S", "mean", "defects", 10.0, 9.5, 10.5),
+        ("density", "V_S", "mean", "1/nm^2", 1.0, 0.95, 1.05),
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    told = run_comparison.side_by_side({"a": table, "b": table}).set_index("quantity").loc["density"]
+    high = stats.gamma.ppf(0.975, 11) / 10 - 1  # Poisson for the ten that were seen, not for the other method's forty
+    assert told["high_a"] == pytest.approx(1 + np.hypot(0.05, high))
+
+
 def test_cautions():
     notes = run_comparison.cautions(
         {"a": {"model_id": "x", "source": "m.h5"}, "b": {"model_id": "y", "source": "m.h5"}}
