@@ -160,7 +160,8 @@ def _of_voltage(runs: Sequence[Run], process: str, debye_k: float | None) -> Ser
     dosed = [run for run in runs if (run.damage["flux_e_per_nm2_s"] > 0).any()]
     told, notes, subject = _rows(dosed, process, "voltage", BARN)
     series = Series(subject, BARN, tuple(told), None, ())
-    atoms = {str(run.damage.loc[run.damage["process"] == process, "atom"].max()) for run in dosed}
+    taking = [run for run in dosed if run.name in {one.run for one in told}]
+    atoms = {str(run.damage.loc[run.damage["process"] == process, "atom"].iloc[0]) for run in taking}
     if _alike([one.point.x for one in told]) or len(told) < 2:
         why = f"{subject}: fewer than two voltages have a cross-section; nothing is fitted."
         return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))

@@ -142,6 +142,8 @@ def test_what_runs_cannot_tell_is_said_and_gets_no_number(tmp_path):
     other = made[1].damage.assign(atom="Se")
     mixed = joint.fit([made[0], made[1]._replace(damage=other), made[2]], "voltage")
     assert Code.JOINT_ATOM in said(mixed) and not len(joint.parameters(mixed))
+    lacking = made[3]._replace(damage=made[3].damage.assign(process="filling"))  # it does not tell of first atoms
+    assert joint.parameters(joint.fit([*made[:3], lacking], "voltage", 400.0))["runs"].tolist() == [3, 3]
     undosed = series.temperature_runs(rng, 0.5)
     assert Code.NO_DOSE in said(joint.fit(undosed, "voltage"))
 
