@@ -36,14 +36,7 @@ MANY_PARAMETERS = {  # module: functions with more
     "analysis/kinetics/sampler/stretches.py": 2,
     "io/movie.py": 1,  # `sd.Movie`, whose arguments readers of other packages give by name
 }
-UNEXPLAINED = {  # module: numbers without a reason beside or above them, or in the module's docstring
-    "analysis/kinetics/quantities.py": 1,
-    "analysis/kinetics/reading.py": 1,
-    "analysis/kinetics/sampler/field.py": 2,
-    "analysis/kinetics/sampler/potential.py": 4,
-    "analysis/kinetics/sampler/rates.py": 2,
-    "analysis/kinetics/sampling.py": 2,
-}
+UNEXPLAINED: dict[str, int] = {}  # module: numbers without a reason beside or above them, or in the module docstring
 LINES_OF_A_SCRIPT = 60  # of an entry script, which only starts what the package does
 
 # Files that say what `schema/` says already, and why they may.

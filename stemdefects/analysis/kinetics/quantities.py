@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from stemdefects.analysis.kinetics.sampler.chain import Data
 
 
-RHO = 16
 MOVES = [Rate.HOP, Rate.CATCH, Rate.RELEASE, Rate.TURN, Rate.TURN_MORE, Rate.CLUSTER]  # of single vacancies
 REDRAWN = 20  # rates of each history for the ends of an interval
 FAST = (

@@ -10,7 +10,7 @@ from stemdefects.io.tables import quality_flags
 from stemdefects.io.tables.table import DefectTable
 
 LEAST_SITES = 7  # a site and its six neighbours: fewer show no hop
-LEAST_FRAMES = 2
+LEAST_FRAMES = 2  # one interval
 
 
 class Missing(Enum):

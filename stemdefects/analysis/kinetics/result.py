@@ -116,7 +116,7 @@ def gather(
     events = sums[..., : lattice.N_RATES].copy()
     events[..., lattice.Rate.HOP] += sums[..., rates.COUNT_OUT] + sums[..., rates.COUNT_IN]
     exposure[..., lattice.Rate.HOP] += sums[..., rates.EXPOSURE_OUT]
-    exposure[..., lattice.Rate.HOP] += draws[..., quantities.RHO] * sums[..., rates.EXPOSURE_IN]
+    exposure[..., lattice.Rate.HOP] += draws[..., lattice.RHO] * sums[..., rates.EXPOSURE_IN]
     off = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL]
     mobile = np.where(off > 0, sums[..., rates.TIME_SINGLE] / np.maximum(off, 1e-12), 1.0)
     split = quantities.split_share(float(np.ptp(evidence.yx_nm[place.original, 0])), place.hop_nm)

@@ -9,7 +9,18 @@ import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, result
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.lattice import N_RATES, Rate
+from stemdefects.analysis.kinetics.lattice import (
+    N_PARAMETERS,
+    N_RATES,
+    NOISE,
+    RHO,
+    RHO_BOND,
+    RHO_TWO,
+    SCALE,
+    SHIFT,
+    TAU,
+    Rate,
+)
 from stemdefects.analysis.kinetics.posterior.convergence import Check, check
 from stemdefects.analysis.kinetics.priors import Priors, priors
 
@@ -21,8 +32,6 @@ CHUNK = 10  # sweeps between two looks at the chains, and between two histories 
 APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up
 BULK = 2.5  # scatters from the site's median: farther readings may be of a vacancy
 SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
-N_PARAMETERS = 24
-RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 16, 17, 18, 19, 20, 21, 22, 23
 
 
 class Settings(NamedTuple):

@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE
+from stemdefects.analysis.kinetics.lattice import DOUBLE, N_PARAMETERS, NOISE
 from stemdefects.analysis.kinetics.sampler import entry
 from stemdefects.analysis.kinetics.sampler.board import History, Work, history, room, table
 from stemdefects.analysis.kinetics.sampler.light import draw_light, residuals, snapshots
 from stemdefects.analysis.kinetics.sampler.moves import sweep
-from stemdefects.analysis.kinetics.sampler.potential import N_PARAMETERS, NOISE
 from stemdefects.analysis.kinetics.sampler.rates import N_SUMS, draw_rates, summarise
 
 

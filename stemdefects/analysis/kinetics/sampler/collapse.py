@@ -17,13 +17,12 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE
+from stemdefects.analysis.kinetics.lattice import DOUBLE, SCALE, SHIFT, TAU
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.board import FIRST
 from stemdefects.analysis.kinetics.sampler.draws import normal
 from stemdefects.analysis.kinetics.sampler.field import misfit, shine_at
 from stemdefects.analysis.kinetics.sampler.paths import inside
-from stemdefects.analysis.kinetics.sampler.potential import SCALE, SHIFT, TAU
 
 
 @inner

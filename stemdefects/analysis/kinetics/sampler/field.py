@@ -9,14 +9,11 @@ import math
 
 import numpy as np
 
+from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SHARE, SHIFT
 from stemdefects.analysis.kinetics.sampler import inner, rows, tiny
 from stemdefects.analysis.kinetics.sampler.potential import (
-    FREE,
     HALVE,
     HOP_TWO,
-    SCALE,
-    SHARE,
-    SHIFT,
     VANISH,
     birth_single,
     birth_still,
@@ -32,8 +29,8 @@ UNUSUAL = 20.0
 TAIL = 1e-6  # probability of more jumps in an interval than are counted
 # rows of the field: rates are over omega, "stay" is 1 - potential / omega
 STAY, BORN, DIES, HALVES, POTENTIAL, COMES, COMES_TWO = 0, 3, 5, 7, 9, 12, 18
-N_FIELDS = 24
-N_AROUND = 19
+N_FIELDS = 24  # rows in all
+N_AROUND = 19  # a place, its six neighbours and the twelve beyond
 SMALLEST = 1e-36  # of a filtered probability: below, single precision gets slow
 
 

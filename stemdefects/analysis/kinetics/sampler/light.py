@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE
+from stemdefects.analysis.kinetics.lattice import DOUBLE, NOISE, SCALE, SHIFT, TAU
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal
 from stemdefects.analysis.kinetics.sampler.field import UNUSUAL
-from stemdefects.analysis.kinetics.sampler.potential import NOISE, SCALE, SHIFT, TAU
 
 
 @inner

@@ -133,7 +133,7 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
         tally[2] += 1
         return FULL if H.n[0] > W.time.shape[0] else 0
     Q = propose_from(two, S, P, level, times, seen, rest)
-    singles = Proposal(Q.F, Q.glow, Q.jumps, Q.count, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
+    singles = Proposal(Q.F, Q.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
     C = Scene(
         S, P, W, who, layers, level, seen, rest, offset, around(S), rng, np.zeros_like(Q.glow),
         np.zeros((5, len(S.at))), two,

@@ -34,7 +34,7 @@ class Proposal(NamedTuple):
     F: np.ndarray  # (N_FIELDS, G)
     glow: np.ndarray  # (2, T, G) likelihood of one and of two vacancies over none
     jumps: np.ndarray  # (T - 1, most + 1) Poisson probabilities
-    count: np.ndarray  # (T - 1,)
+    n_jumps: np.ndarray  # (T - 1,) that count in each interval
     times: np.ndarray  # (T,)
     odds: np.ndarray  # (3, G) of each layer at the start over an empty site
     to_double: float  # over omega
@@ -172,7 +172,7 @@ def forward(first, last, free_end, begin, layer, slot, skip, ways, box, slots, w
                 add(A.ahead[m + 1, k], now[k], p)
         A.gone[m, 0] = absent
         A.absent[m + 1, 1] = p * absent
-        for j in range(1, Q.count[f] + 1):
+        for j in range(1, Q.n_jumps[f] + 1):
             absent += step(inner_a, inner_b, ways, now, nxt, absent / slots, A.field, Q.to_double, Q.two, Q.still)
             p = Q.jumps[f, j]
             for k in range(3):
@@ -262,7 +262,7 @@ def interval(f, m, n, y, layer, slot, skip, ways, box, slots, who, layers, S, P,
     crowded = False
     if y < 0:
         u, k = uniform(rng) * A.absent[m + 1, 1], 0
-        while k < Q.count[f]:
+        while k < Q.n_jumps[f]:
             u -= Q.jumps[f, k] * A.gone[m, k]
             if u < 0.0:
                 break
@@ -276,8 +276,8 @@ def interval(f, m, n, y, layer, slot, skip, ways, box, slots, who, layers, S, P,
         if u >= 0.0:
             crowd(f, slot, skip, 1.0, box, who, layers, S, P, Q.omega, A)
             crowded = True
-            _nearby(m, Q.count[f], y, ways, box, slots, cols, Q, A)
-            while u >= 0.0 and k < Q.count[f]:
+            _nearby(m, Q.n_jumps[f], y, ways, box, slots, cols, Q, A)
+            while u >= 0.0 and k < Q.n_jumps[f]:
                 k += 1
                 u -= Q.jumps[f, k] * A.steps[k, layer - 1, at]
     begin = Q.times[f]

@@ -5,15 +5,12 @@ here is that sum's change when one more vacancy sits on a site, so that exclusio
 that others feel are counted exactly. Layers of a site: SINGLE moves, STILL is immobile, DOUBLE are two on the site.
 """
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE, SINGLE
+from stemdefects.analysis.kinetics.lattice import BOND, CLUSTER, DOUBLE, FREE, RHO, RHO_BOND, RHO_TWO, SHARE, SINGLE
 from stemdefects.analysis.kinetics.sampler import inner
 
-# what follows the 15 rates (lattice.Rate) in a chain's vector of parameters
-SHARE, RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 15, 16, 17, 18, 19, 20, 21, 22, 23
-N_PARAMETERS = 24
+# `lattice.Rate` as plain numbers, which compiled code takes
 HOP, TURN, TURN_MORE, ATTACH, ATTACH_MORE, DETACH, DETACH_MORE = 0, 3, 4, 6, 7, 8, 9
-APPEAR, VANISH, TO_DOUBLE, HALVE, HOP_TWO = 10, 11, 12, 13, 14
-FREE, BOND, CLUSTER = 0, 1, 2
+APPEAR, VANISH, TO_DOUBLE, HALVE, HOP_TWO = 10, 11, 12, 13, 14  # the same
 
 
 @inner

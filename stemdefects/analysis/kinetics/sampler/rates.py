@@ -4,26 +4,31 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE, SINGLE, STILL
+from stemdefects.analysis.kinetics.lattice import (
+    BOND,
+    CLUSTER,
+    DOUBLE,
+    FREE,
+    MIXED,
+    N_RATES,
+    RHO,
+    RHO_BOND,
+    RHO_TWO,
+    SHARE,
+    SINGLE,
+    STILL,
+)
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import beta, gamma, uniform
 from stemdefects.analysis.kinetics.sampler.potential import (
     APPEAR,
     ATTACH,
     ATTACH_MORE,
-    BOND,
-    CLUSTER,
     DETACH,
     DETACH_MORE,
-    FREE,
     HALVE,
     HOP,
     HOP_TWO,
-    MIXED,
-    RHO,
-    RHO_BOND,
-    RHO_TWO,
-    SHARE,
     TO_DOUBLE,
     TURN,
     TURN_MORE,
@@ -31,7 +36,6 @@ from stemdefects.analysis.kinetics.sampler.potential import (
     held,
 )
 
-N_RATES = 15
 # places in the vector of sums of a history; the first 15 are events, the next 15 exposures (s)
 EXPOSURE = 15
 AXIS_COUNT, AXIS_EXPOSURE = 30, 33  # hops of the open lattice by direction
@@ -39,7 +43,7 @@ COUNT_OUT, COUNT_IN, EXPOSURE_OUT, EXPOSURE_IN = 36, 37, 38, 39  # over the bord
 TIME_SINGLE, TIME_STILL, TIME_DOUBLE, TIME_BOUND = 40, 41, 42, 43  # vacancy-seconds
 BEGUN_SINGLE, BEGUN_STILL = 44, 45  # stays that began mobile or not, where both could be
 START_FREE, START_BOUND, START_TWO = 46, 47, 48  # at the start of the movie
-N_SUMS = 49
+N_SUMS = 49  # places in all
 
 
 @inner

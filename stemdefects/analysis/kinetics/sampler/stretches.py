@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stemdefects.analysis.kinetics.lattice import SHARE
 from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import FIRST, NONE, PRIOR, Table, Work
 from stemdefects.analysis.kinetics.sampler.collapse import (
@@ -26,7 +27,7 @@ from stemdefects.analysis.kinetics.sampler.exact import log_weight
 from stemdefects.analysis.kinetics.sampler.exchange import others_in
 from stemdefects.analysis.kinetics.sampler.field import field, jumps, shade, shine_at
 from stemdefects.analysis.kinetics.sampler.paths import Proposal, backward, draw_end, forward, inside, place_in, ways_in
-from stemdefects.analysis.kinetics.sampler.potential import SHARE, TO_DOUBLE, prior_odds
+from stemdefects.analysis.kinetics.sampler.potential import TO_DOUBLE, prior_odds
 from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
 
 
@@ -101,7 +102,7 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
         crossed, of_box = reach(box, S)
         sums(crossed, C.P, C.seen, C.rest, C.offset, pulls, precisions)
         lift(lit, dark, crossed, of_box, Q.two, C, pulls, precisions)
-        R = Proposal(Q.F, C.glow, Q.jumps, Q.count, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
+        R = Proposal(Q.F, C.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
     begin, layer_was = who[first, slot], layers[first, slot]
     A, fine = forward(
         first,
