@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     max_sweeps: int = 960
     r_hat: float = 1.1  # of every headline quantity
     effective: float = 50.0  # samples, of all chains together
+    max_work: float = 1e8  # sweeps x sites x frames of a chain at most, but `sweeps` in any case: two or three minutes
     rough_sweeps: int = 160  # from so many on chains that agree roughly do, with wider intervals
 
 
@@ -70,7 +71,8 @@ def infer(
     prior = priors(evidence, len(place.kind)) if prior is None else prior
     run = _Run(evidence, place, prior, settings, key, resume)
     target = settings.sweeps
-    total = settings.warmup + settings.max_sweeps
+    affordable = int(settings.max_work / (len(place.kind) * len(times)))
+    total = settings.warmup + max(min(settings.max_sweeps, affordable), settings.sweeps)
     while True:
         run.go(target, progress)
         draws, sums, counts = run.arrays()

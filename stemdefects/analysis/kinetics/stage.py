@@ -113,7 +113,7 @@ def _sample(evidence: Evidence, cfg: KineticsConfig, key: int, progress: Progres
     """Chains until they agree, `max_sweeps` at most, and where a time is set no longer than about that."""
     settings = Settings(
         cfg.chains, cfg.threads, cfg.warmup, cfg.sweeps, max(cfg.max_sweeps, cfg.sweeps), cfg.r_hat,
-        cfg.effective_samples, cfg.rough_sweeps,
+        cfg.effective_samples, cfg.max_work, cfg.rough_sweeps,
     )  # fmt: skip
     show = None if progress is None else _bar(progress)
     if cfg.seconds is None:

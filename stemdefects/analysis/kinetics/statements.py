@@ -190,7 +190,7 @@ def notes(answer: Kinetics, names: Names) -> list[str]:
             Note(
                 f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} "
                 "effective samples): what rests on that has wider intervals, or is no headline where few are too few. "
-                "analysis.kinetics.max_sweeps lets them run longer.",
+                "analysis.kinetics.max_sweeps and max_work let them run longer.",
                 coded.Code.NOT_CONVERGED,
             )
         )

@@ -9,9 +9,10 @@ from stemdefects import config
 from stemdefects.analysis import pipeline
 from stemdefects.analysis.data import detections
 from stemdefects.analysis.estimates import Estimate
-from stemdefects.analysis.kinetics import Code, stage, statements, tables
+from stemdefects.analysis.kinetics import Code, infer, stage, statements, tables
 from stemdefects.analysis.kinetics.lattice import sites
 from stemdefects.analysis.kinetics.reading import read
+from stemdefects.analysis.kinetics.sampling import Settings
 from stemdefects.analysis.notes import Code as NoteCode
 from stemdefects.analysis.notes import codes
 from stemdefects.analysis.stage import Figure, Fold, Items
@@ -247,3 +248,12 @@ def test_names_of_states_follow_the_complexes_of_tables(moving):
     )  # cells in order: 0 0, 0 1, 1 0; listed: 0 0, 1 0, 0 1
     names = statements.Names("V", "V2", "D")
     assert [tables.state_name(i, names) for i in (0, 1, 4, 3, 7)] == ["D", "D+V@0", "D+V@2", "D+2V@2", "D+3V"]
+
+
+def test_large_movies_are_sampled_no_longer_than_their_work_allows(moving):
+    evidence = read(moving[0].table())
+    asked = Settings(chains=2, warmup=10, sweeps=20, max_sweeps=50, r_hat=1.0, effective=1e9, rough_sweeps=10**6)
+    site_frames = len(sites(evidence).kind) * len(evidence.line)
+    for work, kept in ((1.0, 20), (35.5 * site_frames, 35), (1e12, 50)):
+        answer = infer(evidence, asked._replace(max_work=work))
+        assert answer.code == Code.NOT_CONVERGED and answer.rates.shape[1] == kept
