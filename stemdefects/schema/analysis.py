@@ -99,7 +99,8 @@ class KineticsConfig:
     warmup: int = least(60, 3)  # sweeps of each chain that are thrown away, at least
     sweeps: int = least(80, 20)  # sweeps of each chain that are kept, at least
     max_sweeps: int = least(960, 20)  # the same at most, where chains do not agree before
-    # sweeps x sites x frames of a chain at most, but `sweeps` in any case: large movies stop after two or three minutes
+    # sweeps x sites x frames of a chain at most, but `sweeps` in any case: large movies stop after four or five minutes
+    # (two cores)
     max_work: float = positive(1e8)
     rough_sweeps: int = least(160, 20)  # from so many on chains that agree roughly do: intervals are wider for it
     seconds: float | None = positive(None)  # no prolonging beyond about this time; null: until they agree

@@ -44,7 +44,7 @@ class Settings(NamedTuple):
     max_sweeps: int = 960
     r_hat: float = 1.1  # of every headline quantity
     effective: float = 50.0  # samples, of all chains together
-    max_work: float = 1e8  # sweeps x sites x frames of a chain at most, but `sweeps` in any case: two or three minutes
+    max_work: float = 1e8  # sweeps x sites x frames of a chain at most (`sweeps` in any case): five minutes
     rough_sweeps: int = 160  # from so many on chains that agree roughly do, with wider intervals
 
 
