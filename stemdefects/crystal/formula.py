@@ -9,7 +9,7 @@ is for this detector, inference learns from the frames).
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from stemdefects import config
 from stemdefects.crystal.elements import ELEMENTS, EXPONENT, atomic_number, group
@@ -42,15 +42,11 @@ def material(formula: str) -> MaterialConfig:
     elements in the same proportion, or the rest completes no sublattice."""
     amounts = parsed(formula)
     tried = []
-    for name in config.group_names("material"):
-        base = config.load_group("material", name)
-        ideal = {site: base.states[spec.ideal].atoms for site, spec in base.sites.items()}
-        main = {element for atoms in ideal.values() for element in atoms}
-        if all(len(atoms) == 1 for atoms in ideal.values()) and main <= set(amounts):
-            found = _shared_out(amounts, {site: next(iter(atoms.items())) for site, atoms in ideal.items()})
-            if found is not None:
-                foreign = sum(sum(others.values()) for others in found.values())
-                tried.append((foreign, len(base.species), name, base, found))
+    for name, base, ideal in _known(set(amounts)):
+        found = _shared_out(amounts, ideal)
+        if found is not None:
+            foreign = sum(sum(others.values()) for others in found.values())
+            tried.append((foreign, len(base.species), name, base, found))
     if not tried:
         raise UserError(
             f"formula={formula}: no known material has its main elements in this proportion (there are: "
@@ -71,13 +67,10 @@ def of_species(names: Sequence[str]) -> MaterialConfig:
     if wrong := [name for name in names if name not in ELEMENTS]:
         raise UserError(f"{shown}: there is no element {', '.join(wrong)}, so nothing is known of its signal")
     tried = []
-    for name in config.group_names("material"):
-        base = config.load_group("material", name)
-        ideal = {site: base.states[spec.ideal].atoms for site, spec in base.sites.items()}
-        main = {element for atoms in ideal.values() for element in atoms}
-        if all(len(atoms) == 1 for atoms in ideal.values()) and main <= set(names):
-            last = sorted((names.index(element) for element in main), reverse=True)
-            tried.append((last, len(base.species), name, base, {s: next(iter(a)) for s, a in ideal.items()}))
+    for name, base, ideal in _known(set(names)):
+        hosts = {site: element for site, (element, _) in ideal.items()}
+        last = sorted((names.index(element) for element in {*hosts.values()}), reverse=True)
+        tried.append((last, len(base.species), name, base, hosts))
     if not tried:
         raise UserError(
             f"{shown}: no known material is made of some of them (there are: "
@@ -92,6 +85,16 @@ def of_species(names: Sequence[str]) -> MaterialConfig:
             for site in (site for site in far if far[site] == min(far.values())):
                 found[site][element] = DOPED
     return _made("+".join(dict.fromkeys(names)), base, found, set(names))
+
+
+def _known(elements: set[str]) -> Iterator[tuple[str, MaterialConfig, dict[str, tuple[str, int]]]]:
+    """Known materials whose ideal columns are each of one element, of `elements` all: name, config, and per site the
+    element and its number of atoms in a column."""
+    for name in config.group_names("material"):
+        base = config.load_group("material", name)
+        ideal = {site: base.states[spec.ideal].atoms for site, spec in base.sites.items()}
+        if all(len(atoms) == 1 and set(atoms) <= elements for atoms in ideal.values()):
+            yield name, base, {site: next(iter(atoms.items())) for site, atoms in ideal.items()}
 
 
 def _shared_out(amounts: dict[str, float], ideal: dict[str, tuple[str, int]]) -> dict[str, dict[str, float]] | None:
