@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stemdefects.report.drawings.motion import msd_band
 from stemdefects.report.drawings.population import running
 from stemdefects.report.style import COLOURS
 
@@ -83,13 +84,12 @@ def msd(data: Any, colours: Mapping[str, str]) -> Curve | None:
     found = data["methods"].get("msd")
     if found is None or "curve" not in found.extra:
         return None
-    e, cve = found.extra, data["methods"]["cve"]
-    ok = e["counts"] > 0
-    low, high = np.nanquantile(e["curves"][:, ok], [0.025, 0.975], axis=0)
-    lines = [Line(data["kind"], COLOURS[0], e["curve"][ok], low, high)]
+    times, curve, low, high = msd_band(found.extra)
+    cve = data["methods"]["cve"]
+    lines = [Line(data["kind"], COLOURS[0], curve, low, high)]
     if np.isfinite(cve.D):
-        lines.append(Line("covariance estimate", COLOURS[1], 4 * cve.D * e["times"][ok] + 4 * cve.sigma**2))
-    return Curve(e["times"][ok], f"lag ({data['units']['time']})", f"MSD ({data['units']['length']}²)", lines)
+        lines.append(Line("covariance estimate", COLOURS[1], 4 * cve.D * times + 4 * cve.sigma**2))
+    return Curve(times, f"lag ({data['units']['time']})", f"MSD ({data['units']['length']}²)", lines)
 
 
 # by the name in `StageResult.figures`, as `registry`

@@ -56,6 +56,13 @@ def diffusion(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     return figure
 
 
+def msd_band(extra: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Lags, MSD and the ends of its 95% band over resampled tracks, where there is anything; (n,) each."""
+    ok = extra["counts"] > 0
+    low, high = np.nanquantile(extra["curves"][:, ok], [0.025, 0.975], axis=0)
+    return extra["times"][ok], extra["curve"][ok], low, high
+
+
 def msd(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Mean squared displacement against lag of the headline kind, with the line of the covariance estimate."""
     kind, units = data["kind"], data["units"]
@@ -64,13 +71,12 @@ def msd(data: Any, colours: Mapping[str, str]) -> "Figure | None":
         return None
     e, cve = d.extra, data["methods"]["cve"]
     figure, axes = pyplot().subplots(figsize=(5.2, 3.4))
-    ok = e["counts"] > 0
-    low, high = np.nanquantile(e["curves"][:, ok], [0.025, 0.975], axis=0)
-    axes.fill_between(e["times"][ok], low, high, color=COLOURS[0], alpha=0.2, lw=0, label="95% (tracks resampled)")
-    axes.plot(e["times"][ok], e["curve"][ok], "o-", ms=3, color=COLOURS[0], label=kind)
+    times, curve, low, high = msd_band(e)
+    axes.fill_between(times, low, high, color=COLOURS[0], alpha=0.2, lw=0, label="95% (tracks resampled)")
+    axes.plot(times, curve, "o-", ms=3, color=COLOURS[0], label=kind)
     axes.plot(e["times"][: e["lags"]], e["curve"][: e["lags"]], "o", ms=6, mfc="none", color="k", label="lags used")
     if np.isfinite(cve.D):
-        t = np.array([0, e["times"][ok][-1]])
+        t = np.array([0, times[-1]])
         axes.plot(t, 4 * cve.D * t + 4 * cve.sigma**2, "--", color=COLOURS[1], label="covariance estimate")
     axes.set(
         xlabel=f"lag ({units['time']})",
