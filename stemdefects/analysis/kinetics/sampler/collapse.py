@@ -151,20 +151,15 @@ def take_offsets(touched, new, two, glow, S, P, level, seen, rest, offset):
 def _with_neighbours(touched, S):
     """Touched sites and their neighbours, whose light says something else now, then those beside them; how many of
     the former."""
-    n = len(touched)
-    found, ring, known, own = np.empty(n, np.int64), np.zeros(n, np.int8), 0, 0
-    for step in range(1, 4):
-        if step == 1:
-            for g in range(n):
-                if touched[g]:
-                    found[known], ring[g] = g, 1
-                    known += 1
-            continue
+    found, there = np.flatnonzero(touched), touched.copy()
+    own = known = len(found)
+    found = np.append(found, np.zeros(len(touched) - known, np.int64))
+    for _ in range(2):
         own = known
         for m in range(own):
             for j in range(6):
                 k = S.site[found[m], j]
-                if k >= 0 and ring[k] == 0:
-                    found[known], ring[k] = k, step
+                if k >= 0 and not there[k]:
+                    found[known], there[k] = k, True
                     known += 1
     return found[:known], own

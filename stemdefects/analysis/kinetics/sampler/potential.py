@@ -20,14 +20,6 @@ def held(centre, occ, bonds):
 
 
 @inner
-def hop_rate(way, site, occ, S, P):
-    """Rate of a single vacancy's jump of class `way` that begins or ends at `site`; the mover is not in `occ`."""
-    if way == TURN and held(S.site[site, 25], occ, S.bonds) > 0:
-        return P[TURN_MORE]
-    return P[way]
-
-
-@inner
 def birth_single(x, occ, S, P):
     """Rate of a mobile vacancy's appearance on an empty site, by all ways."""
     if S.site[x, 24] == BOND:
