@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stemdefects.analysis.patches import classes, orientation_mixture, patch_light
+from stemdefects.analysis.patches import classes, orientation_mixture, patch_fit, patch_light
 from stemdefects.crystal import material
 from stemdefects.schema import ClusteringConfig
 
@@ -63,6 +63,47 @@ def test_light_of_a_column_and_of_its_bonds_in_order(name, site, own, beside):
     assert (found.site == (0 if name == "graphene_si" else site)).all()
     np.testing.assert_allclose(found.own, own, atol=0.015)
     np.testing.assert_allclose(found.beside, np.tile(beside, (6, 1)), atol=0.02)
+
+
+def by_images(patch, at, free, stiff, width, ridge, rounds):
+    """What `patch_fit.fit` does for one patch, with every function drawn as an image."""
+    side, k, f = len(patch), len(at), len(free)
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    plane = [np.ones_like(y), y / side, x / side]
+    moved, height, left = np.zeros_like(at), np.zeros(k), 0.0
+    for round_ in range(rounds):
+        place = at + moved
+        bells = [np.exp(-((y - p[0]) ** 2 + (x - p[1]) ** 2) / (2 * width**2)) for p in place]
+        images = [*bells, *plane]
+        if round_:
+            for axis, grid in enumerate((y, x)):
+                images += [height[j] * bells[j] * (grid - place[j, axis]) / width**2 for j in free]
+        design = np.array(images).reshape(len(images), -1).T
+        normal, target = design.T @ design + ridge * np.eye(len(images)), design.T @ patch.ravel()
+        for axis in range(2 if round_ else 0):
+            part = slice(k + 3 + axis * f, k + 3 + (axis + 1) * f)
+            normal[part, part] += left * stiff
+            target[part] -= left * stiff @ moved[free, axis]
+        found = np.linalg.solve(normal, target)
+        left, height = np.mean((patch.ravel() - design @ found) ** 2), found[:k]
+        if round_:
+            moved[free] += np.clip(found[k + 3 :].reshape(2, f).T, -1, 1)
+            moved[np.setdiff1d(np.arange(k), free)] = moved[free].mean(0)
+    return height, left
+
+
+@pytest.mark.parametrize(("width", "rounds"), [(1.6, 1), (1.6, 2), (1.6, 5), (0.6, 4), (3.0, 3)])
+def test_products_of_two_axes_fit_as_images_do(width, rounds):
+    rng = np.random.default_rng(8)
+    patches = 1 + 0.1 * rng.standard_normal((3, 20, 20))
+    at = rng.uniform(-6, 6, (3, 7, 2))
+    at[:, 6] = 40.0, -90.0  # far outside: adds nothing, and no overflow either
+    free, stiff = np.array([0, 2, 3]), 4 * np.eye(3) - 1
+    heights, lefts = patch_fit.fit(patches, at, free, stiff, width, 1e-3, rounds)
+    for patch, place, height, left in zip(patches, at, heights, lefts, strict=True):
+        wanted, unexplained = by_images(patch, place.copy(), free, stiff, width, 1e-3, rounds)
+        np.testing.assert_allclose(height, wanted, rtol=1e-6, atol=1e-8)
+        assert left == pytest.approx(unexplained, rel=1e-6)
 
 
 def test_light_is_unknown_without_a_lattice():
