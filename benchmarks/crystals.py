@@ -8,6 +8,7 @@ crystals: material files, or formulas. Every image is simulated, judged by the o
 (calibration, what the image itself teaches, the light of its columns), as a single image. Columns of the table: `own`,
 the network made for that crystal; `told`, the one network with its opinion of the states; `light`, the same for places
 and sublattices alone, the columns' light saying what they are; `nearest`, a network made for another crystal, likewise.
+Rows of crystals and doses that are not asked for stay as they are: the whole takes an hour and may be run in parts.
 """
 
 import sys
@@ -25,6 +26,7 @@ DEFAULTS = {
 }  # fmt: skip
 RADIUS_NM = 0.09  # a detection this close to the true column is right
 A_PX = 10.7  # pixels per lattice constant: 0.03 nm/px for a crystal of 0.32 nm
+MARKS = "<!-- crystals: made by benchmarks/crystals.py -->", "<!-- end of crystals -->"
 WAYS = ("own", "told", "light", "nearest")
 
 
@@ -43,21 +45,40 @@ def main() -> None:
     warnings.simplefilter("ignore")
     devices.use_compilation_cache()
     options = script.options(sys.argv[1:], DEFAULTS)
-    lines = [
-        f"`{' '.join(['python benchmarks/crystals.py', *sys.argv[1:]]).strip()}`: best F1 of the observer, and the "
-        "share of it that each way reaches (95% interval over images); then of what `told` calls at its thresholds, "
+    asked = [a for a in sys.argv[1:] if a.split("=")[0] not in ("crystals", "dose", "output")]
+    head = [
+        f"`{' '.join(['python benchmarks/crystals.py', *asked]).strip()}`: best F1 of the observer, and the share "
+        "of it that each way reaches (95% interval over images); then of what `told` calls at its thresholds, "
         "how many are right, and in brackets how many it claims.",
         "",
         "| crystal | e/px | kind | number | observer | own | told | light | nearest | right (claimed) of called |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in options["crystals"].split(","):
+    page = Path(options["output"]) / "models.md"
+    for name in options["crystals"].split(","):  # written after every crystal, so that a long run leaves something
         rows = of_crystal(name, options)
         print("\n".join(rows), flush=True)
-        lines += rows
-        page = Path(options["output"]) / "models.md"  # after every crystal, so that a long run leaves something
-        marks = "<!-- crystals: made by benchmarks/crystals.py -->", "<!-- end of crystals -->"
-        script.fill(page, *marks, "\n".join(lines))
+        script.fill(page, *MARKS, "\n".join([*head, *joined(page, rows)]))
+
+
+def joined(page: Path, rows: list[str]) -> list[str]:
+    """`rows` among those that the page has of other crystals and doses, in the usual order of crystals."""
+    old = page.read_text().partition(MARKS[0])[2].partition(MARKS[1])[0] if page.exists() else ""
+    known = [line for line in old.splitlines() if line.startswith("| ") and not line.startswith("| crystal ")]
+    made = {_key(line) for line in rows}
+    order = DEFAULTS["crystals"].split(",")
+
+    def rank(line: str) -> tuple[int, float]:
+        name, dose = _key(line)
+        return (order.index(name) if name in order else len(order)), -dose
+
+    return sorted([line for line in known if _key(line) not in made] + rows, key=rank)
+
+
+def _key(line: str) -> tuple[str, float]:
+    """Crystal and dose of a row."""
+    name, dose = (cell.strip() for cell in line.split("|")[1:3])
+    return name, float(dose)
 
 
 def networks(material: Any, options: dict) -> dict[str, Way]:

@@ -60,6 +60,12 @@ def specimen(setup: Any) -> list[str]:
                 f"alloy:       two kinds of {site.name} columns, by their light over that of the brightest sublattice: "
                 f"{', '.join(kinds)}; each column is judged against its own"
             )
+    for one in taught.compositions:
+        value, low, high = one.order[0], one.low[0], one.high[0]
+        lines.append(
+            f"order:       nearest {one.site} columns {value:+.3f} [{low:+.3f}, {high:+.3f}] (Warren-Cowley; 0: mixed "
+            "by chance, above: like ones gather)"
+        )
     lines += [f"unnamed:     {one.sentence()}" for one in taught.unnamed]
     lines += [f"alike:       {sentence}" for sentence in taught.alike]
     told = []

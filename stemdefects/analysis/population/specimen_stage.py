@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from stemdefects.analysis.estimates import estimate, number
+from stemdefects.analysis.estimates import Estimate, estimate, number
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.stage import Figure, Grid, Section, StageResult
 from stemdefects.schema import AnalysisConfig
 
 LIGHT = (-0.5, 3.0)  # range of the histograms that inference keeps
 PER_CM2 = 1e14  # per nm2
+COMPOSITION = (
+    "How the kinds of columns of the alloy are mixed: share of the brighter kind over the field, and their order by "
+    "distance (Warren-Cowley): 0 as chance mixes them, above 0 like columns gather, below 0 they avoid each other; "
+    "95% intervals."
+)
 NAMES = ("prior", "low", "high", "limit")
 
 
@@ -51,7 +56,49 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     blocks.append(Figure("light", "Light of all columns over that of the brightest sublattice; lines: learned levels."))
     names = [site.name for site in material.sites]
     figures = {"light": lambda pyplot: _drawn(pyplot, arrays["histogram"], bulk, level, names, material)}
-    return StageResult(said, (), {}, figures, Section("The specimen", blocks), told)
+    tables, mixed = {}, told.get("compositions") or []
+    if mixed:
+        said += [_order_of(one) for one in mixed]
+        blocks.append(Figure("composition", COMPOSITION))
+        figures["composition"] = lambda pyplot: _mixed(pyplot, mixed)
+        tables["composition_order"] = _table(mixed)
+    return StageResult(said, (), tables, figures, Section("The specimen", blocks), told)
+
+
+def _order_of(mixed: dict) -> Estimate:
+    """Of nearest columns of an alloyed sublattice."""
+    value, low, high = (mixed[name][0] for name in ("order", "low", "high"))
+    return estimate(
+        "Warren-Cowley order of nearest columns", value, low, high, "1", "correlation of the columns' light, jackknife "
+        "over parts of the field", subject=mixed["site"], n=int(mixed["n_pairs"][0]), n_of="pairs",
+    )  # fmt: skip
+
+
+def _table(mixed: list[dict]) -> Any:
+    import pandas as pd
+
+    rows = [
+        (one["site"], *row)
+        for one in mixed
+        for row in zip(*(one[name] for name in ("distance_nm", "order", "low", "high", "n_pairs")), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["sublattice", "distance_nm", "order", "low", "high", "n_pairs"])
+
+
+def _mixed(pyplot: Any, mixed: list[dict]):
+    """Map of the composition and its order over distance, a row per alloyed sublattice."""
+    figure, axes = pyplot.subplots(len(mixed), 2, figsize=(6.8, 2.9 * len(mixed)), squeeze=False)
+    for (left, right), one in zip(axes, mixed, strict=True):
+        field, side = np.array(one["field"], float), one["cell_nm"]
+        size = (0, field.shape[1] * side, field.shape[0] * side, 0)
+        seen = left.imshow(field, cmap="viridis", vmin=0, vmax=1, extent=size)
+        figure.colorbar(seen, ax=left, label="share of the brighter kind", shrink=0.8)
+        left.set(title=f"{one['site']} columns", xlabel="x (nm)", ylabel="y (nm)")
+        distance, value, low, high = (np.array(one[k], float) for k in ("distance_nm", "order", "low", "high"))
+        right.errorbar(distance, value, np.abs([value - low, high - value]), fmt="o", ms=4, capsize=2)
+        right.axhline(0, color="k", lw=0.6)
+        right.set(xlabel="distance (nm)", ylabel="Warren-Cowley order")
+    return figure
 
 
 def _columns(told: dict, kind: Any, material: Any) -> int:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
+from stemdefects.inference.specimen import composition, prevalence, second_light, species
 from stemdefects.inference.specimen import levels as learning
-from stemdefects.inference.specimen import prevalence, second_light, species
 
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
@@ -27,7 +27,7 @@ class Specimen(NamedTuple):
     histogram: (G, BINS) columns by their light; by_light: the network knows another crystal, and has no opinion of the
     states; unnamed: groups of columns whose light no common state has, and what they may be; alike: sentences of the
     elements asked for that the light cannot tell from each other; second: of a second detector;
-    other_crystal: the network was trained on others than this one."""
+    other_crystal: the network was trained on others than this one; compositions: of alloyed sublattices."""
 
     levels: learning.Levels
     prior: np.ndarray
@@ -41,6 +41,7 @@ class Specimen(NamedTuple):
     alike: tuple[str, ...] = ()
     second: second_light.Second | None = None
     other_crystal: bool = False
+    compositions: tuple[composition.Composition, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -51,6 +52,7 @@ class Specimen(NamedTuple):
             "alike": list(self.alike),
             "other_crystal": self.other_crystal,
             "second": None if self.second is None else self.second.to_plain(),
+            "compositions": [one.to_plain() for one in self.compositions],
             **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
         }
 
@@ -73,6 +75,7 @@ class Specimen(NamedTuple):
             tuple(plain.get("alike", [])),
             second,
             plain.get("other_crystal", False),
+            tuple(composition.Composition.from_plain(one) for one in plain.get("compositions", [])),
         )
 
 
@@ -124,6 +127,7 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float),
         unnamed=species.unnamed(light_only, site, levels, material, before.stated, known, allowed),
         alike=tuple(species.alike(levels, material, known, allowed)),
+        compositions=composition.learn(founds, levels, material),
         second=_second(
             founds, np.where(use, ratio, np.nan), site, light if before.by_light else seen, levels, material
         ),

@@ -115,6 +115,7 @@ def summarise(found: Assembled, setup: Any) -> dict[str, Any]:
         "model_id": setup.model.id,
         "prevalence": _prevalence(setup),
         "composition": _composition(setup),
+        "composition_order": _order(setup),
         "limit_of_detection_per_cm2": _limits(setup),
         "unnamed_columns": _unnamed(setup),
     }
@@ -160,6 +161,13 @@ def _composition(setup: Any) -> dict[str, list[dict[str, float]]]:
         ]
         for g in np.flatnonzero(taught.levels.alloyed)
     }
+
+
+def _order(setup: Any) -> dict[str, dict[str, float]]:
+    """Per alloyed sublattice: Warren-Cowley parameter of nearest columns, and its 95% interval."""
+    taught = setup.rules.specimen
+    found = () if taught is None else taught.compositions
+    return {one.site: {name: float(getattr(one, name)[0]) for name in ("order", "low", "high")} for one in found}
 
 
 def _named(counts: Counter) -> dict[str, int]:
