@@ -12,12 +12,11 @@ The tables go into docs/labels.md with `--write`.
 """
 
 import argparse
-import csv
-import subprocess
 import sys
 from pathlib import Path
 
 import labels_movies as movies
+import labels_whole
 import numpy as np
 import script
 from scipy.spatial import cKDTree
@@ -135,42 +134,17 @@ def _one(options: argparse.Namespace, name: str, dose: str, seed: int) -> str:
     scene = movies.simulate(name, dose, seed)
     folder = options.folder / f"{name}_{dose}_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    movie = movies.write(folder / "movie.h5", scene)
-    common = [f"runs_dir={folder.resolve()}", "logging=disabled"]
-    commands = {
-        "train": ["labels=fourier", f"input={movie.resolve()}"],
-        "infer": ["run=latest", f"input={movie.resolve()}"],
-        "analyze": ["run=latest"],
-    }
-    if options.steps:
-        commands["train"].append(f"training.steps={options.steps}")
-    done = {"train": "model/model.json", "infer": "defects.h5", "analyze": "analysis/estimates.csv"}
-    for command, arguments in commands.items():
-        if not list(folder.glob(f"*/{done[command]}")):
-            log = (folder / f"{command}.log").open("w")
-            subprocess.run(
-                [sys.executable, str(ROOT / f"{command}.py"), *arguments, *common],
-                check=True,
-                cwd=ROOT,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-    run = next(folder.glob("*/defects.h5")).parent
+    run = labels_whole.run_commands(folder, movies.write(folder / "movie.h5", scene), options.steps)
     table = sd.DefectTable.read(run / "defects.h5")
     rows, drift = table.rows, np.column_stack([table.frames["drift_y_px"], table.frames["drift_x_px"]])
     points = [np.column_stack([r["y_px"], r["x_px"]]) for r in (rows[rows["frame"] == t] for t in range(len(scene.yx)))]
     hits, n, true, errors = scored(points, scene)
     off = np.nanmax(np.abs(drift - scene.drift_px)) * scene.pixel_nm if np.isfinite(drift).any() else np.nan
     hops = int((np.diff(scene.place, axis=0) != 0).sum())
-    rate = "-"
-    with (run / "analysis" / "estimates.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["quantity"] == "hop rate" and row["method"] == "hops" and row["subject"] == "bright":
-                rate = f"{float(row['value']):.3f} ({float(row['low']):.3f} to {float(row['high']):.3f})"
     per_frame = hops / (len(scene.yx) - 1) / scene.place.shape[1]
     return (
         f"| {name} | {dose} | {seed} | {hits} of {true} | {hits} of {n} | {np.mean(errors):.3f} | {off:.3f} | "
-        f"{per_frame:.3f} | {rate} |"
+        f"{per_frame:.3f} | {labels_whole.hop_rate(run)} |"
     )
 
 

@@ -1,48 +1,54 @@
-"""Are the Si atoms of a real movie found without a change but the input?   python benchmarks/labels_graphene.py
+"""Are the Si atoms of real movies found without a change but the input?   python benchmarks/labels_graphene.py
 
-Trains `labels=fourier` on `graphene_si_trimer.npz` (shared data; labels by its authors, incomplete) as a user would,
-runs the model on all frames and prints the recall of the labelled Si, in all frames and in those it was not trained on,
-the detections per frame, and how far they are from the labels.
+Trains `labels=fourier` on `graphene_si_trimer.npz` and `graphene_si_single_128.npz` (shared data; labels by its
+authors, incomplete) as a user would, runs the model on all frames, analyses, and prints a row per movie: recall of the
+labelled Si in all frames and in those that were not trained on, other calls per frame, how far the calls are from the
+labels, the hop rate, and the CPU seconds of it all.
 """
 
 import argparse
 import json
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
+import labels_whole
 import numpy as np
 from scipy.spatial import cKDTree
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-DATA = ROOT.parent / "shared" / "data" / "real" / "graphene_si_trimer.npz"
-FIELD_NM = 2.0  # side of its frames, by its authors
+DATA = ROOT.parent / "shared" / "data" / "real"
+FIELD_NM = 2.0  # side of their frames, by their authors
 RADIUS_NM = 0.09
+TRAINED = 8  # first frames, which labels are made of
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--input", type=Path, default=DATA)
+    names = ["graphene_si_trimer.npz", "graphene_si_single_128.npz"]
+    parser.add_argument("--inputs", type=Path, nargs="+", default=[DATA / name for name in names])
     parser.add_argument("--folder", type=Path, default=Path("benchmark_results/labels_graphene"))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, help="of the trainings, else the default")
     options = parser.parse_args()
-    if not options.input.exists():
-        sys.exit(f"error: {options.input} is not there")
-    command = [
-        sys.executable, str(ROOT / "train.py"), "labels=fourier", f"input={options.input}", "logging=disabled",
-        f"training.steps={options.steps}", f"runs_dir={options.folder.resolve()}",
-    ]  # fmt: skip
-    if not list(options.folder.glob("*/model/model.json")):
-        subprocess.run(command, check=True, cwd=ROOT)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    model = sorted(options.folder.glob("*/model/model.json"))[-1].parent
-    with np.load(options.input) as stored:
+    print("| movie | Si found | in new frames | other calls a frame | nm from the labels | hop rate | CPU s |")
+    print("|---" * 7 + "|")
+    for path in options.inputs:
+        if not path.exists():
+            sys.exit(f"error: {path} is not there")
+        print(row(path, options.folder / path.stem, options.steps), flush=True)
+
+
+def row(path: Path, folder: Path, steps: int | None) -> str:
+    """What the three commands make of the movie `path`, against the labels in it."""
+    before = used_s()
+    run = labels_whole.run_commands(folder, path, steps)
+    seconds = used_s() - before
+    with np.load(path) as stored:
         images = stored["images"]
         labels = {int(one["frame"]): np.array(one["Si_xy"]).reshape(-1, 2) for one in json.loads(str(stored["labels"]))}
         numbers = stored["frame"].tolist()
-    found = detect(model, options.input)
+    found = calls(run, len(images))
     px_nm = FIELD_NM / images.shape[-1]
     hits, distances = [], []
     for index, number in enumerate(numbers):
@@ -50,23 +56,26 @@ def main() -> None:
             distance = cKDTree(found[index]).query([y, x])[0] * px_nm if len(found[index]) else np.inf
             hits.append((index, distance < RADIUS_NM))
             distances += [distance] * bool(distance < RADIUS_NM)
-    hits = np.array(hits)
-    new = hits[:, 0] >= 8
-    print(
-        f"labelled Si found: {hits[:, 1].sum()} of {len(hits)} in {len(images)} frames, {hits[new, 1].sum()} of "
-        f"{new.sum()} in the {len(images) - 8} that were not trained on; {np.mean([len(f) for f in found]):.1f} "
-        f"detections per frame; {np.mean(distances):.3f} nm from the labels on average; "
-        f"{used.ru_utime + used.ru_stime:.0f} CPU seconds of training ({options.steps} steps)"
+    at, hit = np.array(hits).T
+    new, others = at >= TRAINED, (sum(map(len, found)) - hit.sum()) / len(images)
+    return (
+        f"| {path.stem} | {hit.sum()} of {len(hit)} | {hit[new].sum()} of {new.sum()} | {others:.2f} | "
+        f"{np.mean(distances):.4f} | {labels_whole.hop_rate(run)} | {seconds:.0f} |"
     )
 
 
-def detect(model_folder: Path, path: Path) -> list[np.ndarray]:
-    """Per frame (n, 2) y, x in px of what `infer.py` calls a defect."""
+def used_s() -> float:
+    """CPU seconds of the commands so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def calls(run: Path, n_frames: int) -> list[np.ndarray]:
+    """Per frame (n, 2) y, x in px of the file of what the table of `run` calls a defect."""
     import stemdefects as sd
 
-    found = sd.detect(str(path), model_folder, progress=False)
-    frames = found.frames["frame"]
-    return [np.column_stack([r["y_px"], r["x_px"]]) for r in (found.rows[found.rows["frame"] == t] for t in frames)]
+    rows = sd.DefectTable.read(run / "defects.h5").rows
+    return [np.column_stack([r["y_px"], r["x_px"]]) for r in (rows[rows["frame"] == t] for t in range(n_frames))]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from stemdefects import schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.io import opening, runs
-from stemdefects.labels.fourier import figures, findings, sites
+from stemdefects.labels.fourier import checks, figures, findings, sites
 from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier.images import sampler
 from stemdefects.labels.fourier.images.population import Registered
@@ -114,6 +114,7 @@ class Source:
                 "labels_false_expected": float(labels.false.sum()),
                 "labels_threshold": float(labels.level_of().min()),
                 "labels_frames": len(labels.frames),
+                "labels_warnings": checks.codes(labels.warnings),
             }
         )
 

@@ -15,6 +15,7 @@ from stemdefects import config
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
 from stemdefects.labels.fourier import checks
+from stemdefects.labels.fourier.checks import Warned
 from stemdefects.labels.fourier.periodic import align, grains, regions, residual
 from stemdefects.labels.fourier.periodic.grains import Grains
 from stemdefects.labels.fourier.periodic.lattice import ImageLattice, find_lattice
@@ -41,7 +42,7 @@ class MovieLabels:
     ones; strongest: largest significance in the crystal; false: (2,) how many dark and bright labels are expected
     to be false; gain, read_variance: of the noise; grains: all lattices, `lattice` the largest one's; member: (H,
     W) which of them a pixel of the first frame belongs to, None where there is one; seam: (H, W) bool where they
-    meet, and how long that is in px; steps: maps for pictures and scenes; warnings: lines for people.
+    meet, and how long that is in px; steps: maps for pictures and scenes; warnings: lines for people, with codes.
     """
 
     frames: np.ndarray
@@ -68,7 +69,7 @@ class MovieLabels:
     grains: Grains | None = None
     member: np.ndarray | None = None
     seam: tuple[np.ndarray, float] | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
     def level_of(self) -> np.ndarray:
         """(L,) threshold that each defect has passed."""
@@ -76,7 +77,7 @@ class MovieLabels:
         return np.where(self.frame == moving.ALL, levels[0], levels[-1])
 
 
-def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
+def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarray, list[Warned], np.ndarray]:
     """The frames to label (N, H, W), their numbers, warnings about those that could not be used, and which of their
     pixels hold no intensity (N, H, W bool).
 
@@ -93,14 +94,15 @@ def read_frames(movie: Movie, cfg: FourierConfig) -> tuple[np.ndarray, np.ndarra
             indices.append(i)
             invalid.append(np.zeros(image.shape, bool) if bad is None else bad)
             if bad is not None:
-                warnings.append(f"frame {i}: {bad.sum()} pixels hold no intensity; nothing is labelled there")
+                said = f"frame {i}: {bad.sum()} pixels hold no intensity; nothing is labelled there"
+                warnings.append(Warned(checks.Code.PIXELS_MISSING, said))
         except FrameError as error:
             if i == cfg.first_frame:
                 raise UserError(
                     f"{error}. Labels are made from this frame: looked for a lattice and defects, found no usable "
                     "image; choose another with labels.fourier.first_frame=<number>"
                 ) from None
-            warnings.append(f"left out: {error}")
+            warnings.append(Warned(checks.Code.FRAMES_LEFT_OUT, f"left out: {error}"))
     return np.stack(frames), np.array(indices), warnings, np.stack(invalid)
 
 

@@ -135,18 +135,17 @@ def finish(
     if the_task.corrected is not None:
         print("\n".join(corrected_frames.sentences(about["corrected_frames"])))
         tracker.summary({"corrected_frames": about["corrected_frames"]})
-    if useless := learned_nothing(figures, kinds):
-        LOG.warning("%s", useless)
+    lost = not_learned(figures, kinds)
+    tracker.summary({"not_learned": lost})
+    if lost:
+        LOG.warning(
+            "F1 of %s is 0: the network finds none of them in its validation images; more steps (training.steps), "
+            "better labels, or a network trained on simulation", ", ".join(lost),
+        )  # fmt: skip
     print(f"model {model_id}: {run.model_dir}", flush=True)
 
 
-def learned_nothing(figures: dict[str, Any], kinds: list[str]) -> str | None:
-    """What to say of kinds whose F1 is zero at every dose; None where all were learned."""
+def not_learned(figures: dict[str, Any], kinds: list[str]) -> list[str]:
+    """The `kinds` whose F1 is zero at every dose that shows any of them."""
     shown = {kind: [f["kinds"][kind]["f1"] for f in figures.values() if f["kinds"][kind]["n"]] for kind in kinds}
-    lost = [kind for kind, values in shown.items() if values and max(values) == 0]
-    if not lost:
-        return None
-    return (
-        f"F1 of {', '.join(lost)} is 0: the network finds none of them in its validation images; more steps "
-        "(training.steps), better labels, or a network trained on simulation"
-    )
+    return [kind for kind, values in shown.items() if values and max(values) == 0]
