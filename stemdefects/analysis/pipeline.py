@@ -9,7 +9,7 @@ from stemdefects import extensions
 from stemdefects.analysis import estimates, inputs, truth_stage
 from stemdefects.analysis.corrections import queue_stage
 from stemdefects.analysis.corrections import stage as corrections
-from stemdefects.analysis.crystallography import displacements_stage, strain_stage
+from stemdefects.analysis.crystallography import displacements_stage, grains_stage, strain_stage
 from stemdefects.analysis.damage import stage as damage
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.data.square_pixels import Frames
@@ -40,6 +40,7 @@ STAGES: Mapping[str, Stage] = {
     "space": space_stage.run,
     "displacements": displacements_stage.run,
     "strain": strain_stage.run,
+    "grains": grains_stage.run,
     "lattice model": lattice_model.run,
     "damage": damage.run,
     "purity": purity_stage.run,

@@ -142,6 +142,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         else (setup.raw_vectors(setup.reference_px) * (setup.aspect, 1)).tolist(),
         "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
         "straightened": setup.straighten is not None,
+        "grains_turn_deg": setup.grains_turn_deg or None,
         "config": config.to_plain(setup.settings),
     }
 

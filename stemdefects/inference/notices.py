@@ -43,7 +43,18 @@ def inputs(movie: Movie, setup: Any) -> list[str]:
     lines = [f"calibration: {setup.calibration.message}"]
     if time is not None:
         lines.append(f"frame time:  {time}")
-    return [*lines, f"dose:        {dose}", *specimen(setup)]
+    return [*lines, f"dose:        {dose}", *several_grains(setup), *specimen(setup)]
+
+
+def several_grains(setup: Any) -> list[str]:
+    """What to tell of frames that show several grains."""
+    if not setup.grains_turn_deg:
+        return []
+    turns = ", ".join(f"{abs(turn):.1f}" for turn in setup.grains_turn_deg)
+    return [
+        f"grains:      {len(setup.grains_turn_deg) + 1}, turned by {turns} degrees against the first; sites and states "
+        "over time are the first one's"
+    ]
 
 
 def specimen(setup: Any) -> list[str]:

@@ -14,6 +14,7 @@ from stemdefects.inference import undistorted
 from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import calibration as calibrating
 from stemdefects.inference.network.engine import Engine
+from stemdefects.inference.specimen import grains
 from stemdefects.inference.specimen.learned import untaught
 from stemdefects.inference.undistorted import Undistortion
 from stemdefects.io.movie import Checked, FrameError, Movie
@@ -46,6 +47,12 @@ class Setup:
     steps_px: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # between pairs of them, likewise
     straighten: Undistortion | None = None  # frames are resampled by it, and pixels here are straightened ones
     raw_shape: tuple[int, int] = (0, 0)  # (H, W) of the frames as they are read
+    grains_px: np.ndarray | None = None  # (K, 2, 2) lattice vectors of several grains, the reference's first
+
+    @property
+    def grains_turn_deg(self) -> list[float]:
+        """Rotation of each further grain against the first; empty where there is one."""
+        return [] if self.grains_px is None else grains.turns_deg(self.grains_px)
 
     @property
     def n_blocks(self) -> int:
@@ -62,6 +69,7 @@ class Setup:
         return {
             "calibration": self.calibration.to_dict(),
             "reference_px": None if self.reference_px is None else self.reference_px.tolist(),
+            "grains_px": None if self.grains_px is None else self.grains_px.tolist(),
             "specimen": None if self.rules.specimen is None else self.rules.specimen.to_plain(),
         }
 
@@ -147,7 +155,13 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     if straighten is not None and vectors is not None:
         square = np.linalg.inv(straighten.matrix * (aspect, 1))
         shape, aspect, vectors = straighten.shape, 1.0, vectors @ square
-    engine = Engine(model, shape, shown_nm, settings, aspect, vectors, lattice_nm)
+    grains_px = None
+    if known and known.get("grains_px") is not None:
+        grains_px = np.array(known["grains_px"])
+    elif samples is not None and vectors is not None and straighten is None:
+        further = grains.others(square_pixels(samples, movie.aspect), vectors, lattice_nm)
+        grains_px = np.concatenate([vectors[None], further]) if len(further) else None
+    engine = Engine(model, shape, shown_nm, settings, aspect, vectors if grains_px is None else grains_px, lattice_nm)
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
     if model.by_light and not settings.light:
@@ -174,6 +188,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         movie.times_s,
         straighten=straighten,
         raw_shape=movie.shape[1:],
+        grains_px=grains_px,
     )
     if found.vectors_px is not None and vectors is not None:
         samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples

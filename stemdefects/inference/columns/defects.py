@@ -122,7 +122,7 @@ def find_defects(
     call &= ~fallen
     nowhere = np.zeros(len(call), bool)
     if rules.require_lattice and output.lattice is not None and output.lattice.clear and len(call):
-        nowhere = output.lattice.at(columns.y_px, columns.x_px) < ABSENT
+        nowhere = output.lattice.of_any_grain(columns.y_px, columns.x_px) < ABSENT
     called = np.flatnonzero(call & ~nowhere)
     rows = table.empty(len(called))
     rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]

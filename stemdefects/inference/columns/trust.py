@@ -143,8 +143,11 @@ def _against_bragg(
         flags |= quality_flags.MISSED
     # places the network calls no lattice, against those where there is none
     nothing = float(output.region_fraction[1] + output.region_fraction[2])
-    figures["no_bragg"], figures["no_network"] = float(absent.mean()), nothing
-    if abs(nothing - absent.mean()) > MAX_ELSEWHERE:
+    no_bragg = float(absent.mean())
+    if lattice.grains is not None:  # of none of them
+        no_bragg = float((lattice.grains.max(0) < bragg_map.ABSENT).mean())
+    figures["no_bragg"], figures["no_network"] = no_bragg, nothing
+    if abs(nothing - no_bragg) > MAX_ELSEWHERE:
         flags |= quality_flags.ELSEWHERE
     return flags
 

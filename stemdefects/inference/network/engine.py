@@ -74,8 +74,8 @@ class Engine:
             noise; others are resampled to the nearer end, so that nothing jumps where a sampling crosses it. None: the
             defaults.
         aspect: height over width of a pixel; each axis is resampled by its own sampling.
-        vectors_px, lattice_nm: about what lattice the frames show (square pixels), and the ideal crystal's; with them
-            every frame's own lattice is measured too.
+        vectors_px, lattice_nm: about what lattice the frames show (square pixels; several: one of each grain, (K, 2,
+            2)), and the ideal crystal's; with them every frame's own lattice is measured too.
     """
 
     def __init__(

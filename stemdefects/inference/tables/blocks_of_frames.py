@@ -12,7 +12,7 @@ from stemdefects.inference.columns.defects import REGIONS, FrameDefects, find_de
 from stemdefects.inference.network import bragg_map, region_map
 from stemdefects.inference.network.engine import FrameOutput
 from stemdefects.inference.setup import SAME_FIELD
-from stemdefects.inference.specimen import phases
+from stemdefects.inference.specimen import grains, phases
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io.movie import FrameError
 from stemdefects.io.tables import quality_flags, table
@@ -144,6 +144,13 @@ class BlockMaker:
         flags = result.verdict.flags | (quality_flags.COARSE if self._coarse else 0)
         for name, value in zip(REGIONS, result.fraction, strict=True):
             row[f"fraction_{name}"] = value
+        if result.lattice is not None and result.lattice.clear:
+            place = np.column_stack([found.rows["y_px"], found.rows["x_px"]])
+            met = grains.Meeting(1, 0.0, np.zeros(len(place), bool))
+            if setup.grains_px is not None:
+                met = grains.meeting(result.lattice, setup.shape_px, place)
+            row["n_grains"], row["n_at_boundary"] = met.n_grains, met.at.sum()
+            row["boundary_nm"] = met.length_px * setup.calibration.pixel_size_nm
         if found.sites is not None:
             missed = found.sites.missed_px
             if result.hidden is not None:

@@ -61,6 +61,9 @@ FRAME_DTYPE = np.dtype(
         ("angle_deg", "f4"),  # rotation of the lattice against the material's axes, counter-clockwise with y down
         *((f"strain_{axes}", "f4") for axes in ("yy", "xx", "xy")),  # of the frame's lattice, scan distortion included
         ("n_invalid_px", "i4"),  # pixels that hold no intensity, see stemdefects.io.pixels
+        ("n_grains", "i2"),  # that the Bragg components show; 0: not known
+        ("boundary_nm", "f4"),  # length of the line where grains meet
+        ("n_at_boundary", "i4"),  # defects within 0.8 lattice spacings of it
         ("n_withheld", "i4"),  # calls not made where the Bragg components show no lattice
         ("doubt", "i2"),  # 0: none; else flags, see `quality_flags`
         ("quality", "i1"),  # 0: used; else why it was skipped, see stemdefects.io.movie.QUALITY

@@ -7,7 +7,7 @@ the phases of the frame's own components say it.
 import numpy as np
 
 from stemdefects.crystal.bragg import reciprocal
-from stemdefects.inference.columns.lattice.sites import SiteView
+from stemdefects.inference.columns.lattice.sites import NOWHERE, SiteView
 from stemdefects.inference.network import align
 from stemdefects.inference.network.engine import FrameOutput
 
@@ -52,6 +52,8 @@ def view(position_px: np.ndarray, output: FrameOutput, vectors_px: np.ndarray) -
     origin = -phases / (2 * np.pi)
     origin = (origin + np.rint(middle @ np.linalg.inv(vectors) - origin)) @ vectors
     cell = np.rint((position_px - origin) @ np.linalg.inv(vectors)).astype(np.int32)
+    if lattice is not None and lattice.grains is not None:  # sites are those of the first grain
+        cell[lattice.grain_at(*position_px.T) != 0] = NOWHERE
     area = float(np.prod(np.array(output.image.shape) / output.scale))
     n = round(area / abs(np.linalg.det(vectors)))
     none = np.zeros(len(cell), bool)
