@@ -135,6 +135,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     if settings.lattice_constant_nm is not None:
         lattice_nm = lattice_nm * (settings.lattice_constant_nm / model.material.a_nm)
     reference = samples = None
+    of_movie = all(site.floating for site in model.material.sites)  # learned from frames as they are
     if known:
         found = calibrating.Calibration(**known["calibration"])
         reference = None if known["reference_px"] is None else np.array(known["reference_px"])
@@ -143,13 +144,14 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         shown = square_pixels(samples, movie.aspect)
         found = calibrating.calibrate(
             shown, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm,
-            calibrating.Trust(settings.calibration, settings.calibration_tolerance, settings.max_strain), movie.source,
+            calibrating.Trust(
+                settings.calibration, settings.calibration_tolerance, settings.max_strain, faint=of_movie
+            ), movie.source,
         )  # fmt: skip
     # the network sees the crystal at the size it was trained on, whatever a nanometre is
     shown_nm = found.sampling_nm * (model.trained or model).material.a_nm / float(np.linalg.norm(lattice_nm[0]))
     straighten, shape, aspect = None, movie.shape[1:], movie.aspect
     vectors = None if found.vectors_px is None else np.array(found.vectors_px)
-    of_movie = all(site.floating for site in model.material.sites)  # learned from frames as they are
     if settings.straighten and not of_movie and not is_movie(indices, settings):
         straighten = undistorted.measured(found, lattice_nm, shape, aspect)
     if straighten is not None and vectors is not None:

@@ -10,7 +10,7 @@ which drift does not change.
 """
 
 from stemdefects.crystal.bragg.cells import equivalent_cells, reciprocal, rotation, shells
-from stemdefects.crystal.bragg.fit import MIN_PERIODS, MIN_SNR, FrameLattice, fit_lattice
+from stemdefects.crystal.bragg.fit import MIN_PERIODS, MIN_SNR, FrameLattice, fit_lattice, from_vectors
 from stemdefects.crystal.bragg.spectrum import MAX_FREQUENCY, apply_window, candidates, peak_position, whitened
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "candidates",
     "equivalent_cells",
     "fit_lattice",
+    "from_vectors",
     "peak_position",
     "reciprocal",
     "rotation",

@@ -148,6 +148,16 @@ def _refine(
     if n_used > 2 and np.sqrt((errors**2).mean()) > 0.1 * g_px:
         return None
     vectors = lattice @ np.linalg.inv(matrix).T  # rows a1, a2 in px
+    # degrees of freedom: two numbers a peak, four fitted
+    scatter = np.sqrt((errors**2).sum() / max(2 * n_used - 4, 1)) / g_px
+    floor = 0.02 / (g_px * min(height, width))  # a fiftieth of a bin
+    sigma = float(np.hypot(scatter / np.sqrt(n_used), floor))
+    return from_vectors(vectors, lattice, sigma, float(snr), n_used)
+
+
+def from_vectors(vectors: np.ndarray, lattice: np.ndarray, sigma: float, snr: float, n_peaks: int) -> FrameLattice:
+    """What lattice vectors (2, 2) px say of a crystal whose vectors are `lattice` (2, 2), nm; the rest as of
+    `FrameLattice`."""
     vectors = equivalent_cells(vectors, lattice)[0]
     # sampling is the scale at which the cell has the material's area
     pixel_size = float(np.sqrt(abs(np.linalg.det(lattice) / np.linalg.det(vectors))))
@@ -156,8 +166,4 @@ def _refine(
     turn = u @ vt
     strain = (vt.T * s) @ vt - np.eye(2)
     angle = float(np.arctan2(turn[1, 0], turn[1, 1]))
-    # degrees of freedom: two numbers a peak, four fitted
-    scatter = np.sqrt((errors**2).sum() / max(2 * n_used - 4, 1)) / g_px
-    floor = 0.02 / (g_px * min(height, width))  # a fiftieth of a bin
-    sigma = float(np.hypot(scatter / np.sqrt(n_used), floor))
-    return FrameLattice(vectors, pixel_size, sigma, angle, strain, float(snr), n_used)
+    return FrameLattice(vectors, pixel_size, sigma, angle, strain, snr, n_peaks)

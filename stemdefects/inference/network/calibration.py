@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.crystal.bragg import FrameLattice, fit_lattice
+from stemdefects.crystal.bragg import FrameLattice, fit_lattice, from_vectors
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
+from stemdefects.labels.fourier.periodic.lattice import find_lattice
 
 N_FRAMES = 8  # taken together for the lattice of a movie
 FAR = 0.1  # from the stated scale: a lattice there is looked for at all scales
 CLEAR_SNR = 100.0  # of a lattice far from the stated scale; noise and amorphous film stay below 12, crystals have 300
 PLAUSIBLE_NM = (0.002, 0.09)  # sampling at which columns of a crystal can be told apart
+FAINT_BINS = 0.2  # error of the place of a Bragg peak that hardly stands out, in Fourier bins
 LEAST_CELLS = 2.0  # of the crystal along a frame's shorter side
 
 
@@ -66,11 +68,13 @@ def sample_frames(movie: Movie, number: int = N_FRAMES, among: int | None = None
 class Trust(NamedTuple):
     """What is believed. method `lattice`: the Bragg peaks, where they are clear, else the stated value; `metadata`: the
     stated value. A disagreement above `tolerance` is part of the message. A lattice with a principal strain above
-    `max_strain` is not believed."""
+    `max_strain` is not believed. faint: a lattice that shows in all frames together is one too, as where a network was
+    trained on the movie's own labels."""
 
     method: str = "lattice"
     tolerance: float = 0.03
     max_strain: float = 0.15
+    faint: bool = False
 
 
 TRUST = Trust()
@@ -99,6 +103,8 @@ def calibrate(
         free = fit_lattice(frames, lattice_nm, None)
         if free is not None and free.snr > max(CLEAR_SNR, 0.0 if found is None else found.snr):
             found = free
+    if found is None and trust.faint:
+        found = _faint(frames, lattice_nm)
     if found is not None and np.abs(np.linalg.eigvalsh(found.strain)).max() > trust.max_strain:
         found = None
     value, origin = _choose(found, stated_nm, user_nm, trust.method)
@@ -136,6 +142,18 @@ def calibrate(
         strain,
         message,
     )
+
+
+def _faint(frames: np.ndarray, lattice_nm: np.ndarray) -> FrameLattice | None:
+    """The lattice that no frame of (n, H, W) shows by itself and all of them do, or that too few peaks show to be known
+    as the crystal's; None: there is none either."""
+    try:
+        found = find_lattice(frames)
+    except UserError:
+        return None
+    g_px = float(np.linalg.norm(found.peaks @ found.reciprocal, axis=1).min())
+    sigma = FAINT_BINS / (g_px * min(frames.shape[1:]) * np.sqrt(len(found.peaks)))
+    return from_vectors(found.vectors_px, lattice_nm, sigma, float(found.snr.min()), len(found.peaks))
 
 
 def _choose(

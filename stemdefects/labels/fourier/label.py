@@ -169,6 +169,7 @@ def label(
         )
     if cfg.recipe == "paper":
         region = np.zeros_like(region)
+        per_frame = region[None].astype(np.int8)
         told = moving.only_first(paper.defects(frames[0], lattice, cfg.low_pass, cfg.threshold))
         unsure = np.zeros((0, 2))
         levels = fourier_defects.Levels(cfg.threshold, cfg.threshold, np.zeros(2))
@@ -197,7 +198,10 @@ def label(
             )  # fmt: skip
             said = checks.left_out(indices[blurred], where)
             return dataclasses.replace(some, warnings=(said, *some.warnings))
+        per_frame = regions.in_frames(frames, region, shift, spacing)
         stays = ~moving.changing(here) & ~moving.wandering(z, np.sign(static.z), static_yx, spacing, sigma)
+        for own, places in zip(per_frame, static_yx, strict=True):  # the mean says nothing where a hole comes and goes
+            stays &= (certainty.region_at(own, places) <= LATTICE) & ~certainty.beside_hole(own, places, spacing)
         # what moves is told frame by frame and lends no weak label its good name
         others = found.take(certainty.distance_to(static.yx[~stays], found.yx) > 0)
         inside = certainty.region_at(region, others.yx) == LATTICE
@@ -206,11 +210,9 @@ def label(
         unsure = np.concatenate([unsure, static.yx[weak]])
         told = moving.tell(
             moving.Candidates(static, static_yx, here, stays & ~weak, ~stays),
-            single, region, spacing, shift, cfg.false_alarms, cfg.unsure,
+            single, per_frame, spacing, shift, cfg.false_alarms, cfg.unsure,
         )  # fmt: skip
-    per_frame = np.zeros((len(frames), *region.shape), np.int8)
     for t, s in enumerate(shift):
-        per_frame[t] = certainty.moved(region, s)
         if invalid is not None and invalid[t].any():
             per_frame[t][ndimage.distance_transform_edt(~invalid[t]) < DISC * spacing] = UNKNOWN
         # columns that have moved towards a defect must not blot out the defect itself, nor hide that it has gone

@@ -5,11 +5,15 @@ from scipy import ndimage
 
 from stemdefects.labels.fourier.periodic import residual
 from stemdefects.labels.fourier.periodic.grains import Grains, boundary
+from stemdefects.labels.fourier.points import certainty
 from stemdefects.labels.fourier.points.certainty import AMORPHOUS, HOLE, LATTICE, UNKNOWN
 
 ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
 DIRT, DIRT_WINDOW = 1.5, 1.5  # times the usual intensity in a window of so many spacings: the crystal is covered
 RIM = 2.0  # lattice spacings around dirt, which the sliding windows smear
+# of the usual intensity in a window of `DIRT_WINDOW`, where a vacancy is a few per cent, and of what the other frames
+# have there, so that a shadow on the crystal is none: this much less is a hole that has come or gone
+THIN, THINNER = 0.6, 0.75
 
 
 def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, spacing: float) -> np.ndarray:
@@ -34,6 +38,32 @@ def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, spacing
         near = ndimage.distance_transform_edt(~seam) < spacing
         region[((near & (region == AMORPHOUS)) | seam) & ~dirt] = UNKNOWN
     return region
+
+
+def in_frames(frames: np.ndarray, region: np.ndarray, shift_px: np.ndarray, spacing: float) -> np.ndarray:
+    """(N, H, W) int8: `region` (H, W) of the first frame in each of `frames` (N, H, W), which show it shifted by
+    `shift_px` (N, 2), with the holes and the dirt that this frame has and others have not.
+
+    The mean of frames in which the edge of a hole moves has something between crystal and hole there.
+    """
+    own = np.stack([certainty.moved(region, s) for s in shift_px])
+    if len(frames) == 1:
+        return own
+    levels = []
+    for frame, here in zip(frames, own, strict=True):
+        slow = ndimage.gaussian_filter(frame, DIRT_WINDOW * spacing)
+        levels.append(slow / max(float(np.median(slow[here == LATTICE])) if (here == LATTICE).any() else 1.0, 1e-30))
+    back = [ndimage.shift(level, -s, order=1, mode="nearest") for level, s in zip(levels, shift_px, strict=True)]
+    mean = np.mean(back, axis=0)
+    for level, here, s in zip(levels, own, shift_px, strict=True):
+        others = ndimage.shift(mean, s, order=1, mode="nearest")
+        unnamed = (here == LATTICE) | (here == UNKNOWN)
+        dirt = unnamed & (level > DIRT)
+        if dirt.any():
+            here[unnamed & (ndimage.distance_transform_edt(~dirt) < RIM * spacing)] = UNKNOWN
+            here[dirt] = AMORPHOUS
+        here[unnamed & (level < THIN) & (level < THINNER * others)] = HOLE
+    return own
 
 
 def bumps(shape: tuple[int, int], yx: np.ndarray, flat_px: float, outer_px: float) -> np.ndarray:

@@ -16,6 +16,7 @@ DISPLACED = 0.3  # one of either sign so much weaker may be columns that have mo
 BORDER = 0.25  # of a lattice spacing
 NEAR_BORDER = 1.4  # times the level, within a spacing of the border
 CROWD = 4  # dark neighbours: complexes of up to three columns are defects that people name
+BESIDE_HOLE = 1.5  # lattice spacings: where the crystal ends nothing dark is a defect (`regions.DIRT_WINDOW`)
 RING = 1.3  # lattice spacings around a defect in which it rings, and neighbours are one hole
 
 
@@ -46,11 +47,20 @@ def accepted(found: Extrema, level: np.ndarray, regions: np.ndarray, spacing: fl
     # at the border part of a column is missing, fly-back and filling bend what is left, and the periodic part leans out
     inwards = from_border(found.yx, regions.shape)
     sure &= (inwards > BORDER * spacing) & ((inwards > spacing) | (size > NEAR_BORDER * level))
+    sure &= ~((found.z < 0) & beside_hole(regions, found.yx, spacing))
     distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
     other = np.sign(found.z)[:, None] != np.sign(found.z)[None]
     sure &= ~((distance < RING * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
     sure &= ~((distance < 0.9 * spacing) & (size[:, None] < DISPLACED * size[None])).any(1)
     return sure
+
+
+def beside_hole(regions: np.ndarray, yx: np.ndarray, spacing: float) -> np.ndarray:
+    """(n,) bool: points `yx` (n, 2) within `BESIDE_HOLE` of a hole."""
+    hole = regions == HOLE
+    if not hole.any():
+        return np.zeros(len(yx), bool)
+    return region_at(ndimage.distance_transform_edt(~hole), yx) < BESIDE_HOLE * spacing
 
 
 def crowded(defects: Extrema, spacing: float) -> np.ndarray:

@@ -119,21 +119,20 @@ class Candidates(NamedTuple):
 
 
 def tell(
-    candidates: Candidates, single: list[Significance], regions: np.ndarray, spacing: float, shift_px: np.ndarray,
+    candidates: Candidates, single: list[Significance], own_regions: np.ndarray, spacing: float, shift_px: np.ndarray,
     share: float, unsure: float,
 ) -> Told:  # fmt: skip
     """Which of the `candidates` are defects, and what else single frames show.
 
-    single: significance of each frame; regions: (H, W) of the first frame; share, unsure: settings.
+    single: significance of each frame; own_regions: (N, H, W) of each; share, unsure: settings.
     """
     static, static_yx, here, stays, moves = candidates
     n = len(single)
     z = np.stack([s.z for s in single])
     if n == 1:
         return only_first(static.take(stays))
-    found, own_regions = [], []
+    found = []
     for t, one in enumerate(single):
-        own_regions.append(certainty.moved(regions, shift_px[t]))
         points = extrema(one.z, 2.5, DISC * spacing)
         if stays.any() and len(points.z):  # seen already
             points = points.take(cKDTree(static_yx[t][stays]).query(points.yx)[0] > DISC * spacing)
