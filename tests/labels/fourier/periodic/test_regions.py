@@ -27,7 +27,7 @@ def test_holes_and_dirt_of_a_frame_are_its_own_and_a_shadow_is_none():
         away = np.hypot(y - centres[t][0], x - centres[t][1])
         assert found[away < 14].mean() > 0.95 and not found[away > 24 + SPACING].any()
     assert (own[0][(y > 105) & (x < 30)] == AMORPHOUS).all() and not (own[1:] == AMORPHOUS).any()
-    assert (own[3][60:, 10:80] == LATTICE).all()
+    assert (own[3][60:110, 10:80] == LATTICE).all()
     beside = certainty.beside_hole(own[0], np.array([[30.0, 52.0], [100.0, 80.0]]), SPACING)
     assert beside.tolist() == [True, False]
 
