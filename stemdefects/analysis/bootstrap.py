@@ -1,17 +1,20 @@
 """Bootstrap over tracks: the track, not the step, is what is independent."""
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 from stemdefects.analysis.estimates import LEVEL
 
 
-def weights(n: int, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Multinomial resampling weights, shape (n_resamples, n); each row sums to n."""
+def weights(n: int, n_resamples: int, rng: np.random.Generator) -> Float[np.ndarray, "{n_resamples} {n}"]:
+    """Multinomial resampling weights; each row sums to n."""
     return rng.multinomial(n, np.full(n, 1.0 / n), size=n_resamples).astype(float)
 
 
-def t_interval(value: float, resampled: np.ndarray, n: int, level: float = LEVEL) -> tuple[float, float]:
+def t_interval(
+    value: float, resampled: Float[np.ndarray, " resamples"], n: int, level: float = LEVEL
+) -> tuple[float, float]:
     """Interval `value` +- t(n - 1) times the standard deviation of the resampled values.
 
     For pooled averages over few, unequal tracks this covers better than percentiles (docs/statistics.md).
@@ -31,7 +34,9 @@ def t_interval(value: float, resampled: np.ndarray, n: int, level: float = LEVEL
     return value - half, value + half
 
 
-def degrees_of_freedom(weights: np.ndarray, resampled: np.ndarray) -> float:
+def degrees_of_freedom(
+    weights: Float[np.ndarray, "resamples tracks"], resampled: Float[np.ndarray, " resamples"]
+) -> float:
     """How well the bootstrap error itself is known: 2 n / (kurtosis - 1) of the tracks' influence on the estimate.
 
     With rare hops few tracks carry most of the scatter, and the error is known less well than n tracks suggest
@@ -44,13 +49,15 @@ def degrees_of_freedom(weights: np.ndarray, resampled: np.ndarray) -> float:
 
 
 def positive_interval(
-    value: float, resampled: np.ndarray, weights: np.ndarray, level: float = LEVEL
+    value: float,
+    resampled: Float[np.ndarray, " resamples"],
+    weights: Float[np.ndarray, "resamples tracks"],
+    level: float = LEVEL,
 ) -> tuple[float, float]:
     """Interval of a positive rate: symmetric in its square root, where the scatter of rare events is even.
 
     On the straight scale a set that happens to hold few hops has both a low value and a small error, so that misses
-    fall
-    on one side. Falls back to the straight scale where the interval would reach zero.
+    fall on one side. Falls back to the straight scale where the interval would reach zero.
 
     Args:
         value: the estimate.
@@ -74,7 +81,7 @@ def positive_interval(
     return (root - half / (2 * root)) ** 2, (upper + half / (2 * root)) ** 2
 
 
-def percentile_interval(resampled: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+def percentile_interval(resampled: Float[np.ndarray, " resamples"], level: float = LEVEL) -> tuple[float, float]:
     """Central percentile interval of the resampled values; NaN when fewer than 20 are finite."""
     resampled = resampled[np.isfinite(resampled)]
     if resampled.size < 20:

@@ -86,7 +86,7 @@ def detect(
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes
         found.evidence = held.evidence
-    told = [*movie.remarks, *confusion.unsaid(loaded, movie.dose_e_per_px)]
+    told = [*movie.remarks, *confusion.unsaid(loaded, setup.dose.e_per_px)]
     contradicted = () if together is None else together.contradicted
     tolerance = setup.settings.calibration_tolerance
     told += notices.warnings_of(found.frames, setup.calibration, tolerance, contradicted)

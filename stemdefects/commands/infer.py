@@ -11,7 +11,7 @@ from stemdefects.commands import resumption
 from stemdefects.errors import UserError
 from stemdefects.inference import notices
 from stemdefects.inference.columns import confusion
-from stemdefects.inference.source import dose_origin, open_input
+from stemdefects.inference.source import open_input
 from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io import locks, runs, sources, tracking
 from stemdefects.io import movie as movies
@@ -71,9 +71,9 @@ def into_run(
         known = resumption.taken_over(run, made, fingerprint)
     hashing = sources.Hashing(movie)
     LOG.info("%s", movie)
-    for sentence in (*movie.remarks, *confusion.unsaid(model, movie.dose_e_per_px)):
-        LOG.info("note: %s", sentence)
     setup = prepare(movie, model, cfg.inference, known)
+    for sentence in (*movie.remarks, *confusion.unsaid(model, setup.dose.e_per_px)):
+        LOG.info("note: %s", sentence)
     teach(movie, setup, known and known.get("specimen"))
     if run is None:
         run = runs.create(cfg.runs_dir)
@@ -118,9 +118,10 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "pixel_size_nm": setup.calibration.pixel_size_nm,
         "pixel_size_yx_nm": [setup.calibration.pixel_size_nm * setup.aspect, setup.calibration.pixel_size_nm],
         "frame_time_s": setup.frame_time_s,
-        "dose_e_per_px": movie.dose_e_per_px,
-        "dose_origin": dose_origin(movie, setup.settings),
-        "dose_relative_sigma": setup.settings.dose_relative_sigma,
+        "dose_e_per_px": setup.dose.e_per_px,
+        "dose_origin": setup.dose.origin,
+        "dose_relative_sigma": setup.dose.relative_sigma,
+        "dose_detail": setup.dose.detail or None,
         "voltage_kv": dose.of_file(movie.metadata).voltage_kv,
         "times_recorded": movie.times_s is not None,
         "calibration": calibration,
@@ -134,7 +135,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "model_signature": setup.model.signature,
         "material": setup.model.material.name,
         "kinds": setup.model.material.kind_names,
-        "confusion": confusion.nearest(setup.model, movie.dose_e_per_px),
+        "confusion": confusion.nearest(setup.model, setup.dose.e_per_px),
         "patch_nm": setup.settings.patch_nm,
         "region_step_px": setup.region_step_px,
         "reference_px": None

@@ -1,5 +1,9 @@
 """Elements by their atomic number, and how the light of one atom depends on it."""
 
+from collections.abc import Iterable
+
+from stemdefects.errors import UserError
+
 ELEMENTS: tuple[str, ...] = tuple(
     (
         "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn "
@@ -23,6 +27,12 @@ MASSES_U: tuple[float, ...] = tuple(
 )
 # of the atomic number: between 1.52 (multislice) and 1.64 (Krivanek et al., Nature 464, 571)
 EXPONENT = 1.55
+
+
+def check(names: Iterable[str], asked: str) -> None:
+    """Raise UserError where some of the `names` are no elements; asked: what the user wrote, as `key=value`."""
+    if wrong := [name for name in names if name not in ELEMENTS]:
+        raise UserError(f"{asked}: there is no element {', '.join(wrong)}, so nothing is known of its signal")
 
 
 def atomic_number(element: str) -> int:

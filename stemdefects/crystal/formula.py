@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from stemdefects import config
-from stemdefects.crystal.elements import ELEMENTS, EXPONENT, atomic_number, group
+from stemdefects.crystal import elements
+from stemdefects.crystal.elements import EXPONENT, atomic_number, group
 from stemdefects.errors import UserError
 from stemdefects.schema import KindConfig, MaterialConfig, SpeciesConfig, StateConfig
 
@@ -28,9 +29,8 @@ def parsed(formula: str) -> dict[str, float]:
     if not parts or "".join(a + b for a, b in parts) != formula:
         raise UserError(f"formula={formula}: cannot be read; write elements and numbers, e.g. W0.95Ti0.05Se2")
     amounts: dict[str, float] = {}
+    elements.check((element for element, _ in parts), f"formula={formula}")
     for element, number in parts:
-        if element not in ELEMENTS:
-            raise UserError(f"formula={formula}: there is no element {element}, so nothing is known of its signal")
         amounts[element] = amounts.get(element, 0.0) + (float(number) if number else 1.0)
     if min(amounts.values()) <= 0:
         raise UserError(f"formula={formula}: every element needs a positive number")
@@ -64,8 +64,7 @@ def of_species(names: Sequence[str]) -> MaterialConfig:
     two are as near. Raises UserError for what is no element, or where no known material is made of some of them.
     """
     shown = f"species=[{','.join(names)}]"
-    if wrong := [name for name in names if name not in ELEMENTS]:
-        raise UserError(f"{shown}: there is no element {', '.join(wrong)}, so nothing is known of its signal")
+    elements.check(names, shown)
     tried = []
     for name, base, ideal in _known(set(names)):
         hosts = {site: element for site, (element, _) in ideal.items()}
@@ -87,13 +86,13 @@ def of_species(names: Sequence[str]) -> MaterialConfig:
     return _made("+".join(dict.fromkeys(names)), base, found, set(names))
 
 
-def _known(elements: set[str]) -> Iterator[tuple[str, MaterialConfig, dict[str, tuple[str, int]]]]:
-    """Known materials whose ideal columns are each of one element, of `elements` all: name, config, and per site the
+def _known(named: set[str]) -> Iterator[tuple[str, MaterialConfig, dict[str, tuple[str, int]]]]:
+    """Known materials whose ideal columns are each of one element, of `named` all: name, config, and per site the
     element and its number of atoms in a column."""
     for name in config.group_names("material"):
         base = config.load_group("material", name)
         ideal = {site: base.states[spec.ideal].atoms for site, spec in base.sites.items()}
-        if all(len(atoms) == 1 and set(atoms) <= elements for atoms in ideal.values()):
+        if all(len(atoms) == 1 and set(atoms) <= named for atoms in ideal.values()):
             yield name, base, {site: next(iter(atoms.items())) for site, atoms in ideal.items()}
 
 

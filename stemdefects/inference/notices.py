@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.inference.electrons import Dose
 from stemdefects.inference.network.calibration import Calibration
-from stemdefects.inference.source import dose_origin
 from stemdefects.inference.specimen.learned import per_cm2
 from stemdefects.io.movie import QUALITY, Movie
 from stemdefects.io.tables import quality_flags
@@ -17,7 +17,9 @@ WHOSE_DOSE = {
     "user": "yours (inference.dose_e_per_px)",
     "current": "the beam's current times its time on a pixel (inference.current_pA, inference.dwell_us, or the file)",
     "file": "from the file",
-}  # by `source.dose_origin`
+    "detector": "by the detector's calibration (inference.counts_per_electron)",
+    "noise": "from the frames' noise",
+}  # by `electrons.Dose.origin`
 
 
 def inputs(movie: Movie, setup: Any) -> list[str]:
@@ -35,15 +37,10 @@ def inputs(movie: Movie, setup: Any) -> list[str]:
         time = "not known: no rates per second; say inference.frame_time_s=<s>"
     else:
         time = None
-    if movie.dose_e_per_px is None:
-        dose = "not known; say inference.dose_e_per_px=<electrons per pixel and frame>, or current_pA= and dwell_us="
-    else:
-        sigma = "" if settings.dose_relative_sigma is None else f" +-{settings.dose_relative_sigma:.1%}"
-        dose = f"{movie.dose_e_per_px:.5g} e/px{sigma}, {WHOSE_DOSE[dose_origin(movie, settings)]}"
     lines = [f"calibration: {setup.calibration.message}"]
     if time is not None:
         lines.append(f"frame time:  {time}")
-    return [*lines, f"dose:        {dose}", *several_grains(setup), *specimen(setup)]
+    return [*lines, f"dose:        {dose(setup.dose)}", *several_grains(setup), *specimen(setup)]
 
 
 def several_grains(setup: Any) -> list[str]:
@@ -55,6 +52,16 @@ def several_grains(setup: Any) -> list[str]:
         f"grains:      {len(setup.grains_turn_deg) + 1}, turned by {turns} degrees against the first; sites and states "
         "over time are the first one's"
     ]
+
+
+def dose(found: Dose) -> str:
+    """The dose, its error and who says so."""
+    if found.e_per_px is None:
+        return "not known; say inference.dose_e_per_px=<electrons per pixel and frame>, or current_pA= and dwell_us="
+    sigma = "" if found.relative_sigma is None else f" +-{found.relative_sigma:.1%}"
+    detail = f": {found.detail}" if found.detail else ""
+    digits = 2 if found.origin == "noise" else 5
+    return f"{found.e_per_px:.{digits}g} e/px{sigma}, {WHOSE_DOSE[found.origin]}{detail}"
 
 
 def specimen(setup: Any) -> list[str]:

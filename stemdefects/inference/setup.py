@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 
 from stemdefects import config
-from stemdefects.crystal import second_lattice
-from stemdefects.crystal.elements import ELEMENTS
+from stemdefects.crystal import elements, second_lattice
 from stemdefects.crystal.lattice import same_lattice
 from stemdefects.errors import UserError
-from stemdefects.inference import undistorted
+from stemdefects.inference import electrons, undistorted
 from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import calibration as calibrating
 from stemdefects.inference.network.engine import Engine
@@ -47,6 +46,7 @@ class Setup:
     steps_px: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # between pairs of them, likewise
     straighten: Undistortion | None = None  # frames are resampled by it, and pixels here are straightened ones
     raw_shape: tuple[int, int] = (0, 0)  # (H, W) of the frames as they are read
+    dose: electrons.Dose = electrons.UNKNOWN
     grains_px: np.ndarray | None = None  # (K, 2, 2) lattice vectors of several grains, the reference's first
 
     @property
@@ -71,6 +71,7 @@ class Setup:
             "reference_px": None if self.reference_px is None else self.reference_px.tolist(),
             "grains_px": None if self.grains_px is None else self.grains_px.tolist(),
             "specimen": None if self.rules.specimen is None else self.rules.specimen.to_plain(),
+            "dose": list(self.dose),
         }
 
     def raw_vectors(self, vectors_px: np.ndarray) -> np.ndarray:
@@ -121,7 +122,7 @@ def is_movie(indices: np.ndarray, settings: InferenceConfig) -> bool:
 def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str, Any] | None = None) -> Setup:
     """Calibrate `movie` and compile `model` for it.
 
-    known: `calibration` and `reference_px` of an interrupted inference, taken as they are.
+    known: `calibration`, `reference_px` and `dose` of an interrupted inference, taken as they are.
     Raises UserError for settings that make no sense and movies without a usable frame.
     """
     check(settings, model.material)
@@ -192,6 +193,11 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         raw_shape=movie.shape[1:],
         grains_px=grains_px,
     )
+    if known and "dose" in known:
+        setup.dose = electrons.Dose(*known["dose"])
+    else:
+        samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
+        setup.dose = electrons.of_movie(movie, settings, model.material, samples)
     if found.vectors_px is not None and vectors is not None:
         samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
         seen = np.array(found.vectors_px)
@@ -211,9 +217,7 @@ def check(settings: InferenceConfig, material: Any) -> None:
         )
     if settings.overlap_px > settings.tile_px // 2:
         raise UserError(f"inference.overlap_px={settings.overlap_px}: at most half of tile_px={settings.tile_px}")
-    for element in settings.species:
-        if element not in ELEMENTS:
-            raise UserError(f"inference.species={element}: there is no such element, so nothing is known of its signal")
+    elements.check(settings.species, f"inference.species=[{','.join(settings.species)}]")
     kinds = {*(k.name for k in material.kinds), "defect"}
     for name in settings.thresholds:
         if name not in kinds:

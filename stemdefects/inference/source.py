@@ -1,12 +1,12 @@
 """The movie that is looked at: read, and with what the user states in place of what its file does."""
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 from stemdefects.errors import UserError
+from stemdefects.inference import electrons
 from stemdefects.io import movie as movies
 from stemdefects.io import opening, runs
-from stemdefects.io.readers.conventions import dose
 from stemdefects.schema import InferenceConfig
 
 SAME_SCAN = 1e-3  # relative, of pixel sizes and times
@@ -55,32 +55,5 @@ def overruled(movie: movies.Movie, settings: InferenceConfig) -> movies.Movie:
     movie = copy.copy(movie)
     if settings.frame_time_s is not None:
         movie.frame_time_s, movie.times_s = settings.frame_time_s, None
-    movie.dose_e_per_px = _dose(movie, settings).e_per_px
+    movie.dose_e_per_px = electrons.stated(movie, settings).e_per_px
     return movie
-
-
-def dose_origin(movie: movies.Movie, settings: InferenceConfig) -> str:
-    """Who states the dose: `user`, `file`, `current` (the beam's, times how long it is on a pixel) or `unknown`."""
-    return _dose(movie, settings).origin
-
-
-class _Dose(NamedTuple):
-    e_per_px: float | None
-    origin: str
-
-
-def _dose(movie: movies.Movie, settings: InferenceConfig) -> _Dose:
-    """The user's word, else current and dwell time where the user says either, else the file's."""
-    if settings.dose_e_per_px is not None:
-        return _Dose(settings.dose_e_per_px, "user")
-    beam = dose.of_file(movie.metadata)
-    current, dwell = settings.current_pA or beam.current_pA, settings.dwell_us or beam.dwell_us
-    asked = settings.current_pA is not None or settings.dwell_us is not None
-    if current and dwell:
-        found = dose.electrons(current, dwell)
-        if asked or movie.dose_e_per_px in (None, found):
-            return _Dose(found, "current")
-    if asked and movie.dose_e_per_px is None:
-        missing = "dwell_us" if current else "current_pA"
-        raise UserError(f"inference.{missing}: the file does not state it, and both are needed for the dose")
-    return _Dose(movie.dose_e_per_px, "unknown" if movie.dose_e_per_px is None else "file")

@@ -22,13 +22,13 @@ MOST_POINTS = 600  # of the curves on the page; beyond, every other is left out
 class Account:
     """Takes the results of frame after frame (setup: `setup.Setup`, live: when what is to be known)."""
 
-    def __init__(self, setup: Any, live: LiveConfig, dose_e_per_px: float | None):
+    def __init__(self, setup: Any, live: LiveConfig):
         self.setup, self.live = setup, live
         self.material = setup.model.material
         self.frame_time_s: float | None = setup.frame_time_s
         self.dose_e_per_nm2 = None
-        if dose_e_per_px is not None:
-            self.dose_e_per_nm2 = dose_e_per_px / (setup.calibration.pixel_size_nm**2 * setup.aspect)
+        if setup.dose.e_per_px is not None:
+            self.dose_e_per_nm2 = setup.dose.e_per_px / (setup.calibration.pixel_size_nm**2 * setup.aspect)
         taught = setup.rules.specimen
         self._prior = state_prior(setup.model.config.labels, self.material) if taught is None else taught.prior
         self._filter = CausalFilter(setup, np.asarray(self._prior, float))
@@ -99,7 +99,7 @@ class Account:
         if self._events is None:
             return None
         found = estimates.cross_section_barn(self.tally, self._events.n_atoms, self.dose_e_per_nm2, second)
-        return None if found is None else found.widened(self.setup.settings.dose_relative_sigma or 0.0)
+        return None if found is None else found.widened(self.setup.dose.relative_sigma or 0.0)
 
     def diffusion(self) -> Interval | None:
         """D of the headline kind, in nm2/s or, where nobody states a time, nm2 per frame."""

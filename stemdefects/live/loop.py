@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from stemdefects.inference import notices
 from stemdefects.inference.columns import site_columns
 from stemdefects.io.movie import Movie
 from stemdefects.live.account import Account
@@ -131,8 +132,9 @@ class Loop:
         settings = self.asked.settings
         setup = learned(movie, self.model, settings, self.asked.folder)
         self.results = Results(movie, setup, self.asked.folder)
-        self.account = Account(setup, self.asked.live, movie.dose_e_per_px)
+        self.account = Account(setup, self.asked.live)
         self.say(setup.calibration.message)
+        self.say(f"dose: {notices.dose(setup.dose)}")
         if setup.reference_px is None:
             self.say("no lattice found: defects have no sites, so that nothing is followed from frame to frame", True)
         if self.account.frame_time_s is None:

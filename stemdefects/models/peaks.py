@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from stemdefects.models.ensemble import carried
 from stemdefects.models.probability.states import floating_log_posterior, log_posterior
@@ -14,18 +15,19 @@ from stemdefects.models.unet import Outputs
 class Peaks(NamedTuple):
     """Columns found in one frame; P = max_peaks, strongest first, S states. Rows beyond the last are not `valid`."""
 
-    y_px: jax.Array  # (P,) 0 is the centre of the first pixel
-    x_px: jax.Array  # (P,)
-    sigma_px: jax.Array  # (P,) position uncertainty per axis, 1 sigma
-    site: jax.Array  # (P,) int32 index of the sublattice
-    state_prob: jax.Array  # (P, S) posterior over the states of the site; 0 for states of other sites
-    presence: jax.Array  # (P,) 0..1: a column of this sublattice is here
-    valid: jax.Array  # (P,) bool
-    region: jax.Array  # (P,) int32 most probable region
-    state_spread: jax.Array | None = None  # (P, S) of an ensemble: standard deviation of its members' `state_prob`
+    y_px: Float[jax.Array, "*frames peaks"]  # 0 is the centre of the first pixel
+    x_px: Float[jax.Array, "*frames peaks"]
+    sigma_px: Float[jax.Array, "*frames peaks"]  # position uncertainty per axis, 1 sigma
+    site: Int[jax.Array, "*frames peaks"]  # index of the sublattice
+    state_prob: Float[jax.Array, "*frames peaks states"]  # posterior of the site's states; 0 for those of other sites
+    presence: Float[jax.Array, "*frames peaks"]  # 0..1: a column of this sublattice is here
+    valid: Bool[jax.Array, "*frames peaks"]
+    region: Int[jax.Array, "*frames peaks"]  # most probable region
+    # of an ensemble: standard deviation of its members' `state_prob`
+    state_spread: Float[jax.Array, "*frames peaks states"] | None = None
 
 
-def local_maxima(score: jax.Array) -> jax.Array:
+def local_maxima(score: Float[jax.Array, "height width sites"]) -> Bool[jax.Array, "height width sites"]:
     """(h, w, G) bool: cells above their eight neighbours; of equal neighbours the last one in reading order counts."""
     height, width, _ = score.shape
     padded = jnp.pad(score, ((1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)

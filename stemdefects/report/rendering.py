@@ -69,7 +69,7 @@ def data_uri(picture: Path) -> str:
 
 def _json(data: Any) -> Markup:
     """JSON that cannot end the element it stands in."""
-    return Markup(json.dumps(data).replace("<", "\\u003c"))
+    return Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def _asset(name: str) -> Markup:

@@ -54,6 +54,11 @@ class InferenceConfig:
     dose_e_per_px: float | None = positive(None)  # incident, per pixel and frame; null: what the file states
     current_pA: float | None = positive(None)  # of the beam: times dwell_us it is the dose; null: what the file states
     dwell_us: float | None = positive(None)  # of the beam on a pixel, in one frame; null: what the file states
+    # of the detector, where nobody states the dose: counts that an electron on it makes, counts without beam, and
+    # counts above these of a pixel with the whole beam on it; null: from the frames' noise, or not known
+    counts_per_electron: float | None = positive(None)
+    dark_counts: float | None = None
+    beam_counts: float | None = positive(None)
     dose_relative_sigma: float | None = least(None, 0)  # relative standard error of the dose; null: not known
     calibration: str = one_of("lattice", "lattice", "metadata")  # which counts where they disagree
     calibration_tolerance: float = least(0.03, 0)  # relative disagreement that is reported as such

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -187,6 +188,66 @@ def test_a_folder_that_stays_empty(model_dir, tmp_path):
     for wrong, said in (({"input": "x"}, "both given"), ({"cluster": "local"}, "one movie")):
         with pytest.raises(UserError, match=said):
             watch(dataclasses.replace(asked(model_dir, tmp_path / "in", tmp_path), **wrong))
+
+
+def test_clocks_that_jump(model_dir, folder, offline, tmp_path, monkeypatch):
+    """The system's clock is set back and forth, and files come with times of the future and of 1980."""
+    arrive, rng, real = tmp_path / "in", np.random.default_rng(0), time.time
+    arrive.mkdir()
+    monkeypatch.setattr(time, "time", lambda: real() + float(rng.normal(0, 1e5)))
+
+    def feed():
+        for number, name in enumerate(sorted(folder.iterdir(), key=lambda p: int(p.stem[1:]))):
+            new = arrive / f".{name.name}"
+            new.write_bytes(name.read_bytes())
+            os.utime(new, (4e9, 4e9) if number % 2 else (3.2e8, 3.2e8))
+            new.rename(arrive / name.name)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    run = watch(asked(model_dir, arrive, tmp_path, 8, stop_after_s=3.0, stop_frames=N))
+    thread.join()
+    assert [r["called"] for r in journal.read(run.path / journal.NAME) if "called" in r] == list(range(N))
+    with h5py.File(run.defects_path) as one, h5py.File(offline[8].defects_path) as two:
+        assert one["defects"][()].tobytes() == two["defects"][()].tobytes()
+
+
+def test_a_browser_looks_on_and_ends_it(browser, model_dir, folder, tmp_path):
+    """Frames come while the page is open: it renews itself, and its button ends the watch."""
+    arrive, done, probe = tmp_path / "in", [], socket.socket()
+    arrive.mkdir()
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+    probe.close()
+    names = sorted(folder.iterdir(), key=lambda p: int(p.stem[1:]))
+    cfg = asked(model_dir, arrive, tmp_path, 8, stop_after_s=None, port=port)
+    thread = threading.Thread(target=lambda: done.append(watch(cfg)))
+    thread.start()
+    page, errors = browser.new_page(viewport={"width": 390, "height": 800}), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    for _ in range(100):
+        with contextlib.suppress(Exception):
+            page.goto(f"http://127.0.0.1:{port}/")
+            break
+        time.sleep(0.1)
+    page.wait_for_function("document.getElementById('status').textContent.startsWith('waiting for frames')")
+    for name in names[:9]:
+        os.link(name, arrive / name.name)
+    page.wait_for_function("document.getElementById('status').textContent.includes('9 of 9')", timeout=120_000)
+    os.link(names[9], arrive / names[9].name)
+    page.wait_for_function("document.getElementById('caption').textContent.includes('frame 9')", timeout=60_000)
+    assert "dose: 100 e/px" in page.text_content("#messages") and "0.031 nm/px" in page.text_content("#messages")
+    grey = page.evaluate(
+        "() => { const c = document.getElementById('frame');"
+        " return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
+    )
+    assert grey > 20  # the frame is drawn
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("#finish")
+    thread.join(120)
+    assert len(done) == 1 and done[0].defects_path.exists() and not errors
+    page.wait_for_function("document.getElementById('status').textContent.startsWith('done')", timeout=30_000)
 
 
 def test_files_in_another_order_and_a_page_that_ends_it(model_dir, folder, offline, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Real, Shaped
 
 from stemdefects.analysis.data import fields, foreign_table, frame_times
 from stemdefects.errors import UserError
@@ -43,22 +44,22 @@ class Detections:
         corrected: what a person corrected in the rows (`corrections.applied.Applied`), or None.
     """
 
-    rows: np.ndarray
+    rows: Shaped[np.ndarray, " rows"]
     n_frames: int
-    times: np.ndarray
+    times: Real[np.ndarray, " frames"]
     pixel_size_nm: float | None = None
     pixel_size_relative_sigma: float = 0.0
     frame_time_s: float | None = None
     source: str = ""
     frames: Any = None
-    patches: np.ndarray | None = None
+    patches: Float[np.ndarray, "rows 32 32"] | None = None
     attrs: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    pixel_size_yx_nm: np.ndarray | None = None
+    pixel_size_yx_nm: Float[np.ndarray, " 2"] | None = None
     observed: Any = None
     path: Path | None = None
     evidence: Any = None
-    over_time: np.ndarray | None = None
+    over_time: Shaped[np.ndarray, " rows_over_time"] | None = None
     followed: bool = True
     smoothed: bool = False
     corrected: Any = None
@@ -78,23 +79,23 @@ class Detections:
         return "frame" if self.frame_time_s is None else "s"
 
     @property
-    def scale_yx(self) -> np.ndarray:
-        """(2,) length units per pixel along y and x."""
+    def scale_yx(self) -> Float[np.ndarray, " 2"]:
+        """Length units per pixel along y and x."""
         return np.ones(2) if self.pixel_size_yx_nm is None else np.asarray(self.pixel_size_yx_nm, float)
 
     @property
-    def yx_px(self) -> np.ndarray:
-        """(n, 2) positions in pixels of the frames, in the original (drifting) frame."""
+    def yx_px(self) -> Float[np.ndarray, "rows 2"]:
+        """Positions in pixels of the frames, in the original (drifting) frame."""
         return np.column_stack([self.rows["y_px"], self.rows["x_px"]]).astype(float)
 
     @property
-    def yx(self) -> np.ndarray:
-        """(n, 2) positions in `length_unit`, in the original (drifting) frame."""
+    def yx(self) -> Float[np.ndarray, "rows 2"]:
+        """Positions in `length_unit`, in the original (drifting) frame."""
         return self.yx_px * self.scale_yx
 
     @property
-    def kinds(self) -> np.ndarray:
-        """(n,) kind names as str."""
+    def kinds(self) -> Shaped[np.ndarray, " rows"]:
+        """Kind names as str."""
         return np.char.decode(self.rows["kind"], "utf-8")
 
     def frame_table(self) -> np.ndarray:

@@ -23,6 +23,7 @@ from stemdefects.analysis.kinetics.lattice import (
 )
 from stemdefects.analysis.kinetics.posterior.convergence import Check, check
 from stemdefects.analysis.kinetics.priors import Priors, priors
+from stemdefects.schema import KineticsConfig
 
 if TYPE_CHECKING:
     from stemdefects.analysis.kinetics.sampler.chain import Data
@@ -34,18 +35,21 @@ BULK = 2.5  # scatters from the site's median: farther readings may be of a vaca
 SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
 
 
-class Settings(NamedTuple):
-    """How long and how wide to sample."""
+_USUAL = KineticsConfig()  # every number and what it is good for stand there
 
-    chains: int = 4
-    threads: int = 2
-    warmup: int = 60  # sweeps of each chain that are thrown away, at least
-    sweeps: int = 80  # sweeps of each chain that are kept, at least
-    max_sweeps: int = 960
-    r_hat: float = 1.1  # of every headline quantity
-    effective: float = 50.0  # samples, of all chains together
-    max_work: float = 1e8  # sweeps x sites x frames of a chain at most (`sweeps` in any case): five minutes
-    rough_sweeps: int = 160  # from so many on chains that agree roughly do, with wider intervals
+
+class Settings(NamedTuple):
+    """How long and how wide to sample: see `schema.KineticsConfig`, whose `effective_samples` is `effective` here."""
+
+    chains: int = _USUAL.chains
+    threads: int = _USUAL.threads
+    warmup: int = _USUAL.warmup
+    sweeps: int = _USUAL.sweeps
+    max_sweeps: int = _USUAL.max_sweeps
+    r_hat: float = _USUAL.r_hat
+    effective: float = _USUAL.effective_samples
+    max_work: float = _USUAL.max_work
+    rough_sweeps: int = _USUAL.rough_sweeps
 
 
 DEFAULTS = Settings()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from stemdefects.analysis import seeds
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.patches import classes, members, patch_light
@@ -27,7 +28,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     some = found if known.all() else found.select(known)
     patches = np.asarray(some.patches)
     light = _light(some, patches, inputs.material) if cfg.clustering.features == "columns" else None
-    made = classes.classify(patches, cfg.clustering, seed, some.kinds, light, some.rows["track"])
+    own = seeds.number(seed, "classes")
+    made = classes.classify(patches, cfg.clustering, own, some.kinds, light, some.rows["track"])
     if made is None:
         return StageResult(notes=[f"{len(found.patches)} patches are too few for classes (30 are needed)."])
     if not known.all():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Real, Shaped
 
 ALL = "all kinds"  # what belongs to no single kind
 
@@ -12,32 +13,31 @@ class Tracks:
     """Detections of linked defects, sorted by (track, frame).
 
     Attributes:
-        track: (n,) dense track numbers 0..n_tracks-1.
-        frame: (n,) frame numbers, strictly increasing within a track.
-        time: (n,) times.
-        yx: (n, 2) drift-corrected positions.
-        index: (n,) row of the defect table each entry came from.
-        sigma: (n,) stated position error per axis, NaN when unknown.
+        track: dense track numbers 0..n_tracks-1.
+        frame: frame numbers, strictly increasing within a track.
+        yx: drift-corrected positions.
+        index: row of the defect table each entry came from.
+        sigma: stated position error per axis, NaN when unknown.
     """
 
-    track: np.ndarray
-    frame: np.ndarray
-    time: np.ndarray
-    yx: np.ndarray
-    index: np.ndarray
-    sigma: np.ndarray
+    track: Int[np.ndarray, " linked"]
+    frame: Int[np.ndarray, " linked"]
+    time: Real[np.ndarray, " linked"]
+    yx: Float[np.ndarray, "linked 2"]
+    index: Int[np.ndarray, " linked"]
+    sigma: Float[np.ndarray, " linked"]
 
     @property
     def n_tracks(self) -> int:
         return int(self.track[-1]) + 1 if len(self.track) else 0
 
     @property
-    def lengths(self) -> np.ndarray:
-        """(n_tracks,) detections in each track."""
+    def lengths(self) -> Int[np.ndarray, " tracks"]:
+        """Detections in each track."""
         return np.bincount(self.track, minlength=self.n_tracks)
 
-    def select(self, keep: np.ndarray) -> "Tracks":
-        """The tracks for which `keep` (n_tracks,) is true, renumbered."""
+    def select(self, keep: Bool[np.ndarray, " tracks"]) -> "Tracks":
+        """The tracks for which `keep` is true, renumbered."""
         mask = keep[self.track]
         renumber = np.cumsum(keep) - 1
         return Tracks(
@@ -53,16 +53,18 @@ class Tracks:
 
 
 def build(
-    track: np.ndarray, frame: np.ndarray, time: np.ndarray, yx: np.ndarray, sigma: np.ndarray | None = None
+    track: Int[np.ndarray, " detections"],
+    frame: Int[np.ndarray, " detections"],
+    time: Real[np.ndarray, " detections"],
+    yx: Real[np.ndarray, "detections 2"],
+    sigma: Real[np.ndarray, " detections"] | None = None,
 ) -> Tracks:
     """Tracks from detections in any order; those with `track` < 0 are left out.
 
     Args:
-        track: (n,) identity of each detection.
-        frame: (n,) frame numbers.
-        time: (n,) times.
-        yx: (n, 2) drift-corrected positions.
-        sigma: (n,) position errors or None.
+        track: identity of each detection.
+        yx: drift-corrected positions.
+        sigma: position errors.
     """
     track, frame = np.asarray(track), np.asarray(frame)
     order = np.lexsort((frame, track))
@@ -79,8 +81,8 @@ def build(
     )  # fmt: skip
 
 
-def majority(some: Tracks, names: np.ndarray) -> np.ndarray:
-    """(n_tracks,) most frequent label of each track; names: (n,) labels of the table's rows."""
+def majority(some: Tracks, names: Shaped[np.ndarray, " rows"]) -> Shaped[np.ndarray, " tracks"]:
+    """Most frequent label of each track; names: labels of the table's rows."""
     if some.n_tracks == 0:
         return np.empty(0, "U40")
     kinds, index = np.unique(names, return_inverse=True)

@@ -7,6 +7,7 @@ empty in every frame would be no site at all.
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Int
 from scipy.spatial import cKDTree
 
 from stemdefects.inference.columns.site_columns import Frame
@@ -18,9 +19,9 @@ class Blank(NamedTuple):
     """Called places without a column, of one frame. keys: (k, 3) cell in the frame's numbers and sublattice; place:
     (k, 2) y, x in square pixels; light: (k,) over that of an ideal column, NaN: not known."""
 
-    keys: np.ndarray
-    place: np.ndarray
-    light: np.ndarray
+    keys: Int[np.ndarray, "blanks 3"]
+    place: Float32[np.ndarray, "blanks 2"]
+    light: Float32[np.ndarray, " blanks"]
 
 
 def of_frame(frame: Frame, material: Any, aspect: float) -> Blank:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference.columns.site_columns import Frame, centred, frames, posterior
-from stemdefects.inference.evidence import cross_checks, floating_sites, site_evidence, window_rows
+from stemdefects.inference.evidence import blank_sites, cross_checks, floating_sites, site_evidence, window_rows
 from stemdefects.inference.evidence.field.field_changes import Fields
 from stemdefects.inference.evidence.field.registration import FrameSites, Registrar
 from stemdefects.inference.evidence.site_window import Window
@@ -85,16 +85,17 @@ def analyse(
     for t, placed in enumerate(followed.placed):
         if placed is not None and not others[t]:
             shifts[t], drifts[t] = placed.shift, placed.drift_px
-    scatters, most = [[] for _ in material.sites], 1
+    scatters, most, blanks = [[] for _ in material.sites], 1, []
     evidence = site_evidence.Gatherer(setup, prior)
     for frame, shift in zip(frames(read, range(n_blocks)), shifts, strict=True):
+        blanks.append(blank_sites.of_frame(frame, material, setup.aspect))
         if len(frame.columns):
             most = max(most, len(frame.columns))
             features, of_frame = centred(frame.columns, material, pixel)
             for g, scatter in enumerate(of_frame):
                 if scatter is not None:
                     scatters[g].append(scatter)
-            evidence.look(frame, shift, features, of_frame)
+            evidence.look(frame, blanks[-1], shift, features, of_frame)
     models = [_emissions(g, scatters[g], setup.model) for g in range(material.n_sites)]
     change, prevalence = {}, {}
     evidence.settle(n, drifts, start_evidence)
@@ -103,7 +104,7 @@ def analyse(
     step = int(np.clip(LARGEST_WINDOW // most - 2 * margin, margin + 1, settings.window_frames))
     for start in range(0, n, step):
         low, high = max(0, start - margin), min(n, start + step + margin)
-        window = Window(read, setup, low, high, shifts)
+        window = Window(read, setup, low, high, shifts, blanks)
         fits = window.fit(models, prior, evidence.readings)
         write(window_rows.rows(window, fits, start, min(start + step, n)))
         evidence.window(window, fits, start, min(start + step, n))

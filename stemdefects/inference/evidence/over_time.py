@@ -11,6 +11,7 @@ about it.
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import Float, Float32, Int
 
 from stemdefects.numerics import forward_backward as chain
 
@@ -19,15 +20,19 @@ FEW_SITES = 5.0  # that the usual prevalence counts for, in surroundings that ar
 FIRST = 4  # iterations after which only the best start goes on
 
 
+PerState = Float[np.ndarray, "frames sites states"]
+Around = Int[np.ndarray, "frames sites"] | None  # which kind of surroundings a site has; None: all alike
+
+
 class Emission(Protocol):
     """What the frames show of the sites of a sublattice."""
 
-    def log_likelihood(self) -> np.ndarray:
-        """(T, N, S), zeros where nothing was seen."""
+    def log_likelihood(self) -> PerState:
+        """Zeros where nothing was seen."""
         ...
 
-    def learned(self, posterior: np.ndarray) -> "Emission":
-        """The emission that suits the posterior (T, N, S) best."""
+    def learned(self, posterior: PerState) -> "Emission":
+        """The emission that suits the posterior best."""
         ...
 
     def starts(self) -> list["Emission"]:
@@ -35,18 +40,19 @@ class Emission(Protocol):
         ...
 
 
-Learned = tuple[Emission, np.ndarray, np.ndarray]  # with prevalence (C, S) and changes (C,)
+# with prevalence and changes
+Learned = tuple[Emission, Float[np.ndarray, "kinds states"], Float[np.ndarray, " kinds"]]
 
 
 class Given(NamedTuple):
-    """An emission that is known: log-likelihoods (T, N, S)."""
+    """An emission that is known: log-likelihoods."""
 
-    seen: np.ndarray
+    seen: PerState
 
-    def log_likelihood(self) -> np.ndarray:
+    def log_likelihood(self) -> PerState:
         return self.seen
 
-    def learned(self, posterior: np.ndarray) -> "Given":
+    def learned(self, posterior: PerState) -> "Given":
         return self
 
     def starts(self) -> list["Given"]:
@@ -54,13 +60,13 @@ class Given(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """posterior: (T, N, S); change: (C,) probability of a new draw per frame and prevalence: (C, S), in each kind of
-    surroundings; sites: (C,) how many sites have these; log_evidence: of all that was seen; emission: as learned."""
+    """change: probability of a new draw per frame, and prevalence, in each kind of surroundings; sites: how many sites
+    have these; log_evidence: of all that was seen; emission: as learned."""
 
-    posterior: np.ndarray
-    change: np.ndarray
-    prevalence: np.ndarray
-    sites: np.ndarray
+    posterior: PerState
+    change: Float[np.ndarray, " kinds"]
+    prevalence: Float[np.ndarray, "kinds states"]
+    sites: Float[np.ndarray, " kinds"]
     log_evidence: float
     emission: Emission
 
@@ -70,13 +76,15 @@ class Fit(NamedTuple):
         return float(np.average(self.change, weights=self.sites))
 
     @property
-    def mean_prevalence(self) -> np.ndarray:
-        """(S,) over all sites."""
+    def mean_prevalence(self) -> Float[np.ndarray, " states"]:
+        """Over all sites."""
         return np.average(self.prevalence, axis=0, weights=self.sites)
 
 
-def likelihood(log_likelihood: np.ndarray, evidence_weight: float = 1.0) -> np.ndarray:
-    """(..., K) log-likelihoods -> likelihoods, the largest 1, none below exp(-WORST).
+def likelihood(
+    log_likelihood: Float[np.ndarray, "*sites states"], evidence_weight: float = 1.0
+) -> Float32[np.ndarray, "*sites states"]:
+    """Log-likelihoods -> likelihoods, the largest 1, none below exp(-WORST).
 
     A weight below 1 says that the errors of neighbouring frames are alike.
     """
@@ -85,21 +93,24 @@ def likelihood(log_likelihood: np.ndarray, evidence_weight: float = 1.0) -> np.n
 
 
 class Smoothed(NamedTuple):
-    """posterior: (T, N, S); moved: (T - 1, N) probability that a site's state is another than in the frame before;
-    log_evidence: of all that was seen."""
+    """moved: probability that a site's state is another than in the frame before; log_evidence: of all that was
+    seen."""
 
-    posterior: np.ndarray
-    moved: np.ndarray
+    posterior: PerState
+    moved: Float[np.ndarray, "frames-1 sites"]
     log_evidence: float
 
 
 def forward_backward(
-    seen: np.ndarray, prevalence: np.ndarray, change: np.ndarray | float, around: np.ndarray | None = None
+    seen: PerState,
+    prevalence: Float[np.ndarray, "*kinds states"],
+    change: Float[np.ndarray, "*kinds"] | float,
+    around: Around = None,
 ) -> Smoothed:
     """Forward-backward for every site.
 
-    seen: (T, N, S) likelihoods, ones where nothing was seen; prevalence: (C, S) and change: (C,) of each kind of
-    surroundings, around: (T, N) int which of them a site has; or (S,), a number and None.
+    seen: likelihoods, ones where nothing was seen; prevalence, change: of each kind of surroundings, or of all where
+    they are alike.
     """
     seen = np.asarray(seen)
     prevalence = np.atleast_2d(prevalence).astype(seen.dtype)
@@ -133,8 +144,8 @@ def forward_backward(
 
 def fit(
     emission: Emission,
-    prior: np.ndarray,
-    around: np.ndarray | None = None,
+    prior: Float[np.ndarray, " states"],
+    around: Around = None,
     evidence_weight: float = 1.0,
     change: float = 0.03,
     n_iterations: int = 8,
@@ -142,8 +153,8 @@ def fit(
 ) -> Fit:
     """Expectation maximisation for sites of one sublattice.
 
-    prior: (S,) adds up to 1 and counts as `prior_weight` sites; around: (T, N) int surroundings, 0 the usual ones,
-    None: all alike; evidence_weight: see `likelihood`. A site's run in one state counts once, however long it lasts.
+    prior: adds up to 1 and counts as `prior_weight` sites; around: 0 are the usual surroundings; evidence_weight: see
+    `likelihood`. A site's run in one state counts once, however long it lasts.
     """
     prior = np.asarray(prior, float) / np.sum(prior)
     around = np.zeros(emission.log_likelihood().shape[:2], int) if around is None else around

@@ -16,6 +16,7 @@ whatever units the network is wrong.
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Float32, Int
 
 from stemdefects.models.probability import emissions
 from stemdefects.numerics import robust
@@ -35,13 +36,13 @@ class Plan(NamedTuple):
     fainter than ideal, -1 brighter; axis: (2,) which log-ratios (of `emissions.ordered_states`) are near and far."""
 
     site: int
-    states: np.ndarray
-    deficit: np.ndarray
+    states: Int[np.ndarray, " states"]
+    deficit: Float[np.ndarray, " states"]
     sign: int
     axis: tuple[int, int]
 
 
-def plan(site: int, material: Any, prior: np.ndarray) -> Plan | None:
+def plan(site: int, material: Any, prior: Float[np.ndarray, " all"]) -> Plan | None:
     """How to read a sublattice, prior: (S,) prevalence; None where no common state has more or less light."""
     if material.sites[site].floating:
         return None
@@ -60,7 +61,9 @@ def plan(site: int, material: Any, prior: np.ndarray) -> Plan | None:
     return Plan(site, ordered[use], deficit[use], sign, (int(side[0]) - 1, int(side[-1]) - 1))
 
 
-def coordinates(plan: Plan, light: np.ndarray, features: np.ndarray) -> np.ndarray:
+def coordinates(
+    plan: Plan, light: Float[np.ndarray, "*columns"], features: Float[np.ndarray, "*columns ratios"]
+) -> Float32[np.ndarray, "*columns 3"]:
     """(..., 3) `COORDINATES` of columns, NaN where not known. light: (...) from `column_intensity.measure`; features:
     (..., F) log-ratios less those of the frame's ideal columns."""
     near, far = plan.axis
@@ -73,12 +76,19 @@ class Seen(NamedTuple):
     said: (2,) by how much the network's log-likelihood speaks for ideal rather than the near and the far state;
     room: (2,) scatters of these log-ratios from where they end."""
 
-    scatter: np.ndarray
-    said: np.ndarray
-    room: np.ndarray
+    scatter: Float[np.ndarray, " 3"]
+    said: Float[np.ndarray, " 2"]
+    room: Float[np.ndarray, " 2"]
 
 
-def seen(plan: Plan, found: np.ndarray, score: np.ndarray, model: Any, prior: np.ndarray, least: int) -> Seen:
+def seen(
+    plan: Plan,
+    found: Float[np.ndarray, "columns 3"],
+    score: Float[np.ndarray, "columns all"],
+    model: Any,
+    prior: Float[np.ndarray, " all"],
+    least: int,
+) -> Seen:
     """found: (n, 3) coordinates; score: (n, S) as packed by `site_columns`; least: columns to know a scatter."""
     scatter = np.full(3, np.nan)
     for k in range(3):
@@ -104,8 +114,8 @@ class Reading(NamedTuple):
     the network's coordinates bring."""
 
     plan: Plan
-    weight: np.ndarray
-    level: np.ndarray
+    weight: Float[np.ndarray, " 3"]
+    level: Float[np.ndarray, " states"]
     network_level: float
 
     @property
@@ -113,18 +123,18 @@ class Reading(NamedTuple):
         """Does the light count?"""
         return bool(self.weight[0] > 0)
 
-    def line(self, found: np.ndarray) -> np.ndarray:
+    def line(self, found: Float[np.ndarray, "*columns 3"]) -> Float32[np.ndarray, "*columns"]:
         """(...) reading of columns with the coordinates (..., 3); NaN where one that counts is missing."""
         counts = self.weight > 0
         return (found[..., counts] @ self.weight[counts]).astype(np.float32)
 
-    def light_line(self, light: np.ndarray) -> np.ndarray:
+    def light_line(self, light: Float[np.ndarray, "*columns"]) -> Float32[np.ndarray, "*columns"]:
         """(...) the same by the light alone, over an ideal column's: between the states' levels as between their light;
         for places where the network shows no column."""
         missing = self.plan.sign * (1 - light)
         return np.interp(missing, self.plan.sign * self.plan.deficit, self.level).astype(np.float32)
 
-    def network_line(self, found: np.ndarray) -> np.ndarray:
+    def network_line(self, found: Float[np.ndarray, "*columns 3"]) -> Float32[np.ndarray, "*columns"]:
         """(...) the same by the network alone, for columns without light; NaN where the network does not count."""
         if not (self.weight[1:] > 0).all():
             return np.full(found.shape[:-1], np.nan, np.float32)

@@ -14,7 +14,8 @@ from stemdefects.crystal.complexes import bond_table
 from stemdefects.inference.columns.defects import REGIONS
 from stemdefects.inference.columns.lattice.neighbours import first_ring
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, Frame
-from stemdefects.inference.evidence import blank_sites, over_time, readings
+from stemdefects.inference.evidence import over_time, readings
+from stemdefects.inference.evidence.blank_sites import Blank
 from stemdefects.io.tables import evidence
 from stemdefects.io.tables.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
 from stemdefects.numerics import robust
@@ -51,13 +52,12 @@ class Gatherer:
         self.readings: list[readings.Reading | None] = [None] * len(self._plans)
         self._writer: Writer | None = None
 
-    def look(self, frame: Frame, shift: np.ndarray, features: list, scatters: list) -> None:
-        """First pass: a frame, the whole cells it is shifted by, and its log-ratios as `site_columns.centred` has
-        them."""
+    def look(self, frame: Frame, blank: Blank, shift: np.ndarray, features: list, scatters: list) -> None:
+        """First pass: a frame, its blank sites, the whole cells it is shifted by, and its log-ratios as
+        `site_columns.centred` has them."""
         columns = frame.columns
-        blank = blank_sites.of_frame(frame, self._material, self.setup.aspect).keys
         self._new.append(np.column_stack([columns["cell"] + shift, columns["site"]]))
-        self._new.append(blank + np.append(shift, 0))
+        self._new.append(blank.keys + np.append(shift, 0))
         if len(self._new) >= FORGET_AT:
             self._put_together()
         for g, plan in enumerate(self._plans):

@@ -4,7 +4,7 @@ A heavy or missing neighbour changes how a column looks: by how much is taken of
 ideal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 from stemdefects.crystal.complexes import bond_table
 from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.columns.site_columns import MIN_CENTRE, centred, frames, posterior
-from stemdefects.inference.evidence import blank_sites, over_time, readings, state_levels
+from stemdefects.inference.evidence import over_time, readings, state_levels
+from stemdefects.inference.evidence.blank_sites import Blank
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.models.probability import emissions
 
@@ -23,9 +24,12 @@ MIN_SITES = 8  # with the same surroundings, to say how an ideal column looks th
 
 
 class Window:
-    """Sites seen in frames [low, high), as arrays over time."""
+    """Sites seen in frames [low, high), as arrays over time. shifts: (n_frames, 2) whole cells that a frame is shifted
+    by; blanks: the blank sites of each frame of the movie."""
 
-    def __init__(self, read: Callable[[int], Block], setup: Any, low: int, high: int, shifts: np.ndarray):
+    def __init__(
+        self, read: Callable[[int], Block], setup: Any, low: int, high: int, shifts: np.ndarray, blanks: Sequence[Blank]
+    ):
         self.setup, self.low, self.high, self.shifts = setup, low, high, shifts
         size = setup.settings.block_frames
         blocks = range(low // size, -(-high // size))
@@ -35,10 +39,7 @@ class Window:
         keys = [
             np.column_stack([f.columns["cell"] + shifts[low + t], f.columns["site"]]) for t, f in enumerate(self.frames)
         ]
-        self.blank = [
-            b._replace(keys=b.keys + np.append(shifts[low + t], 0))
-            for t, b in enumerate(blank_sites.of_frame(f, material, setup.aspect) for f in self.frames)
-        ]
+        self.blank = [b._replace(keys=b.keys + np.append(shifts[low + t], 0)) for t, b in enumerate(blanks[low:high])]
         counts = [len(k) for k in keys]
         every = np.concatenate([*keys, *(b.keys for b in self.blank)]).astype(int).reshape(-1, 3)
         self.keys, index = np.unique(every, axis=0, return_inverse=True)

@@ -20,7 +20,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Real, Shaped
 
+from stemdefects.inference.evidence.over_time import PerState
 from stemdefects.models.probability.emissions import Emissions
 from stemdefects.numerics import robust
 
@@ -51,20 +53,20 @@ class Levels:
     scale, and shift (1 + J,): of the bulk, and by each neighbour.
     """
 
-    line: np.ndarray
-    own: np.ndarray
-    counts: np.ndarray
-    level: np.ndarray
+    line: Float[np.ndarray, "frames sites"]
+    own: Float[np.ndarray, "frames sites rare"]
+    counts: Real[np.ndarray, "frames sites neighbours"]
+    level: Float[np.ndarray, " states"]
     variance: float
-    rare: np.ndarray
-    own_level: np.ndarray
-    own_variance: np.ndarray
+    rare: Int[np.ndarray, " rare"]
+    own_level: Float[np.ndarray, " rare"]
+    own_variance: Float[np.ndarray, " rare"]
     scale: float = 1.0
-    shift: np.ndarray | None = None
+    shift: Float[np.ndarray, " 1+neighbours"] | None = None
     expected: float | None = None
 
     @property
-    def levels(self) -> np.ndarray:
+    def levels(self) -> Float[np.ndarray, " states"]:
         """(K,) where the states lie on the line, NaN for rare ones."""
         return self.scale * self.level
 
@@ -83,7 +85,7 @@ class Levels:
     def _variances(self) -> np.ndarray:
         return self.variance + (LEVEL_ERROR * self.scale * self.level) ** 2
 
-    def log_likelihood(self) -> np.ndarray:
+    def log_likelihood(self) -> PerState:
         """(T, N, K), up to what is the same for all states."""
         rest, variance = self._rest[..., None], self._variances
         log = -0.5 * ((rest - self.scale * self.level) ** 2 / variance + np.log(variance))
@@ -96,7 +98,7 @@ class Levels:
         """With the expected scale; one for each of the scales `STARTS` where it is not known."""
         return [replace(self, scale=scale) for scale in (STARTS if self.expected is None else (self.expected,))]
 
-    def learned(self, posterior: np.ndarray) -> "Levels":
+    def learned(self, posterior: PerState) -> "Levels":
         """With the scale and shifts that suit the posterior best (one step of coordinate ascent each)."""
         common = self._common
         seen = np.isfinite(self.line)
@@ -122,15 +124,19 @@ class States(NamedTuple):
     """K states of a sublattice, the ideal one first: the feature that is a state's log-ratio, its HAADF signal, and
     whether it is not rare."""
 
-    axis: np.ndarray
-    signal: np.ndarray
-    common: np.ndarray
+    axis: Int[np.ndarray, " states"]
+    signal: Float[np.ndarray, " states"]
+    common: Bool[np.ndarray, " states"]
 
 
 def of_movie(
-    features: np.ndarray, scatter: np.ndarray, counts: np.ndarray, found: Emissions, states: States,
+    features: Float[np.ndarray, "frames sites ratios"],
+    scatter: Float[np.ndarray, " ratios"],
+    counts: Real[np.ndarray, "frames sites neighbours"],
+    found: Emissions,
+    states: States,
     light_scatter: float | None,
-) -> tuple[Levels, np.ndarray] | None:  # fmt: skip
+) -> tuple[Levels, Int[np.ndarray, " told"]] | None:
     """Levels before anything is learned from the movie, and which of the K states of `found` they tell apart.
 
     features: (T, N, F) log-ratios less those of the frame's bulk, NaN where not seen; scatter: (F,) of the bulk;
@@ -195,12 +201,12 @@ class ReadLevels(Levels):
     def starts(self) -> list["Levels"]:
         return [self]
 
-    def of_sites(self, part: np.ndarray) -> "ReadLevels":
+    def of_sites(self, part: Shaped[np.ndarray, " part"]) -> "ReadLevels":
         """The same for a part of the sites."""
         offset = self.offset[part] if isinstance(self.offset, np.ndarray) and self.offset.ndim else self.offset
         return replace(self, line=self.line[:, part], own=self.own[:, part], counts=self.counts[:, part], offset=offset)
 
-    def learned(self, posterior: np.ndarray) -> "ReadLevels":
+    def learned(self, posterior: PerState) -> "ReadLevels":
         """With the neighbours' shifts, then the offsets, then each level by itself, that suit the posterior best."""
         common, seen = self._common, np.isfinite(self.line)
         prob = np.where(seen[..., None], posterior[..., common], 0).astype(np.float32)
@@ -237,7 +243,9 @@ class ReadLevels(Levels):
         return level
 
 
-def read(by_network: Levels, line: np.ndarray, level: np.ndarray) -> ReadLevels:
+def read(
+    by_network: Levels, line: Float[np.ndarray, "frames sites"], level: Float[np.ndarray, " states"]
+) -> ReadLevels:
     """`by_network` with its line replaced by a reading. line: (T, N), NaN where not seen; level: (K,) where its common
     states are expected, in units of `line`.
 

@@ -23,26 +23,31 @@ class Atoms(NamedTuple):
     size_nm: np.ndarray
 
 
-def atoms(table: Any, material: Any, frame: int = 0, spacing_nm: float = SPACING_NM) -> Atoms:
+def atoms(table: Any, material: Any, frame: int = 0, spacing_nm: float = SPACING_NM, sites_of: Any = None) -> Atoms:
     """Every column of a frame as atoms: ideal ones by the material, defects by what was called there.
 
-    material: `crystal.material.Material`; spacing_nm: of several atoms in a column. Raises UserError for tables without
-    lattice sites (single images, CSV).
+    material: `crystal.material.Material`; spacing_nm: of several atoms in a column; sites_of: the table whose lattice
+    sites are taken, None: `table`. Raises UserError for tables without lattice sites (single images, CSV) or of another
+    movie.
     """
-    if table.evidence is None or table.pixel_size_nm is None:
+    known = table if sites_of is None else sites_of
+    if known.evidence is None or known.pixel_size_nm is None:
         raise UserError(
             "atoms: the table knows no lattice sites; those of a movie are in the table of infer.py "
-            "(runs/<id>/defects.h5), not in the tables beside an analysis, nor of single images"
+            "(runs/<id>/defects.h5): give that one as sites_of=; single images have none"
         )
-    shape = np.array(table.attrs.get("source_shape", (1, np.inf, np.inf))[-2:], float)
-    scale = np.array(table.attrs.get("pixel_size_yx_nm") or [table.pixel_size_nm] * 2, float)
-    of_frame = table.frames[table.frames["frame"] == frame]
+    for key in ("source_sha256", "source"):
+        if None not in (said := (table.attrs.get(key), known.attrs.get(key))) and said[0] != said[1]:
+            raise UserError("atoms: sites_of is the table of another movie")
+    shape = np.array(known.attrs.get("source_shape", (1, np.inf, np.inf))[-2:], float)
+    scale = np.array(known.attrs.get("pixel_size_yx_nm") or [known.pixel_size_nm] * 2, float)
+    of_frame = known.frames[known.frames["frame"] == frame]
     if not len(of_frame):
         raise UserError(f"atoms: frame {frame} is not in the table")
     moved = np.nan_to_num([of_frame["drift_y_px"][0], of_frame["drift_x_px"][0]])
-    sites = table.evidence.sites
+    sites = known.evidence.sites
     yx = np.column_stack([sites["y_nm"], sites["x_nm"]]).astype(float) + moved * scale
-    names = [s["name"] for s in table.evidence.description["sublattices"]]
+    names = [s["name"] for s in known.evidence.description["sublattices"]]
     own = {site.name: site.ideal for site in material.sites}
     if unknown := [name for name in names if name not in own]:
         raise UserError(
@@ -74,19 +79,21 @@ def atoms(table: Any, material: Any, frame: int = 0, spacing_nm: float = SPACING
     return Atoms(species, np.array(positions).reshape(-1, 3), kinds, (shape * scale)[::-1])
 
 
-def to_ase(table: Any, material: Any, frame: int = 0, spacing_nm: float = SPACING_NM) -> Any:
+def to_ase(table: Any, material: Any, frame: int = 0, spacing_nm: float = SPACING_NM, sites_of: Any = None) -> Any:
     """The same as `ase.Atoms`, in Angstrom, y upwards in the image's direction; array `kind` names the defects."""
     ase = needed("ase", "to_ase()")
-    made = atoms(table, material, frame, spacing_nm)
+    made = atoms(table, material, frame, spacing_nm, sites_of)
     cell = [*(10 * made.size_nm), 10.0] if np.isfinite(made.size_nm).all() else None
     out = ase.Atoms(made.species, positions=10 * made.positions, cell=cell, pbc=False)
     out.set_array("kind", np.array(made.kind, "U24"))
     return out
 
 
-def to_xyz(table: Any, path: str | Path, material: Any, frame: int = 0, spacing_nm: float = SPACING_NM) -> Path:
+def to_xyz(
+    table: Any, path: str | Path, material: Any, frame: int = 0, spacing_nm: float = SPACING_NM, sites_of: Any = None
+) -> Path:
     """The same as extended XYZ, in Angstrom; vacancies are what is missing."""
-    made = atoms(table, material, frame, spacing_nm)
+    made = atoms(table, material, frame, spacing_nm, sites_of)
     cell = ""
     if np.isfinite(made.size_nm).all():
         x, y = 10 * made.size_nm

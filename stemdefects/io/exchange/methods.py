@@ -35,17 +35,18 @@ class Exchange:
 
         return markers.to_markers(self, signal)
 
-    def to_ase(self, material: Any, frame: int = 0) -> Any:
-        """All columns of a frame as `ase.Atoms` in Angstrom; material: of `stemdefects.load_material`."""
+    def to_ase(self, material: Any, frame: int = 0, sites_of: Any = None) -> Any:
+        """All columns of a frame as `ase.Atoms` in Angstrom; material: of `stemdefects.load_material`; sites_of: the
+        table of `infer.py`, where this one is of its analysis or was corrected and holds no lattice sites."""
         from stemdefects.io.exchange import atoms
 
-        return atoms.to_ase(self, material, frame)
+        return atoms.to_ase(self, material, frame, sites_of=sites_of)
 
-    def to_xyz(self, path: str | Path, material: Any, frame: int = 0) -> Path:
-        """Write all columns of a frame as extended XYZ in Angstrom."""
+    def to_xyz(self, path: str | Path, material: Any, frame: int = 0, sites_of: Any = None) -> Path:
+        """Write all columns of a frame as extended XYZ in Angstrom; sites_of: as in `to_ase`."""
         from stemdefects.io.exchange import atoms
 
-        return atoms.to_xyz(self, path, material, frame)
+        return atoms.to_xyz(self, path, material, frame, sites_of=sites_of)
 
     def to_imagej(self, path: str | Path) -> Path:
         """Write points for ImageJ's ROI manager (.zip)."""

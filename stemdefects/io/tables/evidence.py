@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Float32, Int, Shaped, UInt8
 
 SITE_DTYPE = np.dtype([
     ("sublattice", "i1"), ("cell_1", "i4"), ("cell_2", "i4"),
@@ -26,6 +27,11 @@ NO_FRAME, PARTIAL = 16, 32  # the frame shows no lattice; read by the network al
 INVALID = 64  # pixels there hold no intensity
 EXCLUDED = 128  # a person marked the place as not to be counted
 CHUNK_BYTES = 1 << 20  # what HDF5 reads and compresses at once
+Block = tuple[  # values, flags and scatter of some frames
+    Float[np.ndarray, "frames sites features"],
+    UInt8[np.ndarray, "frames sites"],
+    Float[np.ndarray, "frames sublattices"],
+]
 
 
 @dataclass
@@ -36,11 +42,11 @@ class Evidence:
     (n_frames, n_sites) uint8 and scatter (n_frames, n_sublattices) float32 are arrays, or None where `path` has them.
     """
 
-    sites: np.ndarray
+    sites: Shaped[np.ndarray, " sites"]
     description: dict[str, Any]
-    values: np.ndarray | None = None
-    flags: np.ndarray | None = None
-    scatter: np.ndarray | None = None
+    values: Float[np.ndarray, "frames sites features"] | None = None
+    flags: UInt8[np.ndarray, "frames sites"] | None = None
+    scatter: Float[np.ndarray, "frames sublattices"] | None = None
     path: Path | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
@@ -64,21 +70,21 @@ class Evidence:
                 return found | {"number": number}
         raise KeyError(f"no sublattice {name!r}")
 
-    def site_indices(self, sublattice: int) -> np.ndarray:
+    def site_indices(self, sublattice: int) -> Int[np.ndarray, " chosen"]:
         """(n,) rows of `sites` of a sublattice."""
         return np.flatnonzero(self.sites["sublattice"] == sublattice)
 
-    def feature(self, name: str, sites: np.ndarray) -> np.ndarray:
+    def feature(self, name: str, sites: Int[np.ndarray, " chosen"]) -> Float32[np.ndarray, "frames chosen"]:
         """(n_frames, n) float32 feature `name` of the sites (n,) of one sublattice, NaN where not seen."""
         sublattice = self.description["sublattices"][int(self.sites["sublattice"][sites[0]])]
         k = sublattice["features"].index(name)
         return np.concatenate([v[:, sites, k].astype(np.float32) for v in self._blocks("evidence", self.values)])
 
-    def flag(self, sites: np.ndarray) -> np.ndarray:
+    def flag(self, sites: Int[np.ndarray, " chosen"]) -> UInt8[np.ndarray, "frames chosen"]:
         """(n_frames, n) uint8 flags of the sites (n,)."""
         return np.concatenate([v[:, sites] for v in self._blocks("evidence_flags", self.flags)])
 
-    def scatters(self) -> np.ndarray:
+    def scatters(self) -> Float[np.ndarray, "frames sublattices"]:
         """(n_frames, n_sublattices) scatter of the line of ideal columns; NaN where a frame says nothing."""
         return np.concatenate(list(self._blocks("evidence_scatter", self.scatter)))
 
@@ -95,7 +101,7 @@ class Evidence:
             for start in range(0, max(len(data), 1), step):
                 yield data[start : start + step]
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def blocks(self) -> Iterator[Block]:
         """(values, flags, scatter) in blocks of frames, to be copied."""
         yield from zip(
             self._blocks("evidence", self.values),
@@ -128,12 +134,18 @@ class EvidenceWriter:
             file.create_dataset(name, (n_frames, *shape), kind, chunks=chunks, **packed)
         self._file = file
 
-    def write(self, start: int, values: np.ndarray, flags: np.ndarray, scatter: np.ndarray) -> None:
+    def write(
+        self,
+        start: int,
+        values: Float[np.ndarray, "frames sites features"],
+        flags: UInt8[np.ndarray, "frames sites"],
+        scatter: Float[np.ndarray, "frames sublattices"],
+    ) -> None:
         """Evidence of the frames from row `start` on."""
         for name, block in zip(DATA, (values, flags, scatter), strict=True):
             self._file[name][start : start + len(block)] = block
 
-    def finish(self, sites: np.ndarray, description: dict[str, Any]) -> None:
+    def finish(self, sites: Shaped[np.ndarray, " sites"], description: dict[str, Any]) -> None:
         """Write the sites and how all is to be read."""
         self._file.create_dataset("sites", data=sites, chunks=(max(min(len(sites), 4096), 1),), compression="gzip")
         self._file["evidence"].attrs["description"] = json.dumps(description)
@@ -159,7 +171,7 @@ class Held:
         for array, block in zip(self._arrays, blocks, strict=True):
             array[start : start + len(block)] = block
 
-    def finish(self, sites: np.ndarray, description: dict[str, Any]) -> None:
+    def finish(self, sites: Shaped[np.ndarray, " sites"], description: dict[str, Any]) -> None:
         """As `EvidenceWriter.finish`."""
         values, flags, scatters = self._arrays
         self.evidence = Evidence(sites, description, values, flags, scatters)

@@ -6,13 +6,16 @@ statistics of the frame itself.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float32, Real
 
 BLOCK_PX = 4  # means of 4 x 4 pixels have a quarter of their noise
 TAIL = 0.05  # share of blocks at each end that is clipped: defects, holes, dirt
 LIMIT = 30.0  # in units of the spread: brighter pixels are artefacts
 
 
-def normalize(image: jax.Array, counted: jax.Array | None = None) -> jax.Array:
+def normalize(
+    image: Real[jax.Array, "height width"], counted: Bool[jax.Array, "height width"] | None = None
+) -> Float32[jax.Array, "height width"]:
     """Bring one frame to zero mean and unit contrast, whatever the detector's gain and offset.
 
     image: (H, W) float, any units; H and W at least 4. Pixels that are not finite become 0 (the mean). counted: (H, W)
@@ -79,7 +82,9 @@ def _ordered(bits: jax.Array) -> jax.Array:
     return jnp.where(bits < 0, bits ^ jnp.int32(0x7FFFFFFF), bits)
 
 
-def normalize_frames(frames: jax.Array, counted: jax.Array | None = None) -> jax.Array:
+def normalize_frames(
+    frames: Real[jax.Array, "*frames height width"], counted: Bool[jax.Array, "*frames height width"] | None = None
+) -> Float32[jax.Array, "*frames height width"]:
     """`normalize` each frame of (..., H, W) on its own, with the pixels `counted` of the same shape (bool); returns the
     same shape, float32."""
     flat = frames.reshape((-1, *frames.shape[-2:]))

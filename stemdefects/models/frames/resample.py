@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float32, Int32, Real, Shaped
 
 LOBES = 6  # of the interpolation kernel to either side: white noise keeps .94 of its variance in the mean, .89 at least
 SLACK = 1.25  # times `tile_px`, that a single tile may have
@@ -31,7 +32,7 @@ def resampled_shape(shape: tuple[int, int], scale: float | tuple[float, float]) 
     return height, width
 
 
-def weights(n: int, scale: float, n_out: int) -> np.ndarray:
+def weights(n: int, scale: float, n_out: int) -> Float32[np.ndarray, "{n_out} {n}"]:
     """(n_out, n) float32 interpolation weights along one axis: output pixel j lies at j / scale of the input.
 
     A windowed sinc (Duchon, J. Appl. Meteorol. 18, 1016 (1979)), widened where pixels get larger so that they are
@@ -44,12 +45,16 @@ def weights(n: int, scale: float, n_out: int) -> np.ndarray:
     return (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
 
 
-def nearest(n: int, scale: float, n_out: int) -> np.ndarray:
+def nearest(n: int, scale: float, n_out: int) -> Int32[np.ndarray, " {n_out}"]:
     """(n_out,) int32 index of the input pixel nearest to each output pixel along one axis."""
     return np.rint(np.arange(n_out) / scale).astype(np.int32).clip(0, n - 1)
 
 
-def resample(frames: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def resample(
+    frames: Float[jax.Array, "frames height width"],
+    rows: Float[jax.Array, "new_height height"],
+    columns: Float[jax.Array, "new_width width"],
+) -> Float[jax.Array, "frames new_height new_width"]:
     """(B, H, W) -> (B, h, w) with `weights` (h, H) for the rows and (w, W) for the columns.
 
     The weights are arguments, not constants: one program serves every sampling, and the compiler has nothing to fold.
@@ -58,7 +63,9 @@ def resample(frames: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arra
     return jnp.einsum("bhW,wW->bhw", half, columns, precision="highest")
 
 
-def square_pixels(frames: np.ndarray, aspect: float) -> np.ndarray:
+def square_pixels(
+    frames: Real[np.ndarray, "frames height width"], aspect: float
+) -> Real[np.ndarray, "frames new_height width"]:
     """(n, H, W) with pixels `aspect` times as high as wide -> (n, h, W) with square ones; first rows coincide."""
     if aspect == 1:
         return frames
@@ -91,7 +98,9 @@ def plan(shape: tuple[int, int], tile_px: int, overlap_px: int, divisor: int) ->
     return Grid((shape[0], shape[1]), (height, width), starts, owned)
 
 
-def cut(frames: jax.Array, grid: Grid) -> jax.Array:
+def cut(
+    frames: Shaped[jax.Array, "frames height width"], grid: Grid
+) -> Shaped[jax.Array, "frames tiles tile_height tile_width"]:
     """(B, h, w) -> (B, n_tiles, *grid.tile); outside the frame it is mirrored at its edge pixels."""
     rows = np.stack([_mirrored(np.arange(grid.tile[0]) + start, grid.shape[0]) for start in grid.starts[:, 0]])
     columns = np.stack([_mirrored(np.arange(grid.tile[1]) + start, grid.shape[1]) for start in grid.starts[:, 1]])

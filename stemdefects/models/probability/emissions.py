@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from stemdefects.numerics import robust
 
@@ -31,11 +32,11 @@ class Emissions:
     states: (K,) indices of the states, ideal first; mean: (K, F); covariance: (K, F, F); F = K - 1 log-ratios.
     """
 
-    states: np.ndarray
-    mean: np.ndarray
-    covariance: np.ndarray
+    states: Int[np.ndarray, " states"]
+    mean: Float[np.ndarray, "states ratios"]
+    covariance: Float[np.ndarray, "states ratios ratios"]
 
-    def log_likelihood(self, features: np.ndarray) -> np.ndarray:
+    def log_likelihood(self, features: Float[np.ndarray, "*columns ratios"]) -> Float[np.ndarray, "*columns states"]:
         """(..., F) features (log-ratios minus those of the ideal columns) -> (..., K) log densities."""
         out = np.empty((*features.shape[:-1], len(self.states)), np.float32)
         for k in range(len(self.states)):
@@ -46,19 +47,23 @@ class Emissions:
         return out
 
 
-def ordered_states(site: int, site_of_state: np.ndarray, ideal: int) -> np.ndarray:
+def ordered_states(site: int, site_of_state: Int[np.ndarray, " all"], ideal: int) -> Int[np.ndarray, " states"]:
     """States of a sublattice, the ideal one first."""
     own = np.flatnonzero(np.asarray(site_of_state) == site)
     return np.concatenate([[ideal], own[own != ideal]])
 
 
-def log_ratios(log_prob: np.ndarray, states: np.ndarray) -> np.ndarray:
+def log_ratios(
+    log_prob: Float[np.ndarray, "columns all"], states: Int[np.ndarray, " states"]
+) -> Float[np.ndarray, "columns ratios"]:
     """(n, S) log probabilities -> (n, K - 1) log-ratios of the other states to the ideal one."""
     picked = np.maximum(np.asarray(log_prob, np.float32)[:, states], -80)
     return np.clip(picked[:, 1:] - picked[:, :1], -CLIP, CLIP)
 
 
-def centre(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def centre(
+    features: Float[np.ndarray, "columns ratios"],
+) -> tuple[Float[np.ndarray, " ratios"], Float[np.ndarray, " ratios"]]:
     """Where the bulk of the columns lies, (F,), and its scatter, (F,): median and MAD, since most columns are ideal."""
     middle = np.median(features, 0)
     return middle, np.maximum(robust.scatter(features, middle, 0), 1e-3)
@@ -107,7 +112,11 @@ def packed(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def fitted(
-    records: dict[str, np.ndarray], site: int, scatter: np.ndarray, site_of_state: np.ndarray, ideal: int
+    records: dict[str, np.ndarray],
+    site: int,
+    scatter: Float[np.ndarray, " ratios"],
+    site_of_state: Int[np.ndarray, " all"],
+    ideal: int,
 ) -> Emissions | None:
     """Emissions of a sublattice for frames whose ideal columns scatter by `scatter` (F,); None without records."""
     states = ordered_states(site, site_of_state, ideal)

@@ -1,6 +1,7 @@
 """How common each column state is in a realistic sample."""
 
 import numpy as np
+from jaxtyping import Float
 
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
@@ -9,7 +10,7 @@ from stemdefects.schema import LabelsConfig
 COMMON = 1e-3  # prevalence from which a kind counts for scores: rarer ones are hardly in a validation set
 
 
-def state_prior(cfg: LabelsConfig, material: Material) -> np.ndarray:
+def state_prior(cfg: LabelsConfig, material: Material) -> Float[np.ndarray, " states"]:
     """(S,) fraction of its site's columns in each state; the states of a site add up to 1.
 
     `labels.prior` overrides the `prevalence` of the material's kinds; kinds in it that the material does not have are

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int, Real
 from scipy.special import log_softmax
 
 IMPOSSIBLE = -1e9  # logit of a state of another site: its softmax is 0, its gradient finite
 Sites = Sequence[int] | np.ndarray  # (S,) site of each state
 
 
-def site_mask(site_of_state: Sites, n_sites: int) -> np.ndarray:
+def site_mask(site_of_state: Sites, n_sites: int) -> Bool[np.ndarray, "sites states"]:
     """(n_sites, n_states) bool: which states belong to which site."""
     return np.arange(n_sites)[:, None] == np.asarray(site_of_state)[None, :]
 
@@ -42,8 +43,12 @@ def log_posterior(
 
 
 def floating_log_posterior(
-    logits: jax.Array, site: jax.Array, mask: np.ndarray, nothing: jax.Array, presence: jax.Array
-) -> jax.Array:
+    logits: Float[jax.Array, "*columns states"],
+    site: Int[jax.Array, "*columns"],
+    mask: Bool[np.ndarray, "sites states"],
+    nothing: Int[jax.Array, "*columns"],
+    presence: Float[jax.Array, "*columns"],
+) -> Float[jax.Array, "*columns states"]:
     """(..., S) log posterior where a column need not be: `nothing` (...) int is the state that says so.
 
     It has probability 1 - presence; the other states of the site share `presence` (...) as their softmax says.
@@ -54,7 +59,7 @@ def floating_log_posterior(
     return jnp.where(is_nothing, jnp.log1p(-there), share + jnp.log(there))
 
 
-def normalize_by_site(weights: np.ndarray, site_of_state: Sites) -> np.ndarray:
+def normalize_by_site(weights: Real[np.ndarray, " states"], site_of_state: Sites) -> Float[np.ndarray, " states"]:
     """(S,) non-negative weights, scaled so that the states of each site add up to 1 (uniform where all are 0)."""
     site = np.asarray(site_of_state)
     result = np.asarray(weights, float).copy()
@@ -67,7 +72,9 @@ def normalize_by_site(weights: np.ndarray, site_of_state: Sites) -> np.ndarray:
 RAREST = 1e-3  # share of a site's columns: a handful must not rule the gradient
 
 
-def balance_weights(frequency: np.ndarray, site_of_state: Sites, power: float) -> np.ndarray:
+def balance_weights(
+    frequency: Real[np.ndarray, " states"], site_of_state: Sites, power: float
+) -> Float[np.ndarray, " states"]:
     """Weights of the states in the cross entropy: frequency ** -power within each site, mean 1 over the columns.
 
     frequency: (S,) how often training shows each state. power 0: as they come; 1: every state of a site weighs the
@@ -81,7 +88,12 @@ def balance_weights(frequency: np.ndarray, site_of_state: Sites, power: float) -
     return weights
 
 
-def prior_shift(counts: np.ndarray, weights: np.ndarray, prior: np.ndarray, site_of_state: Sites) -> np.ndarray:
+def prior_shift(
+    counts: Real[np.ndarray, " states"],
+    weights: Real[np.ndarray, " states"],
+    prior: Real[np.ndarray, " states"],
+    site_of_state: Sites,
+) -> Float[np.ndarray, " states"]:
     """(S,) log(prior / trained prior) for a network trained on `counts` columns per state with `weights` in its loss.
 
     Zero for states that training never showed: nothing is known of them.

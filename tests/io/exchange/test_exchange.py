@@ -168,6 +168,12 @@ def test_atoms(crystal_table, tmp_path):
     assert int(path.read_text().split("\n")[0]) == len(made.species)
     with pytest.raises(UserError, match="knows no lattice sites"):
         DefectTable(table.rows, attrs=table.attrs).to_xyz(tmp_path / "b.xyz", ws2)
+    corrected = DefectTable(table.rows[1:], attrs={"source": "a.tif"})  # as an analysis writes it: without sites
+    fewer = corrected.to_xyz(tmp_path / "c.xyz", ws2, 1, sites_of=table).read_text().split("\n")
+    assert sum(line.startswith("S ") for line in fewer) == 2 * n_s and fewer.count("") == 1
+    with pytest.raises(UserError, match="another movie"):
+        other = DefectTable(table.rows, table.frames, attrs=table.attrs | {"source": "b.tif"}, evidence=table.evidence)
+        corrected.to_xyz(tmp_path / "d.xyz", ws2, 1, sites_of=other)
     ase = pytest.importorskip("ase", reason="ase is not installed")
     own = table.to_ase(ws2, 1)
     from ase.io import read
