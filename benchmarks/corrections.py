@@ -1,11 +1,13 @@
-"""What fifty corrections are worth: a movie whose network is wrong on purpose, corrected in part, learned from.
+"""What fifty corrections are worth: movies whose network is wrong on purpose, corrected in part, learned from.
 
 python benchmarks/corrections.py movies=3 [page=docs/corrections.md]      (some ten minutes a movie on two cores)
 
-Each movie is of a probe much wider than any that the shipped network was trained on. A person is played by the truth:
-frames are gone through, those of the least sure calls first, every error of a frame is corrected, the least sure first,
-until there are `corrections` of them. `train.py labels=corrections` adapts the network; then the frames that were not
-corrected are scored, with the network before and after, and with one that had no corrections (`labels=fourier`).
+The network is one that was trained for another microscope: at 100 kV, with a sharp probe, without film (`network=`: a
+folder or run to take, else it is trained first, five minutes). The movies are of 60 kV, a wider probe and film. A
+person is played by the truth: frames are gone through, those of the least sure calls first, every error of a frame is
+corrected, the least sure first, until there are `corrections` of them. `train.py labels=corrections` adapts the
+network; then the frames that were not corrected are scored, with the network before and after, and with one that had
+no corrections (`labels=fourier`).
 """
 
 import subprocess
@@ -20,8 +22,18 @@ MARGIN_PX = 10  # what lies this close to the border is left out: a column cut o
 RADIUS_PX = 3.0
 TILE_PX = 48  # the bootstrap draws parts of the field: calls of one place are not independent
 N_RESAMPLES = 2000
+NETWORK = (  # of another microscope
+    "model=unet_small", "training=quick", "training.size_px=96", "training.steps=700", "training.validation.every=700",
+    "training.validation.images=4", "training.validation.size_px=128", "training.validation.pictures=0",
+    "simulation.view.voltage_kv=[100,100]", "simulation.probe.source_fwhm_nm=[0.05,0.06]",
+    "simulation.probe.C10_nm=[-1,1]", "simulation.probe.C12_nm=[0,0.3]", "simulation.probe.C21_nm=[0,5]",
+    "simulation.probe.C23_nm=[0,5]", "simulation.scan.row_jitter_px=[0.1,0.2]", "simulation.detector.blotches=[0,0.03]",
+    "simulation.detector.background=[0,0.05]", "simulation.detector.dose_e_per_px=[1500,4000]",
+)  # fmt: skip
 MOVIE = (
-    "simulation=demo_movie", "simulation.movie.n_frames=16", "simulation.probe.source_fwhm_nm=[0.16,0.16]", "verbose=0",
+    "simulation=demo_movie", "simulation.movie.n_frames=16", "simulation.view.voltage_kv=[60,60]",
+    "simulation.probe.source_fwhm_nm=[0.12,0.12]", "simulation.detector.background=[0.3,0.3]",
+    "simulation.detector.blotches=[0.2,0.2]", "verbose=0",
 )  # fmt: skip
 QUICK = ("logging=disabled", "verbose=0")
 NO_PICTURES = (
@@ -119,7 +131,7 @@ def gain(before: np.ndarray, after: np.ndarray, rng) -> tuple[float, float]:
     return tuple(np.quantile(values, [0.025, 0.975]))
 
 
-def one_movie(seed: int, folder: Path, most: int, steps: int, control: bool) -> dict:
+def one_movie(seed: int, folder: Path, network: str, most: int, steps: int, control: bool) -> dict:
     """Simulate, infer, correct, train, infer again; F1 on the frames that were not corrected."""
     from stemdefects.analysis.data import truth
     from stemdefects.io.tables import corrections
@@ -128,7 +140,7 @@ def one_movie(seed: int, folder: Path, most: int, steps: int, control: bool) -> 
     movie, runs_dir = folder / f"movie_{seed}.h5", folder / f"runs_{seed}"
     common = (f"runs_dir={runs_dir}", *QUICK)
     command("simulate.py", *MOVIE, f"output={movie}", f"seed={seed}", "overwrite=true")
-    command("infer.py", "model=ws2_mo", f"input={movie}", *NO_PICTURES, *common)
+    command("infer.py", f"model={network}", f"input={movie}", *NO_PICTURES, *common)
     first = newest(runs_dir)
     found, true = DefectTable.read(first.defects_path, patches=False), truth.read(movie).rows
     size = int(found.attrs["source_shape"][-1])
@@ -143,7 +155,13 @@ def one_movie(seed: int, folder: Path, most: int, steps: int, control: bool) -> 
     networks = {"before": first, "with corrections": adapted}
     if control:
         command(
-            "train.py", "labels=fourier", "training=adapt", "training.init=ws2_mo", f"input={movie}", *short, *common
+            "train.py",
+            "labels=fourier",
+            "training=adapt",
+            f"training.init={network}",
+            f"input={movie}",
+            *short,
+            *common,
         )
         networks["without corrections"] = newest(runs_dir)
     frames = np.setdiff1d(np.arange(found.attrs["source_shape"][0]), used)
@@ -202,9 +220,14 @@ def run(chosen: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch if chosen["folder"] == "-" else chosen["folder"])
         folder.mkdir(parents=True, exist_ok=True)
-        results = []
+        results, network = [], chosen["network"]
+        if network == "-":
+            command("train.py", *NETWORK, f"runs_dir={folder / 'network'}", *QUICK)
+            network = str(newest(folder / "network").path)
         for seed in range(int(chosen["first"]), int(chosen["first"]) + int(chosen["movies"])):
-            results.append(one_movie(seed, folder, int(chosen["corrections"]), steps, chosen["control"] == "yes"))
+            results.append(
+                one_movie(seed, folder, network, int(chosen["corrections"]), steps, chosen["control"] == "yes")
+            )
             print(page(results, steps), flush=True)
     if chosen["page"]:
         fill(Path(chosen["page"]), START, END, page(results, steps))
@@ -213,4 +236,5 @@ def run(chosen: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     defaults = {"movies": "3", "first": "31", "corrections": "50", "steps": "400", "control": "yes", "folder": "-"}
+    defaults |= {"network": "-"}
     run(options(sys.argv[1:], defaults | {"page": ""}))

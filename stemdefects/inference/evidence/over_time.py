@@ -8,7 +8,7 @@ prevalence and the emission are fitted by expectation maximisation. A frame in w
 about it.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -24,6 +24,7 @@ PerState = Float[np.ndarray, "frames sites states"]
 Around = Int[np.ndarray, "frames sites"] | None  # which kind of surroundings a site has; None: all alike
 
 
+@runtime_checkable
 class Emission(Protocol):
     """What the frames show of the sites of a sublattice."""
 

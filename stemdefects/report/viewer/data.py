@@ -1,7 +1,5 @@
 """What the viewer of the page is given: frames as pictures, detections, tracks, evidence, places worth a look."""
 
-import base64
-import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +11,7 @@ from stemdefects.analysis.corrections import evidence as site_evidence
 from stemdefects.analysis.data import looked, square_pixels
 from stemdefects.analysis.pipeline import Analysis
 from stemdefects.io.tables import corrections as files
+from stemdefects.report import rendering
 
 MAX_SIDE = 640  # px, of the longer side of a frame: the page stays small enough to send
 MAX_DETECTIONS = 60_000  # in the page, shared among its frames: a browser stays quick
@@ -168,7 +167,7 @@ def _scale_bar(found, shape) -> dict | None:
 
 
 def _pictures(movie, chosen) -> tuple[list, tuple | None]:
-    """JPEGs of the frames as data URIs, None for frames that cannot be read."""
+    """Pictures of the frames as data URIs, None for frames that cannot be read."""
     if movie is None:
         return [None] * len(chosen), None
     from PIL import Image
@@ -192,7 +191,5 @@ def _pictures(movie, chosen) -> tuple[list, tuple | None]:
             picture = picture.resize(
                 (round(image.shape[1] * scale), round(image.shape[0] * scale)), Image.Resampling.LANCZOS
             )
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=82)
-        pictures.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+        pictures.append(rendering.frame_uri(picture))
     return pictures, shape
