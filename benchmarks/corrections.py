@@ -33,12 +33,15 @@ NETWORK = (  # of another microscope
 MOVIE = (
     "simulation=demo_movie", "simulation.movie.n_frames=16", "simulation.view.voltage_kv=[60,60]",
     "simulation.probe.source_fwhm_nm=[0.12,0.12]", "simulation.detector.background=[0.3,0.3]",
-    "simulation.detector.blotches=[0.2,0.2]", "verbose=0",
+    "simulation.detector.blotches=[0.2,0.2]",
 )  # fmt: skip
-QUICK = ("logging=disabled", "verbose=0")
-NO_PICTURES = (
-    "inference.pictures.animation=false", "inference.pictures.frames=false", "inference.pictures.contact_sheet=false",
+QUIET = ("verbose=0",)
+QUICK = ("logging=disabled", *QUIET)
+PLAIN = (  # single frames are scored: no states over time, no pictures
+    "inference.over_time.enabled=false", "inference.pictures.animation=false", "inference.pictures.frames=false",
+    "inference.pictures.contact_sheet=false",
 )  # fmt: skip
+STAGES = ("tracks", "counts", "corrections")  # of the analysis: what applying corrections needs
 START, END = "<!-- measured by benchmarks/corrections.py -->", "<!-- end -->"
 
 
@@ -54,6 +57,14 @@ def newest(runs_dir: Path):
     from stemdefects.io import runs
 
     return runs.Run(runs_dir / runs.list_ids(runs_dir)[-1])
+
+
+def done(runs_dir: Path, product: str):
+    """The newest run there, if it has this product: a folder that is kept (`folder=`) is gone on with."""
+    from stemdefects.io import runs
+
+    there = runs_dir.is_dir() and runs.list_ids(runs_dir)
+    return newest(runs_dir) if there and (newest(runs_dir).path / product).exists() else None
 
 
 def inside(rows: np.ndarray, size: int, margin_px: float = MARGIN_PX) -> np.ndarray:
@@ -133,43 +144,44 @@ def gain(before: np.ndarray, after: np.ndarray, rng) -> tuple[float, float]:
 
 def one_movie(seed: int, folder: Path, network: str, most: int, steps: int, control: bool) -> dict:
     """Simulate, infer, correct, train, infer again; F1 on the frames that were not corrected."""
+    from stemdefects.analysis import pipeline
     from stemdefects.analysis.data import truth
     from stemdefects.io.tables import corrections
     from stemdefects.io.tables.table import DefectTable
 
-    movie, runs_dir = folder / f"movie_{seed}.h5", folder / f"runs_{seed}"
-    common = (f"runs_dir={runs_dir}", *QUICK)
-    command("simulate.py", *MOVIE, f"output={movie}", f"seed={seed}", "overwrite=true")
-    command("infer.py", f"model={network}", f"input={movie}", *NO_PICTURES, *common)
-    first = newest(runs_dir)
+    movie = folder / f"movie_{seed}.h5"
+    found_in, learned_in, control_in = (folder / f"{name}_{seed}" for name in ("found", "learned", "control"))
+    if not movie.exists():
+        command("simulate.py", *MOVIE, f"output={movie}", f"seed={seed}", *QUIET)
+    if done(found_in, "defects.h5") is None:
+        command("infer.py", f"model={network}", f"input={movie}", *PLAIN, f"runs_dir={found_in}", *QUICK)
+    first = newest(found_in)
     found, true = DefectTable.read(first.defects_path, patches=False), truth.read(movie).rows
     size = int(found.attrs["source_shape"][-1])
     items, used = played(found.rows, inside(true, size, RADIUS_PX), most)
     file = corrections.write(folder / f"corrections_{seed}.csv",
                              corrections.Corrections(tuple(items), corrections.digest(found.rows)))  # fmt: skip
-    command("analyze.py", f"run={first.id}", f"corrections={file}", "analysis.kinetics.enabled=false",
-            "analysis.crystal.enabled=false", "analysis.slider_frames=0", *common)  # fmt: skip
-    short = (f"training.steps={steps}", f"training.validation.every={steps}", "training.validation.pictures=0")
-    command("train.py", "labels=corrections", f"run={first.id}", *short, *common)
-    adapted = newest(runs_dir)
-    networks = {"before": first, "with corrections": adapted}
+    left_out = ",".join(name for name in pipeline.STAGES if name not in STAGES)
+    command("analyze.py", f"run={first.id}", f"corrections={file}", f"analysis.leave_out=[{left_out}]",
+            "analysis.slider_frames=0", "overwrite=true", f"runs_dir={found_in}", *QUICK)  # fmt: skip
+    short = (f"training.steps={steps}", f"training.validation.every={steps}", "training.validation.pictures=0", *QUICK)
+    lessons = {"with corrections": (learned_in, ("labels=corrections", f"run={first.path}"))}
     if control:
-        command(
-            "train.py",
-            "labels=fourier",
-            "training=adapt",
-            f"training.init={network}",
-            f"input={movie}",
-            *short,
-            *common,
-        )
-        networks["without corrections"] = newest(runs_dir)
+        of_movie = ("labels=fourier", "training=adapt", f"training.init={network}", f"input={movie}")
+        lessons["without corrections"] = (control_in, of_movie)
+    networks = {"before": first}
+    for name, (runs_dir, lesson) in lessons.items():
+        if done(runs_dir, "model/model.json") is None:
+            command("train.py", *lesson, f"runs_dir={runs_dir}", *short)
+        networks[name] = newest(runs_dir)
+        if done(runs_dir, "defects.h5") is None:
+            command("infer.py", f"run={networks[name].id}", f"input={movie}", *PLAIN, f"runs_dir={runs_dir}", *QUICK)
+    adapted = networks["with corrections"]
     frames = np.setdiff1d(np.arange(found.attrs["source_shape"][0]), used)
-    counts = {}
-    for name, run in networks.items():
-        if name != "before":
-            command("infer.py", f"run={run.id}", f"input={movie}", *NO_PICTURES, *common)
-        counts[name] = counted(DefectTable.read(run.defects_path, patches=False).rows, true, frames, size)
+    counts = {
+        name: counted(DefectTable.read(run.defects_path, patches=False).rows, true, frames, size)
+        for name, run in networks.items()
+    }
     about = adapted.read_summary()
     n = {action: sum(one.action == action for one in items) for action in ("add", "delete", "relabel", "checked")}
     return {"seed": seed, "corrections": n, "frames": len(frames), "counts": counts,
@@ -221,9 +233,9 @@ def run(chosen: dict[str, str]) -> None:
         folder = Path(scratch if chosen["folder"] == "-" else chosen["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         results, network = [], chosen["network"]
-        if network == "-":
+        if network == "-" and done(folder / "network", "model/model.json") is None:
             command("train.py", *NETWORK, f"runs_dir={folder / 'network'}", *QUICK)
-            network = str(newest(folder / "network").path)
+        network = str(newest(folder / "network").path) if network == "-" else network
         for seed in range(int(chosen["first"]), int(chosen["first"]) + int(chosen["movies"])):
             results.append(
                 one_movie(seed, folder, network, int(chosen["corrections"]), steps, chosen["control"] == "yes")

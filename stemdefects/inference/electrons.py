@@ -21,7 +21,7 @@ from stemdefects.labels.fourier.periodic.residual import fit_noise, take_apart
 from stemdefects.schema import InferenceConfig
 
 N_FRAMES = 4  # looked at: with 256 x 256 px of each the gain is known to about 2%, and other errors are ten times that
-SIDE_PX = 256
+SIDE_PX = 256  # of the middle of each, see above
 # how much pulses of different height add to the noise of counting: 1 + s^2, s from 0 to 0.9 (configs/simulation/train)
 PULSES, PULSES_ERROR = 1.27, 0.19
 # of the part of the beam that a crystal scatters onto the detector, whose angles nobody states: 0.7 to 1.4, the same
@@ -134,11 +134,12 @@ def transfer(frames: Float[np.ndarray, "frames height width"]) -> Transfer | Non
         lattice = find_lattice(some)
     except UserError:
         return None
-    found = [one for frame in some if (one := _of_frame(frame, lattice)) is not None]
+    with np.errstate(all="ignore"):  # frames that hold no noise, or hardly anything else
+        found = [one for frame in some if (one := _of_frame(frame, lattice)) is not None]
     if len(found) < len(some):
         return None
     gain, read, level = np.concatenate(found).T
-    if not (gain > 0).all():
+    if not (gain > 0).all() or not np.isfinite([gain, read, level]).all():
         return None
     counts, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
     zero = -read / gain
