@@ -85,7 +85,7 @@ def test_the_page_is_light(written):
     """30 frames of 270 x 270 px with 900 detections, figures and scripts."""
     _, _, text = written
     frames = re.search(r'"pictures":\[(.*?)\]', text)[1]
-    assert len(text) < 1_700_000 and len(frames) / 30 < 32_000
+    assert len(text) < 1_800_000 and len(frames) / 30 < 39_000  # as JPEG of the same error: 2.2 MB, 53,000
 
 
 def test_page_closes_what_it_opens_and_its_contents_lead_somewhere(written):
