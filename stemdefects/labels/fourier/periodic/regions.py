@@ -11,9 +11,9 @@ from stemdefects.labels.fourier.points.certainty import AMORPHOUS, HOLE, LATTICE
 ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
 DIRT, DIRT_WINDOW = 1.5, 1.5  # times the usual intensity in a window of so many spacings: the crystal is covered
 RIM = 2.0  # lattice spacings around dirt, which the sliding windows smear
-# of the usual intensity in a window of `DIRT_WINDOW`, where a vacancy is a few per cent, and of what the other frames
-# have there, so that a shadow on the crystal is none: this much less is a hole that has come or gone
-THIN, THINNER = 0.6, 0.75
+# of the usual intensity in a window of one spacing, where a vacancy is a tenth, and of what the other frames have
+# there, so that a shadow on the crystal is none: this much less is a hole that has come or gone
+THIN, THINNER, THIN_WINDOW = 0.65, 0.8, 1.0
 
 
 def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, spacing: float) -> np.ndarray:
@@ -49,16 +49,22 @@ def in_frames(frames: np.ndarray, region: np.ndarray, shift_px: np.ndarray, spac
     own = np.stack([certainty.moved(region, s) for s in shift_px])
     if len(frames) == 1:
         return own
-    levels = []
-    for frame, here in zip(frames, own, strict=True):
-        slow = ndimage.gaussian_filter(frame, DIRT_WINDOW * spacing)
-        levels.append(slow / max(float(np.median(slow[here == LATTICE])) if (here == LATTICE).any() else 1.0, 1e-30))
-    back = [ndimage.shift(level, -s, order=1, mode="nearest") for level, s in zip(levels, shift_px, strict=True)]
+
+    def against_usual(width: float) -> list[np.ndarray]:
+        levels = []
+        for frame, here in zip(frames, own, strict=True):
+            slow = ndimage.gaussian_filter(frame, width * spacing)
+            usual = float(np.median(slow[here == LATTICE])) if (here == LATTICE).any() else 1.0
+            levels.append(slow / max(usual, 1e-30))
+        return levels
+
+    thick, thin = against_usual(DIRT_WINDOW), against_usual(THIN_WINDOW)
+    back = [ndimage.shift(level, -s, order=1, mode="nearest") for level, s in zip(thin, shift_px, strict=True)]
     mean = np.mean(back, axis=0)
-    for level, here, s in zip(levels, own, shift_px, strict=True):
+    for above, level, here, s in zip(thick, thin, own, shift_px, strict=True):
         others = ndimage.shift(mean, s, order=1, mode="nearest")
         unnamed = (here == LATTICE) | (here == UNKNOWN)
-        dirt = unnamed & (level > DIRT)
+        dirt = unnamed & (above > DIRT)
         if dirt.any():
             here[unnamed & (ndimage.distance_transform_edt(~dirt) < RIM * spacing)] = UNKNOWN
             here[dirt] = AMORPHOUS
