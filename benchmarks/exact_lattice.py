@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 from stemdefects.analysis.kinetics import lattice
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.lattice import Rate, sites
+from stemdefects.analysis.kinetics.lattice import N_PARAMETERS, Rate, sites
 from stemdefects.analysis.kinetics.sampler import chain, draws
 from stemdefects.analysis.kinetics.sampler.field import UNUSUAL
 
@@ -154,11 +154,11 @@ def run(line, parameters, free, n_sweeps, shape=1.0, scale=4.0, key=0, times=TIM
     data = chain.Data(
         np.where(weight > 0, line, 0.0), weight, np.array([-2.0, -4.0]), np.array([0.8, 1.15]), times,
         np.ones(line.shape, bool), np.full(15, shape), np.full(15, scale), np.array([[2.0, 8], [1.0, 9], [2.0, 4]]),
-        np.array([0.5, 2.0, 3.0]), np.array([0.1, 0.2, 10.0, 10.0, 1.0]), free,
+        np.array([0.5, 2.0, 3.0]), np.array([0.1, 0.2, 10.0, 10.0, 0.1, 1.0]), free,
     )  # fmt: skip
     state = chain.begin(5, parameters, 1000, draws.seeded(key, 0))
     room = chain.work_for(state)
-    kept, sums = np.zeros((n_sweeps, 24)), np.zeros((n_sweeps, chain.N_SUMS))
+    kept, sums = np.zeros((n_sweeps, N_PARAMETERS)), np.zeros((n_sweeps, chain.N_SUMS))
     counts = np.zeros((n_sweeps, len(times), 3))
     totals = chain.Sums(np.zeros((len(times), 5, 2)), np.zeros((8, 8)))
     done, full = chain.advance(
@@ -169,7 +169,8 @@ def run(line, parameters, free, n_sweeps, shape=1.0, scale=4.0, key=0, times=TIM
 
 
 def parameters(share, shift):
-    values = np.zeros(24)
+    values = np.zeros(N_PARAMETERS)
     values[:15] = RATES
-    values[15:] = [share, 0.2, 0.1, 0.3, 1e-6, 1.0, shift, 1.0, 1.0]
+    values[15:24] = [share, 0.2, 0.1, 0.3, 1e-6, 1.0, shift, 1.0, 1.0]
+    values[lattice.SCALE_TWO] = 1.0
     return values

@@ -16,27 +16,34 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.exact_lattice import MISSING, Exact, evidence, run
-from stemdefects.analysis.kinetics.lattice import Rate
+from stemdefects.analysis.kinetics.lattice import N_PARAMETERS, Rate, sites
+from stemdefects.analysis.kinetics.sampler.light import LOOSE
 
 DEFAULTS = {"sets": "200", "seed": "0", "page": ""}
 TIMES = np.cumsum([0, 1.0, 0.5, 0.5, 1.5, 0.7, 0.3, 1.0, 1.0, 0.5, 0.5, 2.0])
 SWEEPS, WARM, THIN = 3300, 300, 30  # 100 draws, of which successive ones hardly correlate
 BINS = 10
 LEVEL = np.array([-2.0, -4.0])
-OTHERS = {"density": 16, "density of doubles": 17, "density at bonds": 18, "offsets": 19, "level": 20, "shift": 21,
-          "noise": 22}  # fmt: skip
+DEVIATION = 0.35 / LOOSE  # of the levels' scales about 1, between 0.8 and 1.15
+SCALE = -0.2 / DEVIATION, 0.15 / DEVIATION
+OTHERS = {
+    "density": 16, "density of doubles": 17, "density at bonds": 18, "offsets": 19, "level": 20, "level of two": 27,
+    "shift": 21, "noise": 22, "base off centres": 24, "base at bonds": 25, "base at clusters": 26,
+}  # fmt: skip
 
 
 def drawn(rng: np.random.Generator) -> np.ndarray:
-    """(24,) parameters from the prior that `exact_lattice.run` gives the sampler."""
-    p = np.zeros(24)
+    """(28,) parameters from the prior that `exact_lattice.run` gives the sampler."""
+    p = np.zeros(N_PARAMETERS)
     p[:15] = rng.gamma(1.0, 1 / 4.0, 15)
     p[23] = float(rng.random() < 0.5)
     p[15] = rng.beta(2, 3) if p[23] else 0.0
     p[16], p[17], p[18] = rng.beta(2, 8), rng.beta(1, 9), rng.beta(2, 4)
     p[19] = 0.2 / np.sqrt(rng.gamma(2.0))
-    p[20], p[21] = rng.uniform(0.8, 1.15), 0.1 * rng.normal()
+    p[20], p[27] = stats.truncnorm.rvs(*SCALE, 1, DEVIATION, 2, random_state=rng)
+    p[21] = 0.1 * rng.normal()
     p[22] = np.sqrt(10.0 / rng.gamma(10.0))
+    p[24:27] = 0.1 * rng.normal(size=3)
     return p
 
 
@@ -55,22 +62,23 @@ def movie(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
             now = rng.choice(len(rates), p=rates / rates.sum())
         shown.append(exact.configurations[now])
     layer = np.array(shown)
-    mean = p[20] * np.select([layer == 3, layer > 0], [LEVEL[1], LEVEL[0]], 0.0)
+    mean = np.select([layer == 3, layer > 0], [p[27] * LEVEL[1], p[20] * LEVEL[0]], 0.0)
     weight = np.where(layer == 3, 2.0, (layer > 0).astype(float))
     for i, near in enumerate(exact.near):
         mean[:, i] += p[21] * weight[:, near[near >= 0]].sum(1)
+    mean += p[24 + sites(evidence(np.zeros((2, 5)), TIMES[:2])).kind]
     return mean + p[19] * rng.normal(size=5) + p[22] * rng.normal(size=mean.shape)
 
 
 def ranks(sets: int, seed: int) -> np.ndarray:
-    """(sets, 24) rank of each parameter among 100 draws; ties (a share of exactly 0) broken at random."""
-    out = np.zeros((sets, 24), int)
+    """(sets, 28) rank of each parameter among 100 draws; ties (a share of exactly 0) broken at random."""
+    out = np.zeros((sets, 28), int)
     for k in range(sets):
         rng = np.random.default_rng([seed, k])
         truth = drawn(rng)
-        kept, _, _ = run(movie(rng, truth), drawn(rng), np.ones(24, bool), SWEEPS, key=k, times=TIMES)
+        kept, _, _ = run(movie(rng, truth), drawn(rng), np.ones(N_PARAMETERS, bool), SWEEPS, key=k, times=TIMES)
         found = kept[WARM::THIN]
-        out[k] = (found < truth).sum(0) + np.round(rng.random(24) * (found == truth).sum(0))
+        out[k] = (found < truth).sum(0) + np.round(rng.random(N_PARAMETERS) * (found == truth).sum(0))
         if sys.stderr.isatty():
             print(f"\r{k + 1} of {sets}", end="", file=sys.stderr)
     return out

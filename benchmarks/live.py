@@ -79,6 +79,8 @@ class Watching:
                 status = (proc / "status").read_text()
             except OSError:
                 continue
+            if "VmRSS:" not in status:  # killed: the process has no memory any more
+                continue
             self.cpu_s[line["frame"]] = (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
             self.memory_mb[line["frame"]] = int(status.split("VmRSS:")[1].split()[0]) / 1024
 

@@ -33,7 +33,9 @@ class Rate(IntEnum):
 N_RATES = len(Rate)
 # what follows the rates in a chain's vector of parameters
 SHARE, RHO, RHO_TWO, RHO_BOND, TAU, SCALE, SHIFT, NOISE, MIXED = 15, 16, 17, 18, 19, 20, 21, 22, 23
-N_PARAMETERS = 24  # rates and these
+BASE = 24  # and the next two: what the line of full sites is off zero, for each kind of site
+SCALE_TWO = 27  # of the level of two vacancies
+N_PARAMETERS = 28  # rates and these
 FREE, BOND, CLUSTER = 0, 1, 2  # kinds of sites
 SINGLE, STILL, DOUBLE = 1, 2, 3  # layers of a site: a vacancy that moves, one that does not, two on the site
 

@@ -15,7 +15,8 @@ class Priors(NamedTuple):
     scale: np.ndarray  # (15,) s
     density: np.ndarray  # (3, 2) at the start: single off centres, double, at bonds
     mixing: np.ndarray  # (3,) probability that some are immobile; Beta prior of their share
-    light: np.ndarray  # (4,) spread of the neighbours' shift and typical offset (line units); shape, rate of 1/noise^2
+    light: np.ndarray  # (5,) spread of the neighbours' shift and typical offset (line units); shape, rate of 1/noise^2;
+    # spread of the bases (line units)
 
 
 def priors(evidence: Evidence, n_sites: int) -> Priors:
@@ -34,12 +35,13 @@ def priors(evidence: Evidence, n_sites: int) -> Priors:
         scale[rate] = 80.0 * step
     shape[[Rate.APPEAR, Rate.VANISH, Rate.DOUBLE, Rate.HALVE]] = 0.5
     scale[Rate.APPEAR] = 0.5 * n_sites * span / 20.0
-    scatter = float(np.median(evidence.scatter))
+    scatter, level = float(np.median(evidence.scatter)), abs(float(evidence.level[0]))
     return Priors(
         shape,
         scale,
         np.array([[0.5, 25.0], [0.5, 50.0], [1.0, 3.0]]),
         np.array([0.2, 1.0, 4.0]),
-        # neighbours shift the line by 5-8% of the level, offsets are .1-.3 of a frame's scatter (measured)
-        np.array([0.1 * abs(float(evidence.level[0])), 0.2 * scatter, 10.0, 10.0]),
+        # neighbours shift the line by 5-8% of the level, offsets are .1-.3 of a frame's scatter, full sites beside a
+        # centre are up to 12% of the level off, and zero is where the median of all sites is, defects too (measured)
+        np.array([0.1 * level, 0.2 * scatter, 10.0, 10.0, 0.1 * level]),
     )

@@ -17,6 +17,7 @@ from stemdefects.analysis.kinetics.lattice import (
     RHO_BOND,
     RHO_TWO,
     SCALE,
+    SCALE_TWO,
     SHIFT,
     TAU,
     Rate,
@@ -237,5 +238,5 @@ def first_parameters(evidence: Evidence, data: "Data", prior: Priors) -> np.ndar
     start[Rate.APPEAR] = prior.shape[Rate.APPEAR] / prior.scale[Rate.APPEAR]
     start[[RHO, RHO_TWO, RHO_BOND]] = 0.02, 0.005, 0.2
     start[TAU], start[SHIFT], start[NOISE] = prior.light[1], 0.0, 1.0
-    start[SCALE] = min(max(1.0, evidence.scale_low), evidence.scale_high)
+    start[[SCALE, SCALE_TWO]] = min(max(1.0, evidence.scale_low), evidence.scale_high)
     return start

@@ -22,7 +22,7 @@ from stemdefects.numerics import robust
 from stemdefects.numerics.borders import from_border
 
 EDGE_NM = 0.15  # from the border: down to there levels and scatter are those of the bulk, closer they are weak (docs)
-SCALE_RANGE = (0.8, 1.25)  # of the learned levels: on movies of two simulators they were off by -19 to +6%
+SCALE_RANGE = (0.7, 1.25)  # of the learned levels: on movies of two simulators they were off by -20 to +6%
 EXPECTED_RANGE = (0.6, 1.5)  # of levels that are only expected (a network that reads no light): off by up to a third
 # flag of the evidence by region; 0: none
 OF_REGION = {"lattice": 0, "hole": HOLE, "amorphous": AMORPHOUS, "1T": POLYMORPH}

@@ -17,11 +17,11 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE, SCALE, SHIFT, TAU
+from stemdefects.analysis.kinetics.lattice import DOUBLE, SHIFT, TAU
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.board import FIRST
 from stemdefects.analysis.kinetics.sampler.draws import normal
-from stemdefects.analysis.kinetics.sampler.field import misfit, shine_at
+from stemdefects.analysis.kinetics.sampler.field import light_of, misfit, shine_at
 from stemdefects.analysis.kinetics.sampler.paths import inside
 
 
@@ -33,7 +33,7 @@ def added(slot, lit, dark, sign, S, P, level, seen, who, layers, total):
             continue
         g = S.back[who[f, slot]]
         two = layers[f, slot] == DOUBLE
-        total[g] += sign * seen[f, g] * P[SCALE] * level[1 if two else 0]
+        total[g] += sign * seen[f, g] * light_of(two, P, level)
         for j in range(6):
             y = S.site[g, j]
             if y >= 0:
@@ -99,7 +99,7 @@ def lay(slot, lit, dark, sign, S, P, level, seen, who, layers, rest):
         g = S.back[who[f, slot]]
         two = layers[f, slot] == DOUBLE
         if seen[f, g] > 0:
-            rest[f, g] += sign * P[SCALE] * level[1 if two else 0]
+            rest[f, g] += sign * light_of(two, P, level)
         for j in range(6):
             y = S.site[g, j]
             if y >= 0 and seen[f, y] > 0:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SHARE, SHIFT
+from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SCALE_TWO, SHARE, SHIFT
 from stemdefects.analysis.kinetics.sampler import inner, rows, tiny
 from stemdefects.analysis.kinetics.sampler.potential import (
     HALVE,
@@ -197,6 +197,12 @@ def misfit(r, weight):
     return min(r * r * weight, UNUSUAL)
 
 
+@tiny
+def light_of(two, P, level):
+    """What one or two vacancies on a site add to its line."""
+    return P[SCALE_TWO] * level[1] if two else P[SCALE] * level[0]
+
+
 @inner
 def shine(f, i, two, glow, S, P, level, seen, rest):
     """Likelihood of a vacancy at a place of the grid in a frame, over that of none; `seen` is 1/variance or 0.
@@ -206,7 +212,7 @@ def shine(f, i, two, glow, S, P, level, seen, rest):
     g = S.back[i]
     if g < 0:
         return
-    one, both, shift = P[SCALE] * level[0], P[SCALE] * level[1], P[SHIFT]
+    one, both, shift = light_of(False, P, level), light_of(True, P, level), P[SHIFT]
     here, w = rest[f, g], seen[f, g]
     dark = misfit(here, w)
     single, double = dark - misfit(here - one, w), dark - misfit(here - both, w)
@@ -229,7 +235,7 @@ def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
     What a site says of itself and of its neighbours is worked out once, not by each of them.
     """
     n = seen.shape[1]
-    one, both, shift = P[SCALE] * level[0], P[SCALE] * level[1], P[SHIFT]
+    one, both, shift = light_of(False, P, level), light_of(True, P, level), P[SHIFT]
     alone, alone_two = np.zeros(n), np.zeros(n)
     beside, beside_two = np.zeros(n + 1), np.zeros(n + 1)  # the last of no site
     for f in range(lit, dark):
@@ -256,7 +262,7 @@ def shade(f, i, layer, sign, two, reach, glow, S, P, level, seen, rest):
     """Take a vacancy out of the expected light of a frame (sign +1) or put it in (-1); `glow` follows."""
     g = S.back[i]
     if seen[f, g] > 0:
-        rest[f, g] += sign * P[SCALE] * level[1 if layer == 3 else 0]
+        rest[f, g] += sign * light_of(layer == 3, P, level)
     beside = sign * P[SHIFT] * (2.0 if layer == 3 else 1.0)
     for j in range(6):
         y = S.site[g, j]

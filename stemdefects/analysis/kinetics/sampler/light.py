@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE, NOISE, SCALE, SHIFT, TAU
+from stemdefects.analysis.kinetics.lattice import BASE, CLUSTER, DOUBLE, NOISE, SCALE, SCALE_TWO, SHIFT, TAU
 from stemdefects.analysis.kinetics.sampler import inner
-from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal
-from stemdefects.analysis.kinetics.sampler.field import UNUSUAL
+from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal, uniform
+from stemdefects.analysis.kinetics.sampler.field import UNUSUAL, light_of, misfit
+
+LOOSE = 4.0  # width of the levels' bounds in standard deviations of their prior: a level that the movie hardly shows is
+# as expected, and does not lie anywhere between the bounds
 
 
 @inner
@@ -31,14 +34,14 @@ def residuals(shown, S, P, level, line, weight, offset, rest):
     n_frames, n = shown.shape
     for f in range(n_frames):
         for g in range(n):
-            rest[f, g] = line[f, g] - offset[g] if weight[f, g] > 0 else 0.0
+            rest[f, g] = line[f, g] - P[BASE + S.site[g, 24]] - offset[g] if weight[f, g] > 0 else 0.0
         for g in range(n):
             layer = shown[f, g]
             if layer == 0:
                 continue
             two = layer == DOUBLE
             if weight[f, g] > 0:
-                rest[f, g] -= P[SCALE] * level[1 if two else 0]
+                rest[f, g] -= light_of(two, P, level)
             for j in range(6):
                 y = S.site[g, j]
                 if y >= 0 and weight[f, y] > 0:
@@ -52,19 +55,73 @@ def _crosses(r, weight, used):
 
 
 @inner
-def _draw_noise(P, weight, used, rest, prior, rng):
-    n_seen, squares = 0, 0.0
+def _squares(weight, rest, variance):
+    """Sum of weighted squares of the usual residuals at a noise variance, number of the unusual ones, of all."""
+    total, odd, n_seen = 0.0, 0, 0
     for f in range(rest.shape[0]):
         for g in range(rest.shape[1]):
-            if used[f, g] > 0.0:
+            if weight[f, g] > 0.0:
                 n_seen += 1
-                squares += used[f, g] * rest[f, g] ** 2 / prior[4]
-    new = math.sqrt((prior[3] + 0.5 * squares) / gamma(rng, prior[2] + 0.5 * n_seen))
-    for f in range(rest.shape[0]):
-        for g in range(rest.shape[1]):
-            if weight[f, g] > 0.0 and _crosses(rest[f, g], weight[f, g] / new**2, used[f, g]):
-                return
-    P[NOISE] = new
+                square = rest[f, g] ** 2 * weight[f, g]
+                if square < UNUSUAL * variance:
+                    total += square
+                else:
+                    odd += 1
+    return total, odd, n_seen
+
+
+@inner
+def _draw_noise(P, weight, rest, prior, rng):
+    """The variance from the inverse Gamma of the usual readings, put right for those that become usual or cease to be:
+    of hundreds of thousands of readings some always do."""
+    old = P[NOISE] ** 2
+    squares, odd, n_seen = _squares(weight, rest, old)
+    shape, rate = prior[2] + 0.5 * n_seen, prior[3] + 0.5 * squares / prior[5]
+    new = rate / gamma(rng, shape)
+    squares, odd_then, _ = _squares(weight, rest, new)
+    back = prior[3] + 0.5 * squares / prior[5]
+    ratio = (rate - back) * (1.0 / new + 1.0 / old) + shape * math.log(back / rate)
+    ratio += 0.5 * UNUSUAL * (odd - odd_then) / prior[5]
+    if math.log(uniform(rng)) < ratio:
+        P[NOISE] = math.sqrt(new)
+
+
+@inner
+def _about_base(kind, change, precision, mean, S, P, per, weight, rest):
+    """Of the light of one kind of sites if its base changed: log-density, and mean and precision of a new change."""
+    now = P[BASE + kind] + change
+    total, pull, log = precision, precision * (mean - now), -0.5 * precision * (now - mean) ** 2
+    for g in range(rest.shape[1]):
+        if S.site[g, 24] != kind:
+            continue
+        for f in range(rest.shape[0]):
+            w = weight[f, g] * per
+            if w > 0.0:
+                r = rest[f, g] - change
+                if r * r * w < UNUSUAL:
+                    total += w
+                    pull += w * r
+                log -= 0.5 * misfit(r, w)
+    return log, pull / total, total
+
+
+@inner
+def _draw_base(kind, deviation, S, P, per, weight, rest, rng):
+    """What the line of full sites of a kind is off zero, from the normal of the usual readings, put right as above."""
+    precision = 1.0 / deviation**2
+    log, step, total = _about_base(kind, 0.0, precision, 0.0, S, P, per, weight, rest)
+    change = step + normal(rng) / math.sqrt(total)
+    log_then, back, total_then = _about_base(kind, change, precision, 0.0, S, P, per, weight, rest)
+    ratio = log_then - log + 0.5 * (math.log(total_then / total) - total_then * (change + back) ** 2)
+    ratio += 0.5 * total * (change - step) ** 2
+    if math.log(uniform(rng)) >= ratio:
+        return
+    P[BASE + kind] += change
+    for g in range(rest.shape[1]):
+        if S.site[g, 24] == kind:
+            for f in range(rest.shape[0]):
+                if weight[f, g] > 0.0:
+                    rest[f, g] -= change
 
 
 @inner
@@ -112,31 +169,37 @@ def _draw_offset(g, P, per, weight, used, offset, rest, rng):
 
 @inner
 def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, free, prior, rng):
-    """New offsets, their spread, scale, shift and noise; `rest` and `seen` (1/variance) follow.
+    """New offsets, their spread, bases, scale, shift and noise; `rest` and `seen` (1/variance) follow.
 
-    Readings that fit nothing (`field.UNUSUAL`) take no part. Each draw is that of normal light; one by which a reading
-    would join them or leave them is not taken, so that each is a valid Metropolis step.
-    `prior` (5,): spread of the shift (line units), typical tau, shape and rate of the inverse noise variance (about 1);
-    what the weights were multiplied by.
+    Readings that fit nothing (`field.UNUSUAL`) take no part. Each draw is that of normal light; one of a scale, a shift
+    or an offset by which a reading would join them or leave them is not taken, so that each is a valid Metropolis step.
+    `prior` (6,): spread of the shift (line units), typical tau, shape and rate of the inverse noise variance (about 1),
+    spread of the bases (line units), what the weights were multiplied by.
     """
     n_frames, n = shown.shape
-    used, near, lit = np.zeros((n_frames, n)), np.zeros((n_frames, n)), np.zeros((n_frames, n))
+    if free[NOISE]:
+        _draw_noise(P, weight, rest, prior, rng)
+    per = 1.0 / P[NOISE] ** 2
+    for kind in range(CLUSTER + 1):
+        if free[BASE + kind]:
+            _draw_base(kind, prior[4], S, P, per, weight, rest, rng)
+    used, near, lit = np.zeros((n_frames, n)), np.zeros((n_frames, n)), np.zeros((2, n_frames, n))
     for f in range(n_frames):
         for g in range(n):
-            if rest[f, g] * rest[f, g] * seen[f, g] < UNUSUAL:
+            if rest[f, g] * rest[f, g] * weight[f, g] * per < UNUSUAL:
                 used[f, g] = weight[f, g]
             if shown[f, g] > 0:
                 two = shown[f, g] == DOUBLE
-                lit[f, g] = level[1 if two else 0]
+                lit[1 if two else 0, f, g] = level[1 if two else 0]
                 for j in range(6):
                     y = S.site[g, j]
                     if y >= 0:
                         near[f, y] += 2.0 if two else 1.0
-    if free[NOISE]:
-        _draw_noise(P, weight, used, rest, prior, rng)
-    per = 1.0 / P[NOISE] ** 2
-    if free[SCALE]:
-        _draw_slope(SCALE, lit, 0.0, 0.0, bounds, P, per, weight, used, rest, rng)
+    for k in range(2):
+        index = SCALE_TWO if k == 1 else SCALE
+        if free[index]:
+            tight = (LOOSE / (bounds[1] - bounds[0])) ** 2
+            _draw_slope(index, lit[k], 1.0, tight, bounds, P, per, weight, used, rest, rng)
     if free[SHIFT]:
         wide = np.array([-1e3, 1e3]) * prior[0]
         _draw_slope(SHIFT, near, 0.0, 1.0 / prior[0] ** 2, wide, P, per, weight, used, rest, rng)

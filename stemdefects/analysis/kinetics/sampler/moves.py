@@ -1,23 +1,27 @@
 """A sweep: the paths of all slots drawn anew, wholly or in part, and tails exchanged (numba)."""
 
+import math
+
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry, inner, tiny
-from stemdefects.analysis.kinetics.sampler.board import NO, PAD, YES
+from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, PAD, YES
 from stemdefects.analysis.kinetics.sampler.draws import below, uniform
 from stemdefects.analysis.kinetics.sampler.exact import first_after
 from stemdefects.analysis.kinetics.sampler.exchange import apart, exchange_all, exchange_all_ends, rows_of
 from stemdefects.analysis.kinetics.sampler.field import around
 from stemdefects.analysis.kinetics.sampler.paths import Proposal, box_around, inside
+from stemdefects.analysis.kinetics.sampler.potential import HOP
 from stemdefects.analysis.kinetics.sampler.slots import assign, write_back
 from stemdefects.analysis.kinetics.sampler.stretches import Scene, propose_from, redraw
 
 FULL = 1  # flag: the room did not suffice
-SMALL_FIELD = 1600  # places of a grid that is drawn as a whole: beyond, boxes keep the cost of a path constant
-BOX = np.int64(13)  # half of a large field's box in lattice steps: one hop a frame stays inside for 100 frames
-NEAR = np.int64(7)  # half of a box around a path's pinned end: cheap, and wide enough for most
-CLOSE = np.int64(3)  # for short stretches: what low dose leaves open is mostly whether one turned, or was away
+BOX = 13  # half of the largest box in lattice steps: one hop a frame stays inside for 100 frames
+NEAR = np.int64(7)  # half of the box in which a gap is mended
+FAR = 1.5  # half of a box in roots of the hops that are expected; a walk of n ends within 1.5 sqrt(n) in 9 of 10
+PINNED, LOOSE = 2.0, 4.0  # steps more, around a path's pinned end, and where the path may be anywhere in the box
 SHORT = 30  # frames of a stretch that is pinned at both ends, at most
+BOXES = 4  # more updates over the whole movie, for each such box that the field holds
 WHOLE = 0.3  # share of updates over the whole movie
 SIMPLE = 0.6  # share of updates in which no double vacancy is made: cheaper, and enough for most paths
 COLLAPSED = 0.4  # share of updates with the offsets integrated out: what is uncertain needs it, what is clear does not
@@ -92,11 +96,19 @@ def _whole(S):
 
 
 @inner
-def _anywhere(S, rng):
-    """The whole of a small field, else a box at random."""
-    if len(S.back) <= SMALL_FIELD:
+def _half(more, first, last, Q, P):
+    """Half of a box that a path is likely to stay in; of frames and rates alone, so that the way back has the same."""
+    hops = 6.0 * P[HOP] * (Q.times[last] - Q.times[first])
+    return np.int64(min(more + FAR * math.sqrt(hops), BOX))
+
+
+@inner
+def _anywhere(half, S, rng):
+    """A box at random, which costs the less and fits the fewer paths the smaller it is, or a field that is hardly
+    larger."""
+    if len(S.back) <= 2 * (2 * half + 1) ** 2:
         return _whole(S)
-    return box_around(S.at[below(rng, len(S.at))], BOX, S)
+    return box_around(S.at[below(rng, len(S.at))], half, S)
 
 
 @tiny
@@ -139,17 +151,17 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
         np.zeros((5, len(S.at))), two,
     )  # fmt: skip
     status = 0
-    n_boxes = 1 + len(S.at) // 700
-    n_all = n_slots + 4 * (n_boxes - 1)
+    wide = 2 * _half(LOOSE, FIRST, n_frames - 1, Q, P) + 1
+    n_all = n_slots + BOXES * len(S.at) // wide**2
     for k in range(n_all + n_slots):
         slot = below(rng, n_slots)
         first, last, free_start, free_end = 0, n_frames - 1, True, True
-        pinned, half = -1, NEAR
+        pinned = -1
         if k >= n_all or (k < n_slots and uniform(rng) > WHOLE):
             kind = below(rng, 3)
             middle = below(rng, n_frames - 1)
             if k >= n_all:
-                kind, half = 2, CLOSE
+                kind = 2
             if kind == 0:
                 first, free_start = middle, False
             elif kind == 1:
@@ -159,11 +171,11 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
                 free_start, free_end = False, False
             pinned = last if kind == 1 else first
         if pinned >= 0 and who[pinned, slot] >= 0:
-            box = box_around(who[pinned, slot], half, S)
+            box = box_around(who[pinned, slot], _half(PINNED, first, last, Q, P), S)
         elif k >= n_all:
             continue
         else:
-            box = _anywhere(S, rng)
+            box = _anywhere(_half(LOOSE, first, last, Q, P), S, rng)
             slot = _within(box, first, last, S, who, rng)
             if slot < 0:
                 continue
