@@ -34,6 +34,7 @@ CHUNK = 10  # sweeps between two looks at the chains, and between two histories 
 APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up
 BULK = 2.5  # scatters from the site's median: farther readings may be of a vacancy
 SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
+MORE = 10  # and one more for so many: the number of many goes on rising, and a sweep in which they do not fit is lost
 
 
 _USUAL = KineticsConfig()  # every number and what it is good for stand there
@@ -181,8 +182,8 @@ class _Run:
     def _fit_slots(self) -> None:
         """Slots for the most vacancies at a time, of all chains, and a few to spare. Few: a stay that was cut in two is
         mended when both parts fall to one slot."""
-        most = [self.chain.most_at_once(c.history) for c in self.chains]
-        self.slots = max(most) + SPARE
+        most = max(self.chain.most_at_once(c.history) for c in self.chains)
+        self.slots = most + SPARE + most // MORE
 
     def arrays(self):
         """Draws `(chains, draws, ...)` of parameters, sums of histories and counts."""

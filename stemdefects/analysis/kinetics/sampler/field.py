@@ -26,7 +26,7 @@ from stemdefects.analysis.kinetics.sampler.potential import (
 # birth. So many nats (half of it) are more than chance asks for (1 in 500 frames, anywhere among ten scatters: 7.5), so
 # that one that appears in the last frame still counts, and fewer than a birth and a death cost (17 and more).
 UNUSUAL = 20.0
-TAIL = 1e-6  # probability of more jumps in an interval than are counted
+TAIL = 1e-5  # probability of more jumps in an interval than are counted
 # rows of the field: rates are over omega, "stay" is 1 - potential / omega
 STAY, BORN, DIES, HALVES, POTENTIAL, COMES, COMES_TWO = 0, 3, 5, 7, 9, 12, 18
 N_FIELDS = 24  # rows in all
