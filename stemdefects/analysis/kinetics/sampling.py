@@ -162,9 +162,10 @@ class _Run:
             counts = np.zeros((left, shape[0], 3), np.int16)
             data = self.data
             if not record and self.done < self.settings.warmup // 2:
-                # offsets held near 0 until the vacancies are found: else they take up one that stays on its site
+                # offsets held near 0 until the vacancies are found: else they take up one that stays on its site; hops
+                # held rare: else a crowd that hops all over the place takes up the noise, and a chain stays there
                 free = data.free.copy()
-                free[TAU] = False
+                free[[TAU, Rate.HOP]] = False
                 data, state.parameters[TAU] = data._replace(free=free), 0.1 * self.tau
             room = self.chain.work_for(state)
             did, full = self.chain.advance(
