@@ -28,12 +28,13 @@ DEVIATION = 0.35 / LOOSE  # of the levels' scales about 1, between 0.8 and 1.15
 SCALE = -0.2 / DEVIATION, 0.15 / DEVIATION
 OTHERS = {
     "density": 16, "density of doubles": 17, "density at bonds": 18, "offsets": 19, "level": 20, "level of two": 27,
-    "shift": 21, "noise": 22, "base off centres": 24, "base at bonds": 25, "base at clusters": 26,
+    "shift": 21, "shift beside a centre": 28, "noise": 22, "base off centres": 24, "base at bonds": 25,
+    "base at clusters": 26,
 }  # fmt: skip
 
 
 def drawn(rng: np.random.Generator) -> np.ndarray:
-    """(28,) parameters from the prior that `exact_lattice.run` gives the sampler."""
+    """(29,) parameters from the prior that `exact_lattice.run` gives the sampler."""
     p = np.zeros(N_PARAMETERS)
     p[:15] = rng.gamma(1.0, 1 / 4.0, 15)
     p[23] = float(rng.random() < 0.5)
@@ -41,7 +42,7 @@ def drawn(rng: np.random.Generator) -> np.ndarray:
     p[16], p[17], p[18] = rng.beta(2, 8), rng.beta(1, 9), rng.beta(2, 4)
     p[19] = 0.2 / np.sqrt(rng.gamma(2.0))
     p[20], p[27] = stats.truncnorm.rvs(*SCALE, 1, DEVIATION, 2, random_state=rng)
-    p[21] = 0.1 * rng.normal()
+    p[21], p[28] = 0.1 * rng.normal(size=2)
     p[22] = np.sqrt(10.0 / rng.gamma(10.0))
     p[24:27] = 0.1 * rng.normal(size=3)
     return p
@@ -65,14 +66,14 @@ def movie(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
     mean = np.select([layer == 3, layer > 0], [p[27] * LEVEL[1], p[20] * LEVEL[0]], 0.0)
     weight = np.where(layer == 3, 2.0, (layer > 0).astype(float))
     for i, near in enumerate(exact.near):
-        mean[:, i] += p[21] * weight[:, near[near >= 0]].sum(1)
+        mean[:, i] += p[28 if i < 3 else 21] * weight[:, near[near >= 0]].sum(1)
     mean += p[24 + sites(evidence(np.zeros((2, 5)), TIMES[:2])).kind]
     return mean + p[19] * rng.normal(size=5) + p[22] * rng.normal(size=mean.shape)
 
 
 def ranks(sets: int, seed: int) -> np.ndarray:
-    """(sets, 28) rank of each parameter among 100 draws; ties (a share of exactly 0) broken at random."""
-    out = np.zeros((sets, 28), int)
+    """(sets, 29) rank of each parameter among 100 draws; ties (a share of exactly 0) broken at random."""
+    out = np.zeros((sets, 29), int)
     for k in range(sets):
         rng = np.random.default_rng([seed, k])
         truth = drawn(rng)

@@ -17,11 +17,11 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE, SHIFT, TAU
+from stemdefects.analysis.kinetics.lattice import DOUBLE, TAU
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.board import FIRST
 from stemdefects.analysis.kinetics.sampler.draws import normal
-from stemdefects.analysis.kinetics.sampler.field import light_of, misfit, shine_at
+from stemdefects.analysis.kinetics.sampler.field import light_of, misfit, shift_of, shine_at
 from stemdefects.analysis.kinetics.sampler.paths import inside
 
 
@@ -37,7 +37,7 @@ def added(slot, lit, dark, sign, S, P, level, seen, who, layers, total):
         for j in range(6):
             y = S.site[g, j]
             if y >= 0:
-                total[y] += sign * seen[f, y] * P[SHIFT] * (2.0 if two else 1.0)
+                total[y] += sign * seen[f, y] * shift_of(y, S, P) * (2.0 if two else 1.0)
 
 
 @inner
@@ -103,7 +103,7 @@ def lay(slot, lit, dark, sign, S, P, level, seen, who, layers, rest):
         for j in range(6):
             y = S.site[g, j]
             if y >= 0 and seen[f, y] > 0:
-                rest[f, y] += sign * P[SHIFT] * (2.0 if two else 1.0)
+                rest[f, y] += sign * shift_of(y, S, P) * (2.0 if two else 1.0)
 
 
 @inner

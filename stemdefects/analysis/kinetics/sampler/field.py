@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SCALE_TWO, SHARE, SHIFT
+from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SCALE_TWO, SHARE, SHIFT, SHIFT_BOND
 from stemdefects.analysis.kinetics.sampler import inner, rows, tiny
 from stemdefects.analysis.kinetics.sampler.potential import (
     HALVE,
@@ -203,6 +203,12 @@ def light_of(two, P, level):
     return P[SCALE_TWO] * level[1] if two else P[SCALE] * level[0]
 
 
+@tiny
+def shift_of(g, S, P):
+    """What a neighbouring vacancy adds to a site's line: beside centres not the same as elsewhere (measured)."""
+    return P[SHIFT] if S.site[g, 24] == FREE else P[SHIFT_BOND]
+
+
 @inner
 def shine(f, i, two, glow, S, P, level, seen, rest):
     """Likelihood of a vacancy at a place of the grid in a frame, over that of none; `seen` is 1/variance or 0.
@@ -212,7 +218,7 @@ def shine(f, i, two, glow, S, P, level, seen, rest):
     g = S.back[i]
     if g < 0:
         return
-    one, both, shift = light_of(False, P, level), light_of(True, P, level), P[SHIFT]
+    one, both = light_of(False, P, level), light_of(True, P, level)
     here, w = rest[f, g], seen[f, g]
     dark = misfit(here, w)
     single, double = dark - misfit(here - one, w), dark - misfit(here - both, w)
@@ -220,7 +226,7 @@ def shine(f, i, two, glow, S, P, level, seen, rest):
         k = S.site[g, j]
         if k >= 0:
             r, w = rest[f, k], seen[f, k]
-            dark = misfit(r, w)
+            dark, shift = misfit(r, w), shift_of(k, S, P)
             single += dark - misfit(r - shift, w)
             double += dark - misfit(r - 2.0 * shift, w)
     glow[0, f, i] = math.exp(0.5 * single)
@@ -235,13 +241,13 @@ def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
     What a site says of itself and of its neighbours is worked out once, not by each of them.
     """
     n = seen.shape[1]
-    one, both, shift = light_of(False, P, level), light_of(True, P, level), P[SHIFT]
+    one, both = light_of(False, P, level), light_of(True, P, level)
     alone, alone_two = np.zeros(n), np.zeros(n)
     beside, beside_two = np.zeros(n + 1), np.zeros(n + 1)  # the last of no site
     for f in range(lit, dark):
         for g in sites:
             r, w = rest[f, g], seen[f, g]
-            dim = misfit(r, w)
+            dim, shift = misfit(r, w), shift_of(g, S, P)
             alone[g], beside[g] = dim - misfit(r - one, w), dim - misfit(r - shift, w)
             if two:
                 alone_two[g], beside_two[g] = dim - misfit(r - both, w), dim - misfit(r - 2.0 * shift, w)
@@ -263,10 +269,10 @@ def shade(f, i, layer, sign, two, reach, glow, S, P, level, seen, rest):
     g = S.back[i]
     if seen[f, g] > 0:
         rest[f, g] += sign * light_of(layer == 3, P, level)
-    beside = sign * P[SHIFT] * (2.0 if layer == 3 else 1.0)
+    count = sign * (2.0 if layer == 3 else 1.0)
     for j in range(6):
         y = S.site[g, j]
         if y >= 0 and seen[f, y] > 0:
-            rest[f, y] += beside
+            rest[f, y] += count * shift_of(y, S, P)
     for k in range(N_AROUND):
         shine(f, i + reach[k], two, glow, S, P, level, seen, rest)

@@ -4,10 +4,21 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import BASE, CLUSTER, DOUBLE, NOISE, SCALE, SCALE_TWO, SHIFT, TAU
+from stemdefects.analysis.kinetics.lattice import (
+    BASE,
+    CLUSTER,
+    DOUBLE,
+    FREE,
+    NOISE,
+    SCALE,
+    SCALE_TWO,
+    SHIFT,
+    SHIFT_BOND,
+    TAU,
+)
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal, uniform
-from stemdefects.analysis.kinetics.sampler.field import UNUSUAL, light_of, misfit
+from stemdefects.analysis.kinetics.sampler.field import UNUSUAL, light_of, misfit, shift_of
 
 LOOSE = 4.0  # width of the levels' bounds in standard deviations of their prior: a level that the movie hardly shows is
 # as expected, and does not lie anywhere between the bounds
@@ -45,7 +56,7 @@ def residuals(shown, S, P, level, line, weight, offset, rest):
             for j in range(6):
                 y = S.site[g, j]
                 if y >= 0 and weight[f, y] > 0:
-                    rest[f, y] -= P[SHIFT] * (2.0 if two else 1.0)
+                    rest[f, y] -= shift_of(y, S, P) * (2.0 if two else 1.0)
 
 
 @inner
@@ -183,7 +194,7 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
     for kind in range(CLUSTER + 1):
         if free[BASE + kind]:
             _draw_base(kind, prior[4], S, P, per, weight, rest, rng)
-    used, near, lit = np.zeros((n_frames, n)), np.zeros((n_frames, n)), np.zeros((2, n_frames, n))
+    used, near, lit = np.zeros((n_frames, n)), np.zeros((2, n_frames, n)), np.zeros((2, n_frames, n))
     for f in range(n_frames):
         for g in range(n):
             if rest[f, g] * rest[f, g] * weight[f, g] * per < UNUSUAL:
@@ -194,15 +205,17 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
                 for j in range(6):
                     y = S.site[g, j]
                     if y >= 0:
-                        near[f, y] += 2.0 if two else 1.0
+                        near[0 if S.site[y, 24] == FREE else 1, f, y] += 2.0 if two else 1.0
     for k in range(2):
         index = SCALE_TWO if k == 1 else SCALE
         if free[index]:
             tight = (LOOSE / (bounds[1] - bounds[0])) ** 2
             _draw_slope(index, lit[k], 1.0, tight, bounds, P, per, weight, used, rest, rng)
-    if free[SHIFT]:
-        wide = np.array([-1e3, 1e3]) * prior[0]
-        _draw_slope(SHIFT, near, 0.0, 1.0 / prior[0] ** 2, wide, P, per, weight, used, rest, rng)
+    wide = np.array([-1e3, 1e3]) * prior[0]
+    for k in range(2):
+        index = SHIFT_BOND if k == 1 else SHIFT
+        if free[index]:
+            _draw_slope(index, near[k], 0.0, 1.0 / prior[0] ** 2, wide, P, per, weight, used, rest, rng)
     spread = 0.0
     for g in range(n):
         _draw_offset(g, P, per, weight, used, offset, rest, rng)
