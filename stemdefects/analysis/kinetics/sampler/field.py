@@ -210,33 +210,10 @@ def shift_of(g, S, P):
 
 
 @inner
-def shine(f, i, two, glow, S, P, level, seen, rest):
-    """Likelihood of a vacancy at a place of the grid in a frame, over that of none; `seen` is 1/variance or 0.
-
-    A site that was not seen says nothing, of itself and of its neighbours.
-    """
-    g = S.back[i]
-    if g < 0:
-        return
-    one, both = light_of(False, P, level), light_of(True, P, level)
-    here, w = rest[f, g], seen[f, g]
-    dark = misfit(here, w)
-    single, double = dark - misfit(here - one, w), dark - misfit(here - both, w)
-    for j in range(6):
-        k = S.site[g, j]
-        if k >= 0:
-            r, w = rest[f, k], seen[f, k]
-            dark, shift = misfit(r, w), shift_of(k, S, P)
-            single += dark - misfit(r - shift, w)
-            double += dark - misfit(r - 2.0 * shift, w)
-    glow[0, f, i] = math.exp(0.5 * single)
-    if two:
-        glow[1, f, i] = math.exp(0.5 * double)
-
-
-@inner
 def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
-    """`shine` at the first `own` of `sites` in frames lit..dark-1; all their neighbours are among `sites`.
+    """Likelihood of a vacancy, over that of none, at the first `own` of `sites` in frames lit..dark-1; all their
+    neighbours are among `sites`. `seen` is 1/variance or 0: a site that was not seen says nothing, of itself and of its
+    neighbours.
 
     What a site says of itself and of its neighbours is worked out once, not by each of them.
     """
@@ -263,16 +240,43 @@ def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
                 glow[1, f, S.at[g]] = math.exp(0.5 * double)
 
 
-@inner
-def shade(f, i, layer, sign, two, reach, glow, S, P, level, seen, rest):
-    """Take a vacancy out of the expected light of a frame (sign +1) or put it in (-1); `glow` follows."""
-    g = S.back[i]
-    if seen[f, g] > 0:
-        rest[f, g] += sign * light_of(layer == 3, P, level)
-    count = sign * (2.0 if layer == 3 else 1.0)
+@tiny
+def _said(g, f, sign, two, gain, S, P, level, seen, rest):
+    """Add to `gain` (2, n) what a site's reading says of one and two vacancies there and on its neighbours."""
+    r, w, shift = rest[f, g], seen[f, g], shift_of(g, S, P)
+    dim = misfit(r, w)
+    gain[0, g] += sign * (dim - misfit(r - light_of(False, P, level), w))
+    beside, beside_two = sign * (dim - misfit(r - shift, w)), 0.0
+    if two:
+        gain[1, g] += sign * (dim - misfit(r - light_of(True, P, level), w))
+        beside_two = sign * (dim - misfit(r - 2.0 * shift, w))
     for j in range(6):
         y = S.site[g, j]
-        if y >= 0 and seen[f, y] > 0:
-            rest[f, y] += count * shift_of(y, S, P)
+        if y >= 0:
+            gain[0, y] += beside
+            gain[1, y] += beside_two
+
+
+@inner
+def shade(f, i, layer, sign, two, reach, gain, glow, S, P, level, seen, rest):
+    """Take a vacancy out of the expected light of a frame (sign +1) or put it in (-1); `glow` follows.
+
+    Seven readings change, and with each what it says of its site and the six around: `glow` by as much. `gain` (2, n):
+    room, 0 before and after.
+    """
+    g = S.back[i]
+    for j in range(-1, 6):
+        y = np.int64(g if j < 0 else S.site[g, j])
+        if y < 0 or not seen[f, y] > 0:
+            continue
+        _said(y, f, -1.0, two, gain, S, P, level, seen, rest)
+        light = light_of(layer == 3, P, level) if j < 0 else shift_of(y, S, P) * (2.0 if layer == 3 else 1.0)
+        rest[f, y] += sign * light
+        _said(y, f, 1.0, two, gain, S, P, level, seen, rest)
     for k in range(N_AROUND):
-        shine(f, i + reach[k], two, glow, S, P, level, seen, rest)
+        y = S.back[i + reach[k]]
+        if y >= 0:
+            glow[0, f, i + reach[k]] *= math.exp(0.5 * gain[0, y])
+            if two:
+                glow[1, f, i + reach[k]] *= math.exp(0.5 * gain[1, y])
+            gain[0, y] = gain[1, y] = 0.0

@@ -148,7 +148,7 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
     singles = Proposal(Q.F, Q.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
     C = Scene(
         S, P, W, who, layers, level, seen, rest, offset, around(S), rng, np.zeros_like(Q.glow),
-        np.zeros((5, len(S.at))), two,
+        np.zeros((5, len(S.at))), np.zeros((2, len(S.at))), two,
     )  # fmt: skip
     status = 0
     wide = 2 * _half(LOOSE, FIRST, n_frames - 1, Q, P) + 1

@@ -62,6 +62,7 @@ class Scene(NamedTuple):
     rng: np.ndarray
     glow: np.ndarray  # (2, T, G) room for a proposal's own
     sites: np.ndarray  # (5, n) room for `collapse`
+    gain: np.ndarray  # (2, n) room for `field.shade`
     two: bool
 
 
@@ -180,8 +181,8 @@ def _shade(slot, lit, dark, sign, Q, C):
     for f in range(lit, dark):
         if C.who[f, slot] >= 0:
             shade(
-                f, C.who[f, slot], C.layers[f, slot], sign, C.two, C.around_it, Q.glow, C.S, C.P, C.level, C.seen,
-                C.rest,
+                f, C.who[f, slot], C.layers[f, slot], sign, C.two, C.around_it, C.gain, Q.glow, C.S, C.P, C.level,
+                C.seen, C.rest,
             )  # fmt: skip
 
 
