@@ -16,8 +16,9 @@ from stemdefects.analysis.kinetics.sampler.slots import assign, write_back
 from stemdefects.analysis.kinetics.sampler.stretches import Scene, propose_from, redraw
 
 FULL = 1  # flag: the room did not suffice
-BOX = 13  # half of the largest box in lattice steps: one hop a frame stays inside for 100 frames
-NEAR = np.int64(7)  # half of the box in which a gap is mended
+BOX = np.int64(13)  # half of the largest box in lattice steps: one hop a frame stays inside for 100 frames
+NEAR = np.int64(7)  # half of the box in which a gap is mended, and of a wide one around a pinned end
+WIDE = 0.15  # share of updates in a wide box
 FAR = 1.5  # half of a box in roots of the hops that are expected; a walk of n ends within 1.5 sqrt(n) in 9 of 10
 PINNED, LOOSE = 2.0, 4.0  # steps more, around a path's pinned end, and where the path may be anywhere in the box
 SHORT = 30  # frames of a stretch that is pinned at both ends, at most
@@ -103,6 +104,12 @@ def _half(more, first, last, Q, P):
 
 
 @inner
+def _sometimes_wide(half, wide, rng):
+    """Half of a box; of a few `wide`: a path that leads from one vacancy's place to another's fits in no small one."""
+    return np.int64(max(half, wide)) if uniform(rng) < WIDE else half
+
+
+@inner
 def _anywhere(half, S, rng):
     """A box at random, which costs the less and fits the fewer paths the smaller it is, or a field that is hardly
     larger."""
@@ -171,11 +178,11 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
                 free_start, free_end = False, False
             pinned = last if kind == 1 else first
         if pinned >= 0 and who[pinned, slot] >= 0:
-            box = box_around(who[pinned, slot], _half(PINNED, first, last, Q, P), S)
+            box = box_around(who[pinned, slot], _sometimes_wide(_half(PINNED, first, last, Q, P), NEAR, rng), S)
         elif k >= n_all:
             continue
         else:
-            box = _anywhere(_half(LOOSE, first, last, Q, P), S, rng)
+            box = _anywhere(_sometimes_wide(_half(LOOSE, first, last, Q, P), BOX, rng), S, rng)
             slot = _within(box, first, last, S, who, rng)
             if slot < 0:
                 continue
