@@ -1,6 +1,7 @@
 """The light's own unknowns given a history: offsets of sites, levels, neighbours' shift, noise (numba)."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from stemdefects.analysis.kinetics.lattice import (
     TAU,
 )
 from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler.board import Table
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal, uniform
 from stemdefects.analysis.kinetics.sampler.field import UNUSUAL, light_of, misfit, shift_of
 
@@ -97,18 +99,28 @@ def _draw_noise(P, weight, rest, prior, rng):
         P[NOISE] = math.sqrt(new)
 
 
+class Lit(NamedTuple):
+    """Readings with what is taken as given."""
+
+    S: Table
+    P: np.ndarray
+    per: float  # 1/noise^2
+    weight: np.ndarray  # (T, n)
+    rest: np.ndarray  # (T, n)
+
+
 @inner
-def _about_base(kind, change, precision, mean, S, P, per, weight, rest):
+def _about_base(kind, change, precision, L):
     """Of the light of one kind of sites if its base changed: log-density, and mean and precision of a new change."""
-    now = P[BASE + kind] + change
-    total, pull, log = precision, precision * (mean - now), -0.5 * precision * (now - mean) ** 2
-    for g in range(rest.shape[1]):
-        if S.site[g, 24] != kind:
+    now = L.P[BASE + kind] + change
+    total, pull, log = precision, -precision * now, -0.5 * precision * now**2
+    for g in range(L.rest.shape[1]):
+        if L.S.site[g, 24] != kind:
             continue
-        for f in range(rest.shape[0]):
-            w = weight[f, g] * per
+        for f in range(L.rest.shape[0]):
+            w = L.weight[f, g] * L.per
             if w > 0.0:
-                r = rest[f, g] - change
+                r = L.rest[f, g] - change
                 if r * r * w < UNUSUAL:
                     total += w
                     pull += w * r
@@ -117,22 +129,22 @@ def _about_base(kind, change, precision, mean, S, P, per, weight, rest):
 
 
 @inner
-def _draw_base(kind, deviation, S, P, per, weight, rest, rng):
+def _draw_base(kind, deviation, L, rng):
     """What the line of full sites of a kind is off zero, from the normal of the usual readings, put right as above."""
     precision = 1.0 / deviation**2
-    log, step, total = _about_base(kind, 0.0, precision, 0.0, S, P, per, weight, rest)
+    log, step, total = _about_base(kind, 0.0, precision, L)
     change = step + normal(rng) / math.sqrt(total)
-    log_then, back, total_then = _about_base(kind, change, precision, 0.0, S, P, per, weight, rest)
+    log_then, back, total_then = _about_base(kind, change, precision, L)
     ratio = log_then - log + 0.5 * (math.log(total_then / total) - total_then * (change + back) ** 2)
     ratio += 0.5 * total * (change - step) ** 2
     if math.log(uniform(rng)) >= ratio:
         return
-    P[BASE + kind] += change
-    for g in range(rest.shape[1]):
-        if S.site[g, 24] == kind:
-            for f in range(rest.shape[0]):
-                if weight[f, g] > 0.0:
-                    rest[f, g] -= change
+    L.P[BASE + kind] += change
+    for g in range(L.rest.shape[1]):
+        if L.S.site[g, 24] == kind:
+            for f in range(L.rest.shape[0]):
+                if L.weight[f, g] > 0.0:
+                    L.rest[f, g] -= change
 
 
 @inner
@@ -193,7 +205,7 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
     per = 1.0 / P[NOISE] ** 2
     for kind in range(CLUSTER + 1):
         if free[BASE + kind]:
-            _draw_base(kind, prior[4], S, P, per, weight, rest, rng)
+            _draw_base(kind, prior[4], Lit(S, P, per, weight, rest), rng)
     used, near, lit = np.zeros((n_frames, n)), np.zeros((2, n_frames, n)), np.zeros((2, n_frames, n))
     for f in range(n_frames):
         for g in range(n):
