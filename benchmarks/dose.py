@@ -18,7 +18,7 @@ from stemdefects.inference import electrons
 from stemdefects.io.movie import Movie
 from stemdefects.simulation import images
 
-DOSES = (130.0, 400.0, 1200.0, 4000.0)  # e/px
+DOSES = (130.0, 400.0, 4000.0)  # e/px
 MARKS = ("<!-- benchmarks/dose.py -->", "<!-- end dose -->")
 
 

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -211,43 +210,6 @@ def test_clocks_that_jump(model_dir, folder, offline, tmp_path, monkeypatch):
     assert [r["called"] for r in journal.read(run.path / journal.NAME) if "called" in r] == list(range(N))
     with h5py.File(run.defects_path) as one, h5py.File(offline[8].defects_path) as two:
         assert one["defects"][()].tobytes() == two["defects"][()].tobytes()
-
-
-def test_a_browser_looks_on_and_ends_it(browser, model_dir, folder, tmp_path):
-    """Frames come while the page is open: it renews itself, and its button ends the watch."""
-    arrive, done, probe = tmp_path / "in", [], socket.socket()
-    arrive.mkdir()
-    probe.bind(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
-    probe.close()
-    names = sorted(folder.iterdir(), key=lambda p: int(p.stem[1:]))
-    cfg = asked(model_dir, arrive, tmp_path, 8, stop_after_s=None, port=port)
-    thread = threading.Thread(target=lambda: done.append(watch(cfg)))
-    thread.start()
-    page, errors = browser.new_page(viewport={"width": 390, "height": 800}), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    for _ in range(100):
-        with contextlib.suppress(Exception):
-            page.goto(f"http://127.0.0.1:{port}/")
-            break
-        time.sleep(0.1)
-    page.wait_for_function("document.getElementById('status').textContent.startsWith('waiting for frames')")
-    for name in names[:9]:
-        os.link(name, arrive / name.name)
-    page.wait_for_function("document.getElementById('status').textContent.includes('9 of 9')", timeout=120_000)
-    os.link(names[9], arrive / names[9].name)
-    page.wait_for_function("document.getElementById('caption').textContent.includes('frame 9')", timeout=60_000)
-    assert "dose: 100 e/px" in page.text_content("#messages") and "0.031 nm/px" in page.text_content("#messages")
-    grey = page.evaluate(
-        "() => { const c = document.getElementById('frame');"
-        " return new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size }"
-    )
-    assert grey > 20  # the frame is drawn
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.click("#finish")
-    thread.join(120)
-    assert len(done) == 1 and done[0].defects_path.exists() and not errors
-    page.wait_for_function("document.getElementById('status').textContent.startsWith('done')", timeout=30_000)
 
 
 def test_files_in_another_order_and_a_page_that_ends_it(model_dir, folder, offline, tmp_path):
