@@ -27,7 +27,9 @@ WITHIN_NM = 0.09  # a third of the lattice constant: the same column
 BULK = 2.0  # scatters from a level of the bulk
 # metal places that are dark to the eye: y, x in px, by looking at the images
 DARK = {
-    "mos2_two_metal_vacancies.npy": [(200, 29), (110, 108)],
+    "mos2_two_metal_vacancies.npy": [(201, 27), (113, 108), (132, 144)],
+    "mos2_metal_vacancy.npy": [(135, 158), (156, 48)],
+    "mos2_contaminated.npy": [(93, 48), (112, 83)],
 }
 WSSE = [
     "cases/real/ws2_wsse_partial_3.tif",

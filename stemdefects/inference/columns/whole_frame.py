@@ -15,7 +15,6 @@ from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.inference.specimen import learned, levels, second_light, site_light
 
-HOLE = 1  # of the network's regions
 MOST = 0.8  # of a place's neighbours that must be there, five of six: at the edge of a hole fewer are
 LIT = 0.5  # of an ideal column's light: something is there
 UNMOVED = 0.25  # of the way to a state's level: light that moved less contradicts it
@@ -95,6 +94,11 @@ def judged(
     ratio = site_light.measure(seen, place, columns.site, material, sites.vectors_px * output.scale, image_px_nm).ratio
     ratio[~sites.on_lattice] = np.nan
     told = levels.posterior(ratio, columns.site, taught.levels._replace(share=taught.prior), material)
+    relative = levels.relative(ratio, columns.site, taught.levels, material)
+    ring = neighbours.ring(sites.cell, columns.site, material)
+    there = np.append(~empty | (relative > LIT), False)
+    around = np.stack([there[ring].sum(1), (there & np.append(empty, False))[ring].sum(1)], 1)
+    told[empty] = learned.not_shown(told[empty], columns.site[empty], around[empty], taught, material)
     by_light = empty | taught.by_light | taught.levels.alloyed[columns.site]
     unknown = _unknown(columns.site, taught.prior, material)
     prob[by_light] = np.where((told.sum(1) > 0)[:, None], told, unknown)[by_light]
@@ -106,12 +110,26 @@ def judged(
         if taught.second is not None:
             said = second_light.likelihood(ratio, second, columns.site, taught.levels, taught.second, material)
             prob = second_light.heard(prob, said)
-    relative = levels.relative(ratio, columns.site, taught.levels, material)
-    whole, ring = np.ones(m, bool), neighbours.ring(sites.cell, columns.site, material)
-    there = np.append(~empty | (relative > LIT), False)[ring].mean(1)
-    whole[empty] = there[empty] >= MOST
+    whole = np.ones(m, bool)
+    whole[empty] = (around[:, 0] / ring.shape[1])[empty] >= MOST
+    whole[_strayed(empty & (relative < LIT), output, place, columns, sites, image_px_nm, material)] = False
     brighter = levels.brighter(ratio, columns.site, taught.levels)
     return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second)
+
+
+def _strayed(
+    dark: np.ndarray, output: FrameOutput, place: np.ndarray, columns: Columns, sites: SiteView, image_px_nm: float,
+    material: Material,
+) -> np.ndarray:  # fmt: skip
+    """Indices of the places `dark` (m,) bool of the brightest sublattice whose atom stands beside them: there is more
+    light than half way between what a column of it and of the next brightest sublattice has."""
+    light = material.intensities()[material.ideal_states]
+    fixed = np.flatnonzero(_fixed(material))
+    order = fixed[np.argsort(-light[fixed])]
+    asked = np.flatnonzero(dark & (columns.site == order[0]))
+    limit = 1.0 if len(order) < 2 else 0.5 * (1 + light[order[1]] / light[order[0]])
+    vectors = sites.vectors_px * output.scale
+    return asked[site_light.beside(output.seen, asked, place, columns.site, material, vectors, image_px_nm) > limit]
 
 
 def _learned(taught: learned.Specimen, material: Material) -> np.ndarray:
@@ -167,12 +185,6 @@ def _with_places(
         use &= output.lattice.at(y, x) >= ABSENT
     if output.hidden is not None:
         use &= ~output.hidden.near(y, x, margin_px / output.scale)
-    if output.regions is not None:
-        at = []
-        for p, n, k in zip((y, x), output.image.shape, output.regions.shape, strict=True):
-            cell = -(-n // k)  # all but the last are of this size
-            at.append((p * output.scale / cell).astype(int).clip(0, k - 1))
-        use &= output.regions[tuple(at)] != HOLE
     site, n = found.site[use].astype(columns.site.dtype), int(use.sum())
     added = Columns(
         y[use].astype(np.float32), x[use].astype(np.float32), np.full(n, sites.residual_px, np.float32), site,

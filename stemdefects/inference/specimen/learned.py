@@ -15,6 +15,8 @@ from stemdefects.inference.specimen import levels as learning
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
 ABOVE = 3.29  # standard errors at it: 5% of false alarms, 5% missed (Currie, Anal. Chem. 40, 586 (1968))
+AROUND = 4.0  # neighbours that what is usual in the frames counts, of how often the network misses a column here
+NOBODY_KNOWS = 2.0  # columns that are counted beforehand, of how often the network shows none (a uniform prior)
 FAR = 8.0  # scatters beyond two levels, where nothing is left to integrate
 BINS = 70  # of the histograms of light, over `levels.RANGE`
 N_FRAMES = 4  # looked at before the others; single images say it of themselves
@@ -27,7 +29,8 @@ class Specimen(NamedTuple):
     histogram: (G, BINS) columns by their light; by_light: the network knows another crystal, and has no opinion of the
     states; unnamed: groups of columns whose light no common state has, and what they may be; alike: sentences of the
     elements asked for that the light cannot tell from each other; second: of a second detector;
-    other_crystal: the network was trained on others than this one; compositions: of alloyed sublattices."""
+    other_crystal: the network was trained on others than this one; compositions: of alloyed sublattices; unseen:
+    (S,) how often the network shows no column where there is one in this state, None: nobody knows."""
 
     levels: learning.Levels
     prior: np.ndarray
@@ -42,6 +45,7 @@ class Specimen(NamedTuple):
     second: second_light.Second | None = None
     other_crystal: bool = False
     compositions: tuple[composition.Composition, ...] = ()
+    unseen: np.ndarray | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -53,6 +57,7 @@ class Specimen(NamedTuple):
             "other_crystal": self.other_crystal,
             "second": None if self.second is None else self.second.to_plain(),
             "compositions": [one.to_plain() for one in self.compositions],
+            "unseen": None if self.unseen is None else learning.plain(self.unseen),
             **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
         }
 
@@ -76,6 +81,7 @@ class Specimen(NamedTuple):
             second,
             plain.get("other_crystal", False),
             tuple(composition.Composition.from_plain(one) for one in plain.get("compositions", [])),
+            None if plain.get("unseen") is None else np.array(plain["unseen"], float),
         )
 
 
@@ -109,6 +115,7 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     seen = np.concatenate([f.prob for f in founds])
     light = learning.posterior(ratio, site, levels, material)
     on = np.concatenate([f.sites.on_lattice & f.inner for f in founds if f.sites is not None])
+    unseen = np.ones(material.n_states)
     for g, place in enumerate(material.sites):
         states = np.flatnonzero(material.site_of_state == g)
         if place.floating or len(states) < 2:
@@ -116,7 +123,9 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         said = light if before.by_light or levels.alloyed[g] else np.where(promised[:, None], light, seen)
         assumed = np.where(promised[:, None] | (said is light), levels.share, before.stated)[:, states]
         mine = (site == g) & on & use & (said[:, states].sum(1) > 0)
+        unseen[states] = _unseen(said[mine][:, states], promised[mine], states, place.ideal, material)
         odds = np.log(np.maximum(said[mine][:, states], 1e-12) / np.maximum(assumed[mine], 1e-12))
+        odds[promised[mine]] += np.log(unseen[states])
         kept = _kept(levels.level[states] / levels.scatter[g], states == place.ideal, before.stated[states])
         prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], kept)
     counts = [np.histogram(ratio[(site == g) & use], BINS, learning.RANGE)[0] for g in range(material.n_sites)]
@@ -127,11 +136,27 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float),
         unnamed=species.unnamed(light_only, site, levels, material, before.stated, known, allowed),
         alike=tuple(species.alike(levels, material, known, allowed)),
-        compositions=composition.learn(founds, levels, material),
+        compositions=composition.learn(founds, levels, material), unseen=unseen,
         second=_second(
             founds, np.where(use, ratio, np.nan), site, light if before.by_light else seen, levels, material
         ),
     )  # fmt: skip
+
+
+def _unseen(
+    said: np.ndarray, promised: np.ndarray, states: np.ndarray, ideal: int, material: Material
+) -> np.ndarray:  # fmt: skip
+    """(k,) see `Specimen.unseen`, of the `states` (k,) of a sublattice. said: (n, k) posterior of its columns;
+    promised: (n,) bool, the network shows none there.
+
+    A network misses hardly any ideal column of even crystal, and many where film hides them; of places without an atom
+    nobody knows beforehand, for some networks show them as columns.
+    """
+    without, found = said[promised].sum(0), said[~promised].sum(0)
+    usual = (without[states == ideal].sum() + 0.5) / (without[states == ideal].sum() + found[states == ideal].sum() + 1)
+    empty = material.species_counts()[states].sum(1) == 0
+    before = np.where(empty, 0.5, usual)
+    return (without + NOBODY_KNOWS * before) / (without + found + NOBODY_KNOWS)
 
 
 def _second(
@@ -173,6 +198,25 @@ def _limit(levels: learning.Levels, material: Material, n_frames: int) -> np.nda
         shares = np.maximum(SEEN * n_frames / levels.n[g], ABOVE / np.sqrt(np.maximum(information, 1e-12)))
         limit[states] = np.where(states == place.ideal, np.nan, np.minimum(shares, 1.0))
     return limit
+
+
+def not_shown(
+    prob: np.ndarray, site: np.ndarray, neighbours: np.ndarray, taught: Specimen, material: Material
+) -> np.ndarray:
+    """(n, S) posterior `prob` by light alone of places where the network shows no column, heard together with that.
+
+    site: (n,) sublattice; neighbours: (n, 2) how many columns of it there are around each place, and how many of these
+    the network does not show either. A network that sees nothing in a part of the image, says nothing of any place in
+    it: how often it misses a column there is learned from the neighbours, beginning with the usual (`AROUND`). What is
+    no state of the material (the rest of each row) is shown as often as not."""
+    if taught.unseen is None:
+        return prob
+    usual = taught.unseen[material.ideal_states[site]]
+    missed = (neighbours[:, 1] + AROUND * usual) / (neighbours[:, 0] + AROUND)
+    empty = material.species_counts().sum(1) == 0
+    each = np.where(empty, np.maximum(taught.unseen, missed[:, None]), missed[:, None])
+    weight, rest = prob * each, (1 - prob.sum(1, keepdims=True)).clip(0)
+    return (weight / np.maximum(weight.sum(1, keepdims=True) + 0.5 * rest, 1e-30)).astype(prob.dtype)
 
 
 def reweighted(prob: np.ndarray, assumed: np.ndarray, believed: np.ndarray) -> np.ndarray:

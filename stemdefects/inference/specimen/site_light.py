@@ -20,6 +20,7 @@ AROUND = 37  # columns of the brightest sublattice that say what is usual: three
 EMPTY = 6  # empty places that say what the background is here
 MIN_APART = 0.9  # of the bond: an empty place is this far from every column
 BORDER = 2.0  # widths of the Gaussian: nearer to the border light is missing
+STRAYED = 0.75  # of the way to an empty place: as far beside its own an atom at a hole's edge or under film may stand
 _STEPS = 12  # of the search for empty places, along each lattice vector; takes in thirds and quarters
 
 
@@ -44,20 +45,13 @@ def measure(
 ) -> SiteLight:  # fmt: skip
     """The light of n columns. image: (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice;
     vectors_px: (2, 2) lattice vectors, all in pixels of the image; pixel_nm: of the image, for the Gaussian's width."""
-    signal = material.intensities()[material.ideal_states]
-    fixed = np.array([not s.floating for s in material.sites])
-    unit = int(np.argmax(np.where(fixed, signal, -np.inf)))
-    ratio = np.full(len(site), np.nan)
+    unit, ratio = _unit(material), np.full(len(site), np.nan)
     lit = np.flatnonzero(site == unit)
-    empty = empty_places(material)
-    if len(lit) < column_intensity.MIN_COLUMNS or not len(empty):
+    if len(lit) < column_intensity.MIN_COLUMNS or not len(empty_places(material)):
         return SiteLight(ratio, unit)
     width_px = column_intensity.WIDTH_NM / pixel_nm
-    steps = (empty - material.sites[unit].position) @ vectors_px
-    nothing = (place_px[lit][:, None] + steps).reshape(-1, 2)
     spacing = np.sqrt(abs(np.linalg.det(vectors_px)))
-    away, _ = cKDTree(place_px).query(nothing)
-    nothing = nothing[(from_border(nothing, image.shape) > 0) & (away > 0.3 * spacing)]
+    nothing = _nothing(image.shape, place_px, lit, material, vectors_px)
     if len(nothing) < column_intensity.MIN_COLUMNS:
         return SiteLight(ratio, unit)
     image, places = np.asarray(image, np.float32), np.concatenate([place_px, nothing]).astype(float)
@@ -73,6 +67,55 @@ def measure(
     good = (usual > 0) & (border >= BORDER * width_px)
     ratio[good] = light[good] / usual[good]
     return SiteLight(ratio, unit)
+
+
+def beside(
+    image: np.ndarray, asked: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material,
+    vectors_px: np.ndarray, pixel_nm: float,
+) -> np.ndarray:  # fmt: skip
+    """(m,) most light anywhere around the places `asked` (m,), indices of ones of the brightest sublattice, over what
+    its columns have at theirs: of an atom that strayed, or of a neighbour. 0 where there are few columns.
+
+    The rest as in `measure`."""
+    unit = _unit(material)
+    lit = np.setdiff1d(np.flatnonzero(site == unit), asked)
+    if not len(asked) or len(lit) < column_intensity.MIN_COLUMNS:
+        return np.zeros(len(asked))
+    nothing = _nothing(image.shape, place_px, lit, material, vectors_px)
+    if len(nothing) < column_intensity.MIN_COLUMNS:
+        return np.zeros(len(asked))
+    width_px, image = column_intensity.WIDTH_NM / pixel_nm, np.asarray(image, np.float32)
+    cells = np.stack(np.meshgrid(*[[-1, 0, 1]] * 2, indexing="ij"), -1).reshape(-1, 1, 2)
+    steps = (empty_places(material) - material.sites[unit].position + cells) @ vectors_px
+    reach, step = STRAYED * np.linalg.norm(steps, axis=-1).min(), width_px / 2
+    n = int(reach / step)
+    grid = step * np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    grid = grid[np.linalg.norm(grid, axis=1) <= reach]
+    around = (place_px[asked][:, None] + grid).reshape(-1, 2)
+    seen, own, empty = (
+        column_intensity.smoothed(image, np.asarray(at, float), width_px) for at in (around, place_px[lit], nothing)
+    )
+    usual, background = (
+        np.median(light[cKDTree(at).query(place_px[asked], k=k)[1]], axis=1)
+        for light, at, k in ((own, place_px[lit], min(AROUND, len(lit))), (empty, nothing, EMPTY))
+    )
+    return (seen.reshape(len(asked), -1).max(1) - background) / np.maximum(usual - background, 1e-12)
+
+
+def _nothing(
+    shape: tuple[int, ...], place_px: np.ndarray, lit: np.ndarray, material: Material, vectors_px: np.ndarray
+) -> np.ndarray:
+    """(k, 2) places inside an image of this `shape` where the lattice has none, seen from the columns `lit`."""
+    steps = (empty_places(material) - material.sites[_unit(material)].position) @ vectors_px
+    nothing = (place_px[lit][:, None] + steps).reshape(-1, 2)
+    away, _ = cKDTree(place_px).query(nothing)
+    return nothing[(from_border(nothing, shape) > 0) & (away > 0.3 * np.sqrt(abs(np.linalg.det(vectors_px))))]
+
+
+def _unit(material: Material) -> int:
+    """The brightest sublattice of the lattice."""
+    signal = material.intensities()[material.ideal_states]
+    return int(np.argmax(np.where([not s.floating for s in material.sites], signal, -np.inf)))
 
 
 @functools.lru_cache(maxsize=8)
