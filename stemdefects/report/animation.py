@@ -47,8 +47,9 @@ def _save_mp4(pictures: Iterable[np.ndarray], shape: tuple[int, ...], path: Path
     import imageio_ffmpeg
 
     height, width = (n // 2 * 2 for n in shape[:2])  # the codec's colour planes are half as large
-    # of noise the slower presets make no smaller files
-    quality = ["-crf", "21", "-preset", "superfast", "-movflags", "+faststart"]
+    # of noise the slower presets make no smaller files, and one picture foretells next to nothing of the next: each by
+    # itself (-g 1) takes a quarter less work for 4% more bytes, and can be shown at once when it is sought
+    quality = ["-crf", "21", "-preset", "superfast", "-g", "1", "-movflags", "+faststart"]
     write_frames: Any = imageio_ffmpeg.write_frames  # its hints are its defaults: other numbers and None are taken too
     writer = write_frames(
         str(path), (width, height), fps=fps, codec="libx264", quality=None, macro_block_size=2, output_params=quality,
