@@ -240,6 +240,7 @@ def main() -> None:
     if "goal" in parts:
         found["goal"] = goal(options)  # first: compilation counts, so nothing is taken from the cache
     devices.use_compilation_cache()
+    devices.keep_memory()  # as train.py does
     if "speed" in parts:
         found["speed"] = speed(options)
         print(json.dumps(found["speed"]), flush=True)

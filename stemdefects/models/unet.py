@@ -49,7 +49,7 @@ def depth_to_space(x: jax.Array, block: int) -> jax.Array:
 
 def pointwise(frames: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
     """(B, H, W, C) by a kernel (1, 1, C, D), as the product of matrices that it is: XLA's own gradient of such a kernel
-    takes three to ten times as long on a CPU (benchmarks/training.py)."""
+    takes three times as long on a CPU (benchmarks/convolutions.py)."""
     flat = frames.reshape(-1, frames.shape[-1]) @ kernel[0, 0]  # of two axes, else the gradient is as slow
     return flat.reshape(*frames.shape[:-1], -1)
 

@@ -73,6 +73,7 @@ def train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str] | None = None
     """
     logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells of every file
     devices.use_compilation_cache()
+    devices.keep_memory()
     processes.join(cfg.training)
     devices.check()
     with contextlib.ExitStack() as holding:
