@@ -8,13 +8,15 @@ import pytest
 
 SCRIPT = """
 import resource
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from stemdefects import devices
 devices.keep_memory()
-np.ones(4_000_000)
+pool = ThreadPoolExecutor(1)  # JAX runs its programs in threads of its own
+pool.submit(np.ones, 20_000_000).result()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    np.ones(4_000_000)  # 32 MB: 7,800 pages
+    pool.submit(np.ones, 20_000_000).result()  # 160 MB: 39,000 pages
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
