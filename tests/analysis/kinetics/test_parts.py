@@ -220,3 +220,12 @@ def test_ends_of_intervals_depend_little_on_which_rates_were_drawn():
     many = 2.0 * rng.gamma(1 + rng.integers(98, 103, 100000)) / 1001.0
     assert np.mean(ends, 0) == pytest.approx(np.quantile(many, [0.025, 0.975]), rel=0.02)
     assert np.all(np.std(ends, 0) < 0.6 * np.std(once, 0))
+
+
+def test_the_limit_where_nothing_happens_is_that_of_the_histories_where_nothing_does():
+    """Three hops over the exposure; histories whose one vacancy hops all the time, a tenth, say nothing of it."""
+    events, exposure = np.zeros((4, 100)), np.full((4, 100), 1000.0)
+    events[:, :10], exposure[:, :10] = 30, 60.0
+    asked = quantities._Asked(events, exposure, 1.0, 5.0)
+    assert asked.limit() == pytest.approx(3.0 / 1005, rel=0.05)
+    assert quantities._Asked(events[:, :15], exposure[:, :15], 1.0, 5.0).limit() > 0.3  # most hop
