@@ -40,8 +40,10 @@ def others(frames: np.ndarray, vectors_px: np.ndarray, lattice_nm: np.ndarray) -
     if made is None:
         return none
     own = bragg_map.of_frame(frames[0], made)
-    power = own.power / max(float(np.nanquantile(own.power, bragg_map.USUAL)), 1e-9)
-    if not np.isfinite(power).all() or (power < ABSENT).mean() < LOOKED_AT:
+    if not np.isfinite(own.power).all():  # the first frame shows another lattice
+        return none
+    power = own.power / max(float(np.quantile(own.power, bragg_map.USUAL)), 1e-9)
+    if (power < ABSENT).mean() < LOOKED_AT:
         return none
     try:
         found = windowed.find(frames, find_lattice(frames))
