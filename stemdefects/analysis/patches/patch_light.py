@@ -167,7 +167,7 @@ def _fits(
     """`_fit` of all that is `tried`: columns, and width of their Gaussians in px. Two at a time: compiled loops do not
     hold the interpreter's lock."""
     with ThreadPoolExecutor(2, "patches") as pool:
-        return list(pool.map(lambda one: _fit(patches, vectors_px, *one, pixel_nm), tried))
+        return list(pool.map(lambda one: _fit(patches, vectors_px, one[0], one[1], pixel_nm), tried))
 
 
 def _fit(

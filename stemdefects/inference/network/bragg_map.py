@@ -133,7 +133,7 @@ def of_frame(image: np.ndarray, made: Windows) -> LocalLattice:
     image = image - image.mean()
     rows, columns = (part[:, 0] + 1j * part[:, 1] for part in (made.rows, made.columns))
     value = np.stack([r @ image @ c.T for r, c in zip(rows, columns, strict=True)])
-    return read(np.stack([value.real, value.imag], 1), made)
+    return read(np.stack([np.real(value), np.imag(value)], 1), made)
 
 
 def _refined(value: np.ndarray, made: Windows) -> np.ndarray:

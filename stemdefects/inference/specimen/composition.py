@@ -44,7 +44,8 @@ class Composition(NamedTuple):
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Composition":
-        return cls(**{k: np.array(v, float) if isinstance(v, list) else v for k, v in plain.items()})
+        read: dict[str, Any] = {k: np.array(v, float) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**read)
 
 
 def learn(founds: Sequence[Any], levels: learning.Levels, material: Material) -> tuple[Composition, ...]:
@@ -88,7 +89,7 @@ def order(
             product[:, k] += np.bincount(block[there], x[there] * x[other[there]], n_blocks)
             number[:, k] += np.bincount(block[there], minlength=n_blocks)
 
-    def value(use: np.ndarray) -> np.ndarray:
+    def of_blocks(use: np.ndarray) -> np.ndarray:
         """(K,) by the blocks `use`."""
         variance = square[use].sum() / count[use].sum()
         reliable = min(variance / spread, 1.0)
@@ -96,8 +97,8 @@ def order(
             return product[use].sum(0) / number[use].sum(0) / (variance * reliable)
 
     used = np.flatnonzero(count)
-    whole = value(used)
-    without = np.array([value(np.delete(used, i)) for i in range(len(used))])
+    whole = of_blocks(used)
+    without = np.array([of_blocks(np.delete(used, i)) for i in range(len(used))])
     error = np.sqrt((len(used) - 1) / len(used) * ((without - without.mean(0)) ** 2).sum(0))
     reach = stats.t.ppf(0.975, max(len(used) - 1, 1)) * error
     return distance, whole, whole - reach, whole + reach, number.sum(0)
