@@ -9,9 +9,8 @@ from stemdefects.errors import UserError
 # glibc's mallopt (malloc.h): what is freed at the end of the heap stays up to _TRIM, smaller blocks come from the heap
 # where other threads than the first look for memory too: in heaps of their own no large block is kept
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-KEPT_BYTES = (
-    256 << 20
-)  # of a block: more than a step of `unet_small` or two frames of 512 px work in; larger ones go back
+# of a block: more than a step of `unet_small` or two frames of 512 px work in; larger ones go back
+KEPT_BYTES = 256 << 20
 
 
 def use_compilation_cache() -> None:
