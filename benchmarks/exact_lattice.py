@@ -147,7 +147,7 @@ RATES = np.array([0.3, 0.25, 0.2, 0.35, 0.5, 0.1, 0.1, 0.3, 0.2, 0.45, 0.07, 0.1
 MISSING = np.array([0, 0, 0, 1.0, 2.0])
 
 
-def run(line, parameters, free, n_sweeps, shape=1.0, scale=4.0, key=0, times=TIMES, bonded=3):
+def run(line, parameters, free, n_sweeps, shape=0.5, scale=2.0, key=0, times=TIMES, bonded=3):
     """Sweeps of one chain on the tiny lattice: parameters, sums, occupancy."""
     place = lattice.sites(evidence(np.zeros(line.shape), times, bonded=bonded))._replace(missing=MISSING)
     weight = np.isfinite(line).astype(float)

@@ -36,7 +36,7 @@ OTHERS = {
 def drawn(rng: np.random.Generator) -> np.ndarray:
     """(29,) parameters from the prior that `exact_lattice.run` gives the sampler."""
     p = np.zeros(N_PARAMETERS)
-    p[:15] = rng.gamma(1.0, 1 / 4.0, 15)
+    p[:15] = rng.gamma(0.5, 1 / 2.0, 15)
     p[23] = float(rng.random() < 0.5)
     p[15] = rng.beta(2, 3) if p[23] else 0.0
     p[16], p[17], p[18] = rng.beta(2, 8), rng.beta(1, 9), rng.beta(2, 4)

@@ -87,10 +87,9 @@ def probability_of_none(sums: np.ndarray, place: Sites, prior: Priors, span_s: f
 
 
 def rate_none(events: np.ndarray, exposure: np.ndarray, shape: float, scale: float) -> float:
-    """Posterior probability that a rate is 0, prior 1/2 (Savage-Dickey ratio); NaN unless its prior is exponential."""
-    if shape != 1.0:
-        return np.nan
-    factor = float(np.mean(np.where(events == 0, (scale + exposure) / scale, 0.0)))
+    """Posterior probability that a rate is 0, prior 1/2: a history without an event is as likely at rate 0 as under the
+    Gamma prior, times what the prior says of no event in its exposure."""
+    factor = float(np.mean(np.where(events == 0, ((scale + exposure) / scale) ** shape, 0.0)))
     return factor / (1 + factor)
 
 
@@ -107,21 +106,21 @@ class _Asked(NamedTuple):
     shape: float
     scale: float
 
-    def redrawn(self, factor: float | np.ndarray = 1.0) -> np.ndarray:
+    def redrawn(self, factor: float | np.ndarray = 1.0, least_shape: float = 0.0) -> np.ndarray:
         """`(chains, draws, REDRAWN)` of the rate, times a factor for each draw, from the Gamma posterior of every
         history: from one draw each, a few hundred in all, the ends of an interval would be uncertain by a tenth of it
         (Gelfand & Smith, J. Am. Stat. Assoc. 85, 398 (1990))."""
         rng = np.random.default_rng(3)
-        shape = (self.shape + self.events)[..., None]
+        shape = (max(self.shape, least_shape) + self.events)[..., None]
         drawn = rng.gamma(np.repeat(shape, REDRAWN, -1)) / (self.scale + self.exposure)[..., None]
         return np.broadcast_to(np.asarray(factor), self.events.shape)[..., None] * drawn
 
     def limit(self, factor: float | np.ndarray = 1.0) -> float:
         """95% of the rate, times a factor for each draw, in histories without an event, where most are such: what could
         be had nothing happened. Where all vacancies rest, a few histories hold one that the noise makes, which hops as
-        fast as the prior lets it."""
+        fast as the prior lets it. Shape 1: no event in an exposure T then gives 3.0 / T, as it does without a prior."""
         quiet = self.events == 0
-        drawn = self.redrawn(factor)
+        drawn = self.redrawn(factor, least_shape=1.0)
         return float(np.quantile(drawn[quiet] if quiet.mean() >= 0.5 else drawn, 0.95))
 
 

@@ -212,7 +212,8 @@ def _figures(answer: Kinetics, evidence: Evidence, prior: Priors, names: Names) 
         },
         "kinetics_D": {
             "draws": None if answer.code == Code.NONE else (area * answer.rates[..., 0] * answer.mobile).ravel(),
-            "prior_mean": area * prior.shape[0] / prior.scale[0], "name": names.one,
+            "prior_mean": area * prior.shape[0] / prior.scale[0], "prior_shape": float(prior.shape[0]),
+            "name": names.one,
         },
         "kinetics_counts": {
             "times_s": answer.times_s[judged],

@@ -1,6 +1,7 @@
 """Drawings of the lattice model: occupancy and hops on the sites, D, counts, the centres' changes, the chains."""
 
 from collections.abc import Mapping
+from math import lgamma
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,8 +60,10 @@ def posterior_of_D(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     axes.hist(
         draws, bins=np.linspace(left, right, 60).tolist(), density=True, color=COLOURS[0], alpha=0.6, label="posterior"
     )
-    x = np.linspace(left, right, 200)
-    axes.plot(x, np.exp(-x / data["prior_mean"]) / data["prior_mean"], color=GREY, lw=1.4, label="prior")
+    x = np.linspace(left, right, 201)[1:]  # the prior has no limit at 0
+    shape, per = data["prior_shape"], data["prior_shape"] / data["prior_mean"]
+    prior = np.exp(shape * np.log(per) + (shape - 1) * np.log(x) - per * x - lgamma(shape))
+    axes.plot(x, prior, color=GREY, lw=1.4, label="prior")
     axes.axvline(median, color="k", lw=1.2, label="median")
     axes.axvspan(low, high, color=COLOURS[0], alpha=0.1, lw=0, label="95%")
     axes.set(xlabel=f"D of {data['name']} (nm²/s)", ylabel="density", xlim=(left, right))

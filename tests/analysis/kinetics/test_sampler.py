@@ -58,7 +58,7 @@ def test_without_data_the_prior_comes_back():
     kept, _, _ = run(np.full((4, 5), np.nan), parameters(0.3, 0.0), np.ones(N_PARAMETERS, bool), n)
     thin = kept[200::12]
     for k in range(15):
-        assert stats.kstest(thin[:, k], stats.gamma(1.0, scale=0.25).cdf).pvalue > 1e-4, lattice.Rate(k).name
+        assert stats.kstest(thin[:, k], stats.gamma(0.5, scale=0.5).cdf).pvalue > 1e-4, lattice.Rate(k).name
     for k, prior in ((16, (2, 8)), (17, (1, 9)), (18, (2, 4))):
         assert stats.kstest(thin[:, k], stats.beta(*prior).cdf).pvalue > 1e-4, k
     mixed = thin[:, 23] > 0
