@@ -41,9 +41,13 @@ def main(train: str, frames: str, seconds: float, out: Path) -> None:
         seconds_cpu.append(time.process_time() - cpu)
     np.savez(out / "atomai.npz", **{str(k): v[:, :2] for k, v in coordinates.items()})
     figures = {
-        "cycles": cycles, "train_cpu_s": used, "wall_s": min(seconds_wall), "cpu_s": min(seconds_cpu),
-        "peak_mb_training": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "version": aoi.__version__,
-    }  # fmt: skip
+        "cycles": cycles,
+        "train_cpu_s": used,
+        "wall_s": min(seconds_wall),
+        "cpu_s": min(seconds_cpu),
+        "peak_mb_training": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "version": aoi.__version__,
+    }
     (out / "atomai.json").write_text(json.dumps(figures))
 
 

@@ -20,8 +20,14 @@ from pathlib import Path
 import numpy as np
 import script
 
-DEFAULTS = {"each": "600", "doses": "low_dose,typical,high_dose", "output": "docs", "patches": "",
-            "seeds": "10,11,12,13,14", "mixed": "false"}  # fmt: skip
+DEFAULTS = {
+    "each": "600",
+    "doses": "low_dose,typical,high_dose",
+    "output": "docs",
+    "patches": "",
+    "seeds": "10,11,12,13,14",
+    "mixed": "false",
+}
 PATCH_NM = 0.96
 ANGLE_DEG = 20.0  # of a1; one movie has one direction
 MATERIAL = "ws2_mo"
@@ -148,18 +154,29 @@ def scores(data: np.ndarray, names: np.ndarray, number: np.ndarray) -> list[dict
     for method, cfg in methods.items():
         start = time.process_time()
         found = classes.classify(data, cfg, 0, names, light(data) if cfg is default else None)
-        rows.append({"estimator": method, "ari": round(adjusted_rand_score(names, found.label), 3),
-                     "classes": len(found.averages), "told_apart": told_apart(names, found.label),
-                     "seconds": round(time.process_time() - start, 1)})  # fmt: skip
+        rows.append(
+            {
+                "estimator": method,
+                "ari": round(adjusted_rand_score(names, found.label), 3),
+                "classes": len(found.averages),
+                "told_apart": told_apart(names, found.label),
+                "seconds": round(time.process_time() - start, 1),
+            }
+        )
     start = time.process_time()
     features = patch_features.features(data, "threefold")
     train = number % 2 == 0
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features[train], names[train])
     said = model.predict(features[~train])
-    rows.append({"estimator": "classifier trained on simulation (other images)",
-                 "ari": round(adjusted_rand_score(names[~train], said), 3), "classes": len(np.unique(said)),
-                 "told_apart": told_apart(names[~train], said),
-                 "seconds": round(time.process_time() - start, 1)})  # fmt: skip
+    rows.append(
+        {
+            "estimator": "classifier trained on simulation (other images)",
+            "ari": round(adjusted_rand_score(names[~train], said), 3),
+            "classes": len(np.unique(said)),
+            "told_apart": told_apart(names[~train], said),
+            "seconds": round(time.process_time() - start, 1),
+        }
+    )
     return rows
 
 

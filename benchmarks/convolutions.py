@@ -15,8 +15,12 @@ import script
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULTS = {
-    "model": "unet_small", "size_px": "256", "batch": "8", "calls": "5", "docs": str(ROOT / "docs" / "models.md"),
-}  # fmt: skip
+    "model": "unet_small",
+    "size_px": "256",
+    "batch": "8",
+    "calls": "5",
+    "docs": str(ROOT / "docs" / "models.md"),
+}
 MARKS = "<!-- convolutions: made by benchmarks/convolutions.py -->", "<!-- end of convolutions -->"
 
 

@@ -167,9 +167,17 @@ def on_linking(n_sets: int, seed: int) -> list[dict]:
         seconds = time.process_time() - start
         recall, precision = synthetic.link_scores(who, frame, links.track)
         name = "kind-aware" if with_kinds else "without kinds"
-        rows.append({"part": "linking", "setting": f"1,000 x 1,000 in {field:.0f} nm", "estimator": name, "sets": 1,
-                     "recall": round(recall, 4), "precision": round(precision, 4),
-                     "seconds_per_set": round(seconds, 1)})  # fmt: skip
+        rows.append(
+            {
+                "part": "linking",
+                "setting": f"1,000 x 1,000 in {field:.0f} nm",
+                "estimator": name,
+                "sets": 1,
+                "recall": round(recall, 4),
+                "precision": round(precision, 4),
+                "seconds_per_set": round(seconds, 1),
+            }
+        )
         print(rows[-1], flush=True)
     return rows
 

@@ -147,10 +147,16 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
     for kind, values in scores.items():
         n_true, n_found, n_right = np.array(values, float).sum(0)
         if kind in ("V_S", "Mo_W"):
-            rows.append({
-                "part": "pixels", "setting": setting, "estimator": f"detection of {kind}", "sets": len(paths),
-                "recall": round(n_right / max(n_true, 1), 3), "precision": round(n_right / max(n_found, 1), 3),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "part": "pixels",
+                    "setting": setting,
+                    "estimator": f"detection of {kind}",
+                    "sets": len(paths),
+                    "recall": round(n_right / max(n_true, 1), 3),
+                    "precision": round(n_right / max(n_found, 1), 3),
+                }
+            )
             print(rows[-1], flush=True)
     return rows
 

@@ -21,12 +21,19 @@ CASES = ROOT.parent / "shared" / "cases"
 DEFAULTS = {"model": "ws2_mo", "frames": "20", "size_px": "192", "output": str(ROOT / "docs")}
 # material, group of settings, dose in e/px (None: the group's), kV (None: the group's), seed
 SIMULATED = [
-    ("ws2_mo", "typical", 130.0, None, 4), ("ws2_mo", "typical", None, None, 3), ("ws2_mo", "typical", None, None, 8),
-    ("ws2_mo", "typical", 1200.0, None, 7), ("ws2_mo", "typical", 4000.0, 60.0, 4),
-    ("ws2_mo", "typical", 4000.0, None, 10), ("ws2_mo", "demo_movie", None, None, 6),
-    ("mos2", "typical", None, None, 3), ("mos2", "typical", 4000.0, None, 4), ("wse2", "typical", None, None, 3),
-    ("wse2", "typical", 4000.0, None, 5), ("mose2", "typical", 1200.0, None, 5),
-]  # fmt: skip
+    ("ws2_mo", "typical", 130.0, None, 4),
+    ("ws2_mo", "typical", None, None, 3),
+    ("ws2_mo", "typical", None, None, 8),
+    ("ws2_mo", "typical", 1200.0, None, 7),
+    ("ws2_mo", "typical", 4000.0, 60.0, 4),
+    ("ws2_mo", "typical", 4000.0, None, 10),
+    ("ws2_mo", "demo_movie", None, None, 6),
+    ("mos2", "typical", None, None, 3),
+    ("mos2", "typical", 4000.0, None, 4),
+    ("wse2", "typical", None, None, 3),
+    ("wse2", "typical", 4000.0, None, 5),
+    ("mose2", "typical", 1200.0, None, 5),
+]
 HEAD = ["| movie | V_S over time | in single frames | F1 over time | contradicted |", "|---|---|---|---|---|"]
 
 

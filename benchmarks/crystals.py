@@ -21,9 +21,16 @@ import script
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 DEFAULTS = {
-    "told": "tmd", "own": "ws2_mo,mos2", "crystals": "ws2_mo,mos2,wse2,mose2,mote2,W0.98V0.02S2", "dose": "2500,400",
-    "images": "12", "simulation": "train", "size_px": "192", "output": str(ROOT / "docs"), "runs_dir": "runs",
-}  # fmt: skip
+    "told": "tmd",
+    "own": "ws2_mo,mos2",
+    "crystals": "ws2_mo,mos2,wse2,mose2,mote2,W0.98V0.02S2",
+    "dose": "2500,400",
+    "images": "12",
+    "simulation": "train",
+    "size_px": "192",
+    "output": str(ROOT / "docs"),
+    "runs_dir": "runs",
+}
 RADIUS_NM = 0.09  # a detection this close to the true column is right
 A_PX = 10.7  # pixels per lattice constant: 0.03 nm/px for a crystal of 0.32 nm
 MARKS = "<!-- crystals: made by benchmarks/crystals.py -->", "<!-- end of crystals -->"
@@ -159,9 +166,15 @@ def judged(model: Any, one: Any, number: int, margin_px: float) -> Any:
     prob[np.ix_(fell, [k.state for k in material.kinds])] = 0
     n = len(prob)
     peaks = Peaks(
-        columns.y_px, columns.x_px, columns.sigma_px, columns.site, prob, columns.presence, np.ones(n, bool),
+        columns.y_px,
+        columns.x_px,
+        columns.sigma_px,
+        columns.site,
+        prob,
+        columns.presence,
+        np.ones(n, bool),
         columns.region,
-    )  # fmt: skip
+    )
     matched = scores.pair_image(one.truth, peaks, RADIUS_NM, number, margin_px)
     inner = (matched.yx_px >= margin_px) & (matched.yx_px <= np.array(one.frames.shape[1:]) - 1 - margin_px)
     return matched.take(np.flatnonzero(inner.all(1))), setup.rules.thresholds

@@ -19,9 +19,15 @@ import script
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 DEFAULTS = {
-    "sets": "20", "first": "0", "dose": "4000,1200,400", "variant": "damage,none", "joint": "0",
-    "folder": "benchmark_results/damage", "page": "", "sweeps": "160",
-}  # fmt: skip
+    "sets": "20",
+    "first": "0",
+    "dose": "4000,1200,400",
+    "variant": "damage,none",
+    "joint": "0",
+    "folder": "benchmark_results/damage",
+    "page": "",
+    "sweeps": "160",
+}
 DETECT = {"4000": 4.8, "1200": 3.1, "400": 1.8}  # d' of V_S in one frame at these e/px (middle of what is measured)
 PIXEL_NM, FRAME_S, FRAMES, SIDE_NM = 0.03, 2.25, 36, 4.8
 
@@ -50,8 +56,12 @@ def say(options: dict, part: str, text: str) -> None:
     print(text)
     if options["page"]:
         shown = " ".join(a for a in sys.argv[1:] if not a.startswith(("page=", "folder=")))
-        script.fill(Path(options["page"]), f"<!-- {part} -->", f"<!-- end {part} -->",
-                    f"`python benchmarks/damage.py {shown}`\n\n{text}".replace(" `\n", "`\n"))  # fmt: skip
+        script.fill(
+            Path(options["page"]),
+            f"<!-- {part} -->",
+            f"<!-- end {part} -->",
+            f"`python benchmarks/damage.py {shown}`\n\n{text}".replace(" `\n", "`\n"),
+        )
 
 
 def one_set(number: int, variant: str, dose: str, sweeps: int) -> dict:
@@ -63,9 +73,15 @@ def one_set(number: int, variant: str, dose: str, sweeps: int) -> dict:
     started = time.perf_counter()
     row = judged.row(truth, number, sweeps, float(dose) / PIXEL_NM**2 / FRAME_S)
     row |= {"dose": dose, "variant": variant, "set": number, "seconds": time.perf_counter() - started}
-    print(f"{variant} {dose} e/px set {number}: {row['code']}, {row['seconds']:.0f} s; " + "; ".join(
-        f"{name} {q['value']:.3g} [{q['low']:.3g}, {q['high']:.3g}] ({q['true']:.3g}, happened {q['happened']:.3g})"
-        for name, q in row["quantities"].items() if name in judged.SHOWN), flush=True)  # fmt: skip
+    print(
+        f"{variant} {dose} e/px set {number}: {row['code']}, {row['seconds']:.0f} s; "
+        + "; ".join(
+            f"{name} {q['value']:.3g} [{q['low']:.3g}, {q['high']:.3g}] ({q['true']:.3g}, happened {q['happened']:.3g})"
+            for name, q in row["quantities"].items()
+            if name in judged.SHOWN
+        ),
+        flush=True,
+    )
     return row
 
 

@@ -29,8 +29,10 @@ def main() -> None:
     settings = config.load_group("inference", "default")
     make = images.make_simulator(crystal, config.load_group("simulation", "train"), size_px=(size, size))
     simulate = jax.jit(lambda key, dose: make(key, dose)[0])
-    lines = ["| e/px | told | told over true: median, 16% and 84% | error stated | within one, within two of it |",
-             "|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| e/px | told | told over true: median, 16% and 84% | error stated | within one, within two of it |",
+        "|---|---|---|---|---|",
+    ]
     for dose in DOSES:
         ratio, sigma = [], []
         for number in range(int(chosen["images"])):

@@ -11,9 +11,18 @@ from stemdefects.io import runs
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "gallery"
 FIGURES = (
-    "trajectories", "diffusion", "gate_scan", "counts", "kinetics_lattice", "kinetics_D", "transitions", "light",
-    "classes", "strain", "scores",
-)  # fmt: skip
+    "trajectories",
+    "diffusion",
+    "gate_scan",
+    "counts",
+    "kinetics_lattice",
+    "kinetics_D",
+    "transitions",
+    "light",
+    "classes",
+    "strain",
+    "scores",
+)
 WIDTH_PX, WIDE_PX, FRAME_PX, COLOURS = 460, 720, 380, 128
 MOST_BYTES = 400_000  # of all together: they travel with every clone
 

@@ -14,9 +14,16 @@ import script
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 DEFAULTS = {
-    "output": "benchmark_results/independent", "movies": "3", "dose": "1200", "field": "256", "frames": "60",
-    "variant": "plain", "seed": "0", "probe": "any", "suffix": "h5",
-}  # fmt: skip
+    "output": "benchmark_results/independent",
+    "movies": "3",
+    "dose": "1200",
+    "field": "256",
+    "frames": "60",
+    "variant": "plain",
+    "seed": "0",
+    "probe": "any",
+    "suffix": "h5",
+}
 
 
 def main() -> None:

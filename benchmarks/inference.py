@@ -28,10 +28,19 @@ import script
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 DEFAULTS = {
-    "model": "ws2_mo", "parts": "speed,memory", "frames": "20", "fields": "movie", "size": "512", "small": "64",
-    "lengths": "100,1000,10000", "atomai": "", "atomai_seconds": "200", "docs": str(ROOT / "docs" / "inference.md"),
-    "runs_dir": "runs", "seed": "0",
-}  # fmt: skip
+    "model": "ws2_mo",
+    "parts": "speed,memory",
+    "frames": "20",
+    "fields": "movie",
+    "size": "512",
+    "small": "64",
+    "lengths": "100,1000,10000",
+    "atomai": "",
+    "atomai_seconds": "200",
+    "docs": str(ROOT / "docs" / "inference.md"),
+    "runs_dir": "runs",
+    "seed": "0",
+}
 FIELDS = {"movie": "one movie", "train": "each of another field,"}
 NAMES = {
     "array": "array to table",
@@ -309,10 +318,13 @@ def scales(options: dict) -> list[str]:
         1.15,
     ):
         setup.engine = Engine(
-            model, frames.shape[1:], assumed * model.pixel_size_nm,
+            model,
+            frames.shape[1:],
+            assumed * model.pixel_size_nm,
             InferenceConfig(name="default", resample_tolerance=setup.settings.resample_tolerance),
-            vectors_px=np.array(setup.calibration.vectors_px), lattice_nm=setup.lattice_nm,
-        )  # fmt: skip
+            vectors_px=np.array(setup.calibration.vectors_px),
+            lattice_nm=setup.lattice_nm,
+        )
         maker = BlockMaker(setup)
         setup.engine(frames[:2, None])  # compiles
         start = time.process_time()

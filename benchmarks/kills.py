@@ -27,13 +27,24 @@ from script import options
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING = [
-    "model=unet_small", "model.filters=[8,8]", "model.depths=[1,1]", "training=quick", "training.steps=12",
-    "training.batch_size=4", "training.size_px=32", "training.warmup_steps=2", "training.validation.every=4",
-    "training.validation.images=2", "training.validation.size_px=32", "training.checkpoint_minutes=0.00001",
-    "simulation.regions.phase_1T_probability=0", "simulation.regions.twin_probability=0",
-    "simulation.regions.amorphous_probability=0", "simulation.regions.hole_probability=0",
+    "model=unet_small",
+    "model.filters=[8,8]",
+    "model.depths=[1,1]",
+    "training=quick",
+    "training.steps=12",
+    "training.batch_size=4",
+    "training.size_px=32",
+    "training.warmup_steps=2",
+    "training.validation.every=4",
+    "training.validation.images=2",
+    "training.validation.size_px=32",
+    "training.checkpoint_minutes=0.00001",
+    "simulation.regions.phase_1T_probability=0",
+    "simulation.regions.twin_probability=0",
+    "simulation.regions.amorphous_probability=0",
+    "simulation.regions.hole_probability=0",
     "simulation.defects.line_probability=0",
-]  # fmt: skip
+]
 INFERENCE = ["inference.block_frames=2", "inference.pictures.animation=false"]
 ANALYSIS = ["analysis.diffusion.n_bootstrap=50", "analysis.transitions.n_gibbs=40", "analysis.transitions.n_burn=10"]
 IN_A_ROW = 3  # kills before a trial may end
@@ -152,8 +163,14 @@ def make_kinds(folder: Path, names: list[str]) -> list[Kind]:
     for number in (1, 2):
         movie = folder / f"movie{number}.h5"
         if not movie.exists():
-            arguments = ["simulate.py", "simulation=demo_movie", f"output={movie}", "simulation.movie.n_frames=12",
-                         "simulation.view.size_px=[128,128]", f"seed={number}"]  # fmt: skip
+            arguments = [
+                "simulate.py",
+                "simulation=demo_movie",
+                f"output={movie}",
+                "simulation.movie.n_frames=12",
+                "simulation.view.size_px=[128,128]",
+                f"seed={number}",
+            ]
             subprocess.run([sys.executable, str(ROOT / arguments[0]), *arguments[1:]], check=True, cwd=folder)
     base = folder / "base"  # a run with inference and analysis of the first movie, to be replaced
     infer = ["infer.py", "model=ws2_mo", *INFERENCE]

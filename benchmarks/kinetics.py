@@ -35,9 +35,27 @@ def hexagonal(side_nm: float, angle: float = 0.2):
 class Truth:
     """One simulated movie: layers (T, n) of the seen field, what happened, and its evidence."""
 
-    def __init__(self, rng, side_nm=7.7, n_frames=60, frame_s=2.25, density=0.02, centre_share=0.02, doubles=2,
-                 detect=3.0, hop=0.01, attach=0.005, detach=0.02, turn=0.015, gaps=False, appear=0.0,
-                 share_seen=1.0, offset=0.2, shift=-0.06, still=0.0):  # fmt: skip
+    def __init__(
+        self,
+        rng,
+        side_nm=7.7,
+        n_frames=60,
+        frame_s=2.25,
+        density=0.02,
+        centre_share=0.02,
+        doubles=2,
+        detect=3.0,
+        hop=0.01,
+        attach=0.005,
+        detach=0.02,
+        turn=0.015,
+        gaps=False,
+        appear=0.0,
+        share_seen=1.0,
+        offset=0.2,
+        shift=-0.06,
+        still=0.0,
+    ):
         margin = 1.2
         yx, near, bonds = hexagonal(side_nm + 2 * margin)
         n = len(yx)
@@ -68,8 +86,15 @@ class Truth:
             open_ = (ends >= 0) & (layer[ends] == 0) & ~blocked[ends]
             empty_bonds = 3 * (at < 0).sum()
             held_now = (at >= 0).sum()
-            rates = np.array([hop * open_.sum(), attach * empty_bonds, detach * held_now, 2 * turn * held_now,
-                              appear * ((layer == 0) & ~blocked).sum()])  # fmt: skip
+            rates = np.array(
+                [
+                    hop * open_.sum(),
+                    attach * empty_bonds,
+                    detach * held_now,
+                    2 * turn * held_now,
+                    appear * ((layer == 0) & ~blocked).sum(),
+                ]
+            )
             wait = rng.exponential(1 / rates.sum()) if rates.sum() > 0 else np.inf
             while f < n_frames and times[f] <= now + wait:
                 shown[f] = layer
@@ -108,10 +133,19 @@ class Truth:
         likely = np.zeros(n + 1)
         likely[centres] = 1.0
         self.evidence = Evidence(
-            yx[inside], near, np.where(bonds >= 0, bonds, -1), likely[:n], line, np.float64(1.0),
-            np.array([-detect, -2.0 * detect]), 0.8, 1.15, times, np.ones(line.shape, bool),
+            yx[inside],
+            near,
+            np.where(bonds >= 0, bonds, -1),
+            likely[:n],
+            line,
+            np.float64(1.0),
+            np.array([-detect, -2.0 * detect]),
+            0.8,
+            1.15,
+            times,
+            np.ones(line.shape, bool),
             np.zeros(line.shape[1], bool),
-        )  # fmt: skip
+        )
 
     @staticmethod
     def _centres(rng, n, near, bonds, share):
@@ -178,10 +212,14 @@ def main() -> None:
             found = kinetics.infer(truth.evidence, key=number)
             rows.append(row(truth, found))
             worst = max(c.r_hat for c in found.checks.values())
-            print(f"d' {detect} set {number} {found.code.value} {time.perf_counter() - start:.0f} s, "
-                  f"R-hat {worst:.3f}, {found.rates.shape[1]} sweeps:", ", ".join(
-                  f"{k} {v[1]:.3g} ({v[0]:.3g}{'' if v[2] else ' MISSED'})"
-                  for k, v in rows[-1].items() if k != "F1"), flush=True)  # fmt: skip
+            print(
+                f"d' {detect} set {number} {found.code.value} {time.perf_counter() - start:.0f} s, "
+                f"R-hat {worst:.3f}, {found.rates.shape[1]} sweeps:",
+                ", ".join(
+                    f"{k} {v[1]:.3g} ({v[0]:.3g}{'' if v[2] else ' MISSED'})" for k, v in rows[-1].items() if k != "F1"
+                ),
+                flush=True,
+            )
         print(f"\nd' {detect}: F1 {np.mean([r['F1'] for r in rows]):.3f}")
         for name in rows[0]:
             if name == "F1":

@@ -21,16 +21,40 @@ import script
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 DEFAULTS = {
-    "simulator": "independent", "movies": "4", "dose": "4000,1200,400", "field": "256", "frames": "60",
-    "variant": "plain", "seed": "0", "probe": "any", "model": "ws2_mo", "folder": "benchmark_results/kinetics",
-    "input": "", "redo": "no", "page": "", "methods": "", "all": "false", "python": sys.executable,
-    "infer": "inference.pictures.animation=false inference.pictures.contact_sheet=false", "analyze": "",
-}  # fmt: skip
+    "simulator": "independent",
+    "movies": "4",
+    "dose": "4000,1200,400",
+    "field": "256",
+    "frames": "60",
+    "variant": "plain",
+    "seed": "0",
+    "probe": "any",
+    "model": "ws2_mo",
+    "folder": "benchmark_results/kinetics",
+    "input": "",
+    "redo": "no",
+    "page": "",
+    "methods": "",
+    "all": "false",
+    "python": sys.executable,
+    "infer": "inference.pictures.animation=false inference.pictures.contact_sheet=false",
+    "analyze": "",
+}
 WANTED = (
-    "D", "D of the hops that happened", "hop rate", "V_S per frame", "V_S2 per frame", "Mo_W per frame",
-    "attach rate", "detach rate", "turn rate", "P(attach) per frame", "P(detach) per frame", "P(turn) per frame",
+    "D",
+    "D of the hops that happened",
+    "hop rate",
+    "V_S per frame",
+    "V_S2 per frame",
+    "Mo_W per frame",
+    "attach rate",
+    "detach rate",
+    "turn rate",
+    "P(attach) per frame",
+    "P(detach) per frame",
+    "P(turn) per frame",
     "appear rate",
-)  # fmt: skip
+)
 
 
 def main() -> None:
@@ -87,14 +111,18 @@ def own_settings(options: dict, dose: str, seed: int) -> list[str]:
     u = np.random.default_rng([seed, int(float(dose)), 5]).uniform
     size, share = options["field"], u(0.008, 0.035)
     values = {
-        "view.size_px": f"[{size},{size}]", "view.rotation_deg": "[0,360]",
+        "view.size_px": f"[{size},{size}]",
+        "view.rotation_deg": "[0,360]",
         "detector.dose_e_per_px": f"[{dose},{dose}]",
-        "movie.n_frames": options["frames"], "movie.frame_time_s": 2.25,
+        "movie.n_frames": options["frames"],
+        "movie.frame_time_s": 2.25,
         "movie.hop_rate_per_s": f"{np.exp(u(np.log(0.003), np.log(0.02))):.5f}",
-        "movie.attach_rate_per_s": f"{u(0.002, 0.006):.5f}", "movie.detach_rate_per_s": f"{u(0.01, 0.03):.5f}",
-        "movie.switch_rate_per_s": f"{u(0.008, 0.02):.5f}", "movie.drift_px_per_frame": "[0.04,-0.03]",
+        "movie.attach_rate_per_s": f"{u(0.002, 0.006):.5f}",
+        "movie.detach_rate_per_s": f"{u(0.01, 0.03):.5f}",
+        "movie.switch_rate_per_s": f"{u(0.008, 0.02):.5f}",
+        "movie.drift_px_per_frame": "[0.04,-0.03]",
         "defects.density": f"{{V_S:[{share:.4f},{share:.4f}],V_S2:[0.003,0.003],Mo_W:[0.022,0.022],V_W:[0.003,0.003]}}",
-    }  # fmt: skip
+    }
     return ["simulation=demo_movie", f"seed={seed}", *(f"simulation.{k}={v}" for k, v in values.items())]
 
 

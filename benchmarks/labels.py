@@ -133,9 +133,14 @@ def train(folder: Path, dose: str, method: str, movie: Path, options: argparse.N
         return done[-1].parent, float(spent.read_text()) if spent.exists() else float("nan")
     steps = options.tune_steps if method == "tuned" else options.steps
     command = [
-        sys.executable, str(ROOT / "train.py"), f"labels={'fourier_paper' if method == 'paper' else 'fourier'}",
-        f"input={movie}", f"training.steps={steps}", f"runs_dir={runs}", "logging=disabled",
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "train.py"),
+        f"labels={'fourier_paper' if method == 'paper' else 'fourier'}",
+        f"input={movie}",
+        f"training.steps={steps}",
+        f"runs_dir={runs}",
+        "logging=disabled",
+    ]
     if method == "tuned":
         command += [f"training.init={options.model}", "training=adapt"]
     print(" ".join(["python", "train.py", *command[2:]]), flush=True)

@@ -40,15 +40,22 @@ def _hexagonal(a_nm: float) -> np.ndarray:
 THIRDS = np.array([[0.0, 0.0], [1 / 3, 1 / 3]])
 CRYSTALS = {
     # Si in place of C: Z^1.6 says 3.9; +35 standard deviations of noise in one frame at `high`
-    "graphene": Crystal(
-        _hexagonal(0.2461), THIRDS, np.ones(2), 2.9, THIRDS, (0.5, 1.5, 6.0), 0.9, 1, 0.02, 0.050, 0.1
-    ),
+    "graphene": Crystal(_hexagonal(0.2461), THIRDS, np.ones(2), 2.9, THIRDS, (0.5, 1.5, 6.0), 0.9, 1, 0.02, 0.050, 0.1),
     # an atom of half of W's light in the hollows; `peak` as 400, 1,200 and 4,000 incident electrons per px give
     "ws2": Crystal(
-        _hexagonal(0.3153), THIRDS, np.array([1.0, 0.17]), 0.5, np.array([[2 / 3, 2 / 3]]), (4.0, 12.0, 40.0), 0.1, 2,
-        0.03, 0.048, 0.05,
+        _hexagonal(0.3153),
+        THIRDS,
+        np.array([1.0, 0.17]),
+        0.5,
+        np.array([[2 / 3, 2 / 3]]),
+        (4.0, 12.0, 40.0),
+        0.1,
+        2,
+        0.03,
+        0.048,
+        0.05,
     ),
-}  # fmt: skip
+}
 
 
 @dataclasses.dataclass(frozen=True)

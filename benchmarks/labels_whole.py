@@ -28,8 +28,11 @@ def run_commands(folder: Path, movie: Path, steps: int | None) -> Path:
             with (folder / f"{command}.log").open("w") as log:
                 subprocess.run(
                     [sys.executable, str(ROOT / f"{command}.py"), *arguments, *common],
-                    check=True, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
-                )  # fmt: skip
+                    check=True,
+                    cwd=ROOT,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
     return next(folder.glob("*/defects.h5")).parent
 
 

@@ -18,9 +18,18 @@ import sample
 import script
 
 DEFAULTS = {
-    "run": "", "symmetries": "1,8", "light": "true", "average": "9", "simulation": "limit,train", "images": "24",
-    "frames": "1,5,9", "dose": "130,400,2500", "output": "docs", "runs_dir": "runs", "seed": "0",
-}  # fmt: skip
+    "run": "",
+    "symmetries": "1,8",
+    "light": "true",
+    "average": "9",
+    "simulation": "limit,train",
+    "images": "24",
+    "frames": "1,5,9",
+    "dose": "130,400,2500",
+    "output": "docs",
+    "runs_dir": "runs",
+    "seed": "0",
+}
 HOPS = 0.05  # chance of a vacancy to hop between frames of the hopping clips
 
 

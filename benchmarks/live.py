@@ -109,26 +109,54 @@ def listen(port: str, stop: threading.Event) -> None:
 
 
 def main() -> None:
-    chosen = options(sys.argv[1:], {
-        "frames": "1000", "size": "512", "rate": "2", "kills": "10", "dose": "2000", "simulated": "200", "first": "",
-        "port": "8791", "folder": "", "page": "", "seed": "0",
-    })  # fmt: skip
+    chosen = options(
+        sys.argv[1:],
+        {
+            "frames": "1000",
+            "size": "512",
+            "rate": "2",
+            "kills": "10",
+            "dose": "2000",
+            "simulated": "200",
+            "first": "",
+            "port": "8791",
+            "folder": "",
+            "page": "",
+            "seed": "0",
+        },
+    )
     folder = Path(chosen["folder"] or tempfile.mkdtemp(prefix="live_"))
     folder.mkdir(exist_ok=True)
     n, rate, size, dose = int(chosen["frames"]), float(chosen["rate"]), chosen["size"], chosen["dose"]
     movie = folder / f"movie_{size}_{dose}.h5"
     if not movie.exists():
         made = f"simulation.movie.n_frames={min(n, int(chosen['simulated']))}"
-        subprocess.run([
-            sys.executable, "simulate.py", "simulation=movie", f"output={movie}", f"seed={chosen['seed']}", made,
-            f"simulation.view.size_px=[{size},{size}]", f"simulation.movie.frame_time_s={1 / rate}",
-            f"simulation.detector.dose_e_per_px=[{dose},{dose}]", "simulation.movie.damage_cross_section_nm2=4e-10",
-            "simulation.movie.hop_rate_per_s=0.005",
-        ], cwd=ROOT, check=True, capture_output=True)  # fmt: skip
+        subprocess.run(
+            [
+                sys.executable,
+                "simulate.py",
+                "simulation=movie",
+                f"output={movie}",
+                f"seed={chosen['seed']}",
+                made,
+                f"simulation.view.size_px=[{size},{size}]",
+                f"simulation.movie.frame_time_s={1 / rate}",
+                f"simulation.detector.dose_e_per_px=[{dose},{dose}]",
+                "simulation.movie.damage_cross_section_nm2=4e-10",
+                "simulation.movie.hop_rate_per_s=0.005",
+            ],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
     common = [
-        "model=ws2_mo", "logging=disabled", f"inference.dose_e_per_px={dose}", f"inference.frame_time_s={1 / rate}",
-        "inference.pictures.animation=false", "verbose=0",
-    ]  # fmt: skip
+        "model=ws2_mo",
+        "logging=disabled",
+        f"inference.dose_e_per_px={dose}",
+        f"inference.frame_time_s={1 / rate}",
+        "inference.pictures.animation=false",
+        "verbose=0",
+    ]
     common += [f"inference.first_frames={chosen['first']}"] if chosen["first"] else []
     lines = undisturbed(folder, movie, n, rate, common, chosen["port"])
     if int(chosen["kills"]):
@@ -143,9 +171,13 @@ def main() -> None:
 def watch(folder: Path, runs: Path, n: int, common: list[str], port: str) -> list[str]:
     """Arguments of a watch."""
     return [
-        f"watch={folder}", f"runs_dir={runs}", f"live.stop_frames={n}", "live.publish=stdout", f"live.port={port}",
+        f"watch={folder}",
+        f"runs_dir={runs}",
+        f"live.stop_frames={n}",
+        "live.publish=stdout",
+        f"live.port={port}",
         *common,
-    ]  # fmt: skip
+    ]
 
 
 def undisturbed(folder: Path, movie: Path, n: int, rate: float, common: list[str], port: str) -> list[tuple[str, str]]:
@@ -162,8 +194,10 @@ def undisturbed(folder: Path, movie: Path, n: int, rate: float, common: list[str
     done = time.monotonic() - written
     subprocess.run(
         [sys.executable, "infer.py", f"input={feeder.folder}", f"runs_dir={folder / 'offline'}", *common],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (run,), (offline,) = ((folder / name).glob("2*") for name in ("watched", "offline"))
     late, first, last = np.array(watching.latency), n // 10, max(watching.cpu_s)
     steady = min(k for k in watching.cpu_s if k >= first)
@@ -212,8 +246,10 @@ def killed(
             break
     subprocess.run(
         [sys.executable, "infer.py", f"input={feeder.folder}", f"runs_dir={folder / 'killed_offline'}", *common],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (run,), (offline,) = ((folder / name).glob("2*") for name in ("killed", "killed_offline"))
     twice = len(published) - len(set(published))
     return [

@@ -15,9 +15,15 @@ import sample
 import script
 
 DEFAULTS = {
-    "run": "ws2_mo", "simulation": "train", "images": "24", "dose": "2500", "frames": "1,9", "seed": "0",
-    "output": "docs", "runs_dir": "runs",
-}  # fmt: skip
+    "run": "ws2_mo",
+    "simulation": "train",
+    "images": "24",
+    "dose": "2500",
+    "frames": "1,9",
+    "seed": "0",
+    "output": "docs",
+    "runs_dir": "runs",
+}
 KINDS = ("V_S", "V_S2", "Mo_W", "V_W")
 SPLIT = ("V_S", "V_S2", "V_W")
 
@@ -139,9 +145,13 @@ def errors(network, n_frames: int, material) -> list[list[str]]:
         state = matched.state[called & ~truth]
         ideal = np.isin(state, material.ideal_states)
         counts = (
-            truth.sum(), (truth & ~called).sum(), len(state), (state < 0).sum(), ((state >= 0) & ~ideal).sum(),
+            truth.sum(),
+            (truth & ~called).sum(),
+            len(state),
+            (state < 0).sum(),
+            ((state >= 0) & ~ideal).sum(),
             ideal.sum(),
-        )  # fmt: skip
+        )
         rows.append([str(n_frames), kind, *map(str, counts)])
     return rows
 

@@ -15,9 +15,15 @@ from pathlib import Path
 import script
 
 DEFAULTS = {
-    "steps": "0", "simulation": "demo_train", "size_px": "128", "batch": "8", "variants": "all", "output": "docs",
-    "dose": "2500", "images": "16",
-}  # fmt: skip
+    "steps": "0",
+    "simulation": "demo_train",
+    "size_px": "128",
+    "batch": "8",
+    "variants": "all",
+    "output": "docs",
+    "dose": "2500",
+    "images": "16",
+}
 VARIANTS = {
     "unet_small": {},
     "stem 2 with 16 filters": {"stem": 2, "filters": [16, 32, 64]},

@@ -101,10 +101,14 @@ def exposed(key, fraction: np.ndarray, cfg, pixel_size_nm: float) -> np.ndarray:
     det = cfg.detector
     dose = det.dose_e_per_px[0] * (pixel_size_nm / cfg.view.pixel_size_nm[0]) ** 2
     values = {
-        "dose_e_per_px": dose, "pulse_spread": det.pulse_spread[0], "afterglow_px": det.afterglow_px[0],
-        "line_gain": det.line_gain[0], "read_noise_e": det.read_noise_e[0], "gain": det.gain[0],
+        "dose_e_per_px": dose,
+        "pulse_spread": det.pulse_spread[0],
+        "afterglow_px": det.afterglow_px[0],
+        "line_gain": det.line_gain[0],
+        "read_noise_e": det.read_noise_e[0],
+        "gain": det.gain[0],
         "offset": det.offset[0],
-    }  # fmt: skip
+    }
     settings = detector.Detector(**{k: jnp.float32(v) for k, v in values.items()})
     whole = jnp.asarray(fraction + det.background[0] * fraction.mean(), jnp.float32)
     return np.asarray(detector.detect(key, whole, settings, True, det.integer, det.saturation))
@@ -124,10 +128,19 @@ def true_columns(material, case, number: int):
     inside = (y > -0.5) & (y < shape[0] - 0.5) & (x > -0.5) & (x < shape[1] - 0.5)
     none = np.full(n, -1)
     return Truth(
-        y_px=y, x_px=x, site=material.site_of_state[state], state=state, valid=inside, complex=none, complex_kind=none,
-        orientation=none, regions=np.zeros(shape, np.int32), pixel_size_nm=np.float32(case.pixel_size_nm),
-        angle_rad=np.float32(0), dose_e_per_px=np.float32(0),
-    )  # fmt: skip
+        y_px=y,
+        x_px=x,
+        site=material.site_of_state[state],
+        state=state,
+        valid=inside,
+        complex=none,
+        complex_kind=none,
+        orientation=none,
+        regions=np.zeros(shape, np.int32),
+        pixel_size_nm=np.float32(case.pixel_size_nm),
+        angle_rad=np.float32(0),
+        dose_e_per_px=np.float32(0),
+    )
 
 
 if __name__ == "__main__":

@@ -49,8 +49,15 @@ class Difference:
 
     @property
     def line(self) -> str:
-        cells = (self.way, self.n_rows, self.n_other, f"{self.position_nm:.4f}", f"{self.time_s:.3g}",
-                 f"{self.D_relative:+.2%}", f"{self.D_common:+.2%}")  # fmt: skip
+        cells = (
+            self.way,
+            self.n_rows,
+            self.n_other,
+            f"{self.position_nm:.4f}",
+            f"{self.time_s:.3g}",
+            f"{self.D_relative:+.2%}",
+            f"{self.D_common:+.2%}",
+        )
         return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -74,9 +81,13 @@ def main() -> None:
 
 
 def run(
-    folder: Path, model: str, size_px: int, n_frames: int, only: set[str] | None = None,
+    folder: Path,
+    model: str,
+    size_px: int,
+    n_frames: int,
+    only: set[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> list[Difference]:  # fmt: skip
+) -> list[Difference]:
     """Every way (or those named in `only`) against the reference; files go into `folder`."""
     import same_movie_files
     import same_movie_tables
@@ -152,8 +163,14 @@ def from_table(path: Path, settings: dict) -> Seen:
     D = [e.value for e in found.estimates if e.headline and e.quantity == "D"]
     table = found.inputs.found
     rows = table.rows
-    return Seen(rows["frame"], table.kinds, np.column_stack([rows["y_nm"], rows["x_nm"]]).astype(float),
-                table.times[rows["frame"]], float(D[0]) if D and D[0] is not None else np.nan, path)  # fmt: skip
+    return Seen(
+        rows["frame"],
+        table.kinds,
+        np.column_stack([rows["y_nm"], rows["x_nm"]]).astype(float),
+        table.times[rows["frame"]],
+        float(D[0]) if D and D[0] is not None else np.nan,
+        path,
+    )
 
 
 def shifted(seen: Seen, first: int) -> Seen:

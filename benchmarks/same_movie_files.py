@@ -58,8 +58,13 @@ def ome(axes: str, order: tuple[str, ...] | None = None, time: str = "interval")
         import tifffile
 
         f = frames_of(movie)
-        metadata = {"PhysicalSizeX": f.pixel_size_nm / 1000, "PhysicalSizeXUnit": "µm",
-                    "PhysicalSizeY": f.pixel_size_nm * 10, "PhysicalSizeYUnit": "Å", "axes": axes}  # fmt: skip
+        metadata = {
+            "PhysicalSizeX": f.pixel_size_nm / 1000,
+            "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeY": f.pixel_size_nm * 10,
+            "PhysicalSizeYUnit": "Å",
+            "axes": axes,
+        }
         if time == "interval":
             metadata |= {"TimeIncrement": f.frame_time_s * 1000, "TimeIncrementUnit": "ms"}
         images, n = f.images, len(f.images)
@@ -97,8 +102,14 @@ def plain_tiff(folder: Path, movie: Path):
     import tifffile
 
     f = frames_of(movie)
-    tifffile.imwrite(folder / "big.tif", f.images.astype(np.float32), bigtiff=True, byteorder=">",
-                     description=json.dumps(_stated(f)), metadata=None)  # fmt: skip
+    tifffile.imwrite(
+        folder / "big.tif",
+        f.images.astype(np.float32),
+        bigtiff=True,
+        byteorder=">",
+        description=json.dumps(_stated(f)),
+        metadata=None,
+    )
     return folder / "big.tif", {}, 0
 
 
@@ -226,9 +237,17 @@ def hyperspy(folder: Path, movie: Path):
             ("x", "nm", f.pixel_size_nm, width, False),
         )
     ]
-    signal = {"data": f.images, "axes": axes, "metadata": {"General": {"title": "HAADF"}, "Signal": {}},
-              "original_metadata": {}, "attributes": {"_lazy": False}, "learning_results": {}, "models": {},
-              "package_info": {}, "tmp_parameters": {}}  # fmt: skip
+    signal = {
+        "data": f.images,
+        "axes": axes,
+        "metadata": {"General": {"title": "HAADF"}, "Signal": {}},
+        "original_metadata": {},
+        "attributes": {"_lazy": False},
+        "learning_results": {},
+        "models": {},
+        "package_info": {},
+        "tmp_parameters": {},
+    }
     file_writer(str(folder / "signal.hspy"), signal)
     return folder / "signal.hspy", {}, 0
 
@@ -244,9 +263,14 @@ WAYS = (
     Way("TIFF of axes YXT", time_last),
     Way("HDF5 of labels y, t, x, the start of each frame", labelled),
     Way("HDF5 (1, n, h, w)", hdf5("data", lambda images: images[None])),
-    Way("HDF5 (n, h, w, 1) beside a BF and a spectrum",
-        hdf5("HAADF", lambda images: images[..., None],
-             {"BF": lambda images: images[:, ::-1] // 2, "spectrum": lambda images: np.arange(99.0)})),
+    Way(
+        "HDF5 (n, h, w, 1) beside a BF and a spectrum",
+        hdf5(
+            "HAADF",
+            lambda images: images[..., None],
+            {"BF": lambda images: images[:, ::-1] // 2, "spectrum": lambda images: np.arange(99.0)},
+        ),
+    ),
     Way("NPY (n, 1, h, w) with a name full of signs", numpy_file),
     Way("NPZ (n, h, w, 1)", numpy_archive),
     Way("folder of PNG, numbers not padded", folder_of("png")),
@@ -256,4 +280,4 @@ WAYS = (
     Way("HDF5 with pixel size 0 and a wrong time, overruled", overruled),
     Way("pixels half as high as wide", not_square(0.5)),
     Way("pixels twice as high as wide (rows added)", not_square(2)),
-)  # fmt: skip
+)

@@ -75,11 +75,20 @@ def counted_from_one(folder: Path, csv: Path):
 def trackmate(folder: Path, csv: Path):
     rows = pd.read_csv(csv)
     n = len(rows)
-    spots = pd.DataFrame({
-        "LABEL": [f"ID{k}" for k in range(n)], "ID": np.arange(n), "TRACK_ID": "", "QUALITY": 1.0,
-        "POSITION_X": rows["x_nm"], "POSITION_Y": rows["y_nm"], "POSITION_Z": 0.0, "POSITION_T": rows["time_s"],
-        "FRAME": rows["frame"], "KIND": rows["kind"],
-    })  # fmt: skip
+    spots = pd.DataFrame(
+        {
+            "LABEL": [f"ID{k}" for k in range(n)],
+            "ID": np.arange(n),
+            "TRACK_ID": "",
+            "QUALITY": 1.0,
+            "POSITION_X": rows["x_nm"],
+            "POSITION_Y": rows["y_nm"],
+            "POSITION_Z": 0.0,
+            "POSITION_T": rows["time_s"],
+            "FRAME": rows["frame"],
+            "KIND": rows["kind"],
+        }
+    )
     units = ["", "", "", "(quality)", "(nm)", "(nm)", "(nm)", "(sec)", "", ""]
     text = spots.to_csv(index=False).splitlines()
     path = folder / "spots.csv"

@@ -19,13 +19,24 @@ def table(rows: list[dict], columns: dict[str, str]) -> str:
 
 
 COLUMNS = {
-    "setting": "setting", "estimator": "estimator", "sets": "sets", "ari": "adjusted Rand index",
-    "classes": "classes found, each seed", "told_apart": "true classes told apart",
-    "true_classes": "true classes", "bias_percent": "bias %", "rmse_percent": "RMSE %",
-    "coverage_percent": "coverage %", "coverage_range_percent": "single entries %", "recall": "recall",
-    "precision": "precision", "rms_nm": "rms error nm", "largest_nm": "largest nm",
-    "movies_off_by_a_lattice_vector": "movies off by a lattice vector", "seconds_per_set": "s per set (CPU)",
-}  # fmt: skip
+    "setting": "setting",
+    "estimator": "estimator",
+    "sets": "sets",
+    "ari": "adjusted Rand index",
+    "classes": "classes found, each seed",
+    "told_apart": "true classes told apart",
+    "true_classes": "true classes",
+    "bias_percent": "bias %",
+    "rmse_percent": "RMSE %",
+    "coverage_percent": "coverage %",
+    "coverage_range_percent": "single entries %",
+    "recall": "recall",
+    "precision": "precision",
+    "rms_nm": "rms error nm",
+    "largest_nm": "largest nm",
+    "movies_off_by_a_lattice_vector": "movies off by a lattice vector",
+    "seconds_per_set": "s per set (CPU)",
+}
 
 
 def read(name: str) -> list[dict]:

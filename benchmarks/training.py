@@ -23,10 +23,18 @@ import script
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULTS = {
-    "parts": "speed,goal", "atomai": "", "model": "unet_small", "size_px": "256", "batch": "8", "simulation": "train",
-    "steps": "6", "goal_minutes": "10", "goal_simulation": "demo_train", "goal_dose": "2500",
+    "parts": "speed,goal",
+    "atomai": "",
+    "model": "unet_small",
+    "size_px": "256",
+    "batch": "8",
+    "simulation": "train",
+    "steps": "6",
+    "goal_minutes": "10",
+    "goal_simulation": "demo_train",
+    "goal_dose": "2500",
     "docs": str(ROOT / "docs" / "models.md"),
-}  # fmt: skip
+}
 GOAL, GOAL_KINDS = 0.95, ("Mo_W", "V_W")
 ATOMAI = """
 import json, sys, time

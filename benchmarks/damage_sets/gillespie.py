@@ -31,8 +31,14 @@ class Truth(NamedTuple):
     evidence: Evidence
 
 
-PROCESSES = ("first atom", "first atom, isolated", "first atom, beside a vacancy", "second atom", "filling",
-             "arrival by hopping")  # fmt: skip
+PROCESSES = (
+    "first atom",
+    "first atom, isolated",
+    "first atom, beside a vacancy",
+    "second atom",
+    "filling",
+    "arrival by hopping",
+)
 
 
 def hexagonal(side_nm: float, angle: float = 0.2):
@@ -81,13 +87,23 @@ def draw(rng, variant: str, detect: float, n_frames: int, frame_s: float, side_n
         held = min(now + wait, times[-1]) - now
         whole, one = inner & (lacking == 0), inner & (lacking == 1)
         onto = near[movers][open_]
-        for name, rate in (("first atom", lose[whole]), ("first atom, isolated", lose[whole & ~beside]),
-                           ("first atom, beside a vacancy", lose[whole & beside]), ("second atom", lose[one]),
-                           ("filling", back[inner]), ("arrival by hopping", r.hop * inner[onto])):  # fmt: skip
+        for name, rate in (
+            ("first atom", lose[whole]),
+            ("first atom, isolated", lose[whole & ~beside]),
+            ("first atom, beside a vacancy", lose[whole & beside]),
+            ("second atom", lose[one]),
+            ("filling", back[inner]),
+            ("arrival by hopping", r.hop * inner[onto]),
+        ):
             expected[name] += rate.sum() * held
-        for name, n in (("first atom", 2 * whole.sum()), ("first atom, isolated", 2 * (whole & ~beside).sum()),
-                        ("first atom, beside a vacancy", 2 * (whole & beside).sum()), ("second atom", one.sum()),
-                        ("filling", (inner & (lacking > 0)).sum()), ("arrival by hopping", whole.sum())):  # fmt: skip
+        for name, n in (
+            ("first atom", 2 * whole.sum()),
+            ("first atom, isolated", 2 * (whole & ~beside).sum()),
+            ("first atom, beside a vacancy", 2 * (whole & beside).sum()),
+            ("second atom", one.sum()),
+            ("filling", (inner & (lacking > 0)).sum()),
+            ("arrival by hopping", whole.sum()),
+        ):
             exposure[name] += n * held
         while f < n_frames and times[f] <= now + wait:
             shown[f] = lacking
@@ -122,6 +138,16 @@ def evidence(rng, shown, yx, near, inside, detect: float, times, offset: float =
     line = -detect * shown + shift * detect * around + offset * rng.normal(size=shown.shape[1])
     line = line + rng.normal(size=line.shape)
     return Evidence(
-        yx[inside], near, np.full((len(near), 3), -1), np.zeros(1), line, np.float64(1.0),
-        np.array([-detect, -2.0 * detect]), 0.8, 1.15, times, np.ones(line.shape, bool), np.zeros(line.shape[1], bool),
-    )  # fmt: skip
+        yx[inside],
+        near,
+        np.full((len(near), 3), -1),
+        np.zeros(1),
+        line,
+        np.float64(1.0),
+        np.array([-detect, -2.0 * detect]),
+        0.8,
+        1.15,
+        times,
+        np.ones(line.shape, bool),
+        np.zeros(line.shape[1], bool),
+    )

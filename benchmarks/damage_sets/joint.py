@@ -75,8 +75,11 @@ def voltage_series(rng, common: bool, stated: bool) -> tuple[fits.Fit, float, fl
 
     stated: the Debye temperature is known to the fit.
     """
-    truth = Truth(rng.uniform(6.0, 7.2), float(np.exp(rng.uniform(np.log(0.05), np.log(1.0)))),
-                  float(np.exp(rng.uniform(np.log(220), np.log(900)))))  # fmt: skip
+    truth = Truth(
+        rng.uniform(6.0, 7.2),
+        float(np.exp(rng.uniform(np.log(0.05), np.log(1.0)))),
+        float(np.exp(rng.uniform(np.log(220), np.log(900)))),
+    )
     told = joint.fit(voltage_runs(rng, truth, common), "voltage", truth.debye_k if stated else None)
     return _first(told), truth.threshold_ev, truth.excitation_barn
 
@@ -110,8 +113,10 @@ def held(parameter: fits.Parameter, truth: float) -> bool:
 
 def report(n: int, seed: int = 0) -> str:
     """Table over `n` series of each kind."""
-    lines = ["| series | parameter | holds the truth | bias | median width of the interval | limits only |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| series | parameter | holds the truth | bias | median width of the interval | limits only |",
+        "|---|---|---|---|---|---|",
+    ]
     kinds = {
         "voltage, Debye temperature stated": lambda rng, k: voltage_series(rng, k % 2 == 0, True),
         "voltage, not stated": lambda rng, k: voltage_series(rng, k % 2 == 0, False),
@@ -123,10 +128,15 @@ def report(n: int, seed: int = 0) -> str:
             found, truth = [fit.parameters[p] for fit, *_ in told], np.array([t[1 + p] for t in told])
             good = sum(held(q, t) for q, t in zip(found, truth, strict=True))
             ends = [(q.value, q.low, q.high, t) for q, t in zip(found, truth, strict=True)]
-            both = [(v, a, b, t) for (v, a, b, t), q in zip(ends, found, strict=True)
-                    if not q.said and v is not None and a is not None and b is not None]  # fmt: skip
+            both = [
+                (v, a, b, t)
+                for (v, a, b, t), q in zip(ends, found, strict=True)
+                if not q.said and v is not None and a is not None and b is not None
+            ]
             error = np.median([v / t - 1 for v, _, _, t in both])
             width = np.median([(b - a) / t for _, a, b, t in both])
-            lines.append(f"| {name} | {found[0].name} | {good}/{n} | {100 * error:+.1f}% (median) | "
-                         f"{100 * width:.0f}% | {n - len(both)} |")  # fmt: skip
+            lines.append(
+                f"| {name} | {found[0].name} | {good}/{n} | {100 * error:+.1f}% (median) | "
+                f"{100 * width:.0f}% | {n - len(both)} |"
+            )
     return "\n".join(lines)

@@ -28,18 +28,27 @@ def row(truth: Truth, key: int, sweeps: int, flux: float) -> dict:
         value, low, high = (float(v) for v in q.rate_per_s)
         barn = 1 / flux / risks.BARN_NM2
         quantities[q.name] = {
-            "true": true * barn, "happened": happened * barn, "value": value * barn, "low": low * barn,
-            "high": high * barn, "events": q.events, "true_events": truth.events[q.name], "code": q.code.value,
-            "none": q.none, "per_event": barn / q.exposure_s,
-        }  # fmt: skip
+            "true": true * barn,
+            "happened": happened * barn,
+            "value": value * barn,
+            "low": low * barn,
+            "high": high * barn,
+            "events": q.events,
+            "true_events": truth.events[q.name],
+            "code": q.code.value,
+            "none": q.none,
+            "per_event": barn / q.exposure_s,
+        }
     return {"code": found.code.value, "sweeps": int(found.rates.shape[1]), "quantities": quantities}
 
 
 def report(folder: Path) -> str:
     """Tables of all sets measured so far."""
     rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*/*.json"))]
-    lines = ["| e/px | process | sets | events a movie | bias | RMSE | interval holds the truth | "
-             "against what happened |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| e/px | process | sets | events a movie | bias | RMSE | interval holds the truth | against what happened |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for dose in ORDER:
         mine = [r["quantities"] for r in rows if r["dose"] == dose and r["variant"] == "damage"]
         for name in PROCESSES:
@@ -47,8 +56,10 @@ def report(folder: Path) -> str:
     out = "\n".join(lines)
     empty = [r for r in rows if r["variant"] == "none"]
     if empty:
-        lines = ["| e/px | process | sets | interval holds 0 | median upper limit, events in the exposure |",
-                 "|---|---|---|---|---|"]  # fmt: skip
+        lines = [
+            "| e/px | process | sets | interval holds 0 | median upper limit, events in the exposure |",
+            "|---|---|---|---|---|",
+        ]
         for dose in ORDER:
             for name in ("first atom", "second atom", "filling"):
                 q = [r["quantities"][name] for r in empty if r["dose"] == dose and name in r["quantities"]]
@@ -70,9 +81,10 @@ def _line(dose: str, name: str, q: list[dict]) -> list[str]:
     share = lambda truth, keep: f"{int(((low <= truth) & (truth <= high))[keep].sum())}/{int(keep.sum())}"  # noqa: E731
     # bias of the sums: ratios of single sets with few events scatter lopsidedly
     bias = lambda truth, keep: f"{100 * (value[keep].sum() / truth[keep].sum() - 1):+.0f}%"  # noqa: E731
-    against = "| not one number | | " if not known.any() else (
-        f"| {bias(true, known)} | {100 * np.sqrt(np.mean((value / np.where(known, true, 1) - 1)[known] ** 2)):.0f}% "
-        f"| {share(true, known)} ")  # fmt: skip
+    against = "| not one number | | "
+    if known.any():
+        rmse = np.sqrt(np.mean((value[known] / true[known] - 1) ** 2))
+        against = f"| {bias(true, known)} | {100 * rmse:.0f}% | {share(true, known)} "
     some = real > 0
     n = np.mean([one["true_events"] for one in told])
     return [f"| {dose} | {name} | {len(told)} | {n:.1f} {against}| {bias(real, some)}, {share(real, some)} |"]

@@ -36,8 +36,13 @@ def write(path: str | Path, scene: Scene) -> Path:
     write_truth(path.with_suffix(""), specimen, camera, seen)
     part = path.with_name(path.name + ".part")
     if path.suffix == ".tif":
-        tifffile.imwrite(part, frames, imagej=True, resolution=(1 / scene.pixel_size_nm,) * 2,
-                         metadata={"axes": "TYX", "unit": "nm", "finterval": scene.frame_time_s})  # fmt: skip
+        tifffile.imwrite(
+            part,
+            frames,
+            imagej=True,
+            resolution=(1 / scene.pixel_size_nm,) * 2,
+            metadata={"axes": "TYX", "unit": "nm", "finterval": scene.frame_time_s},
+        )
     else:
         with h5py.File(part, "w") as file:
             data = file.create_dataset("frames", data=frames, chunks=(1, *frames.shape[1:]), compression="lzf")
@@ -60,14 +65,25 @@ def write_truth(stem: Path, specimen: Specimen, camera: Camera, seen: tuple) -> 
     ever, ever_metal = np.flatnonzero(here.any(0)), np.flatnonzero(metal_here.any(0))
     events = walk.events
     np.savez_compressed(
-        f"{stem}_truth.npz", starts_s=specimen.starts_s, drift_nm=specimen.drift_nm,
-        site_number=ever, site_nm=specimen.place_nm[n + ever], missing=missing[:, ever], seen=here[:, ever],
-        identity=identity[:, ever], centre_of_site=np.array(walk.centre_of)[ever], metal_number=ever_metal,
-        metal_nm=specimen.place_nm[ever_metal], metal=specimen.metal[ever_metal], metal_seen=metal_here[:, ever_metal],
-        event_time_s=np.array(events.time_s), event_process=np.array(events.process, dtype="U8"),
-        event_source=np.array(events.source, int), event_target=np.array(events.target, int),
+        f"{stem}_truth.npz",
+        starts_s=specimen.starts_s,
+        drift_nm=specimen.drift_nm,
+        site_number=ever,
+        site_nm=specimen.place_nm[n + ever],
+        missing=missing[:, ever],
+        seen=here[:, ever],
+        identity=identity[:, ever],
+        centre_of_site=np.array(walk.centre_of)[ever],
+        metal_number=ever_metal,
+        metal_nm=specimen.place_nm[ever_metal],
+        metal=specimen.metal[ever_metal],
+        metal_seen=metal_here[:, ever_metal],
+        event_time_s=np.array(events.time_s),
+        event_process=np.array(events.process, dtype="U8"),
+        event_source=np.array(events.source, int),
+        event_target=np.array(events.target, int),
         immobile_sites=np.array(sorted(walk.still), int),
-    )  # fmt: skip
+    )
     Path(f"{stem}_truth.json").write_text(json.dumps(summary(specimen, camera, seen, missing, here), indent=1))
     with open(f"{stem}_defects.csv", "w", newline="") as file:
         rows = csv.writer(file)
@@ -82,12 +98,20 @@ def write_truth(stem: Path, specimen: Specimen, camera: Camera, seen: tuple) -> 
                 y, x = s.place_px[metal]
                 rows.writerow([k, KINDS[str(specimen.metal[metal])], f"{y:.2f}", f"{x:.2f}", -1, metal])
     for name, header, table in (
-        ("drift", ["frame", "time_s", "drift_y_nm", "drift_x_nm"],
-         [(k, f"{t:.3f}", f"{d[0]:.4f}", f"{d[1]:.4f}") for k, (t, d) in
-          enumerate(zip(specimen.starts_s, specimen.drift_nm, strict=True))]),
-        ("events", ["time_s", "process", "source", "target"],
-         zip((f"{t:.4f}" for t in events.time_s), events.process, events.source, events.target, strict=True)),
-    ):  # fmt: skip
+        (
+            "drift",
+            ["frame", "time_s", "drift_y_nm", "drift_x_nm"],
+            [
+                (k, f"{t:.3f}", f"{d[0]:.4f}", f"{d[1]:.4f}")
+                for k, (t, d) in enumerate(zip(specimen.starts_s, specimen.drift_nm, strict=True))
+            ],
+        ),
+        (
+            "events",
+            ["time_s", "process", "source", "target"],
+            zip((f"{t:.4f}" for t in events.time_s), events.process, events.source, events.target, strict=True),
+        ),
+    ):
         with open(f"{stem}_{name}.csv", "w", newline="") as file:
             csv.writer(file).writerows([header, *table])
 
@@ -101,9 +125,17 @@ def summary(specimen: Specimen, camera: Camera, seen: tuple, missing: np.ndarray
     e = exposure(specimen.walk, here[frame], times, specimen.end_s)
     ratio = {
         name: e.get(f"n_{name}", 0.0) / e[of] if e[of] else None
-        for name, of in (("hop", "hop_way"), ("attach", "attach_way"), ("detach", "caught"), ("turn", "turn_way"),
-                         ("create", "whole"), ("fill", "single"), ("pair", "pair_way"), ("split", "empty"))
-    }  # fmt: skip
+        for name, of in (
+            ("hop", "hop_way"),
+            ("attach", "attach_way"),
+            ("detach", "caught"),
+            ("turn", "turn_way"),
+            ("create", "whole"),
+            ("fill", "single"),
+            ("pair", "pair_way"),
+            ("split", "empty"),
+        )
+    }
     counts = {name: ((missing == k) & here).sum(1) for k, name in ((1, "V_S"), (2, "V_S2"))}
     for name in ("Mo", "V_metal"):
         counts[KINDS[name]] = np.array([(s.metal & s.intact[:n])[specimen.metal == name].sum() for s in seen])

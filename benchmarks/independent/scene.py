@@ -87,15 +87,36 @@ def draw(variant: str, seed: int, dose: float, field_px: int, n_frames: int, pro
         hop=float(np.exp(u(*np.log([0.003, 0.02])))), attach=u(0.002, 0.006), detach=u(0.01, 0.03), turn=u(0.008, 0.02)
     )
     scene = Scene(
-        variant=variant, seed=seed, n_frames=n_frames, field_px=field_px, dose_e_per_px=dose, rates=rates,
-        vacancies=u(4, 19), empty=u(0, 4), centres=u(10, 15), metal_vacancies=u(0, 4), rotation=u(0, 2 * np.pi),
-        drift_nm_per_frame=u(0.001, 0.002), drift_steps=int(rng.integers(0, 3)), jitter_px=(0.05, u(0.1, 0.4)),
-        probe=str(rng.choice(probes)), blur_nm=u(0.022, 0.036), relaxation=u(0, 1.5),
+        variant=variant,
+        seed=seed,
+        n_frames=n_frames,
+        field_px=field_px,
+        dose_e_per_px=dose,
+        rates=rates,
+        vacancies=u(4, 19),
+        empty=u(0, 4),
+        centres=u(10, 15),
+        metal_vacancies=u(0, 4),
+        rotation=u(0, 2 * np.pi),
+        drift_nm_per_frame=u(0.001, 0.002),
+        drift_steps=int(rng.integers(0, 3)),
+        jitter_px=(0.05, u(0.1, 0.4)),
+        probe=str(rng.choice(probes)),
+        blur_nm=u(0.022, 0.036),
+        relaxation=u(0, 1.5),
         tail=(u(0.22, 0.32), u(0.2, 0.35)),
-        s2_to_w=u(0.16, 0.18), s_to_s2=u(0.47, 0.53), background=u(0.0, 0.12), film=u(0.02, 0.12), film_nm=u(0.8, 2.5),
-        pulse_spread=u(0.1, 0.45), afterglow_px=u(0, 0.35), gain=u(20, 80), offset=u(40, 120), read_noise=u(2, 10),
+        s2_to_w=u(0.16, 0.18),
+        s_to_s2=u(0.47, 0.53),
+        background=u(0.0, 0.12),
+        film=u(0.02, 0.12),
+        film_nm=u(0.8, 2.5),
+        pulse_spread=u(0.1, 0.45),
+        afterglow_px=u(0, 0.35),
+        gain=u(20, 80),
+        offset=u(40, 120),
+        read_noise=u(2, 10),
         strain=tuple(float(s) for s in u(-0.003, 0.003, 4)),
-    )  # fmt: skip
+    )
     only_turns = replace(rates, hop=0.0)
     return {
         "plain": lambda: scene,

@@ -14,8 +14,12 @@ RADIUS_NM = 0.12
 MOBILE, CENTRE = "V_S", "Mo_W"
 _WHOLE_RATE = ("sites", "hops")  # methods whose hop rate is that of a vacancy to all its neighbours
 _RATES = {
-    "hop rate": "hop", "attach rate": "attach", "detach rate": "detach", "turn rate": "turn", "appear rate": "create",
-}  # fmt: skip
+    "hop rate": "hop",
+    "attach rate": "attach",
+    "detach rate": "detach",
+    "turn rate": "turn",
+    "appear rate": "create",
+}
 
 
 def rows(estimates, truth: Truth) -> list[dict]:
@@ -27,9 +31,19 @@ def rows(estimates, truth: Truth) -> list[dict]:
         method, where = str(e["method"]), _where(subject)
         for quantity, against, true in _true(str(e["quantity"]), subject, method, truth):
             row = {k: _number(e[k]) for k in ("value", "low", "high")}
-            out.append({"quantity": quantity, "method": method + where, "against": against, "true": true,
-                        "found": row["value"], "low": row["low"], "high": row["high"],
-                        "headline": bool(e.get("headline", False)), "code": str(e.get("code", ""))})  # fmt: skip
+            out.append(
+                {
+                    "quantity": quantity,
+                    "method": method + where,
+                    "against": against,
+                    "true": true,
+                    "found": row["value"],
+                    "low": row["low"],
+                    "high": row["high"],
+                    "headline": bool(e.get("headline", False)),
+                    "code": str(e.get("code", "")),
+                }
+            )
     return out
 
 

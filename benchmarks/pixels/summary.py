@@ -18,13 +18,22 @@ def estimates(rows: pd.DataFrame) -> pd.DataFrame:
         bounded = given[given["low"].notna() & given["high"].notna()]
         held = ((bounded["low"] <= bounded["true"]) & (bounded["true"] <= bounded["high"])).sum()
         width = (bounded["high"] - bounded["low"]) / (1 if zero else bounded["true"].replace(0, np.nan))
-        out.append(dict(zip([*GROUP, "quantity", "method", "against"], key, strict=True)) | {
-            "movies": len(g), "given": len(given), "true": true.mean(), "found": given["found"].mean(),
-            "bias": np.nanmean(error) if len(given) else np.nan,
-            "rmse": np.sqrt(np.nanmean(np.square(error))) if len(given) else np.nan,
-            "held": int(held), "intervals": len(bounded), "width": width.median() if len(bounded) else np.nan,
-            "headline": bool(g["headline"].any()), "zero": zero,
-        })  # fmt: skip
+        out.append(
+            dict(zip([*GROUP, "quantity", "method", "against"], key, strict=True))
+            | {
+                "movies": len(g),
+                "given": len(given),
+                "true": true.mean(),
+                "found": given["found"].mean(),
+                "bias": np.nanmean(error) if len(given) else np.nan,
+                "rmse": np.sqrt(np.nanmean(np.square(error))) if len(given) else np.nan,
+                "held": int(held),
+                "intervals": len(bounded),
+                "width": width.median() if len(bounded) else np.nan,
+                "headline": bool(g["headline"].any()),
+                "zero": zero,
+            }
+        )
     return pd.DataFrame(out)
 
 

@@ -55,10 +55,21 @@ def _of_folder(movie: Path) -> Truth:
         "create": 0.0,
     }
     return Truth(
-        "physics", name, t["dose_e_per_px"], dt, pixel, size, rates, {}, {"hop": t["free_vacancy_hops"]},
-        t["D_nominal_nm2_per_s"], t["D_of_realised_hops_nm2_per_s"],
-        {str(k): float(v) / n_frames for k, v in table["kind"].value_counts().items()}, table, {},
-    )  # fmt: skip
+        "physics",
+        name,
+        t["dose_e_per_px"],
+        dt,
+        pixel,
+        size,
+        rates,
+        {},
+        {"hop": t["free_vacancy_hops"]},
+        t["D_nominal_nm2_per_s"],
+        t["D_of_realised_hops_nm2_per_s"],
+        {str(k): float(v) / n_frames for k, v in table["kind"].value_counts().items()},
+        table,
+        {},
+    )
 
 
 def _independent(movie: Path) -> Truth:
@@ -67,13 +78,21 @@ def _independent(movie: Path) -> Truth:
     t = json.loads(movie.with_name(movie.stem + "_truth.json").read_text())
     scene, e = t["scene"], t["exposure_s"]
     return Truth(
-        "independent", t["variant"], t["dose_e_per_px"], scene["frame_time_s"], scene["pixel_size_nm"],
-        scene["field_px"], {k: scene["rates"][k] for k in ("hop", "attach", "detach", "turn", "create")},
-        t["realised_rates_1_per_s"], {k[2:]: int(v) for k, v in e.items() if k.startswith("n_")},
-        t["D_nominal_of_all_free_nm2_per_s"], t["D_of_realised_hops_nm2_per_s"], t["mean_counts"],
+        "independent",
+        t["variant"],
+        t["dose_e_per_px"],
+        scene["frame_time_s"],
+        scene["pixel_size_nm"],
+        scene["field_px"],
+        {k: scene["rates"][k] for k in ("hop", "attach", "detach", "turn", "create")},
+        t["realised_rates_1_per_s"],
+        {k[2:]: int(v) for k, v in e.items() if k.startswith("n_")},
+        t["D_nominal_of_all_free_nm2_per_s"],
+        t["D_of_realised_hops_nm2_per_s"],
+        t["mean_counts"],
         pd.read_csv(movie.with_name(movie.stem + "_defects.csv")),
         {"d_prime": t["d_prime_V_S_one_frame"], "probe": scene["probe"]},
-    )  # fmt: skip
+    )
 
 
 def _own(movie: Path) -> Truth:
@@ -103,13 +122,27 @@ def _own(movie: Path) -> Truth:
     kinds = np.char.decode(rows["kind"]) if rows["kind"].dtype.kind == "S" else rows["kind"]
     table = pd.DataFrame({"frame": rows["frame"], "kind": kinds, "y_px": rows["y_px"], "x_px": rows["x_px"]})
     return Truth(
-        "own", "plain", dose, dt, pixel, size,
-        {"hop": rates["hop"], "attach": rates["attach"], "detach": rates["detach"], "turn": rates["switch"],
-         "create": rates["damage"]},
-        realised, counts, float(attrs["D_nm2_per_s"]),
+        "own",
+        "plain",
+        dose,
+        dt,
+        pixel,
+        size,
+        {
+            "hop": rates["hop"],
+            "attach": rates["attach"],
+            "detach": rates["detach"],
+            "turn": rates["switch"],
+            "create": rates["damage"],
+        },
+        realised,
+        counts,
+        float(attrs["D_nm2_per_s"]),
         D * counts["hop"] / counts["free_s"] if counts["free_s"] else None,
-        {str(k): float(v) / n_frames for k, v in table["kind"].value_counts().items()}, table, {"mobile": mobile},
-    )  # fmt: skip
+        {str(k): float(v) / n_frames for k, v in table["kind"].value_counts().items()},
+        table,
+        {"mobile": mobile},
+    )
 
 
 def _in_field(sites_px, drift_px, size: int) -> np.ndarray:
