@@ -18,24 +18,47 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [  # a training small enough for tests: the real simulator, network and loop on 32 px images
-    "model=unet_small", "model.filters=[8,8]", "model.depths=[1,1]", "training=quick",
-    "training.steps=12", "training.batch_size=4", "training.size_px=32", "training.warmup_steps=2",
-    "training.validation.every=6", "training.validation.images=2", "training.validation.size_px=32",
+    "model=unet_small",
+    "model.filters=[8,8]",
+    "model.depths=[1,1]",
+    "training=quick",
+    "training.steps=12",
+    "training.batch_size=4",
+    "training.size_px=32",
+    "training.warmup_steps=2",
+    "training.validation.every=6",
+    "training.validation.images=2",
+    "training.validation.size_px=32",
     # features whose compilation takes most of the time
-    "simulation.regions.phase_1T_probability=0", "simulation.regions.twin_probability=0",
-    "simulation.regions.amorphous_probability=0", "simulation.regions.hole_probability=0",
+    "simulation.regions.phase_1T_probability=0",
+    "simulation.regions.twin_probability=0",
+    "simulation.regions.amorphous_probability=0",
+    "simulation.regions.hole_probability=0",
     "simulation.defects.line_probability=0",
-]  # fmt: skip
+]
 # a process of pytest-xdist lives in the environment of the one that started it, and leaves the folder to that one
 OWN = "PYTEST_XDIST_WORKER" not in os.environ
 # one training serves them all
 TOGETHER = ("test_whole_way", "test_processes", "test_resume", "test_loop", "test_shipping", "test_start")
 # what takes more than 15 s of a processor, so that no process ends with it alone
 LONGEST_FIRST = (
-    "test_images", "test_flow", "test_step", "test_movies", "test_movie", "test_page", "test_observer", "test_many",
-    "test_devices", "test_multislice", "test_launchers", "test_compare", "test_config", "test_pipeline",
-    "test_corrections", "test_notebooks",
-)  # fmt: skip
+    "test_images",
+    "test_flow",
+    "test_step",
+    "test_movies",
+    "test_movie",
+    "test_page",
+    "test_observer",
+    "test_many",
+    "test_devices",
+    "test_multislice",
+    "test_launchers",
+    "test_compare",
+    "test_config",
+    "test_pipeline",
+    "test_corrections",
+    "test_notebooks",
+)
 
 if OWN:
     FOLDER = tempfile.mkdtemp(prefix="stemdefects_tests_")
@@ -94,8 +117,12 @@ def several_commands(tmp_path_factory):
         asked.write_text(json.dumps([[str(ROOT / script), *map(str, rest)] for script, *rest in commands]))
         done = subprocess.run(
             [sys.executable, str(ROOT / "tests" / "several_commands.py"), str(asked)],
-            cwd=cwd, capture_output=True, text=True, timeout=400, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
         assert done.returncode == 0, done.stderr
         names = ("returncode", "stdout", "stderr")
         return [SimpleNamespace(**dict(zip(names, one, strict=True))) for one in json.loads(done.stdout)]

@@ -125,10 +125,26 @@ MISTYPED = {
     ("train.py", "seed=1.5"): "seed",
 }
 NAMES = [
-    "[0001]_zone.tif", "~t.tif", "my file (1),b.tif", "a=b.tif", "µm.tif", "it's.tif", 'say "x".tif', "$HOME.tif",
-    "${x}.tif", "{1}.tif", "[a, b].tif", "a#b.tif", "null.tif", "1e5", "a: b", "back\\slash", "end\\", r"\${y}",
+    "[0001]_zone.tif",
+    "~t.tif",
+    "my file (1),b.tif",
+    "a=b.tif",
+    "µm.tif",
+    "it's.tif",
+    'say "x".tif',
+    "$HOME.tif",
+    "${x}.tif",
+    "{1}.tif",
+    "[a, b].tif",
+    "a#b.tif",
+    "null.tif",
+    "1e5",
+    "a: b",
+    "back\\slash",
+    "end\\",
+    r"\${y}",
     "%d *? @ + - ! & ;.tif",
-]  # fmt: skip
+]
 
 
 def test_what_is_mistyped_is_one_line_with_what_it_may_have_been(several_commands):

@@ -41,9 +41,15 @@ LINES_OF_A_SCRIPT = 60  # of an entry script, which only starts what the package
 
 # Files that say what `schema/` says already, and why they may.
 LISTS_OF_SETTINGS = {
-    "analysis/default", "analysis/clustering/default", "inference/default", "training/default", "model/unet_small",
-    "labels/simulated", "logging/offline", "simulation/movie",
-}  # fmt: skip
+    "analysis/default",
+    "analysis/clustering/default",
+    "inference/default",
+    "training/default",
+    "model/unet_small",
+    "labels/simulated",
+    "logging/offline",
+    "simulation/movie",
+}
 # What commands take unless told otherwise: read as the list of settings, and what the tab key and `--cfg job` show.
 CARDS = {"material"}  # data of a crystal, whole in its file; a user's own begins as a copy of one
 

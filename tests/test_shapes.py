@@ -34,9 +34,15 @@ READING = readings.Reading(PLAN, np.ones(3), np.array([0.0, 2.0, 4.0]), 2.0)
 GAUSSIANS = emissions.Emissions(np.arange(3), FEATURES[:3], np.eye(2)[None].repeat(3, 0))
 LINE = FEATURES[:20, 0].reshape(4, 5)
 LEVELS = state_levels.Levels(
-    LINE, np.zeros((4, 5, 0)), np.zeros((4, 5, 1), int), np.array([0.0, 2.0, 4.0]), 1.0, np.zeros(0, int), np.zeros(0),
+    LINE,
+    np.zeros((4, 5, 0)),
+    np.zeros((4, 5, 1), int),
+    np.array([0.0, 2.0, 4.0]),
+    1.0,
+    np.zeros(0, int),
     np.zeros(0),
-)  # fmt: skip
+    np.zeros(0),
+)
 HELD = evidence.Held().start(3, 4, 2, 1)
 HELD.finish(np.zeros(4, evidence.SITE_DTYPE), {"sublattices": [{"name": "metal", "features": ["line", "light"]}]})
 EVIDENCE = HELD.evidence
@@ -108,7 +114,7 @@ def checked(function):
         (tracks.majority, (LINKED, np.array(["a", "b", "b"]))),
         (fields.sample, (fields.control_points(KEY, 0.2), PLACE / 8, PLACE / 8)),
     ],
-)  # fmt: skip
+)
 def test_signatures_hold(function, arguments):
     checked(function)(*arguments)
 

@@ -26,8 +26,12 @@ def succeed(script, *arguments, cwd):
     environment = {k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"} | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, str(ROOT / script), *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=400, env=environment,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=environment,
+    )
     assert result.returncode == 0, f"{script}: {result.stderr[-3000:]}"
     return result.stdout
 
@@ -38,15 +42,19 @@ def way(tmp_path_factory, tiny):
     cwd = tmp_path_factory.mktemp("way")
     said = {
         "simulate": succeed(
-            "simulate.py", "simulation=demo_movie", "output=movie.h5", "simulation.movie.n_frames=6",
-            "simulation.view.size_px=[128,128]", cwd=cwd,
+            "simulate.py",
+            "simulation=demo_movie",
+            "output=movie.h5",
+            "simulation.movie.n_frames=6",
+            "simulation.view.size_px=[128,128]",
+            cwd=cwd,
         ),
         "train": succeed("train.py", *tiny, cwd=cwd),
         "infer": succeed("infer.py", "run=latest", "input=movie.h5", "inference.pictures.animation=false", cwd=cwd),
         "analyze": succeed(
             "analyze.py", "run=latest", *(f"analysis.kinetics.{k}={v}" for k, v in BRIEF.items()), cwd=cwd
         ),
-    }  # fmt: skip
+    }
     [run] = (cwd / "runs").glob("2*")
     return cwd, run, said
 

@@ -12,9 +12,21 @@ NO_FRAMES = pd.DataFrame({"frame": [0, 0], "kind": ["V_S", "V_S"], "y_px": [50.0
 @pytest.fixture
 def truth():
     return truths.Truth(
-        "independent", "plain", 400.0, 2.0, 0.03, 256, {"hop": 0.01, "attach": 0.005, "detach": 0.02, "turn": 0.01,
-        "create": 0.0}, {"hop": 0.008, "detach": None}, {"hop": 90}, 1.5e-3, 1.2e-3, {"V_S": 10.0}, NO_FRAMES, {},
-    )  # fmt: skip
+        "independent",
+        "plain",
+        400.0,
+        2.0,
+        0.03,
+        256,
+        {"hop": 0.01, "attach": 0.005, "detach": 0.02, "turn": 0.01, "create": 0.0},
+        {"hop": 0.008, "detach": None},
+        {"hop": 90},
+        1.5e-3,
+        1.2e-3,
+        {"V_S": 10.0},
+        NO_FRAMES,
+        {},
+    )
 
 
 def table(*rows):
@@ -55,8 +67,15 @@ def test_every_method_is_compared_with_its_own_truth(truth):
 
 
 def test_the_tables_count_what_holds(truth):
-    who = {"simulator": "own", "variant": "plain", "dose": 400.0, "quantity": "D", "method": "m", "against": "nominal",
-           "headline": True}  # fmt: skip
+    who = {
+        "simulator": "own",
+        "variant": "plain",
+        "dose": 400.0,
+        "quantity": "D",
+        "method": "m",
+        "against": "nominal",
+        "headline": True,
+    }
     rows = pd.DataFrame(
         [
             who | {"true": 1.0, "found": 1.2, "low": 0.9, "high": 1.5},

@@ -8,8 +8,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import same_movie
 
-EXACT = {"OME-TIFF, channels BF and HAADF first", "run and movie moved and renamed",
-         "TrackMate spots, four header lines", "the pause told by unix times"}  # fmt: skip
+EXACT = {
+    "OME-TIFF, channels BF and HAADF first",
+    "run and movie moved and renamed",
+    "TrackMate spots, four header lines",
+    "the pause told by unix times",
+}
 NEAR = {
     "the run's own CSV against its HDF5": 0.05
 }  # the CSV has no phases of the lattice: drift is that of the defects

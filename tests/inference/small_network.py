@@ -57,9 +57,15 @@ def save_model(folder, n_frames=1, seeds=(3,)):
 
 def settings(model_dir, movie_file, tmp_path, **changes):
     inference = dataclasses.replace(
-        config.load_group("inference", "default"), model=str(model_dir), block_frames=3, batch_size=2, presence=0.14,
-        thresholds={"defect": 0.05}, exclude_regions=[], **changes,
-    )  # fmt: skip
+        config.load_group("inference", "default"),
+        model=str(model_dir),
+        block_frames=3,
+        batch_size=2,
+        presence=0.14,
+        thresholds={"defect": 0.05},
+        exclude_regions=[],
+        **changes,
+    )
     logging = schema.LoggingConfig(name="disabled", mode="disabled")
     root = schema.InferRoot(input=str(movie_file), inference=inference, logging=logging)
     return dataclasses.replace(root, runs_dir=str(tmp_path / "runs"))

@@ -39,9 +39,16 @@ def test_a_model_of_five_frames_from_the_command_line(tmp_path):
     frames = [rng.poisson(large[20 - y : 84 - y, 20 - x : 84 - x]) for y, x in drift]
     np.save(tmp_path / "movie.npy", np.array(frames, np.uint16))
     command = [
-        sys.executable, str(ROOT / "infer.py"), f"model={model}", f"input={tmp_path / 'movie.npy'}", "logging=disabled",
-        f"runs_dir={tmp_path / 'runs'}", "inference.pictures.animation=false", "inference.pixel_size_nm=0.03", *LOOSE,
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "infer.py"),
+        f"model={model}",
+        f"input={tmp_path / 'movie.npy'}",
+        "logging=disabled",
+        f"runs_dir={tmp_path / 'runs'}",
+        "inference.pictures.animation=false",
+        "inference.pixel_size_nm=0.03",
+        *LOOSE,
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr[-2000:]
     found = table.DefectTable.read(runs.resolve(tmp_path / "runs", "latest", having="defects.h5").defects_path)

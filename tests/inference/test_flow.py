@@ -95,9 +95,16 @@ def test_from_file_to_table_with_bad_frames(model_dir, movie_file, whole, tmp_pa
 def test_killed_and_resumed_gives_the_same_bytes(model_dir, movie_file, whole, tmp_path):
     folder = tmp_path / "killed" / "runs"
     command = [
-        sys.executable, str(ROOT / "infer.py"), f"model={model_dir}", f"runs_dir={folder}", f"input={movie_file}",
-        "logging=disabled", "inference.block_frames=3", "inference.batch_size=2", *LOOSE,
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "infer.py"),
+        f"model={model_dir}",
+        f"runs_dir={folder}",
+        f"input={movie_file}",
+        "logging=disabled",
+        "inference.block_frames=3",
+        "inference.batch_size=2",
+        *LOOSE,
+    ]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     deadline = time.time() + 300
     while first.poll() is None and not list(folder.glob("*/*/block_*.npz")) and time.time() < deadline:
@@ -172,9 +179,16 @@ def test_frames_do_not_depend_on_their_neighbours_or_the_batch(model_dir, movie_
     a = table.DefectTable.read(whole.defects_path)
     with pytest.warns(StemdefectsWarning, match="2 frames skipped .1 not finite, 1 constant.; first: "):
         b = detection.detect(
-            movie_file, model_dir, progress=False, batch_size=3, block_frames=5, presence=0.14,
-            thresholds={"defect": 0.05}, exclude_regions=[], over_time={"min_frames": 12},
-        )  # fmt: skip
+            movie_file,
+            model_dir,
+            progress=False,
+            batch_size=3,
+            block_frames=5,
+            presence=0.14,
+            thresholds={"defect": 0.05},
+            exclude_regions=[],
+            over_time={"min_frames": 12},
+        )
     assert "2 frames skipped" in repr(b)
     assert b.over_time is None and b.n_frames == a.n_frames and b.pixel_size_nm == a.pixel_size_nm
     assert len(a) == len(b)
@@ -252,10 +266,20 @@ def test_bad_input_is_one_line_and_exit_2_and_leaves_nothing(model_dir, tmp_path
         with pytest.raises(UserError, match=message):
             infer.infer(settings(model_dir, tmp_path / name, tmp_path))
     found = subprocess.run(
-        [sys.executable, str(ROOT / "infer.py"), f"inference.model={model_dir}", f"input={tmp_path / 'noise.npy'}",
-         f"runs_dir={tmp_path / 'runs'}", "logging=disabled"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=300, env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "infer.py"),
+            f"inference.model={model_dir}",
+            f"input={tmp_path / 'noise.npy'}",
+            f"runs_dir={tmp_path / 'runs'}",
+            "logging=disabled",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
     assert found.returncode == 2, found.stderr
     last = found.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "inference.pixel_size_nm" in last and "Traceback" not in found.stderr

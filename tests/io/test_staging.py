@@ -51,12 +51,16 @@ def replace_inference(run):
 
 
 NEW = {
-    "config.yaml": "old config.yaml", "figures/test.png": "old figures/test.png",
-    "defects.h5": "new defects.h5", "defects.csv": "new defects.csv", "pictures/b.png": "new pictures/b.png",
-    "config_infer.yaml": "new config_infer.yaml", "metrics.csv": "stage,step,loss\ntrain,1,0.5\n",
+    "config.yaml": "old config.yaml",
+    "figures/test.png": "old figures/test.png",
+    "defects.h5": "new defects.h5",
+    "defects.csv": "new defects.csv",
+    "pictures/b.png": "new pictures/b.png",
+    "config_infer.yaml": "new config_infer.yaml",
+    "metrics.csv": "stage,step,loss\ntrain,1,0.5\n",
     "summary.json": {"test_score": 1.0, "model_id": "m", "n": 3},
     ".figures_of.json": {"train": ["model_id", "test_score"], "infer": ["model_id", "n"]},
-}  # fmt: skip
+}
 
 
 def test_nothing_is_left_of_the_former_results_and_of_those_made_from_them(tmp_path):

@@ -82,9 +82,13 @@ def test_cells_surround_their_column_and_offsets_lead_to_it(truth, targets):
 
 def test_no_column_no_targets():
     none = SimpleNamespace(
-        y_px=np.full(3, 1e9, np.float32), x_px=np.full(3, 1e9, np.float32), site=np.zeros(3, np.int32),
-        state=np.zeros(3, np.int32), valid=np.zeros(3, bool), regions=jnp.ones((8, 8), jnp.int32),
-    )  # fmt: skip
+        y_px=np.full(3, 1e9, np.float32),
+        x_px=np.full(3, 1e9, np.float32),
+        site=np.zeros(3, np.int32),
+        state=np.zeros(3, np.int32),
+        valid=np.zeros(3, bool),
+        regions=jnp.ones((8, 8), jnp.int32),
+    )
     made = simulated.targets(none, n_sites=2, n_regions=4, stride=2, heat_sigma_px=2.0)
     assert float(made.presence.max()) == 0 and float(made.weight.sum()) == 0
     assert np.isfinite(np.asarray(made.offset)).all()

@@ -29,9 +29,13 @@ def test_page_holds_tables_and_picture(tmp_path):
     network = {(400.0, 1, 8): dict.fromkeys(KINDS, score) | {"rmse_nm": {"W": 0.006}}}
     bounds = {130.0: {"W": 0.009}, 400.0: {"W": 0.005}}
     facts = {
-        "images": 3, "seconds": 5, "command": "python benchmarks/limit.py", "models": "`some-run`",
-        "light": "without the columns' light", "averaged": "",
-    }  # fmt: skip
+        "images": 3,
+        "seconds": 5,
+        "command": "python benchmarks/limit.py",
+        "models": "`some-run`",
+        "light": "without the columns' light",
+        "averaged": "",
+    }
     path = page.write(
         tmp_path / "docs",
         {"limit": (results, network)},

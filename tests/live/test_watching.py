@@ -153,11 +153,20 @@ def test_killed_for_good(model_dir, folder, offline, tmp_path):
     for name in names[:9]:
         os.link(name, arrive / name.name)
     command = [
-        sys.executable, str(ROOT / "infer.py"), f"watch={arrive}", f"model={model_dir}",
+        sys.executable,
+        str(ROOT / "infer.py"),
+        f"watch={arrive}",
+        f"model={model_dir}",
         f"runs_dir={tmp_path / 'runs'}",
-        "logging=disabled", "live.settle_s=0.05", "live.port=null", "live.publish=stdout", "inference.block_frames=3",
-        "inference.first_frames=8", "inference.dose_e_per_px=100", *LOOSE,
-    ]  # fmt: skip
+        "logging=disabled",
+        "live.settle_s=0.05",
+        "live.port=null",
+        "live.publish=stdout",
+        "inference.block_frames=3",
+        "inference.first_frames=8",
+        "inference.dose_e_per_px=100",
+        *LOOSE,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert json.loads(process.stdout.readline())["frame"] == 0
     cfg = asked(model_dir, arrive, tmp_path)

@@ -14,10 +14,16 @@ from stemdefects.models.probability import emissions
 def records():
     """Emissions of two sublattices on three images, as the first format had them."""
     return [
-        {"site": s, "scatter": [0.5 + i] * (1 + s), "n": [40 + i] * (2 + s), "sum": [[float(i)] * (1 + s)] * (2 + s),
-         "square": [[[2.0 * i] * (1 + s)] * (1 + s)] * (2 + s)}
-        for i in range(3) for s in (0, 1)
-    ]  # fmt: skip
+        {
+            "site": s,
+            "scatter": [0.5 + i] * (1 + s),
+            "n": [40 + i] * (2 + s),
+            "sum": [[float(i)] * (1 + s)] * (2 + s),
+            "square": [[[2.0 * i] * (1 + s)] * (1 + s)] * (2 + s),
+        }
+        for i in range(3)
+        for s in (0, 1)
+    ]
 
 
 @pytest.fixture

@@ -32,10 +32,17 @@ def network(norm, frames, members, stem=4, stride=2):
     params = jax.jit(init)(jax.random.key(3, impl="rbg"))
     spread = jax.tree.map(lambda a: a + 0.05 * np.random.default_rng(1).normal(size=a.shape).astype(np.float32), params)
     return artifact.LoadedModel(
-        "id", None, sections, material, spread,
+        "id",
+        None,
+        sections,
+        material,
+        spread,
         architecture.apply_function(sections.model, sections.training, material),
-        artifact.Calibration(np.zeros(material.n_states)), {}, {}, {},
-    )  # fmt: skip
+        artifact.Calibration(np.zeros(material.n_states)),
+        {},
+        {},
+        {},
+    )
 
 
 @pytest.mark.parametrize(

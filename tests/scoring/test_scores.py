@@ -58,19 +58,27 @@ def scene(material):
     v_s, s2 = material.state_index("S"), material.state_index("S2")
     g = material.states[s2].site
     truth = SimpleNamespace(
-        y_px=np.array([20.0, 20, 40, -9]), x_px=np.array([20.0, 40, 20, -9]), site=np.full(4, g),
-        state=np.array([v_s, s2, s2, s2]), valid=np.array([True, True, True, False]),
-        regions=np.zeros((64, 64)), pixel_size_nm=np.float32(0.03),
-    )  # fmt: skip
+        y_px=np.array([20.0, 20, 40, -9]),
+        x_px=np.array([20.0, 40, 20, -9]),
+        site=np.full(4, g),
+        state=np.array([v_s, s2, s2, s2]),
+        valid=np.array([True, True, True, False]),
+        regions=np.zeros((64, 64)),
+        pixel_size_nm=np.float32(0.03),
+    )
     prob = np.zeros((4, material.n_states))
     prob[0, [v_s, s2]] = 0.9, 0.1
     prob[1, [v_s, s2]] = 0.7, 0.3
     prob[2, [v_s, s2]] = 0.2, 0.8
     prob[3, s2] = 1
     peaks = SimpleNamespace(
-        y_px=np.array([20.5, 20, 50, 1.0]), x_px=np.array([20.0, 39, 50, 30.0]), site=np.full(4, g),
-        state_prob=prob, sigma_px=np.full(4, 0.5), valid=np.ones(4, bool),
-    )  # fmt: skip
+        y_px=np.array([20.5, 20, 50, 1.0]),
+        x_px=np.array([20.0, 39, 50, 30.0]),
+        site=np.full(4, g),
+        state_prob=prob,
+        sigma_px=np.full(4, 0.5),
+        valid=np.ones(4, bool),
+    )
     return truth, peaks, v_s, s2
 
 

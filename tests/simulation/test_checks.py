@@ -66,9 +66,15 @@ def test_a_field_smaller_than_a_cell_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("n_frames", 0), ("frame_time_s", 0.0), ("hop_rate_per_s", -1.0), ("mobile_kind", "V_Q"),
-     ("drift_px_per_frame", [1.0]), ("damage_cross_section_nm2", -1e-9)],
-)  # fmt: skip
+    [
+        ("n_frames", 0),
+        ("frame_time_s", 0.0),
+        ("hop_rate_per_s", -1.0),
+        ("mobile_kind", "V_Q"),
+        ("drift_px_per_frame", [1.0]),
+        ("damage_cross_section_nm2", -1e-9),
+    ],
+)
 def test_impossible_movies_are_refused_by_name(name, value):
     cfg = copy.deepcopy(MOVIE)
     setattr(cfg.movie, name, value)

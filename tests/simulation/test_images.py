@@ -42,9 +42,18 @@ def no_regions(cfg):
 
 def _probe(**changes):
     values = dict(
-        voltage_kv=80.0, semi_angle_mrad=30.0, C10_nm=1.0, C12_nm=1.0, phi12_rad=0.3, C21_nm=20.0, phi21_rad=1.0,
-        C23_nm=15.0, phi23_rad=2.0, C30_nm=300.0, blur_sigma_nm=0.03,
-    )  # fmt: skip
+        voltage_kv=80.0,
+        semi_angle_mrad=30.0,
+        C10_nm=1.0,
+        C12_nm=1.0,
+        phi12_rad=0.3,
+        C21_nm=20.0,
+        phi21_rad=1.0,
+        C23_nm=15.0,
+        phi23_rad=2.0,
+        C30_nm=300.0,
+        blur_sigma_nm=0.03,
+    )
     return probe.Probe(**{k: jnp.asarray(v) for k, v in {**values, **changes}.items()})
 
 

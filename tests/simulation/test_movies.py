@@ -156,9 +156,15 @@ def test_holes_are_lost_columns_dark_and_masked():
 def test_crystal_film_and_dirt_drift_together():
     """Without noise and kinetics a frame is the one before, displaced by the drift."""
     cfg = _small(
-        n_frames=2, block_frames=2, drift_px_per_frame=[0.0, -4.0], drift_wander_px=0.0, hop_rate_per_s=0.0,
-        attach_rate_per_s=0.0, detach_rate_per_s=0.0, switch_rate_per_s=0.0,
-    )  # fmt: skip
+        n_frames=2,
+        block_frames=2,
+        drift_px_per_frame=[0.0, -4.0],
+        drift_wander_px=0.0,
+        hop_rate_per_s=0.0,
+        attach_rate_per_s=0.0,
+        detach_rate_per_s=0.0,
+        switch_rate_per_s=0.0,
+    )
     cfg.regions.amorphous_probability, cfg.regions.amorphous_fraction = 1.0, [0.3, 0.3]
     cfg.detector.poisson = cfg.detector.integer = False
     cfg.detector.blotches, cfg.detector.blotch_length_nm = [0.3, 0.3], [0.8, 0.8]
@@ -208,8 +214,12 @@ def test_an_interrupted_movie_is_shorter_but_whole(tmp_path, monkeypatch):
 def test_outputs_are_refused_before_any_work(tmp_path):
     taken = tmp_path / "taken.h5"
     taken.write_text("mine")
-    for output, words in ((None, "say where"), (str(taken), "exists already"), (str(tmp_path / "a.xyz"), "suffix"),
-                          (str(tmp_path / "none" / "a.h5"), "does not exist")):  # fmt: skip
+    for output, words in (
+        (None, "say where"),
+        (str(taken), "exists already"),
+        (str(tmp_path / "a.xyz"), "suffix"),
+        (str(tmp_path / "none" / "a.h5"), "does not exist"),
+    ):
         with pytest.raises(UserError, match=words):
             files.check_output(output, overwrite=False)
     assert files.check_output(str(taken), overwrite=True) == taken

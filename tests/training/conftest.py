@@ -69,9 +69,13 @@ class Trainings:
 
     def start(self, *arguments):
         return subprocess.Popen(
-            [*self.command, *arguments], cwd=self.root, env=self.environment, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [*self.command, *arguments],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def new(self, *extra):
         return self.start(*self.overrides, *extra)

@@ -53,8 +53,9 @@ def drawn(seed):
     inside = ((yx > 15) & (yx < SIZE - 15)).all(1)
     for name, n in (("Mo", 8), ("V_metal", 4), ("V_chalcogen", 6), ("S", 6)):
         number = WS2.state_names.index(name)
-        free = np.flatnonzero(inside & (state == WS2.ideal_states[WS2.site_of_state[number]])
-                              & (site == WS2.site_of_state[number]))  # fmt: skip
+        free = np.flatnonzero(
+            inside & (state == WS2.ideal_states[WS2.site_of_state[number]]) & (site == WS2.site_of_state[number])
+        )
         state[rng.choice(free, n, replace=False)] = number
     height = 90 * WS2.intensities(80.0)[state]
     frames = []
@@ -92,10 +93,14 @@ def made(runs_dir, folder, seed):
     about["fraction_lattice"] = 1
     movie = opening.read(path)
     attrs = sources.record(movie) | {
-        "pixel_size_nm": PIXEL_NM, "frame_time_s": 2.0, "source": str(path), "source_shape": [N_FRAMES, SIZE, SIZE],
-        "source_sha256": sources.Hashing(movie).result(), "material": "ws2_mo",
+        "pixel_size_nm": PIXEL_NM,
+        "frame_time_s": 2.0,
+        "source": str(path),
+        "source_shape": [N_FRAMES, SIZE, SIZE],
+        "source_sha256": sources.Hashing(movie).result(),
+        "material": "ws2_mo",
         "model_id": json.loads((shipped.folder() / "ws2_mo" / "model.json").read_text())["id"],
-    }  # fmt: skip
+    }
     run = runs.create(runs_dir)
     DefectTable(table, about, attrs=attrs).write(run.defects_path)
     place = SimpleNamespace(
@@ -111,10 +116,16 @@ def correct(one, *items, overwrite=False):
     settings = config.load_group("analysis", "default")
     settings.leave_out = LEFT_OUT
     groups = {name: config.load_group(name, c) for name, c in (("logging", "disabled"), ("material", "ws2_mo"))}
-    analyze.run(AnalyzeRoot(
-        run=one.run.id, runs_dir=str(one.run.path.parent), corrections=str(path), analysis=settings,
-        overwrite=overwrite, **groups,
-    ))  # fmt: skip
+    analyze.run(
+        AnalyzeRoot(
+            run=one.run.id,
+            runs_dir=str(one.run.path.parent),
+            corrections=str(path),
+            analysis=settings,
+            overwrite=overwrite,
+            **groups,
+        )
+    )
 
 
 def all_three(one):

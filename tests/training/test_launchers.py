@@ -20,8 +20,12 @@ def sweep(folder, *arguments):
     """Start the sweep as a user does; returns (process, the sweep's folder)."""
     done = subprocess.run(
         [sys.executable, str(JOB), "-m", f"runs_dir={folder}", *arguments],
-        capture_output=True, text=True, cwd=folder, timeout=400, env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=400,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
     return done, next((folder / "sweeps").iterdir(), None)
 
 
@@ -48,9 +52,14 @@ def test_jobs_of_other_processes_are_summed_up_and_their_failures_told(tmp_path)
 @needs("optuna", "joblib")
 def test_optuna_seeks_the_greatest_score_with_joblib(tmp_path):
     done, folder = sweep(
-        tmp_path, "hydra/sweeper=optuna", "hydra/launcher=joblib", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2",
-        "training.learning_rate=tag(log, interval(1e-5, 1))", "seed=3",
-    )  # fmt: skip
+        tmp_path,
+        "hydra/sweeper=optuna",
+        "hydra/launcher=joblib",
+        "hydra.sweeper.n_trials=4",
+        "hydra.sweeper.n_jobs=2",
+        "training.learning_rate=tag(log, interval(1e-5, 1))",
+        "seed=3",
+    )
     assert done.returncode == 0, done.stderr
     best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
     table = pd.read_csv(folder / "sweep.csv")

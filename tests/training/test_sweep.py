@@ -61,14 +61,20 @@ def test_outside_a_sweep_nothing_is_left():
     sweep.record("run", 0.5)
 
 
-@pytest.mark.parametrize("grid, said", [
-    (["training.learning_rate=1e-3,x"], "training.learning_rate=x"),
-    (["model=unet,unet_small", "++training.steps=5,-3"], r"training.steps=-3: must be at least 1 .*none was started"),
-    (["++training.learning_rate=tag(log, interval(-1, 1))"], r"learning_rate=-1.0: must be (positive|greater)"),
-    (["++training.loss.balance=choice(0.3,-2)"], r"balance=-2.*0"),
-    (["++seed=range(0,3)", "++training.validation.size_px=64,0"], "size_px=0"),
-    ([f"++seed={','.join(map(str, range(70)))}", "++training.steps=1,-1"], "steps=-1"),  # more than all are tried
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "grid, said",
+    [
+        (["training.learning_rate=1e-3,x"], "training.learning_rate=x"),
+        (
+            ["model=unet,unet_small", "++training.steps=5,-3"],
+            r"training.steps=-3: must be at least 1 .*none was started",
+        ),
+        (["++training.learning_rate=tag(log, interval(-1, 1))"], r"learning_rate=-1.0: must be (positive|greater)"),
+        (["++training.loss.balance=choice(0.3,-2)"], r"balance=-2.*0"),
+        (["++seed=range(0,3)", "++training.validation.size_px=64,0"], "size_px=0"),
+        ([f"++seed={','.join(map(str, range(70)))}", "++training.steps=1,-1"], "steps=-1"),  # more than all are tried
+    ],
+)
 def test_the_whole_grid_is_looked_at_before_the_first_job(grid, said):
     with pytest.raises(UserError, match=said):
         sweep_grid.check(["-m", "material=mos2", *grid], "train", TrainRoot)

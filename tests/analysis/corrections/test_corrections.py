@@ -42,12 +42,20 @@ def given(found, *items):
 def test_add_delete_relabel_exclude_beside_the_table():
     found = movie()
     before = found.rows.tobytes()
-    done = corrections.apply(found, given(
-        found, Correction("delete", 0, 40.8, 40.0), Correction("relabel", 1, 120, 41, "V_W"),
-        Correction("add", 2, 160, 160, "V_S"), Correction("relabel", 2, 160, 161, "V_S2"),
-        Correction("exclude", None, 110, 110, y_to_px=130, x_to_px=130), Correction("checked", 0),
-        Correction("checked", 2),
-    ), material.load("ws2_mo"))  # fmt: skip
+    done = corrections.apply(
+        found,
+        given(
+            found,
+            Correction("delete", 0, 40.8, 40.0),
+            Correction("relabel", 1, 120, 41, "V_W"),
+            Correction("add", 2, 160, 160, "V_S"),
+            Correction("relabel", 2, 160, 161, "V_S2"),
+            Correction("exclude", None, 110, 110, y_to_px=130, x_to_px=130),
+            Correction("checked", 0),
+            Correction("checked", 2),
+        ),
+        material.load("ws2_mo"),
+    )
     assert found.rows.tobytes() == before and found.corrected is None
     assert len(done.rows) == 24 - 1 + 1 - 6 and (np.diff(done.rows["frame"]) >= 0).all()
     assert not ((done.rows["frame"] == 0) & (done.rows["x_px"] == 40) & (done.rows["y_px"] == 40)).any()
@@ -87,9 +95,14 @@ def test_links_of_a_person():
     assert cut.tolist() == [0, 0, 2, 2, 1, 1, 1, 1]
     assert relinked(cut, frame, np.array([[2, 1]]), np.empty(0, int)).tolist() == track.tolist()
     found = movie(4)
-    done = corrections.apply(found, given(
-        found, Correction("relink", 1, 40, 40, frame_to=2, y_to_px=40, x_to_px=120), Correction("unlink", 2, 120, 120)
-    ))  # fmt: skip
+    done = corrections.apply(
+        found,
+        given(
+            found,
+            Correction("relink", 1, 40, 40, frame_to=2, y_to_px=40, x_to_px=120),
+            Correction("unlink", 2, 120, 120),
+        ),
+    )
     prepared, _ = inputs.prepare(done, load_group("analysis", "default"), material.load("ws2_mo"))
     t = prepared.found.rows["track"].reshape(4, 4)
     assert (t[:2, 0] == t[2:, 1]).all() and (t[:2, 1] == t[2:, 0]).all() and t[1, 3] != t[2, 3]
@@ -169,11 +182,17 @@ def test_the_lattice_model_hears_of_corrections():
     import pandas as pd
 
     found = dataclasses.replace(found, evidence=evidence, frames=pd.DataFrame({"frame": [0, 1, 2]}))
-    done = corrections.apply(found, given(
-        found, Correction("delete", 0, 40, 40), Correction("add", 1, 161, 160, "V_S2"),
-        Correction("add", 1, 80, 80, "V_S"),
-        Correction("exclude", 2, 150, 150, y_to_px=170, x_to_px=170),
-    ), material.load("ws2_mo"))  # fmt: skip
+    done = corrections.apply(
+        found,
+        given(
+            found,
+            Correction("delete", 0, 40, 40),
+            Correction("add", 1, 161, 160, "V_S2"),
+            Correction("add", 1, 80, 80, "V_S"),
+            Correction("exclude", 2, 150, 150, y_to_px=170, x_to_px=170),
+        ),
+        material.load("ws2_mo"),
+    )
     got = done.evidence
     assert got.values[0, 0].tolist() == [0, 0.25, 0, 0] and got.values[1, 1].tolist() == [9, 0.25, 0, 1]
     assert (np.delete(got.values.reshape(6, 4), [0, 3], 0) == 0.25).all() and (values == 0.25).all()

@@ -15,9 +15,22 @@ def field(side: int) -> Sites:
     near = np.array([[number.get((i + u, j + v), -1) for u, v in WAYS] for i, j in cells])
     yx = 0.3 * (np.array(cells) @ np.array([[np.sqrt(0.75), 0.5], [0, 1.0]]))
     line = np.zeros((3, len(cells)))
-    return sites(Evidence(yx, near, np.full((len(cells), 3), -1), np.zeros(1), line, np.float64(1.0),
-                          np.array([-3.0, -6.0]), 0.8, 1.15, np.arange(3.0), np.ones(line.shape, bool),
-                          np.zeros(len(cells), bool)))  # fmt: skip
+    return sites(
+        Evidence(
+            yx,
+            near,
+            np.full((len(cells), 3), -1),
+            np.zeros(1),
+            line,
+            np.float64(1.0),
+            np.array([-3.0, -6.0]),
+            0.8,
+            1.15,
+            np.arange(3.0),
+            np.ones(line.shape, bool),
+            np.zeros(len(cells), bool),
+        )
+    )
 
 
 def write_down(place: Sites, events: list, start: list = ()) -> tuple:
@@ -34,6 +47,22 @@ def answer_of(place: Sites, held: list, span: float = 40.0) -> Kinetics:
     times = np.linspace(0, span, shape[0])
     light, share, counts = np.zeros((1, 10, 4)), np.zeros((1, 10)), np.zeros((1, 10, 41, 3))
     return Kinetics(
-        Code.OK, none, none, none + 1.0, light, share, counts, np.zeros(shape), np.zeros((8, 8, 3)), np.zeros((8, 8)),
-        held, [], {}, 0.0, place, times, [], 6,
-    )  # fmt: skip
+        Code.OK,
+        none,
+        none,
+        none + 1.0,
+        light,
+        share,
+        counts,
+        np.zeros(shape),
+        np.zeros((8, 8, 3)),
+        np.zeros((8, 8)),
+        held,
+        [],
+        {},
+        0.0,
+        place,
+        times,
+        [],
+        6,
+    )

@@ -174,8 +174,15 @@ def test_hop_rates_of_the_lattice_model_give_their_barrier():
     made = []
     for kelvin in (300.0, 350.0, 400.0):
         rate = 0.02 * np.exp(0.4 / 8.617333e-5 * (1 / 350 - 1 / kelvin))
-        row = {"quantity": "hop rate", "method": "lattice model", "subject": "V_S", "value": rate, "low": rate / 1.2,
-               "high": 1.2 * rate, "code": "ok"}  # fmt: skip
+        row = {
+            "quantity": "hop rate",
+            "method": "lattice model",
+            "subject": "V_S",
+            "value": rate,
+            "low": rate / 1.2,
+            "high": 1.2 * rate,
+            "code": "ok",
+        }
         damage = series.temperature_runs(np.random.default_rng(0), 0.5, (kelvin,))[0].damage
         made.append(joint.Run(f"{kelvin:g}", damage, pd.DataFrame([row]), 80.0, kelvin))
     told = joint.parameters(joint.fit(made, "temperature")).set_index("process").loc["hop rate of V_S"]

@@ -138,9 +138,12 @@ def test_pathways_follow_a_history_told_by_hand():
     found = pathways.find(answer, Names("V", "W", ""), np.random.default_rng(0))
     edges = {(e.source, e.target, e.process): e.count for e in found.edges}
     assert edges == {
-        ("V", "2V", "hop"): 1, ("2V", "V", "hop"): 1, ("V", "W", "second atom"): 1, ("W", "V", "filling"): 1,
+        ("V", "2V", "hop"): 1,
+        ("2V", "V", "hop"): 1,
+        ("V", "W", "second atom"): 1,
+        ("W", "V", "filling"): 1,
         ("V", pathways.WHOLE, "filling"): 1,
-    }  # fmt: skip
+    }
     assert found.nodes["2V"] == pytest.approx(2.0) and found.nodes["W"] == pytest.approx(1.0)
     assert found.nodes["V"] == pytest.approx(2 * 1.0 + 2 * 1.0 + 1.0 + 2 * 1.0 + 2.0)
     assert found.sizes["2V"] == 2 and found.sizes["W"] == 2

@@ -210,8 +210,12 @@ def test_states_over_time_give_counts_and_no_rates(tmp_path):
     rows["y_px"] = np.tile(30 * np.arange(12), 20) + np.cumsum(rng.normal(0, 2, (20, 12)), 0).ravel()
     rows["x_px"], rows["time_s"] = 50 + np.cumsum(rng.normal(0, 2, (20, 12)), 0).ravel(), rows["frame"] * 1.0
     rows["y_nm"], rows["x_nm"] = rows["y_px"] * 0.03, rows["x_px"] * 0.03
-    quick = {"diffusion": {"n_bootstrap": 30, "gate_scan_lattice": []}, "crystal": {"enabled": False},
-             "kinetics": {"enabled": False}, "transitions": {"n_gibbs": 5, "n_burn": 2}}  # fmt: skip
+    quick = {
+        "diffusion": {"n_bootstrap": 30, "gate_scan_lattice": []},
+        "crystal": {"enabled": False},
+        "kinetics": {"enabled": False},
+        "transitions": {"n_gibbs": 5, "n_burn": 2},
+    }
 
     def found(table):
         with pytest.warns(UserWarning):

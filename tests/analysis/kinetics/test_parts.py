@@ -28,8 +28,21 @@ def lattice(centre=True):
     hole[40:, 0] = True
     seen = np.zeros((FRAMES, len(cells)))
     level = np.array([-3.0, -6.0])
-    return Evidence(yx, near, bonds, np.array([float(centre)]), seen, np.float64(1.0), level, 0.8, 1.25,
-                    TIMES, np.ones(seen.shape, bool), (near < 0).any(1), hole)  # fmt: skip
+    return Evidence(
+        yx,
+        near,
+        bonds,
+        np.array([float(centre)]),
+        seen,
+        np.float64(1.0),
+        level,
+        0.8,
+        1.25,
+        TIMES,
+        np.ones(seen.shape, bool),
+        (near < 0).any(1),
+        hole,
+    )
 
 
 EVIDENCE = lattice()

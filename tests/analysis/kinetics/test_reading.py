@@ -26,15 +26,27 @@ def made(**changes):
     flags = np.zeros((FRAMES, len(sites)), np.uint8)
     state = {"state": "", "signal": 0.5, "expected_level": 2.0, "site_frames": 9.0}
     description = {
-        "headline": "V", "centre": ["D"], "frames_together": 1,
+        "headline": "V",
+        "centre": ["D"],
+        "frames_together": 1,
         "sublattices": [
-            {"name": "a", "features": ["line", "light", "D"], "states": [], "ring": RING,
-             "bonds": [[0, 0, 1], [-1, 0, 1], [0, -1, 1]]},
-            {"name": "b", "features": ["line", "light", "V", "V2"], "ring": RING, "scale_range": [0.8, 1.25],
-             "bonds": [[0, 0, 0], [1, 0, 0], [0, 1, 0]],
-             "states": [state | {"kind": "V", "level": 2.1}, state | {"kind": "V2", "level": 4.0}]},
+            {
+                "name": "a",
+                "features": ["line", "light", "D"],
+                "states": [],
+                "ring": RING,
+                "bonds": [[0, 0, 1], [-1, 0, 1], [0, -1, 1]],
+            },
+            {
+                "name": "b",
+                "features": ["line", "light", "V", "V2"],
+                "ring": RING,
+                "scale_range": [0.8, 1.25],
+                "bonds": [[0, 0, 0], [1, 0, 0], [0, 1, 0]],
+                "states": [state | {"kind": "V", "level": 2.1}, state | {"kind": "V2", "level": 4.0}],
+            },
         ],
-    }  # fmt: skip
+    }
     scatter = np.full((FRAMES, 2), 0.9, np.float32)
     found = stored.Evidence(sites, description | changes, values, flags, scatter)
     frames = empty_frames(FRAMES)

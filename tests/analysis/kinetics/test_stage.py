@@ -55,15 +55,27 @@ def table(n_walkers=4, hop=True, seed=0):
     values[:, n:, 0] = line
     state = {"state": "", "signal": 0.5, "expected_level": 5.0, "site_frames": 9.0}
     description = {
-        "headline": "V", "centre": ["D"], "frames_together": 1,
+        "headline": "V",
+        "centre": ["D"],
+        "frames_together": 1,
         "sublattices": [
-            {"name": "a", "features": ["line", "light", "D"], "states": [], "ring": RING,
-             "bonds": [[0, 0, 1], [1, 0, 1], [0, 1, 1]]},
-            {"name": "b", "features": ["line", "light", "V", "V2"], "ring": RING, "scale_range": [0.8, 1.25],
-             "bonds": [[0, 0, 0], [-1, 0, 0], [0, -1, 0]],
-             "states": [state | {"kind": "V", "level": -5.0}, state | {"kind": "V2", "level": -10.0}]},
+            {
+                "name": "a",
+                "features": ["line", "light", "D"],
+                "states": [],
+                "ring": RING,
+                "bonds": [[0, 0, 1], [1, 0, 1], [0, 1, 1]],
+            },
+            {
+                "name": "b",
+                "features": ["line", "light", "V", "V2"],
+                "ring": RING,
+                "scale_range": [0.8, 1.25],
+                "bonds": [[0, 0, 0], [-1, 0, 0], [0, -1, 0]],
+                "states": [state | {"kind": "V", "level": -5.0}, state | {"kind": "V2", "level": -10.0}],
+            },
         ],
-    }  # fmt: skip
+    }
     flags = np.zeros((FRAMES, 2 * n), np.uint8)
     found = stored.Evidence(sites, description, values, flags, np.ones((FRAMES, 2), np.float32))
     frames = empty_frames(FRAMES)

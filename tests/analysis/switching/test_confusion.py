@@ -28,8 +28,14 @@ def attribute(crystal, false=0.05, missed=0.2):
     counts[full, [full, half]] = 10_000 * (1 - false), 10_000 * false
     counts[half, [half, full]] = 10_000 * (1 - missed), 10_000 * missed
     said = [*crystal.state_names, "missed"]
-    return {"set": "typical", "dose_e_per_px": 400.0, "movie_dose_e_per_px": 500.0, "said": said,
-            "true": [*crystal.state_names, "none"], "counts": counts.tolist()}  # fmt: skip
+    return {
+        "set": "typical",
+        "dose_e_per_px": 400.0,
+        "movie_dose_e_per_px": 500.0,
+        "said": said,
+        "true": [*crystal.state_names, "none"],
+        "counts": counts.tolist(),
+    }
 
 
 def test_confusion_of_complexes_is_that_of_their_bonds(crystal):

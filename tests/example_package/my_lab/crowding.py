@@ -20,10 +20,17 @@ def crowding(inputs, cfg, seed):
     low, high = np.quantile(again, [0.025, 0.975])
     said = [
         estimate(
-            "distance to the next defect", np.median(nearest), low, high, unit, "median, frames resampled",
-            n=len(nearest), n_of="frames", headline=True,
+            "distance to the next defect",
+            np.median(nearest),
+            low,
+            high,
+            unit,
+            "median, frames resampled",
+            n=len(nearest),
+            n_of="frames",
+            headline=True,
         )
-    ]  # fmt: skip
+    ]
 
     def draw(pyplot):
         figure, axes = pyplot.subplots(figsize=(4, 3))

@@ -28,9 +28,15 @@ def setup():
     model = SimpleNamespace(material=stuff, calibration=calibration, confusion={})
     settings = SimpleNamespace(over_time=SimpleNamespace(max_step_nm=2.0, threshold=0.5))
     return SimpleNamespace(
-        model=model, settings=settings, rules=Rules({"defect": 0.5}), reference_px=VECTORS, aspect=1.0,
-        shape_px=(SIZE, SIZE), raw_places=lambda place: place, calibration=SimpleNamespace(pixel_size_nm=0.02),
-    )  # fmt: skip
+        model=model,
+        settings=settings,
+        rules=Rules({"defect": 0.5}),
+        reference_px=VECTORS,
+        aspect=1.0,
+        shape_px=(SIZE, SIZE),
+        raw_places=lambda place: place,
+        calibration=SimpleNamespace(pixel_size_nm=0.02),
+    )
 
 
 def frames_of(yx, drift, rng):

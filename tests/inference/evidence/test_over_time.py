@@ -89,9 +89,15 @@ def line_of(state, scale, rng, counts=None, shift=0.0, level=(0.0, 2.0, 4.0), sc
     counts = np.zeros((*state.shape, 1)) if counts is None else counts
     nothing = np.zeros((*state.shape, 0))
     return state_levels.Levels(
-        line + shift * counts[..., 0], nothing, counts, np.array(level), scatter**2, np.zeros(0, int), np.zeros(0),
+        line + shift * counts[..., 0],
+        nothing,
+        counts,
+        np.array(level),
+        scatter**2,
+        np.zeros(0, int),
         np.zeros(0),
-    )  # fmt: skip
+        np.zeros(0),
+    )
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.0, 1.7])
@@ -118,9 +124,13 @@ def test_single_vacancies_alone_are_not_taken_for_double_ones():
     features = np.stack([line_of(state, 3.0, rng).line / 2, line_of(state, 3.0, rng).line], -1)
     found = Emissions(np.arange(3), np.array([[0.0, 0], [1, 2], [2, 4]]), np.tile(np.diag([1.0, 4]), (3, 1, 1)))
     emission, use = state_levels.of_movie(
-        features, np.array([1.0, 2.0]), np.zeros((60, 400, 0)), found,
-        state_levels.States(np.arange(3) - 1, np.array([0.16, 0.08, 0.0]), np.ones(3, bool)), 0.5 / 3.0,
-    )  # fmt: skip
+        features,
+        np.array([1.0, 2.0]),
+        np.zeros((60, 400, 0)),
+        found,
+        state_levels.States(np.arange(3) - 1, np.array([0.16, 0.08, 0.0]), np.ones(3, bool)),
+        0.5 / 3.0,
+    )
     np.testing.assert_array_equal(use, [0, 1, 2])
     fitted = over_time.fit(emission, PREVALENCE)
     assert fitted.emission.scale == pytest.approx(3.0, rel=0.1)
@@ -134,11 +144,15 @@ def test_rare_states_need_a_light_of_their_own():
     features = np.zeros((3, 30, 4))
     features[:, 7, 2] = 17.0
     emission, use = state_levels.of_movie(
-        features, np.full(4, 2.0), np.zeros((3, 30, 0)), found,
+        features,
+        np.full(4, 2.0),
+        np.zeros((3, 30, 0)),
+        found,
         state_levels.States(
             np.arange(5) - 1, np.array([0.15, 0.08, 0.0, 1.1, 0.2]), np.array([True, True, True, False, False])
-        ), None,
-    )  # fmt: skip
+        ),
+        None,
+    )
     np.testing.assert_array_equal(use, [0, 1, 2, 3])
     posterior = over_time.fit(emission, np.array([0.98, 0.015, 0.0045, 0.0005])).posterior
     assert (posterior[:, 7].argmax(-1) == 3).all() and (np.delete(posterior, 7, 1).argmax(-1) == 0).all()

@@ -70,9 +70,13 @@ def test_what_is_called_in_a_second_grain_stands_and_has_no_site_of_the_first():
     places = np.array([[60.0, 60.0], [60.0, 200.0], [100.0, 220.0]])
     material = crystal.from_config(measured_material(VECTORS * NM, ["bright"]))
     columns = Columns(
-        *places.astype(np.float32).T, np.full(3, 0.3, np.float32), np.zeros(3, int),
-        np.tile(np.float32([0.1, 0.9]), (3, 1)), np.full(3, 0.9), np.zeros(3),
-    )  # fmt: skip
+        *places.astype(np.float32).T,
+        np.full(3, 0.3, np.float32),
+        np.zeros(3, int),
+        np.tile(np.float32([0.1, 0.9]), (3, 1)),
+        np.full(3, 0.9),
+        np.zeros(3),
+    )
     called = []
     for cells in (VECTORS, np.stack([VECTORS, turned(VECTORS, TURN)])):
         lattice = bragg_map.of_frame(image, bragg_map.windows(SHAPE, cells, VECTORS * NM))

@@ -61,9 +61,9 @@ def test_vanadium_is_no_antisite_unsaid():
 @pytest.mark.parametrize("seed", range(6))
 def test_a_crystal_with_what_its_file_names_has_no_unnamed_columns(seed):
     rng = np.random.default_rng(seed)
-    state = np.concatenate([
-        rng.choice(MOS2.n_states, 3000, p=np.where(MOS2.site_of_state == g, STATED, 0)) for g in (0, 1)
-    ])  # fmt: skip
+    state = np.concatenate(
+        [rng.choice(MOS2.n_states, 3000, p=np.where(MOS2.site_of_state == g, STATED, 0)) for g in (0, 1)]
+    )
     signal = MOS2.intensities()
     wide = np.where(rng.random(6000) < 0.1, 2.5, 1.0)
     light = signal[state] / signal[MOS2.ideal_states].max() + 0.07 * wide * rng.standard_normal(6000)

@@ -203,8 +203,14 @@ def test_1t_needs_the_light_of_both_halves(split):
     inside = ((metal > 4) & (metal < 155)).all(1)
     place = metal[inside]
     n, regions = len(place), np.full((20, 20), 3, np.uint8)
-    columns = Columns(*place.astype(np.float32).T, np.full(n, 0.3), np.zeros(n, int), np.zeros((n, WS2.n_states)),
-                      np.ones(n), np.full(n, 3))  # fmt: skip
+    columns = Columns(
+        *place.astype(np.float32).T,
+        np.full(n, 0.3),
+        np.zeros(n, int),
+        np.zeros((n, WS2.n_states)),
+        np.ones(n),
+        np.full(n, 3),
+    )
     sites = view(place, np.zeros(n, int), np.ones(n), vectors, WS2.basis, vectors, told_apart=True)
     output = FrameOutput(columns, np.array([0, 0, 0, 1.0]), image, 1.0, regions=regions)
     new = phases.checked(output, columns, sites, np.zeros(n, bool), WS2, PIXEL_NM)

@@ -54,9 +54,19 @@ def test_an_experiment_and_its_series_are_one(tmp_path):
     assert [p.name for p in folder.members(str(tmp_path))] == ["b.dm4", "other_1.ser", "scan.emi"]
 
 
-@pytest.mark.parametrize("name", [
-    "[0001]_zone.tif", "~t.tif", "a b  c.tif", "x=1,y=2.tif", "5 µm.tif", "日本.tif", "what?.tif", "all*.tif",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "[0001]_zone.tif",
+        "~t.tif",
+        "a b  c.tif",
+        "x=1,y=2.tif",
+        "5 µm.tif",
+        "日本.tif",
+        "what?.tif",
+        "all*.tif",
+    ],
+)
 def test_names_with_signs_of_patterns_are_names(tmp_path, monkeypatch, name):
     place = tmp_path / "run [2] ~"
     write(place, name)

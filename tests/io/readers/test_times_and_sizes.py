@@ -22,22 +22,41 @@ def imagej(path, resolution=(1 / 0.03, 1 / 0.03), **metadata):
     return opening.read(path)
 
 
-@pytest.mark.parametrize("fields,seconds", [
-    ({"fps": 7}, None), ({"fps": 7, "finterval": 2.25}, 2.25), ({"finterval": 2250, "tunit": "ms"}, 2.25),
-    ({"finterval": 0.5, "tunit": "min"}, 30.0), ({"finterval": 5, "tunit": "\\u00B5s"}, 5e-6),
-    ({"finterval": 0.0}, None),
-    ({"finterval": 3, "tunit": "frames"}, None), ({"finterval": float("nan")}, None), ({}, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields,seconds",
+    [
+        ({"fps": 7}, None),
+        ({"fps": 7, "finterval": 2.25}, 2.25),
+        ({"finterval": 2250, "tunit": "ms"}, 2.25),
+        ({"finterval": 0.5, "tunit": "min"}, 30.0),
+        ({"finterval": 5, "tunit": "\\u00B5s"}, 5e-6),
+        ({"finterval": 0.0}, None),
+        ({"finterval": 3, "tunit": "frames"}, None),
+        ({"finterval": float("nan")}, None),
+        ({}, None),
+    ],
+)
 def test_imagej_states_an_interval_or_none(tmp_path, fields, seconds):
     """Its playback speed is none."""
     movie = imagej(tmp_path / "a.tif", unit="nm", **fields)
     assert movie.frame_time_s == (None if seconds is None else pytest.approx(seconds)) and movie.times_s is None
 
 
-@pytest.mark.parametrize("unit,nm", [
-    ("nm", 1), ("micron", 1000), ("\\u00B5m", 1000), ("um", 1000), ("pm", 1e-3), ("\\u00C5", 0.1), ("inch", 2.54e7),
-    ("pixel", None), ("", None), ("furlong", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "unit,nm",
+    [
+        ("nm", 1),
+        ("micron", 1000),
+        ("\\u00B5m", 1000),
+        ("um", 1000),
+        ("pm", 1e-3),
+        ("\\u00C5", 0.1),
+        ("inch", 2.54e7),
+        ("pixel", None),
+        ("", None),
+        ("furlong", None),
+    ],
+)
 def test_imagej_units_of_length(tmp_path, unit, nm):
     movie = imagej(tmp_path / "a.tif", (3, 2), unit=unit)
     assert movie.aspect == pytest.approx(1.5), "higher than wide, whatever the unit"
@@ -83,8 +102,13 @@ def test_ome_times_of_planes_are_kept_as_recorded(tmp_path, unit, factor):
 def test_ome_times_are_those_of_the_signal_that_is_read(tmp_path):
     data = np.stack([STACK, STACK // 2])  # channels one after the other
     times = [*PAUSE, *(PAUSE + 1000)]
-    movie = ome(tmp_path / "a.ome.tif", "CTYX", data, Plane={"DeltaT": times, "DeltaTUnit": ["s"] * 10},
-                Channel={"Name": ["BF", "HAADF"]})  # fmt: skip
+    movie = ome(
+        tmp_path / "a.ome.tif",
+        "CTYX",
+        data,
+        Plane={"DeltaT": times, "DeltaTUnit": ["s"] * 10},
+        Channel={"Name": ["BF", "HAADF"]},
+    )
     np.testing.assert_allclose(movie.times_s, PAUSE + 1000)
     np.testing.assert_allclose(opening.read(tmp_path / "a.ome.tif", "BF").times_s, PAUSE)
 

@@ -182,8 +182,14 @@ def test_each_atom_is_lost_filled_and_lost_beside_vacancies_at_its_own_rate():
         short = np.append(np.isin(before, [V_S, V_S2]), False)
         beside = short[crystal.hops].any(1)
         whole, single = chalcogen & (before == walk.ideal), before == V_S
-        parts = [whole & ~beside, whole & beside, single & ~beside, single & beside,
-                 chalcogen & short[:-1], ~chalcogen & (before == walk.ideal)]  # fmt: skip
+        parts = [
+            whole & ~beside,
+            whole & beside,
+            single & ~beside,
+            single & beside,
+            chalcogen & short[:-1],
+            ~chalcogen & (before == walk.ideal),
+        ]
         each = np.array([1e-3, 2.5e-3, 4e-3, 1e-2, 3e-3, 5e-4])
         expected += each * [p.sum() for p in parts] * (event.time_s - since)
         now = before[event.slot]

@@ -18,10 +18,20 @@ def package(undisturbed, python, root, child_environment, tmp_path_factory):
     """Folder into which the script put the tiny run, as a user does it."""
     folder = tmp_path_factory.mktemp("package") / "pretrained"
     done = subprocess.run(
-        [python, "benchmarks/ship.py", f"run={undisturbed.name}", f"runs_dir={undisturbed.parent}", "name=tiny",
-         f"into={folder}"],
-        cwd=root, env=child_environment, capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+        [
+            python,
+            "benchmarks/ship.py",
+            f"run={undisturbed.name}",
+            f"runs_dir={undisturbed.parent}",
+            "name=tiny",
+            f"into={folder}",
+        ],
+        cwd=root,
+        env=child_environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, done.stderr
     assert "tiny (model " in done.stdout and "float16" in done.stdout
     return folder

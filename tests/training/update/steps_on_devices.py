@@ -42,12 +42,16 @@ def train(n_updates: int) -> dict:
             at_first = len(compiled)
             first = flatten(jax.device_get(current.params))
     flat = {f"params/{k}": v for k, v in flatten(jax.device_get(current.params)).items()}
-    return flat | {f"first/{k}": v for k, v in first.items()} | {
-        "losses": losses,
-        "counts": np.asarray(current.state_counts),
-        "compilations": [at_first, len(compiled)],
-        "donated": all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params)),
-    }  # fmt: skip
+    return (
+        flat
+        | {f"first/{k}": v for k, v in first.items()}
+        | {
+            "losses": losses,
+            "counts": np.asarray(current.state_counts),
+            "compilations": [at_first, len(compiled)],
+            "donated": all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params)),
+        }
+    )
 
 
 for name, frames, updates in zip(*(iter(sys.argv[4:]),) * 3, strict=True):

@@ -24,12 +24,16 @@ def by_devices(tmp_path_factory, tiny_root, child_environment, python):
     children = [
         subprocess.Popen(
             [python, str(script), devices, str(folder / "config.yaml"), str(folder), *trainings],
-            env=child_environment, stderr=subprocess.PIPE, text=True,
+            env=child_environment,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for devices, trainings in (
-            ("1", ("1", "1", "3", "clip", "3", "30")), ("2", ("2", "1", "3")), ("4", ("4", "1", "3"))
+            ("1", ("1", "1", "3", "clip", "3", "30")),
+            ("2", ("2", "1", "3")),
+            ("4", ("4", "1", "3")),
         )
-    ]  # fmt: skip
+    ]
     for child in children:
         _, errors = child.communicate(timeout=400)
         assert child.returncode == 0, errors
@@ -90,9 +94,14 @@ def test_loss_against_a_plain_loop():
     site = rng.integers(0, 2, (b, n))
     state = np.array([[rng.choice(np.flatnonzero(np.array(site_of_state) == g)) for g in row] for row in site])
     targets = Targets(
-        rng.uniform(size=(b, h, w, 2)), rng.dirichlet(np.ones(4), (b, h, w)), rng.integers(0, h * w, (b, n, 4)),
-        rng.uniform(size=(b, n, 4)), rng.normal(size=(b, n, 4, 2)), site, state,
-    )  # fmt: skip
+        rng.uniform(size=(b, h, w, 2)),
+        rng.dirichlet(np.ones(4), (b, h, w)),
+        rng.integers(0, h * w, (b, n, 4)),
+        rng.uniform(size=(b, n, 4)),
+        rng.normal(size=(b, n, 4, 2)),
+        site,
+        state,
+    )
     weight = rng.uniform(0.5, 2, 5)
     mask = site_mask(site_of_state, 2)
     got = losses.sums(

@@ -124,9 +124,13 @@ def test_slices_ask_what_they_are(tmp_path):
 def test_a_plain_imagej_stack_is_a_movie_and_says_so(tmp_path):
     """ImageJ calls the planes of every stack slices; only a hyperstack means it."""
     tifffile.imwrite(
-        tmp_path / "a.tif", HAADF, photometric="minisblack", metadata=None,
-        description="ImageJ=1.53t\nimages=5\nslices=5\nunit=nm\nloop=false\n", resolution=(40, 40),
-    )  # fmt: skip
+        tmp_path / "a.tif",
+        HAADF,
+        photometric="minisblack",
+        metadata=None,
+        description="ImageJ=1.53t\nimages=5\nslices=5\nunit=nm\nloop=false\n",
+        resolution=(40, 40),
+    )
     movie = opening.read(tmp_path / "a.tif")
     same(movie)
     assert movie.pixel_size_nm == pytest.approx(0.025) and "slices" in movie.remarks[0]

@@ -37,13 +37,28 @@ def labels():
     regions[1, :10] = fourier.UNKNOWN
     cell = (np.rint(grid / 10.0) * 10).transpose(2, 0, 1).astype(np.float32)
     return fourier.MovieLabels(
-        frames=frames, indices=np.arange(2), lattice=lattice, shift_px=np.zeros((2, 2)), defects=Extrema(yx, -yx[:, 0]),
-        frame=np.full(5, moving.ALL), yx=np.stack([yx, yx]), sure=np.ones((2, 5), bool), unsure_yx=np.zeros((0, 2)),
-        regions=regions, residuals=np.stack([-90 * dip] * 2), clean=np.full(SHAPE, 100.0, np.float32),
-        cell=cell, sigma_px=1.5, gain=1e-6, read_variance=1e-6, row_jitter_px=0.0,
-        levels=(Levels(4.0, 4.0, np.zeros(2)),), false=np.zeros(2), strongest=70.0,
+        frames=frames,
+        indices=np.arange(2),
+        lattice=lattice,
+        shift_px=np.zeros((2, 2)),
+        defects=Extrema(yx, -yx[:, 0]),
+        frame=np.full(5, moving.ALL),
+        yx=np.stack([yx, yx]),
+        sure=np.ones((2, 5), bool),
+        unsure_yx=np.zeros((0, 2)),
+        regions=regions,
+        residuals=np.stack([-90 * dip] * 2),
+        clean=np.full(SHAPE, 100.0, np.float32),
+        cell=cell,
+        sigma_px=1.5,
+        gain=1e-6,
+        read_variance=1e-6,
+        row_jitter_px=0.0,
+        levels=(Levels(4.0, 4.0, np.zeros(2)),),
+        false=np.zeros(2),
+        strongest=70.0,
         steps={"residual": -90 * dip, "rest": np.zeros(SHAPE, np.float32), "regions": regions[0]},
-    )  # fmt: skip
+    )
 
 
 def draw(labels, cfg, allowed=None, n=24, **options):
