@@ -98,10 +98,21 @@ def of_diffusion(estimates: list[Estimate], unit: str) -> "pd.DataFrame":
     import pandas as pd
 
     name = column_name(unit)
-    return pd.DataFrame([
-        {"kind": e.subject, "method": e.method, f"D_{name}": e.value, f"low_{name}": e.low, f"high_{name}": e.high,
-         "n_tracks": e.n, "warning": e.warning} for e in estimates if e.quantity == "D"
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "kind": e.subject,
+                "method": e.method,
+                f"D_{name}": e.value,
+                f"low_{name}": e.low,
+                f"high_{name}": e.high,
+                "n_tracks": e.n,
+                "warning": e.warning,
+            }
+            for e in estimates
+            if e.quantity == "D"
+        ]
+    )
 
 
 def column_name(unit: str) -> str:

@@ -106,9 +106,14 @@ class Stage(Protocol):
 
 
 def prepare(
-    found: Detections, cfg: AnalysisConfig, material: Material | None = None, movie: Frames | None = None,
-    truth: Truth | None = None, seed: int = 0, progress: Progress | None = None,
-) -> tuple[Inputs, list[str]]:  # fmt: skip
+    found: Detections,
+    cfg: AnalysisConfig,
+    material: Material | None = None,
+    movie: Frames | None = None,
+    truth: Truth | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Inputs, list[str]]:
     """Take the drift off and link (arguments as of `pipeline.analyse`); also notes on what could not be done."""
     notes = list(found.notes)
     a = scales.lattice_constant(found, material, notes)
@@ -127,9 +132,19 @@ def prepare(
     if found.followed and len(follower.looked.frames) >= 3:
         lattice = lattice_sites.vectors(found, linked, a)
     return Inputs(
-        found, material, movie, truth, a, moved, follower, followed, linked, lattice,
-        scales.field_area_nm2(found, movie), progress,
-    ), notes + followed.notes  # fmt: skip
+        found,
+        material,
+        movie,
+        truth,
+        a,
+        moved,
+        follower,
+        followed,
+        linked,
+        lattice,
+        scales.field_area_nm2(found, movie),
+        progress,
+    ), notes + followed.notes
 
 
 def of_material(cfg: AnalysisConfig, found: Detections, material: Material | None) -> AnalysisConfig:

@@ -58,14 +58,33 @@ def side_by_side(tables: dict[str, "pd.DataFrame"]) -> "pd.DataFrame":
             delta = difference(one, two) if tested else (two[0] - one[0], np.nan, np.nan, np.nan)
             quantity, _, method, _ = index
             main = bool(tested and (quantity in MAIN or quantity.startswith("rate ")) and method != "paper")
-            rows.append(dict(zip(key, index, strict=True)) | {
-                "main": main, "a": a, "b": b,
-                **{f"{n}_a": v for n, v in zip(("value", "low", "high"), one, strict=True)},
-                **{f"{n}_b": v for n, v in zip(("value", "low", "high"), two, strict=True)},
-                **dict(zip(("difference", "low", "high", "p"), delta, strict=True)),
-            })  # fmt: skip
-    columns = [*key, "main", "a", "b", "value_a", "low_a", "high_a", "value_b", "low_b", "high_b", "difference", "low",
-               "high", "p"]  # fmt: skip
+            rows.append(
+                dict(zip(key, index, strict=True))
+                | {
+                    "main": main,
+                    "a": a,
+                    "b": b,
+                    **{f"{n}_a": v for n, v in zip(("value", "low", "high"), one, strict=True)},
+                    **{f"{n}_b": v for n, v in zip(("value", "low", "high"), two, strict=True)},
+                    **dict(zip(("difference", "low", "high", "p"), delta, strict=True)),
+                }
+            )
+    columns = [
+        *key,
+        "main",
+        "a",
+        "b",
+        "value_a",
+        "low_a",
+        "high_a",
+        "value_b",
+        "low_b",
+        "high_b",
+        "difference",
+        "low",
+        "high",
+        "p",
+    ]
     out = pd.DataFrame(rows, columns=columns)
     out["p_corrected"] = np.nan
     main = out["main"].to_numpy(bool)

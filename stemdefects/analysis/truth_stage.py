@@ -122,8 +122,13 @@ def _against(name, true, value, low, high) -> dict:
     )
     clean = [None if v is None or not np.isfinite(v) else float(v) for v in (value, low, high)]
     return {
-        "quantity": name, "true": float(true), "found": clean[0], "low": clean[1], "high": clean[2], "inside": inside,
-    }  # fmt: skip
+        "quantity": name,
+        "true": float(true),
+        "found": clean[0],
+        "low": clean[1],
+        "high": clean[2],
+        "inside": inside,
+    }
 
 
 def _blocks(made: Compared, cfg: AnalysisConfig) -> list:
@@ -131,14 +136,27 @@ def _blocks(made: Compared, cfg: AnalysisConfig) -> list:
         return "none" if value is None else f"{value:.3f}"
 
     scores = [
-        [s.kind, s.n_true, s.n_found, share(s.precision), share(s.recall), share(s.f1),
-         "none" if not np.isfinite(s.rms_error_px) else f"{s.rms_error_px:.2f}"] for s in made.scores
-    ]  # fmt: skip
+        [
+            s.kind,
+            s.n_true,
+            s.n_found,
+            share(s.precision),
+            share(s.recall),
+            share(s.f1),
+            "none" if not np.isfinite(s.rms_error_px) else f"{s.rms_error_px:.2f}",
+        ]
+        for s in made.scores
+    ]
     rows = [
-        [c["quantity"], number(c["true"]), number(c["found"]),
-         f"{number(c['low'])} to {number(c['high'])}" if c["low"] is not None else "", c["inside"]]
+        [
+            c["quantity"],
+            number(c["true"]),
+            number(c["found"]),
+            f"{number(c['low'])} to {number(c['high'])}" if c["low"] is not None else "",
+            c["inside"],
+        ]
         for c in made.quantities
-    ]  # fmt: skip
+    ]
     return [
         "The source is a simulation, so the truth is known. A detection is right when it lies within "
         f"{cfg.truth_radius_nm:g} nm of a true defect of its kind (best one-to-one matching, frame by frame).",

@@ -158,13 +158,25 @@ def apply(
     pairs = place[np.array(joined, int).reshape(-1, 2)]
     starts = place[np.array(parted, int)]
     done = Applied(
-        given, found.rows, origin, np.flatnonzero(sheet.excluded[: len(found.rows)]), pairs[(pairs >= 0).all(1)],
-        starts[starts >= 0], frames, whole, unplaced,
-    )  # fmt: skip
+        given,
+        found.rows,
+        origin,
+        np.flatnonzero(sheet.excluded[: len(found.rows)]),
+        pairs[(pairs >= 0).all(1)],
+        starts[starts >= 0],
+        frames,
+        whole,
+        unplaced,
+    )
     return replace(
-        found, rows=rows, patches=_patches(found, origin), frames=_frames(found, given, drift_px, shape),
-        evidence=evidence, corrected=done, notes=list(found.notes),
-    )  # fmt: skip
+        found,
+        rows=rows,
+        patches=_patches(found, origin),
+        frames=_frames(found, given, drift_px, shape),
+        evidence=evidence,
+        corrected=done,
+        notes=list(found.notes),
+    )
 
 
 def _onto_sites(rows: np.ndarray, added: np.ndarray, found: Detections, drift_px: np.ndarray) -> None:

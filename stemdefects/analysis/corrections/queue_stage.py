@@ -43,10 +43,17 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
             continue
         taken.add(thing)
         y, x = np.array([row["y_px"], row["x_px"]]) + moved[frame] - moved[row["frame"]]
-        out.append({
-            "frame": frame, "y_px": round(float(y), 2), "x_px": round(float(x), 2), "kind": row["kind"].decode(),
-            "track": int(row["track"]), "worth": round(doubt.worth, 3), "why": doubt.why,
-        })  # fmt: skip
+        out.append(
+            {
+                "frame": frame,
+                "y_px": round(float(y), 2),
+                "x_px": round(float(x), 2),
+                "kind": row["kind"].decode(),
+                "track": int(row["track"]),
+                "worth": round(doubt.worth, 3),
+                "why": doubt.why,
+            }
+        )
         if len(out) == PLACES:
             break
     if not out:

@@ -14,9 +14,14 @@ from stemdefects.schema import AnalysisConfig
 from stemdefects.scoring.proportion import proportion
 
 NAMES = {
-    "add": "added", "delete": "deleted", "relabel": "given another kind", "relink": "links made", "unlink": "links cut",
-    "exclude": "regions left out", "checked": "frames checked as a whole",
-}  # fmt: skip
+    "add": "added",
+    "delete": "deleted",
+    "relabel": "given another kind",
+    "relink": "links made",
+    "unlink": "links cut",
+    "exclude": "regions left out",
+    "checked": "frames checked as a whole",
+}
 
 
 def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
@@ -33,9 +38,15 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     if changes is not None:
         moved = changes[changes["headline"] & (changes["before"] != changes["after"])]
         rows = [
-            [f"{r.quantity}, {r.subject}" if r.subject else r.quantity, r.method, _said(r.before, r.before_low,
-             r.before_high), _said(r.after, r.after_low, r.after_high), r.unit] for r in moved.itertuples()
-        ]  # fmt: skip
+            [
+                f"{r.quantity}, {r.subject}" if r.subject else r.quantity,
+                r.method,
+                _said(r.before, r.before_low, r.before_high),
+                _said(r.after, r.after_low, r.after_high),
+                r.unit,
+            ]
+            for r in moved.itertuples()
+        ]
         blocks.append(Grid(["headline", "method", "before", "after", "unit"], rows))
     notes = []
     if done.unplaced:
@@ -91,9 +102,20 @@ def scores(inputs: Inputs, done: Applied) -> list[Estimate]:
         for name, (right, group) in of_both.items():
             p = proportion(right, group)
             if p is not None:
-                out.append(estimate(
-                    f"{name} of the model", p.value, p.low, p.high, "1", method, subject=subject, n=p.n, n_of="calls",
-                    headline=kind is None or len(seen) == 1))  # fmt: skip
+                out.append(
+                    estimate(
+                        f"{name} of the model",
+                        p.value,
+                        p.low,
+                        p.high,
+                        "1",
+                        method,
+                        subject=subject,
+                        n=p.n,
+                        n_of="calls",
+                        headline=kind is None or len(seen) == 1,
+                    )
+                )
     return out
 
 
@@ -131,8 +153,18 @@ def _changes(inputs: Inputs, done: Applied):
         return None
     key = ["quantity", "subject", "method", "unit"]
     now = [e for stage in inputs.earlier.values() for e in stage.estimates]
-    after = pd.DataFrame([{**{k: getattr(e, k) for k in key}, "after": e.value, "after_low": e.low,
-                           "after_high": e.high, "headline": e.headline} for e in now])  # fmt: skip
+    after = pd.DataFrame(
+        [
+            {
+                **{k: getattr(e, k) for k in key},
+                "after": e.value,
+                "after_low": e.low,
+                "after_high": e.high,
+                "headline": e.headline,
+            }
+            for e in now
+        ]
+    )
     before = done.estimates[[*key, "value", "low", "high"]].fillna({"subject": ""})
     before = before.rename(columns={"value": "before", "low": "before_low", "high": "before_high"})
     both = before.drop_duplicates(key).merge(after.drop_duplicates(key), on=key, how="outer", sort=False)

@@ -152,10 +152,17 @@ class Fit:
         known = np.flatnonzero(around.known)
         halo = np.exp(-(points_nm**2).sum(1) / (2 * (HALO * spot.narrow) ** 2))
         beyond = [value[:, (around.site == g) & ~around.known].sum(1) for g in np.unique(around.site)]
-        design = np.column_stack([
-            value[:, known], -slope[:, known, 0], -slope[:, known, 1], *beyond, halo, np.ones(len(points_nm)),
-            points_nm,
-        ])  # fmt: skip
+        design = np.column_stack(
+            [
+                value[:, known],
+                -slope[:, known, 0],
+                -slope[:, known, 1],
+                *beyond,
+                halo,
+                np.ones(len(points_nm)),
+                points_nm,
+            ]
+        )
         scale = np.maximum(np.abs(design).max(0), 1e-9)
         self._solve = np.linalg.pinv(design / scale, rcond=1e-4) / scale[:, None]
         self.known, self.n = known, len(known)

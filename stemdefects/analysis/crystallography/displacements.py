@@ -159,12 +159,21 @@ def neighbours(
     full = np.full((len(component), len(known), 2), np.nan)
     full[:, use] = component.reshape(len(component), -1, 2)
     return Neighbours(
-        name, _square(pictures[good].mean(0), points), around.position_nm[known][inner], around.site[known][inner],
-        1000 * mean[inner], 1000 * low[inner], 1000 * high[inner],
-        (1000 * radial[0], 1000 * radial[1], 1000 * radial[2]), explained,
-        chance, share[: len(explained)], full[:, inner], len(moved),
+        name,
+        _square(pictures[good].mean(0), points),
+        around.position_nm[known][inner],
+        around.site[known][inner],
+        1000 * mean[inner],
+        1000 * low[inner],
+        1000 * high[inner],
+        (1000 * radial[0], 1000 * radial[1], 1000 * radial[2]),
+        explained,
+        chance,
+        share[: len(explained)],
+        full[:, inner],
+        len(moved),
         len(np.unique(tracks)),
-    )  # fmt: skip
+    )
 
 
 def _measure(fit: columns.Fit, pictures: np.ndarray, inner: np.ndarray):

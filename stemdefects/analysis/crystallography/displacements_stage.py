@@ -32,25 +32,44 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         return StageResult()
     found, movie = square_pixels.view(inputs.found, inputs.movie)
     local = displacements.run(
-        found, inputs.material, movie, cfg.transitions.centre, seeds.stream(seed, "crystal"),
+        found,
+        inputs.material,
+        movie,
+        cfg.transitions.centre,
+        seeds.stream(seed, "crystal"),
         cfg.crystal.nearest_columns,
-    )  # fmt: skip
+    )
     if not local.classes:
         return StageResult(notes=local.notes, data=local)
     said = [
         estimate(
-            "outward displacement of the nearest columns", *c.radial_pm, "pm",
-            "linear fit of all columns, against ideal ones; tracks resampled", subject=c.name, n=c.n,
-            n_of=f"defects in {c.n_tracks} tracks")
+            "outward displacement of the nearest columns",
+            *c.radial_pm,
+            "pm",
+            "linear fit of all columns, against ideal ones; tracks resampled",
+            subject=c.name,
+            n=c.n,
+            n_of=f"defects in {c.n_tracks} tracks",
+        )
         for c in local.classes.values()
-    ]  # fmt: skip
+    ]
     turned = sentences(said, lambda e: "@" in e.subject)
-    blocks = [ABOUT, sentences(said, lambda e: "@" not in e.subject), Fold("orientation by orientation", [turned]),
-              _modes(local), Figure("displacements"), Figure("components")]  # fmt: skip
+    blocks = [
+        ABOUT,
+        sentences(said, lambda e: "@" not in e.subject),
+        Fold("orientation by orientation", [turned]),
+        _modes(local),
+        Figure("displacements"),
+        Figure("components"),
+    ]
     return StageResult(
-        said, local.notes, _tables(local, inputs), {"displacements": local, "components": local},
-        Section("Crystal around the defects", blocks), local,
-    )  # fmt: skip
+        said,
+        local.notes,
+        _tables(local, inputs),
+        {"displacements": local, "components": local},
+        Section("Crystal around the defects", blocks),
+        local,
+    )
 
 
 def _modes(local: Local) -> str:
@@ -75,16 +94,38 @@ def _tables(local: Local, inputs: Inputs) -> dict:
     import pandas as pd
 
     sites = [] if inputs.material is None else [s.name for s in inputs.material.sites]
-    of_columns = pd.DataFrame([
-        {"class": name, "column": k, "site": sites[c.site[k]], "y_nm": c.position_nm[k, 0],
-         "x_nm": c.position_nm[k, 1], "moved_y_pm": c.mean_pm[k, 0], "low_y_pm": c.low_pm[k, 0],
-         "high_y_pm": c.high_pm[k, 0], "moved_x_pm": c.mean_pm[k, 1], "low_x_pm": c.low_pm[k, 1],
-         "high_x_pm": c.high_pm[k, 1], "n_defects": c.n, "n_tracks": c.n_tracks}
-        for name, c in local.classes.items() for k in range(len(c.site))
-    ])  # fmt: skip
-    components = pd.DataFrame([
-        {"class": name, "component": k + 1, "explained": c.explained[k], "shuffled_95": c.chance[k],
-         "ideal_columns": c.ideal[k] if k < len(c.ideal) else np.nan}
-        for name, c in local.classes.items() for k in range(len(c.explained))
-    ])  # fmt: skip
+    of_columns = pd.DataFrame(
+        [
+            {
+                "class": name,
+                "column": k,
+                "site": sites[c.site[k]],
+                "y_nm": c.position_nm[k, 0],
+                "x_nm": c.position_nm[k, 1],
+                "moved_y_pm": c.mean_pm[k, 0],
+                "low_y_pm": c.low_pm[k, 0],
+                "high_y_pm": c.high_pm[k, 0],
+                "moved_x_pm": c.mean_pm[k, 1],
+                "low_x_pm": c.low_pm[k, 1],
+                "high_x_pm": c.high_pm[k, 1],
+                "n_defects": c.n,
+                "n_tracks": c.n_tracks,
+            }
+            for name, c in local.classes.items()
+            for k in range(len(c.site))
+        ]
+    )
+    components = pd.DataFrame(
+        [
+            {
+                "class": name,
+                "component": k + 1,
+                "explained": c.explained[k],
+                "shuffled_95": c.chance[k],
+                "ideal_columns": c.ideal[k] if k < len(c.ideal) else np.nan,
+            }
+            for name, c in local.classes.items()
+            for k in range(len(c.explained))
+        ]
+    )
     return {"displacements": of_columns, "displacement_components": components}

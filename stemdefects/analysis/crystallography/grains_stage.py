@@ -31,10 +31,18 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     frame = np.arange(len(values), dtype=float)
     said = [
         estimate(
-            "misorientation of grains", abs(turn), None, None, "degrees", "Bragg peaks of each grain",
-            subject=f"grain {k}", n=len(values), n_of="frames")
+            "misorientation of grains",
+            abs(turn),
+            None,
+            None,
+            "degrees",
+            "Bragg peaks of each grain",
+            subject=f"grain {k}",
+            n=len(values),
+            n_of="frames",
+        )
         for k, turn in enumerate(turns, 2)
-    ]  # fmt: skip
+    ]
     crystal = np.where(lattice > 0, lattice * inputs.field_nm2, np.nan)
     for what, series, unit in (
         ("length of the grain boundary", length, "nm"),

@@ -198,8 +198,12 @@ def local_strain(
         if edge < 0.3 * window:
             continue
         # u = (u_y, u_x), x = (y, x)
-        out[k] = gradient[1, 1], gradient[0, 0], (gradient[0, 1] + gradient[1, 0]) / 2, (
-            gradient[0, 1] - gradient[1, 0]) / 2  # fmt: skip
+        out[k] = (
+            gradient[1, 1],
+            gradient[0, 0],
+            (gradient[0, 1] + gradient[1, 0]) / 2,
+            (gradient[0, 1] - gradient[1, 0]) / 2,
+        )
     return out
 
 

@@ -45,11 +45,18 @@ def _estimates(s: Strain) -> list[Estimate]:
     )
     return [
         estimate(
-            f"distortion of the mean lattice, {name}", 100 * value, 100 * (value - T_OF_4 * error),
-            100 * (value + T_OF_4 * error), "%", "columns fitted by Gaussians, against a perfect lattice",
-            n=s.n_columns, n_of="columns", warning="Strain and a distorted scan look the same.")
+            f"distortion of the mean lattice, {name}",
+            100 * value,
+            100 * (value - T_OF_4 * error),
+            100 * (value + T_OF_4 * error),
+            "%",
+            "columns fitted by Gaussians, against a perfect lattice",
+            n=s.n_columns,
+            n_of="columns",
+            warning="Strain and a distorted scan look the same.",
+        )
         for name, value, error in parts
-    ]  # fmt: skip
+    ]
 
 
 def _text(s: Strain) -> str:

@@ -53,16 +53,18 @@ class Target(NamedTuple):
     velocity2: float | np.ndarray
 
 
-def voltage(points: Sequence[Point], target: Target, shared_sigma: float = 0.0,
-            search_ev: tuple[float, float] = (2.0, 40.0)) -> Fit:  # fmt: skip
+def voltage(
+    points: Sequence[Point], target: Target, shared_sigma: float = 0.0, search_ev: tuple[float, float] = (2.0, 40.0)
+) -> Fit:
     """Emission threshold (eV) and excitation cross-section at 80 kV (barn) from cross-sections against voltage.
 
     shared_sigma: relative error of the dose that all runs have in common.
     """
     x = np.array([p.x for p in points])
     motions = np.atleast_2d(np.broadcast_to(target.velocity2, np.broadcast_shapes(np.shape(target.velocity2), x.shape)))
-    top = max((p.events + 3) / p.exposure * float(knock_on.beta_squared(p.x) / knock_on.beta_squared(80.0))
-              for p in points)  # fmt: skip
+    top = max(
+        (p.events + 3) / p.exposure * float(knock_on.beta_squared(p.x) / knock_on.beta_squared(80.0)) for p in points
+    )
     excitation = np.concatenate([[0.0], np.geomspace(1e-5 * top, 2 * top, N_GRID)])
     excited = knock_on.excitation_barn(x, 1.0)
 
@@ -83,25 +85,53 @@ def voltage(points: Sequence[Point], target: Target, shared_sigma: float = 0.0,
     each = over(used)
     surface, best = each.max(0), float(each.max())
     by_threshold, by_excitation = surface.max(1), surface.max(0)
-    ed = _profile("emission threshold", used, by_threshold, "eV", open_high=by_threshold[-1] > best - TWO_SIDED,
-                  open_low=by_threshold[0] > best - TWO_SIDED)  # fmt: skip
-    exc = _profile("excitation cross-section at 80 kV", excitation, by_excitation, "barn",
-                   open_low=by_excitation[0] > best - TWO_SIDED, floor=0.0)  # fmt: skip
+    ed = _profile(
+        "emission threshold",
+        used,
+        by_threshold,
+        "eV",
+        open_high=by_threshold[-1] > best - TWO_SIDED,
+        open_low=by_threshold[0] > best - TWO_SIDED,
+    )
+    exc = _profile(
+        "excitation cross-section at 80 kV",
+        excitation,
+        by_excitation,
+        "barn",
+        open_low=by_excitation[0] > best - TWO_SIDED,
+        floor=0.0,
+    )
     cannot = []
     if ed.high is None:
-        cannot.append(Note("No run shows knock-on beyond what excitation explains: the threshold has a lower limit "
-                           "only; a higher voltage would show it.", Code.JOINT_LIMIT))  # fmt: skip
+        cannot.append(
+            Note(
+                "No run shows knock-on beyond what excitation explains: the threshold has a lower limit "
+                "only; a higher voltage would show it.",
+                Code.JOINT_LIMIT,
+            )
+        )
     if ed.low is None:
-        cannot.append(Note(f"The threshold is not bounded from below within {search_ev[0]:g} to {search_ev[1]:g} eV: a "
-                           "lower voltage would tell.", Code.JOINT_LIMIT))  # fmt: skip
+        cannot.append(
+            Note(
+                f"The threshold is not bounded from below within {search_ev[0]:g} to {search_ev[1]:g} eV: a "
+                "lower voltage would tell.",
+                Code.JOINT_LIMIT,
+            )
+        )
     if exc.low == 0.0:
-        cannot.append(Note("The runs need no excitation channel: its cross-section has an upper limit only.",
-                           Code.JOINT_LIMIT))  # fmt: skip
+        cannot.append(
+            Note("The runs need no excitation channel: its cross-section has an upper limit only.", Code.JOINT_LIMIT)
+        )
     weight = np.exp(surface - best)
     flat = np.concatenate([[0.0], np.gradient(excitation[1:])])  # the grid's own spacing taken off
     band = _voltage_band((x, motions), target, used, excitation, each - best)
-    return Fit((ed, exc), _correlation(used, excitation, weight * flat), _deviance(points, best, 2), band,
-               tuple(cannot + _fits(points, best, 2)))  # fmt: skip
+    return Fit(
+        (ed, exc),
+        _correlation(used, excitation, weight * flat),
+        _deviance(points, best, 2),
+        band,
+        tuple(cannot + _fits(points, best, 2)),
+    )
 
 
 def _voltage_band(runs: tuple[np.ndarray, np.ndarray], target: Target, thresholds, excitation, fall) -> np.ndarray:
@@ -197,12 +227,24 @@ def arrhenius(points: Sequence[Point], unit: str, shared_sigma: float = 0.0) -> 
     error = np.sqrt(np.einsum("ik,ij,jk->k", design, covariance, design) + shared_sigma**2)
     curve = a + b * of_x(x)
     band = np.exp(curve + stats.norm.ppf([[0.5], [0.025], [0.975]]) * error)
-    return Fit((steep, level), float(covariance[0, 1] / spread.prod()), _deviance(points, best, 2),
-               np.concatenate([x[None], band]), tuple(cannot))  # fmt: skip
+    return Fit(
+        (steep, level),
+        float(covariance[0, 1] / spread.prod()),
+        _deviance(points, best, 2),
+        np.concatenate([x[None], band]),
+        tuple(cannot),
+    )
 
 
-def _profile(name: str, grid: np.ndarray, profile: np.ndarray, unit: str, open_low=False, open_high=False,
-             floor: float | None = None) -> Parameter:  # fmt: skip
+def _profile(
+    name: str,
+    grid: np.ndarray,
+    profile: np.ndarray,
+    unit: str,
+    open_low=False,
+    open_high=False,
+    floor: float | None = None,
+) -> Parameter:
     """Value and limits from a profile of the log-likelihood on a grid."""
     best = profile.max()
     k = int(profile.argmax())

@@ -44,11 +44,23 @@ def measure(found: Detections, dose: Dose | None) -> Grown:
             continue
         area = (maps[keep] == number).sum((1, 2)) * step_nm[0] * step_nm[1]
         edge = np.array([edge_length(one == number, one <= max(PHASES), step_nm) for one in maps[keep]])
-        rows.append(pd.DataFrame({
-            "frame": numbers[keep], f"time_{found.time_unit}": times, "phase": phase, "fraction": share,
-            "area_nm2": area, "edge_nm": edge,
-        } | ({} if dose is None or not found.frame_time_s
-             else {"dose_e_per_nm2": times / found.frame_time_s * dose.e_per_nm2_per_frame})))  # fmt: skip
+        rows.append(
+            pd.DataFrame(
+                {
+                    "frame": numbers[keep],
+                    f"time_{found.time_unit}": times,
+                    "phase": phase,
+                    "fraction": share,
+                    "area_nm2": area,
+                    "edge_nm": edge,
+                }
+                | (
+                    {}
+                    if dose is None or not found.frame_time_s
+                    else {"dose_e_per_nm2": times / found.frame_time_s * dose.e_per_nm2_per_frame}
+                )
+            )
+        )
         said += front(phase, times, area, edge, found, dose)
     if not rows:
         return Grown((), {}, {}, ())
@@ -73,8 +85,19 @@ def front(
         per = [v * found.frame_time_s / dose.e_per_nm2_per_frame * PER for v in three]
         half = 1.96 * dose.relative_sigma * abs(per[0])
         low, high = per[0] - np.hypot(per[0] - per[1], half), per[0] + np.hypot(per[2] - per[0], half)
-        out.append(estimate("advance of the edge per dose", per[0], low, high, "nm per 1e6 e/nm2", how, subject=phase,
-                            n=n, n_of="frames"))  # fmt: skip
+        out.append(
+            estimate(
+                "advance of the edge per dose",
+                per[0],
+                low,
+                high,
+                "nm per 1e6 e/nm2",
+                how,
+                subject=phase,
+                n=n,
+                n_of="frames",
+            )
+        )
     return out
 
 
@@ -84,10 +107,11 @@ def edge_length(inside: np.ndarray, known: np.ndarray, step_nm: Sequence[float] 
     slant = np.hypot(dy, dx)
     angle = np.arctan2(dy, dx)
     pairs = (
-        (np.s_[:, :-1], np.s_[:, 1:], dy, angle), (np.s_[:-1], np.s_[1:], dx, np.pi / 2 - angle),
+        (np.s_[:, :-1], np.s_[:, 1:], dy, angle),
+        (np.s_[:-1], np.s_[1:], dx, np.pi / 2 - angle),
         (np.s_[:-1, :-1], np.s_[1:, 1:], dy * dx / slant, np.pi / 4),
         (np.s_[:-1, 1:], np.s_[1:, :-1], dy * dx / slant, np.pi / 4),
-    )  # fmt: skip
+    )
     total = 0.0
     for a, b, spacing, sector in pairs:  # crossings x distance of the lines x angle they stand for
         total += float(((inside[a] != inside[b]) & known[a] & known[b]).sum()) * spacing * sector

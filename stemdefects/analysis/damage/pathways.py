@@ -204,9 +204,17 @@ class _Walk:
 def blocks(found: Pathways) -> list:
     """Of the page: the changes that were seen, the picture."""
     rows = [
-        [e.source, e.target, e.process, f"{e.count:.1f}", number(e.rate_per_s[0]),
-         f"{number(e.rate_per_s[1])} to {number(e.rate_per_s[2])}"] for e in found.edges if e.count >= SHOWN
-    ]  # fmt: skip
+        [
+            e.source,
+            e.target,
+            e.process,
+            f"{e.count:.1f}",
+            number(e.rate_per_s[0]),
+            f"{number(e.rate_per_s[1])} to {number(e.rate_per_s[2])}",
+        ]
+        for e in found.edges
+        if e.count >= SHOWN
+    ]
     if not rows:
         return []
     what = (
@@ -222,14 +230,27 @@ def tables(found: Pathways) -> dict[str, Any]:
     import pandas as pd
 
     edges = [
-        {"from": e.source, "to": e.target, "process": e.process, "mean_number": e.count, "rate_per_s": e.rate_per_s[0],
-         "low_per_s": e.rate_per_s[1], "high_per_s": e.rate_per_s[2]} for e in found.edges
-    ]  # fmt: skip
-    nodes = [{"configuration": name, "seconds": t, "mean_per_frame": found.per_frame.get(name, np.nan)}
-             for name, t in sorted(found.nodes.items(), key=lambda item: -item[1])]  # fmt: skip
-    return {"pathways": pd.DataFrame(edges, columns=["from", "to", "process", "mean_number", "rate_per_s", "low_per_s",
-                                                     "high_per_s"]),
-            "configurations": pd.DataFrame(nodes, columns=["configuration", "seconds", "mean_per_frame"])}  # fmt: skip
+        {
+            "from": e.source,
+            "to": e.target,
+            "process": e.process,
+            "mean_number": e.count,
+            "rate_per_s": e.rate_per_s[0],
+            "low_per_s": e.rate_per_s[1],
+            "high_per_s": e.rate_per_s[2],
+        }
+        for e in found.edges
+    ]
+    nodes = [
+        {"configuration": name, "seconds": t, "mean_per_frame": found.per_frame.get(name, np.nan)}
+        for name, t in sorted(found.nodes.items(), key=lambda item: -item[1])
+    ]
+    return {
+        "pathways": pd.DataFrame(
+            edges, columns=["from", "to", "process", "mean_number", "rate_per_s", "low_per_s", "high_per_s"]
+        ),
+        "configurations": pd.DataFrame(nodes, columns=["configuration", "seconds", "mean_per_frame"]),
+    }
 
 
 def graphml(found: Pathways) -> str:
@@ -237,9 +258,16 @@ def graphml(found: Pathways) -> str:
     from xml.etree import ElementTree as tree
 
     root = tree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
-    kinds = {"node": {"seconds": "double", "mean_per_frame": "double"},
-             "edge": {"process": "string", "mean_number": "double", "rate_per_s": "double", "low_per_s": "double",
-                      "high_per_s": "double"}}  # fmt: skip
+    kinds = {
+        "node": {"seconds": "double", "mean_per_frame": "double"},
+        "edge": {
+            "process": "string",
+            "mean_number": "double",
+            "rate_per_s": "double",
+            "low_per_s": "double",
+            "high_per_s": "double",
+        },
+    }
     for where, keys in kinds.items():
         for name, kind in keys.items():
             tree.SubElement(root, "key", {"id": f"{where}_{name}", "for": where, "attr.name": name, "attr.type": kind})
@@ -255,7 +283,10 @@ def graphml(found: Pathways) -> str:
     for k, e in enumerate(found.edges):
         edge = tree.SubElement(graph, "edge", id=f"e{k}", source=e.source, target=e.target)
         value, low, high = e.rate_per_s
-        add(edge, "edge", {"process": e.process, "mean_number": e.count, "rate_per_s": value, "low_per_s": low,
-                           "high_per_s": high})  # fmt: skip
+        add(
+            edge,
+            "edge",
+            {"process": e.process, "mean_number": e.count, "rate_per_s": value, "low_per_s": low, "high_per_s": high},
+        )
     tree.indent(root)
     return tree.tostring(root, encoding="unicode", xml_declaration=True)

@@ -108,8 +108,16 @@ def _posterior(risk: Risk, tallied: Tally, answer: Kinetics, n_atoms: int, rng, 
     mean_t = float(atom_s.mean()) if len(n) else 0.0
     if mean_t < LEAST_FRAMES * float(np.median(np.diff(answer.times_s))):
         nothing = (np.nan, np.nan, np.nan)
-        return Found(risk.name, nothing, np.zeros(0), float(n.mean()) if len(n) else 0.0, mean_t, np.nan,
-                     Code.CANNOT_TELL, risk.beam)  # fmt: skip
+        return Found(
+            risk.name,
+            nothing,
+            np.zeros(0),
+            float(n.mean()) if len(n) else 0.0,
+            mean_t,
+            np.nan,
+            Code.CANNOT_TELL,
+            risk.beam,
+        )
     none = probability_of_none(n, risk, answer)
     draws, code = mixture(n, atom_s, none, rng)
     three = summary(draws, code, none)  # a limit stays one where chains do not agree yet

@@ -59,9 +59,15 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     blocks.append(Fold("per second, events and exposures", [_grid([*found, *lost], atom)]))
     blocks += [*pathways.blocks(ways), *grown.blocks]
     figures = {"damage": {"estimates": shown}, "pathways": ways, **grown.figures}
-    return StageResult([*said, *grown.estimates], notes, tables, figures, Section("Beam damage", blocks),
-                       {"risks": [*found, *lost], "pathways": ways},
-                       {"pathways.graphml": pathways.graphml(ways)})  # fmt: skip
+    return StageResult(
+        [*said, *grown.estimates],
+        notes,
+        tables,
+        figures,
+        Section("Beam damage", blocks),
+        {"risks": [*found, *lost], "pathways": ways},
+        {"pathways.graphml": pathways.graphml(ways)},
+    )
 
 
 def _atoms(inputs: Inputs) -> tuple[str, int]:
@@ -114,8 +120,20 @@ def _row(quantity: str, three: tuple, unit: str, one: Found, subject: str, headl
     value, low, high = (float(v) if np.isfinite(v) else None for v in three)
     method = metal.METHOD if one.name.endswith(metal.NAME) else METHOD
     headline = headline and value is not None
-    return Estimate(quantity, value, low, high, unit, f"{method}, competing risks", subject, round(one.events),
-                    "events", said, headline, one.code.value)  # fmt: skip
+    return Estimate(
+        quantity,
+        value,
+        low,
+        high,
+        unit,
+        f"{method}, competing risks",
+        subject,
+        round(one.events),
+        "events",
+        said,
+        headline,
+        one.code.value,
+    )
 
 
 def _table(found: list[Found], said: list[Estimate], atom: str, flux, dose) -> Any:
@@ -128,22 +146,40 @@ def _table(found: list[Found], said: list[Estimate], atom: str, flux, dose) -> A
         barn = next((e for e in said if (e.quantity, e.subject) == (CROSS_SECTION, subject)), None)
         draws = one.draws_per_s
         mean, variance = (draws.mean(), draws.var()) if len(draws) else (np.nan, np.nan)
-        rows.append({
-            "process": one.name, "subject": subject, "atom": "" if one.name.endswith(metal.NAME) else atom,
-            "rate_per_s": one.rate_per_s[0], "low_per_s": one.rate_per_s[1], "high_per_s": one.rate_per_s[2],
-            "cross_section_barn": barn.value if barn else np.nan, "low_barn": barn.low if barn else np.nan,
-            "high_barn": barn.high if barn else np.nan,
-            "events": one.events, "exposure_s": one.exposure_s, "probability_of_none": one.none, "code": one.code.value,
-            "mean_per_s": mean, "variance_per_s2": variance, "flux_e_per_nm2_s": flux or np.nan,
-            "dose_relative_sigma": dose.relative_sigma if dose else np.nan,
-        })  # fmt: skip
+        rows.append(
+            {
+                "process": one.name,
+                "subject": subject,
+                "atom": "" if one.name.endswith(metal.NAME) else atom,
+                "rate_per_s": one.rate_per_s[0],
+                "low_per_s": one.rate_per_s[1],
+                "high_per_s": one.rate_per_s[2],
+                "cross_section_barn": barn.value if barn else np.nan,
+                "low_barn": barn.low if barn else np.nan,
+                "high_barn": barn.high if barn else np.nan,
+                "events": one.events,
+                "exposure_s": one.exposure_s,
+                "probability_of_none": one.none,
+                "code": one.code.value,
+                "mean_per_s": mean,
+                "variance_per_s2": variance,
+                "flux_e_per_nm2_s": flux or np.nan,
+                "dose_relative_sigma": dose.relative_sigma if dose else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def _grid(found: list[Found], atom: str) -> Grid:
     rows = [
-        [_subject(one, atom), number(one.rate_per_s[0]) if np.isfinite(one.rate_per_s[0]) else "not determined",
-         f"{number(one.rate_per_s[1])} to {number(one.rate_per_s[2])}" if np.isfinite(one.rate_per_s[0]) else "",
-         f"{one.events:.1f}", number(one.exposure_s), one.code.value] for one in found
-    ]  # fmt: skip
+        [
+            _subject(one, atom),
+            number(one.rate_per_s[0]) if np.isfinite(one.rate_per_s[0]) else "not determined",
+            f"{number(one.rate_per_s[1])} to {number(one.rate_per_s[2])}" if np.isfinite(one.rate_per_s[0]) else "",
+            f"{one.events:.1f}",
+            number(one.exposure_s),
+            one.code.value,
+        ]
+        for one in found
+    ]
     return Grid(["process", "1/s", "95% interval", "events", "exposure (s)", "code"], rows)

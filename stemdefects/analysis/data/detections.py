@@ -174,15 +174,27 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
     if over_time is not None:
         over_time = over_time[~np.isin(over_time["frame"], apart)] if followed else over_time[:0]
     return Detections(
-        rows, n_frames, clock.times, pixel_size,
-        cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0), clock.frame_time_s,
-        str(attrs.get("source", name)), frames, patches, attrs,
-        quality_flags.sentences(table.frames) + fields.contradictions_of(attrs) + fields.notes(attrs, table.frames)
+        rows,
+        n_frames,
+        clock.times,
+        pixel_size,
+        cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0),
+        clock.frame_time_s,
+        str(attrs.get("source", name)),
+        frames,
+        patches,
+        attrs,
+        quality_flags.sentences(table.frames)
+        + fields.contradictions_of(attrs)
+        + fields.notes(attrs, table.frames)
         + [n for n in (clock.note,) if n],
         _pixel_yx(pixel_size, attrs),
-        _observed(table, n_frames), evidence=table.evidence, over_time=over_time, followed=followed,
+        _observed(table, n_frames),
+        evidence=table.evidence,
+        over_time=over_time,
+        followed=followed,
         smoothed=_are_over_time(table),
-    )  # fmt: skip
+    )
 
 
 def _are_over_time(table: defect_table.DefectTable) -> bool:

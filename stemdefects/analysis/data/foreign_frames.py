@@ -87,9 +87,14 @@ def _unit(text: TextTable, name: str) -> str:
 
 
 def _is_time(
-    text: TextTable, cfg: TableConfig, name: str, values: np.ndarray, stated_s: float | None, said: bool,
+    text: TextTable,
+    cfg: TableConfig,
+    name: str,
+    values: np.ndarray,
+    stated_s: float | None,
+    said: bool,
     times: list[str],
-) -> bool:  # fmt: skip
+) -> bool:
     """Does the column of frames hold times? UserError where it may hold either."""
     finite = values[np.isfinite(values)]
     way = f"say analysis.table.columns.frame=[{name}] for frame numbers, analysis.table.columns.time_s=[{name}] (and "

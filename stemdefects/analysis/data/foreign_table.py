@@ -50,11 +50,19 @@ def read(path: Path, cfg: TableConfig) -> dict[str, Any]:
     relative = cfg.pixel_size_relative_sigma or known.get("pixel_size_relative_sigma") or 0.0
     smoothed = _smoothed(text)
     return {
-        "smoothed": smoothed, "rows": rows, "n_frames": len(timed.clock.times), "times": timed.clock.times,
-        "pixel_size_nm": None if pixel_yx is None else float(pixel_yx[1]), "pixel_size_relative_sigma": float(relative),
-        "frame_time_s": timed.clock.frame_time_s, "source": str(path), "attrs": {"known": known},
-        "notes": notes + timed.notes, "pixel_size_yx_nm": pixel_yx, "observed": timed.observed,
-    }  # fmt: skip
+        "smoothed": smoothed,
+        "rows": rows,
+        "n_frames": len(timed.clock.times),
+        "times": timed.clock.times,
+        "pixel_size_nm": None if pixel_yx is None else float(pixel_yx[1]),
+        "pixel_size_relative_sigma": float(relative),
+        "frame_time_s": timed.clock.frame_time_s,
+        "source": str(path),
+        "attrs": {"known": known},
+        "notes": notes + timed.notes,
+        "pixel_size_yx_nm": pixel_yx,
+        "observed": timed.observed,
+    }
 
 
 def _smoothed(text: TextTable) -> bool:

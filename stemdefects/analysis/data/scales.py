@@ -67,10 +67,12 @@ def dose(found: Detections, cfg: AnalysisConfig) -> Dose | None:
         of_dose = found.attrs.get("dose_relative_sigma")
         sigma = float(np.hypot(2 * found.pixel_size_relative_sigma, 0.0 if of_dose is None else float(of_dose)))
     named = {
-        "user": "yours (inference.dose_e_per_px)", "file": "from the file",
-        "current": "the beam's current times its time on a pixel", "detector": "by the detector's calibration",
+        "user": "yours (inference.dose_e_per_px)",
+        "file": "from the file",
+        "current": "the beam's current times its time on a pixel",
+        "detector": "by the detector's calibration",
         "noise": "from the frames' noise",
-    }  # fmt: skip
+    }
     source = named.get(str(found.attrs.get("dose_origin")), "from the table")
     source += f" ({detail})" if (detail := found.attrs.get("dose_detail")) else ""
     return Dose(float(per_px) / float(np.prod(found.scale_yx)), sigma, source)

@@ -166,10 +166,20 @@ def table(scores: list[Score]) -> "pd.DataFrame":
     """The scores as a DataFrame: kind, n_true, n_found, precision, recall, f1, rms_error_px (per axis)."""
     import pandas as pd
 
-    return pd.DataFrame([
-        {"kind": s.kind, "n_true": s.n_true, "n_found": s.n_found, "precision": s.precision, "recall": s.recall,
-         "f1": s.f1, "rms_error_px": s.rms_error_px} for s in scores
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "kind": s.kind,
+                "n_true": s.n_true,
+                "n_found": s.n_found,
+                "precision": s.precision,
+                "recall": s.recall,
+                "f1": s.f1,
+                "rms_error_px": s.rms_error_px,
+            }
+            for s in scores
+        ]
+    )
 
 
 def drift_error(found_yx: np.ndarray, truth_px: np.ndarray, scale: float | np.ndarray) -> tuple[float, float]:

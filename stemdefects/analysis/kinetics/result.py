@@ -80,10 +80,25 @@ def nothing(evidence: Evidence, place: lattice.Sites) -> Kinetics:
     n_frames, n = np.asarray(evidence.line).shape
     none = np.zeros((0, 0, lattice.N_RATES))
     return Kinetics(
-        Code.CANNOT_TELL, none, none, none, np.zeros((0, 0, 4)), np.zeros((0, 0)), np.zeros((0, 0, n_frames, 3)),
-        np.full((n_frames, n, 2), np.nan), np.full((8, 8, 3), np.nan), np.zeros((8, 8)), [], [], {}, np.nan, place,
-        np.asarray(evidence.times_s, float), [], 6,
-    )  # fmt: skip
+        Code.CANNOT_TELL,
+        none,
+        none,
+        none,
+        np.zeros((0, 0, 4)),
+        np.zeros((0, 0)),
+        np.zeros((0, 0, n_frames, 3)),
+        np.full((n_frames, n, 2), np.nan),
+        np.full((8, 8, 3), np.nan),
+        np.zeros((8, 8)),
+        [],
+        [],
+        {},
+        np.nan,
+        place,
+        np.asarray(evidence.times_s, float),
+        [],
+        6,
+    )
 
 
 def gather(
@@ -126,11 +141,26 @@ def gather(
     step = float(np.median(np.diff(run.data.times)))
     seen = np.sum([s.turns for s in run.sums], axis=0) / max(n_draws, 1)
     return Kinetics(
-        code, draws[..., : lattice.N_RATES], events, exposure, draws[..., [20, 21, 19, 22]], mobile, counts, occupancy,
-        quantities.transition(draws, events, exposure, step) if len(place.bonds) else np.full((8, 8, 3), np.nan), seen,
-        [h for held in run.samples for h in held], said, checks, none, place, run.data.times, run.chains, run.slots,
+        code,
+        draws[..., : lattice.N_RATES],
+        events,
+        exposure,
+        draws[..., [20, 21, 19, 22]],
+        mobile,
+        counts,
+        occupancy,
+        quantities.transition(draws, events, exposure, step) if len(place.bonds) else np.full((8, 8, 3), np.nan),
+        seen,
+        [h for held in run.samples for h in held],
+        said,
+        checks,
+        none,
+        place,
+        run.data.times,
+        run.chains,
+        run.slots,
         prior,
-    )  # fmt: skip
+    )
 
 
 __all__ = ["Code", "Enum", "Kinetics", "Quantity", "gather", "nothing"]

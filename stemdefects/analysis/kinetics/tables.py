@@ -21,11 +21,20 @@ def of_posterior(answer: Kinetics, found: Detections, names: Names) -> dict:
     rows = []
     for q in answer.estimates:
         check = statements.worst_check(answer, q.name)
-        rows.append({
-            "quantity": q.name, "value": q.value, "low": q.low, "high": q.high, "unit": q.unit, "code": q.code.value,
-            "probability_of_none": q.none, "events": q.events, "r_hat": check.r_hat if check else np.nan,
-            "effective_samples": check.effective if check else np.nan,
-        })  # fmt: skip
+        rows.append(
+            {
+                "quantity": q.name,
+                "value": q.value,
+                "low": q.low,
+                "high": q.high,
+                "unit": q.unit,
+                "code": q.code.value,
+                "probability_of_none": q.none,
+                "events": q.events,
+                "r_hat": check.r_hat if check else np.nan,
+                "effective_samples": check.effective if check else np.nan,
+            }
+        )
     frames = found.frame_table()["frame"]
     judged = np.flatnonzero(np.isfinite(answer.occupancy[..., 0]).any(1))
     counts = answer.counts.reshape(-1, *answer.counts.shape[2:])
@@ -33,16 +42,34 @@ def of_posterior(answer: Kinetics, found: Detections, names: Names) -> dict:
     of_counts = []
     for kind, drawn in kinds.items():
         low, median, high = np.quantile(drawn[:, judged], [0.025, 0.5, 0.975], axis=0)
-        of_counts.append(pd.DataFrame({
-            "frame": frames[judged], "time_s": answer.times_s[judged], "kind": kind, "median": median, "low": low,
-            "high": high}))  # fmt: skip
+        of_counts.append(
+            pd.DataFrame(
+                {
+                    "frame": frames[judged],
+                    "time_s": answer.times_s[judged],
+                    "kind": kind,
+                    "median": median,
+                    "low": low,
+                    "high": high,
+                }
+            )
+        )
     out = {"kinetics": pd.DataFrame(rows), "counts_posterior": pd.concat(of_counts, ignore_index=True)}
     if len(answer.sites.bonds):
-        out["switching_posterior"] = pd.DataFrame([
-            {"from": state_name(i, names), "to": state_name(j, names), "probability_per_frame": P[0], "low": P[1],
-             "high": P[2], "mean_number": answer.transitions_seen[i, j]}
-            for i, row in enumerate(answer.transition) for j, P in enumerate(row)
-        ])  # fmt: skip
+        out["switching_posterior"] = pd.DataFrame(
+            [
+                {
+                    "from": state_name(i, names),
+                    "to": state_name(j, names),
+                    "probability_per_frame": P[0],
+                    "low": P[1],
+                    "high": P[2],
+                    "mean_number": answer.transitions_seen[i, j],
+                }
+                for i, row in enumerate(answer.transition)
+                for j, P in enumerate(row)
+            ]
+        )
     return out
 
 
@@ -127,10 +154,17 @@ def _alternatives(answer: Kinetics, evidence: Evidence, rows: np.ndarray, f: np.
     here, known = rows[found["row"]], found["from_site"] >= 0
     origin = np.where(known[:, None], evidence.yx_nm[np.maximum(found["from_site"], 0)], np.nan)
     at = evidence.yx_nm[site[found["row"]]]
-    return pd.DataFrame({
-        "frame": here["frame"], "track": here["track"], "y_nm": at[:, 0], "x_nm": at[:, 1],
-        "from_y_nm": origin[:, 0], "from_x_nm": origin[:, 1], "probability": found["probability"],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "frame": here["frame"],
+            "track": here["track"],
+            "y_nm": at[:, 0],
+            "x_nm": at[:, 1],
+            "from_y_nm": origin[:, 0],
+            "from_x_nm": origin[:, 1],
+            "probability": found["probability"],
+        }
+    )
 
 
 def _others(answer, evidence, found, names, frames, drift) -> np.ndarray:
@@ -164,6 +198,17 @@ def precision(answer: Kinetics, evidence: Evidence, found: Detections, kinds: tu
         distance, site = cKDTree(evidence.yx_nm).query(yx_nm)
         p = np.where(distance < 0.5 * answer.sites.hop_nm, answer.occupancy[number[calls], site, layer], np.nan)
         if np.isfinite(p).any():
-            said.append(Estimate("expected precision", float(np.nanmean(p)), None, None, "1", METHOD, kind,
-                                 int(np.isfinite(p).sum()), "detections"))  # fmt: skip
+            said.append(
+                Estimate(
+                    "expected precision",
+                    float(np.nanmean(p)),
+                    None,
+                    None,
+                    "1",
+                    METHOD,
+                    kind,
+                    int(np.isfinite(p).sum()),
+                    "detections",
+                )
+            )
     return said

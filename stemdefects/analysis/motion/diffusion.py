@@ -172,11 +172,16 @@ def cve(
         warning.append(Note(text, Code.REACHES_ZERO))
     spread = np.nanstd(sigma2_again)
     extra = {
-        "D_y": axes[0], "D_x": axes[1], "resampled": again,
-        "D_y_se": float(np.nanstd(axes_again[0])), "D_x_se": float(np.nanstd(axes_again[1])),
-        "difference": axes[0] - axes[1], "difference_se": float(np.nanstd(axes_again[0] - axes_again[1])),
-        "sigma2": float(sigma2), "sigma2_se": float(spread),
-    }  # fmt: skip
+        "D_y": axes[0],
+        "D_x": axes[1],
+        "resampled": again,
+        "D_y_se": float(np.nanstd(axes_again[0])),
+        "D_x_se": float(np.nanstd(axes_again[1])),
+        "difference": axes[0] - axes[1],
+        "difference_se": float(np.nanstd(axes_again[0] - axes_again[1])),
+        "sigma2": float(sigma2),
+        "sigma2_se": float(spread),
+    }
     sigma = float(np.sqrt(max(sigma2, 0.0)))
     return Diffusion(float(value), low, high, sigma, n, n_steps, "cve", join(warning), extra)
 
@@ -196,6 +201,12 @@ def paper(tracks: Tracks) -> Diffusion:
     half = 1.96 * per_track.std(ddof=1) / np.sqrt(ok.sum()) if ok.sum() > 1 else np.nan
     value = per_track.mean()
     return Diffusion(
-        float(value), value - half, value + half, np.nan, int(ok.sum()), int((lengths[ok] - 1).sum()), "paper",
+        float(value),
+        value - half,
+        value + half,
+        np.nan,
+        int(ok.sum()),
+        int((lengths[ok] - 1).sum()),
+        "paper",
         "The published formula, for comparison; biased by about -80%, and its interval never covers.",
-    )  # fmt: skip
+    )

@@ -32,9 +32,13 @@ def _grid(prepared, sigma, centre, n=25, span=5.0):
 
 
 def site_model(
-    tracks: Tracks, vectors: np.ndarray, sigma: float | None = None, bandwidth: float | None = None,
-    rng: np.random.Generator | None = None, n_bootstrap: int = 500,
-) -> Diffusion:  # fmt: skip
+    tracks: Tracks,
+    vectors: np.ndarray,
+    sigma: float | None = None,
+    bandwidth: float | None = None,
+    rng: np.random.Generator | None = None,
+    n_bootstrap: int = 500,
+) -> Diffusion:
     """Hop rate by the hidden Markov model of the lattice site; D = a^2 k / 4.
 
     Args:
@@ -89,13 +93,25 @@ def site_model(
     factor = a**2 / 4
     immobile = _immobile(table)
     extra = {
-        "rate": value, "rate_low": low, "rate_high": high, "duration": duration, "immobile": immobile,
-        "expected_hops": value * duration, "resampled": again * factor,
-    }  # fmt: skip
+        "rate": value,
+        "rate_low": low,
+        "rate_high": high,
+        "duration": duration,
+        "immobile": immobile,
+        "expected_hops": value * duration,
+        "resampled": again * factor,
+    }
     return Diffusion(
-        value * factor, low * factor, high * factor, noise, tracks.n_tracks, len(tracks.frame) - tracks.n_tracks,
-        "sites", join(warning), extra,
-    )  # fmt: skip
+        value * factor,
+        low * factor,
+        high * factor,
+        noise,
+        tracks.n_tracks,
+        len(tracks.frame) - tracks.n_tracks,
+        "sites",
+        join(warning),
+        extra,
+    )
 
 
 def _not_random(tracks: Tracks, sites: Sites, steps: np.ndarray, rate: float) -> Note | None:
@@ -158,9 +174,14 @@ def _immobile(table) -> tuple[float, float, float]:
     rest, hop = table[:, 0], table[:, 1:]
     with np.errstate(divide="ignore"):
         mixed = logsumexp(
-            np.stack([np.broadcast_to(rest[:, None, None] + np.log(shares), (*hop.shape, len(shares))),
-                      hop[..., None] + np.log1p(-shares)]), axis=0,
-        ).sum(0)  # fmt: skip
+            np.stack(
+                [
+                    np.broadcast_to(rest[:, None, None] + np.log(shares), (*hop.shape, len(shares))),
+                    hop[..., None] + np.log1p(-shares),
+                ]
+            ),
+            axis=0,
+        ).sum(0)
     profile = mixed.max(0)
     inside = profile >= profile.max() - stats.chi2.ppf(LEVEL, 1) / 2
     return float(shares[profile.argmax()]), float(shares[inside][0]), float(shares[inside][-1])

@@ -81,13 +81,26 @@ def msd(
     n = int((numbers[:, 0] > 0).sum())
     low, high = bootstrap.positive_interval(value / 4, again, weights)
     alpha = _exponent(times, curve, offset, counts)
-    alphas = np.array([_exponent(times, c, o, counts) for c, o in zip(
-        curves[:200], _line(times_again[:200], curves[:200], numbers_again[:200], lags)[1], strict=True)])  # fmt: skip
+    alphas = np.array(
+        [
+            _exponent(times, c, o, counts)
+            for c, o in zip(
+                curves[:200], _line(times_again[:200], curves[:200], numbers_again[:200], lags)[1], strict=True
+            )
+        ]
+    )
     alpha_low, alpha_high = bootstrap.percentile_interval(alphas)
     extra = {
-        "lags": lags, "times": times, "curve": curve, "counts": counts, "curves": curves, "offset": float(offset),
-        "alpha": alpha, "alpha_low": alpha_low, "alpha_high": alpha_high,
-    }  # fmt: skip
+        "lags": lags,
+        "times": times,
+        "curve": curve,
+        "counts": counts,
+        "curves": curves,
+        "offset": float(offset),
+        "alpha": alpha,
+        "alpha_low": alpha_low,
+        "alpha_high": alpha_high,
+    }
     sigma = float(np.sqrt(max(offset, 0) / 4))
     return Diffusion(float(value / 4), low, high, sigma, n, int(counts[0]), "msd", "", extra)
 

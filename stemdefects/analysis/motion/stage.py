@@ -78,10 +78,20 @@ def _tables(inputs: Inputs, cfg: AnalysisConfig, motion: Motion, places: dict[st
         middle = out["diffusion_windows"][["first_frame", "end_frame"]].mean(axis=1)
         out["diffusion_windows"]["dose_e_per_nm2"] = middle * inputs.found.frame_time_s * flux
     if places:
-        out["diffusion_regions"] = pd.DataFrame([
-            {"kind": motion.headline, "region": place, D: d.D, low: d.low, high: d.high, "n_tracks": d.n_tracks,
-             "method": "cve"} for place, d in places.items()
-        ])  # fmt: skip
+        out["diffusion_regions"] = pd.DataFrame(
+            [
+                {
+                    "kind": motion.headline,
+                    "region": place,
+                    D: d.D,
+                    low: d.low,
+                    high: d.high,
+                    "n_tracks": d.n_tracks,
+                    "method": "cve",
+                }
+                for place, d in places.items()
+            ]
+        )
     return out
 
 
@@ -93,10 +103,14 @@ def _figures(inputs: Inputs, motion: Motion) -> dict:
         "diffusion": {"results": results, "unit": inputs.D_unit, "true": _true(inputs, motion)},
         "msd": {"kind": kind, "methods": of_kind, "units": units},
         "gate_scan": {
-            "kind": kind, "rows": motion.gate_scan, "gate": inputs.gate, "a": inputs.lattice_constant, "units": units,
+            "kind": kind,
+            "rows": motion.gate_scan,
+            "gate": inputs.gate,
+            "a": inputs.lattice_constant,
+            "units": units,
         },
         "rose": {"kind": kind, "jumps": of_kind["hops"].extra.get("jumps", ()) if "hops" in of_kind else ()},
-    }  # fmt: skip
+    }
 
 
 def _true(inputs: Inputs, motion: Motion) -> tuple[str, float] | None:

@@ -96,9 +96,14 @@ def classify(
     if n_classes <= 1:
         notes.append("The patches form one class only: no grouping is stable.")
     out = Classes(
-        label, np.stack(averages) if averages else np.empty((0, 0, 0)),
-        np.array([len(rows) for rows in members], int), found.scores, agreement, found.method, " ".join(notes),
-    )  # fmt: skip
+        label,
+        np.stack(averages) if averages else np.empty((0, 0, 0)),
+        np.array([len(rows) for rows in members], int),
+        found.scores,
+        agreement,
+        found.method,
+        " ".join(notes),
+    )
     if light is not None:
         turned = np.take_along_axis(light.beside, (np.maximum(found.turn, 0)[:, None] + np.arange(3)) % 3, 1)
         values = np.column_stack([light.own, turned])

@@ -38,9 +38,13 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         made = replace(made, label=label)
     blocks = [_text(made, cfg), *_of_light(made, inputs), Figure("classes")]
     return StageResult(
-        (), [made.note] if made.note else [], _tables(made, inputs), {"classes": made},
-        Section("Classes of the image patches", blocks), made,
-    )  # fmt: skip
+        (),
+        [made.note] if made.note else [],
+        _tables(made, inputs),
+        {"classes": made},
+        Section("Classes of the image patches", blocks),
+        made,
+    )
 
 
 def with_classes(inputs: Inputs, results: Mapping[str, StageResult]) -> np.ndarray:
@@ -86,10 +90,16 @@ def _of_light(made: Classes, inputs: Inputs) -> list:
     for k, (own, *bonds) in enumerate(made.light):
         names, counts = np.unique(kinds[made.label == k], return_counts=True)
         most = counts.argmax()
-        rows.append([
-            str(k), str(made.counts[k]), inputs.material.site_names[made.site[k]], f"{own:.2f}",
-            ", ".join(f"{b:.2f}" for b in bonds), f"{names[most]} ({100 * counts[most] / made.counts[k]:.0f}%)",
-        ])  # fmt: skip
+        rows.append(
+            [
+                str(k),
+                str(made.counts[k]),
+                inputs.material.site_names[made.site[k]],
+                f"{own:.2f}",
+                ", ".join(f"{b:.2f}" for b in bonds),
+                f"{names[most]} ({100 * counts[most] / made.counts[k]:.0f}%)",
+            ]
+        )
     head = ["class", "patches", "sublattice", "light of the column", "of its three bonded columns", "most are called"]
     return [Grid(head, rows), ABOUT_LIGHT]
 
@@ -97,9 +107,15 @@ def _of_light(made: Classes, inputs: Inputs) -> list:
 def _tables(made: Classes, inputs: Inputs) -> dict:
     import pandas as pd
 
-    out = {"classes": pd.DataFrame({
-        "class": np.arange(len(made.counts)), "n_patches": made.counts, "method": made.method,
-    })}  # fmt: skip
+    out = {
+        "classes": pd.DataFrame(
+            {
+                "class": np.arange(len(made.counts)),
+                "n_patches": made.counts,
+                "method": made.method,
+            }
+        )
+    }
     if made.light is not None and made.site is not None and inputs.material is not None:
         out["classes"]["sublattice"] = [inputs.material.site_names[g] for g in made.site]
         for k, name in enumerate(("light", "light_bond_1", "light_bond_2", "light_bond_3")):

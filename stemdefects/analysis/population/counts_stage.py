@@ -18,8 +18,12 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     of = count(inputs.found, inputs.field_nm2)
     said = estimates(of, inputs, seed)
     rest = sentences(said, lambda e: e.quantity != "count per frame")
-    blocks = [Quoted(["count per frame"]), Fold("densities and changes", [rest]), Figure("counts", CAPTION),
-              Figure("regions")]  # fmt: skip
+    blocks = [
+        Quoted(["count per frame"]),
+        Fold("densities and changes", [rest]),
+        Figure("counts", CAPTION),
+        Figure("regions"),
+    ]
     if inputs.found.n_frames == 1:
         blocks = [Quoted(["count per frame", "density"])]
     title = "Counts" if inputs.found.n_frames == 1 else "Counts against time"
@@ -41,31 +45,70 @@ def estimates(of: Counts, inputs: Inputs, seed: int) -> list[Estimate]:
     for kind, values in totals if len(of.kinds) > 1 else totals[:-1]:
         series = np.where(of.skipped, np.nan, values)
         t = trend(of.times, series, rng=seeds.stream(seed, "counts", kind))
-        out.append(estimate(
-            "count per frame", t.mean, t.mean_low, t.mean_high, "defects", "mean, block bootstrap", subject=kind,
-            n=t.n_frames, n_of="frames", headline=True))  # fmt: skip
+        out.append(
+            estimate(
+                "count per frame",
+                t.mean,
+                t.mean_low,
+                t.mean_high,
+                "defects",
+                "mean, block bootstrap",
+                subject=kind,
+                n=t.n_frames,
+                n_of="frames",
+                headline=True,
+            )
+        )
         if not found.followed:  # frames of different fields have no course in time
             continue
         if found.n_frames > 1:
             out += _course(t, of, series, kind, found, seed)
         if of.area_nm2 is not None and np.isfinite(of.area_nm2).any():
             d = trend(of.times, series / of.area_nm2, rng=seeds.stream(seed, "density", kind))
-            out.append(estimate(
-                "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", "mean, block bootstrap", subject=kind,
-                n=d.n_frames, n_of="frames"))  # fmt: skip
+            out.append(
+                estimate(
+                    "density",
+                    d.mean,
+                    d.mean_low,
+                    d.mean_high,
+                    "1/nm^2",
+                    "mean, block bootstrap",
+                    subject=kind,
+                    n=d.n_frames,
+                    n_of="frames",
+                )
+            )
     return out
 
 
 def _course(t: Trend, of: Counts, series: np.ndarray, kind: str, found, seed: int) -> list[Estimate]:
     """How a count changes, in defects per time and as a rate."""
-    out = [estimate(
-        "change of the count", t.slope, t.slope_low, t.slope_high, f"defects/{found.time_unit}",
-        "straight line, block bootstrap", subject=kind, n=t.n_frames, n_of="frames")]  # fmt: skip
+    out = [
+        estimate(
+            "change of the count",
+            t.slope,
+            t.slope_low,
+            t.slope_high,
+            f"defects/{found.time_unit}",
+            "straight line, block bootstrap",
+            subject=kind,
+            n=t.n_frames,
+            n_of="frames",
+        )
+    ]
     k = growth_rate(of.times, series, rng=seeds.stream(seed, "growth rate", kind))
     if np.isfinite(k[0]):
-        out.append(estimate(
-            "exponential growth rate", *k, f"1/{found.time_unit}", "Poisson regression, block bootstrap",
-            subject=kind, n=t.n_frames, n_of="frames"))  # fmt: skip
+        out.append(
+            estimate(
+                "exponential growth rate",
+                *k,
+                f"1/{found.time_unit}",
+                "Poisson regression, block bootstrap",
+                subject=kind,
+                n=t.n_frames,
+                n_of="frames",
+            )
+        )
     return out
 
 

@@ -30,9 +30,13 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     verdicts = Items([g.verdict() for g in laws.values()])
     blocks = [verdicts, sentences(said), Fold("laws compared", [compared]), Figure("growth", CAPTION)]
     return StageResult(
-        said, (), {"growth_laws": _table(laws, found.time_unit)},
-        {"growth": {"laws": laws, "time_unit": found.time_unit}}, Section("Growth laws", blocks), laws,
-    )  # fmt: skip
+        said,
+        (),
+        {"growth_laws": _table(laws, found.time_unit)},
+        {"growth": {"laws": laws, "time_unit": found.time_unit}},
+        Section("Growth laws", blocks),
+        laws,
+    )
 
 
 def counted(of: Counts) -> list[tuple]:
@@ -73,21 +77,43 @@ def _estimates(g: growth.Growth, time_unit: str) -> list[Estimate]:
         others = ", ".join(r for r in g.rivals if r != law.name)
         for name, (value, low, high) in law.parameters.items():
             if law.name in g.rivals and np.isfinite(value):
-                out.append(estimate(
-                    f"{name}, {law.name}" if name == "rate" else name, value, low, high,
-                    known.get(name, f"1/{time_unit}"), f"{law.name} law, least squares", subject=g.subject,
-                    n=len(g.times), n_of="frames",
-                    warning=f"Not told apart from: {others}." if others else ""))  # fmt: skip
+                out.append(
+                    estimate(
+                        f"{name}, {law.name}" if name == "rate" else name,
+                        value,
+                        low,
+                        high,
+                        known.get(name, f"1/{time_unit}"),
+                        f"{law.name} law, least squares",
+                        subject=g.subject,
+                        n=len(g.times),
+                        n_of="frames",
+                        warning=f"Not told apart from: {others}." if others else "",
+                    )
+                )
     return out
 
 
 def _table(laws: dict[str, growth.Growth], time_unit: str):
     import pandas as pd
 
-    return pd.DataFrame([
-        {"series": g.subject, "unit": g.unit, "law": law.name, "delta_aic": law.aic, "delta_bic": law.bic,
-         "possible": law.name in g.rivals, "parameter": name, "value": v[0], "low": v[1], "high": v[2],
-         "time_unit": time_unit}
-        for g in laws.values() for law in g.laws.values()
-        for name, v in (law.parameters or {"": (np.nan,) * 3}).items()
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "series": g.subject,
+                "unit": g.unit,
+                "law": law.name,
+                "delta_aic": law.aic,
+                "delta_bic": law.bic,
+                "possible": law.name in g.rivals,
+                "parameter": name,
+                "value": v[0],
+                "low": v[1],
+                "high": v[2],
+                "time_unit": time_unit,
+            }
+            for g in laws.values()
+            for law in g.laws.values()
+            for name, v in (law.parameters or {"": (np.nan,) * 3}).items()
+        ]
+    )

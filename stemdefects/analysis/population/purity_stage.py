@@ -22,9 +22,19 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
             if not (rows["kind_prob"] < 1).any():
                 continue
             share, by = float(np.nanmean(p)), "The detector itself"
-            said.append(estimate(
-                "expected precision", share, None, None, "1", "the detector's own probabilities", subject=kind,
-                n=len(p), n_of="detections"))  # fmt: skip
+            said.append(
+                estimate(
+                    "expected precision",
+                    share,
+                    None,
+                    None,
+                    "1",
+                    "the detector's own probabilities",
+                    subject=kind,
+                    n=len(p),
+                    n_of="detections",
+                )
+            )
         if share < PURE:
             notes.append(
                 f"{by} gives the {kind} detections of single frames a mean probability of {share:.2f}: tracks, motion "

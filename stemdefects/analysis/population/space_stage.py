@@ -67,9 +67,20 @@ def _neighbours(inputs: Inputs, rng: np.random.Generator) -> tuple[Places, list[
         if g is None:
             continue
         out.pairs[kind] = g
-        said.append(estimate(
-            "pairs of neighbours against chance", g.ratio_near, None, None, "1", f"pair correlation, {where}",
-            subject=kind, n=g.n_frames, n_of="frames", warning=f"p = {g.p:.2f} for no correlation."))  # fmt: skip
+        said.append(
+            estimate(
+                "pairs of neighbours against chance",
+                g.ratio_near,
+                None,
+                None,
+                "1",
+                f"pair correlation, {where}",
+                subject=kind,
+                n=g.n_frames,
+                n_of="frames",
+                warning=f"p = {g.p:.2f} for no correlation.",
+            )
+        )
         if sites is None or inputs.lattice[0] is None:
             continue
         rowed = lines.find(rows["frame"][own], found.yx[own], inputs.lattice[0], sites, rng=rng)
@@ -77,10 +88,20 @@ def _neighbours(inputs: Inputs, rng: np.random.Generator) -> tuple[Places, list[
             continue
         out.lines[kind] = rowed
         chance, _, most = rowed.null_share
-        said.append(estimate(
-            "share of defects in lines of three and more", rowed.share, None, None, "1", "neighbours in a row",
-            subject=kind, n=rowed.n_frames, n_of="frames",
-            warning=f"By chance {chance:.2f}, up to {most:.2f} in a frame; p = {rowed.p:.2f}."))  # fmt: skip
+        said.append(
+            estimate(
+                "share of defects in lines of three and more",
+                rowed.share,
+                None,
+                None,
+                "1",
+                "neighbours in a row",
+                subject=kind,
+                n=rowed.n_frames,
+                n_of="frames",
+                warning=f"By chance {chance:.2f}, up to {most:.2f} in a frame; p = {rowed.p:.2f}.",
+            )
+        )
     return out, said
 
 

@@ -37,15 +37,28 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         share, low, high, limit = (arrays[name][kind.state] / cell * PER_CM2 for name in NAMES)
         learned = np.isfinite(high)
         if learned:
-            said.append(estimate(
-                "density from the columns' light and the network", share, low, high, "1/cm2",
-                "expectation maximisation on posteriors", subject=kind.name, n=_columns(told, kind, material),
-                n_of="columns",
-            ))  # fmt: skip
-        rows.append([
-            kind.name, f"{level[kind.state]:.2f}", number(share) if learned else "as the file says",
-            f"{number(low)} to {number(high)}" if learned else "", number(limit) if np.isfinite(limit) else "not known",
-        ])  # fmt: skip
+            said.append(
+                estimate(
+                    "density from the columns' light and the network",
+                    share,
+                    low,
+                    high,
+                    "1/cm2",
+                    "expectation maximisation on posteriors",
+                    subject=kind.name,
+                    n=_columns(told, kind, material),
+                    n_of="columns",
+                )
+            )
+        rows.append(
+            [
+                kind.name,
+                f"{level[kind.state]:.2f}",
+                number(share) if learned else "as the file says",
+                f"{number(low)} to {number(high)}" if learned else "",
+                number(limit) if np.isfinite(limit) else "not known",
+            ]
+        )
     blocks: list[Any] = [*_alloys(bulk, material)]
     if said:
         blocks.append(
@@ -69,9 +82,16 @@ def _order_of(mixed: dict) -> Estimate:
     """Of nearest columns of an alloyed sublattice."""
     value, low, high = (mixed[name][0] for name in ("order", "low", "high"))
     return estimate(
-        "Warren-Cowley order of nearest columns", value, low, high, "1", "correlation of the columns' light, jackknife "
-        "over parts of the field", subject=mixed["site"], n=int(mixed["n_pairs"][0]), n_of="pairs",
-    )  # fmt: skip
+        "Warren-Cowley order of nearest columns",
+        value,
+        low,
+        high,
+        "1",
+        "correlation of the columns' light, jackknife over parts of the field",
+        subject=mixed["site"],
+        n=int(mixed["n_pairs"][0]),
+        n_of="pairs",
+    )
 
 
 def _table(mixed: list[dict]) -> Any:

@@ -91,8 +91,13 @@ def _agreement(lag, same, total, predicted, rng) -> dict:
     with np.errstate(invalid="ignore"):
         error = np.nanstd((weights @ same) / (weights @ total))
     seen = same.sum() / total.sum()
-    return {"lag": lag, "observed": float(seen), "predicted": predicted, "error": float(error),
-            "z": float((seen - predicted) / max(error, 1e-6))}  # fmt: skip
+    return {
+        "lag": lag,
+        "observed": float(seen),
+        "predicted": predicted,
+        "error": float(error),
+        "z": float((seen - predicted) / max(error, 1e-6)),
+    }
 
 
 def net_flux(P: np.ndarray) -> dict:

@@ -45,9 +45,13 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     notes: list[str] = []
     known = confusion.known(chain.names, own, found.attrs, inputs.material, notes)
     if not clock.even:
-        notes.append(Note(
-            "Frames are not evenly spaced: switching is a chain in continuous time, by rates; transition "
-            f"probabilities are quoted {inputs.step}, the usual interval.", Code.IRREGULAR_TIMES))  # fmt: skip
+        notes.append(
+            Note(
+                "Frames are not evenly spaced: switching is a chain in continuous time, by rates; transition "
+                f"probabilities are quoted {inputs.step}, the usual interval.",
+                Code.IRREGULAR_TIMES,
+            )
+        )
     lasts = float(np.ptp(clock.times)) + clock.usual
     span = estimators.Span(len(clock.frames), clock.usual, found.time_unit, inputs.step, lasts)
     rng, bar = seeds.stream(seed, "transitions"), inputs.bar("sampling transitions")
@@ -129,20 +133,43 @@ def _tables(made: dict[str, Transitions], inputs: Inputs) -> dict:
 
     probability = f"probability_{inputs.step.replace(' ', '_')}"
     hmm = made["hmm"]
-    of_transitions = pd.DataFrame([
-        {"from": m.names[i], "to": m.names[j], probability: m.P[i, j], "low": m.low[i, j],
-         "high": m.high[i, j], "n_steps": m.counts[i, j], "method": name}
-        for name, m in made.items() for i, j in np.ndindex(*m.P.shape)
-    ])  # fmt: skip
-    rates = pd.DataFrame([
-        {"from": hmm.names[i], "to": hmm.names[j], f"rate_per_{inputs.found.time_unit}": hmm.extra["rates"][i, j, 0],
-         "low": hmm.extra["rates"][i, j, 1], "high": hmm.extra["rates"][i, j, 2], "method": "hmm"}
-        for i, j in np.ndindex(*hmm.P.shape) if i != j
-    ])  # fmt: skip
-    of_labels = pd.DataFrame([
-        {"state": m.names[i], "label": m.names[j], "probability": m.extra["confusion"][i, j], "method": name}
-        for name, m in made.items() if "confusion" in m.extra for i, j in np.ndindex(*m.P.shape)
-    ])  # fmt: skip
+    of_transitions = pd.DataFrame(
+        [
+            {
+                "from": m.names[i],
+                "to": m.names[j],
+                probability: m.P[i, j],
+                "low": m.low[i, j],
+                "high": m.high[i, j],
+                "n_steps": m.counts[i, j],
+                "method": name,
+            }
+            for name, m in made.items()
+            for i, j in np.ndindex(*m.P.shape)
+        ]
+    )
+    rates = pd.DataFrame(
+        [
+            {
+                "from": hmm.names[i],
+                "to": hmm.names[j],
+                f"rate_per_{inputs.found.time_unit}": hmm.extra["rates"][i, j, 0],
+                "low": hmm.extra["rates"][i, j, 1],
+                "high": hmm.extra["rates"][i, j, 2],
+                "method": "hmm",
+            }
+            for i, j in np.ndindex(*hmm.P.shape)
+            if i != j
+        ]
+    )
+    of_labels = pd.DataFrame(
+        [
+            {"state": m.names[i], "label": m.names[j], "probability": m.extra["confusion"][i, j], "method": name}
+            for name, m in made.items()
+            if "confusion" in m.extra
+            for i, j in np.ndindex(*m.P.shape)
+        ]
+    )
     return {
         "transitions": of_transitions,
         "rates": rates,

@@ -20,17 +20,28 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
 
     found, d = inputs.found, inputs.drift
     unit, clock = found.length_unit, found.time_unit
-    table = pd.DataFrame({
-        "frame": np.arange(found.n_frames), f"time_{clock}": found.times, f"drift_y_{unit}": d.yx[:, 0],
-        f"drift_x_{unit}": d.yx[:, 1], f"sigma_{unit}": d.sigma, "interpolated": d.filled, "method": d.method,
-    })[found.observed]  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "frame": np.arange(found.n_frames),
+            f"time_{clock}": found.times,
+            f"drift_y_{unit}": d.yx[:, 0],
+            f"drift_x_{unit}": d.yx[:, 1],
+            f"sigma_{unit}": d.sigma,
+            "interpolated": d.filled,
+            "method": d.method,
+        }
+    )[found.observed]
     if d.method == "none":
         return StageResult(tables={"drift": table}, data=d)
     seen = found.observed
     figure = {
-        "times": found.times[seen], "yx": d.yx[seen], "sigma": d.sigma[seen], "filled": d.filled[seen], "unit": unit,
+        "times": found.times[seen],
+        "yx": d.yx[seen],
+        "sigma": d.sigma[seen],
+        "filled": d.filled[seen],
+        "unit": unit,
         "time_unit": clock,
-    }  # fmt: skip
+    }
     section = Section("Drift", [_text(inputs), Figure("drift")])
     return StageResult((), (), {"drift": table}, {"drift": figure}, section, d)
 

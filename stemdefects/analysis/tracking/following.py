@@ -121,12 +121,16 @@ class Follower:
         out = Followed(links, gate, self.longest, float(step[step <= self.longest].sum()))
         long = step > (self.cfg.memory + 2) * self.looked.usual
         if len(links.cuts):
-            out.notes.append(Note(
-                f"All tracks end at {len(links.cuts)} pause(s) of more than {number(self.longest)} {unit} (the longest "
-                f"{number(float(step.max()))} {unit}): defects may have moved beyond the linking gate in them. Motion "
-                "and switching are measured between the pauses.", Code.TRACKS_CUT))  # fmt: skip
+            said = (
+                f"All tracks end at {len(links.cuts)} pause(s) of more than {number(self.longest)} {unit} "
+                f"(the longest {number(float(step.max()))} {unit}): defects may have moved beyond the linking gate in "
+                "them. Motion and switching are measured between the pauses."
+            )
+            out.notes.append(Note(said, Code.TRACKS_CUT))
         if (long & (step <= self.longest)).any():
-            out.notes.append(Note(
-                f"Tracks go on over pauses of up to {number(float(step[step <= self.longest].max()))} {unit}: no kind "
-                "moves fast enough to leave the linking gate in them.", Code.PAUSES_BRIDGED))  # fmt: skip
+            said = (
+                f"Tracks go on over pauses of up to {number(float(step[step <= self.longest].max()))} {unit}: "
+                "no kind moves fast enough to leave the linking gate in them."
+            )
+            out.notes.append(Note(said, Code.PAUSES_BRIDGED))
         return out

@@ -43,10 +43,14 @@ def register(
     sigma = np.nanmedian(found.rows["sigma_nm"]) if np.isfinite(found.rows["sigma_nm"]).any() else 0.0
     radius = min(max(cfg.drift.radius_nm * scale, 3.5 * sigma if found.length_unit == "nm" else 0), 0.45 * a)
     result = drift.from_points(
-        found.rows["frame"][use], found.yx[use], found.n_frames,
-        drift.Rules(radius, cfg.drift.max_step_nm * scale, cfg.drift.min_points), found.rows["kind"][use],
-        found.observed, elapsed=found.times / (found.frame_time_s or 1.0),
-    )  # fmt: skip
+        found.rows["frame"][use],
+        found.yx[use],
+        found.n_frames,
+        drift.Rules(radius, cfg.drift.max_step_nm * scale, cfg.drift.min_points),
+        found.rows["kind"][use],
+        found.observed,
+        elapsed=found.times / (found.frame_time_s or 1.0),
+    )
     if method in ("auto", "bragg"):
         square, shown = square_pixels.view(found, movie)
         vectors = lattice_px(square, material, shown) if movie is not None and result.method == "points" else None

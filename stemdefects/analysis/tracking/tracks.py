@@ -41,9 +41,13 @@ class Tracks:
         mask = keep[self.track]
         renumber = np.cumsum(keep) - 1
         return Tracks(
-            renumber[self.track[mask]], self.frame[mask], self.time[mask], self.yx[mask], self.index[mask],
+            renumber[self.track[mask]],
+            self.frame[mask],
+            self.time[mask],
+            self.yx[mask],
+            self.index[mask],
             self.sigma[mask],
-        )  # fmt: skip
+        )
 
     def cut(self, longest: float) -> "Tracks":
         """The same detections, in tracks that end where the next detection comes more than `longest` later."""
@@ -76,9 +80,13 @@ def build(
     dense = np.unique(track[order], return_inverse=True)[1] if len(order) else np.empty(0, int)
     sigma = np.full(len(track), np.nan) if sigma is None else np.asarray(sigma, float)
     return Tracks(
-        dense, frame[order], np.asarray(time, float)[order], np.asarray(yx, float).reshape(-1, 2)[order], order,
+        dense,
+        frame[order],
+        np.asarray(time, float)[order],
+        np.asarray(yx, float).reshape(-1, 2)[order],
+        order,
         sigma[order],
-    )  # fmt: skip
+    )
 
 
 def majority(some: Tracks, names: Shaped[np.ndarray, " rows"]) -> Shaped[np.ndarray, " tracks"]:

@@ -19,9 +19,13 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     said = rates(inputs)
     blocks = [_text(inputs, cfg), sentences(said)] if t.n_tracks else []
     figure = {
-        "tracks": t, "kinds": inputs.track_kinds(), "min_length": cfg.linking.min_length,
-        "n_frames": found.n_frames, "unit": found.length_unit, "time_unit": found.time_unit,
-    }  # fmt: skip
+        "tracks": t,
+        "kinds": inputs.track_kinds(),
+        "min_length": cfg.linking.min_length,
+        "n_frames": found.n_frames,
+        "unit": found.length_unit,
+        "time_unit": found.time_unit,
+    }
     section = Section("Tracks", [*blocks, *(Figure(name, text) for name, text in CAPTIONS.items())])
     return StageResult(said, (), _tables(inputs), dict.fromkeys(CAPTIONS, figure), section, t)
 
@@ -37,10 +41,19 @@ def rates(inputs: Inputs) -> list[Estimate]:
     for name in ("birth", "death", "merge"):
         n = int((events["event"] == name.encode()).sum())
         low = stats.gamma.ppf(0.025, n) if n else 0.0
-        out.append(estimate(
-            f"{name}s of tracks", n / duration, low / duration, stats.gamma.ppf(0.975, n + 1) / duration,
-            f"1/{found.time_unit}", "count of events, exact interval", n=n, n_of="events",
-            warning="Missed detections end tracks too, so this is an upper bound."))  # fmt: skip
+        out.append(
+            estimate(
+                f"{name}s of tracks",
+                n / duration,
+                low / duration,
+                stats.gamma.ppf(0.975, n + 1) / duration,
+                f"1/{found.time_unit}",
+                "count of events, exact interval",
+                n=n,
+                n_of="events",
+                warning="Missed detections end tracks too, so this is an upper bound.",
+            )
+        )
     return out
 
 
@@ -60,13 +73,25 @@ def _tables(inputs: Inputs) -> dict:
 
     found, t, events = inputs.found, inputs.tracks, inputs.events
     unit = found.length_unit
-    of_tracks = pd.DataFrame({
-        "track": found.rows["track"][t.index], "frame": t.frame, f"time_{found.time_unit}": t.time,
-        f"y_{unit}": t.yx[:, 0], f"x_{unit}": t.yx[:, 1], "kind": found.kinds[t.index],
-        "track_kind": inputs.track_kinds()[t.track] if t.n_tracks else [],
-    })  # fmt: skip
-    of_events = pd.DataFrame({
-        "frame": events["frame"], "event": [e.decode() for e in events["event"]], "track": events["track"],
-        "other": events["other"], f"y_{unit}": events["y"], f"x_{unit}": events["x"],
-    })  # fmt: skip
+    of_tracks = pd.DataFrame(
+        {
+            "track": found.rows["track"][t.index],
+            "frame": t.frame,
+            f"time_{found.time_unit}": t.time,
+            f"y_{unit}": t.yx[:, 0],
+            f"x_{unit}": t.yx[:, 1],
+            "kind": found.kinds[t.index],
+            "track_kind": inputs.track_kinds()[t.track] if t.n_tracks else [],
+        }
+    )
+    of_events = pd.DataFrame(
+        {
+            "frame": events["frame"],
+            "event": [e.decode() for e in events["event"]],
+            "track": events["track"],
+            "other": events["other"],
+            f"y_{unit}": events["y"],
+            f"x_{unit}": events["x"],
+        }
+    )
     return {"tracks": of_tracks, "events": of_events}

@@ -97,6 +97,15 @@ def table(found: Counted, prior: Priors, names: dict[int | None, str]) -> "pd.Da
         value, low, high = gamma_rates.interval(
             found.events[:, k], found.exposure_s[:, k], prior.shape[rate], prior.scale[rate], rng
         )
-        rows.append({"from": names[i], "to": names[j], "rate_per_s": value, "low": low, "high": high,
-                     "events": found.events[:, k].mean(), "exposure_s": found.exposure_s[:, k].mean()})  # fmt: skip
+        rows.append(
+            {
+                "from": names[i],
+                "to": names[j],
+                "rate_per_s": value,
+                "low": low,
+                "high": high,
+                "events": found.events[:, k].mean(),
+                "exposure_s": found.exposure_s[:, k].mean(),
+            }
+        )
     return pd.DataFrame(rows)

@@ -108,11 +108,18 @@ def table(found: Parts, prior: Priors, sites: Sites, names: Sequence[str] = PLAC
         if np.median(hops) == 0 and np.isfinite(value):
             low, value = 0.0, 0.0
         first, last = (0, n - 1) if window is None else (window, window)
-        out.append({
-            "from_s": found.edges_s[first], "to_s": found.edges_s[last + 1],
-            "place": "all" if place is None else names[place], "D_nm2_per_s": value, "low": low, "high": high,
-            "hops": hops.mean(), "vacancy_s": exposure.mean() / 6,
-        })  # fmt: skip
+        out.append(
+            {
+                "from_s": found.edges_s[first],
+                "to_s": found.edges_s[last + 1],
+                "place": "all" if place is None else names[place],
+                "D_nm2_per_s": value,
+                "low": low,
+                "high": high,
+                "hops": hops.mean(),
+                "vacancy_s": exposure.mean() / 6,
+            }
+        )
     return pd.DataFrame(out)
 
 
