@@ -32,9 +32,20 @@ _HOMES = {
 }
 
 __all__ = [
-    "DefectTable", "Movie", "Result", "StemdefectsWarning", "UserError", "__version__", "analyze", "detect",
-    "export", "load_material", "load_model", "read", "simulate",
-]  # fmt: skip
+    "DefectTable",
+    "Movie",
+    "Result",
+    "StemdefectsWarning",
+    "UserError",
+    "__version__",
+    "analyze",
+    "detect",
+    "export",
+    "load_material",
+    "load_model",
+    "read",
+    "simulate",
+]
 
 
 def __getattr__(name: str) -> Any:

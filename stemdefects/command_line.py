@@ -23,8 +23,21 @@ _OVERRIDE = re.compile(r"^(\+\+|\+|~)?([A-Za-z_][\w./@:]*)=(.*)$", re.DOTALL)
 _SPACED = re.compile(r"^(?:\+\+|\+)?([A-Za-z_][\w./@]*)\s*=\s*(.*)$", re.DOTALL)
 _PLAIN = re.compile(r"^[A-Za-z_./][\w./-]*$", re.ASCII)  # the same to Hydra, to YAML and to us
 _WORDS = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf", "y", "n")  # that are no text to them
-_TAKE_A_VALUE = ("-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-c",
-                 "--cfg", "-i", "--info", "--experimental-rerun")  # fmt: skip
+_TAKE_A_VALUE = (
+    "-p",
+    "--package",
+    "-cp",
+    "--config-path",
+    "-cn",
+    "--config-name",
+    "-cd",
+    "--config-dir",
+    "-c",
+    "--cfg",
+    "-i",
+    "--info",
+    "--experimental-rerun",
+)
 
 
 def prepare(arguments: list[str], schema_class: type, aliases: dict[str, str]) -> list[str]:

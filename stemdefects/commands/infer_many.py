@@ -200,13 +200,17 @@ def work(plain: dict[str, Any], run_path: str) -> dict[str, Any]:
 def _row(file: Path, run: runs.Run, status: str, summary: dict[str, Any]) -> dict[str, Any]:
     over_time = summary.get("detections_over_time")
     return {
-        "file": str(file), "run": run.id if status != "failed" else "", "status": status,
-        "frames": summary.get("n_frames"), "skipped": summary.get("n_frames_skipped"),
-        "in doubt": summary.get("n_frames_in_doubt"), "detections": summary.get("n_detections"),
+        "file": str(file),
+        "run": run.id if status != "failed" else "",
+        "status": status,
+        "frames": summary.get("n_frames"),
+        "skipped": summary.get("n_frames_skipped"),
+        "in doubt": summary.get("n_frames_in_doubt"),
+        "detections": summary.get("n_detections"),
         "over time": None if over_time is None else sum(over_time.values()),
         "seconds": round(summary["seconds"], 1) if "seconds" in summary else None,
         "message": summary.get("error", ""),
-    }  # fmt: skip
+    }
 
 
 def _show(rows: list[dict[str, Any]]) -> None:

@@ -142,9 +142,14 @@ def analyze(
         found = corrected(found, corrections, crystal, movie)
     bar = progress_bar()
     result = pipeline.analyse(
-        found, cfg.analysis, crystal, movie, truth, seed,
+        found,
+        cfg.analysis,
+        crystal,
+        movie,
+        truth,
+        seed,
         lambda items, what: bar(items, desc=what, leave=False, disable=not progress),
-    )  # fmt: skip
+    )
     for note in result.notes:
         warnings.warn(note, StemdefectsWarning, stacklevel=2)
     return Result(result, cfg)

@@ -63,7 +63,9 @@ def simulate(
     cfg = SimulateRoot(
         material=config.load_group("material", str(material)),
         simulation=config.named_with("simulation", simulation, settings),
-        output=str(path), overwrite=overwrite, seed=seed,
-    )  # fmt: skip
+        output=str(path),
+        overwrite=overwrite,
+        seed=seed,
+    )
     _write(cfg, progress)
     return read(path)

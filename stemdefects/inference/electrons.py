@@ -116,9 +116,7 @@ def _fraction(movie: Movie, material: Material) -> tuple[float, float] | None:
         return None
     known = stated_in_files.of_file(movie.metadata).voltage_kv
     voltages = material.voltages_kv if known is None else [known]
-    parts = [
-        material.intensities(kv)[material.ideal_states].sum() * material.cross_section_nm2(kv) for kv in voltages
-    ]  # fmt: skip
+    parts = [material.intensities(kv)[material.ideal_states].sum() * material.cross_section_nm2(kv) for kv in voltages]
     fraction = float(np.mean(parts)) / material.cell_area_nm2
     return fraction, float(np.hypot(FRACTION_ERROR, np.std(parts) / np.mean(parts)))
 

@@ -144,11 +144,15 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         samples = calibrating.sample_frames(movie, among=settings.first_frames)
         shown = square_pixels(samples, movie.aspect)
         found = calibrating.calibrate(
-            shown, lattice_nm, movie.pixel_size_nm, settings.pixel_size_nm,
+            shown,
+            lattice_nm,
+            movie.pixel_size_nm,
+            settings.pixel_size_nm,
             calibrating.Trust(
                 settings.calibration, settings.calibration_tolerance, settings.max_strain, faint=of_movie
-            ), movie.source,
-        )  # fmt: skip
+            ),
+            movie.source,
+        )
     # the network sees the crystal at the size it was trained on, whatever a nanometre is
     shown_nm = found.sampling_nm * (model.trained or model).material.a_nm / float(np.linalg.norm(lattice_nm[0]))
     straighten, shape, aspect = None, movie.shape[1:], movie.aspect

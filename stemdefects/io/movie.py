@@ -18,9 +18,15 @@ MAX_FRAME_PIXELS = 2**27  # 11,585 px square: a header that promises more is dam
 
 # Why a frame was skipped; the number goes to column `quality` of table `/frames`.
 QUALITY = {
-    0: "ok", 1: "unreadable", 2: "other size than the first", 3: "not finite", 4: "constant", 5: "saturated",
-    6: "not an intensity image", 7: "hardly a valid pixel",
-}  # fmt: skip
+    0: "ok",
+    1: "unreadable",
+    2: "other size than the first",
+    3: "not finite",
+    4: "constant",
+    5: "saturated",
+    6: "not an intensity image",
+    7: "hardly a valid pixel",
+}
 UNREADABLE, OTHER_SIZE, NOT_FINITE, CONSTANT, SATURATED, NOT_INTENSITY, INVALID = range(1, 8)
 
 

@@ -216,10 +216,19 @@ def _open_wandb(logging: LoggingConfig, run: Run, job_type: str, config: dict) -
     )
     try:
         wandb_run = wandb.init(
-            id=_id(run), name=run.id, project=logging.project, entity=logging.entity, dir=str(run.path), config=config,
-            job_type=job_type, mode=mode, resume="allow" if mode == "online" else None, settings=settings,
-            group=_sweep(), tags=_tags(job_type, config),
-        )  # fmt: skip
+            id=_id(run),
+            name=run.id,
+            project=logging.project,
+            entity=logging.entity,
+            dir=str(run.path),
+            config=config,
+            job_type=job_type,
+            mode=mode,
+            resume="allow" if mode == "online" else None,
+            settings=settings,
+            group=_sweep(),
+            tags=_tags(job_type, config),
+        )
         wandb_run.define_metric(f"{job_type}/step")
         wandb_run.define_metric(f"{job_type}/*", step_metric=f"{job_type}/step")
     except Exception as error:

@@ -39,5 +39,9 @@ def confusion(folder: Path, n_images: int = 24, seed: int = 0, size_px: tuple[in
         tables[name] = {"counts": counts.astype(int).tolist(), "probability": np.round(rows, 6).tolist()}
     names = material.state_names
     return {
-        "true": [*names, "none"], "said": [*names, "missed"], "decision": "thresholds", "light": True, "doses": tables
-    }  # fmt: skip
+        "true": [*names, "none"],
+        "said": [*names, "missed"],
+        "decision": "thresholds",
+        "light": True,
+        "doses": tables,
+    }

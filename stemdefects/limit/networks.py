@@ -126,10 +126,14 @@ class Network:
             f1, limit = detection.best_f1(score, truth)[0], detection.best_f1(*observer[:2])[0]
             low, high = detection.ratio_interval((score, truth, matched.image), observer, np.random.default_rng(0))
             out[kind] = {
-                "f1": f1, "observer_f1": limit, "ratio": f1 / limit, "ratio_low": low, "ratio_high": high,
+                "f1": f1,
+                "observer_f1": limit,
+                "ratio": f1 / limit,
+                "ratio_low": low,
+                "ratio_high": high,
                 "ap": detection.average_precision(score, truth),
                 "own_f1": detection.f1_at(score, truth, self.model.thresholds.get(kind, 0.5)),
-            }  # fmt: skip
+            }
         out["rmse_nm"] = {
             name: float(np.sqrt((matched.error_nm[(matched.state == i) & matched.found] ** 2).mean()))
             for i, name in enumerate(material.state_names)

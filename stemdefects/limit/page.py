@@ -72,9 +72,14 @@ def picture(path: Path, sections: dict, kinds: Sequence[str]) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
-        len(sections), len(kinds), figsize=(2.7 * len(kinds), 2.5 * len(sections) + 0.4), sharex=True, sharey=True,
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
+        len(sections),
+        len(kinds),
+        figsize=(2.7 * len(kinds), 2.5 * len(sections) + 0.4),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     colours = ["#1b6ca8", "#d1495b", "#4f9d69", "#8e6c8a", "#c68b2c"]
     for line, (name, (results, network)) in zip(axes, sections.items(), strict=True):
         numbers = sorted({n for _, n in results})
@@ -147,9 +152,14 @@ What the observer of a static sample reaches cannot be reached here:"""
 
 
 def write(
-    folder: Path, sections: dict, positions: dict, facts: dict, prevalence: dict[str, float], states: Sequence[str],
+    folder: Path,
+    sections: dict,
+    positions: dict,
+    facts: dict,
+    prevalence: dict[str, float],
+    states: Sequence[str],
     hopping: dict | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write `limit.md` and `limit.png` into `folder`; returns the page.
 
     sections: {simulation: (results, network figures)}; positions: {simulation: {dose: {state: bound in nm}}}; facts:

@@ -53,11 +53,16 @@ class Account:
         """The next frame; what has to be told of it."""
         number_, self.n_frames = int(frame.row["frame"]), self.n_frames + 1
         self.calls = [
-            {"kind": row["kind"].decode(), "y_px": round(float(row["y_px"]), 2), "x_px": round(float(row["x_px"]), 2),
-             "y_nm": round(float(row["y_nm"]), 4), "x_nm": round(float(row["x_nm"]), 4),
-             "score": round(float(row["score"]), 3)}
+            {
+                "kind": row["kind"].decode(),
+                "y_px": round(float(row["y_px"]), 2),
+                "x_px": round(float(row["x_px"]), 2),
+                "y_nm": round(float(row["y_nm"]), 4),
+                "x_nm": round(float(row["x_nm"]), 4),
+                "score": round(float(row["score"]), 3),
+            }
             for row in frame.rows
-        ]  # fmt: skip
+        ]
         if frame.row["quality"]:
             self.skipped += 1
             return f"frame {number_} is left out: {QUALITY[int(frame.row['quality'])]}"

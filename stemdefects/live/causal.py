@@ -163,9 +163,11 @@ class CausalFilter:
         self.fields += 1
         self._strange = 0
         self._registrar = Registrar(
-            self.prior, material.site_of_state, self.setup.calibration.pixel_size_nm,
+            self.prior,
+            material.site_of_state,
+            self.setup.calibration.pixel_size_nm,
             self.setup.settings.over_time.max_step_nm,
-        )  # fmt: skip
+        )
         plans = [readings.plan(g, material, self.prior) for g in range(material.n_sites)]
         self._parts = {g: _Sublattice(plan, self.prior) for g, plan in enumerate(plans) if plan is not None}
 
@@ -177,9 +179,12 @@ class CausalFilter:
             return None
         site = columns["site"].astype(int)
         placed = FrameSites(
-            columns["cell"].astype(int), site, posterior(columns["score"], site, model), frame.lattice[:2],
+            columns["cell"].astype(int),
+            site,
+            posterior(columns["score"], site, model),
+            frame.lattice[:2],
             frame.lattice[2],
-        )  # fmt: skip
+        )
         looked = self._registrar.look(placed)
         if self._registrar.strange(placed, looked):
             self._strange += 1
@@ -199,8 +204,10 @@ class CausalFilter:
                 continue
             mine, kept = columns[here], inside[here]
             found = readings.coordinates(part.plan, mine["light"], features[g])
-            part.bulk = [*part.bulk[1 - REMEMBERED :],
-                         readings.seen(part.plan, found, mine["score"], model, self.prior, MIN_CENTRE)]  # fmt: skip
+            part.bulk = [
+                *part.bulk[1 - REMEMBERED :],
+                readings.seen(part.plan, found, mine["score"], model, self.prior, MIN_CENTRE),
+            ]
             read = readings.calibrated(part.plan, part.bulk)
             if read is None:
                 continue

@@ -159,11 +159,18 @@ class Loop:
         if latency is not None:
             self._latency_s.append(latency)
         entry = self.intake.entries[number]
-        self.publisher.send({
-            "frame": number, "file": entry.file, "index": entry.place, "quality": int(frame.row["quality"]),
-            "doubt": int(frame.row["doubt"]), "latency_s": None if latency is None else round(latency, 3),
-            "calls": self.account.calls, **self.account.line(),
-        })  # fmt: skip
+        self.publisher.send(
+            {
+                "frame": number,
+                "file": entry.file,
+                "index": entry.place,
+                "quality": int(frame.row["quality"]),
+                "doubt": int(frame.row["doubt"]),
+                "latency_s": None if latency is None else round(latency, 3),
+                "calls": self.account.calls,
+                **self.account.line(),
+            }
+        )
         self.journal.write({"called": number, "latency_s": latency})
         self._show("at work", called.image)
 
@@ -186,18 +193,27 @@ class Loop:
         done = 0 if self.results is None else self.results.done
         took = sorted(self._latency_s)
         state: dict[str, Any] = {
-            "status": status, "watch": self.asked.text, "frames": len(self.intake.entries), "done": done,
-            "waiting": len(self.intake.entries) - done, "said": list(self._said),
+            "status": status,
+            "watch": self.asked.text,
+            "frames": len(self.intake.entries),
+            "done": done,
+            "waiting": len(self.intake.entries) - done,
+            "said": list(self._said),
             "latency_s": took[len(took) // 2] if took else None,
-        }  # fmt: skip
+        }
         if self.account is not None and self.intake.movie is not None:
             height, width = self.intake.movie.shape[1:]
             state |= {
-                "sentence": self.account.sentence(), "cards": self.account.cards(), "points": self.account.points,
-                "calls": self.account.calls, "looks": self.account.looks(), "curves": self.account.curves(),
+                "sentence": self.account.sentence(),
+                "cards": self.account.cards(),
+                "points": self.account.points,
+                "calls": self.account.calls,
+                "looks": self.account.looks(),
+                "curves": self.account.curves(),
                 "shape": [height, width],
-                "skipped": self.account.skipped, "pixel_size_nm": self.account.setup.calibration.pixel_size_nm,
-            }  # fmt: skip
+                "skipped": self.account.skipped,
+                "pixel_size_nm": self.account.setup.calibration.pixel_size_nm,
+            }
         self.page.show(state, image)
 
     def finished(self, status: str) -> None:

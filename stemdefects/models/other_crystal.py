@@ -130,9 +130,15 @@ def shown(model: artifact.LoadedModel, material: MaterialConfig) -> artifact.Loa
     state_prior(labels, target)  # a kind whose prevalence nobody states is told now
     calibration = artifact.Calibration(log_prior_shift=np.zeros(target.n_states, np.float32))
     return dataclasses.replace(
-        model, config=dataclasses.replace(model.config, material=material, labels=labels), material=target,
-        calibration=calibration, confusion={}, emissions={}, trained=model, by_light=True,
-    )  # fmt: skip
+        model,
+        config=dataclasses.replace(model.config, material=material, labels=labels),
+        material=target,
+        calibration=calibration,
+        confusion={},
+        emissions={},
+        trained=model,
+        by_light=True,
+    )
 
 
 def no_opinion(site: np.ndarray, model: artifact.LoadedModel) -> np.ndarray:

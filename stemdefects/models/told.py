@@ -88,9 +88,10 @@ def shown_as(model: artifact.LoadedModel, material: MaterialConfig, by_light: bo
     before = state_prior(model.config.labels, own)[known]
     shift = np.asarray(model.calibration.log_prior_shift)[known] + np.log(np.maximum(prior, 1e-9) / before)
     calibration = dataclasses.replace(
-        model.calibration, log_prior_shift=shift.astype(np.float32),
+        model.calibration,
+        log_prior_shift=shift.astype(np.float32),
         thresholds=_thresholds(model.calibration.thresholds, own, target, known),
-    )  # fmt: skip
+    )
 
     def in_order(params: Any, frames: Any) -> Any:
         answer = apply(params, frames)

@@ -52,9 +52,15 @@ def _save_mp4(pictures: Iterable[np.ndarray], shape: tuple[int, ...], path: Path
     quality = ["-crf", "21", "-preset", "superfast", "-g", "1", "-movflags", "+faststart"]
     write_frames: Any = imageio_ffmpeg.write_frames  # its hints are its defaults: other numbers and None are taken too
     writer = write_frames(
-        str(path), (width, height), fps=fps, codec="libx264", quality=None, macro_block_size=2, output_params=quality,
+        str(path),
+        (width, height),
+        fps=fps,
+        codec="libx264",
+        quality=None,
+        macro_block_size=2,
+        output_params=quality,
         ffmpeg_log_level="error",
-    )  # fmt: skip
+    )
     with _forking():
         writer.send(None)
     try:

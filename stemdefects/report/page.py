@@ -13,13 +13,26 @@ from stemdefects.report import rendering, style
 from stemdefects.report.drawings import curves
 from stemdefects.report.viewer import data as viewer
 
-FILES = ("estimates.csv", "defects.csv", "defects.h5", "tracks.csv", "pathways.graphml", "queue.csv",
-         "corrections.csv", "analysis.h5")  # fmt: skip
+FILES = (
+    "estimates.csv",
+    "defects.csv",
+    "defects.h5",
+    "tracks.csv",
+    "pathways.graphml",
+    "queue.csv",
+    "corrections.csv",
+    "analysis.h5",
+)
 LEARNED = Section(
     "What the network learned from",
-    [Figure("labels", "Labels made from the movie's first frames (docs/labels.md): frame, Bragg peaks, what repeats, "
-            "what does not, labels, the part held out.")],
-)  # fmt: skip
+    [
+        Figure(
+            "labels",
+            "Labels made from the movie's first frames (docs/labels.md): frame, Bragg peaks, what repeats, "
+            "what does not, labels, the part held out.",
+        )
+    ],
+)
 
 
 class Shown(NamedTuple):
@@ -55,11 +68,20 @@ def write(path: Path, result: Analysis, pictures: Mapping[str, Path], title: str
     contents += [(one["title"], one["anchor"]) for one in sections]
     contents += [("All numbers", "numbers"), ("Config", "config"), ("How to cite", "cite")]
     return rendering.write(
-        path, "page.html.j2", title=title, subtitle=_subtitle(result), cards=_cards(estimates), notes=result.notes,
-        contents=contents, movie=movie, sections=sections, estimates=estimates, config=config_yaml,
+        path,
+        "page.html.j2",
+        title=title,
+        subtitle=_subtitle(result),
+        cards=_cards(estimates),
+        notes=result.notes,
+        contents=contents,
+        movie=movie,
+        sections=sections,
+        estimates=estimates,
+        config=config_yaml,
         curves=bool(shown.curves),
         files=[name for name in FILES if (path.parent / name).exists()],
-    )  # fmt: skip
+    )
 
 
 def _anchor(title: str) -> str:
@@ -81,8 +103,13 @@ def _filled(block: Block, shown: Shown) -> Any:
             said = [e.sentence() for e in shown.estimates if e.quantity in wanted]
             return Items(said) if said else None
         case Figure(name=name) if name in shown.pictures:
-            return {"kind": block.kind, "name": name, "caption": block.caption, "curve": shown.curves.get(name),
-                    "picture": rendering.data_uri(shown.pictures[name])}  # fmt: skip
+            return {
+                "kind": block.kind,
+                "name": name,
+                "caption": block.caption,
+                "curve": shown.curves.get(name),
+                "picture": rendering.data_uri(shown.pictures[name]),
+            }
         case Fold(summary=summary, blocks=inner) if within := _fill(inner, shown):
             return Fold(summary, within)
     return None

@@ -21,9 +21,13 @@ HEAD = ("quantity", "of", "method", "runs", "first", "second", "difference", "95
 
 
 def write(
-    folder: Path, rows: "pd.DataFrame", tables: dict[str, "pd.DataFrame"], notes: list[str], titles: dict[str, str],
+    folder: Path,
+    rows: "pd.DataFrame",
+    tables: dict[str, "pd.DataFrame"],
+    notes: list[str],
+    titles: dict[str, str],
     joint: joint_fits.Joint | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write comparison.csv, figures and comparison.html into `folder`; returns the page.
 
     Args:
@@ -46,12 +50,18 @@ def write(
         ("All other quantities", False, _cells(rows[~rows["main"]])),
     ]
     return rendering.write(
-        folder / "comparison.html", "comparison.html.j2", title="Comparison",
+        folder / "comparison.html",
+        "comparison.html.j2",
+        title="Comparison",
         subtitle=f"{len(tables)} analyses, {time.strftime('%Y-%m-%d %H:%M')}.",
-        analyses=[(titles[name], COLOURS[k % len(COLOURS)]) for k, name in enumerate(tables)], notes=notes,
-        pictures=pictures, joint=None if joint is None else _joint(folder, joint), sentences=sentences(rows),
-        head=HEAD, tables=[table for table in shown if table[2]],
-    )  # fmt: skip
+        analyses=[(titles[name], COLOURS[k % len(COLOURS)]) for k, name in enumerate(tables)],
+        notes=notes,
+        pictures=pictures,
+        joint=None if joint is None else _joint(folder, joint),
+        sentences=sentences(rows),
+        head=HEAD,
+        tables=[table for table in shown if table[2]],
+    )
 
 
 def _joint(folder: Path, joint: joint_fits.Joint) -> dict:
@@ -62,9 +72,11 @@ def _joint(folder: Path, joint: joint_fits.Joint) -> dict:
     figure = damage.joint(joint)
     picture = None if figure is None else rendering.data_uri(style.save(figure, folder / "figures", "joint"))
     return {
-        "over": joint.over, "remarks": joint_fits.remarks(joint), "sentences": joint_fits.sentences(joint),
+        "over": joint.over,
+        "remarks": joint_fits.remarks(joint),
+        "sentences": joint_fits.sentences(joint),
         "picture": picture,
-    }  # fmt: skip
+    }
 
 
 def sentences(rows: "pd.DataFrame") -> list[str]:
@@ -95,14 +107,22 @@ def _cells(rows) -> list[dict[str, str]]:
 
     return [
         {
-            "quantity": r.quantity, "subject": r.subject, "method": r.method, "runs": f"{r.a} / {r.b}",
-            "first": number(r.value_a), "first_interval": span(r.low_a, r.high_a), "second": number(r.value_b),
-            "second_interval": span(r.low_b, r.high_b), "unit": "" if r.unit == "1" else r.unit,
-            "difference": number(r.difference), "interval": span(r.low, r.high), "p": share(r.p),
+            "quantity": r.quantity,
+            "subject": r.subject,
+            "method": r.method,
+            "runs": f"{r.a} / {r.b}",
+            "first": number(r.value_a),
+            "first_interval": span(r.low_a, r.high_a),
+            "second": number(r.value_b),
+            "second_interval": span(r.low_b, r.high_b),
+            "unit": "" if r.unit == "1" else r.unit,
+            "difference": number(r.difference),
+            "interval": span(r.low, r.high),
+            "p": share(r.p),
             "p_corrected": share(r.p_corrected),
         }
         for r in rows.itertuples()
-    ]  # fmt: skip
+    ]
 
 
 def _forest(tables: dict, wanted, label: str):

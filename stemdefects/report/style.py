@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 # Okabe-Ito: distinguishable also with colour-blind eyes
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B", "#B8A600")
 NAMED = {
-    "red": "#D62728", "blue": "#1F5FBF", "black": "#222222", "magenta": "#C2189E", "cyan": "#17A6B8",
+    "red": "#D62728",
+    "blue": "#1F5FBF",
+    "black": "#222222",
+    "magenta": "#C2189E",
+    "cyan": "#17A6B8",
     "green": "#2CA02C",
-}  # fmt: skip
+}
 GREY = "#8a8a8a"
 
 
@@ -46,11 +50,22 @@ def pyplot() -> ModuleType:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams.update({
-        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-        "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "axes.axisbelow": True, "legend.frameon": False,
-        "figure.constrained_layout.use": True, "svg.fonttype": "none", "figure.dpi": 100, "savefig.dpi": 160,
-    })  # fmt: skip
+    plt.rcParams.update(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#e6e6e6",
+            "grid.linewidth": 0.6,
+            "axes.axisbelow": True,
+            "legend.frameon": False,
+            "figure.constrained_layout.use": True,
+            "svg.fonttype": "none",
+            "figure.dpi": 100,
+            "savefig.dpi": 160,
+        }
+    )
     return plt
 
 

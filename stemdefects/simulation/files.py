@@ -97,9 +97,13 @@ class _Hdf5:
         n_sites = len(scene.site)
         whole = scene.cfg.detector.integer
         self._frames = file.create_dataset(
-            "frames", (0, height, width), _frame_dtype(scene.cfg), maxshape=(None, height, width),
-            chunks=(1, height, width), **({"compression": "gzip", "compression_opts": 1} if whole else {}),
-        )  # fmt: skip
+            "frames",
+            (0, height, width),
+            _frame_dtype(scene.cfg),
+            maxshape=(None, height, width),
+            chunks=(1, height, width),
+            **({"compression": "gzip", "compression_opts": 1} if whole else {}),
+        )
         movie = scene.cfg.movie
         attrs = {
             "pixel_size_nm": scene.pixel_size_nm,
@@ -127,9 +131,13 @@ class _Hdf5:
                 "chain", (0, self._n_centers), np.uint8, maxshape=(None, self._n_centers)
             )
         self._events = truth.create_dataset(
-            "events", (0,), [("time_s", "f8"), ("site", "i4"), ("state", "u1"), ("identity", "i4")], maxshape=(None,),
-            chunks=(1024,), compression="gzip",
-        )  # fmt: skip
+            "events",
+            (0,),
+            [("time_s", "f8"), ("site", "i4"), ("state", "u1"), ("identity", "i4")],
+            maxshape=(None,),
+            chunks=(1024,),
+            compression="gzip",
+        )
         self._initial = scene.initial_state.astype(np.uint8)
         truth["initial_states"] = self._initial
         self._regions = None
@@ -145,9 +153,13 @@ class _Hdf5:
         _grow(self._events, np.array(events, self._events.dtype))
         if block.regions is not None and self._regions is None:
             self._regions = self._truth.create_dataset(
-                "regions", (block.first, *self._size), np.uint8, maxshape=(None, *self._size), chunks=(1, *self._size),
+                "regions",
+                (block.first, *self._size),
+                np.uint8,
+                maxshape=(None, *self._size),
+                chunks=(1, *self._size),
                 compression="gzip",
-            )  # fmt: skip
+            )
         if self._regions is not None:
             _grow(self._regions, np.zeros_like(block.frames, np.uint8) if block.regions is None else block.regions)
         self._output.flush()
@@ -187,11 +199,15 @@ class _Tiff:
         resolution = 1.0 / scene.pixel_size_nm
         self._metadata = {
             "resolution": (resolution, resolution),
-            "description": json.dumps({
-                "pixel_size_nm": scene.pixel_size_nm, "frame_time_s": scene.cfg.movie.frame_time_s,
-                "dose_e_per_px": scene.dose_e_per_px, "source": f"stemdefects {__version__}",
-            }),
-        }  # fmt: skip
+            "description": json.dumps(
+                {
+                    "pixel_size_nm": scene.pixel_size_nm,
+                    "frame_time_s": scene.cfg.movie.frame_time_s,
+                    "dose_e_per_px": scene.dose_e_per_px,
+                    "source": f"stemdefects {__version__}",
+                }
+            ),
+        }
 
     def append(self, block) -> None:
         for frame in block.frames:

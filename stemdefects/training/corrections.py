@@ -241,6 +241,8 @@ def _said(
         if i.action == "exclude" and i.frame in (None, frame)
     ]
     return corrected.Said(
-        np.array(yx, float).reshape(-1, 2) * scale, np.array(state, int), whole,
+        np.array(yx, float).reshape(-1, 2) * scale,
+        np.array(state, int),
+        whole,
         np.array(regions, float).reshape(-1, 4) * scale,
-    )  # fmt: skip
+    )

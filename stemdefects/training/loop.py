@@ -156,9 +156,15 @@ def _train(cfg, run, tracker, the_task, checkpoints, indices, resumed):
     validator = None
     started, saved, logged, before = time.time(), time.time(), (done, time.time()), progress.seconds
     bar = tqdm(
-        total=training.steps, initial=done, unit="step", desc="training", smoothing=0.1, mininterval=1.0,
-        disable=not processes.primary(), postfix="compiling the step",
-    )  # fmt: skip
+        total=training.steps,
+        initial=done,
+        unit="step",
+        desc="training",
+        smoothing=0.1,
+        mininterval=1.0,
+        disable=not processes.primary(),
+        postfix="compiling the step",
+    )
     enough = training.patience is not None and progress.stale >= training.patience
     with Stop() as stop, bar:
         waiting, stopping = None, False

@@ -100,13 +100,20 @@ class Source:
         seen = np.where(labels.frame < 0, 0, labels.frame)  # the first frame that has a place of it
         np.savetxt(
             run.path / "labels.csv",
-            np.column_stack([
-                labels.indices[seen], labels.yx[seen, index] / self.scale, labels.defects.z,
-                labels.level_of(), labels.sure.mean(0),
-            ]),
+            np.column_stack(
+                [
+                    labels.indices[seen],
+                    labels.yx[seen, index] / self.scale,
+                    labels.defects.z,
+                    labels.level_of(),
+                    labels.sure.mean(0),
+                ]
+            ),
             header="frame,y_px,x_px,significance,threshold,share_of_frames_sure",
-            delimiter=",", fmt=["%d", *["%.3f"] * 5], comments="",
-        )  # fmt: skip
+            delimiter=",",
+            fmt=["%d", *["%.3f"] * 5],
+            comments="",
+        )
         tracker.summary(
             {
                 "labels_dark": int((labels.defects.z < 0).sum()),

@@ -8,8 +8,18 @@ from stemdefects import config, schema
 from stemdefects.errors import UserError
 from stemdefects.io.runs import Run
 
-FREE = ("run", "runs_dir", "logging", "verbose", "training.checkpoint_minutes", "training.log_every",
-        "training.distributed", "training.coordinator", "training.process_count", "training.process_id")  # fmt: skip
+FREE = (
+    "run",
+    "runs_dir",
+    "logging",
+    "verbose",
+    "training.checkpoint_minutes",
+    "training.log_every",
+    "training.distributed",
+    "training.coordinator",
+    "training.process_count",
+    "training.process_id",
+)
 
 
 def stored_config(run: Run, cfg: schema.TrainRoot, overrides: list[str]) -> schema.TrainRoot:

@@ -23,10 +23,14 @@ def nearest(model: Any, dose_e_per_px: float | None) -> dict[str, Any] | None:
     else:
         name = names[len(names) // 2]
     return {
-        "set": name, "dose_e_per_px": known.get(name), "movie_dose_e_per_px": dose_e_per_px or None,
-        "true": model.confusion["true"], "said": model.confusion["said"], "counts": tables[name]["counts"],
+        "set": name,
+        "dose_e_per_px": known.get(name),
+        "movie_dose_e_per_px": dose_e_per_px or None,
+        "true": model.confusion["true"],
+        "said": model.confusion["said"],
+        "counts": tables[name]["counts"],
         "decision": model.confusion.get("decision", "most probable"),
-    }  # fmt: skip
+    }
 
 
 def unsaid(model: Any, dose_e_per_px: float | None) -> list[str]:

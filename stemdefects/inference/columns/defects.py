@@ -138,9 +138,22 @@ def find_defects(
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
     return FrameDefects(
-        rows, patches, sites, columns, called, frame.light, int((call & nowhere).sum()), prob, frame.ratio,
-        frame.promised, frame.whole, inner, frame.second, int(fallen.sum()), frame.brighter,
-    )  # fmt: skip
+        rows,
+        patches,
+        sites,
+        columns,
+        called,
+        frame.light,
+        int((call & nowhere).sum()),
+        prob,
+        frame.ratio,
+        frame.promised,
+        frame.whole,
+        inner,
+        frame.second,
+        int(fallen.sum()),
+        frame.brighter,
+    )
 
 
 def _sites(

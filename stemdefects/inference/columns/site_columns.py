@@ -17,10 +17,18 @@ MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its i
 def column_dtype(n_states: int) -> np.dtype:
     """One column on a lattice site. light: see `column_intensity.measure`; score: log probability of each state as the
     network was trained, less that of the ideal state."""
-    return np.dtype([
-        ("frame", "i4"), ("cell", "i2", 2), ("site", "i1"), ("y_px", "f4"), ("x_px", "f4"), ("sigma_px", "f4"),
-        ("light", "f2"), ("score", "f2", n_states),
-    ])  # fmt: skip
+    return np.dtype(
+        [
+            ("frame", "i4"),
+            ("cell", "i2", 2),
+            ("site", "i1"),
+            ("y_px", "f4"),
+            ("x_px", "f4"),
+            ("sigma_px", "f4"),
+            ("light", "f2"),
+            ("score", "f2", n_states),
+        ]
+    )
 
 
 def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarray:

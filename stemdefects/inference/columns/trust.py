@@ -124,9 +124,13 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
 
 
 def _against_bragg(
-    output: FrameOutput, lattice: bragg_map.LocalLattice, columns: Columns, on: np.ndarray, known: Limits,
+    output: FrameOutput,
+    lattice: bragg_map.LocalLattice,
+    columns: Columns,
+    on: np.ndarray,
+    known: Limits,
     figures: dict[str, float],
-) -> int:  # fmt: skip
+) -> int:
     """Flags of what the network found against what the Bragg components, `lattice`, promise."""
     absent, valid, flags = lattice.absent.ravel(), 1.0, 0
     if output.hidden is not None:

@@ -57,9 +57,14 @@ class Judged(NamedTuple):
 
 
 def judged(
-    columns: Columns, sites: SiteView | None, output: FrameOutput, material: Material, rules: Any, image_px_nm: float,
+    columns: Columns,
+    sites: SiteView | None,
+    output: FrameOutput,
+    material: Material,
+    rules: Any,
+    image_px_nm: float,
     good: bool,
-) -> Judged:  # fmt: skip
+) -> Judged:
     """See `Judged`. rules: `defects.Rules`; good: nearly all columns lie on the lattice of `sites`, so that it can be
     carried on."""
     seen = output.seen
@@ -68,9 +73,19 @@ def judged(
         nothing = np.full(n, np.nan)
         none = np.zeros(n, bool)
         return Judged(
-            columns, sites, columns.state_prob, nothing, np.zeros(n), nothing, nothing, none, ~none, np.nan, taught,
+            columns,
+            sites,
+            columns.state_prob,
             nothing,
-        )  # fmt: skip
+            np.zeros(n),
+            nothing,
+            nothing,
+            none,
+            ~none,
+            np.nan,
+            taught,
+            nothing,
+        )
     if good and (taught.by_light or taught.other_crystal):
         columns, sites = _seated(columns, sites, material, taught.stated, taught.by_light)
         n = len(columns.site)
@@ -118,9 +133,14 @@ def judged(
 
 
 def _strayed(
-    dark: np.ndarray, output: FrameOutput, place: np.ndarray, columns: Columns, sites: SiteView, image_px_nm: float,
+    dark: np.ndarray,
+    output: FrameOutput,
+    place: np.ndarray,
+    columns: Columns,
+    sites: SiteView,
+    image_px_nm: float,
     material: Material,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Indices of the places `dark` (m,) bool of the brightest sublattice whose atom stands beside them: there is more
     light than half way between what a column of it and of the next brightest sublattice has."""
     light = material.intensities()[material.ideal_states]
@@ -175,10 +195,13 @@ def _with_places(
     position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
     shape = tuple((n - 1) / output.scale + 1 for n in output.image.shape)
     found = promised.places(
-        position, columns.site.astype(int), sites,
+        position,
+        columns.site.astype(int),
+        sites,
         promised.Crystal(material.basis, _fixed(material), material.lattice_nm),
-        promised.Picture(output.seen, output.scale, shape), margin_px / output.scale,
-    )  # fmt: skip
+        promised.Picture(output.seen, output.scale, shape),
+        margin_px / output.scale,
+    )
     y, x = found.place_px.T
     use = np.ones(len(y), bool)
     if output.lattice is not None:
@@ -187,10 +210,15 @@ def _with_places(
         use &= ~output.hidden.near(y, x, margin_px / output.scale)
     site, n = found.site[use].astype(columns.site.dtype), int(use.sum())
     added = Columns(
-        y[use].astype(np.float32), x[use].astype(np.float32), np.full(n, sites.residual_px, np.float32), site,
-        _unknown(site, prior, material), np.zeros(n, np.float32), np.zeros(n, columns.region.dtype),
+        y[use].astype(np.float32),
+        x[use].astype(np.float32),
+        np.full(n, sites.residual_px, np.float32),
+        site,
+        _unknown(site, prior, material),
+        np.zeros(n, np.float32),
+        np.zeros(n, columns.region.dtype),
         None if columns.state_spread is None else np.full((n, material.n_states), np.nan, np.float32),
-    )  # fmt: skip
+    )
     pairs = zip(columns, added, strict=True)
     both = Columns._make(None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs)
     cell = np.concatenate([sites.cell, found.cell[use].astype(sites.cell.dtype)])

@@ -71,10 +71,14 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     prob = np.concatenate([points.prob for points, ok in zip(found, known, strict=True) if ok])
     sigma = np.concatenate([points.sigma for points, ok in zip(found, known, strict=True) if ok])
     yx = np.concatenate([points.yx for points, ok in zip(found, known, strict=True) if ok])
-    expected = np.stack([
-        (keys[:, :2] - m + centre[keys[:, 2]]) @ f.lattice[:2] + f.lattice[2] if ok else np.full((len(keys), 2), np.nan)
-        for f, m, ok in zip(looked, moved, known, strict=True)
-    ])  # fmt: skip
+    expected = np.stack(
+        [
+            (keys[:, :2] - m + centre[keys[:, 2]]) @ f.lattice[:2] + f.lattice[2]
+            if ok
+            else np.full((len(keys), 2), np.nan)
+            for f, m, ok in zip(looked, moved, known, strict=True)
+        ]
+    )
     inside = np.asarray((expected > -0.5).all(-1) & (expected < np.array(setup.shape_px) - 0.5).all(-1))
     log = np.zeros((len(looked), len(keys), prob.shape[1]), np.float32)
     log[inside, 1:] = np.log(_missed(setup))

@@ -55,9 +55,13 @@ class Result(NamedTuple):
 
 
 def analyse(
-    read: Callable[[int], Block], n_blocks: int, setup: Any, prior: np.ndarray, write: Callable[[np.ndarray], None],
+    read: Callable[[int], Block],
+    n_blocks: int,
+    setup: Any,
+    prior: np.ndarray,
+    write: Callable[[np.ndarray], None],
     start_evidence: site_evidence.Start | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Both passes. read: block number -> `Block` (called twice for each); setup: `setup.Setup`; prior: (S,); write:
     takes rows of the defect table, window by window, ordered by frame; start_evidence: makes the writer of the
     evidence (`io.tables.evidence`), None: it is not kept."""

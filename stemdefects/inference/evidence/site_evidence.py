@@ -189,17 +189,27 @@ class Gatherer:
             mean = self._place / self._count[:, None] * self.setup.calibration.pixel_size_nm
         sites["y_nm"], sites["x_nm"] = mean.T
         material = self._material
-        self._writer.finish(sites, {
-            "material": material.name,
-            "kinds": {k.name: material.state_names[k.state] for k in material.kinds},
-            "centre": [material.kind_names[k] for k in material.centre],
-            "headline": None if material.headline is None else material.kind_names[material.headline],
-            "edge_nm": EDGE_NM,
-            "frames_together": max(self.setup.model.frames, self.setup.settings.average_frames),
-            "flags": {"edge": EDGE, "hole": HOLE, "amorphous": AMORPHOUS, "1T": POLYMORPH, "no_frame": NO_FRAME,
-                      "partial": PARTIAL, "invalid": INVALID},
-            "sublattices": [self._describe(g) for g in range(len(self._plans))],
-        })  # fmt: skip
+        self._writer.finish(
+            sites,
+            {
+                "material": material.name,
+                "kinds": {k.name: material.state_names[k.state] for k in material.kinds},
+                "centre": [material.kind_names[k] for k in material.centre],
+                "headline": None if material.headline is None else material.kind_names[material.headline],
+                "edge_nm": EDGE_NM,
+                "frames_together": max(self.setup.model.frames, self.setup.settings.average_frames),
+                "flags": {
+                    "edge": EDGE,
+                    "hole": HOLE,
+                    "amorphous": AMORPHOUS,
+                    "1T": POLYMORPH,
+                    "no_frame": NO_FRAME,
+                    "partial": PARTIAL,
+                    "invalid": INVALID,
+                },
+                "sublattices": [self._describe(g) for g in range(len(self._plans))],
+            },
+        )
 
     def _describe(self, g: int) -> dict[str, Any]:
         """How a sublattice's features are read."""

@@ -172,9 +172,14 @@ class Window:
         return state_levels.read(found, line, level)
 
     def _levels(
-        self, g: int, found: emissions.Emissions | None, features: np.ndarray, bulk: list, counts: np.ndarray,
+        self,
+        g: int,
+        found: emissions.Emissions | None,
+        features: np.ndarray,
+        bulk: list,
+        counts: np.ndarray,
         prior: np.ndarray,
-    ) -> state_levels.Levels | None:  # fmt: skip
+    ) -> state_levels.Levels | None:
         """Levels of the sublattice's states, which `self.states` then are; None where there are no emissions for it."""
         scatters = [scatter[g] for _, scatter in bulk if scatter[g] is not None]
         if found is None or not scatters:
@@ -183,9 +188,13 @@ class Window:
         signal = material.intensities()[found.states]
         axis = np.searchsorted(self.states[g][1:], found.states)  # the ideal state is first, the others in order
         made = state_levels.of_movie(
-            features, np.median(scatters, axis=0), counts, found,
-            state_levels.States(axis, signal, prior[found.states] >= RARE), self._light_scatter(g),
-        )  # fmt: skip
+            features,
+            np.median(scatters, axis=0),
+            counts,
+            found,
+            state_levels.States(axis, signal, prior[found.states] >= RARE),
+            self._light_scatter(g),
+        )
         if made is None:
             return None
         emission, use = made

@@ -176,9 +176,16 @@ def of_movie(
     if light_scatter:
         expected = abs(signal[nearest] / signal[0] - 1) / light_scatter * deviation / max(away, 1e-6)
     return Levels(
-        features[..., line], features[..., axis[own]], counts, level, deviation**2, rare,
-        found.mean[own, axis[own]], found.covariance[0][axis[own], axis[own]], expected=expected,
-    ), use  # fmt: skip
+        features[..., line],
+        features[..., axis[own]],
+        counts,
+        level,
+        deviation**2,
+        rare,
+        found.mean[own, axis[own]],
+        found.covariance[0][axis[own], axis[own]],
+        expected=expected,
+    ), use
 
 
 @dataclass(frozen=True)
@@ -262,10 +269,19 @@ def read(
     offset = mean * count / (count + variance / offset_variance)
     limit = LARGEST_OFFSET * np.sqrt(offset_variance)
     return ReadLevels(
-        line, by_network.own, by_network.counts, level, variance, by_network.rare, by_network.own_level,
-        by_network.own_variance, expected=1.0, expected_level=level.copy(),
-        offset=np.clip(offset, -limit, limit).astype(np.float32), offset_variance=float(offset_variance),
-    )  # fmt: skip
+        line,
+        by_network.own,
+        by_network.counts,
+        level,
+        variance,
+        by_network.rare,
+        by_network.own_level,
+        by_network.own_variance,
+        expected=1.0,
+        expected_level=level.copy(),
+        offset=np.clip(offset, -limit, limit).astype(np.float32),
+        offset_variance=float(offset_variance),
+    )
 
 
 def _bulk_variance(values: np.ndarray) -> float:

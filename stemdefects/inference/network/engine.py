@@ -110,10 +110,15 @@ class Engine:
             self._made = bragg_map.windows(self.grid.shape, np.asarray(vectors_px) * self.scale, lattice_nm)
             waves = None if self._made is None else (jnp.asarray(self._made.rows), jnp.asarray(self._made.columns))
         key = (
-            model.signature, self.frame_shape,
-            self.grid.shape, self.grid.tile, self.grid.starts.tobytes(), self.max_peaks, self._presence,
+            model.signature,
+            self.frame_shape,
+            self.grid.shape,
+            self.grid.tile,
+            self.grid.starts.tobytes(),
+            self.max_peaks,
+            self._presence,
             self.symmetries,
-        )  # fmt: skip
+        )
         weights = None
         if self.grid.shape != self.frame_shape or scales != (1.0, 1.0):
             sizes = zip(self.frame_shape, scales, self.grid.shape, strict=True)

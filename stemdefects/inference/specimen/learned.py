@@ -133,19 +133,23 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     known = np.nan_to_num(low) > 0
     light_only = np.where(use & ~promised, ratio, np.nan)
     return before._replace(
-        levels=levels, prior=prior, low=low, high=high, limit=limit, histogram=np.array(counts, float),
+        levels=levels,
+        prior=prior,
+        low=low,
+        high=high,
+        limit=limit,
+        histogram=np.array(counts, float),
         unnamed=species.unnamed(light_only, site, levels, material, before.stated, known, allowed),
         alike=tuple(species.alike(levels, material, known, allowed)),
-        compositions=composition.learn(founds, levels, material), unseen=unseen,
+        compositions=composition.learn(founds, levels, material),
+        unseen=unseen,
         second=_second(
             founds, np.where(use, ratio, np.nan), site, light if before.by_light else seen, levels, material
         ),
-    )  # fmt: skip
+    )
 
 
-def _unseen(
-    said: np.ndarray, promised: np.ndarray, states: np.ndarray, ideal: int, material: Material
-) -> np.ndarray:  # fmt: skip
+def _unseen(said: np.ndarray, promised: np.ndarray, states: np.ndarray, ideal: int, material: Material) -> np.ndarray:
     """(k,) see `Specimen.unseen`, of the `states` (k,) of a sublattice. said: (n, k) posterior of its columns;
     promised: (n,) bool, the network shows none there.
 
@@ -160,9 +164,13 @@ def _unseen(
 
 
 def _second(
-    founds: Sequence[Any], ratio: np.ndarray, site: np.ndarray, prob: np.ndarray, levels: learning.Levels,
+    founds: Sequence[Any],
+    ratio: np.ndarray,
+    site: np.ndarray,
+    prob: np.ndarray,
+    levels: learning.Levels,
     material: Material,
-) -> second_light.Second | None:  # fmt: skip
+) -> second_light.Second | None:
     """What the frames say of a second detector; None where there is none. prob: (n, S) of the columns' states."""
     second = np.concatenate([f.second for f in founds])
     if not np.isfinite(second).any():

@@ -171,9 +171,14 @@ def relative(ratio: np.ndarray, site: np.ndarray, levels: Levels, material: Mate
 
 
 def _states(
-    x: np.ndarray, states: np.ndarray, level: np.ndarray, shape: tuple[float, float], prior: np.ndarray,
-    ideal: int, material: Material,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    x: np.ndarray,
+    states: np.ndarray,
+    level: np.ndarray,
+    shape: tuple[float, float],
+    prior: np.ndarray,
+    ideal: int,
+    material: Material,
+) -> tuple[np.ndarray, np.ndarray]:
     """Levels and shares of the `states` of a sublattice from the light x (n,) of its columns; shape: see `_bell`."""
     start, bright = level[states].astype(float), level[ideal]
     own = _same_species(states, ideal, material)

@@ -22,9 +22,13 @@ FOUND = 0.5  # of them that the network must show a column at: where it sees non
 
 
 def checked(
-    output: FrameOutput, columns: Columns, sites: SiteView | None, promised: np.ndarray, material: Material,
+    output: FrameOutput,
+    columns: Columns,
+    sites: SiteView | None,
+    promised: np.ndarray,
+    material: Material,
     image_px_nm: float,
-) -> FrameOutput:  # fmt: skip
+) -> FrameOutput:
     """`output` whose map and fractions of regions hold 1T only where the light supports it; elsewhere it is lattice,
     or, without Bragg components, amorphous. columns, sites and promised: of the frame (`defects.FrameDefects`).
     """
@@ -58,9 +62,14 @@ def checked(
 
 
 def _contrasts(
-    output: FrameOutput, columns: Columns, sites: SiteView | None, found: np.ndarray, material: Material,
-    image_px_nm: float, step: list[int],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    output: FrameOutput,
+    columns: Columns,
+    sites: SiteView | None,
+    found: np.ndarray,
+    material: Material,
+    image_px_nm: float,
+    step: list[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(n,) how much more light the place of the sublattice that splits has than the empty one opposite, in units of a
     whole column's; (2, n) cells of the map of regions; (n,) bool, of `found` (m,). None where the material has no such
     phase."""

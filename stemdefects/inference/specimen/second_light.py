@@ -41,9 +41,13 @@ class Second(NamedTuple):
 
 
 def learn(
-    first: np.ndarray, second: np.ndarray, site: np.ndarray, prob: np.ndarray, levels: learning.Levels,
+    first: np.ndarray,
+    second: np.ndarray,
+    site: np.ndarray,
+    prob: np.ndarray,
+    levels: learning.Levels,
     material: Material,
-) -> Second:  # fmt: skip
+) -> Second:
     """first, second: (n,) light of columns on both detectors, NaN unknown; prob: (n, S) what the first one and the
     network say of them; levels: of the first."""
     signal, ideal_of = material.intensities(), material.ideal_states[material.site_of_state]
@@ -82,9 +86,13 @@ def learn(
 
 
 def likelihood(
-    first: np.ndarray, second: np.ndarray, site: np.ndarray, levels: learning.Levels, taught: Second,
+    first: np.ndarray,
+    second: np.ndarray,
+    site: np.ndarray,
+    levels: learning.Levels,
+    taught: Second,
     material: Material,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """(n, S) likelihood of the states by the second detector's light, given the first's; 1 where it says nothing."""
     out = np.ones((len(site), material.n_states))
     for g in np.flatnonzero(np.isfinite(taught.scatter)):

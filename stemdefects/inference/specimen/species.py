@@ -107,9 +107,14 @@ def law(levels: learning.Levels, material: Material, known: np.ndarray) -> Law |
 
 
 def unnamed(
-    ratio: np.ndarray, site: np.ndarray, levels: learning.Levels, material: Material, stated: np.ndarray,
-    known: np.ndarray, allowed: Sequence[str] = (),
-) -> tuple[Unnamed, ...]:  # fmt: skip
+    ratio: np.ndarray,
+    site: np.ndarray,
+    levels: learning.Levels,
+    material: Material,
+    stated: np.ndarray,
+    known: np.ndarray,
+    allowed: Sequence[str] = (),
+) -> tuple[Unnamed, ...]:
     """Groups of columns whose light no common state has. ratio, site: (n,) light and sublattice of columns of some
     frames; stated: (S,) how common the states are by the material's file; known: as in `law`; allowed: elements that
     there may be, none named: all."""

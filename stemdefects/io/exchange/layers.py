@@ -24,9 +24,13 @@ def to_napari(table: Any, movie: Any = None) -> list[tuple]:
     at = np.column_stack([rows["frame"], rows["y_px"], rows["x_px"]]).astype(float)
     features = {"kind": kinds, **{name: rows[name] for name in ("score", "kind_prob", "track")}}
     look = {
-        "name": "defects", "features": features, "size": SIZE_PX, "face_color": "transparent", "border_color": "kind",
+        "name": "defects",
+        "features": features,
+        "size": SIZE_PX,
+        "face_color": "transparent",
+        "border_color": "kind",
         "symbol": [SYMBOLS[n % len(SYMBOLS)] for n in numbers],
-    }  # fmt: skip
+    }
     layers.append((at, look, "points"))
     linked = rows["track"] >= 0
     if linked.any():

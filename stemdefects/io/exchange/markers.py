@@ -31,9 +31,15 @@ def to_markers(table: Any, signal: Any = None) -> list[Any]:
             offsets = np.empty(table.n_frames, object)
             for frame in range(table.n_frames):
                 offsets[frame] = at[mine["frame"] == frame]
-        out.append(plot.markers.Points(
-            offsets=offsets, sizes=SIZE, facecolors="none", edgecolors=COLOURS[number % len(COLOURS)], linewidths=1.5,
-        ))  # fmt: skip
+        out.append(
+            plot.markers.Points(
+                offsets=offsets,
+                sizes=SIZE,
+                facecolors="none",
+                edgecolors=COLOURS[number % len(COLOURS)],
+                linewidths=1.5,
+            )
+        )
     return out
 
 

@@ -16,10 +16,15 @@ VERSION = "7.11.1"  # of the layout
 WHOLE = ("FRAME", "VISIBILITY", "SPOT_SOURCE_ID", "SPOT_TARGET_ID", "TRACK_INDEX", "TRACK_ID")
 RADIUS_NM = 0.15  # a mark that leaves the neighbouring columns free
 SPOT_FEATURES = (
-    ("QUALITY", "Quality", "NONE"), ("POSITION_X", "X", "POSITION"), ("POSITION_Y", "Y", "POSITION"),
-    ("POSITION_Z", "Z", "POSITION"), ("POSITION_T", "T", "TIME"), ("FRAME", "Frame", "NONE"),
-    ("RADIUS", "Radius", "LENGTH"), ("VISIBILITY", "Visibility", "NONE"),
-)  # fmt: skip
+    ("QUALITY", "Quality", "NONE"),
+    ("POSITION_X", "X", "POSITION"),
+    ("POSITION_Y", "Y", "POSITION"),
+    ("POSITION_Z", "Z", "POSITION"),
+    ("POSITION_T", "T", "TIME"),
+    ("FRAME", "Frame", "NONE"),
+    ("RADIUS", "Radius", "LENGTH"),
+    ("VISIBILITY", "Visibility", "NONE"),
+)
 
 
 def write(table: Any, path: str | Path) -> Path:
@@ -38,12 +43,22 @@ def write(table: Any, path: str | Path) -> Path:
         here = ET.SubElement(everything, "SpotsInFrame", frame=str(frame))
         for i in np.flatnonzero(rows["frame"] == frame):
             r = rows[i]
-            ET.SubElement(here, "Spot", {
-                "ID": str(i), "name": r["kind"].decode(), "QUALITY": f"{r['score']:.6g}",
-                "POSITION_T": f"{frame * (step or 1):.9g}", "FRAME": str(frame), "VISIBILITY": "1",
-                "POSITION_X": f"{r['x_px'] * scale:.9g}", "POSITION_Y": f"{r['y_px'] * scale:.9g}", "POSITION_Z": "0.0",
-                "RADIUS": f"{RADIUS_NM if size else 5.0:g}",
-            })  # fmt: skip
+            ET.SubElement(
+                here,
+                "Spot",
+                {
+                    "ID": str(i),
+                    "name": r["kind"].decode(),
+                    "QUALITY": f"{r['score']:.6g}",
+                    "POSITION_T": f"{frame * (step or 1):.9g}",
+                    "FRAME": str(frame),
+                    "VISIBILITY": "1",
+                    "POSITION_X": f"{r['x_px'] * scale:.9g}",
+                    "POSITION_Y": f"{r['y_px'] * scale:.9g}",
+                    "POSITION_Z": "0.0",
+                    "RADIUS": f"{RADIUS_NM if size else 5.0:g}",
+                },
+            )
     tracks = ET.SubElement(model, "AllTracks")
     kept = ET.SubElement(model, "FilteredTracks")
     for number in np.unique(rows["track"][rows["track"] >= 0]):
@@ -58,11 +73,22 @@ def write(table: Any, path: str | Path) -> Path:
         ET.SubElement(kept, "TrackID", TRACK_ID=str(number))
     shape = table.attrs.get("source_shape") or (table.n_frames, 0, 0)
     settings = ET.SubElement(root, "Settings")
-    ET.SubElement(settings, "ImageData", {
-        "filename": Path(str(table.attrs.get("source", ""))).name, "folder": "", "width": str(shape[-1]),
-        "height": str(shape[-2]), "nslices": "1", "nframes": str(shape[0]), "pixelwidth": f"{scale:.9g}",
-        "pixelheight": f"{scale:.9g}", "voxeldepth": "1.0", "timeinterval": f"{step or 1:.9g}",
-    })  # fmt: skip
+    ET.SubElement(
+        settings,
+        "ImageData",
+        {
+            "filename": Path(str(table.attrs.get("source", ""))).name,
+            "folder": "",
+            "width": str(shape[-1]),
+            "height": str(shape[-2]),
+            "nslices": "1",
+            "nframes": str(shape[0]),
+            "pixelwidth": f"{scale:.9g}",
+            "pixelheight": f"{scale:.9g}",
+            "voxeldepth": "1.0",
+            "timeinterval": f"{step or 1:.9g}",
+        },
+    )
     ET.SubElement(settings, "InitialSpotFilter", feature="QUALITY", value="0.0", isabove="true")
     ET.SubElement(settings, "SpotFilterCollection")
     ET.SubElement(settings, "TrackFilterCollection")

@@ -65,10 +65,16 @@ def _of_archive(archive: zipfile.ZipFile, path: Path, asked: Any) -> Movie:
     n = len(frames)
     times = next((t for t in (units.start_times(value(k), n) for k in _TIMES) if t is not None), None)
     return Movie(
-        frames, units.stated_yx(value("pixel_size_yx_nm")) or units.stated_yx(value("pixel_size_nm")),
-        positive(value("frame_time_s")), positive(value("dose_e_per_px")), str(path),
-        {"array": name, "arrays": list(headers)}, times_s=times, signal=name, signals=images,
-    )  # fmt: skip
+        frames,
+        units.stated_yx(value("pixel_size_yx_nm")) or units.stated_yx(value("pixel_size_nm")),
+        positive(value("frame_time_s")),
+        positive(value("dose_e_per_px")),
+        str(path),
+        {"array": name, "arrays": list(headers)},
+        times_s=times,
+        signal=name,
+        signals=images,
+    )
 
 
 def _frames(data: np.ndarray, plan: axes.Plan, where: str, close: Any = None) -> LazyFrames:

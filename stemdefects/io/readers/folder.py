@@ -145,10 +145,18 @@ def open_files(
     shape = (sum(counts), *first.shape[1:])
     metadata = {"files": [str(file) for file in files], "first": first.metadata}
     return Movie(
-        LazyFrames(get, shape, first.frames.dtype, close), first.pixel_size_yx_nm, frame_time, first.dose_e_per_px,
-        source, metadata, times_s=times, signal=first.signal, signals=first.signals, aspect=first.aspect,
+        LazyFrames(get, shape, first.frames.dtype, close),
+        first.pixel_size_yx_nm,
+        frame_time,
+        first.dose_e_per_px,
+        source,
+        metadata,
+        times_s=times,
+        signal=first.signal,
+        signals=first.signals,
+        aspect=first.aspect,
         remarks=remarks,
-    )  # fmt: skip
+    )
 
 
 def interval_of_whole_seconds(times_s: np.ndarray) -> float | None:

@@ -43,10 +43,16 @@ def open_file(path: Path, signal: str | None) -> Movie:
         channel = None if plan.signal is None else f"{name} {plan.signal}" if len(names) > 1 else plan.signal
         listed = plan.signals if len(names) == 1 and plan.signals else names
         return Movie(
-            frames, _pixel_size(holders), _first(holders, "frame_time_s", positive),
-            _first(holders, "dose_e_per_px", positive), str(path), {"dataset": data.name, "attributes": attributes},
-            times_s=_times(holders, len(frames)), signal=channel or name, signals=listed,
-        )  # fmt: skip
+            frames,
+            _pixel_size(holders),
+            _first(holders, "frame_time_s", positive),
+            _first(holders, "dose_e_per_px", positive),
+            str(path),
+            {"dataset": data.name, "attributes": attributes},
+            times_s=_times(holders, len(frames)),
+            signal=channel or name,
+            signals=listed,
+        )
     except BaseException:
         file.close()
         raise
@@ -98,8 +104,21 @@ def _letters(data: h5py.Dataset) -> str:
     labels = [(v.decode(errors="replace") if isinstance(v, bytes) else str(v)).strip().lower() for v in told]
     if len(labels) != data.ndim:
         return "Q" * data.ndim
-    known = {"t": "T", "time": "T", "frame": "T", "frames": "T", "c": "C", "channel": "C", "channels": "C",
-             "detector": "C", "z": "Z", "y": "Y", "x": "X", "height": "Y", "width": "X"}  # fmt: skip
+    known = {
+        "t": "T",
+        "time": "T",
+        "frame": "T",
+        "frames": "T",
+        "c": "C",
+        "channel": "C",
+        "channels": "C",
+        "detector": "C",
+        "z": "Z",
+        "y": "Y",
+        "x": "X",
+        "height": "Y",
+        "width": "X",
+    }
     letters = "".join(known.get(label, "Q") for label in labels)
     return letters if {"Y", "X"} <= set(letters) else "Q" * data.ndim
 

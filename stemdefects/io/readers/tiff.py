@@ -60,15 +60,29 @@ def open_file(path: Path, signal: str | None) -> Movie:
 
 
 def _movie(
-    frames: LazyFrames, stated: Calibration, path: Path, plane: tuple[int, int], signal: str | None = None,
-    signals: Any = (), remarks: Any = (),
-) -> Movie:  # fmt: skip
+    frames: LazyFrames,
+    stated: Calibration,
+    path: Path,
+    plane: tuple[int, int],
+    signal: str | None = None,
+    signals: Any = (),
+    remarks: Any = (),
+) -> Movie:
     """plane: (channel, z) that is shown."""
     times = stated.times_s(len(frames), *plane)
     return Movie(
-        frames, stated.pixel_size_yx_nm, stated.frame_time_s, stated.dose_e_per_px, str(path), stated.metadata,
-        times_s=times, signal=signal, signals=signals, aspect=stated.aspect, remarks=remarks,
-    )  # fmt: skip
+        frames,
+        stated.pixel_size_yx_nm,
+        stated.frame_time_s,
+        stated.dose_e_per_px,
+        str(path),
+        stated.metadata,
+        times_s=times,
+        signal=signal,
+        signals=signals,
+        aspect=stated.aspect,
+        remarks=remarks,
+    )
 
 
 def _names(candidates: list) -> list[str]:

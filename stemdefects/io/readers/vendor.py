@@ -56,11 +56,16 @@ def open_file(path: Path, signal: str | None) -> Movie:
     }
     frames = LazyFrames(lambda i: plan.cut(data, i), plan.movie_shape, data.dtype)
     return Movie(
-        frames, None if height is None or width is None else (height, width), frame_time, None, str(path), metadata,
+        frames,
+        None if height is None or width is None else (height, width),
+        frame_time,
+        None,
+        str(path),
+        metadata,
         times_s=_times(path, titles[number], frame_axis, len(frames)),
         signal=" ".join(filter(None, (titles[number], plan.signal))),
         signals=titles if len(titles) > 1 else plan.signals or titles,
-    )  # fmt: skip
+    )
 
 
 def _number(titles: list[str], name: str | None, path: Path, sizes: list[int], channels: bool) -> int:

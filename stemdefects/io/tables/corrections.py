@@ -27,13 +27,28 @@ from stemdefects.errors import UserError
 
 SCHEMA_VERSION = 1  # of the file's columns; one that a newer version wrote is refused
 COLUMNS = (
-    "schema_version", "table", "action", "frame", "y_px", "x_px", "kind", "track", "frame_to", "y_to_px", "x_to_px",
-)  # fmt: skip
+    "schema_version",
+    "table",
+    "action",
+    "frame",
+    "y_px",
+    "x_px",
+    "kind",
+    "track",
+    "frame_to",
+    "y_to_px",
+    "x_to_px",
+)
 PLACE, PLACE_TO = ("frame", "y_px", "x_px"), ("frame_to", "y_to_px", "x_to_px")
 NEEDED = {
-    "add": (*PLACE, "kind"), "delete": PLACE, "relabel": (*PLACE, "kind"), "relink": (*PLACE, *PLACE_TO),
-    "unlink": PLACE, "exclude": ("y_px", "x_px", "y_to_px", "x_to_px"), "checked": ("frame",),
-}  # fmt: skip
+    "add": (*PLACE, "kind"),
+    "delete": PLACE,
+    "relabel": (*PLACE, "kind"),
+    "relink": (*PLACE, *PLACE_TO),
+    "unlink": PLACE,
+    "exclude": ("y_px", "x_px", "y_to_px", "x_to_px"),
+    "checked": ("frame",),
+}
 
 
 @dataclass(frozen=True)

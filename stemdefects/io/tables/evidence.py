@@ -16,10 +16,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped, UInt8
 
-SITE_DTYPE = np.dtype([
-    ("sublattice", "i1"), ("cell_1", "i4"), ("cell_2", "i4"),
-    ("y_nm", "f4"), ("x_nm", "f4"),  # in the specimen's frame: drift since the first frame taken off
-])  # fmt: skip
+SITE_DTYPE = np.dtype(
+    [
+        ("sublattice", "i1"),
+        ("cell_1", "i4"),
+        ("cell_2", "i4"),
+        ("y_nm", "f4"),
+        ("x_nm", "f4"),  # in the specimen's frame: drift since the first frame taken off
+    ]
+)
 DATA = ("evidence", "evidence_flags", "evidence_scatter")
 LINE, LIGHT = "line", "light"  # features that every sublattice has; the others are probabilities of its states
 EDGE, HOLE, AMORPHOUS, POLYMORPH = 1, 2, 4, 8  # flags of a site in a frame: near the border or outside, in a region

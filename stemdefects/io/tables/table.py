@@ -37,9 +37,19 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "DEFECT_DTYPE", "FRAME_DTYPE", "KIND_BYTES", "NOTE_BYTES", "PATCH_PX", "SCHEMA_VERSION", "UNITS", "DefectTable",
-    "dataframe", "empty", "empty_frames", "encode",
-]  # fmt: skip
+    "DEFECT_DTYPE",
+    "FRAME_DTYPE",
+    "KIND_BYTES",
+    "NOTE_BYTES",
+    "PATCH_PX",
+    "SCHEMA_VERSION",
+    "UNITS",
+    "DefectTable",
+    "dataframe",
+    "empty",
+    "empty_frames",
+    "encode",
+]
 
 
 @dataclasses.dataclass

@@ -72,10 +72,23 @@ FRAME_DTYPE = np.dtype(
 )
 
 UNITS = {
-    "frame": "1", "time_s": "s", "y_px": "px", "x_px": "px", "y_nm": "nm", "x_nm": "nm", "sigma_nm": "nm",
-    "score": "1", "kind": "", "kind_prob": "1", "kind_spread": "1", "light": "1",
-    "cluster": "1", "track": "1", "complex": "1", "orientation": "1",
-}  # fmt: skip
+    "frame": "1",
+    "time_s": "s",
+    "y_px": "px",
+    "x_px": "px",
+    "y_nm": "nm",
+    "x_nm": "nm",
+    "sigma_nm": "nm",
+    "score": "1",
+    "kind": "",
+    "kind_prob": "1",
+    "kind_spread": "1",
+    "light": "1",
+    "cluster": "1",
+    "track": "1",
+    "complex": "1",
+    "orientation": "1",
+}
 
 
 def empty(n_rows: int = 0) -> np.ndarray:

@@ -151,9 +151,15 @@ def _cells(path: Path, lines: list[str], delimiter: str | None, width: int) -> l
     first = max(len(_split(line, delimiter)) for line in lines[:200])
     try:
         frame = pd.read_csv(
-            io.StringIO("\n".join(lines)), header=None, names=range(max(first, width)), dtype=str,
-            keep_default_na=False, skipinitialspace=True, engine="c", **options,
-        ).fillna("")  # fmt: skip
+            io.StringIO("\n".join(lines)),
+            header=None,
+            names=range(max(first, width)),
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            engine="c",
+            **options,
+        ).fillna("")
     except ValueError as error:
         reason = str(error).splitlines()[0].replace("Error tokenizing data. C error: ", "")
         raise UserError(f"{path}: not a readable CSV table ({reason}; lines of the table counted)") from None

@@ -73,9 +73,17 @@ def _labels(ax, labels: MovieLabels) -> None:
             chosen = (labels.defects.state == state) & (labels.sure[0] == sure)
             points = labels.yx[0][chosen][:, ::-1]
             ring = EllipseCollection(
-                [size] * len(points), [size] * len(points), [0] * len(points), units="xy", offsets=points,
-                offset_transform=ax.transData, facecolors="none", edgecolors=colour, linewidths=1.5, linestyles=style,
-            )  # fmt: skip
+                [size] * len(points),
+                [size] * len(points),
+                [0] * len(points),
+                units="xy",
+                offsets=points,
+                offset_transform=ax.transData,
+                facecolors="none",
+                edgecolors=colour,
+                linewidths=1.5,
+                linestyles=style,
+            )
             ax.add_collection(ring)
 
 

@@ -193,9 +193,13 @@ def label(
         blurred = moving.blurring(here)
         if blurred.any():  # the mean is sharper without frames that do not show what all others do
             some = label(
-                frames[~blurred], cfg, where, indices[~blurred], None,
+                frames[~blurred],
+                cfg,
+                where,
+                indices[~blurred],
+                None,
                 *(None if a is None else a[~blurred] for a in (invalid, shift_px)),
-            )  # fmt: skip
+            )
             said = checks.left_out(indices[blurred], where)
             return dataclasses.replace(some, warnings=(said, *some.warnings))
         per_frame = regions.in_frames(frames, region, shift, spacing)
@@ -210,8 +214,13 @@ def label(
         unsure = np.concatenate([unsure, static.yx[weak]])
         told = moving.tell(
             moving.Candidates(static, static_yx, here, stays & ~weak, ~stays),
-            single, per_frame, spacing, shift, cfg.false_alarms, cfg.unsure,
-        )  # fmt: skip
+            single,
+            per_frame,
+            spacing,
+            shift,
+            cfg.false_alarms,
+            cfg.unsure,
+        )
     for t, s in enumerate(shift):
         if invalid is not None and invalid[t].any():
             per_frame[t][ndimage.distance_transform_edt(~invalid[t]) < DISC * spacing] = UNKNOWN

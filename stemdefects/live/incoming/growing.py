@@ -58,8 +58,16 @@ def movie(first: Movie, source: str, settings: InferenceConfig) -> tuple[Movie, 
     frames = GrowingFrames(first.shape[1:], first.frames.dtype, settings.signal)
     frames.shape = (1, *frames.shape[1:])  # a movie of none is refused
     made = Movie(
-        frames, first.pixel_size_yx_nm, first.frame_time_s, first.dose_e_per_px, source, first.metadata,
-        signal=first.signal, signals=first.signals, aspect=first.aspect, remarks=first.remarks,
-    )  # fmt: skip
+        frames,
+        first.pixel_size_yx_nm,
+        first.frame_time_s,
+        first.dose_e_per_px,
+        source,
+        first.metadata,
+        signal=first.signal,
+        signals=first.signals,
+        aspect=first.aspect,
+        remarks=first.remarks,
+    )
     frames.shape = (0, *frames.shape[1:])
     return overruled(made, settings), frames

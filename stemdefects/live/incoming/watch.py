@@ -162,9 +162,16 @@ class Watch:
                 return None
             first, known.taken = known.taken, n
             return Arrived(
-                str(path), first, n, known.since_s, *state, None, movie.pixel_size_nm, movie.metadata.get("acquired"),
+                str(path),
+                first,
+                n,
+                known.since_s,
+                *state,
+                None,
+                movie.pixel_size_nm,
+                movie.metadata.get("acquired"),
                 movie.shape[1:],
-            )  # fmt: skip
+            )
 
     def _bad(self, path: Path, known: _File, reason: str, give_up: bool) -> Arrived | None:
         if self._growing:

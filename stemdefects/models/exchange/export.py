@@ -89,8 +89,10 @@ def _onnx(model: LoadedModel, path: Path) -> Path:
     ]
     made = graph.helper.make_model(
         graph.helper.make_graph(graph.nodes, "stemdefects", inputs, outputs, graph.constants),
-        opset_imports=[graph.helper.make_opsetid("", onnx_graph.OPSET)], producer_name="stemdefects", ir_version=8,
-    )  # fmt: skip
+        opset_imports=[graph.helper.make_opsetid("", onnx_graph.OPSET)],
+        producer_name="stemdefects",
+        ir_version=8,
+    )
     graph.helper.set_model_props(made, _about(model))
     onnx.checker.check_model(made)
     partial = path.with_name(f".{path.name}.partial")

@@ -144,6 +144,10 @@ def ensemble(graph: Graph, members: list[list[str]], site_mask: np.ndarray) -> l
     log_mixture = graph.add("Div", graph.add("Log", graph.add("Add", stated, apart)), two)
     regions = graph.mean([graph.add("Softmax", r, axis=-1) for r in region])
     return [
-        logit, graph.add("Log", graph.add("Max", graph.mean(states), small)), graph.mean(offset), log_mixture,
-        graph.add("Log", graph.add("Max", regions, small)), graph.add("Sqrt", variance(states)),
-    ]  # fmt: skip
+        logit,
+        graph.add("Log", graph.add("Max", graph.mean(states), small)),
+        graph.mean(offset),
+        log_mixture,
+        graph.add("Log", graph.add("Max", regions, small)),
+        graph.add("Sqrt", variance(states)),
+    ]

@@ -42,9 +42,16 @@ def displacements(local: Any, colours: Mapping[str, str]) -> "Figure | None":
         for kind, colour in ((clear, COLOURS[1]), (~clear, COLOURS[5])):
             ok = kind & np.isfinite(moved).all(1)
             place.quiver(
-                x[ok], y[ok], MAGNIFIED * moved[ok, 1], MAGNIFIED * moved[ok, 0], color=colour, angles="xy",
-                scale_units="xy", scale=1, width=0.014,
-            )  # fmt: skip
+                x[ok],
+                y[ok],
+                MAGNIFIED * moved[ok, 1],
+                MAGNIFIED * moved[ok, 0],
+                color=colour,
+                angles="xy",
+                scale_units="xy",
+                scale=1,
+                width=0.014,
+            )
         place.set_title(f"{c.name} ({c.n})", fontsize=8)
         place.grid(False)
         place.set(xlim=(-0.5, 0.5), ylim=(0.5, -0.5))
@@ -84,8 +91,12 @@ def strain(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     if not np.isfinite(s.exx).any():
         return None
     figure, axes = pyplot().subplots(1, 4, figsize=(10.5, 2.9))
-    parts = (("exx (%)", 100 * s.exx), ("eyy (%)", 100 * s.eyy), ("exy (%)", 100 * s.exy),
-             ("rotation (deg)", np.degrees(s.rotation)))  # fmt: skip
+    parts = (
+        ("exx (%)", 100 * s.exx),
+        ("eyy (%)", 100 * s.eyy),
+        ("exy (%)", 100 * s.exy),
+        ("rotation (deg)", np.degrees(s.rotation)),
+    )
     limit = max(float(np.nanquantile(np.abs(np.concatenate([v for _, v in parts[:3]])), 0.98)), 1e-3)
     turn = max(float(np.nanquantile(np.abs(parts[3][1]), 0.98)), 1e-3)
     size = float(np.clip(30000 / max(len(s.exx), 1), 3, 60))

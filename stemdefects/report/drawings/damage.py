@@ -28,8 +28,12 @@ def rates(data: Any, colours: Mapping[str, str]) -> "Figure | None":
         colour = GREY if e.value == 0 or e.code == "not converged" else COLOURS[0]
         axes.plot([max(e.low or 0, floor), e.high], [row, row], color=colour, lw=1.6)
         axes.plot(e.value if e.value > 0 else e.high, row, "o" if e.value > 0 else "<", color=colour, ms=5)
-    axes.set(yticks=range(len(told)), yticklabels=[e.subject for e in told], xscale="log",
-             xlabel=f"{told[0].quantity} ({told[0].unit})")  # fmt: skip
+    axes.set(
+        yticks=range(len(told)),
+        yticklabels=[e.subject for e in told],
+        xscale="log",
+        xlabel=f"{told[0].quantity} ({told[0].unit})",
+    )
     axes.invert_yaxis()
     return figure
 
@@ -56,12 +60,30 @@ def pathways(found: Any, colours: Mapping[str, str]) -> "Figure | None":
         totals[e.source, e.target] = totals.get((e.source, e.target), 0.0) + e.count
     for (source, target), n in totals.items():
         (x0, y0), (x1, y1) = place[source], place[target]
-        axes.annotate("", (x1, y1), (x0, y0), arrowprops={
-            "arrowstyle": "-|>", "lw": 0.6 + 3 * np.sqrt(n / most), "color": COLOURS[1] if x1 > x0 else COLOURS[0],
-            "alpha": 0.75, "shrinkA": 16, "shrinkB": 16, "connectionstyle": "arc3,rad=0.18"})  # fmt: skip
+        axes.annotate(
+            "",
+            (x1, y1),
+            (x0, y0),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "lw": 0.6 + 3 * np.sqrt(n / most),
+                "color": COLOURS[1] if x1 > x0 else COLOURS[0],
+                "alpha": 0.75,
+                "shrinkA": 16,
+                "shrinkB": 16,
+                "connectionstyle": "arc3,rad=0.18",
+            },
+        )
         across = 0.18 * 0.55  # on the outside of the arc
-        axes.text(0.5 * (x0 + x1) + across * (y1 - y0), 0.5 * (y0 + y1) - across * (x1 - x0), f"{n:.1f}", fontsize=7,
-                  ha="center", va="center", bbox={"boxstyle": "round,pad=0.1", "fc": "w", "ec": "none"})  # fmt: skip
+        axes.text(
+            0.5 * (x0 + x1) + across * (y1 - y0),
+            0.5 * (y0 + y1) - across * (x1 - x0),
+            f"{n:.1f}",
+            fontsize=7,
+            ha="center",
+            va="center",
+            bbox={"boxstyle": "round,pad=0.1", "fc": "w", "ec": "none"},
+        )
     many = max([found.per_frame.get(n, 0) for n in names] + [1e-9])
     for name, (x, y) in place.items():
         share = 1.0 if name == WHOLE else np.sqrt(found.per_frame.get(name, 0.0) / many)
@@ -107,7 +129,11 @@ def joint(found: joint_fits.Joint) -> "Figure | None":
             at = 1 / (knock_on.BOLTZMANN_EV * t.point.x) if thermal else t.point.x
             axes.plot([at, at], [max(t.low, floor), t.high], color=COLOURS[1], lw=1.4)
             axes.plot(at, t.value if t.value > 0 else t.high, "o" if t.value > 0 else "v", color=COLOURS[1], ms=5)
-        axes.set(yscale="log", title=series.subject, xlabel="1/kT (1/eV)" if thermal else "voltage (kV)",
-                 ylabel=f"{'cross-section' if series.unit == joint_fits.BARN else 'rate'} ({series.unit})",
-                 ylim=(floor, 3 * max(t.high for t in series.told)))  # fmt: skip
+        axes.set(
+            yscale="log",
+            title=series.subject,
+            xlabel="1/kT (1/eV)" if thermal else "voltage (kV)",
+            ylabel=f"{'cross-section' if series.unit == joint_fits.BARN else 'rate'} ({series.unit})",
+            ylim=(floor, 3 * max(t.high for t in series.told)),
+        )
     return figure

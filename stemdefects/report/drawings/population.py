@@ -45,8 +45,12 @@ def counts(data: Any, colours: Mapping[str, str]) -> "Figure | None":
 def regions(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     """Share of the field that is lattice, hole, contaminated or 1T, against time."""
     frames = data["frames"]
-    names = {"fraction_lattice": "lattice", "fraction_hole": "hole", "fraction_amorphous": "amorphous, contaminated",
-             "fraction_1T": "1T"}  # fmt: skip
+    names = {
+        "fraction_lattice": "lattice",
+        "fraction_hole": "hole",
+        "fraction_amorphous": "amorphous, contaminated",
+        "fraction_1T": "1T",
+    }
     if frames is None or not set(names) <= set(frames) or len(frames) < 3:
         return None
     values = frames[list(names)].to_numpy(float)

@@ -45,29 +45,47 @@ def data(result: Analysis, n_frames: int, colours: Mapping[str, str]) -> dict[st
     given = () if done is None else done.given.items
     drift_px = applied.drift(inputs.found)
     out = {
-        "frames": [int(f) for f in chosen], "times": [round(float(found.times[f]), 3) for f in chosen],
-        "unit": found.time_unit, "pictures": pictures, "marks": marks, "together": together, "kinds": names,
-        "colours": [colours[k] for k in names], "height": int(shape[0]), "width": int(shape[1]),
-        "bar": _scale_bar(found, shape), "stretch": [round(float(v), 6) for v in stretch],
+        "frames": [int(f) for f in chosen],
+        "times": [round(float(found.times[f]), 3) for f in chosen],
+        "unit": found.time_unit,
+        "pictures": pictures,
+        "marks": marks,
+        "together": together,
+        "kinds": names,
+        "colours": [colours[k] for k in names],
+        "height": int(shape[0]),
+        "width": int(shape[1]),
+        "bar": _scale_bar(found, shape),
+        "stretch": [round(float(v), 6) for v in stretch],
         "drift": np.round(drift_px[chosen] * stretch, 2).tolist(),
         "reach": applied.REACH_PX if found.pixel_size_nm is None else applied.REACH_NM / found.scale_yx[1],
         "cell": inputs.lattice_constant / (found.scale_yx[1] if found.pixel_size_nm else 1.0),
-        "tracks": _tracks(found, chosen, index), "evidence": _evidence(inputs, chosen, drift_px),
+        "tracks": _tracks(found, chosen, index),
+        "evidence": _evidence(inputs, chosen, drift_px),
         "queue": [] if queue is None else _queue(queue, stretch),
         "table": files.digest(inputs.found.rows) if done is None else done.given.table,
-        "version": files.SCHEMA_VERSION, "columns": files.COLUMNS,
+        "version": files.SCHEMA_VERSION,
+        "columns": files.COLUMNS,
         "given": [{k: v for k, v in asdict(one).items() if v is not None and k != "line"} for one in given],
-    }  # fmt: skip
+    }
     return out
 
 
 def _marks(rows: np.ndarray, index: Mapping[Any, int]) -> list[list]:
     """x, y, kind, track, score, probability of the kind and light (None: unknown) of each row."""
     return [
-        [round(float(r["x_px"]), 2), round(float(r["y_px"]), 2), index[r["kind"].decode()], int(r["track"]),
-         round(float(r["score"]), 3), round(float(r["kind_prob"]), 3), _or_none(r["light"])] for r in rows
+        [
+            round(float(r["x_px"]), 2),
+            round(float(r["y_px"]), 2),
+            index[r["kind"].decode()],
+            int(r["track"]),
+            round(float(r["score"]), 3),
+            round(float(r["kind_prob"]), 3),
+            _or_none(r["light"]),
+        ]
+        for r in rows
         if r["kind"].decode() in index
-    ]  # fmt: skip
+    ]
 
 
 def _or_none(value) -> float | None:
@@ -76,9 +94,16 @@ def _or_none(value) -> float | None:
 
 def _queue(queue, stretch: np.ndarray) -> list[dict]:
     return [
-        {"frame": int(r.frame), "y": round(r.y_px * stretch[0], 2), "x": round(r.x_px * stretch[1], 2),
-         "kind": r.kind, "track": int(r.track), "why": r.why} for r in queue.itertuples()
-    ]  # fmt: skip
+        {
+            "frame": int(r.frame),
+            "y": round(r.y_px * stretch[0], 2),
+            "x": round(r.x_px * stretch[1], 2),
+            "kind": r.kind,
+            "track": int(r.track),
+            "why": r.why,
+        }
+        for r in queue.itertuples()
+    ]
 
 
 def _tracks(found, chosen: np.ndarray, index: Mapping[Any, int]) -> dict[int, list]:
@@ -101,9 +126,16 @@ def _tracks(found, chosen: np.ndarray, index: Mapping[Any, int]) -> dict[int, li
             break
         mine = by_track[where[track] : where[track] + of[track]]
         out[track] = [
-            [int(r["frame"]), round(float(r["x_px"]), 1), round(float(r["y_px"]), 1), index[r["kind"].decode()],
-             round(float(r["kind_prob"]), 2), _or_none(r["light"])] for r in mine[np.argsort(mine["frame"])]
-        ]  # fmt: skip
+            [
+                int(r["frame"]),
+                round(float(r["x_px"]), 1),
+                round(float(r["y_px"]), 1),
+                index[r["kind"].decode()],
+                round(float(r["kind_prob"]), 2),
+                _or_none(r["light"]),
+            ]
+            for r in mine[np.argsort(mine["frame"])]
+        ]
     return out
 
 

@@ -40,11 +40,18 @@ def read(path: str | Path) -> list[Case]:
             size = float(meta["px_nm"])
             kept = columns[:, 2] < len(SPECIES)  # the other kinds are vacant
             probe = Probe(
-                voltage_kv=meta["energy"] / 1e3, semi_angle_mrad=meta["alpha"], C10_nm=meta["aber_C10"] / 10,
-                C12_nm=meta["aber_C12"] / 10, phi12_rad=meta["aber_phi12"], C21_nm=meta["aber_C21"] / 10,
-                phi21_rad=meta["aber_phi21"], C23_nm=meta["aber_C23"] / 10, phi23_rad=meta["aber_phi23"],
-                C30_nm=meta["aber_C30"] / 10, blur_sigma_nm=jnp.zeros(()),
-            )  # fmt: skip
+                voltage_kv=meta["energy"] / 1e3,
+                semi_angle_mrad=meta["alpha"],
+                C10_nm=meta["aber_C10"] / 10,
+                C12_nm=meta["aber_C12"] / 10,
+                phi12_rad=meta["aber_phi12"],
+                C21_nm=meta["aber_C21"] / 10,
+                phi21_rad=meta["aber_phi21"],
+                C23_nm=meta["aber_C23"] / 10,
+                phi23_rad=meta["aber_phi23"],
+                C30_nm=meta["aber_C30"] / 10,
+                blur_sigma_nm=jnp.zeros(()),
+            )
             place = columns[kept][:, 1::-1] / size
             cases.append(Case(file["images"][n], size, place, columns[kept][:, 2].astype(int), probe))
     return cases

@@ -136,9 +136,20 @@ def grow(
         state = state.at[of_site].set(jnp.where(split_here, half, state[of_site]))
         extra = jnp.stack(to_px(stage, conditions, stage.split_nm)), jnp.full(len(of_site), half), split_here
     return Crystal(
-        y, x, state, present & (region != HOLE), region, texture, extra[0][0], extra[0][1], extra[1], extra[2],
-        groups, masks, contamination,
-    )  # fmt: skip
+        y,
+        x,
+        state,
+        present & (region != HOLE),
+        region,
+        texture,
+        extra[0][0],
+        extra[0][1],
+        extra[1],
+        extra[2],
+        groups,
+        masks,
+        contamination,
+    )
 
 
 def to_px(

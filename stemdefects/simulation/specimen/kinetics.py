@@ -116,9 +116,15 @@ class Kinetics:
             self.time_s += step
             process = self.rng.choice(len(totals), p=totals / total)
             (
-                self._hop, self._turn, self._damage, self._fill, self._lose_other, self._nucleate, self._eat,
+                self._hop,
+                self._turn,
+                self._damage,
+                self._fill,
+                self._lose_other,
+                self._nucleate,
+                self._eat,
                 self._exchange,
-            )[process](events)  # fmt: skip
+            )[process](events)
         self.time_s = end
         return events
 

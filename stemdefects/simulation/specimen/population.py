@@ -36,9 +36,13 @@ def slots(material: Material, lattice: geometry.Lattice) -> Slots:
     """Tables of `lattice` as the functions here take them."""
     ideal = material.ideal_states[lattice.site]
     return Slots(
-        lattice.position_nm.astype(np.float32), lattice.site.astype(np.int32), ideal.astype(np.int32),
-        lattice.bonds, geometry.reverse_bonds(lattice), lattice.hops,
-    )  # fmt: skip
+        lattice.position_nm.astype(np.float32),
+        lattice.site.astype(np.int32),
+        ideal.astype(np.int32),
+        lattice.bonds,
+        geometry.reverse_bonds(lattice),
+        lattice.hops,
+    )
 
 
 def take(values: jax.Array | np.ndarray, index: jax.Array | np.ndarray, missing: float | jax.Array) -> jax.Array:

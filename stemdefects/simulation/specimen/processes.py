@@ -76,15 +76,25 @@ def rates(material: Material, cfg: SimulationConfig, pixel_size_nm: float, dose_
     m = cfg.movie
     flux = dose_e_per_px / pixel_size_nm**2 / m.frame_time_s  # electrons per nm2 and second
     return Rates(
-        hop=m.hop_rate_per_s, pair_factor=m.pair_factor, line_factor=m.line_factor, attach=m.attach_rate_per_s,
-        detach=m.detach_rate_per_s, switch=m.switch_rate_per_s, attach_second=m.attach_second_rate_per_s,
-        detach_second=m.detach_second_rate_per_s, switch_second=m.switch_second_rate_per_s,
+        hop=m.hop_rate_per_s,
+        pair_factor=m.pair_factor,
+        line_factor=m.line_factor,
+        attach=m.attach_rate_per_s,
+        detach=m.detach_rate_per_s,
+        switch=m.switch_rate_per_s,
+        attach_second=m.attach_second_rate_per_s,
+        detach_second=m.detach_second_rate_per_s,
+        switch_second=m.switch_second_rate_per_s,
         damage=m.damage_cross_section_nm2 * flux,
         damage_second=None if m.damage_second_cross_section_nm2 is None else m.damage_second_cross_section_nm2 * flux,
-        damage_beside=m.damage_beside_factor, fill=m.fill_cross_section_nm2 * flux,
-        other=m.metal_cross_section_nm2 * flux, nucleation=m.hole_cross_section_nm2 * flux, hole=m.hole_rate_per_s,
-        exchange=m.exchange_rate_per_s, hole_radius_nm=m.hole_radius_nm,
-    )  # fmt: skip
+        damage_beside=m.damage_beside_factor,
+        fill=m.fill_cross_section_nm2 * flux,
+        other=m.metal_cross_section_nm2 * flux,
+        nucleation=m.hole_cross_section_nm2 * flux,
+        hole=m.hole_rate_per_s,
+        exchange=m.exchange_rate_per_s,
+        hole_radius_nm=m.hole_radius_nm,
+    )
 
 
 def cross_sections_barn(movie: MovieConfig, n_atoms: int, others: Sequence[str]) -> dict[str, float]:
@@ -94,9 +104,12 @@ def cross_sections_barn(movie: MovieConfig, n_atoms: int, others: Sequence[str])
     second = movie.damage_second_cross_section_nm2
     second = movie.damage_cross_section_nm2 if second is None else second
     out = {
-        "first atom, isolated": first, "first atom, beside a vacancy": first * beside, "second atom, isolated": second,
-        "second atom, beside a vacancy": second * beside, "filling": movie.fill_cross_section_nm2,
-    }  # fmt: skip
+        "first atom, isolated": first,
+        "first atom, beside a vacancy": first * beside,
+        "second atom, isolated": second,
+        "second atom, beside a vacancy": second * beside,
+        "filling": movie.fill_cross_section_nm2,
+    }
     if beside == 1:  # else that of all depends on how many lay beside vacancies
         out |= {"first atom": first, "second atom": second}
     out |= {f"{name} column": movie.metal_cross_section_nm2 for name in others}

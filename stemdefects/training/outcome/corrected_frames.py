@@ -73,8 +73,16 @@ def _shown(part, t: int, divisor: int) -> tuple[Any, Truth]:
     none = np.full(len(yx), -1, np.int32)
     zero = np.float32(0)
     of_columns: tuple[Any, ...] = (
-        yx[:, 0], yx[:, 1], part.columns.site, part.columns.state[t], valid, none, none, none, regions,
-    )  # fmt: skip
+        yx[:, 0],
+        yx[:, 1],
+        part.columns.site,
+        part.columns.state[t],
+        valid,
+        none,
+        none,
+        none,
+        regions,
+    )
     of_image: tuple[Any, ...] = (np.float32(part.pixel_size_nm), zero, zero)
     return jnp.asarray(shown[None, ..., None]), Truth(*of_columns, *of_image)
 
@@ -98,8 +106,7 @@ def sentences(found: dict[str, dict[str, Any]]) -> list[str]:
     out = []
     for when, shares in found.items():
         told = [
-            f"{name} {v[0]:.3f} ({v[1]:.3f} to {v[2]:.3f}, {v[3]} calls)"
-            for name, v in shares.items() if v is not None
-        ]  # fmt: skip
+            f"{name} {v[0]:.3f} ({v[1]:.3f} to {v[2]:.3f}, {v[3]} calls)" for name, v in shares.items() if v is not None
+        ]
         out.append(f"- {names[when]}: {', '.join(told) or 'no frame was checked as a whole, so none can be told'}")
     return out

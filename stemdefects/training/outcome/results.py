@@ -140,8 +140,9 @@ def finish(
     if lost:
         LOG.warning(
             "F1 of %s is 0: the network finds none of them in its validation images; more steps (training.steps), "
-            "better labels, or a network trained on simulation", ", ".join(lost),
-        )  # fmt: skip
+            "better labels, or a network trained on simulation",
+            ", ".join(lost),
+        )
     print(f"model {model_id}: {run.model_dir}", flush=True)
 
 

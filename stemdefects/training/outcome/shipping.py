@@ -151,10 +151,12 @@ def _without_places(text: str) -> str:
 
 def _section(name: str, about: dict[str, Any], run_id: str) -> str:
     stored = about["weights"]
-    change = "" if not np.isfinite(stored["f1_change"]) else (
-        f"; on the images of the scores above, float16 instead of float32 changes no F1 or average precision by more "
-        f"than {max(stored['f1_change'], 1e-4):.4f}"
-    )  # fmt: skip
+    change = ""
+    if np.isfinite(stored["f1_change"]):
+        change = (
+            "; on the images of the scores above, float16 instead of float32 changes no F1 or average precision "
+            f"by more than {max(stored['f1_change'], 1e-4):.4f}"
+        )
     return f"""
 ## In the package
 

@@ -8,8 +8,23 @@ PICTURES = ("png", "jpg", "jpeg", "bmp", "gif", "webp")
 HDF5 = ("h5", "hdf5", "he5")
 TIFF = ("tif", "tiff", "btf")
 VENDOR = (
-    "dm3", "dm4", "emd", "ser", "emi", "mrc", "hspy", "zspy", "mib", "blo", "dens", "prz", "unf", "tvips", "nxs", "rpl",
-)  # fmt: skip
+    "dm3",
+    "dm4",
+    "emd",
+    "ser",
+    "emi",
+    "mrc",
+    "hspy",
+    "zspy",
+    "mib",
+    "blo",
+    "dens",
+    "prz",
+    "unf",
+    "tvips",
+    "nxs",
+    "rpl",
+)
 SUFFIXES = (*HDF5, *TIFF, "npy", "npz", *PICTURES, *VENDOR)
 
 

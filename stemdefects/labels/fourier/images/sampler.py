@@ -61,9 +61,14 @@ def defect_columns(labels: MovieLabels, names: Sequence[str] | None = None) -> C
 
 
 def pictures(
-    labels: MovieLabels, columns: Columns, allowed: np.ndarray, n_scenes: int, crystal: Registered | None, seed: int,
+    labels: MovieLabels,
+    columns: Columns,
+    allowed: np.ndarray,
+    n_scenes: int,
+    crystal: Registered | None,
+    seed: int,
     as_common: bool = False,
-) -> Pictures:  # fmt: skip
+) -> Pictures:
     """The frames with their labels, and after them `n_scenes` noise-free scenes with theirs.
 
     allowed: (N, H, W) bool, where labels may be used; elsewhere nothing is said; crystal: scenes are of this crystal

@@ -147,9 +147,20 @@ def take_apart(
             trust = shown * ~_odd(rest / np.sqrt(variance), lattice.spacing_px)
     periodic = slow + lattice_part + shifted
     return Residual(
-        periodic, frame - periodic, variance, _phase(masks, lattice_part, lattice), order, slow, shown,
-        rows[0], rows[1] + 1, rows[2], gain, read, trust > 0.5,
-    )  # fmt: skip
+        periodic,
+        frame - periodic,
+        variance,
+        _phase(masks, lattice_part, lattice),
+        order,
+        slow,
+        shown,
+        rows[0],
+        rows[1] + 1,
+        rows[2],
+        gain,
+        read,
+        trust > 0.5,
+    )
 
 
 def _odd(normalised: np.ndarray, spacing_px: float) -> np.ndarray:

@@ -119,9 +119,14 @@ class Candidates(NamedTuple):
 
 
 def tell(
-    candidates: Candidates, single: list[Significance], own_regions: np.ndarray, spacing: float, shift_px: np.ndarray,
-    share: float, unsure: float,
-) -> Told:  # fmt: skip
+    candidates: Candidates,
+    single: list[Significance],
+    own_regions: np.ndarray,
+    spacing: float,
+    shift_px: np.ndarray,
+    share: float,
+    unsure: float,
+) -> Told:
     """Which of the `candidates` are defects, and what else single frames show.
 
     single: significance of each frame; own_regions: (N, H, W) of each; share, unsure: settings.
