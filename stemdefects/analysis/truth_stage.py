@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import expm
 
 from stemdefects.analysis import seeds
 from stemdefects.analysis.data import truth as truths
@@ -86,6 +87,14 @@ def _damage(inputs: Inputs, truth: Truth) -> list[dict]:
     return out
 
 
+def _true_matrix(attrs: dict, dt: float) -> tuple[list[str], np.ndarray] | None:
+    """State names and transition matrix per frame of a simulated movie, from its `/truth` attributes."""
+    Q, names = attrs.get("generator_per_s"), attrs.get("state_labels")
+    if Q is None or not names or not np.any(Q):
+        return None
+    return [str(n) for n in names], expm(np.asarray(Q, float) * dt)
+
+
 def _compare_matrix(
     inputs: Inputs, truth: Truth, cfg: AnalysisConfig, radius: float, rng: np.random.Generator
 ) -> list[dict]:
@@ -93,7 +102,7 @@ def _compare_matrix(
     do)."""
     found, own, clock = inputs.found, cfg.transitions, inputs.clock
     aspect = found.scale_yx[0] / found.scale_yx[1]
-    expected = switching.true_matrix(truth.attrs, clock.usual)
+    expected = _true_matrix(truth.attrs, clock.usual)
     if expected is None or truth.centers is None:
         return []
     who = np.isin(truths.identities(found.rows, truth.rows, radius, aspect), truth.centers)

@@ -225,10 +225,8 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, given: tuple, what: dict) -> P
     folder = new.begin(what, replaces=final.exists())
     the_run.write_config(cfg, stage, folder)
     with tracking.start(cfg.logging, the_run, stage, config.to_plain(cfg)) as tracker:
-        result = pipeline.analyse(
-            found, cfg.analysis, material, movie, truth, cfg.seed,
-            lambda items, what: tqdm(items, desc=what, leave=False),
-        )  # fmt: skip
+        bar = lambda items, what: tqdm(items, desc=what, leave=False)  # noqa: E731
+        result = pipeline.analyse(found, cfg.analysis, material, movie, truth, cfg.seed, bar)
         for name, seconds in result.seconds.items():
             LOG.debug("%-16s %6.1f s", name, seconds)
         title = f"Defects in {Path(found.source).name}"

@@ -75,35 +75,37 @@ def fit(runs: Sequence[Run], over: str, debye_k: float | None = None) -> Joint:
         debye_k: Debye temperature of the moving atoms (over voltage); None: whatever fits best counts.
     """
     what, unit = WHAT[over]
-    notes: list[Note] = []
-    usable = []
-    for run in runs:
-        known = _condition(run, over)
-        if run.damage is None or "atom" not in run.damage:
-            notes.append(Note(f"{run.name}: its analysis has no damage rates (the lattice model did not answer, or it "
-                              "is older than joint fits: overwrite=true); left out.", Code.JOINT_NO_RATES))  # fmt: skip
-        elif known is None:
-            notes.append(Note(f"{run.name}: its {what} is not known; left out. damage.{what}_{unit.lower()}=[...] "
-                              "states it for every run, in their order.", Code.JOINT_NO_CONDITION))  # fmt: skip
-        elif over == "voltage" and not (run.damage["flux_e_per_nm2_s"] > 0).any():
-            notes.append(Note(f"{run.name}: its dose is not known, so it has no cross-sections; left out. "
-                              "analysis.table.dose_e_per_nm2_per_frame states it.", Code.NO_DOSE))  # fmt: skip
-        else:
-            usable.append(run)
+    why = [_left_out(run, over) for run in runs]
+    notes = [note for note in why if note is not None]
+    usable = [run for run, note in zip(runs, why, strict=True) if note is None]
     values = [_condition(run, over) for run in usable]
     if len(usable) < 2:
-        notes.append(Note(f"{len(usable)} of {len(runs)} runs can take part: nothing is fitted over the {what}.",
-                          Code.JOINT_NO_RATES))  # fmt: skip
-        return Joint(over, (), tuple(notes))
+        text = f"{len(usable)} of {len(runs)} runs can take part: nothing is fitted over the {what}."
+        return Joint(over, (), (*notes, Note(text, Code.JOINT_NO_RATES)))
     if _alike(values):
-        notes.append(Note(f"All runs are at {values[0]:g} {unit}: they cannot tell how anything depends on the {what}.",
-                          Code.JOINT_ALIKE))  # fmt: skip
-        return Joint(over, (), tuple(notes))
+        text = f"All runs are at {values[0]:g} {unit}: they cannot tell how anything depends on the {what}."
+        return Joint(over, (), (*notes, Note(text, Code.JOINT_ALIKE)))
     if over == "voltage":
         return Joint(over, tuple(_of_voltage(usable, name, debye_k) for name in risks.HEADLINES), tuple(notes))
     notes += _mixed(usable)
     thermal = [_of_temperature(usable, name) for name in THERMAL]
     return Joint(over, tuple(s for s in [*thermal, *_hops(usable)] if s.told or s.notes), tuple(notes))
+
+
+def _left_out(run: Run, over: str) -> Note | None:
+    """Why a run cannot take part; None: it can."""
+    what, unit = WHAT[over]
+    if run.damage is None or "atom" not in run.damage:
+        why = "the lattice model did not answer, or it is older than joint fits: overwrite=true"
+        return Note(f"{run.name}: its analysis has no damage rates ({why}); left out.", Code.JOINT_NO_RATES)
+    if _condition(run, over) is None:
+        key = f"damage.{what}_{unit.lower()}=[...]"
+        text = f"its {what} is not known; left out. {key} states it for every run, in their order."
+        return Note(f"{run.name}: {text}", Code.JOINT_NO_CONDITION)
+    if over == "voltage" and not (run.damage["flux_e_per_nm2_s"] > 0).any():
+        text = "its dose is not known, so it has no cross-sections; left out."
+        return Note(f"{run.name}: {text} analysis.table.dose_e_per_nm2_per_frame states it.", Code.NO_DOSE)
+    return None
 
 
 def _condition(run: Run, over: str) -> float | None:
@@ -119,13 +121,11 @@ def _mixed(runs: Sequence[Run]) -> list[Note]:
     """Over temperature: what else the runs differ in."""
     out = []
     if not _alike([run.voltage_kv for run in runs]) and any(run.voltage_kv is not None for run in runs):
-        out.append(Note("The runs differ in voltage, too: what depends on it is taken for the temperature's.",
-                        Code.JOINT_ASSUMED))  # fmt: skip
+        out.append("The runs differ in voltage, too: what depends on it is taken for the temperature's.")
     flux = [float(run.damage["flux_e_per_nm2_s"].max()) for run in runs]
     if np.isfinite(flux).any() and not _alike([f for f in flux if np.isfinite(f)]):
-        out.append(Note("The runs differ in dose rate, too: what the beam drives is mixed into rates per second.",
-                        Code.JOINT_ASSUMED))  # fmt: skip
-    return out
+        out.append("The runs differ in dose rate, too: what the beam drives is mixed into rates per second.")
+    return [Note(text, Code.JOINT_ASSUMED) for text in out]
 
 
 def _rows(runs: Sequence[Run], process: str, over: str, unit: str) -> tuple[list[Told], list[Note], str]:
@@ -170,17 +170,20 @@ def _of_voltage(runs: Sequence[Run], process: str, debye_k: float | None) -> Ser
         return series._replace(notes=(*notes, Note(why, Code.JOINT_ATOM)))
     by_run = {run.name: run.temperature_k or ROOM_K for run in runs}
     kelvin = [by_run[one.run] for one in told]
+    assumed = []
     if any(run.temperature_k is None for run in runs):
-        notes.append(Note(f"Specimens whose temperature is not stated (damage.temperature_k=[...]) are taken as at "
-                          f"{ROOM_K:g} K.", Code.JOINT_ASSUMED))  # fmt: skip
+        assumed.append(
+            f"Specimens whose temperature is not stated (damage.temperature_k=[...]) are taken as at {ROOM_K:g} K."
+        )
     if debye_k is None:
-        notes.append(Note(f"Thermal motion: any Debye temperature of {DEBYE_K[0]:g} to {DEBYE_K[-1]:g} K is allowed, "
-                          "and the intervals hold for all of them; damage.debye_k=<K> states one.",
-                          Code.JOINT_ASSUMED))  # fmt: skip
+        assumed.append(
+            f"Thermal motion: any Debye temperature of {DEBYE_K[0]:g} to {DEBYE_K[-1]:g} K is allowed, "
+            "and the intervals hold for all of them; damage.debye_k=<K> states one."
+        )
     charge = atomic_number(atom)
     if charge >= LIGHT_Z:
-        notes.append(Note(f"{atom} is heavy for McKinley and Feshbach's formula: its error is not in the interval.",
-                          Code.JOINT_ASSUMED))  # fmt: skip
+        assumed.append(f"{atom} is heavy for McKinley and Feshbach's formula: its error is not in the interval.")
+    notes += [Note(text, Code.JOINT_ASSUMED) for text in assumed]
     allowed = DEBYE_K if debye_k is None else (debye_k,)
     velocity2 = np.array([[knock_on.mean_square_velocity(mass, t, d) for t in kelvin] for d in allowed])
     shared = max(one.relative_sigma for one in told)
@@ -200,8 +203,8 @@ def _hops(runs: Sequence[Run]) -> list[Series]:
     """Hop rates by the lattice model, one series a kind."""
     told: dict[str, list[Told]] = {}
     for run in runs:
-        rows = run.estimates[(run.estimates["quantity"] == "hop rate")
-                             & run.estimates["method"].astype(str).str.startswith(METHOD)]  # fmt: skip
+        by_model = run.estimates["method"].astype(str).str.startswith(METHOD)
+        rows = run.estimates[(run.estimates["quantity"] == "hop rate") & by_model]
         for row in rows.drop_duplicates("subject").itertuples():
             if row.code in TAKEN and np.isfinite([row.value, row.low, row.high]).all() and row.high > 0:
                 point = of_interval(float(run.temperature_k or ROOM_K), row.value, row.low, row.high)
@@ -265,31 +268,28 @@ def parameters(joint: Joint) -> Any:
 
     rows = []
     for series in joint.series:
-        said = " ".join(sorted({code.name for note in series.notes for code in codes(note)}))
-        none = refused(series)
         if series.fit is None:
             continue
+        none = refused(series)
+        codes_of = " ".join(sorted({code.name for note in series.notes for code in codes(note)}))
+        of_fit = (len(series.told), series.fit.correlation, series.fit.p_value, codes_of)
         for p in series.fit.parameters:
-            value, low, high = (None, None, None) if none else (p.value, p.low, p.high)
-            rows.append({
-                "process": series.subject, "over": joint.over, "parameter": p.name, "value": value, "low": low,
-                "high": high, "unit": p.unit, "said": "model refused" if none else p.said, "runs": len(series.told),
-                "correlation": series.fit.correlation, "p_value": series.fit.p_value, "codes": said,
-            })  # fmt: skip
-    columns = ["process", "over", "parameter", "value", "low", "high", "unit", "said", "runs", "correlation", "p_value",
-               "codes"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+            three = (None, None, None) if none else (p.value, p.low, p.high)
+            said = "model refused" if none else p.said
+            rows.append((series.subject, joint.over, p.name, *three, p.unit, said, *of_fit))
+    columns = "process over parameter value low high unit said runs correlation p_value codes"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def points(joint: Joint) -> Any:
     """One row per process and run: what was fitted, and the interval of the run's own analysis."""
     import pandas as pd
 
-    column = "_".join(WHAT[joint.over]).lower()
+    condition = "_".join(WHAT[joint.over]).lower()
     rows = [
-        {"process": series.subject, "run": one.run, column: one.point.x, "value": one.value, "low": one.low,
-         "high": one.high, "unit": series.unit, "equivalent_events": one.point.events, "exposure": one.point.exposure}
-        for series in joint.series for one in series.told
-    ]  # fmt: skip
-    columns = ["process", "run", column, "value", "low", "high", "unit", "equivalent_events", "exposure"]
-    return pd.DataFrame(rows, columns=columns)
+        (series.subject, one.run, p.x, one.value, one.low, one.high, series.unit, p.events, p.exposure)
+        for series in joint.series
+        for one, p in ((told, told.point) for told in series.told)
+    ]
+    columns = f"process run {condition} value low high unit equivalent_events exposure"
+    return pd.DataFrame(rows, columns=columns.split())

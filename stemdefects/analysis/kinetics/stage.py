@@ -11,7 +11,7 @@ from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.kinetics import infer, statements, tables
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.posterior import orientations, windows
+from stemdefects.analysis.kinetics.posterior import agreement, orientations, windows
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code
 from stemdefects.analysis.kinetics.reading import Missing, read
@@ -53,7 +53,7 @@ def of_table(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Pr
     evidence = _of_looked_at(evidence._replace(yx_nm=evidence.yx_nm * _rescaled(found)), found)
     names = names_of(found)
     answer = _sample(evidence, cfg, crc32(f"kinetics {seed}".encode()), progress)
-    answer = statements.each_by_itself(answer, cfg.r_hat, cfg.effective_samples)
+    answer = agreement.each_by_itself(answer, cfg.r_hat, cfg.effective_samples)
     said = statements.estimates(answer, names)
     notes = statements.notes(answer, names)
     prior = answer.prior

@@ -8,35 +8,30 @@ import numpy as np
 
 from stemdefects.analysis import notes as coded
 from stemdefects.analysis.estimates import Estimate, number
-from stemdefects.analysis.kinetics.posterior.convergence import Check
-from stemdefects.analysis.kinetics.quantities import FAST, Code, Quantity
+from stemdefects.analysis.kinetics.quantities import Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.notes import Note
 from stemdefects.analysis.tracking.tracks import ALL
 
 METHOD = "lattice model"
 COUNT = "count per frame"
-# what quantities rest on, of what the chains are checked for; others are of no use before everything agrees
-# at 400 e/px counts agreed while turning did not, and vacancies at centres were a third too many
-_VACANCIES = ("single", "double", "level", "attach", "detach", "turn")
-RESTS_ON = {
-    **dict.fromkeys(("D", "D of mobile ones", "hop rate"), ("hop", "hops", *_VACANCIES)),
-    "D of the hops that happened": ("hops", *_VACANCIES),
-    **dict.fromkeys(("single per frame", "single off centres per frame", "double per frame"), _VACANCIES),
-    **dict.fromkeys(("attach rate", "detach rate", "turn rate", "residence at a centre"), _VACANCIES),
-}
 OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
 SURE = 0.95  # posterior probability from which a difference is said
 ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
 # quantity of the model -> (quantity of the estimates, whose: one, two or centre, unit where it says more)
 OF_ONE = {
-    "D": ("D", None), "D of mobile ones": ("D of mobile ones", None),
-    "D of the hops that happened": ("D of the hops that happened", None), "hop rate": ("hop rate", "1/s per neighbour"),
-    "immobile share": ("immobile share", None), "anisotropy of D": ("anisotropy of D", None),
-    "appear rate": ("appear rate", "1/s per site"), "vanish rate": ("vanish rate", None),
-    "doubling rate": ("doubling rate", None), "single per frame": (COUNT, "defects"),
-}  # fmt: skip
+    "D": ("D", None),
+    "D of mobile ones": ("D of mobile ones", None),
+    "D of the hops that happened": ("D of the hops that happened", None),
+    "hop rate": ("hop rate", "1/s per neighbour"),
+    "immobile share": ("immobile share", None),
+    "anisotropy of D": ("anisotropy of D", None),
+    "appear rate": ("appear rate", "1/s per site"),
+    "vanish rate": ("vanish rate", None),
+    "doubling rate": ("doubling rate", None),
+    "single per frame": (COUNT, "defects"),
+}
 OF_TWO = {
     "double per frame": (COUNT, "defects"),
     "halving rate": ("halving rate", None),
@@ -53,8 +48,19 @@ OF_CENTRE = {
     "attach rate beside others": ("attach rate beside others", "1/s per bond"),
     "detach rate beside others": ("detach rate beside others", None),
 }
-SHOWN = ("D", "D of the hops that happened", "hop rate", COUNT, "immobile share", "attach rate", "detach rate",
-         "turn rate", "residence time", "anisotropy of D", "appear rate")  # fmt: skip
+SHOWN = (
+    "D",
+    "D of the hops that happened",
+    "hop rate",
+    COUNT,
+    "immobile share",
+    "attach rate",
+    "detach rate",
+    "turn rate",
+    "residence time",
+    "anisotropy of D",
+    "appear rate",
+)
 
 
 class Names(NamedTuple):
@@ -66,47 +72,11 @@ class Names(NamedTuple):
     orientations: tuple[int, ...] = (0, 1, 2)  # of the model's bonds of a centre, as the table of defects numbers them
 
 
-def worst_check(answer: Kinetics, name: str) -> Check | None:
-    """Worst R-hat and fewest effective samples of what a quantity rests on; None: not known."""
-    of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
-    return None if not of else Check(max(c.r_hat for c in of), min(c.effective for c in of))
-
-
-def widening(answer: Kinetics, name: str, r_hat: float, effective: float) -> float | None:
-    """How much wider the interval of a quantity must be for the chains' agreement on all that it rests on: 1 where they
-    agree as asked; None where they do not even agree roughly."""
-    of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
-    doubtful = [c for c in of if not c.agrees(r_hat, effective)]
-    if not of or not all(c.roughly() for c in doubtful):
-        return None
-    return max((c.wider() for c in doubtful), default=1.0)
-
-
-def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics:
-    """Codes of chains that do not agree on everything, given to each quantity by what it rests on itself; where they
-    agree roughly it is quoted with an interval that is wider for it."""
-    if answer.code != Code.NOT_CONVERGED:
-        return answer
-    said = []
-    fast = np.median(answer.rates[..., 0]) * 6 * float(np.median(np.diff(answer.times_s))) > FAST
-    for q in answer.estimates:
-        factor = widening(answer, q.name, r_hat, effective)
-        if q.code == Code.NOT_CONVERGED and factor is not None:
-            code = Code.OK
-            if (q.value == 0 and np.isfinite(q.events)) or (q.name.startswith("single off") and q.none > 0.5):
-                code = Code.NONE
-            elif fast and q.name in ("D", "D of mobile ones", "D of the hops that happened"):
-                code = Code.LOWER_LIMIT
-            q = q._replace(code=code).wider(factor)
-        said.append(q)
-    return answer._replace(estimates=said)
-
-
 def estimates(answer: Kinetics, names: Names) -> list[Estimate]:
     """Rows of the estimates, headlines first: D and the counts, where the data determine them."""
     if not answer.estimates:
-        return [Estimate("D", None, None, None, "nm^2/s", METHOD, names.one, 0, "sites", str(Code.CANNOT_TELL.value),
-                         code=Code.CANNOT_TELL.value)]  # fmt: skip
+        code = Code.CANNOT_TELL.value
+        return [Estimate("D", None, None, None, "nm^2/s", METHOD, names.one, 0, "sites", str(code), code=code)]
     out = []
     for q in answer.estimates:
         for table, subject in ((OF_ONE, names.one), (OF_TWO, names.two), (OF_CENTRE, names.centre)):
@@ -125,11 +95,11 @@ def _row(q: Quantity, quantity: str, subject: str, unit: str, answer: Kinetics) 
     value, low, high = (float(v) if np.isfinite(v) else None for v in (q.value, q.low, q.high))
     if q.code == Code.LOWER_LIMIT:
         value, high = low, None
+    if value is None:
+        low = high = None
     head = q.code in ANSWERS and value is not None and quantity in ("D", COUNT)
-    return Estimate(
-        quantity, value, low if value is not None else None, high if value is not None else None, unit, METHOD, subject,
-        n, n_of, _said(q, quantity, answer), head, q.code.value,
-    )  # fmt: skip
+    said = _said(q, quantity, answer)
+    return Estimate(quantity, value, low, high, unit, METHOD, subject, n, n_of, said, head, q.code.value)
 
 
 def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
@@ -174,46 +144,44 @@ def folded(said: Sequence[Estimate]) -> list[Estimate]:
 def notes(answer: Kinetics, names: Names) -> list[str]:
     """Sentences with codes: what cannot be said, or only as a limit."""
     if answer.code == Code.CANNOT_TELL:
-        return [
-            Note(
-                "No lattice model: too few frames or sites could be judged, so its prior would be the answer.",
-                coded.Code.CANNOT_TELL,
-            )
-        ]
+        said = "No lattice model: too few frames or sites could be judged, so its prior would be the answer."
+        return [Note(said, coded.Code.CANNOT_TELL)]
     out = []
     d = answer.estimate("D")
     if answer.code == Code.NOT_CONVERGED:
         worst = max(answer.checks, key=lambda name: answer.checks[name].r_hat)
         check = answer.checks[worst]
         few = min(c.effective for c in answer.checks.values())
-        out.append(
-            Note(
-                f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} "
-                "effective samples): what rests on that has wider intervals, or is no headline where few are too few. "
-                "analysis.kinetics.max_sweeps and max_work let them run longer.",
-                coded.Code.NOT_CONVERGED,
-            )
+        said = (
+            f"The lattice model's chains do not agree ({worst}: R-hat {check.r_hat:.2f}; at least {few:.0f} effective "
+            "samples): what rests on that has wider intervals, or is no headline where few are too few. "
+            "analysis.kinetics.max_sweeps and max_work let them run longer."
         )
+        out.append(Note(said, coded.Code.NOT_CONVERGED))
     elif answer.code == Code.NONE:
-        out.append(
-            Note(
-                f"Probably there is no {names.one} off the centres in this movie (posterior probability "
-                f"{answer.none:.2f}, against even odds before): the count's interval holds 0, and D is not given.",
-                coded.Code.NO_VACANCIES,
-            )
+        said = (
+            f"Probably there is no {names.one} off the centres in this movie (posterior probability {answer.none:.2f}, "
+            "against even odds before): the count's interval holds 0, and D is not given."
         )
+        out.append(Note(said, coded.Code.NO_VACANCIES))
     if d.code == Code.NONE:
-        out.append(Note(
-            f"No hop of {names.one} is shown: D is 0 as far as this movie tells, and at most {number(d.high)} "
-            f"{d.unit} (95%), by how long vacancies were watched.", coded.Code.NO_HOPS))  # fmt: skip
+        said = (
+            f"No hop of {names.one} is shown: D is 0 as far as this movie tells, "
+            f"and at most {number(d.high)} {d.unit} (95%), by how long vacancies were watched."
+        )
+        out.append(Note(said, coded.Code.NO_HOPS))
     elif d.code == Code.LOWER_LIMIT:
-        out.append(Note(
-            f"{names.one} hops more than twice a frame: D is at least {number(d.low)} {d.unit}, and these frames "
-            "cannot tell how much more. A shorter frame time would.", coded.Code.LOWER_LIMIT))  # fmt: skip
+        said = (
+            f"{names.one} hops more than twice a frame: D is at least {number(d.low)} {d.unit}, "
+            "and these frames cannot tell how much more. A shorter frame time would."
+        )
+        out.append(Note(said, coded.Code.LOWER_LIMIT))
     elif d.code == Code.CANNOT_TELL and answer.code != Code.NONE:
-        out.append(Note(
-            f"D of {names.one} cannot be told by the lattice model: vacancies were there for too short a time off the "
-            "centres, and its prior would be the answer.", coded.Code.CANNOT_TELL))  # fmt: skip
+        said = (
+            f"D of {names.one} cannot be told by the lattice model: "
+            "vacancies were there for too short a time off the centres, and its prior would be the answer."
+        )
+        out.append(Note(said, coded.Code.CANNOT_TELL))
     return out
 
 
@@ -225,15 +193,18 @@ def of_parts(changes: Sequence[float], differ: float, names: Names) -> list[Note
         changes, ("in the course of the movie", "between the open lattice, centres and holes"), strict=True
     ):
         if chance > SURE:
-            out.append(Note(
+            said = (
                 f"The hop rate of {names.one} changes {what} (posterior probability {chance:.3f}, against even odds "
-                "before): D of the whole movie is an average; kinetics_windows.csv has its parts.",
-                coded.Code.MOTION_CHANGES))  # fmt: skip
+                "before): D of the whole movie is an average; kinetics_windows.csv has its parts."
+            )
+            out.append(Note(said, coded.Code.MOTION_CHANGES))
     if differ > SURE:
-        out.append(Note(
-            f"The orientations of {names.centre} with one {names.one} have rates of their own (posterior probability "
-            f"{differ:.3f}): the symmetric rates are averages; kinetics_orientations.csv has each.",
-            coded.Code.ORIENTATIONS_DIFFER))  # fmt: skip
+        said = (
+            f"The orientations of {names.centre} with one {names.one} have rates of their own "
+            f"(posterior probability {differ:.3f}): the symmetric rates are averages; "
+            "kinetics_orientations.csv has each."
+        )
+        out.append(Note(said, coded.Code.ORIENTATIONS_DIFFER))
     return out
 
 

@@ -4,9 +4,8 @@ import numpy as np
 
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.estimates import Estimate
-from stemdefects.analysis.kinetics import statements
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.posterior import tracks
+from stemdefects.analysis.kinetics.posterior import agreement, tracks
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.statements import METHOD, Names
 from stemdefects.io.tables import table as defect_table
@@ -20,7 +19,7 @@ def of_posterior(answer: Kinetics, found: Detections, names: Names) -> dict:
 
     rows = []
     for q in answer.estimates:
-        check = statements.worst_check(answer, q.name)
+        check = agreement.worst_check(answer, q.name)
         rows.append(
             {
                 "quantity": q.name,

@@ -11,9 +11,9 @@ from scipy.spatial import cKDTree
 from stemdefects.analysis import seeds
 from stemdefects.analysis.data import scales
 from stemdefects.analysis.data.detections import Detections
-from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.inputs import Inputs
-from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd
+from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd, rows
 from stemdefects.analysis.notes import Code, Note, codes, join
 from stemdefects.analysis.tracking import tracks
 from stemdefects.analysis.tracking.tracks import ALL
@@ -116,7 +116,9 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
     dose_per_time = scales.dose_per_time(found, cfg)
     for kind in out.results:
         said = _as_free(bound, kind, found, cfg.transitions.centre)
-        _report(out, kind, inputs.D_unit, found, cfg, dose_per_time, said)
+        main = cfg.diffusion.method if kind == out.headline else None
+        units = rows.Units(inputs.D_unit, found.length_unit, found.time_unit, dose_per_time)
+        out.estimates += rows.of_kind(kind, out.results[kind], units, main, said)
         _disagreement(out, kind, inputs.D_unit)
     if out.headline:
         _gates(out, out.headline, inputs, names, cfg, seed)
@@ -151,47 +153,6 @@ def _headline(out: Motion, cfg) -> str | None:
     return ALL if ALL in out.results else next(iter(out.results), None)
 
 
-def _report(out: Motion, kind, unit, found, cfg, dose_per_time, said: Note) -> None:
-    """said: of the table, to be said beside every D."""
-    methods = out.results[kind]
-    for name, d in methods.items():
-        main = kind == out.headline and name == cfg.diffusion.method
-        out.estimates.append(estimate("D", d.D, d.low, d.high, unit, name, subject=kind, n=d.n_tracks,
-                                      warning=join([d.warning, said]), headline=main))  # fmt: skip
-    cve, msd, sites = methods["cve"], methods["msd"], methods.get("sites")
-    if np.isfinite(cve.D):
-        centre, half = cve.extra["sigma2"], 1.96 * cve.extra["sigma2_se"]
-        low, high = (float(np.sqrt(max(v, 0))) for v in (centre - half, centre + half))
-        out.estimates.append(estimate("localisation error per axis", cve.sigma, low, high, found.length_unit, "cve",
-                                      subject=kind, n=cve.n_tracks))  # fmt: skip
-        total = cve.extra["D_y"] + cve.extra["D_x"]
-        if total > 0 and np.isfinite(cve.low) and cve.low > 0:
-            value, half = cve.extra["difference"] / total, 1.96 * cve.extra["difference_se"] / total
-            out.estimates.append(estimate("anisotropy (D_y - D_x)/(D_y + D_x)", value, value - half, value + half, "1",
-                                          "cve", subject=kind, n=cve.n_tracks))  # fmt: skip
-        if dose_per_time:
-            value, low, high = (v / dose_per_time for v in (cve.D, cve.low, cve.high))
-            out.estimates.append(estimate("D per dose", value, low, high, "nm^4/e", "cve", subject=kind,
-                                          n=cve.n_tracks))  # fmt: skip
-    if np.isfinite(msd.extra.get("alpha", np.nan)):
-        e = msd.extra
-        out.estimates.append(estimate("anomalous exponent", e["alpha"], e["alpha_low"], e["alpha_high"], "1", "msd",
-                                      subject=kind, n=msd.n_tracks))  # fmt: skip
-    if sites is not None and np.isfinite(sites.D):
-        e = sites.extra
-        out.estimates.append(estimate("hop rate", e["rate"], e["rate_low"], e["rate_high"], f"1/{found.time_unit}",
-                                      "sites",
-                                      subject=kind, n=sites.n_tracks, warning=sites.warning))  # fmt: skip
-        hops = methods["hops"]
-        per_rate = hops.extra["length"] ** 2 / 4
-        value, low, high = (v / per_rate for v in (hops.D, hops.low, hops.high))
-        out.estimates.append(estimate("hop rate", value, low, high, f"1/{found.time_unit}", "hops", subject=kind,
-                                      n=hops.n_tracks, warning=hops.warning))  # fmt: skip
-        value, low, high = e["immobile"]
-        out.estimates.append(estimate("share of tracks that never hop", value, low, high, "1", "sites", subject=kind,
-                                      n=sites.n_tracks))  # fmt: skip
-
-
 def _disagreement(out: Motion, kind, unit) -> None:
     """A note when trustworthy estimators have intervals that do not meet."""
     usable = _usable(out.results[kind])
@@ -205,9 +166,9 @@ def _disagreement(out: Motion, kind, unit) -> None:
         elif highest == "sites":
             why = " Tracks lose long steps (the gate, misses) or defects hop back and forth more than they spread."
         out.notes.append(
-            f"The estimators disagree on D of {kind}: {lowest} {usable[lowest].D:.2e}, {highest} "
-            f"{usable[highest].D:.2e} "
-            f"{unit}, and their intervals do not meet: plain diffusion on whole tracks would let them.{why}"
+            f"The estimators disagree on D of {kind}: {lowest} {usable[lowest].D:.2e}, "
+            f"{highest} {usable[highest].D:.2e} {unit}, and their intervals do not meet: "
+            f"plain diffusion on whole tracks would let them.{why}"
         )
 
 
@@ -226,10 +187,8 @@ def _gates(out: Motion, kind: str, inputs: Inputs, names: np.ndarray, cfg: Analy
     if len(wide) > 1 and wide[:, 2].max() > wide[:, 3].min():
         out.notes.append(
             f"D of {kind} depends on the linking gate: {wide[:, 1].min():.2e} to {wide[:, 1].max():.2e} "
-            f"{inputs.D_unit} for "
-            "gates of 1.2 lattice constants and more. Linking is ambiguous (defects are dense, or flicker), and "
-            "D is no "
-            "better than this range."
+            f"{inputs.D_unit} for gates of 1.2 lattice constants and more. "
+            "Linking is ambiguous (defects are dense, or flicker), and D is no better than this range."
         )
 
 
@@ -242,15 +201,12 @@ def _honest_headline(out: Motion, kind: str, a: float) -> None:
         return
     low = max(min(r[0] for r in ranges + gates), 0.0)
     high = max(r[1] for r in ranges + gates)
+    why = "Not determined by these data beyond this range: gates or estimators contradict each other."
     for k, e in enumerate(out.estimates):
         if e.headline and e.value is not None:
-            out.estimates[k] = replace(
-                e, low=float(low), high=float(high), method=f"{e.method}, range over gates and estimators",
-                warning=join([
-                    "Not determined by these data beyond this range: gates or estimators contradict each other.",
-                    e.warning,
-                ]),
-            )  # fmt: skip
+            method = f"{e.method}, range over gates and estimators"
+            said = join([why, e.warning])
+            out.estimates[k] = replace(e, low=float(low), high=float(high), method=method, warning=said)
 
 
 def _usable(methods: dict) -> dict:

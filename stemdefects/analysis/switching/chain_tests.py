@@ -8,18 +8,11 @@ from scipy import stats
 
 from stemdefects.analysis import bootstrap
 from stemdefects.analysis.motion.propagator import alike
-from stemdefects.analysis.switching import sampling
+from stemdefects.analysis.switching import sampling, transitions
 from stemdefects.analysis.switching.states import Chain
 
 if TYPE_CHECKING:
     from stemdefects.analysis.switching.continuous import Looks
-
-
-def long_run(P: np.ndarray) -> np.ndarray:
-    """Stationary distribution of a transition matrix (S, S), by least squares."""
-    size = len(P)
-    system = np.vstack([P.T - np.eye(size), np.ones(size)])
-    return np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0]
 
 
 def chapman(
@@ -103,7 +96,7 @@ def _agreement(lag, same, total, predicted, rng) -> dict:
 def net_flux(P: np.ndarray) -> dict:
     """Largest net probability flux pi_i P_ij - pi_j P_ji over its posterior scatter: a test of detailed balance."""
     picks = P[:: max(1, len(P) // 200)]
-    weights = np.array([long_run(p) for p in picks])
+    weights = np.array([transitions.long_run(p) for p in picks])
     flow = weights[:, :, None] * picks
     net = flow - flow.swapaxes(1, 2)
     mean, spread = net.mean(0), net.std(0)

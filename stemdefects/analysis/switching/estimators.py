@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 from scipy import stats
-from scipy.linalg import expm, logm
+from scipy.linalg import expm
 
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.notes import Code, Note, join
@@ -19,9 +19,13 @@ Bar = Callable[[Iterable], Iterable]  # wraps what a long loop goes through
 
 
 def hidden(
-    chain: Chain, cfg: TransitionsConfig, confusion: np.ndarray | None = None, rng: np.random.Generator | None = None,
-    dt: float = 1.0, progress: Bar | None = None,
-) -> Transitions:  # fmt: skip
+    chain: Chain,
+    cfg: TransitionsConfig,
+    confusion: np.ndarray | None = None,
+    rng: np.random.Generator | None = None,
+    dt: float = 1.0,
+    progress: Bar | None = None,
+) -> Transitions:
     """Transition matrix by the hidden Markov model: EM, then Gibbs samples for the intervals.
 
     Args:
@@ -48,8 +52,8 @@ def hidden(
         warning.append(recalls.sentence())
     elif confusion is None:
         warning.append(
-            f"The detector's confusion was estimated with the rates (labels right in "
-            f"{100 * extra['accuracy']:.0f}% of frames)."
+            "The detector's confusion was estimated with the rates "
+            f"(labels right in {100 * extra['accuracy']:.0f}% of frames)."
         )
     slow = transitions.memory(value)
     if np.isfinite(slow) and slow < 0.3:
@@ -99,7 +103,7 @@ def _in_steps(chain, cfg, confusion, bits, rng, dt, progress):
     extra = {"posterior": posterior, "confusion": C, "accuracy": float(np.diag(C).mean())}
     best = markov.em(batch, confusion, cfg.prior, n_iter=60) if start is None else start
     extra["log_likelihood"] = float(best[3][0])
-    extra |= _rates(P, dt)
+    extra |= transitions.of_matrices(P, dt)
     detector = C if bits is None or recalls is None else bonds.confusion(bits, recalls.places[0], recalls.false.mean())
     extra["chapman"] = chain_tests.chapman(observed, value, detector, posterior, rng)
     extra["net_flux"] = chain_tests.net_flux(P)
@@ -129,7 +133,7 @@ def _in_time(chain, cfg, confusion, bits, rng, progress):
         "log_likelihood": float(samples.log_likelihood.max()),
         "net_flux": chain_tests.net_flux(P),
         "embeddable": 1.0,
-    } | _summaries(samples.Q, P)
+    } | transitions.summaries(samples.Q, P)
     if bits is not None and places is not None:
         extra["recalls"] = places.recalls()
         C = bonds.confusion(bits, extra["recalls"].places[0], extra["recalls"].false.mean())
@@ -146,35 +150,6 @@ def _start(size, confusion):
     return markov.guess_confusion(size, 0.8)[None], np.array(C, float)[None], np.full((1, size), 1 / size)
 
 
-def generator(P: np.ndarray, dt: float) -> tuple[np.ndarray, bool]:
-    """Rate matrix Q with expm(Q dt) = P, negative rates set to zero; and whether it was a true generator already."""
-    Q = np.real(logm(P)) / dt
-    off = Q - np.diag(np.diag(Q))
-    clean = bool(off.min() > -1e-3 / dt)
-    off = np.maximum(off, 0)
-    return off - np.diag(off.sum(1)), clean
-
-
-def _rates(P: np.ndarray, dt: float) -> dict:
-    picks = np.linspace(0, len(P) - 1, min(200, len(P))).astype(int)
-    with np.errstate(all="ignore"):
-        results = [generator(P[k], dt) for k in picks]
-    Q = np.array([q for q, _ in results])
-    clean = np.mean([ok for _, ok in results])
-    return _summaries(Q, P[picks]) | {"embeddable": float(clean)}
-
-
-def _summaries(Q: np.ndarray, P: np.ndarray) -> dict:
-    """Rates, dwell times and long-run shares of samples (n, S, S): median and 95% interval."""
-    dwell = 1 / np.maximum(-np.diagonal(Q, axis1=1, axis2=2), 1e-12)
-    shares = np.array([chain_tests.long_run(p) for p in P])
-
-    def summary(samples):
-        return np.stack([np.median(samples, 0), *np.quantile(samples, [0.025, 0.975], axis=0)], -1)
-
-    return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares)}
-
-
 def run(
     chain: Chain,
     cfg: TransitionsConfig,
@@ -188,46 +163,48 @@ def run(
     Returns:
         (transitions by method, list of `Estimate`, notes, stationarity result or None).
     """
-    n_frames, dt, time_unit, per, lasts = span
     known = known or Confusions()
     fixed = known.given if known.given is not None else known.model
     main = "hmm" if cfg.confusion == "estimate" or fixed is None else "hmm_estimate"
-    found = {main: hidden(chain, cfg, None, rng, dt, progress)}
+    found = {main: hidden(chain, cfg, None, rng, span.dt, progress)}
     if fixed is not None:
         other = "hmm_model" if main == "hmm" else "hmm"
-        found[other] = hidden(chain, cfg, fixed, rng, dt, progress)
+        found[other] = hidden(chain, cfg, fixed, rng, span.dt, progress)
         found[other].extra["about"] = known.about
         found[other].warning = join([f"With a fixed confusion: {known.about}.", found[other].warning])
     found = {name: found[name] for name in ("hmm", "hmm_model", "hmm_estimate") if name in found}
     found["pooled"] = transitions.pooled(chain, cfg.prior)
     found["paper"] = transitions.paper(chain, rng=rng)
+    change = chain_tests.stationarity(chain, span.n_frames, cfg.n_windows, rng)
+    return found, _rows(found, span), _notes(found, change) + _disagreement(found), change
+
+
+def _rows(found: dict[str, Transitions], span: Span) -> list[Estimate]:
+    """Every matrix as rows of the estimates; of the hidden Markov model also what follows from it."""
     out: list[Estimate] = []
     for name, t in found.items():
         for i, j in np.ndindex(t.P.shape):
-            value, low, high = float(t.P[i, j]), float(t.low[i, j]), float(t.high[i, j])
-            out.append(estimate(
-                f"P({t.names[i]} -> {t.names[j]}) {per}", value, low, high, "1", name,
-                n=int(t.counts[i].sum()), n_of="steps", warning=t.warning if name != "hmm" else ""))  # fmt: skip
-    t, e = found["hmm"], found["hmm"].extra
-    lasts = n_frames * dt if lasts is None else lasts
+            quantity, three = f"P({t.names[i]} -> {t.names[j]}) {span.per}", (t.P[i, j], t.low[i, j], t.high[i, j])
+            of = {"n": int(t.counts[i].sum()), "n_of": "steps", "warning": t.warning if name != "hmm" else ""}
+            out.append(estimate(quantity, *map(float, three), "1", name, **of))
+    t, e, unit = found["hmm"], found["hmm"].extra, span.unit
+    lasts = span.n_frames * span.dt if span.lasts is None else span.lasts
     for i, name in enumerate(t.names):
         value, low, high = e["dwell"][i]
-        beyond = f"Longer than the movie ({lasts:.3g} {time_unit}): hardly any was seen to end." if high > lasts else ""
-        out.append(estimate("dwell time", value, low, high, time_unit, "hmm", subject=name, n=t.n_tracks,
-                            warning=beyond if value <= lasts else f"{beyond} Trust the lower end only."))  # fmt: skip
-        value, low, high = e["stationary"][i]
-        out.append(estimate("long-run share", value, low, high, "1", "hmm", subject=name, n=t.n_tracks))
+        beyond = f"Longer than the movie ({lasts:.3g} {unit}): hardly any was seen to end." if high > lasts else ""
+        of = {"subject": name, "n": t.n_tracks}
+        said = beyond if value <= lasts else f"{beyond} Trust the lower end only."
+        out.append(estimate("dwell time", value, low, high, unit, "hmm", warning=said, **of))
+        out.append(estimate("long-run share", *e["stationary"][i], "1", "hmm", **of))
         for j, other in enumerate(t.names):
             if i != j:
-                value, low, high = e["rates"][i, j]
-                out.append(estimate(f"rate {name} -> {other}", value, low, high, f"1/{time_unit}", "hmm",
-                                    n=t.n_tracks))  # fmt: skip
+                rate = estimate(f"rate {name} -> {other}", *e["rates"][i, j], f"1/{unit}", "hmm", n=t.n_tracks)
+                out.append(rate)
+    of = {"n": int(t.counts.sum()), "n_of": "steps"}
     for kind, method in (("pooled", "labels at face value"), ("hmm", "hidden Markov model")):
-        left = transitions.memory(found[kind].P)
-        out.append(estimate("second eigenvalue of the transition matrix", left, None, None, "1", kind,
-                            subject=method, n=int(t.counts.sum()), n_of="steps"))  # fmt: skip
-    change = chain_tests.stationarity(chain, n_frames, cfg.n_windows, rng)
-    return found, out, _notes(found, change) + _disagreement(found), change
+        quantity, left = "second eigenvalue of the transition matrix", transitions.memory(found[kind].P)
+        out.append(estimate(quantity, left, None, None, "1", kind, subject=method, **of))
+    return out
 
 
 def _disagreement(found) -> list[str]:
@@ -263,18 +240,15 @@ def _notes(found, change) -> list[str]:
     face = transitions.memory(found["pooled"].P)
     if np.isfinite(face) and face < 0.3:
         notes.append(
-            f"The labels keep almost no memory from frame to frame (second eigenvalue {face:.2f}): taken at face "
-            f"value the "
-            "transition matrix is mostly label noise."
+            f"The labels keep almost no memory from frame to frame (second eigenvalue {face:.2f}): "
+            "taken at face value the transition matrix is mostly label noise."
         )
     worst = max(e["chapman"], key=lambda row: abs(row["z"]), default=None)
     if worst and abs(worst["z"]) > 3.5 and abs(worst["observed"] - worst["predicted"]) > 0.02:
         notes.append(
-            f"Chapman-Kolmogorov test: labels {worst['lag']} frames apart agree in "
-            f"{100 * worst['observed']:.1f}% of pairs, "
-            f"the model says {100 * worst['predicted']:.1f}%. The states are not a chain without memory (states "
-            f"are mixed, "
-            "or defects differ), so rates are averages at best."
+            f"Chapman-Kolmogorov test: labels {worst['lag']} frames apart agree in {100 * worst['observed']:.1f}% "
+            f"of pairs, the model says {100 * worst['predicted']:.1f}%. The states are not a chain without memory "
+            "(states are mixed, or defects differ), so rates are averages at best."
         )
     if change and change["p"] < 0.01:
         notes.append(
@@ -288,11 +262,3 @@ def _notes(found, change) -> list[str]:
             f"({abs(flux['z']):.1f} sigma), as a beam that drives the system makes."
         )
     return notes
-
-
-def true_matrix(attrs: dict, dt: float) -> tuple[list[str], np.ndarray] | None:
-    """State names and transition matrix per frame of a simulated movie, from its `/truth` attributes."""
-    Q, names = attrs.get("generator_per_s"), attrs.get("state_labels")
-    if Q is None or not names or not np.any(Q):
-        return None
-    return [str(n) for n in names], expm(np.asarray(Q, float) * dt)

@@ -1,4 +1,4 @@
-"""Transition probabilities per frame from observed states, taken at face value.
+"""Transition probabilities per frame from observed states, taken at face value, and what a matrix says of rates.
 
 Right when labels are right. With a noisy detector every wrong label looks like two switches: the hidden Markov model
 of `markov` is then the one to use; the estimates here stand beside it.
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
+from scipy.linalg import logm
 
 from stemdefects.analysis import bootstrap
 from stemdefects.analysis.estimates import LEVEL
@@ -88,11 +89,38 @@ def memory(P: np.ndarray) -> float:
     return float(np.sort(np.abs(np.linalg.eigvals(P)))[-2])
 
 
-def stationary(P: np.ndarray) -> np.ndarray:
-    """Stationary distribution of a transition matrix, (S,); NaN when it is not unique."""
-    values, vectors = np.linalg.eig(P.T)
-    one = np.flatnonzero(np.abs(values - 1) < 1e-9)
-    if len(one) != 1:
-        return np.full(len(P), np.nan)
-    weight = np.real(vectors[:, one[0]])
-    return weight / weight.sum()
+def long_run(P: np.ndarray) -> np.ndarray:
+    """Stationary distribution of a transition matrix (S, S), by least squares."""
+    size = len(P)
+    system = np.vstack([P.T - np.eye(size), np.ones(size)])
+    return np.linalg.lstsq(system, np.append(np.zeros(size), 1.0), rcond=None)[0]
+
+
+def generator(P: np.ndarray, dt: float) -> tuple[np.ndarray, bool]:
+    """Rate matrix Q with expm(Q dt) = P, negative rates set to zero; and whether it was a true generator already."""
+    Q = np.real(logm(P)) / dt
+    off = Q - np.diag(np.diag(Q))
+    clean = bool(off.min() > -1e-3 / dt)
+    off = np.maximum(off, 0)
+    return off - np.diag(off.sum(1)), clean
+
+
+def of_matrices(P: np.ndarray, dt: float) -> dict:
+    """`summaries` of samples (n, S, S) of the transition matrix, and the share of them that rates can make."""
+    picks = np.linspace(0, len(P) - 1, min(200, len(P))).astype(int)
+    with np.errstate(all="ignore"):
+        results = [generator(P[k], dt) for k in picks]
+    Q = np.array([q for q, _ in results])
+    clean = np.mean([ok for _, ok in results])
+    return summaries(Q, P[picks]) | {"embeddable": float(clean)}
+
+
+def summaries(Q: np.ndarray, P: np.ndarray) -> dict:
+    """Rates, dwell times and long-run shares of samples (n, S, S): median and 95% interval."""
+    dwell = 1 / np.maximum(-np.diagonal(Q, axis1=1, axis2=2), 1e-12)
+    shares = np.array([long_run(p) for p in P])
+
+    def summary(samples):
+        return np.stack([np.median(samples, 0), *np.quantile(samples, [0.025, 0.975], axis=0)], -1)
+
+    return {"rates": summary(Q), "dwell": summary(dwell), "stationary": summary(shares)}

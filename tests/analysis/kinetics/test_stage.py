@@ -11,6 +11,7 @@ from stemdefects.analysis.data import detections
 from stemdefects.analysis.estimates import Estimate
 from stemdefects.analysis.kinetics import Code, infer, stage, statements, tables
 from stemdefects.analysis.kinetics.lattice import sites
+from stemdefects.analysis.kinetics.posterior import agreement
 from stemdefects.analysis.kinetics.reading import read
 from stemdefects.analysis.kinetics.sampling import Settings
 from stemdefects.analysis.notes import Code as NoteCode
@@ -222,7 +223,7 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     )
 
     def converged(checks):
-        judged = statements.each_by_itself(answer._replace(checks=answer.checks | checks), 1.05, 150)
+        judged = agreement.each_by_itself(answer._replace(checks=answer.checks | checks), 1.05, 150)
         return [q.name for q in judged.estimates if q.code == Code.OK]
 
     assert converged({}) == list(names[1:4])
@@ -230,9 +231,9 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     assert converged({"attach": bad, "hops": good}) == []  # counts hang on what centres hold
     assert converged({"level": bad, "hops": good}) == []
     fast = answer._replace(rates=np.full((2, 5, 15), 0.2), checks=answer.checks | {"hops": good})
-    assert statements.each_by_itself(fast, 1.05, 150).estimates[0].code == Code.LOWER_LIMIT
+    assert agreement.each_by_itself(fast, 1.05, 150).estimates[0].code == Code.LOWER_LIMIT
     rough = answer._replace(checks=answer.checks | {"hops": Check(1.2, 16.0)})
-    d = statements.each_by_itself(rough, 1.05, 150).estimates[0]
+    d = agreement.each_by_itself(rough, 1.05, 150).estimates[0]
     assert d.code == Code.OK and d.low < 0.5 and d.high > 2.0 and d.widened == pytest.approx(1.12, abs=0.02)
     asked = replace(SHORT, effective_samples=1e6)
     d = next(e for e in stage.of_table(moving[0], asked).estimates if e.quantity == "D")

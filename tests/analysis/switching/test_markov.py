@@ -141,7 +141,7 @@ def test_rates_invert_the_exponential():
     from scipy.linalg import expm
 
     Q = np.array([[-0.3, 0.2, 0.1], [0.05, -0.1, 0.05], [0.0, 0.2, -0.2]])
-    found, clean = switching.generator(expm(Q * 2.25), 2.25)
+    found, clean = transitions.generator(expm(Q * 2.25), 2.25)
     assert found == pytest.approx(Q, abs=1e-9) and clean
 
 

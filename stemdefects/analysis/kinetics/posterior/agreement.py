@@ -1,0 +1,53 @@
+"""Whether the chains agree on what a quantity rests on, and how much wider its interval is where they hardly do."""
+
+import numpy as np
+
+from stemdefects.analysis.kinetics.posterior.convergence import Check
+from stemdefects.analysis.kinetics.quantities import FAST, Code
+from stemdefects.analysis.kinetics.result import Kinetics
+
+# what quantities rest on, of what the chains are checked for; others are of no use before everything agrees
+# at 400 e/px counts agreed while turning did not, and vacancies at centres were a third too many
+_VACANCIES = ("single", "double", "level", "attach", "detach", "turn")
+RESTS_ON = {
+    **dict.fromkeys(("D", "D of mobile ones", "hop rate"), ("hop", "hops", *_VACANCIES)),
+    "D of the hops that happened": ("hops", *_VACANCIES),
+    **dict.fromkeys(("single per frame", "single off centres per frame", "double per frame"), _VACANCIES),
+    **dict.fromkeys(("attach rate", "detach rate", "turn rate", "residence at a centre"), _VACANCIES),
+}
+
+
+def worst_check(answer: Kinetics, name: str) -> Check | None:
+    """Worst R-hat and fewest effective samples of what a quantity rests on; None: not known."""
+    of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
+    return None if not of else Check(max(c.r_hat for c in of), min(c.effective for c in of))
+
+
+def widening(answer: Kinetics, name: str, r_hat: float, effective: float) -> float | None:
+    """How much wider the interval of a quantity must be for the chains' agreement on all that it rests on: 1 where they
+    agree as asked; None where they do not even agree roughly."""
+    of = [answer.checks[c] for c in RESTS_ON.get(name, ()) if c in answer.checks]
+    doubtful = [c for c in of if not c.agrees(r_hat, effective)]
+    if not of or not all(c.roughly() for c in doubtful):
+        return None
+    return max((c.wider() for c in doubtful), default=1.0)
+
+
+def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics:
+    """Codes of chains that do not agree on everything, given to each quantity by what it rests on itself; where they
+    agree roughly it is quoted with an interval that is wider for it."""
+    if answer.code != Code.NOT_CONVERGED:
+        return answer
+    said = []
+    fast = np.median(answer.rates[..., 0]) * 6 * float(np.median(np.diff(answer.times_s))) > FAST
+    for q in answer.estimates:
+        factor = widening(answer, q.name, r_hat, effective)
+        if q.code == Code.NOT_CONVERGED and factor is not None:
+            code = Code.OK
+            if (q.value == 0 and np.isfinite(q.events)) or (q.name.startswith("single off") and q.none > 0.5):
+                code = Code.NONE
+            elif fast and q.name in ("D", "D of mobile ones", "D of the hops that happened"):
+                code = Code.LOWER_LIMIT
+            q = q._replace(code=code).wider(factor)
+        said.append(q)
+    return answer._replace(estimates=said)
