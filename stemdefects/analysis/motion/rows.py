@@ -36,7 +36,7 @@ def of_kind(kind: str, methods: dict[str, Diffusion], units: Units, main: str | 
     msd = methods["msd"]
     if np.isfinite(msd.extra.get("alpha", np.nan)):
         three = (msd.extra[name] for name in ("alpha", "alpha_low", "alpha_high"))
-        out.append(estimate("anomalous exponent", *three, "1", "msd", subject=kind, n=msd.n_tracks))
+        out.append(estimate("anomalous exponent", *three, unit="1", method="msd", subject=kind, n=msd.n_tracks))
     sites = methods.get("sites")
     if sites is not None and np.isfinite(sites.D):
         out += _by_hops(kind, sites, methods["hops"], units)
@@ -56,7 +56,7 @@ def _by_covariance(kind: str, cve: Diffusion, units: Units) -> list[Estimate]:
         value, half = cve.extra["difference"] / total, 1.96 * cve.extra["difference_se"] / total
         out.append(row("anisotropy (D_y - D_x)/(D_y + D_x)", value, value - half, value + half, "1"))
     if units.dose_per_time:
-        out.append(row("D per dose", *(v / units.dose_per_time for v in (cve.D, cve.low, cve.high)), "nm^4/e"))
+        out.append(row("D per dose", *(v / units.dose_per_time for v in (cve.D, cve.low, cve.high)), unit="nm^4/e"))
     return out
 
 
@@ -67,7 +67,7 @@ def _by_hops(kind: str, sites: Diffusion, hops: Diffusion, units: Units) -> list
     of_sites, of_hops = ({"subject": kind, "n": d.n_tracks} for d in (sites, hops))
     rate, counted = (e["rate"], e["rate_low"], e["rate_high"]), (v / per_rate for v in (hops.D, hops.low, hops.high))
     return [
-        estimate("hop rate", *rate, per_time, "sites", warning=sites.warning, **of_sites),
-        estimate("hop rate", *counted, per_time, "hops", warning=hops.warning, **of_hops),
-        estimate("share of tracks that never hop", *e["immobile"], "1", "sites", **of_sites),
+        estimate("hop rate", *rate, unit=per_time, method="sites", warning=sites.warning, **of_sites),
+        estimate("hop rate", *counted, unit=per_time, method="hops", warning=hops.warning, **of_hops),
+        estimate("share of tracks that never hop", *e["immobile"], unit="1", method="sites", **of_sites),
     ]

@@ -186,7 +186,7 @@ def _rows(found: dict[str, Transitions], span: Span) -> list[Estimate]:
         for i, j in np.ndindex(t.P.shape):
             quantity, three = f"P({t.names[i]} -> {t.names[j]}) {span.per}", (t.P[i, j], t.low[i, j], t.high[i, j])
             of = {"n": int(t.counts[i].sum()), "n_of": "steps", "warning": t.warning if name != "hmm" else ""}
-            out.append(estimate(quantity, *map(float, three), "1", name, **of))
+            out.append(estimate(quantity, *map(float, three), unit="1", method=name, **of))
     t, e, unit = found["hmm"], found["hmm"].extra, span.unit
     lasts = span.n_frames * span.dt if span.lasts is None else span.lasts
     for i, name in enumerate(t.names):
@@ -195,11 +195,11 @@ def _rows(found: dict[str, Transitions], span: Span) -> list[Estimate]:
         of = {"subject": name, "n": t.n_tracks}
         said = beyond if value <= lasts else f"{beyond} Trust the lower end only."
         out.append(estimate("dwell time", value, low, high, unit, "hmm", warning=said, **of))
-        out.append(estimate("long-run share", *e["stationary"][i], "1", "hmm", **of))
+        out.append(estimate("long-run share", *e["stationary"][i], unit="1", method="hmm", **of))
         for j, other in enumerate(t.names):
             if i != j:
-                rate = estimate(f"rate {name} -> {other}", *e["rates"][i, j], f"1/{unit}", "hmm", n=t.n_tracks)
-                out.append(rate)
+                rate = {"unit": f"1/{unit}", "method": "hmm", "n": t.n_tracks}
+                out.append(estimate(f"rate {name} -> {other}", *e["rates"][i, j], **rate))
     of = {"n": int(t.counts.sum()), "n_of": "steps"}
     for kind, method in (("pooled", "labels at face value"), ("hmm", "hidden Markov model")):
         quantity, left = "second eigenvalue of the transition matrix", transitions.memory(found[kind].P)
