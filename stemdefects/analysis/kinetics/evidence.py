@@ -27,3 +27,5 @@ class Evidence(NamedTuple):
     allowed: Bool[np.ndarray, "frames sites"]  # nothing is said of sites in holes, strange regions and at the border
     edge: Bool[np.ndarray, " sites"]  # near the border of the field: the light there is not that of a whole column
     hole: Bool[np.ndarray, "frames sites"] | None = None  # the site lies in a hole; None: not known
+    # how far inside the line up to which vacancies are counted, along the border of the field; None: not known
+    inside_nm: Float[np.ndarray, "frames sites"] | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import Rate, Sites
-from stemdefects.analysis.kinetics.posterior import gamma_rates
+from stemdefects.analysis.kinetics.posterior import counted, gamma_rates
 from stemdefects.analysis.kinetics.priors import Priors
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def estimates(
     prior: Priors,
     data: "Data",
     converged: bool,
-    split: float,
+    blur: counted.Blur,
 ) -> list[Quantity]:
-    """All quantities of one posterior; split: see `split_share`."""
+    """All quantities of one posterior."""
     from stemdefects.analysis.kinetics.sampler import rates
 
     said = []
@@ -198,7 +198,7 @@ def estimates(
     said.append(Quantity("immobile share", value, low, high, "1",
                          Code.CANNOT_TELL if empty else Code.OK if converged else Code.NOT_CONVERGED,
                          float(1 - np.mean(draws[..., 23])), np.nan))  # fmt: skip
-    said += count_quantities(counts, none, data, converged, split * events[..., MOVES].sum(-1))
+    said += count_quantities(counts, none, data, converged, blur, events[..., MOVES].sum(-1))
     bound, left = sums[..., rates.TIME_BOUND], events[..., [Rate.DETACH, Rate.DETACH_MORE, Rate.RELEASE]].sum(-1)
     if len(place.bonds) and np.median(left) > 0:
         rng = np.random.default_rng(1)
@@ -229,26 +229,16 @@ def _directions(sums, place: Sites, prior, bad: bool, converged: bool) -> list[Q
                      float(n.sum(-1).mean()))]  # fmt: skip
 
 
-def split_share(height_nm: float, hop_nm: float) -> float:
-    """Share of the hops during which the beam's row passes between start and end, of a field that is scanned row by row
-    all the time: a vacancy is then seen twice in a frame, or in none. 2 / pi: of a hop's length, across the rows."""
-    return 2 / np.pi * hop_nm / max(height_nm, hop_nm)
-
-
 def count_quantities(
-    counts: np.ndarray, none: float, data: "Data", converged: bool, split: np.ndarray
+    counts: np.ndarray, none: float, data: "Data", converged: bool, blur: counted.Blur, hops: np.ndarray
 ) -> list[Quantity]:
-    """Mean numbers per frame in which anything was seen, by kind. split (chains, draws): hops that are seen twice, or
-    not at all, in some frame: the count of that frame, as one would take it from the picture, is then one off."""
+    """Mean numbers per frame in which anything was seen, by kind. hops: (chains, draws), all of single vacancies."""
     seen = (data.weight > 0).any(1)
     rng = np.random.default_rng(4)
     code = Code.OK if converged else Code.NOT_CONVERGED
     said = []
     for name, kinds in (("single off centres", [0]), ("single at centres", [1]), ("single", [0, 1]), ("double", [2])):
-        mean = counts[..., seen, :][..., kinds].sum(-1).mean(-1)
-        if kinds != [2]:
-            off = rng.normal(size=mean.shape) * np.sqrt(split) / max(seen.sum(), 1)
-            mean = np.where(mean > 0, np.maximum(mean + off, 0.0), 0.0)
+        mean = counted.blurred(counts[..., seen, :], kinds, blur, hops, rng)
         value, low, high = _interval(mean)
         if 0 in kinds and none > 0.025:  # part of the posterior is an empty field
             low = 0.0 if kinds == [0] else float(np.quantile(counts[..., seen, 1].mean(-1), 0.025))

@@ -84,7 +84,20 @@ def read(table: DefectTable) -> Evidence | Missing:
         allowed=allowed,
         edge=np.asarray((neighbours < 0).any(1)),
         hole=(flags[:, kept] & np.uint8(stored.HOLE)) > 0,
+        inside_nm=_inside(table, sites),
     )
+
+
+def _inside(table: DefectTable, sites: np.ndarray) -> np.ndarray | None:
+    """(n_frames, n) nm from the line, along the border, up to which sites are judged; None: the field is not known."""
+    found, shape, scale = table.evidence, table.attrs.get("source_shape"), table.attrs.get("pixel_size_yx_nm")
+    if found is None or shape is None or scale is None or "edge_nm" not in found.description:
+        return None
+    yx_nm = np.stack([found.sites["y_nm"], found.sites["x_nm"]], 1)[sites]
+    drift_nm = np.stack([table.frames["drift_y_px"], table.frames["drift_x_px"]], 1) * np.array(scale)
+    extent_nm = (np.array(shape[-2:]) - 1) * np.array(scale) + 1e-9
+    place = yx_nm + np.nan_to_num(drift_nm)[:, None]
+    return np.minimum(place, extent_nm - place).min(-1) - found.description["edge_nm"]
 
 
 def _centre(found: stored.Evidence, others: np.ndarray, kinds: list[str]) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, quantities
 from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.analysis.kinetics.posterior import counted
 from stemdefects.analysis.kinetics.posterior.convergence import Check
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
@@ -134,9 +135,14 @@ def gather(
     exposure[..., lattice.Rate.HOP] += draws[..., lattice.RHO] * sums[..., rates.EXPOSURE_IN]
     off = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL]
     mobile = np.where(off > 0, sums[..., rates.TIME_SINGLE] / np.maximum(off, 1e-12), 1.0)
-    split = quantities.split_share(float(np.ptp(evidence.yx_nm[place.original, 0])), place.hop_nm)
+    bound = np.zeros(n, bool)
+    bound[place.original] = place.centre >= 0
+    blur = counted.Blur(
+        counted.split_share(float(np.ptp(evidence.yx_nm[place.original, 0])), place.hop_nm),
+        counted.at_the_border(occupancy, evidence.inside_nm, bound),
+    )
     said = quantities.estimates(
-        draws, sums, events, exposure, counts, mobile, none, place, prior, run.data, converged, split
+        draws, sums, events, exposure, counts, mobile, none, place, prior, run.data, converged, blur
     )
     step = float(np.median(np.diff(run.data.times)))
     seen = np.sum([s.turns for s in run.sums], axis=0) / max(n_draws, 1)

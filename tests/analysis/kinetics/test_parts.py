@@ -8,7 +8,7 @@ import pytest
 from stemdefects.analysis.kinetics import quantities, sampling
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import BOND, FREE, sites
-from stemdefects.analysis.kinetics.posterior import convergence, orientations, tracks, windows
+from stemdefects.analysis.kinetics.posterior import convergence, counted, orientations, tracks, windows
 from stemdefects.analysis.kinetics.priors import priors
 
 SIDE, FRAMES, STEP_S = 9, 60, 2.0
@@ -167,15 +167,32 @@ def test_counts_that_differ_by_nothing_that_matters_agree_and_rates_need_more():
 
 def test_counts_allow_for_what_the_scan_shows_twice_or_not_at_all():
     """A vacancy that hops in every frame of a movie: the count in a picture is off in 4% of them, either way."""
-    assert quantities.split_share(5.0, 0.315) == pytest.approx(2 / np.pi * 0.063)
+    assert counted.split_share(5.0, 0.315) == pytest.approx(2 / np.pi * 0.063)
     counts = np.zeros((4, 500, 60, 3), int)
     counts[..., 0] = 1
     data = SimpleNamespace(weight=np.ones((60, 7)))
-    sure = quantities.count_quantities(counts, 0.0, data, True, np.zeros((4, 500)))[2]
+    blur = counted.Blur(0.04, np.zeros(3))
+    sure = quantities.count_quantities(counts, 0.0, data, True, blur, np.zeros((4, 500)))[2]
     assert sure.low == sure.high == 1
-    wide = quantities.count_quantities(counts, 0.0, data, True, np.full((4, 500), 0.04 * 60))
+    wide = quantities.count_quantities(counts, 0.0, data, True, blur, np.full((4, 500), 60.0))
     assert wide[2].high - wide[2].low == pytest.approx(2 * 1.96 * np.sqrt(2.4) / 60, rel=0.1)
     assert wide[3].low == wide[3].high == 0  # nothing is known to split a double one
+
+
+def test_counts_allow_for_sites_whose_side_of_the_border_is_not_known():
+    """Sites about the line, each with a vacancy in half of the frames: how the count scatters when they are moved."""
+    rng = np.random.default_rng(5)
+    inside = rng.uniform(-0.05, 0.05, 400)
+    seen = np.where(inside >= 0, 0.5, np.nan)
+    occupancy = np.broadcast_to(np.stack([seen, 0 * seen], -1), (10, 400, 2))
+    border = counted.at_the_border(occupancy, np.broadcast_to(inside, (10, 400)), np.zeros(400, bool))
+    moved = inside + counted.POSITION_NM * rng.normal(size=(2000, 400))
+    assert border[0] == pytest.approx((0.5 * (moved >= 0).sum(1)).std(), rel=0.15)
+    assert border[1:].tolist() == [0, 0] and counted.at_the_border(occupancy, None, inside > 0).tolist() == [0, 0, 0]
+    counts = np.full((4, 500, 10, 3), 20)
+    data = SimpleNamespace(weight=np.ones((10, 7)))
+    said = quantities.count_quantities(counts, 0.0, data, True, counted.Blur(0.0, border), np.zeros((4, 500)))
+    assert said[2].high - said[2].low == pytest.approx(2 * 1.96 * border[0], rel=0.1)
 
 
 def test_correlation_of_neighbours_is_measured_in_the_bulk():
