@@ -50,6 +50,35 @@ def test_events_bring_what_is_shown(page):
     assert picture.startswith(b"\x89PNG")
 
 
+def test_a_browser_shows_what_comes_and_ends_the_watch(page, browser):
+    """Nobody reloads: status, cards, curves and the frame follow; the button asks for the table."""
+    seen = {
+        "status": "at work", "done": 3, "frames": 3, "watch": "a folder", "latency_s": 0.9, "shape": [32, 48],
+        "pixel_size_nm": 0.03, "calls": [{"kind": "V", "y_px": 10.0, "x_px": 20.0}],
+        "looks": {"V": ["#CC79A7", "circle"]},
+        "curves": {"V": "#CC79A7"}, "points": [[k, {"V": [2.0, 1.0, 4.0]}] for k in range(3)],
+        "cards": [["D of V", "7.5e-4 nm^2/s", "95%: 6.0e-4 to 9.0e-4"]], "sentence": "known to 20%: in 40 more frames",
+        "said": ["frame 2 is left out"],
+    }  # fmt: skip
+    page.show(seen, np.arange(32.0 * 48).reshape(32, 48))
+    tab, faults = browser.new_page(), []
+    tab.on("pageerror", lambda fault: faults.append(str(fault)))
+    tab.goto(page.url)
+    tab.wait_for_function("document.getElementById('status').textContent.includes('3 of 3 frames of a folder')")
+    tab.wait_for_function("document.getElementById('caption').textContent.includes('frame 2')")
+    assert "7.5 × 10⁻⁴ nm²/s" in tab.inner_text("#cards") and "40 more frames" in tab.inner_text("#sentence")
+    assert tab.locator("#curves polyline").count() == 1 and "left out" in tab.inner_text("#messages")
+    pixel = "(() => {const c = document.getElementById('frame'); return [c.width, c.height]})()"
+    assert tab.evaluate(pixel) == [640, 427]
+    page.show(seen | {"done": 4, "frames": 4, "status": "waiting for frames"})
+    tab.wait_for_function("document.getElementById('status').textContent.startsWith('waiting for frames: 4 of 4')")
+    tab.click("#finish")
+    assert page.finish.wait(10)
+    page.show(seen | {"status": "done: 4 frames"})
+    tab.wait_for_function("document.getElementById('finish').disabled")
+    assert faults == []
+
+
 def test_others_are_refused(page):
     assert ask(page, "/", Host="evil.example").status == 403
     assert ask(page, "/nothing").status == 404
