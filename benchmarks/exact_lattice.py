@@ -29,9 +29,19 @@ def evidence(line, times, centre=True, places=PLACES, scatter=1.0, level=(-2.0, 
     bonds = np.full((n, 3), -1)
     bonds[:bonded, 0] = 0
     return Evidence(
-        places * 0.3, near, bonds, np.array([1.0 if centre else 0.0]), np.asarray(line, float), np.float64(scatter),
-        np.array(level), 0.8, 1.15, np.asarray(times, float), np.ones((len(times), n), bool), np.zeros(n, bool),
-    )  # fmt: skip
+        places * 0.3,
+        near,
+        bonds,
+        np.array([1.0 if centre else 0.0]),
+        np.asarray(line, float),
+        np.float64(scatter),
+        np.array(level),
+        0.8,
+        1.15,
+        np.asarray(times, float),
+        np.ones((len(times), n), bool),
+        np.zeros(n, bool),
+    )
 
 
 class Exact:
@@ -104,8 +114,12 @@ class Exact:
             for i in range(n):
                 held = bond[i] or cut[i]
                 one = rho_bond if held else rho
-                p *= {0: (1 - one) * (1 - rho_two), 1: one * (1 if held else 1 - share), 2: one * share,
-                      3: (1 - one) * rho_two}[c[i]]  # fmt: skip
+                p *= {
+                    0: (1 - one) * (1 - rho_two),
+                    1: one * (1 if held else 1 - share),
+                    2: one * share,
+                    3: (1 - one) * rho_two,
+                }[c[i]]
             start.append(p)
         self.start = np.array(start)
 
@@ -152,10 +166,19 @@ def run(line, parameters, free, n_sweeps, shape=0.5, scale=2.0, key=0, times=TIM
     place = lattice.sites(evidence(np.zeros(line.shape), times, bonded=bonded))._replace(missing=MISSING)
     weight = np.isfinite(line).astype(float)
     data = chain.Data(
-        np.where(weight > 0, line, 0.0), weight, np.array([-2.0, -4.0]), np.array([0.8, 1.15]), times,
-        np.ones(line.shape, bool), np.full(15, shape), np.full(15, scale), np.array([[2.0, 8], [1.0, 9], [2.0, 4]]),
-        np.array([0.5, 2.0, 3.0]), np.array([0.1, 0.2, 10.0, 10.0, 0.1, 1.0]), free,
-    )  # fmt: skip
+        np.where(weight > 0, line, 0.0),
+        weight,
+        np.array([-2.0, -4.0]),
+        np.array([0.8, 1.15]),
+        times,
+        np.ones(line.shape, bool),
+        np.full(15, shape),
+        np.full(15, scale),
+        np.array([[2.0, 8], [1.0, 9], [2.0, 4]]),
+        np.array([0.5, 2.0, 3.0]),
+        np.array([0.1, 0.2, 10.0, 10.0, 0.1, 1.0]),
+        free,
+    )
     state = chain.begin(5, parameters, 1000, draws.seeded(key, 0))
     room = chain.work_for(state)
     kept, sums = np.zeros((n_sweeps, N_PARAMETERS)), np.zeros((n_sweeps, chain.N_SUMS))

@@ -27,10 +27,19 @@ LEVEL = np.array([-2.0, -4.0])
 DEVIATION = 0.35 / LOOSE  # of the levels' scales about 1, between 0.8 and 1.15
 SCALE = -0.2 / DEVIATION, 0.15 / DEVIATION
 OTHERS = {
-    "density": 16, "density of doubles": 17, "density at bonds": 18, "offsets": 19, "level": 20, "level of two": 27,
-    "shift": 21, "shift beside a centre": 28, "noise": 22, "base off centres": 24, "base at bonds": 25,
+    "density": 16,
+    "density of doubles": 17,
+    "density at bonds": 18,
+    "offsets": 19,
+    "level": 20,
+    "level of two": 27,
+    "shift": 21,
+    "shift beside a centre": 28,
+    "noise": 22,
+    "base off centres": 24,
+    "base at bonds": 25,
     "base at clusters": 26,
-}  # fmt: skip
+}
 
 
 def drawn(rng: np.random.Generator) -> np.ndarray:

@@ -61,7 +61,7 @@ class Scene:
         self.lattice = self._cut()
         self.stage = stages.make_stage(material, cfg, self.size_px, self.lattice)
         state, self.crystal = self._grow(keys[1:3], conditions)
-        self.rates = rates(material, cfg, self.pixel_size_nm, self.dose_e_per_px)
+        self.rates = rates(cfg, self.pixel_size_nm, self.dose_e_per_px)
         self.kinetics = Kinetics(material, self.lattice, np.asarray(state), roles(material, cfg), self.rates, seed)
         holes = np.flatnonzero(np.asarray(self.crystal.region) == growth.HOLE)
         self._first_events = self.kinetics.open_hole(holes) if len(holes) else []

@@ -112,9 +112,16 @@ def _rescaled(found: Detections) -> float:
 def _sample(evidence: Evidence, cfg: KineticsConfig, key: int, progress: Progress | None) -> Kinetics:
     """Chains until they agree, `max_sweeps` at most, and where a time is set no longer than about that."""
     settings = Settings(
-        cfg.chains, cfg.threads, cfg.warmup, cfg.sweeps, max(cfg.max_sweeps, cfg.sweeps), cfg.r_hat,
-        cfg.effective_samples, cfg.max_work, cfg.rough_sweeps,
-    )  # fmt: skip
+        cfg.chains,
+        cfg.threads,
+        cfg.warmup,
+        cfg.sweeps,
+        max(cfg.max_sweeps, cfg.sweeps),
+        cfg.r_hat,
+        cfg.effective_samples,
+        cfg.max_work,
+        cfg.rough_sweeps,
+    )
     show = None if progress is None else _bar(progress)
     if cfg.seconds is None:
         return infer(evidence, settings, key=key, progress=show)
@@ -207,12 +214,16 @@ def _figures(answer: Kinetics, evidence: Evidence, prior: Priors, names: Names) 
     kinds = {names.one: counts[..., 0] + counts[..., 1]} | ({names.two: counts[..., 2]} if names.two else {})
     out = {
         "kinetics_lattice": {
-            "yx_nm": evidence.yx_nm, "occupancy": tables.mean_over_frames(answer.occupancy.sum(-1)),
-            "edges": tables.hops_by_edge(answer), "centres_nm": bonds.mean(1), "name": names.one,
+            "yx_nm": evidence.yx_nm,
+            "occupancy": tables.mean_over_frames(answer.occupancy.sum(-1)),
+            "edges": tables.hops_by_edge(answer),
+            "centres_nm": bonds.mean(1),
+            "name": names.one,
         },
         "kinetics_D": {
             "draws": None if answer.code == Code.NONE else (area * answer.rates[..., 0] * answer.mobile).ravel(),
-            "prior_mean": area * prior.shape[0] / prior.scale[0], "prior_shape": float(prior.shape[0]),
+            "prior_mean": area * prior.shape[0] / prior.scale[0],
+            "prior_shape": float(prior.shape[0]),
             "name": names.one,
         },
         "kinetics_counts": {
@@ -224,7 +235,7 @@ def _figures(answer: Kinetics, evidence: Evidence, prior: Priors, names: Names) 
             f"{names.one} per frame": answer.counts[..., judged, :2].sum(-1).mean(-1),
             "level of the light": answer.light[..., 0],
         },
-    }  # fmt: skip
+    }
     if len(place.bonds):
         held = tables.states_seen(answer)
         out["kinetics_switching"] = {

@@ -27,9 +27,16 @@ def lattice(data: Any, colours: Mapping[str, str]) -> "Figure":
     spacing = np.sqrt(np.ptp(yx[:, 0]) * np.ptp(yx[:, 1]) / len(yx))
     per_nm = 72 * 6.4 / max(np.ptp(yx, axis=0).max(), 1e-9)
     discs = axes.scatter(
-        yx[known, 1], yx[known, 0], s=(0.55 * spacing * per_nm) ** 2, c=np.minimum(occupancy[known], 1), cmap="Blues",
-        vmin=0, vmax=1, linewidths=0.3, edgecolors="#d5dce4",
-    )  # fmt: skip
+        yx[known, 1],
+        yx[known, 0],
+        s=(0.55 * spacing * per_nm) ** 2,
+        c=np.minimum(occupancy[known], 1),
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        linewidths=0.3,
+        edgecolors="#d5dce4",
+    )
     a, b = edges[:, :2].astype(int).T
     lines = np.stack([yx[a][:, ::-1], yx[b][:, ::-1]], 1) if len(edges) else np.zeros((0, 2, 2))
     width = np.clip(0.4 + 1.1 * edges[:, 2], 0, 5)
@@ -37,8 +44,16 @@ def lattice(data: Any, colours: Mapping[str, str]) -> "Figure":
     axes.add_collection(LineCollection(list(lines[often]), linewidths=width[often], colors=COLOURS[1], alpha=0.85))
     for (y, x), n in zip((yx[a] + yx[b])[often] / 2, edges[often, 2], strict=True):
         if n >= LABELLED:
-            axes.text(x, y, f"{n:.0f}", fontsize=5.5, ha="center", va="center", color="k",
-                      bbox={"boxstyle": "round,pad=0.1", "fc": "w", "ec": "none", "alpha": 0.75})  # fmt: skip
+            axes.text(
+                x,
+                y,
+                f"{n:.0f}",
+                fontsize=5.5,
+                ha="center",
+                va="center",
+                color="k",
+                bbox={"boxstyle": "round,pad=0.1", "fc": "w", "ec": "none", "alpha": 0.75},
+            )
     centres = data["centres_nm"]
     axes.scatter(centres[:, 1], centres[:, 0], marker="^", s=22, facecolors="none", edgecolors=COLOURS[2], lw=1.1)
     axes.set(xlabel="x (nm)", ylabel="y (nm)", aspect="equal")

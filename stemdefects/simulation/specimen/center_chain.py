@@ -52,7 +52,7 @@ def state_labels(
 
 
 def stationary(matrix: np.ndarray) -> np.ndarray:
-    """Stationary distribution of a generator; uniform where nothing moves."""
+    """Stationary distribution of a generator; all in the first state where nothing moves."""
     n = len(matrix)
     if not np.any(matrix):
         return np.eye(n)[0]

@@ -71,7 +71,7 @@ def _emptied(material: Material, site: int, mobile_site: int) -> int:
     return wanted[0] if wanted and site != mobile_site else -1
 
 
-def rates(material: Material, cfg: SimulationConfig, pixel_size_nm: float, dose_e_per_px: float) -> Rates:
+def rates(cfg: SimulationConfig, pixel_size_nm: float, dose_e_per_px: float) -> Rates:
     """Rates in 1/s from `cfg.movie`, beam damage from the dose rate."""
     m = cfg.movie
     flux = dose_e_per_px / pixel_size_nm**2 / m.frame_time_s  # electrons per nm2 and second

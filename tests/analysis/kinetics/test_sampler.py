@@ -87,9 +87,19 @@ def test_what_full_sites_are_off_zero_and_the_noise_are_found_on_many_readings()
     given[:15], given[16:19] = 1e-9, 1e-9
     free[[lattice.NOISE, lattice.BASE, lattice.BASE + lattice.BOND]] = True
     data = chain.Data(
-        line, np.ones(line.shape), np.array([-2.0, -4.0]), np.array([0.8, 1.15]), times, np.ones(line.shape, bool),
-        np.ones(15), np.ones(15), np.ones((3, 2)), np.ones(3), np.array([0.1, 0.2, 10.0, 10.0, 0.2, 1.0]), free,
-    )  # fmt: skip
+        line,
+        np.ones(line.shape),
+        np.array([-2.0, -4.0]),
+        np.array([0.8, 1.15]),
+        times,
+        np.ones(line.shape, bool),
+        np.ones(15),
+        np.ones(15),
+        np.ones((3, 2)),
+        np.ones(3),
+        np.array([0.1, 0.2, 10.0, 10.0, 0.2, 1.0]),
+        free,
+    )
     state, sweeps = chain.begin(side**2, given, 1000, draws.seeded(2, 0)), 300
     kept, sums = np.zeros((sweeps, N_PARAMETERS)), np.zeros((sweeps, chain.N_SUMS))
     counts, totals = np.zeros((sweeps, 40, 3)), chain.Sums(np.zeros((40, side**2, 2)), np.zeros((8, 8)))
@@ -120,10 +130,19 @@ def test_a_field_that_is_drawn_in_boxes_has_the_stationary_number_of_vacancies_a
     given[lattice.Rate.APPEAR] = vanish * rho / (1 - rho)
     given[23] = 0.0
     data = chain.Data(
-        np.zeros((6, n)), np.zeros((6, n)), np.array([-2.0, -4.0]), np.array([0.8, 1.15]), times,
-        np.ones((6, n), bool), np.ones(15), np.ones(15), np.ones((3, 2)), np.ones(3), np.ones(6),
+        np.zeros((6, n)),
+        np.zeros((6, n)),
+        np.array([-2.0, -4.0]),
+        np.array([0.8, 1.15]),
+        times,
+        np.ones((6, n), bool),
+        np.ones(15),
+        np.ones(15),
+        np.ones((3, 2)),
+        np.ones(3),
+        np.ones(6),
         np.zeros(N_PARAMETERS, bool),
-    )  # fmt: skip
+    )
     state, sweeps = chain.begin(n, given, 4000, draws.seeded(1, 0)), 700
     kept, sums = np.zeros((sweeps, N_PARAMETERS)), np.zeros((sweeps, chain.N_SUMS))
     counts, totals = np.zeros((sweeps, 6, 3)), chain.Sums(np.zeros((6, n, 2)), np.zeros((8, 8)))

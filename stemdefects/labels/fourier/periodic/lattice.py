@@ -100,7 +100,7 @@ def find_lattice(frames: np.ndarray, where: str = "image", near_px: np.ndarray |
     basis = _reduced(basis)
     _, good = _indexed(places, basis, shape)
     vectors = np.linalg.inv(basis).T
-    visible, snr = _visible(ratio, clear, basis, shape, least)
+    visible, snr = _visible(ratio, clear, basis, least)
     if len(visible) < MIN_PEAKS or np.linalg.matrix_rank(visible) < 2:
         raise UserError(_missing(where, peaks, alone))
     first = np.linalg.norm(visible @ basis, axis=1).min()
@@ -207,9 +207,7 @@ def _reduced(basis: np.ndarray) -> np.ndarray:
     return np.linalg.inv(vectors).T
 
 
-def _visible(
-    ratio: np.ndarray, clear: np.ndarray, basis: np.ndarray, shape: tuple[int, int], least: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _visible(ratio: np.ndarray, clear: np.ndarray, basis: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
     """Indices (n, 2) of the harmonics that stand out of the noise, strongest last index range; and their SNR (n,)."""
     found, snr = [], []
     for h in range(-MAX_INDEX, MAX_INDEX + 1):
