@@ -135,8 +135,9 @@ def test_a_stage_of_another_package(installed, tmp_path):
         pipeline.analyse(few_defects(), cfg)
 
 
-def test_the_page_on_extending_shows_the_stage_that_was_run():
-    code = (ROOT / "tests" / "example_package" / "my_lab" / "crowding.py").read_text()
+@pytest.mark.parametrize("module", ["network", "loss", "reader", "crowding"])
+def test_the_page_on_extending_shows_what_was_run(module):
+    code = (ROOT / "tests" / "example_package" / "my_lab" / f"{module}.py").read_text()
     assert f"```python\n{code}```" in (ROOT / "docs" / "extending.md").read_text()
 
 

@@ -18,19 +18,8 @@ def crowding(inputs, cfg, seed):
     rng = seeds.stream(seed, "crowding")
     again = np.median(rng.choice(nearest, (500, len(nearest))), 1)
     low, high = np.quantile(again, [0.025, 0.975])
-    said = [
-        estimate(
-            "distance to the next defect",
-            np.median(nearest),
-            low,
-            high,
-            unit,
-            "median, frames resampled",
-            n=len(nearest),
-            n_of="frames",
-            headline=True,
-        )
-    ]
+    three, of = (np.median(nearest), low, high), {"n": len(nearest), "n_of": "frames", "headline": True}
+    said = [estimate("distance to the next defect", *three, unit, "median, frames resampled", **of)]
 
     def draw(pyplot):
         figure, axes = pyplot.subplots(figsize=(4, 3))
