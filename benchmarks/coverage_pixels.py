@@ -119,7 +119,7 @@ def _measure(paths: list[Path], settings: dict, summary) -> list[dict]:
         table = stemdefects.detect(path, network, progress=False)
         table.patches = None
         detected = detections.from_table(table, cfg.analysis.table)
-        _, movie, truth = analyze.surroundings(detected, cfg)
+        _, movie, truth = analyze.context(detected, cfg)
         result = pipeline.analyse(detected, cfg.analysis, crystal, movie, truth, seed=k)
         n, t = realised(path)
         hops, watched = hops + n, watched + t

@@ -162,7 +162,7 @@ def _one(cfg: AnalyzeRoot) -> Path:
 
 def _given(cfg: AnalyzeRoot, found, wanted: corrections.Corrections | None, run: runs.Run | None = None) -> tuple:
     """(detections, material, movie, truth), with the corrections that are asked for: before anything is written."""
-    material, movie, truth = surroundings(found, cfg)
+    material, movie, truth = context(found, cfg)
     if wanted is not None:
         found = corrected(found, wanted, material, movie)
         before = None if run is None else run.analysis_dir / "estimates.csv"
@@ -249,7 +249,7 @@ def _analyse(cfg: AnalyzeRoot, the_run: runs.Run, given: tuple, what: dict) -> P
     return page
 
 
-def surroundings(
+def context(
     found: "Detections", cfg: AnalyzeRoot, movie: "Movie | None" = None
 ) -> tuple["Material | None", "Movie | None", "Truth | None"]:
     """(material, movie or None, truth or None) that belong to the detections, by their attributes and the config.

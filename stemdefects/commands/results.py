@@ -12,7 +12,7 @@ import numpy as np
 from stemdefects import config
 from stemdefects.analysis import pipeline
 from stemdefects.analysis.data import detections
-from stemdefects.commands.analyze import corrected, surroundings
+from stemdefects.commands.analyze import context, corrected
 from stemdefects.errors import StemdefectsWarning, UserError
 from stemdefects.io.movie import Movie
 from stemdefects.io.tables.table import DefectTable
@@ -137,7 +137,7 @@ def analyze(
         found = detections.read(table, cfg.analysis.table)
     if movie is not None and not isinstance(movie, Movie):
         movie = Movie(movie)
-    crystal, movie, truth = surroundings(found, cfg, movie)
+    crystal, movie, truth = context(found, cfg, movie)
     if corrections is not None:
         found = corrected(found, corrections, crystal, movie)
     bar = progress_bar()

@@ -2,8 +2,8 @@
 
 Where the columns are, and of which sublattice, it sees in any crystal with the same lattice and places of the
 sublattices. What a column is it knows of its own crystal alone: of the states of another one it has no opinion, and
-their intensities must say (`inference/specimen/levels.py`). A network that was told its crystals' signals in training
-knows all crystals of its build (`models/told.py`).
+their intensities must say (`inference/specimen/light_levels.py`). A network that was told its crystals' signals in
+training knows all crystals of its build (`models/told.py`).
 """
 
 import dataclasses

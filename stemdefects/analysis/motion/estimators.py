@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -17,7 +18,7 @@ from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd, row
 from stemdefects.analysis.notes import Code, Note, codes, join
 from stemdefects.analysis.tracking import tracks
 from stemdefects.analysis.tracking.tracks import ALL
-from stemdefects.schema import AnalysisConfig
+from stemdefects.schema import AnalysisConfig, DiffusionConfig
 
 MAX_SITE_ROWS = 12_000  # detections of a kind that the site model takes: its time grows with them
 NEAR_BONDS = 1.5  # the next columns of a honeycomb lattice that are not bonded lie at 2 bonds
@@ -33,6 +34,58 @@ class Motion:
     windows: list[tuple] = field(default_factory=list)  # first frame, last frame, D, low, high, n_tracks
     estimates: list[Estimate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+class Given(NamedTuple):
+    """What an estimator is given: tracks of one kind, the lattice constant in their length unit, the lattice's vectors
+    (2, 2) where it is known and one kind moves on it, how far its phase is shared, and the settings."""
+
+    tracks: tracks.Tracks
+    a: float
+    vectors: np.ndarray | None
+    bandwidth: float
+    cfg: DiffusionConfig
+
+    def of_sites(self, rng: np.random.Generator) -> tracks.Tracks:
+        """As many tracks, drawn at random, as the models of sites take."""
+        some = self.tracks
+        if len(some.frame) <= MAX_SITE_ROWS:
+            return some
+        return some.select(rng.permutation(some.n_tracks) < some.n_tracks * MAX_SITE_ROWS / len(some.frame))
+
+
+class Estimator(Protocol):
+    """A way to D; None where it cannot be asked."""
+
+    def __call__(self, given: Given, rng: np.random.Generator) -> diffusion.Diffusion | None: ...
+
+
+def _cve(given: Given, rng: np.random.Generator) -> diffusion.Diffusion:
+    return diffusion.cve(given.tracks, given.cfg.n_bootstrap, rng, given.a)
+
+
+def _msd(given: Given, rng: np.random.Generator) -> diffusion.Diffusion:
+    return msd.msd(given.tracks, given.cfg.max_lag, min(given.cfg.n_bootstrap, 500), rng)
+
+
+def _sites(given: Given, rng: np.random.Generator) -> diffusion.Diffusion | None:
+    if given.vectors is None or not given.tracks.n_tracks:
+        return None
+    few = given.of_sites(rng)
+    return hopping.site_model(few, given.vectors, None, given.bandwidth, rng, min(given.cfg.n_bootstrap, 300))
+
+
+def _hops(given: Given, rng: np.random.Generator) -> diffusion.Diffusion | None:
+    if given.vectors is None or not given.tracks.n_tracks:
+        return None
+    return hop_counts.count_hops(given.of_sites(rng), given.vectors, given.bandwidth)
+
+
+def _paper(given: Given, rng: np.random.Generator) -> diffusion.Diffusion:
+    return diffusion.paper(given.tracks)
+
+
+ESTIMATORS: dict[str, Estimator] = {"cve": _cve, "msd": _msd, "sites": _sites, "hops": _hops, "paper": _paper}
 
 
 def labels(found: Detections, centre: str | None) -> np.ndarray:
@@ -109,9 +162,11 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
     vectors, how = inputs.lattice
     if vectors is None:
         out.notes.append(f"No hop rate from a lattice-site model: the lattice's orientation is not known, {how}.")
+    # tracks of one sublattice share the lattice's phase nearby; else each track has its own
+    bandwidth = 10 * a if inputs.follower.one_sublattice else 0.1 * a
     for kind, keep in chosen.items():
-        one_lattice = inputs.follower.one_sublattice and kind != ALL
-        out.results[kind] = _estimators(some.select(keep), kind, vectors, a, one_lattice, cfg, seed)
+        given = Given(some.select(keep), a, None if kind == ALL else vectors, bandwidth, cfg.diffusion)
+        out.results[kind] = _estimators(given, kind, seed)
     out.headline = _headline(out, cfg)
     dose_per_time = scales.dose_per_time(found, cfg)
     for kind in out.results:
@@ -127,22 +182,10 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
     return out
 
 
-def _estimators(some, kind, vectors, a, one_lattice, cfg, seed) -> dict[str, diffusion.Diffusion]:
-    n = cfg.diffusion.n_bootstrap
-    out = {
-        "cve": diffusion.cve(some, n, seeds.stream(seed, "diffusion", kind, "cve"), a),
-        "msd": msd.msd(some, cfg.diffusion.max_lag, min(n, 500), seeds.stream(seed, "diffusion", kind, "msd")),
-    }
-    if vectors is not None and kind != ALL and some.n_tracks:
-        few, rng = some, seeds.stream(seed, "diffusion", kind, "sites")
-        if len(some.frame) > MAX_SITE_ROWS:
-            few = some.select(rng.permutation(some.n_tracks) < some.n_tracks * MAX_SITE_ROWS / len(some.frame))
-        # tracks of one sublattice share the lattice's phase nearby; else each track has its own
-        bandwidth = 10 * a if one_lattice else 0.1 * a
-        out["sites"] = hopping.site_model(few, vectors, None, bandwidth, rng, min(n, 300))
-        out["hops"] = hop_counts.count_hops(few, vectors, bandwidth)
-    out["paper"] = diffusion.paper(some)
-    return out
+def _estimators(given: Given, kind: str, seed: int) -> dict[str, diffusion.Diffusion]:
+    """What every estimator says that can, each from a random stream of its own."""
+    made = {name: how(given, seeds.stream(seed, "diffusion", kind, name)) for name, how in ESTIMATORS.items()}
+    return {name: d for name, d in made.items() if d is not None}
 
 
 def _headline(out: Motion, cfg) -> str | None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stemdefects.analysis import run_comparison, seeds
-from stemdefects.analysis.crystallography import surroundings
+from stemdefects.analysis.crystallography import gaps
 from stemdefects.analysis.data import square_pixels
 from stemdefects.analysis.estimates import Estimate, estimate
 from stemdefects.analysis.inputs import Inputs
@@ -27,7 +27,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int, kind: str | None) -> dic
     if vectors is None or movie is None:
         return {}
     numbers = registration.some_observed(found, len(inputs.movie), 8)
-    maps = surroundings.distance_to_gaps(movie, numbers, vectors, found.pixel_size_nm)
+    maps = gaps.distance_to_gaps(movie, numbers, vectors, found.pixel_size_nm)
     if not maps or not any(np.isfinite(m).all() for m in maps.values()):
         return {}
     names = estimators.labels(found, cfg.transitions.centre)
@@ -35,8 +35,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int, kind: str | None) -> dic
     if keep is None or not keep.any():
         return {}
     some = inputs.tracks.select(keep)
-    near = surroundings.track_distance(some, square.rows, maps) < surroundings.NEAR_NM
-    parts = {f"within {surroundings.NEAR_NM:g} nm of holes": near, "away from holes": ~near}
+    near = gaps.track_distance(some, square.rows, maps) < gaps.NEAR_NM
+    parts = {f"within {gaps.NEAR_NM:g} nm of holes": near, "away from holes": ~near}
     return {
         place: diffusion.cve(some.select(which), 300, seeds.stream(seed, "regions", place), inputs.lattice_constant)
         for place, which in parts.items()

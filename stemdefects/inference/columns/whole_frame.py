@@ -13,7 +13,7 @@ from stemdefects.inference.columns.lattice import neighbours, promised
 from stemdefects.inference.columns.lattice.sites import NOWHERE, SiteView
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
-from stemdefects.inference.specimen import learned, levels, second_light, site_light
+from stemdefects.inference.specimen import learned, light_levels, second_light, site_light
 
 MOST = 0.8  # of a place's neighbours that must be there, five of six: at the edge of a hole fewer are
 LIT = 0.5  # of an ideal column's light: something is there
@@ -108,8 +108,8 @@ def judged(
     prob = learned.reweighted(prob, taught.stated, taught.prior)
     ratio = site_light.measure(seen, place, columns.site, material, sites.vectors_px * output.scale, image_px_nm).ratio
     ratio[~sites.on_lattice] = np.nan
-    told = levels.posterior(ratio, columns.site, taught.levels._replace(share=taught.prior), material)
-    relative = levels.relative(ratio, columns.site, taught.levels, material)
+    told = light_levels.posterior(ratio, columns.site, taught.levels._replace(share=taught.prior), material)
+    relative = light_levels.relative(ratio, columns.site, taught.levels, material)
     ring = neighbours.ring(sites.cell, columns.site, material)
     there = np.append(~empty | (relative > LIT), False)
     around = np.stack([there[ring].sum(1), (there & np.append(empty, False))[ring].sum(1)], 1)
@@ -128,7 +128,7 @@ def judged(
     whole = np.ones(m, bool)
     whole[empty] = (around[:, 0] / ring.shape[1])[empty] >= MOST
     whole[_strayed(empty & (relative < LIT), output, place, columns, sites, image_px_nm, material)] = False
-    brighter = levels.brighter(ratio, columns.site, taught.levels)
+    brighter = light_levels.brighter(ratio, columns.site, taught.levels)
     return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second)
 
 

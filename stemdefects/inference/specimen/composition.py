@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.specimen import levels as learning
+from stemdefects.inference.specimen import light_levels
 
 SHELLS = 6  # distances on the lattice, nearest first: up to 3.5 lattice constants on a hexagonal one
 BLOCKS = 4  # parts along each side of the field, each left out once
@@ -39,7 +39,7 @@ class Composition(NamedTuple):
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON; NaN as None."""
-        arrays = {k: learning.plain(np.round(v, 4)) for k, v in self._asdict().items() if isinstance(v, np.ndarray)}
+        arrays = {k: light_levels.plain(np.round(v, 4)) for k, v in self._asdict().items() if isinstance(v, np.ndarray)}
         return self._asdict() | arrays
 
     @classmethod
@@ -48,7 +48,7 @@ class Composition(NamedTuple):
         return cls(**read)
 
 
-def learn(founds: Sequence[Any], levels: learning.Levels, material: Material) -> tuple[Composition, ...]:
+def learn(founds: Sequence[Any], levels: light_levels.Levels, material: Material) -> tuple[Composition, ...]:
     """The composition of every alloyed sublattice of some frames (`defects.FrameDefects`), the map of the first."""
     out = []
     for g in np.flatnonzero(levels.alloyed):
@@ -119,14 +119,14 @@ def mapped(place_nm: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, float]:
     return mean.reshape(shape), side
 
 
-def _read(found: Any, g: int, levels: learning.Levels, material: Material) -> tuple | None:
+def _read(found: Any, g: int, levels: light_levels.Levels, material: Material) -> tuple | None:
     """Cell, place in nm and reading, 0 faintest to 1 brightest, of the columns of sublattice g; None: there are few."""
     bulk = levels.bulk[g][np.isfinite(levels.bulk[g, :, 0])]
     near = np.abs(found.ratio[:, None] - bulk[:, 0]).min(1) < KIND * levels.scatter[g]
     use = (found.columns.site == g) & found.sites.on_lattice & near
-    if use.sum() < learning.column_intensity.MIN_COLUMNS:
+    if use.sum() < light_levels.column_intensity.MIN_COLUMNS:
         return None
-    weight = learning.bell(found.ratio[use, None], bulk[:, 0], (float(levels.scatter[g]), 0.0)) * bulk[:, 1]
+    weight = light_levels.bell(found.ratio[use, None], bulk[:, 0], (float(levels.scatter[g]), 0.0)) * bulk[:, 1]
     value = weight @ _scaled(bulk) / weight.sum(1)
     pixel_nm = np.sqrt(abs(np.linalg.det(material.lattice_nm) / np.linalg.det(found.sites.vectors_px)))
     place = np.stack([found.columns.y_px, found.columns.x_px], 1)[use].astype(float) * pixel_nm

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.specimen import composition, prevalence, second_light, species
-from stemdefects.inference.specimen import levels as learning
+from stemdefects.inference.specimen import composition, light_levels, prevalence, second_light, species
 
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
@@ -18,7 +17,7 @@ ABOVE = 3.29  # standard errors at it: 5% of false alarms, 5% missed (Currie, An
 AROUND = 4.0  # neighbours that what is usual in the frames counts, of how often the network misses a column here
 NOBODY_KNOWS = 2.0  # columns that are counted beforehand, of how often the network shows none (a uniform prior)
 FAR = 8.0  # scatters beyond two levels, where nothing is left to integrate
-BINS = 70  # of the histograms of light, over `levels.RANGE`
+BINS = 70  # of the histograms of light, over `light_levels.RANGE`
 N_FRAMES = 4  # looked at before the others; single images say it of themselves
 
 
@@ -32,7 +31,7 @@ class Specimen(NamedTuple):
     other_crystal: the network was trained on others than this one; compositions: of alloyed sublattices; unseen:
     (S,) how often the network shows no column where there is one in this state, None: nobody knows."""
 
-    levels: learning.Levels
+    levels: light_levels.Levels
     prior: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -57,15 +56,15 @@ class Specimen(NamedTuple):
             "other_crystal": self.other_crystal,
             "second": None if self.second is None else self.second.to_plain(),
             "compositions": [one.to_plain() for one in self.compositions],
-            "unseen": None if self.unseen is None else learning.plain(self.unseen),
-            **{name: learning.plain(getattr(self, name)) for name in _ARRAYS},
+            "unseen": None if self.unseen is None else light_levels.plain(self.unseen),
+            **{name: light_levels.plain(getattr(self, name)) for name in _ARRAYS},
         }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Specimen":
         prior, low, high, stated, limit, histogram = (np.array(plain[name], float) for name in _ARRAYS)
         unnamed = tuple(species.Unnamed.from_plain(one) for one in plain.get("unnamed", []))
-        levels, kept = learning.Levels.from_plain(plain["levels"]), plain.get("second")
+        levels, kept = light_levels.Levels.from_plain(plain["levels"]), plain.get("second")
         second = None if kept is None else second_light.Second.from_plain(kept)
         return cls(
             levels,
@@ -96,7 +95,7 @@ def per_cm2(share: float, material: Material) -> float:
 def untaught(material: Material, stated: np.ndarray, by_light: bool, other_crystal: bool = False) -> Specimen:
     """What is known before any frame was looked at: the file's word, and nothing of the light."""
     nothing = np.zeros(0)
-    levels, unknown = learning.learn(nothing, nothing.astype(int), material, stated), np.full(len(stated), np.nan)
+    levels, unknown = light_levels.learn(nothing, nothing.astype(int), material, stated), np.full(len(stated), np.nan)
     histogram = np.zeros((material.n_sites, BINS))
     return Specimen(levels, stated, unknown, unknown, stated, unknown, histogram, by_light, other_crystal=other_crystal)
 
@@ -110,10 +109,10 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     promised = np.concatenate([f.promised for f in founds])
     # a place without a column counts as far as its surroundings are whole, see `defects`
     use = ~promised | np.concatenate([f.whole for f in founds])
-    levels = learning.learn(np.where(use, ratio, np.nan), site, material, before.stated)
+    levels = light_levels.learn(np.where(use, ratio, np.nan), site, material, before.stated)
     prior, low, high = before.stated.copy(), before.low.copy(), before.high.copy()
     seen = np.concatenate([f.prob for f in founds])
-    light = learning.posterior(ratio, site, levels, material)
+    light = light_levels.posterior(ratio, site, levels, material)
     on = np.concatenate([f.sites.on_lattice & f.inner for f in founds if f.sites is not None])
     unseen = np.ones(material.n_states)
     for g, place in enumerate(material.sites):
@@ -128,7 +127,7 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         odds[promised[mine]] += np.log(unseen[states])
         kept = _kept(levels.level[states] / levels.scatter[g], states == place.ideal, before.stated[states])
         prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], kept)
-    counts = [np.histogram(ratio[(site == g) & use], BINS, learning.RANGE)[0] for g in range(material.n_sites)]
+    counts = [np.histogram(ratio[(site == g) & use], BINS, light_levels.RANGE)[0] for g in range(material.n_sites)]
     limit = _limit(levels, material, len(founds))
     known = np.nan_to_num(low) > 0
     light_only = np.where(use & ~promised, ratio, np.nan)
@@ -168,7 +167,7 @@ def _second(
     ratio: np.ndarray,
     site: np.ndarray,
     prob: np.ndarray,
-    levels: learning.Levels,
+    levels: light_levels.Levels,
     material: Material,
 ) -> second_light.Second | None:
     """What the frames say of a second detector; None where there is none. prob: (n, S) of the columns' states."""
@@ -186,7 +185,7 @@ def _kept(level: np.ndarray, ideal: np.ndarray, stated: np.ndarray) -> np.ndarra
     return untold | (near[:, untold & (stated >= prevalence.RARE)].any(1) & ~ideal)
 
 
-def _limit(levels: learning.Levels, material: Material, n_frames: int) -> np.ndarray:
+def _limit(levels: light_levels.Levels, material: Material, n_frames: int) -> np.ndarray:
     """(S,) shares at the limit of detection, by the light of single frames; see `Specimen`.
 
     Of n columns whose light has the density f or, in the state, g, the information on a small share is n times the
@@ -200,8 +199,8 @@ def _limit(levels: learning.Levels, material: Material, n_frames: int) -> np.nda
         states = np.flatnonzero(material.site_of_state == g)
         apart = np.abs(levels.level[states] - levels.level[place.ideal]) / levels.scatter[g]
         x = np.linspace(-FAR, apart.max() + FAR, 4000)
-        f, shape = learning.bell(x, 0.0, (1.0, levels.tail[g])), (1.0, levels.tail[g])
-        squares = [np.trapezoid(learning.bell(x, d, shape) ** 2 / f, x) - 1 for d in apart]
+        f, shape = light_levels.bell(x, 0.0, (1.0, levels.tail[g])), (1.0, levels.tail[g])
+        squares = [np.trapezoid(light_levels.bell(x, d, shape) ** 2 / f, x) - 1 for d in apart]
         information = levels.n[g] * np.array(squares)
         shares = np.maximum(SEEN * n_frames / levels.n[g], ABOVE / np.sqrt(np.maximum(information, 1e-12)))
         limit[states] = np.where(states == place.ideal, np.nan, np.minimum(shares, 1.0))

@@ -11,7 +11,7 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
-from stemdefects.inference.specimen import levels as learning
+from stemdefects.inference.specimen import light_levels
 
 SURE = 0.9  # posterior by the first detector, of the ideal columns that teach
 LEAST = 5.0  # columns of a state that teach its level
@@ -33,7 +33,7 @@ class Second(NamedTuple):
 
     def to_plain(self) -> dict[str, list]:
         """For JSON; NaN as None."""
-        return {name: learning.plain(value) for name, value in self._asdict().items()}
+        return {name: light_levels.plain(value) for name, value in self._asdict().items()}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Second":
@@ -45,7 +45,7 @@ def learn(
     second: np.ndarray,
     site: np.ndarray,
     prob: np.ndarray,
-    levels: learning.Levels,
+    levels: light_levels.Levels,
     material: Material,
 ) -> Second:
     """first, second: (n,) light of columns on both detectors, NaN unknown; prob: (n, S) what the first one and the
@@ -69,7 +69,8 @@ def learn(
         states = np.flatnonzero(material.site_of_state == g)
         usual = signal[states] / np.maximum(signal[ideal_of[states]], 1e-9) * middle[1]
         own = (counts[states][:, counts[place.ideal] == 0] == 0).all(1)
-        loose = np.where(own, learning.FRACTION_PRIOR * middle[1], learning.SIGNAL_PRIOR * np.maximum(usual, FAINT))
+        by_signal = light_levels.SIGNAL_PRIOR * np.maximum(usual, FAINT)
+        loose = np.where(own, light_levels.FRACTION_PRIOR * middle[1], by_signal)
         level[states], width[states] = usual, loose
         mine = known & (site == g)
         x, said = second[mine], prob[mine][:, states]
@@ -89,7 +90,7 @@ def likelihood(
     first: np.ndarray,
     second: np.ndarray,
     site: np.ndarray,
-    levels: learning.Levels,
+    levels: light_levels.Levels,
     taught: Second,
     material: Material,
 ) -> np.ndarray:
@@ -105,9 +106,9 @@ def likelihood(
         width = np.hypot(taught.scatter[g], taught.width[states])
         tail = levels.tail[g]  # dirt and misplaced columns are so on both
         z = ((second[mine, None] - expected) / width) ** 2
-        density = (1 - tail) * np.exp(-0.5 * z) + tail / learning.WIDE * np.exp(-0.5 * z / learning.WIDE**2)
+        density = (1 - tail) * np.exp(-0.5 * z) + tail / light_levels.WIDE * np.exp(-0.5 * z / light_levels.WIDE**2)
         density /= np.sqrt(2 * np.pi) * width
-        low, high = learning.RANGE
+        low, high = light_levels.RANGE
         out[np.ix_(mine, states)] = (1 - ANYWHERE) * density + ANYWHERE / (high - low)
     return out
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from stemdefects.crystal.elements import ELEMENTS, EXPONENT, atomic_number
 from stemdefects.crystal.material import Material
-from stemdefects.inference.specimen import levels as learning
-from stemdefects.inference.specimen import prevalence
+from stemdefects.inference.specimen import light_levels, prevalence
 
 EXPONENT_SPREAD = 0.4  # inner detectors have 0.7 (FACTS of real WSe2: 1.37 and 0.72 for Se beside W)
 OFF_LAW = 0.3  # of the logarithm of an element's light: Ti beside W and Se in real WSe2 lies off by 0.2 and 0.6
@@ -85,7 +84,7 @@ class Unnamed(NamedTuple):
         return cls(plain["site"], plain["n"], plain["level"], plain["error"], plain["kind"], pairs)
 
 
-def law(levels: learning.Levels, material: Material, known: np.ndarray) -> Law | None:
+def law(levels: light_levels.Levels, material: Material, known: np.ndarray) -> Law | None:
     """The exponent of Z by the levels of ideal columns and of the states `known` (S,) bool from the frames; None where
     the material's species are no elements, or no column is known."""
     use = known.copy()
@@ -109,7 +108,7 @@ def law(levels: learning.Levels, material: Material, known: np.ndarray) -> Law |
 def unnamed(
     ratio: np.ndarray,
     site: np.ndarray,
-    levels: learning.Levels,
+    levels: light_levels.Levels,
     material: Material,
     stated: np.ndarray,
     known: np.ndarray,
@@ -135,7 +134,7 @@ def unnamed(
 class Sample(NamedTuple):
     """What is known before unnamed columns are looked for; see `unnamed`."""
 
-    levels: learning.Levels
+    levels: light_levels.Levels
     material: Material
     stated: np.ndarray
     law: Law
@@ -157,8 +156,8 @@ def _groups(x: np.ndarray, g: int, common: np.ndarray, sample: Sample) -> list[U
         middle = float(np.median(mine))
         around = np.linspace(middle - REACH * scatter, middle + REACH * scatter, 41)
         shape = (scatter, float(levels.tail[g]))
-        density = (learning.bell(around[:, None], named, shape) * levels.share[common]).sum(1)
-        expected = n * float(np.trapezoid(density, around)) + n * learning.UNKNOWN
+        density = (light_levels.bell(around[:, None], named, shape) * levels.share[common]).sum(1)
+        expected = n * float(np.trapezoid(density, around)) + n * light_levels.UNKNOWN
         left = np.delete(left, np.arange(first, first + inside[first]))
         if len(mine) < max(LEAST, TIMES * expected):
             continue
@@ -176,7 +175,7 @@ def _rare(level: float, share: float, g: int, common: np.ndarray, sample: Sample
     unit = signal[material.ideal_states].max()
     for kind in material.kinds:
         mine = material.states[kind.state].site == g and kind.state not in common
-        near = abs(signal[kind.state] / unit - level) < max(2 * scatter, learning.EXPLAINED)
+        near = abs(signal[kind.state] / unit - level) < max(2 * scatter, light_levels.EXPLAINED)
         if mine and near and share > SURPRISE * sample.stated[kind.state]:
             return kind.name
     return None
@@ -208,7 +207,7 @@ def _elements(level: float, error: float, g: int, sample: Sample) -> tuple[tuple
     return tuple((names[i], float(weight[i])) for i in order if weight[i] > 1e-3)
 
 
-def alike(levels: learning.Levels, material: Material, known: np.ndarray, allowed: Sequence[str]) -> list[str]:
+def alike(levels: light_levels.Levels, material: Material, known: np.ndarray, allowed: Sequence[str]) -> list[str]:
     """Sentences of the `allowed` elements whose single atoms, in the place of one of an ideal column, have light that
     single columns of these frames cannot tell from each other."""
     fitted = law(levels, material, known)
@@ -227,7 +226,7 @@ def alike(levels: learning.Levels, material: Material, known: np.ndarray, allowe
             f"{a} and {b} ({light[i]:.2f}, {light[i + 1 + j]:.2f})"
             for i, a in enumerate(allowed)
             for j, b in enumerate(allowed[i + 1 :])
-            if abs(light[i] - light[i + 1 + j]) < learning.APART * levels.scatter[g]
+            if abs(light[i] - light[i + 1 + j]) < light_levels.APART * levels.scatter[g]
         ]
         if pairs:
             out.append(

@@ -44,26 +44,26 @@ def test_deformation_is_found_and_common_drift_is_not():
 
 
 def test_distance_to_a_hole_is_seen_in_the_lattice():
-    from stemdefects.analysis.crystallography import surroundings
+    from stemdefects.analysis.crystallography import gaps
     from stemdefects.io.movie import Movie
 
     rng = np.random.default_rng(3)
     vectors = synthetic.hexagonal(angle=0.1) / 0.03
     y, x = np.mgrid[:256, :256].astype(float)
-    waves = sum(np.cos(2 * np.pi * (g[0] * y + g[1] * x)) for g in surroundings.three_peaks(vectors))
+    waves = sum(np.cos(2 * np.pi * (g[0] * y + g[1] * x)) for g in gaps.three_peaks(vectors))
     distance = np.hypot(y - 120, x - 150)
     image = rng.poisson(np.where(distance > 35, 8 + 2.5 * waves, 4.0))
-    found = surroundings.distance_to_gaps(Movie(np.stack([image, image]), 0.03, 1.0), np.array([0, 1]), vectors, 0.03)
+    found = gaps.distance_to_gaps(Movie(np.stack([image, image]), 0.03, 1.0), np.array([0, 1]), vectors, 0.03)
     expected = np.maximum(distance - 35, 0) * 0.03
     inner = (expected > 0.4) & (np.minimum(np.minimum(y, 255 - y), np.minimum(x, 255 - x)) > 20)
     assert np.abs(found[0] - expected)[inner].max() < 0.3
     whole = rng.poisson(8 + 2.5 * waves)[None]
-    assert np.isinf(surroundings.distance_to_gaps(Movie(whole, 0.03, 1.0), np.array([0]), vectors, 0.03)[0]).all()
+    assert np.isinf(gaps.distance_to_gaps(Movie(whole, 0.03, 1.0), np.array([0]), vectors, 0.03)[0]).all()
     some = tracks.from_lists([np.tile([3.6, 4.5], (4, 1)), np.tile([0.9, 0.9], (4, 1))], [np.arange(4)] * 2, 1.0)
     rows = synthetic.defect_rows(some.frame, some.yx, 0.03)
     order = np.lexsort((some.track, some.frame))
     some.index = np.argsort(order)
-    near, far = surroundings.track_distance(some, rows, found)
+    near, far = gaps.track_distance(some, rows, found)
     assert near < 0.1 and far > 2
 
 

@@ -6,7 +6,7 @@ import pytest
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.inference import source
-from stemdefects.inference.specimen import levels, second_light
+from stemdefects.inference.specimen import light_levels, second_light
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import LabelsConfig
 
@@ -30,8 +30,8 @@ def judged(together, seed=0):
     site = np.zeros(len(first), int)
     prior = STATED.copy()
     prior[IDEAL], prior[TI] = 0.95 - prior[[2, 3, 4]].sum(), 0.05
-    taught = levels.learn(first, site, WSE2, prior)
-    alone = levels.posterior(first, site, taught, WSE2)
+    taught = light_levels.learn(first, site, WSE2, prior)
+    alone = light_levels.posterior(first, site, taught, WSE2)
     other = second_light.learn(first, second, site, alone, taught, WSE2)
     said = second_light.likelihood(first, second, site, taught, other, WSE2)
     return alone[:, TI], second_light.heard(alone, said)[:, TI], dopant, other
@@ -60,8 +60,8 @@ def test_what_both_detectors_have_in_common_is_no_second_opinion():
 def test_where_the_second_says_nothing_the_first_one_stands():
     first, second, _ = population(0.0, 500)
     site = np.zeros(500, int)
-    taught = levels.learn(first, site, WSE2, STATED)
-    alone = levels.posterior(first, site, taught, WSE2)
+    taught = light_levels.learn(first, site, WSE2, STATED)
+    alone = light_levels.posterior(first, site, taught, WSE2)
     other = second_light.learn(first, second, site, alone, taught, WSE2)
     said = second_light.likelihood(first, np.full(500, np.nan), site, taught, other, WSE2)
     np.testing.assert_allclose(second_light.heard(alone, said), alone / alone.sum(1, keepdims=True), atol=1e-6)

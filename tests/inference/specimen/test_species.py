@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
-from stemdefects.inference.specimen import learned, levels, species
+from stemdefects.inference.specimen import learned, light_levels, species
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import LabelsConfig
 
@@ -24,7 +24,7 @@ def light_of(element_light, share, exponent, n=4000, scatter=0.05, seed=0):
 
 
 def found(light, site, allowed=()):
-    taught = levels.learn(light, site, MOS2, STATED)
+    taught = light_levels.learn(light, site, MOS2, STATED)
     return species.unnamed(light, site, taught, MOS2, STATED, np.zeros(MOS2.n_states, bool), allowed)
 
 
@@ -35,7 +35,7 @@ def test_a_dopant_that_nobody_named_is_found_with_the_detectors_own_exponent(exp
     assert group.n == pytest.approx(n, abs=0.1 * n) and group.site == "metal"
     assert group.level == pytest.approx((28 / 42) ** exponent, abs=0.01)
     assert group.told == "Ni"
-    taught = levels.learn(light, site, MOS2, STATED)
+    taught = light_levels.learn(light, site, MOS2, STATED)
     value, error = species.law(taught, MOS2, np.zeros(MOS2.n_states, bool)).exponent
     assert abs(value - exponent) < error < species.EXPONENT_SPREAD
 
@@ -85,7 +85,7 @@ def test_the_law_covers_the_elements_of_a_real_image():
 
 def test_elements_whose_light_is_alike_are_said():
     light, site, _ = light_of(1.0, 0.0, 1.5)
-    taught = levels.learn(light, site, MOS2, STATED)
+    taught = light_levels.learn(light, site, MOS2, STATED)
     nobody = np.zeros(MOS2.n_states, bool)
     (sentence,) = [s for s in species.alike(taught, MOS2, nobody, ["V", "Cr", "W"]) if s.startswith("metal")]
     assert "V and Cr" in sentence and "W" not in sentence.split("tell")[1]

@@ -11,7 +11,7 @@ from stemdefects.inference.columns.lattice import bent_lattice, promised
 from stemdefects.inference.columns.lattice.sites import view
 from stemdefects.inference.network import calibration
 from stemdefects.inference.network.engine import Columns, FrameOutput
-from stemdefects.inference.specimen import learned, levels, phases, prevalence
+from stemdefects.inference.specimen import learned, light_levels, phases, prevalence
 from stemdefects.models import other_crystal
 from stemdefects.schema import InferenceConfig, LabelsConfig
 
@@ -32,12 +32,12 @@ def test_a_dopant_twice_as_bright_as_its_file_says_is_found_and_counted():
     light = np.where(dopant, 0.34, 1.0) + 0.1 * rng.standard_normal(3000)
     both = np.concatenate([light, 0.68 + 0.09 * rng.standard_normal(3000)])
     site = np.repeat([0, 1], 3000)
-    found = levels.learn(both, site, wse2, stated(wse2))
+    found = light_levels.learn(both, site, wse2, stated(wse2))
     ti = wse2.state_index("Ti")
     assert not found.alloyed.any() and wse2.intensities()[ti] < 0.2
     assert found.level[ti] == pytest.approx(0.34, abs=0.03) and found.share[ti] == pytest.approx(0.035, abs=0.008)
     assert found.level[wse2.state_index("Se2")] == pytest.approx(0.68, abs=0.01)
-    called = levels.posterior(both, site, found, wse2)[:3000, ti] > 0.5
+    called = light_levels.posterior(both, site, found, wse2)[:3000, ti] > 0.5
     assert (called & dopant).sum() / dopant.sum() > 0.97 and (called & ~dopant).sum() <= 3
 
 
@@ -48,20 +48,20 @@ def test_two_kinds_of_columns_are_an_alloy_and_no_vacancies():
     light = np.where(kind, 0.42, 0.15) + 0.05 * rng.standard_normal(400)
     light[:3] = -0.06  # nothing there
     both, site = np.concatenate([metal, light]), np.repeat([0, 1], 400)
-    found = levels.learn(both, site, WS2, stated(WS2))
+    found = light_levels.learn(both, site, WS2, stated(WS2))
     assert found.alloyed.tolist() == [False, True]
     order = np.argsort(found.bulk[1, :2, 0])
     np.testing.assert_allclose(found.bulk[1, order, 0], [0.15, 0.42], atol=0.02)
     np.testing.assert_allclose(found.bulk[1, order, 1], [0.6, 0.4], atol=0.06)
-    prob = levels.posterior(both, site, found, WS2)[400:]
+    prob = light_levels.posterior(both, site, found, WS2)[400:]
     vacant = prob[:, [WS2.state_index(s) for s in ("S", "V_chalcogen")]].sum(1) > 0.5
     assert vacant[:3].all() and vacant[3:].sum() <= 2
-    assert levels.brighter(both, site, found) == pytest.approx(kind.mean(), abs=0.02)
-    own = levels.relative(both, site, found, WS2)[403:]
+    assert light_levels.brighter(both, site, found) == pytest.approx(kind.mean(), abs=0.02)
+    own = light_levels.relative(both, site, found, WS2)[403:]
     assert np.median(own) == pytest.approx(1, abs=0.05), "each beside its own kind"
     # as much of a dopant that the material names is no alloy
     mixed = np.concatenate([np.where(rng.random(400) < 0.25, 0.43, 1) + 0.07 * rng.standard_normal(400), light])
-    assert not levels.learn(mixed, site, WS2, stated(WS2)).alloyed[0]
+    assert not light_levels.learn(mixed, site, WS2, stated(WS2)).alloyed[0]
 
 
 def test_how_common_a_defect_is_lies_in_its_interval():
@@ -86,7 +86,7 @@ def test_how_common_a_defect_is_lies_in_its_interval():
 def test_below_the_limit_of_detection_chance_does_as_well():
     """The likelihood of a share, over many fields: at the limit most say more than none, far below hardly any."""
     rng, n, apart, tail = np.random.default_rng(3), 800, 2.2, 0.1
-    known = levels.learn(np.zeros(0), np.zeros(0, int), WS2, stated(WS2))
+    known = light_levels.learn(np.zeros(0), np.zeros(0, int), WS2, stated(WS2))
     state, ideal = (WS2.state_index(s) for s in ("S", "S2"))
     level = known.level.copy()
     level[ideal], level[state] = 1.0, 1.0 - 0.1 * apart
@@ -97,11 +97,11 @@ def test_below_the_limit_of_detection_chance_does_as_well():
     assert even[state] < limit[state], "tails hide defects"
 
     def light(share):
-        wide = np.where(rng.random(n) < tail, levels.WIDE, 1.0)
+        wide = np.where(rng.random(n) < tail, light_levels.WIDE, 1.0)
         return -apart * (rng.random(n) < share) + wide * rng.standard_normal(n)
 
     def score(x):  # of the most powerful test of a small share against none
-        f, g = (levels.bell(x, d, (1.0, tail)) for d in (0.0, -apart))
+        f, g = (light_levels.bell(x, d, (1.0, tail)) for d in (0.0, -apart))
         return (g / f - 1).sum()
 
     none = np.quantile([score(light(0.0)) for _ in range(300)], 0.95)
