@@ -39,6 +39,7 @@ class Light(NamedTuple):
 
     deviation: np.ndarray  # (n,) light more or less than usual around the column, in units of an ideal column's
     noise: np.ndarray  # (n,) standard deviation that the pixels' noise alone gives it, the same for a whole sublattice
+    smoothed: np.ndarray | None = None  # (n,) see the function; None where it was not worked out
 
 
 def smoothed(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
@@ -100,7 +101,7 @@ def measure(
         deviation[mine] /= ideal if g in sublattices and ideal > 0 else np.nan
         if g in sublattices and ideal > 0:  # volume of a Gaussian fitted to noise
             noise[mine] = np.sqrt(4 * np.pi) * width_px * pixel_noise(image, place_px[mine], width_px) / ideal
-    return Light(deviation, noise)
+    return Light(deviation, noise, seen)
 
 
 def pixel_noise(image: np.ndarray, place_px: np.ndarray, width_px: float) -> float:

@@ -94,6 +94,7 @@ def judged(
     m = len(columns.site)
     place = np.stack([columns.y_px, columns.x_px], 1).astype(float) * output.scale
     light, part, empty, prob = np.full(m, np.nan), np.zeros(m), np.arange(m) >= n, columns.state_prob.copy()
+    smooth = None
     if not taught.by_light:
         prob[:n], measured, part[:n] = column_intensity.judged(
             prob[:n],
@@ -104,9 +105,10 @@ def judged(
             taught.stated,
             _learned(taught, material),
         )
-        light[:n] = measured.deviation
+        light[:n], smooth = measured.deviation, measured.smoothed
     prob = learned.reweighted(prob, taught.stated, taught.prior)
-    ratio = site_light.measure(seen, place, columns.site, material, sites.vectors_px * output.scale, image_px_nm).ratio
+    vectors = sites.vectors_px * output.scale
+    ratio = site_light.measure(seen, place, columns.site, material, vectors, image_px_nm, smooth).ratio
     ratio[~sites.on_lattice] = np.nan
     told = light_levels.posterior(ratio, columns.site, taught.levels._replace(share=taught.prior), material)
     relative = light_levels.relative(ratio, columns.site, taught.levels, material)

@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
 from stemdefects.numerics.borders import from_border
+from stemdefects.numerics.nearest import medians, nearest
 
 AROUND = 37  # columns of the brightest sublattice that say what is usual: three rings and a half
 EMPTY = 6  # empty places that say what the background is here
@@ -41,10 +42,11 @@ def empty_places(material: Material) -> np.ndarray:
 
 def measure(
     image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, vectors_px: np.ndarray,
-    pixel_nm: float,
+    pixel_nm: float, known: np.ndarray | None = None,
 ) -> SiteLight:  # fmt: skip
     """The light of n columns. image: (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice;
-    vectors_px: (2, 2) lattice vectors, all in pixels of the image; pixel_nm: of the image, for the Gaussian's width."""
+    vectors_px: (2, 2) lattice vectors, all in pixels of the image; pixel_nm: of the image, for the Gaussian's width;
+    known: `column_intensity.smoothed` at the first columns, where that was worked out already."""
     unit, ratio = _unit(material), np.full(len(site), np.nan)
     lit = np.flatnonzero(site == unit)
     if len(lit) < column_intensity.MIN_COLUMNS or not len(empty_places(material)):
@@ -55,14 +57,15 @@ def measure(
     if len(nothing) < column_intensity.MIN_COLUMNS:
         return SiteLight(ratio, unit)
     image, places = np.asarray(image, np.float32), np.concatenate([place_px, nothing]).astype(float)
-    light = column_intensity.amplitudes(column_intensity.smoothed(image, places, width_px), places, width_px)
+    known = np.zeros(0) if known is None else known
+    seen = np.concatenate([known, column_intensity.smoothed(image, places[len(known) :], width_px)])
+    light = column_intensity.amplitudes(seen, places, width_px)
     n = len(site)
-    distance, near = cKDTree(nothing).query(place_px, k=EMPTY)
+    distance, near = nearest(nothing, place_px, EMPTY)
     weight = np.exp(-0.5 * (distance / (0.7 * spacing)) ** 2) + 1e-9
     light, background = light[:n], (light[n:][near] * weight).sum(1) / weight.sum(1)
     light = light - background
-    _, near = cKDTree(place_px[lit]).query(place_px, k=min(AROUND, len(lit)))
-    usual = np.median(light[lit][near], axis=1)
+    usual = medians(light[lit], place_px[lit], place_px, AROUND)
     border = from_border(place_px, image.shape)
     good = (usual > 0) & (border >= BORDER * width_px)
     ratio[good] = light[good] / usual[good]
@@ -96,8 +99,8 @@ def beside(
         column_intensity.smoothed(image, np.asarray(at, float), width_px) for at in (around, place_px[lit], nothing)
     )
     usual, background = (
-        np.median(light[cKDTree(at).query(place_px[asked], k=k)[1]], axis=1)
-        for light, at, k in ((own, place_px[lit], min(AROUND, len(lit))), (empty, nothing, EMPTY))
+        medians(light, at, place_px[asked], k)
+        for light, at, k in ((own, place_px[lit], AROUND), (empty, nothing, EMPTY))
     )
     return (seen.reshape(len(asked), -1).max(1) - background) / np.maximum(usual - background, 1e-12)
 
@@ -108,8 +111,8 @@ def _nothing(
     """(k, 2) places inside an image of this `shape` where the lattice has none, seen from the columns `lit`."""
     steps = (empty_places(material) - material.sites[_unit(material)].position) @ vectors_px
     nothing = (place_px[lit][:, None] + steps).reshape(-1, 2)
-    away, _ = cKDTree(place_px).query(nothing)
-    return nothing[(from_border(nothing, shape) > 0) & (away > 0.3 * np.sqrt(abs(np.linalg.det(vectors_px))))]
+    away, _ = nearest(place_px, nothing, 1)
+    return nothing[(from_border(nothing, shape) > 0) & (away[:, 0] > 0.3 * np.sqrt(abs(np.linalg.det(vectors_px))))]
 
 
 def _unit(material: Material) -> int:

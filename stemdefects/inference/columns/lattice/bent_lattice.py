@@ -4,10 +4,13 @@ Geometric phase analysis (Hytch et al., Ultramicroscopy 74, 131 (1998)) in small
 columns, the image still says where they stand.
 """
 
+import cmath
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from stemdefects.compiled import entry
 from stemdefects.crystal.bragg import reciprocal, shells
 
 SIGMA = 1.0  # width of a window, in lattice spacings
@@ -58,15 +61,41 @@ def displaced(
 def _components(image: np.ndarray, place_px: np.ndarray, waves: np.ndarray, sigma: float) -> np.ndarray:
     """(n, K) complex components of `image` around places of the even lattice; their phases are relative to the place,
     so that every cell of an even lattice has the same ones. Pixels outside the image count nothing."""
-    half = int(np.ceil(2.5 * sigma))
-    steps, middle = np.arange(-half, half + 1), np.rint(place_px).astype(int)
-    padded = np.pad(np.asarray(image, np.float32) - np.float32(np.mean(image)), half + 1)
-    inner = np.clip(middle, -1, np.array(image.shape)) + half + 1
-    out = np.empty((len(place_px), len(waves)), complex)
-    for n, ((row, column), (y, x)) in enumerate(zip(inner, place_px - middle, strict=True)):
-        patch = padded[row - half : row + half + 1, column - half : column + half + 1]
-        for k, (gy, gx) in enumerate(waves):
-            along = np.exp(-0.5 * ((steps - y) / sigma) ** 2 - 2j * np.pi * gy * (steps - y))
-            across = np.exp(-0.5 * ((steps - x) / sigma) ** 2 - 2j * np.pi * gx * (steps - x))
-            out[n, k] = along @ patch @ across
+    flat = np.asarray(image, np.float32) - np.float32(np.mean(image))
+    return _windowed(flat, np.ascontiguousarray(place_px, float), np.ascontiguousarray(waves, float), float(sigma))
+
+
+@entry
+def _windowed(image: np.ndarray, place: np.ndarray, waves: np.ndarray, sigma: float) -> np.ndarray:
+    half, (height, width) = int(np.ceil(2.5 * sigma)), image.shape
+    size, n_waves = 2 * half + 1, len(waves)
+    bell, wave = np.empty((2, size)), np.empty((2, n_waves, size), np.complex128)
+    sums, out = np.empty((n_waves, size), np.complex128), np.empty((len(place), n_waves), np.complex128)
+    middle = np.empty(2, np.int64)
+    for n in range(len(place)):
+        for i in range(2):
+            middle[i] = int(np.rint(place[n, i]))
+            off = place[n, i] - middle[i]
+            for s in range(size):
+                bell[i, s] = math.exp(-0.5 * ((s - half - off) / sigma) ** 2)
+            for k in range(n_waves):
+                turn = -2 * math.pi * waves[k, i]
+                step, now = cmath.exp(1j * turn), cmath.exp(1j * turn * (-half - off))
+                for s in range(size):
+                    wave[i, k, s] = bell[i, s] * now
+                    now *= step
+        top, left = min(max(middle[0], -1), height) - half, min(max(middle[1], -1), width) - half
+        first, last = max(-left, 0), min(size, width - left)
+        sums[:] = 0
+        for a in range(max(-top, 0), min(size, height - top)):
+            row = image[top + a]
+            for k in range(n_waves):
+                along = wave[0, k, a]
+                for b in range(first, last):
+                    sums[k, b] += along * row[left + b]
+        for k in range(n_waves):
+            total = 0j
+            for b in range(first, last):
+                total += sums[k, b] * wave[1, k, b]
+            out[n, k] = total
     return out

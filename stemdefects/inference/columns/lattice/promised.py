@@ -8,11 +8,11 @@ neighbour, says where the others must be.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from stemdefects.inference.columns.lattice import bent_lattice
 from stemdefects.inference.columns.lattice.sites import SiteView
 from stemdefects.numerics.borders import from_border
+from stemdefects.numerics.nearest import nearest
 
 NEAR = 6  # columns whose distance from the even lattice says how it is bent here
 REACH = 3.0  # spacings from a column found: farther away nobody knows how the lattice goes on
@@ -60,7 +60,7 @@ def places(
     on = sites.on_lattice & fixed[site]
     vectors, index = sites.vectors_px, sites.cell[on] + basis[site[on]]
     bent = position_px[on] - index @ vectors - sites.origin_px
-    tree, size = cKDTree(position_px[on]), np.array(shape_px) - 1
+    there_px, size = position_px[on], np.array(shape_px) - 1
     corners = (np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) * size - sites.origin_px) @ np.linalg.inv(vectors)
     low, high = np.floor(corners.min(0)).astype(int) - 2, np.ceil(corners.max(0)).astype(int) + 2
     cells = np.stack(np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
@@ -68,19 +68,21 @@ def places(
     origin = np.minimum(low, sites.cell[on].min(0)) - 1
     grid = np.zeros((*(np.maximum(high, sites.cell[on].max(0)) - origin + 2), len(basis)), bool)
     grid[(*(sites.cell[on] - origin).T, site[on])] = True
-    parts = []
+    farthest, parts = np.abs(bent).max(initial=0.0), []
     for g in np.flatnonzero(fixed):
-        even = (cells + basis[g]) @ vectors + sites.origin_px
-        distance, near = tree.query(even, k=min(NEAR, int(on.sum())))
+        free = cells[~grid[(*(cells - origin).T, g)]]
+        even = (free + basis[g]) @ vectors + sites.origin_px
+        asked = from_border(even, shape_px) >= margin_px - farthest
+        free, even = free[asked], even[asked]
+        distance, near = nearest(there_px, even, NEAR)
         moved = bent[near].mean(1)
         place = even + moved
-        inside = (from_border(place, shape_px) >= margin_px) & (distance[:, 0] < REACH * spacing)
-        use = np.flatnonzero(inside & ~grid[(*(cells - origin).T, g)])
-        parts.append(Promised(cells[use], np.full(len(use), g), place[use], moved[use]))
+        use = np.flatnonzero((from_border(place, shape_px) >= margin_px) & (distance[:, 0] < REACH * spacing))
+        parts.append(Promised(free[use], np.full(len(use), g), place[use], moved[use]))
     found = Promised(*(np.concatenate([p[k] for p in parts]) for k in range(4)))
     even = found.place_px - found.bent_px
     lost = bent_lattice.Bent(even * scale, basis[found.site] @ vectors * scale, found.bent_px * scale)
-    there = bent_lattice.Bent((position_px[on] - bent) * scale, basis[site[on]] @ vectors * scale, bent * scale)
+    there = bent_lattice.Bent((there_px - bent) * scale, basis[site[on]] @ vectors * scale, bent * scale)
     moved = bent_lattice.displaced(frame.image, lost, there, vectors * scale, crystal.lattice_nm) / scale
     found = found._replace(place_px=even + moved, bent_px=moved)
     return Promised(*(part[_free(found, position_px, 0.25 * spacing)] for part in found))
@@ -90,8 +92,8 @@ def _free(found: Promised, position_px: np.ndarray, within_px: float) -> np.ndar
     """(m,) bool: no column, of whatever sublattice, stands at the place."""
     if not len(found.site):
         return np.zeros(0, bool)
-    away, _ = cKDTree(position_px).query(found.place_px)
-    return away > within_px
+    away, _ = nearest(position_px, found.place_px, 1)
+    return away[:, 0] > within_px
 
 
 def seated(
