@@ -3,7 +3,8 @@
     python docs/check_links.py
 
 Checked are relative links and anchors of README.md, CONTRIBUTING.md, CHANGELOG.md, docs/, its notebooks and the cards
-of the networks; documents and scripts that code and text name; and that every page is in the site's navigation.
+of the networks; documents and scripts that code and text name, and tests that text names; and that every page is in
+the site's navigation.
 """
 
 import json
@@ -14,8 +15,10 @@ from pathlib import Path
 
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 NAMED = re.compile(r"(?<![\w/.])(?:docs|benchmarks)/[\w/]+\.(?:md|csv|png|ipynb|py)\b")
+CODE = re.compile(r"`((?:[\w.]+/)*\w+\.py)?(?:::(\w+))?`")  # a module, a test in it, or another test in it
 FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.MULTILINE | re.DOTALL)
 NAMING = (".py", ".md", ".yaml", ".yml", ".toml", ".ipynb")
+FOLDERS = ("", "stemdefects", "tests", "benchmarks")  # that names of modules begin below
 OTHERWISE = {"CHANGELOG.md", "tests"}  # the first tells of what was, the others make documents of their own
 
 
@@ -27,6 +30,7 @@ def main(root: Path) -> list[str]:
         for target in LINK.findall(text):
             if (fault := broken(root, path, target)) is not None:
                 told.append(f"{path.relative_to(root)}: ({target}) {fault}")
+        told += [f"{path.relative_to(root)}: names {name}, which does not exist" for name in unknown_code(root, text)]
     for path in tracked(root):
         if path.suffix in NAMING and path.is_file() and not OTHERWISE & {path.name, path.relative_to(root).parts[0]}:
             for name in sorted(set(NAMED.findall(path.read_text(encoding="utf-8")))):
@@ -38,6 +42,23 @@ def main(root: Path) -> list[str]:
         if not re.search(rf"[ :]{re.escape(path.relative_to(root / 'docs').as_posix())}$", shown, re.MULTILINE):
             told.append(f"mkdocs.yml: nav does not have {path.relative_to(root)}")
     return told
+
+
+def unknown_code(root: Path, text: str) -> list[str]:
+    """Modules that a document names, from the root, the package, the tests or the benchmarks, that are not there, and
+    tests that are not in them."""
+    out: list[str] = []
+    here: list[Path] = []
+    for name, test in CODE.findall(text):
+        if name:
+            here = [path for folder in FOLDERS if (path := root / folder / name).exists()]
+            if not here and "/" not in name:  # said of a folder of which the text speaks
+                here = [path for folder in FOLDERS[1:] for path in (root / folder).rglob(name)]
+        if name and not here:
+            out.append(name)
+        elif test and not any(f"def {test}(" in path.read_text(encoding="utf-8") for path in here):
+            out.append(f"{name}::{test}")
+    return sorted(set(out))
 
 
 def documents(root: Path) -> list[Path]:

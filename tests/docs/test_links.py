@@ -41,7 +41,9 @@ def test_right_links_are_right(small):
         ("[up](../README.md#bottom)", "no heading of that name; it has top"),
         ("[here](#no-heading)", "no heading of that name"),
         ("[out](../../other)", "leads out of the repository"),
-        ("see `benchmarks/two.py`", "names benchmarks/two.py, which does not exist"),
+        ("see benchmarks/two.py", "names benchmarks/two.py, which does not exist"),
+        ("held by `io/test_one.py`", "names io/test_one.py, which does not exist"),
+        ("`benchmarks/one.py`, `::test_two`", "names ::test_two, which does not exist"),
     ],
 )
 def test_what_leads_nowhere_is_told(small, text, told):
