@@ -178,7 +178,7 @@ def _given(cfg: AnalyzeRoot, found, wanted: corrections.Corrections | None, run:
 def corrected(
     found: "Detections", source: Any, material: "Material | None", movie: "Movie | None" = None
 ) -> "Detections":
-    """Detections with the corrections of `source` (a file, DataFrame or `io.tables.corrections.Corrections`) in them."""
+    """Detections with the corrections of `source` (a file, a DataFrame or `tables.corrections.Corrections`) in them."""
     from stemdefects.analysis.corrections.applied import apply
 
     given = corrections.read(source, corrections.digest(found.rows))

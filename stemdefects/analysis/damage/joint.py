@@ -55,7 +55,7 @@ class Series(NamedTuple):
     unit: str
     told: tuple[Told, ...]
     fit: fits.Fit | None
-    notes: tuple[Note, ...]
+    notes: tuple[Note, ...]  # without the name of the process, which `remarks` puts before them
 
 
 class Joint(NamedTuple):
@@ -140,7 +140,7 @@ def _rows(runs: Sequence[Run], process: str, over: str, unit: str) -> tuple[list
         if row["code"] not in TAKEN or not row["mean_per_s"] > 0:
             why = "the chains do not agree on it" if row["code"] == Answer.NOT_CONVERGED.value else "it is not told"
             code = Code.NOT_CONVERGED if row["code"] == Answer.NOT_CONVERGED.value else Code.CANNOT_TELL
-            notes.append(Note(f"{run.name}: {why} ({subject}); left out.", code))
+            notes.append(Note(f"{run.name}: {why}; left out.", code))
             continue
         x = _condition(run, over)
         assert x is not None  # only such runs are asked
@@ -163,10 +163,10 @@ def _of_voltage(runs: Sequence[Run], process: str, debye_k: float | None) -> Ser
     taking = [run for run in dosed if run.name in {one.run for one in told}]
     atoms = {str(run.damage.loc[run.damage["process"] == process, "atom"].iloc[0]) for run in taking}
     if _alike([one.point.x for one in told]) or len(told) < 2:
-        why = f"{subject}: fewer than two voltages have a cross-section; nothing is fitted."
+        why = "fewer than two voltages have a cross-section; nothing is fitted."
         return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
     if len(atoms) != 1 or (atom := atoms.pop()) not in ELEMENTS or (mass := mass_u(atom)) is None:
-        why = f"{subject}: which one atom leaves is not known, or not the same in all runs; no threshold is fitted."
+        why = "which one atom leaves is not known, or not the same in all runs; no threshold is fitted."
         return series._replace(notes=(*notes, Note(why, Code.JOINT_ATOM)))
     by_run = {run.name: run.temperature_k or ROOM_K for run in runs}
     kelvin = [by_run[one.run] for one in told]
@@ -217,7 +217,7 @@ def _arrhenius(subject: str, unit: str, told: list[Told], notes: list[Note]) -> 
     if not told:
         return series
     if len(told) < 2 or _alike([one.point.x for one in told]):
-        why = f"{subject}: fewer than two temperatures have a rate; nothing is fitted."
+        why = "fewer than two temperatures have a rate; nothing is fitted."
         return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
     found = fits.arrhenius([one.point for one in told], unit, max(one.relative_sigma for one in told))
     return series._replace(fit=found, notes=(*notes, *found.cannot))
@@ -253,11 +253,11 @@ def sentences(joint: Joint) -> list[str]:
 
 
 def remarks(joint: Joint) -> list[Note]:
-    """What could not be done or rests on something, each once; that of a process with its name."""
+    """What could not be done or rests on something, each once; what is said of one process begins with its name."""
     out = list(joint.notes)
     for series in joint.series:
         for note in series.notes:
-            general = Code.JOINT_ASSUMED in codes(note) or series.subject in note
+            general = Code.JOINT_ASSUMED in codes(note)
             out.append(note if general else Note(f"{series.subject}: {note}", *codes(note)))
     return list(dict.fromkeys(out))
 
