@@ -53,13 +53,21 @@ def test_events_bring_what_is_shown(page):
 def test_a_browser_shows_what_comes_and_ends_the_watch(page, browser):
     """Nobody reloads: status, cards, curves and the frame follow; the button asks for the table."""
     seen = {
-        "status": "at work", "done": 3, "frames": 3, "watch": "a folder", "latency_s": 0.9, "shape": [32, 48],
-        "pixel_size_nm": 0.03, "calls": [{"kind": "V", "y_px": 10.0, "x_px": 20.0}],
+        "status": "at work",
+        "done": 3,
+        "frames": 3,
+        "watch": "a folder",
+        "latency_s": 0.9,
+        "shape": [32, 48],
+        "pixel_size_nm": 0.03,
+        "calls": [{"kind": "V", "y_px": 10.0, "x_px": 20.0}],
         "looks": {"V": ["#CC79A7", "circle"]},
-        "curves": {"V": "#CC79A7"}, "points": [[k, {"V": [2.0, 1.0, 4.0]}] for k in range(3)],
-        "cards": [["D of V", "7.5e-4 nm^2/s", "95%: 6.0e-4 to 9.0e-4"]], "sentence": "known to 20%: in 40 more frames",
+        "curves": {"V": "#CC79A7"},
+        "points": [[k, {"V": [2.0, 1.0, 4.0]}] for k in range(3)],
+        "cards": [["D of V", "7.5e-4 nm^2/s", "95%: 6.0e-4 to 9.0e-4"]],
+        "sentence": "known to 20%: in 40 more frames",
         "said": ["frame 2 is left out"],
-    }  # fmt: skip
+    }
     page.show(seen, np.arange(32.0 * 48).reshape(32, 48))
     tab, faults = browser.new_page(), []
     tab.on("pageerror", lambda fault: faults.append(str(fault)))

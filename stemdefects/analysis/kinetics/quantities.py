@@ -15,16 +15,28 @@ if TYPE_CHECKING:
 
 MOVES = [Rate.HOP, Rate.CATCH, Rate.RELEASE, Rate.TURN, Rate.TURN_MORE, Rate.CLUSTER]  # of single vacancies
 REDRAWN = 20  # rates of each history for the ends of an interval
-FAST = (
-    2.0  # hops per frame above which one frame's place says little of the next: the light then bounds D from below only
-)
+# hops per frame above which one frame's place says little of the next: the light then bounds D from below only
+FAST = 2.0
 NAMES = {
-    Rate.HOP: "hop rate", Rate.CATCH: "catch rate", Rate.RELEASE: "release rate", Rate.TURN: "turn rate",
-    Rate.TURN_MORE: "turn rate beside others", Rate.CLUSTER: "hop rate at touching centres", Rate.ATTACH: "attach rate",
-    Rate.ATTACH_MORE: "attach rate beside others", Rate.DETACH: "detach rate",
-    Rate.DETACH_MORE: "detach rate beside others", Rate.APPEAR: "appear rate", Rate.VANISH: "vanish rate",
-    Rate.DOUBLE: "doubling rate", Rate.HALVE: "halving rate", Rate.HOP_TWO: "hop rate of doubles",
-}  # fmt: skip
+    Rate.HOP: "hop rate",
+    Rate.CATCH: "catch rate",
+    Rate.RELEASE: "release rate",
+    Rate.TURN: "turn rate",
+    Rate.TURN_MORE: "turn rate beside others",
+    Rate.CLUSTER: "hop rate at touching centres",
+    Rate.ATTACH: "attach rate",
+    Rate.ATTACH_MORE: "attach rate beside others",
+    Rate.DETACH: "detach rate",
+    Rate.DETACH_MORE: "detach rate beside others",
+    Rate.APPEAR: "appear rate",
+    Rate.VANISH: "vanish rate",
+    Rate.DOUBLE: "doubling rate",
+    Rate.HALVE: "halving rate",
+    Rate.HOP_TWO: "hop rate of doubles",
+}
+
+
+UNKNOWN = (np.nan, np.nan, np.nan)  # value and interval of what cannot be told
 
 
 class Code(Enum):
@@ -125,15 +137,20 @@ class _Asked(NamedTuple):
 
 
 def _judged(
-    name: str, asked: _Asked, unit: str, none: float, converged: bool, least: float = 3.0,
+    name: str,
+    asked: _Asked,
+    unit: str,
+    none: float,
+    converged: bool,
+    least: float = 3.0,
     factor: float | np.ndarray = 1.0,
-) -> Quantity:  # fmt: skip
+) -> Quantity:
     """A rate's quantity (times `factor`, of each draw) with its code: from the prior alone, zero, or as it is."""
     events, exposure, scale = asked.events, asked.exposure, asked.scale
     value, low, high = _interval(asked.redrawn(factor))
     code = Code.OK if converged else Code.NOT_CONVERGED
     if np.median(exposure) < least * scale:
-        return Quantity(name, np.nan, np.nan, np.nan, unit, Code.CANNOT_TELL, none, float(np.mean(events)))
+        return Quantity(name, *UNKNOWN, unit, Code.CANNOT_TELL, none, float(np.mean(events)))
     if np.mean(events == 0) > 0.025:
         low = 0.0
     if none > 0.5 or np.median(events) == 0:
@@ -142,24 +159,32 @@ def _judged(
     return Quantity(name, value, low, high, unit, code, none, float(np.mean(events)))
 
 
-def estimates(
-    draws: np.ndarray,
-    sums: np.ndarray,
-    events: np.ndarray,
-    exposure: np.ndarray,
-    counts: np.ndarray,
-    mobile: np.ndarray,
-    none: float,
-    place: Sites,
-    prior: Priors,
-    data: "Data",
-    converged: bool,
-    blur: counted.Blur,
-) -> list[Quantity]:
+class Posterior(NamedTuple):
+    """What is kept of the chains, `(chains, draws, ...)`. mobile: share of vacancy time off centres that is mobile;
+    none: probability that there was no vacancy; converged: whether the chains agree on everything."""
+
+    draws: np.ndarray
+    sums: np.ndarray
+    events: np.ndarray
+    exposure: np.ndarray
+    counts: np.ndarray
+    mobile: np.ndarray
+    none: float
+    converged: bool
+
+    @property
+    def code(self) -> Code:
+        """Of what the data tell."""
+        return Code.OK if self.converged else Code.NOT_CONVERGED
+
+
+def estimates(answer: Posterior, place: Sites, prior: Priors, data: "Data", blur: counted.Blur) -> list[Quantity]:
     """All quantities of one posterior."""
     from stemdefects.analysis.kinetics.sampler import rates
 
     said = []
+    draws, sums, events, exposure = answer.draws, answer.sums, answer.events, answer.exposure
+    none, converged = answer.none, answer.converged
     step, ways = float(np.median(np.diff(data.times))), 6
     area = place.hop_nm**2 * ways / 4  # D of a walker on a lattice: rate x ways x hop^2 / 4
     empty = none > 0.5
@@ -174,11 +199,11 @@ def estimates(
         of = _Asked(events[..., k], exposure[..., k], prior.shape[k], prior.scale[k])
         q = _judged(name, of, "1/s", asked, converged, least)
         if empty and rate in (Rate.HOP, Rate.VANISH, Rate.DOUBLE):
-            q = Quantity(name, np.nan, np.nan, np.nan, "1/s", Code.CANNOT_TELL, asked, float(np.mean(events[..., k])))
+            q = Quantity(name, *UNKNOWN, "1/s", Code.CANNOT_TELL, asked, float(np.mean(events[..., k])))
         said.append(q)
     hop = said[0]
     of = _Asked(events[..., 0], exposure[..., 0], prior.shape[0], prior.scale[0])
-    for name, factor in (("D", area * mobile), ("D of mobile ones", area)):
+    for name, factor in (("D", area * answer.mobile), ("D of mobile ones", area)):
         q = _judged(name, of, "nm^2/s", hop_none, converged, factor=factor)
         if np.isnan(hop.value):
             q = q._replace(value=np.nan, low=np.nan, high=np.nan, code=Code.CANNOT_TELL)
@@ -189,44 +214,38 @@ def estimates(
     happened = sums[..., Rate.HOP] + sums[..., rates.COUNT_OUT]
     real = np.where(off > 0, place.hop_nm**2 * happened / (4 * np.maximum(off, 1e-12)), 0.0)
     bad = np.isnan(hop.value)
-    value, low, high = (np.nan, np.nan, np.nan) if bad else _interval(real)
-    said.append(Quantity("D of the hops that happened", value, low, high, "nm^2/s",
-                         Code.CANNOT_TELL if bad else said[-1].code, hop_none, float(happened.mean())))  # fmt: skip
-    said += _directions(sums, place, prior, bad, converged)
+    three, code = (UNKNOWN, Code.CANNOT_TELL) if bad else (_interval(real), said[-1].code)
+    said.append(Quantity("D of the hops that happened", *three, "nm^2/s", code, hop_none, float(happened.mean())))
+    said += _directions(answer, place, prior, bad)
     still = sums[..., rates.TIME_STILL] / np.maximum(off, 1e-12)
-    value, low, high = (np.nan, np.nan, np.nan) if empty else _interval(still)
-    said.append(Quantity("immobile share", value, low, high, "1",
-                         Code.CANNOT_TELL if empty else Code.OK if converged else Code.NOT_CONVERGED,
-                         float(1 - np.mean(draws[..., 23])), np.nan))  # fmt: skip
-    said += count_quantities(counts, none, data, converged, blur, events[..., MOVES].sum(-1))
+    three, code = (UNKNOWN, Code.CANNOT_TELL) if empty else (_interval(still), answer.code)
+    said.append(Quantity("immobile share", *three, "1", code, float(1 - np.mean(draws[..., 23])), np.nan))
+    said += count_quantities(answer.counts, none, data, converged, blur, events[..., MOVES].sum(-1))
     bound, left = sums[..., rates.TIME_BOUND], events[..., [Rate.DETACH, Rate.DETACH_MORE, Rate.RELEASE]].sum(-1)
     if len(place.bonds) and np.median(left) > 0:
         rng = np.random.default_rng(1)
-        said.append(Quantity("residence at a centre", *_interval(bound / rng.gamma(left + 1.0)), "s",
-                             Code.OK if converged else Code.NOT_CONVERGED, np.nan, float(left.mean())))  # fmt: skip
+        three = _interval(bound / rng.gamma(left + 1.0))
+        said.append(Quantity("residence at a centre", *three, "s", answer.code, np.nan, float(left.mean())))
     return said
 
 
-def _directions(sums, place: Sites, prior, bad: bool, converged: bool) -> list[Quantity]:
-    """Ratio of the principal values of D, and the angle of the larger one, from hops by direction."""
+def _directions(answer: Posterior, place: Sites, prior: Priors, bad: bool) -> list[Quantity]:
+    """Ratio of the principal values of D from hops by direction."""
     from stemdefects.analysis.kinetics.sampler import rates
 
-    rng = np.random.default_rng(2)
+    rng, sums = np.random.default_rng(2), answer.sums
     n = sums[..., rates.AXIS_COUNT : rates.AXIS_COUNT + 3]
     t = sums[..., rates.AXIS_EXPOSURE : rates.AXIS_EXPOSURE + 3]
     k = rng.gamma(n + prior.shape[0]) / (t + prior.scale[0])
     u = place.axes
     tensor = np.einsum("...k,ki,kj->...ij", k, u, u)
     low, high = np.moveaxis(np.linalg.eigvalsh(tensor), -1, 0)
+    name, hops = "anisotropy of D", float(n.sum(-1).mean())
     if bad or np.median(n.sum(-1)) < 10:
-        return [
-            Quantity("anisotropy of D", np.nan, np.nan, np.nan, "1", Code.CANNOT_TELL, np.nan, float(n.sum(-1).mean()))
-        ]
+        return [Quantity(name, *UNKNOWN, "1", Code.CANNOT_TELL, np.nan, hops)]
     # equal rates against three of their own
     own = gamma_rates.probability(gamma_rates.log_factor(n, t, 1.0, prior.scale[0]))
-    code = Code.OK if converged else Code.NOT_CONVERGED
-    return [Quantity("anisotropy of D", *_interval(high / np.maximum(low, 1e-300)), "1", code, 1 - own,
-                     float(n.sum(-1).mean()))]  # fmt: skip
+    return [Quantity(name, *_interval(high / np.maximum(low, 1e-300)), "1", answer.code, 1 - own, hops)]
 
 
 def count_quantities(
@@ -242,40 +261,9 @@ def count_quantities(
         value, low, high = _interval(mean)
         if 0 in kinds and none > 0.025:  # part of the posterior is an empty field
             low = 0.0 if kinds == [0] else float(np.quantile(counts[..., seen, 1].mean(-1), 0.025))
-            value = (
-                value if none <= 0.5 else float(np.median(counts[..., seen, :][..., [k for k in kinds if k]].sum(-1)))
-            )
-        empty = none > 0.5 and kinds == [0]
-        said.append(Quantity(f"{name} per frame", value, low, high, "1", Code.NONE if empty else code,
-                             none if 0 in kinds else float(np.mean(mean == 0)), np.nan))  # fmt: skip
+            if none > 0.5:
+                value = float(np.median(counts[..., seen, :][..., [k for k in kinds if k]].sum(-1)))
+        own = Code.NONE if none > 0.5 and kinds == [0] else code
+        empty = none if 0 in kinds else float(np.mean(mean == 0))
+        said.append(Quantity(f"{name} per frame", value, low, high, "1", own, empty, np.nan))
     return said
-
-
-def transition(draws: np.ndarray, events: np.ndarray, exposure: np.ndarray, step_s: float, n: int = 200) -> np.ndarray:
-    """Chance per frame of a centre's states (bit mask of its occupied bonds), `(8, 8, 3)`: median, 2.5, 97.5%.
-
-    Attaching and detaching are by all ways: what comes from the lattice adds to what comes from nowhere that is seen.
-    """
-    from scipy.linalg import expm
-
-    flat, count, time = (x.reshape(-1, x.shape[-1]) for x in (draws[..., :15], events, exposure))
-    chosen = np.unique(np.linspace(0, len(flat) - 1, n).astype(int))
-    matrices = []
-    for r, c, t in zip(flat[chosen], count[chosen], time[chosen], strict=True):
-        empty = t[Rate.ATTACH] + t[Rate.ATTACH_MORE]
-        held = t[Rate.DETACH] + t[Rate.DETACH_MORE]
-        come, go = c[Rate.CATCH] / max(empty, 1e-12), c[Rate.RELEASE] / max(held, 1e-12)
-        q = np.zeros((8, 8))
-        for i in range(8):
-            alone = i.bit_count() == 1
-            for k in range(3):
-                if not i >> k & 1:
-                    q[i, i | 1 << k] = (r[Rate.ATTACH] if i == 0 else r[Rate.ATTACH_MORE]) + come
-                    continue
-                q[i, i & ~(1 << k)] = (r[Rate.DETACH] if alone else r[Rate.DETACH_MORE]) + go
-                for m in range(3):
-                    if not i >> m & 1:
-                        q[i, (i & ~(1 << k)) | 1 << m] = r[Rate.TURN] if alone else r[Rate.TURN_MORE]
-        np.fill_diagonal(q, -q.sum(1))
-        matrices.append(expm(q * step_s))
-    return np.moveaxis(np.quantile(matrices, [0.5, 0.025, 0.975], axis=0), 0, -1)

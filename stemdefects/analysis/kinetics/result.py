@@ -7,7 +7,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, quantities
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.posterior import counted
+from stemdefects.analysis.kinetics.posterior import centre_states, counted
 from stemdefects.analysis.kinetics.posterior.convergence import Check
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
@@ -76,6 +76,16 @@ class Run(Protocol):
     slots: int
 
 
+class Records(NamedTuple):
+    """What the chains kept, `(chains, draws, ...)`, the checks of their agreement, and whether they agree."""
+
+    draws: np.ndarray
+    sums: np.ndarray
+    counts: np.ndarray
+    checks: dict[str, Check]
+    converged: bool
+
+
 def nothing(evidence: Evidence, place: lattice.Sites) -> Kinetics:
     """The answer where nothing can be inferred: too few frames or sites."""
     n_frames, n = np.asarray(evidence.line).shape
@@ -107,15 +117,12 @@ def gather(
     place: lattice.Sites,
     prior: Priors,
     run: Run,
-    draws: np.ndarray,
-    sums: np.ndarray,
-    counts: np.ndarray,
-    checks: dict[str, Check],
-    converged: bool,
+    records: Records,
 ) -> Kinetics:
     """Put the chains' records together."""
     from stemdefects.analysis.kinetics.sampler import rates
 
+    draws, sums, counts, checks, converged = records
     n_draws = draws.shape[0] * draws.shape[1]
     n_frames, n = np.asarray(evidence.line).shape
     occupancy = np.full((n_frames, n, 2), np.nan)
@@ -141,9 +148,8 @@ def gather(
         counted.split_share(float(np.ptp(evidence.yx_nm[place.original, 0])), place.hop_nm),
         counted.at_the_border(occupancy, evidence.inside_nm, bound),
     )
-    said = quantities.estimates(
-        draws, sums, events, exposure, counts, mobile, none, place, prior, run.data, converged, blur
-    )
+    posterior = quantities.Posterior(draws, sums, events, exposure, counts, mobile, none, converged)
+    said = quantities.estimates(posterior, place, prior, run.data, blur)
     step = float(np.median(np.diff(run.data.times)))
     seen = np.sum([s.turns for s in run.sums], axis=0) / max(n_draws, 1)
     return Kinetics(
@@ -155,7 +161,7 @@ def gather(
         mobile,
         counts,
         occupancy,
-        quantities.transition(draws, events, exposure, step) if len(place.bonds) else np.full((8, 8, 3), np.nan),
+        centre_states.transition(draws, events, exposure, step) if len(place.bonds) else np.full((8, 8, 3), np.nan),
         seen,
         [h for held in run.samples for h in held],
         said,

@@ -87,7 +87,7 @@ def infer(
         rough = all(c.roughly() or c.agrees(settings.r_hat, settings.effective) for c in checks.values())
         left = total - run.done
         if fine or left <= 0 or (rough and target >= settings.rough_sweeps):
-            return result.gather(evidence, place, prior, run, draws, sums, counts, checks, fine)
+            return result.gather(evidence, place, prior, run, result.Records(draws, sums, counts, checks, fine))
         longer = target + target // 2
         if left > longer and max(c.r_hat for c in checks.values()) > APART:
             run.forget()
