@@ -23,24 +23,41 @@ RADIUS_PX = 3.0
 TILE_PX = 48  # the bootstrap draws parts of the field: calls of one place are not independent
 N_RESAMPLES = 2000
 NETWORK = (  # of another microscope
-    "model=unet_small", "training=quick", "training.size_px=96", "training.steps=700", "training.validation.every=700",
-    "training.validation.images=4", "training.validation.size_px=128", "training.validation.pictures=0",
-    "simulation.view.voltage_kv=[100,100]", "simulation.probe.source_fwhm_nm=[0.05,0.06]",
-    "simulation.probe.C10_nm=[-1,1]", "simulation.probe.C12_nm=[0,0.3]", "simulation.probe.C21_nm=[0,5]",
-    "simulation.probe.C23_nm=[0,5]", "simulation.scan.row_jitter_px=[0.1,0.2]", "simulation.detector.blotches=[0,0.03]",
-    "simulation.detector.background=[0,0.05]", "simulation.detector.dose_e_per_px=[1500,4000]",
-)  # fmt: skip
+    "model=unet_small",
+    "training=quick",
+    "training.size_px=96",
+    "training.steps=700",
+    "training.validation.every=700",
+    "training.validation.images=4",
+    "training.validation.size_px=128",
+    "training.validation.pictures=0",
+    "simulation.view.voltage_kv=[100,100]",
+    "simulation.probe.source_fwhm_nm=[0.05,0.06]",
+    "simulation.probe.C10_nm=[-1,1]",
+    "simulation.probe.C12_nm=[0,0.3]",
+    "simulation.probe.C21_nm=[0,5]",
+    "simulation.probe.C23_nm=[0,5]",
+    "simulation.scan.row_jitter_px=[0.1,0.2]",
+    "simulation.detector.blotches=[0,0.03]",
+    "simulation.detector.background=[0,0.05]",
+    "simulation.detector.dose_e_per_px=[1500,4000]",
+)
 MOVIE = (
-    "simulation=demo_movie", "simulation.movie.n_frames=16", "simulation.view.voltage_kv=[60,60]",
-    "simulation.probe.source_fwhm_nm=[0.12,0.12]", "simulation.detector.background=[0.3,0.3]",
+    "simulation=demo_movie",
+    "simulation.movie.n_frames=16",
+    "simulation.view.voltage_kv=[60,60]",
+    "simulation.probe.source_fwhm_nm=[0.12,0.12]",
+    "simulation.detector.background=[0.3,0.3]",
     "simulation.detector.blotches=[0.2,0.2]",
-)  # fmt: skip
+)
 QUIET = ("verbose=0",)
 QUICK = ("logging=disabled", *QUIET)
 PLAIN = (  # single frames are scored: no states over time, no pictures
-    "inference.over_time.enabled=false", "inference.pictures.animation=false", "inference.pictures.frames=false",
+    "inference.over_time.enabled=false",
+    "inference.pictures.animation=false",
+    "inference.pictures.frames=false",
     "inference.pictures.contact_sheet=false",
-)  # fmt: skip
+)
 STAGES = ("tracks", "counts", "corrections")  # of the analysis: what applying corrections needs
 START, END = "<!-- measured by benchmarks/corrections.py -->", "<!-- end -->"
 
@@ -92,8 +109,10 @@ def played(rows: np.ndarray, true: np.ndarray, most: int):
     for frame in order:
         mine, here = np.flatnonzero(rows["frame"] == frame), np.flatnonzero(true["frame"] == frame)
         i, j = paired(rows[mine], true[here])
-        wrong = [(sure[m], Correction("delete", int(frame), float(rows["y_px"][m]), float(rows["x_px"][m])))
-                 for m in np.delete(mine, i)]  # fmt: skip
+        wrong = [
+            (sure[m], Correction("delete", int(frame), float(rows["y_px"][m]), float(rows["x_px"][m])))
+            for m in np.delete(mine, i)
+        ]
         for m, n in zip(mine[i], here[j], strict=True):
             if rows["kind"][m] != true["kind"][n]:
                 at = float(rows["y_px"][m]), float(rows["x_px"][m])
@@ -159,11 +178,20 @@ def one_movie(seed: int, folder: Path, network: str, most: int, steps: int, cont
     found, true = DefectTable.read(first.defects_path, patches=False), truth.read(movie).rows
     size = int(found.attrs["source_shape"][-1])
     items, used = played(found.rows, inside(true, size, RADIUS_PX), most)
-    file = corrections.write(folder / f"corrections_{seed}.csv",
-                             corrections.Corrections(tuple(items), corrections.digest(found.rows)))  # fmt: skip
+    file = corrections.write(
+        folder / f"corrections_{seed}.csv", corrections.Corrections(tuple(items), corrections.digest(found.rows))
+    )
     left_out = ",".join(name for name in pipeline.STAGES if name not in STAGES)
-    command("analyze.py", f"run={first.id}", f"corrections={file}", f"analysis.leave_out=[{left_out}]",
-            "analysis.slider_frames=0", "overwrite=true", f"runs_dir={found_in}", *QUICK)  # fmt: skip
+    command(
+        "analyze.py",
+        f"run={first.id}",
+        f"corrections={file}",
+        f"analysis.leave_out=[{left_out}]",
+        "analysis.slider_frames=0",
+        "overwrite=true",
+        f"runs_dir={found_in}",
+        *QUICK,
+    )
     short = (f"training.steps={steps}", f"training.validation.every={steps}", "training.validation.pictures=0", *QUICK)
     lessons = {"with corrections": (learned_in, ("labels=corrections", f"run={first.path}"))}
     if control:
@@ -184,8 +212,14 @@ def one_movie(seed: int, folder: Path, network: str, most: int, steps: int, cont
     }
     about = adapted.read_summary()
     n = {action: sum(one.action == action for one in items) for action in ("add", "delete", "relabel", "checked")}
-    return {"seed": seed, "corrections": n, "frames": len(frames), "counts": counts,
-            "share": about.get("share_trained"), "own": about.get("corrected_frames")}  # fmt: skip
+    return {
+        "seed": seed,
+        "corrections": n,
+        "frames": len(frames),
+        "counts": counts,
+        "share": about.get("share_trained"),
+        "own": about.get("corrected_frames"),
+    }
 
 
 def page(results: list[dict], steps: int) -> str:
@@ -193,8 +227,10 @@ def page(results: list[dict], steps: int) -> str:
     from scipy import stats
 
     rng = np.random.default_rng(0)
-    lines = ["| movie | corrections | F1 before | without corrections | with them | gain (95%, parts of the field) |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| movie | corrections | F1 before | without corrections | with them | gain (95%, parts of the field) |",
+        "|---|---|---|---|---|---|",
+    ]
     gains = []
     for one in results:
         counts, n = one["counts"], one["corrections"]
@@ -217,8 +253,10 @@ def page(results: list[dict], steps: int) -> str:
         own = one["own"] or {}
         told = [
             f"{name} {when}: {v[0]:.2f} ({v[1]:.2f} to {v[2]:.2f})"
-            for when, shares in own.items() for name, v in shares.items() if v
-        ]  # fmt: skip
+            for when, shares in own.items()
+            for name, v in shares.items()
+            if v
+        ]
         if told:
             lines.append(
                 f"Movie {one['seed']}, held-out part of the checked frames as `train.py` reports it: {', '.join(told)}."

@@ -40,12 +40,10 @@ OWN_LAYOUT = {  # file: statements that the formatter leaves alone, for their ro
     "stemdefects/io/readers/conventions/units.py": 2,
     "tests/inference/specimen/test_specimen.py": 1,  # the bars of a histogram
     # to be given up
-    "benchmarks/corrections.py": 9,
     "stemdefects/analysis/kinetics/sampler/board.py": 2,
     "stemdefects/analysis/kinetics/sampler/moves.py": 1,
     "stemdefects/analysis/kinetics/sampler/paths.py": 2,
     "stemdefects/analysis/kinetics/sampler/stretches.py": 1,
-    "stemdefects/inference/specimen/site_light.py": 2,
 }
 LINES_OF_A_SCRIPT = 60  # of an entry script, which only starts what the package does
 

@@ -41,9 +41,14 @@ def empty_places(material: Material) -> np.ndarray:
 
 
 def measure(
-    image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, vectors_px: np.ndarray,
-    pixel_nm: float, known: np.ndarray | None = None,
-) -> SiteLight:  # fmt: skip
+    image: np.ndarray,
+    place_px: np.ndarray,
+    site: np.ndarray,
+    material: Material,
+    vectors_px: np.ndarray,
+    pixel_nm: float,
+    known: np.ndarray | None = None,
+) -> SiteLight:
     """The light of n columns. image: (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice;
     vectors_px: (2, 2) lattice vectors, all in pixels of the image; pixel_nm: of the image, for the Gaussian's width;
     known: `column_intensity.smoothed` at the first columns, where that was worked out already."""
@@ -73,9 +78,14 @@ def measure(
 
 
 def beside(
-    image: np.ndarray, asked: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material,
-    vectors_px: np.ndarray, pixel_nm: float,
-) -> np.ndarray:  # fmt: skip
+    image: np.ndarray,
+    asked: np.ndarray,
+    place_px: np.ndarray,
+    site: np.ndarray,
+    material: Material,
+    vectors_px: np.ndarray,
+    pixel_nm: float,
+) -> np.ndarray:
     """(m,) most light anywhere around the places `asked` (m,), indices of ones of the brightest sublattice, over what
     its columns have at theirs: of an atom that strayed, or of a neighbour. 0 where there are few columns.
 
