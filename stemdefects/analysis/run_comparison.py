@@ -141,7 +141,7 @@ def cautions(attributes: dict[str, dict], quantities: Iterable[str] = ()) -> lis
         elif len(values) > 1:
             notes.append(
                 f"The {word} differ ({', '.join(sorted(values))}): what is missed and taken wrongly may differ too, "
-                "which the intervals do not know."
+                "which the intervals do not include."
             )
     units = {"nm" if a.get("pixel_size_nm") else "px" for a in attributes.values()}
     if len(units) > 1:

@@ -32,7 +32,7 @@ def held(run: Run, stage: str) -> Iterator[None]:
         file = _acquire(path)
     except OSError as error:
         raise UserError(
-            f"run {run.id}: its folder cannot be written ({(error.strerror or str(error)).lower()}): {run.path}"
+            f"run {run.id}: its folder cannot be written to ({(error.strerror or str(error)).lower()}): {run.path}"
         ) from None
     if file is None:
         raise UserError(f"run {run.id}: {_holder(path)}; wait until it is done, or stop it")

@@ -146,7 +146,7 @@ class Account:
             what = f"{kind} rate of loss per frame"
         aim = f"{found.wanted:.0%}"
         if found.frames is None:
-            return f"{what}: nothing seen yet, so that nobody can say when it is known to {aim}"
+            return f"{what}: nothing seen yet, so nobody can say when it will be known to {aim}"
         if found.frames.value <= 0:
             return f"{what} known to {aim}: it is known to {found.now:.0%}"
         low, high = found.frames.low, found.frames.high

@@ -220,7 +220,7 @@ def _source(
     ]
     if cfg.training.init is not None and cfg.training.learning_rate > MUCH:
         notes.append(
-            f"training.learning_rate={cfg.training.learning_rate:g} is much for a trained network; see training=adapt"
+            f"training.learning_rate={cfg.training.learning_rate:g} is high for a trained network; see training=adapt"
         )
     source = Source(labels, columns, pixel_nm, train, test, registered, tuple(notes), used)
     return source, labels.lattice.vectors_px * pixel_nm

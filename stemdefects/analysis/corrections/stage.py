@@ -133,8 +133,8 @@ def _places(inputs: Inputs, *tables: np.ndarray) -> np.ndarray:
 
 def _about(done: Applied) -> str:
     text = (
-        "The corrected frames are taken as the truth for the model: what was left as it is is right. Intervals count "
-        "places, since a place that is called wrongly in one frame often is in the next."
+        "The corrected frames are taken as the truth for the model: what was left unchanged counts as right. Intervals "
+        "count places, since a place that is called wrongly in one frame often is in the next."
     )
     if not done.whole:
         text += (

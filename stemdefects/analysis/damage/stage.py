@@ -23,13 +23,13 @@ ANSWERS = (Code.OK, Code.NONE)
 MODEL = "lattice model"  # the stage whose histories are read
 HOW = (
     "What happens to each site of the moving sublattice, as competing risks: events and the time for which each could "
-    "have happened, counted in the sampled histories of the lattice model, so that what is not sure of the histories "
+    "have happened, counted in the sampled histories of the lattice model, so that what is uncertain in the histories "
     "widens the intervals. Arrivals by hopping are counted apart from what appears. Sites at the border take no part. "
     "Rates are per atom: {n} {atom} of a whole site can go first, one second."
 )
 PER_DOSE = (
-    "The dose is {dose} e/nm2 a frame{sigma}, {source}; it is taken as going on at that rate between frames. One movie "
-    "cannot tell what each electron does from what time does at its dose rate: runs at several dose rates can."
+    "The dose is {dose} e/nm2 a frame{sigma}, {source}; it is assumed to go on at that rate between frames. One movie "
+    "cannot tell what happens per electron from what happens per second: runs at several dose rates can."
 )
 
 

@@ -18,7 +18,7 @@ class Missing(Enum):
 
     NO_EVIDENCE = "the table holds no evidence of sites: a list of detections, an older version, a single image"
     NO_HEADLINE = "the material names no kind that moves"
-    NOT_READ = "neither light nor network tell the moving kind from an ideal column"
+    NOT_READ = "neither light nor network tells the moving kind from an ideal column"
     NO_TIME = "the times of the frames are not known"
     FEW_FRAMES = "fewer than two frames show the lattice"
     FEW_SITES = "fewer than seven sites can be judged"

@@ -84,7 +84,7 @@ def _blocks(out: Switched, said: list, inputs: Inputs) -> list:
     if out.stationarity:
         p = out.stationarity["p"]
         verdict = "they change" if p < 0.01 else "no change is seen" if p > 0.05 else "a change is possible"
-        blocks.append(f"Are the probabilities the same all along the movie? p = {p:.3f}: {verdict}.")
+        blocks.append(f"Are the probabilities the same throughout the movie? p = {p:.3f}: {verdict}.")
     flux = hmm.extra["net_flux"]
     return [
         *blocks,

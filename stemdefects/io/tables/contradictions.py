@@ -48,11 +48,11 @@ _WORDS = {
     ),
     Code.UNSEEN: (
         "{kind} over time ({n} columns in frames, {sites} sites): single frames see {found:.0%} of them where by their "
-        "evidence {expected:.0%} were to be seen."
+        "evidence {expected:.0%} should be seen."
     ),
     Code.DENIED: (
-        "{kind}: of {n} calls in single frames {found:.0f} are something else over time, where {expected:.0f} were to "
-        "be wrong by their own probability."
+        "{kind}: of {n} calls in single frames {found:.0f} are something else over time, where {expected:.0f} "
+        "should be wrong by their own probability."
     ),
 }
 
