@@ -93,12 +93,11 @@ def patches(simulation: str, each: int, seed: int, mixed: bool = False) -> tuple
 
 def light(data: np.ndarray):
     """Light of the columns in the patches, of a lattice of the nominal size and direction."""
-    from stemdefects.analysis.crystallography import columns
     from stemdefects.analysis.patches import patch_light
-    from stemdefects.crystal import material
+    from stemdefects.crystal import bragg, material
 
     crystal = material.load(MATERIAL)
-    vectors = crystal.lattice_nm @ columns.turn(np.deg2rad(ANGLE_DEG)) * (data.shape[1] / PATCH_NM)
+    vectors = crystal.lattice_nm @ bragg.rotation(np.deg2rad(ANGLE_DEG)) * (data.shape[1] / PATCH_NM)
     return patch_light.measure(data, np.broadcast_to(vectors, (len(data), 2, 2)), crystal, PATCH_NM)
 
 

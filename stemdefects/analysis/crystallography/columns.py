@@ -64,12 +64,6 @@ def grid(radius_nm: float) -> np.ndarray:
     return points[np.hypot(*points.T) <= radius_nm]
 
 
-def turn(angle: float) -> np.ndarray:
-    """(2, 2) matrix that turns row vectors (y, x) by `angle`, counted from x towards y."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s], [s, c]])
-
-
 def smooth(image: np.ndarray) -> np.ndarray:
     """Spline coefficients of an image, for `pictures`."""
     return spline_filter(np.asarray(image, np.float32), order=3, output=np.float32)

@@ -9,6 +9,7 @@ from stemdefects.analysis.crystallography import columns
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.switching import states
+from stemdefects.crystal import bragg
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.numerics.borders import from_border
@@ -82,7 +83,7 @@ def take(
     frames = frames[np.unique(np.linspace(0, len(frames) - 1, MAX_FRAMES).astype(int))]
     sites = sorted({site for _, _, site in classes.values()} | set(range(material.n_sites)))
     steps = 2 * np.pi / 3
-    turned = [stencil.points @ columns.turn(steps * k) for k in range(3)]
+    turned = [stencil.points @ bragg.rotation(steps * k) for k in range(3)]
     taken = {name: ([], []) for name in classes}
     ideal = {site: [] for site in sites}
     place = np.column_stack([found.rows["y_px"], found.rows["x_px"]]).astype(float)

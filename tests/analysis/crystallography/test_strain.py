@@ -6,10 +6,10 @@ import pytest
 
 from stemdefects import config
 from stemdefects.analysis import synthetic
-from stemdefects.analysis.crystallography import columns, strain
 from stemdefects.analysis.crystallography import displacements as crystallography
+from stemdefects.analysis.crystallography import strain
 from stemdefects.analysis.data import detections
-from stemdefects.crystal import material
+from stemdefects.crystal import bragg, material
 from stemdefects.io.movie import Movie
 from stemdefects.io.tables import table
 
@@ -73,7 +73,9 @@ def relaxed():
             some[axis] += rng.normal(0, 0.4, len(some))
         rows.append(some)
         frames.append(image)
-        lattices.append((k, *(crystal.lattice_nm @ columns.turn(float(truth.angle_rad)) / truth.pixel_size_nm).ravel()))
+        lattices.append(
+            (k, *(crystal.lattice_nm @ bragg.rotation(float(truth.angle_rad)) / truth.pixel_size_nm).ravel())
+        )
     names = ["frame", "a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
     found = detections.Detections(
         np.concatenate(rows), 14, np.arange(14.0), 0.03, 0.0, 1.0, frames=pd.DataFrame(lattices, columns=names)
