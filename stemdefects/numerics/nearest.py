@@ -16,7 +16,7 @@ CROWD = 500  # points that it is quicker to part than to rank
 
 class Boxes(NamedTuple):
     """Points by their box, row of boxes by row: y, x: (n,) in that order; member: (n,) which points they are; start:
-    (ny * nx + 1,) where each box begins; shape: (ny, nx); corner: (2,) of the first box; side: of a box."""
+    (ny * nx + 2,) where each box begins; shape: (ny, nx); corner: (2,) of the first box; side: of a box."""
 
     y: np.ndarray
     x: np.ndarray
@@ -31,24 +31,48 @@ class Boxes(NamedTuple):
 def _boxes(points: np.ndarray, k: int) -> Boxes:
     """For the nearest `k`."""
     n = len(points)
-    corner, far = np.zeros(2), np.zeros(2)
-    for i in range(2):
-        corner[i], far[i] = points[:, i].min(), points[:, i].max()
-    area = max((far[0] - corner[0]) * (far[1] - corner[1]), 1e-12)
-    side = ROOM / BLOCK * math.sqrt(area * max(k, 2) / (math.pi * n))
-    side = max(side, max(far[0] - corner[0], far[1] - corner[1]) / (4 * n + 4), 1e-12)  # all on a line: no more boxes
-    ny, nx = int((far[0] - corner[0]) / side) + 1, int((far[1] - corner[1]) / side) + 1
-    box, start = np.empty(n, np.int64), np.zeros(ny * nx + 1, np.int64)
+    corner, far = points[0].copy(), points[0].copy()
+    for m in range(n):
+        for i in range(2):
+            corner[i], far[i] = min(corner[i], points[m, i]), max(far[i], points[m, i])
+    height, width = far[0] - corner[0], far[1] - corner[1]
+    side = ROOM / BLOCK * math.sqrt(max(height * width, 1e-12) * max(k, 2) / (math.pi * n))
+    side = max(side, max(height, width) / (4 * n + 4), 1e-12)  # all on a line: no more boxes
+    ny, nx = int(height / side) + 1, int(width / side) + 1
+    box, start = np.empty(n, np.int64), np.zeros(ny * nx + 2, np.int64)
     for m in range(n):
         box[m] = int((points[m, 0] - corner[0]) / side) * nx + int((points[m, 1] - corner[1]) / side)
-        start[box[m] + 1] += 1
-    start = np.cumsum(start)
-    y, x, member, filled = np.empty(n), np.empty(n), np.empty(n, np.int64), start.copy()
+        start[box[m] + 2] += 1
+    for b in range(ny * nx):
+        start[b + 2] += start[b + 1]
+    y, x, member = np.empty(n), np.empty(n), np.empty(n, np.int64)
     for m in range(n):
-        at = filled[box[m]]
-        filled[box[m]] += 1
+        at = start[box[m] + 1]  # ends as the first of the next box
+        start[box[m] + 1] += 1
         y[at], x[at], member[at] = points[m, 0], points[m, 1], m
     return Boxes(y, x, member, start, (ny, nx), corner, side)
+
+
+@inner
+def _parted(values: np.ndarray, n: int, k: int) -> float:
+    """The k-th smallest (from 0) of the first n `values` (Hoare's selection on a copy)."""
+    values = values[:n].copy()
+    low, high = 0, n - 1
+    while low < high:
+        middle, i, j = values[k], low, high
+        while i <= j:
+            while values[i] < middle:
+                i += 1
+            while middle < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if j < k:
+            low = i
+        if k < i:
+            high = j
+    return values[k]
 
 
 @inner
@@ -95,7 +119,7 @@ def _gathered(boxes: Boxes, y: float, x: float, k: int, room: tuple[np.ndarray, 
                 squares[count], places[count] = square, m
                 count += square <= limit
         if count > max(CROWD, k):
-            return count, np.partition(squares[:count], k - 1)[k - 1]
+            return count, _parted(squares, count, k - 1)
         if count >= k:
             return count, _ranked(squares, count, k - 1)
         block += 1
@@ -148,12 +172,12 @@ def _nearest(points: np.ndarray, asked: np.ndarray, k: int) -> tuple[np.ndarray,
 def _medians(values: np.ndarray, points: np.ndarray, asked: np.ndarray, k: int) -> np.ndarray:
     boxes, n = _boxes(points, k), len(points)
     room = (np.empty(n + 1), np.empty(n + 1, np.int64))
-    out, of, by_box = np.empty(len(asked)), np.empty(n + 1), values[boxes.member]
+    out, of = np.empty(len(asked)), np.empty(n + 1)
     for a in range(len(asked)):
         count, farthest = _gathered(boxes, asked[a, 0], asked[a, 1], k, room)
         found = 0
         for c in range(count):
-            of[found] = by_box[room[1][c]]
+            of[found] = values[boxes.member[room[1][c]]]
             found += room[0][c] <= farthest
         out[a] = _ranked(of, k, k // 2)  # of two that are as far, the first
         if k % 2 == 0:

@@ -55,19 +55,22 @@ def blurred(image: np.ndarray, place: np.ndarray, width: float) -> np.ndarray:
 @inner
 def _by_box(place: np.ndarray, reach: float) -> tuple:
     """Places in the order of boxes of side `reach`, row by row: which they are (n,), and in that order (n, 2); where
-    each box begins (ny * nx + 1,), the box of each place (n,), and nx."""
-    n = len(place)
-    low_y, low_x = place[:, 0].min(), place[:, 1].min()
-    ny, nx = int((place[:, 0].max() - low_y) / reach) + 1, int((place[:, 1].max() - low_x) / reach) + 1
-    box, start = np.empty(n, np.int64), np.zeros(ny * nx + 1, np.int64)
+    each box begins (ny * nx + 2,), the box of each place (n,), and nx."""
+    n, low_y, low_x, high_y, high_x = len(place), np.inf, np.inf, -np.inf, -np.inf
+    for k in range(n):
+        low_y, low_x = min(low_y, place[k, 0]), min(low_x, place[k, 1])
+        high_y, high_x = max(high_y, place[k, 0]), max(high_x, place[k, 1])
+    ny, nx = int((high_y - low_y) / reach) + 1, int((high_x - low_x) / reach) + 1
+    box, start = np.empty(n, np.int64), np.zeros(ny * nx + 2, np.int64)
     for k in range(n):
         box[k] = int((place[k, 0] - low_y) / reach) * nx + int((place[k, 1] - low_x) / reach)
-        start[box[k] + 1] += 1
-    start = np.cumsum(start)
-    order, sorted_, its, filled = np.empty(n, np.int64), np.empty((n, 2)), np.empty(n, np.int64), start.copy()
+        start[box[k] + 2] += 1
+    for b in range(ny * nx):
+        start[b + 2] += start[b + 1]
+    order, sorted_, its = np.empty(n, np.int64), np.empty((n, 2)), np.empty(n, np.int64)
     for k in range(n):
-        at = filled[box[k]]
-        filled[box[k]] += 1
+        at = start[box[k] + 1]  # ends as the first of the next box
+        start[box[k] + 1] += 1
         order[at], its[at] = k, box[k]
         sorted_[at, 0], sorted_[at, 1] = place[k, 0], place[k, 1]
     return order, sorted_, start, its, nx
@@ -79,9 +82,10 @@ def _overlaps(place: np.ndarray, width: float, reach: float) -> tuple:
     (n + 1,), columns and values of its entries."""
     n = len(place)
     order, at, start, box, nx = _by_box(place, reach)
-    last_row = (len(start) - 1) // nx - 1
+    last_row = (len(start) - 2) // nx - 1
     first = np.zeros(n + 1, np.int64)
-    column, value = np.empty(8 * n, np.int64), np.empty(8 * n)
+    most = 8 * n
+    column, value = np.empty(most, np.int64), np.empty(most)
     count = 0
     for k in range(n):
         y, x = box[k] // nx, box[k] % nx
@@ -89,10 +93,12 @@ def _overlaps(place: np.ndarray, width: float, reach: float) -> tuple:
         for row in range(2 if y < last_row else 1):  # what comes later: the rest of this row of boxes, and the next row
             low = k + 1 if row == 0 else start[(y + 1) * nx + left]
             high = start[(y + row) * nx + right + 1]
-            if count + high - low > len(column):
-                more = max(len(column), high - low)
-                column = np.concatenate((column, np.empty(more, np.int64)))
-                value = np.concatenate((value, np.empty(more)))
+            if count + high - low > most:
+                most += max(most, high - low)
+                before, known = column, value
+                column, value = np.empty(most, np.int64), np.empty(most)
+                for m in range(count):
+                    column[m], value[m] = before[m], known[m]
             for other in range(low, high):
                 distance2 = (at[k, 0] - at[other, 0]) ** 2 + (at[k, 1] - at[other, 1]) ** 2
                 column[count], value[count] = other, distance2
@@ -100,7 +106,7 @@ def _overlaps(place: np.ndarray, width: float, reach: float) -> tuple:
         for m in range(first[k], count):
             value[m] = math.exp(-value[m] / (4 * width * width))
         first[k + 1] = count
-    return order, first, column[:count], value[:count]
+    return order, first, column, value
 
 
 @entry
@@ -109,9 +115,10 @@ def unmixed(seen: np.ndarray, place: np.ndarray, width: float, ridge: float, tol
     (n,) there. The overlaps are small: some ten steps of conjugate gradients, a fraction of a factorisation."""
     n = len(seen)
     order, first, column, value = _overlaps(place, width, 5 * width)
-    x, rest, made = np.zeros(n), seen[order], np.empty(n)
-    direction = rest.copy()
-    norm2 = (rest * rest).sum()
+    x, rest, direction, made, norm2 = np.zeros(n), np.empty(n), np.empty(n), np.empty(n), 0.0
+    for k in range(n):
+        rest[k] = direction[k] = seen[order[k]]
+        norm2 += rest[k] * rest[k]
     enough = tolerance * tolerance * norm2
     for _ in range(200):
         if norm2 <= enough:

@@ -86,7 +86,9 @@ def _windowed(image: np.ndarray, place: np.ndarray, waves: np.ndarray, sigma: fl
                     now *= step
         top, left = min(max(middle[0], -1), height) - half, min(max(middle[1], -1), width) - half
         first, last = max(-left, 0), min(size, width - left)
-        sums[:] = 0
+        for k in range(n_waves):
+            for b in range(size):
+                sums[k, b] = 0
         for a in range(max(-top, 0), min(size, height - top)):
             row = image[top + a]
             for k in range(n_waves):
