@@ -18,7 +18,7 @@ from stemdefects.inference.evidence import over_time, readings
 from stemdefects.inference.evidence.blank_sites import Blank
 from stemdefects.io.tables import evidence
 from stemdefects.io.tables.evidence import AMORPHOUS, EDGE, HOLE, INVALID, LIGHT, LINE, NO_FRAME, PARTIAL, POLYMORPH
-from stemdefects.numerics import robust
+from stemdefects.numerics import robust, rows
 from stemdefects.numerics.borders import from_border
 
 EDGE_NM = 0.15  # from the border: down to there levels and scatter are those of the bulk, closer they are weak (docs)
@@ -68,7 +68,7 @@ class Gatherer:
             self._seen[g].append(readings.seen(plan, found, mine["score"], self.setup.model, self.prior, MIN_CENTRE))
 
     def _put_together(self) -> None:
-        self._keys = np.unique(np.concatenate([self._keys, *self._new]).astype(int).reshape(-1, 3), axis=0)
+        self._keys, _ = rows.unique(np.concatenate([self._keys, *self._new]).astype(int).reshape(-1, 3))
         self._new = []
 
     def settle(self, n_frames: int, drift_px: np.ndarray, start: Start | None) -> None:

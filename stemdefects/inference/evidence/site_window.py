@@ -16,6 +16,7 @@ from stemdefects.inference.evidence import over_time, readings, state_levels
 from stemdefects.inference.evidence.blank_sites import Blank
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.models.probability import emissions
+from stemdefects.numerics import rows
 
 RARE = 1e-3  # prevalence below which only measured emissions count
 READ_FROM = 2.0  # scatters to the nearest state: below, a site's lasting errors look like faint states that last
@@ -42,8 +43,8 @@ class Window:
         self.blank = [b._replace(keys=b.keys + np.append(shifts[low + t], 0)) for t, b in enumerate(blanks[low:high])]
         counts = [len(k) for k in keys]
         every = np.concatenate([*keys, *(b.keys for b in self.blank)]).astype(int).reshape(-1, 3)
-        self.keys, index = np.unique(every, axis=0, return_inverse=True)
-        self.index = np.split(index.ravel()[: sum(counts)], np.cumsum(counts)[:-1])
+        self.keys, index = rows.unique(every)
+        self.index = np.split(index[: sum(counts)], np.cumsum(counts)[:-1])
         shape = (len(self.frames), len(self.keys))
         self.seen, self.hidden = np.zeros(shape, bool), np.zeros(shape, bool)
         self.lines: dict[int, tuple[np.ndarray, np.ndarray]] = {}

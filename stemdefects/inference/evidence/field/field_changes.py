@@ -37,7 +37,7 @@ class _Change:
         self.by_old += old.gain
         self.by_new += new.gain
         self.telling += new.telling
-        self.placed.append(self.after.add(frame))
+        self.placed.append(self.after.add(frame, new))
 
     @property
     def holds(self) -> bool:
@@ -59,12 +59,13 @@ class Fields:
         if frame is None:
             self.placed.append(None)
             return
+        looked = self._map.look(frame)
         if self._change is not None:
             self._change.ask(frame)
             self._since.append(len(self.placed))
-        elif self._map.strange(frame):
+        elif self._map.strange(frame, looked):
             self._change, self._since = _Change(self._map, self._make(), frame), [len(self.placed)]
-        self.placed.append(Placed(*self._map.add(frame), self._n))
+        self.placed.append(Placed(*self._map.add(frame, looked), self._n))
         if len(self._since) > WITNESSES:
             self.settle()
 

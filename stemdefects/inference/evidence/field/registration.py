@@ -5,10 +5,12 @@ The defects can: of all possible vectors the one is taken under which the states
 given what was seen on the same sites before. The fraction of a lattice vector comes from the fitted columns.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from stemdefects.compiled import entry
 from stemdefects.inference.evidence.field import fields
 
 MARGIN = 8  # cells by which the map of sites grows at least
@@ -110,19 +112,16 @@ class Registrar:
         # the columns that differ most from the crystal choose a few candidates, all columns choose among these
         telling = np.argsort(-np.einsum("ns,ns->n", frame.prob, 1 - self._prior[None]), kind="stable")[:N_TELLING]
         part = frame.cell[telling], frame.site[telling], likelihood[telling]
-        rough = np.array([self._evidence(part[0] + steps[i], *part[1:]) for i in order]) - penalty
+        rough = self._evidence(*part, steps[order]) - penalty
         final = np.unique(np.append(np.argsort(-rough, kind="stable")[:N_FINAL], 0))
-        scores = [self._evidence(frame.cell + steps[order[k]], frame.site, likelihood) - penalty[k] for k in final]
+        scores = self._evidence(frame.cell, frame.site, likelihood, steps[order[final]]) - penalty[final]
         return steps[order[final[int(np.argmax(scores))]]]
 
-    def _evidence(self, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray) -> float:
+    def _evidence(self, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """(m,) log-likelihood of n columns moved by each of `steps` (m, 2) cells, where these are known sites."""
         assert self._belief is not None  # a frame was learned before
-        index = cell - self._low
-        inside = ((index >= 0) & (index < np.array(self._belief.shape[:2]))).all(1)
-        index = index[inside]
-        belief = self._belief[index[:, 0], index[:, 1], site[inside]]
-        seen = np.einsum("ns,ns->n", belief, likelihood[inside])
-        return float(np.log(np.maximum(seen, 1e-6)).sum())
+        cell, site, steps = (np.ascontiguousarray(part, int) for part in (cell - self._low, site, steps))
+        return _expected(self._belief, cell, site, likelihood, steps)
 
     def _learn(self, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray) -> None:
         belief = self._grown(cell.min(0), cell.max(0))
@@ -147,3 +146,19 @@ class Registrar:
             larger[a : a + c, b : b + d] = self._belief
             self._belief, self._low = larger, self._low - before
         return self._belief
+
+
+@entry
+def _expected(
+    belief: np.ndarray, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray, steps: np.ndarray
+) -> np.ndarray:
+    out = np.zeros(len(steps))
+    for m in range(len(steps)):
+        for n in range(len(cell)):
+            i, j = cell[n, 0] + steps[m, 0], cell[n, 1] + steps[m, 1]
+            if 0 <= i < belief.shape[0] and 0 <= j < belief.shape[1]:
+                seen = 0.0
+                for s in range(likelihood.shape[1]):
+                    seen += belief[i, j, site[n], s] * likelihood[n, s]
+                out[m] += math.log(max(seen, 1e-6))
+    return out

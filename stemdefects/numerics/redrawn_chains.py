@@ -1,0 +1,61 @@
+"""Sums over all paths of many chains that keep their state or draw a new one, compiled (`forward_backward` has any
+other chain). T frames, N sites, S states, K kinds of surroundings."""
+
+import math
+
+import numpy as np
+
+from stemdefects.compiled import entry
+
+TINY = 1e-37  # no chance is smaller, as single precision has it
+
+
+@entry
+def smoothed(
+    seen: np.ndarray, prevalence: np.ndarray, change: np.ndarray, around: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Posteriors (T, N, S), chances (T - 1, N) that a site's state is another than in the frame before, both float32,
+    and the log-evidence of all sites.
+
+    seen: (T, N, S) float32 likelihoods; prevalence: (K, S); change: (K,) chance of a new draw; around: (T, N).
+    """
+    n_frames, n_sites, n_states = seen.shape
+    posterior, moved = np.empty(seen.shape, np.float32), np.empty((max(n_frames - 1, 0), n_sites), np.float32)
+    chance, later, weighted = np.empty((n_frames, n_states)), np.empty(n_states), np.empty(n_states)
+    evidence = 0.0
+    for n in range(n_sites):
+        for t in range(n_frames):
+            new, norm = change[around[t, n]], TINY
+            for s in range(n_states):
+                usual = prevalence[around[t, n], s]
+                before = (1 - new) * chance[t - 1, s] + new * usual if t else usual
+                chance[t, s] = before * seen[t, n, s]
+                norm += chance[t, s]
+            evidence += math.log(norm)
+            for s in range(n_states):
+                chance[t, s] /= norm
+        for s in range(n_states):
+            later[s] = 1.0
+        for t in range(n_frames - 1, -1, -1):
+            norm = TINY
+            for s in range(n_states):
+                weighted[s] = seen[t, n, s] * later[s]
+                later[s] *= chance[t, s]
+                norm += later[s]
+            for s in range(n_states):
+                posterior[t, n, s] = later[s] / norm
+            if t == 0:
+                continue
+            new, kept, drawn, same, largest = change[around[t, n]], 0.0, 0.0, 0.0, TINY
+            for s in range(n_states):
+                usual, stays = prevalence[around[t, n], s], chance[t - 1, s] * weighted[s]
+                kept += (1 - new) * stays
+                drawn += new * usual * weighted[s]
+                same += new * usual * stays
+            moved[t - 1, n] = (drawn - same) / max(kept + drawn, 1e-30)
+            for s in range(n_states):
+                later[s] = (1 - new) * weighted[s] + drawn
+                largest = max(largest, later[s])
+            for s in range(n_states):
+                later[s] /= largest
+    return posterior, moved, evidence
