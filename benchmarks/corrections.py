@@ -6,22 +6,26 @@ The network is one that was trained for another microscope: at 100 kV, with a sh
 folder or run to take, else it is trained first, five minutes). The movies are of 60 kV, a wider probe and film. A
 person is played by the truth: frames are gone through, those of the least sure calls first, every error of a frame is
 corrected, the least sure first, until there are `corrections` of them. `train.py labels=corrections` adapts the
-network; then the frames that were not corrected are scored, with the network before and after, and with one that had
-no corrections (`labels=fourier`).
+network; then the frames that were not corrected are scored, with the network before and after, and with a control that
+had no corrections: `control=called` takes the same frames as they were called (all of them `checked`, nothing else
+said), adapted in the same way; `control=fourier` is `labels=fourier` on the movie; `control=no` none. How much there is
+to gain is said by a network that was trained for such movies (`able=`).
 """
 
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from corrections_tables import ABLE, AFTER, BEFORE, CONTROL, by_kind, page
 from script import fill, options
 
 MARGIN_PX = 10  # what lies this close to the border is left out: a column cut off there cannot be told
 RADIUS_PX = 3.0
 TILE_PX = 48  # the bootstrap draws parts of the field: calls of one place are not independent
-N_RESAMPLES = 2000
 NETWORK = (  # of another microscope
     "model=unet_small",
     "training=quick",
@@ -59,6 +63,7 @@ PLAIN = (  # single frames are scored: no states over time, no pictures
     "inference.pictures.contact_sheet=false",
 )
 STAGES = ("tracks", "counts", "corrections")  # of the analysis: what applying corrections needs
+MODEL = "model.json"
 START, END = "<!-- measured by benchmarks/corrections.py -->", "<!-- end -->"
 
 
@@ -148,22 +153,39 @@ def counted(rows: np.ndarray, true: np.ndarray, frames: np.ndarray, size: int) -
     return out
 
 
-def f1(counts: np.ndarray) -> float:
-    """F1 of summed (right, called, true)."""
-    right, called, true = counts.sum(0)
-    return 2 * right / max(called + true, 1)
-
-
-def gain(before: np.ndarray, after: np.ndarray, rng) -> tuple[float, float]:
-    """95% interval of the gain in F1, parts of the field drawn again."""
-    draws = rng.integers(0, len(before), (N_RESAMPLES, len(before)))
-    values = [f1(after[d]) - f1(before[d]) for d in draws]
-    return tuple(np.quantile(values, [0.025, 0.975]))
-
-
-def one_movie(seed: int, folder: Path, network: str, most: int, steps: int, control: bool) -> dict:
-    """Simulate, infer, correct, train, infer again; F1 on the frames that were not corrected."""
+def applied(run, items, digest: str, runs_dir: Path) -> None:
+    """`analyze.py corrections=` for `run`, with the stages that applying them needs."""
     from stemdefects.analysis import pipeline
+    from stemdefects.io.tables import corrections
+
+    file = corrections.write(runs_dir / "corrections.csv", corrections.Corrections(tuple(items), digest))
+    left_out = ",".join(name for name in pipeline.STAGES if name not in STAGES)
+    command(
+        "analyze.py",
+        f"run={run.id}",
+        f"corrections={file}",
+        f"analysis.leave_out=[{left_out}]",
+        "analysis.slider_frames=0",
+        "overwrite=true",
+        f"runs_dir={runs_dir}",
+        *QUICK,
+    )
+
+
+def as_called(run, used: list[int], digest: str, runs_dir: Path):
+    """A copy of `run` in which the frames `used` were looked at and nothing was said of them."""
+    from stemdefects.io import runs
+    from stemdefects.io.tables.corrections import Correction
+
+    copy = runs.Run(runs_dir / run.id)
+    if not copy.path.exists():
+        shutil.copytree(run.path, copy.path, ignore=shutil.ignore_patterns("corrected"))
+    applied(copy, [Correction("checked", frame) for frame in used], digest, runs_dir)
+    return copy
+
+
+def one_movie(seed: int, folder: Path, network: str, chosen: dict[str, str]) -> dict:
+    """Simulate, infer, correct, train, infer again; F1 on the frames that were not corrected. chosen: the options."""
     from stemdefects.analysis.data import truth
     from stemdefects.io.tables import corrections
     from stemdefects.io.tables.table import DefectTable
@@ -177,91 +199,51 @@ def one_movie(seed: int, folder: Path, network: str, most: int, steps: int, cont
     first = newest(found_in)
     found, true = DefectTable.read(first.defects_path, patches=False), truth.read(movie).rows
     size = int(found.attrs["source_shape"][-1])
-    items, used = played(found.rows, inside(true, size, RADIUS_PX), most)
-    file = corrections.write(
-        folder / f"corrections_{seed}.csv", corrections.Corrections(tuple(items), corrections.digest(found.rows))
-    )
-    left_out = ",".join(name for name in pipeline.STAGES if name not in STAGES)
-    command(
-        "analyze.py",
-        f"run={first.id}",
-        f"corrections={file}",
-        f"analysis.leave_out=[{left_out}]",
-        "analysis.slider_frames=0",
-        "overwrite=true",
-        f"runs_dir={found_in}",
-        *QUICK,
-    )
+    items, used = played(found.rows, inside(true, size, RADIUS_PX), int(chosen["corrections"]))
+    digest = corrections.digest(found.rows)
+    applied(first, items, digest, found_in)
+    steps, control = chosen["steps"], chosen["control"]
     short = (f"training.steps={steps}", f"training.validation.every={steps}", "training.validation.pictures=0", *QUICK)
-    lessons = {"with corrections": (learned_in, ("labels=corrections", f"run={first.path}"))}
-    if control:
+    lessons = {AFTER: (learned_in, ("labels=corrections", f"run={first.path}"))}
+    if control == "called":
+        same = as_called(first, used, digest, folder / f"called_{seed}")
+        lessons[CONTROL] = (control_in, ("labels=corrections", f"run={same.path}"))
+    elif control == "fourier":
         of_movie = ("labels=fourier", "training=adapt", f"training.init={network}", f"input={movie}")
-        lessons["without corrections"] = (control_in, of_movie)
-    networks = {"before": first}
+        lessons[CONTROL] = (control_in, of_movie)
+    networks = {BEFORE: first}
     for name, (runs_dir, lesson) in lessons.items():
-        if done(runs_dir, "model/model.json") is None:
+        if done(runs_dir, f"model/{MODEL}") is None:
             command("train.py", *lesson, f"runs_dir={runs_dir}", *short)
         networks[name] = newest(runs_dir)
         if done(runs_dir, "defects.h5") is None:
             command("infer.py", f"run={networks[name].id}", f"input={movie}", *PLAIN, f"runs_dir={runs_dir}", *QUICK)
-    adapted = networks["with corrections"]
+    if (able := chosen["able"]) != "-":
+        runs_dir = folder / f"able_{seed}"
+        if done(runs_dir, "defects.h5") is None:
+            command("infer.py", f"model={able}", f"input={movie}", *PLAIN, f"runs_dir={runs_dir}", *QUICK)
+        networks[ABLE] = newest(runs_dir)
     frames = np.setdiff1d(np.arange(found.attrs["source_shape"][0]), used)
-    counts = {
-        name: counted(DefectTable.read(run.defects_path, patches=False).rows, true, frames, size)
-        for name, run in networks.items()
+    tables = {name: DefectTable.read(run.defects_path, patches=False).rows for name, run in networks.items()}
+    kinds = np.unique(true["kind"])
+    of_kinds = {
+        name: {
+            kind.decode(): counted(rows[rows["kind"] == kind], true[true["kind"] == kind], frames, size).sum(0)
+            for kind in kinds
+        }
+        for name, rows in tables.items()
     }
-    about = adapted.read_summary()
+    shares = {name: json.loads((networks[name].model_dir / MODEL).read_text())["share_trained"] for name in lessons}
     n = {action: sum(one.action == action for one in items) for action in ("add", "delete", "relabel", "checked")}
     return {
         "seed": seed,
         "corrections": n,
         "frames": len(frames),
-        "counts": counts,
-        "share": about.get("share_trained"),
-        "own": about.get("corrected_frames"),
+        "kinds": of_kinds,
+        "counts": {name: counted(rows, true, frames, size) for name, rows in tables.items()},
+        "share": shares,
+        "own": networks[AFTER].read_summary().get("corrected_frames"),
     }
-
-
-def page(results: list[dict], steps: int) -> str:
-    """The table of all movies, and the mean gain with its interval over movies."""
-    from scipy import stats
-
-    rng = np.random.default_rng(0)
-    lines = [
-        "| movie | corrections | F1 before | without corrections | with them | gain (95%, parts of the field) |",
-        "|---|---|---|---|---|---|",
-    ]
-    gains = []
-    for one in results:
-        counts, n = one["counts"], one["corrections"]
-        low, high = gain(counts["before"], counts["with corrections"], rng)
-        gains.append(f1(counts["with corrections"]) - f1(counts["before"]))
-        control = f"{f1(counts['without corrections']):.3f}" if "without corrections" in counts else "-"
-        told = f"{n['add']} added, {n['delete']} deleted, {n['relabel']} relabelled; {n['checked']} frames checked"
-        lines.append(
-            f"| {one['seed']} | {told} | {f1(counts['before']):.3f} | {control} | "
-            f"{f1(counts['with corrections']):.3f} | {gains[-1]:+.3f} ({low:+.3f} to {high:+.3f}) |"
-        )
-    lines.append("")
-    if len(gains) > 1:
-        half = stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / np.sqrt(len(gains))
-        low, mean, high = np.mean(gains) - half, np.mean(gains), np.mean(gains) + half
-        lines.append(
-            f"Mean gain over {len(gains)} movies, {steps} steps each: {mean:+.3f} ({low:+.3f} to {high:+.3f})."
-        )
-    for one in results:
-        own = one["own"] or {}
-        told = [
-            f"{name} {when}: {v[0]:.2f} ({v[1]:.2f} to {v[2]:.2f})"
-            for when, shares in own.items()
-            for name, v in shares.items()
-            if v
-        ]
-        if told:
-            lines.append(
-                f"Movie {one['seed']}, held-out part of the checked frames as `train.py` reports it: {', '.join(told)}."
-            )
-    return "\n".join(lines)
 
 
 def run(chosen: dict[str, str]) -> None:
@@ -271,20 +253,18 @@ def run(chosen: dict[str, str]) -> None:
         folder = Path(scratch if chosen["folder"] == "-" else chosen["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         results, network = [], chosen["network"]
-        if network == "-" and done(folder / "network", "model/model.json") is None:
+        if network == "-" and done(folder / "network", f"model/{MODEL}") is None:
             command("train.py", *NETWORK, f"runs_dir={folder / 'network'}", *QUICK)
         network = str(newest(folder / "network").path) if network == "-" else network
         for seed in range(int(chosen["first"]), int(chosen["first"]) + int(chosen["movies"])):
-            results.append(
-                one_movie(seed, folder, network, int(chosen["corrections"]), steps, chosen["control"] == "yes")
-            )
-            print(page(results, steps), flush=True)
+            results.append(one_movie(seed, folder, network, chosen))
+            print(by_kind(results[-1]), page(results, steps), sep="\n", flush=True)
     if chosen["page"]:
         fill(Path(chosen["page"]), START, END, page(results, steps))
         print(f"written: {chosen['page']}")
 
 
 if __name__ == "__main__":
-    defaults = {"movies": "3", "first": "31", "corrections": "50", "steps": "400", "control": "yes", "folder": "-"}
-    defaults |= {"network": "-"}
+    defaults = {"movies": "3", "first": "31", "corrections": "50", "steps": "1000", "control": "called", "folder": "-"}
+    defaults |= {"network": "-", "able": "ws2_mo"}
     run(options(sys.argv[1:], defaults | {"page": ""}))

@@ -93,9 +93,7 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as started:
         try:
-            opened = started.chromium.launch(
-                executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox", "--single-process", "--no-zygote"]
-            )
+            opened = started.chromium.launch(executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox"])
         except playwright.Error as error:
             pytest.skip(f"no Chromium for playwright ({str(error).splitlines()[0]})")
         yield opened

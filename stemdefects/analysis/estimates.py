@@ -10,6 +10,17 @@ if TYPE_CHECKING:
 
 
 LEVEL = 0.95  # of all intervals
+METHODS = {  # the short names of tables, for people
+    "cve": "covariance estimator",
+    "msd": "mean squared displacement",
+    "sites": "hidden Markov model on lattice sites",
+    "hops": "counted hops",
+    "hmm": "hidden Markov model",
+    "hmm_model": "hidden Markov model, the network's own confusion",
+    "hmm_estimate": "hidden Markov model, confusion estimated",
+    "pooled": "pooled counts, labels at face value",
+    "paper": "published formula",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,11 @@ class Estimate:
         return asdict(self) | {"level": LEVEL}
 
     @property
+    def how(self) -> str:
+        """The method in words."""
+        return in_words(self.method)
+
+    @property
     def basis(self) -> str:
         """What the interval rests on, in words: `12 tracks`, `1 frame`."""
         return f"{self.n} {self.n_of.removesuffix('s') if self.n == 1 else self.n_of}"
@@ -55,7 +71,7 @@ class Estimate:
             return f"{what}: not computed. {self.warning}".strip()
         text = f"{what} = {number(self.value)} {self.unit if self.unit != '1' else ''}".rstrip()
         text += f", {self.interval('95% interval ') or 'no interval'}"
-        text += f" ({self.method}; {self.basis})."
+        text += f" ({self.how}; {self.basis})."
         return f"{text} {self.warning}".strip()
 
 
@@ -70,6 +86,11 @@ def estimate(
     if low is None or high is None:
         low = high = None
     return Estimate(quantity, float(value), low, high, unit, method, **rest)
+
+
+def in_words(method: str) -> str:
+    """A method as people call it, `METHODS` where the table's name is a short one."""
+    return METHODS.get(method, method)
 
 
 def number(value: float | None) -> str:

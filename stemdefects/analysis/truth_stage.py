@@ -8,7 +8,7 @@ from scipy.linalg import expm
 from stemdefects.analysis import seeds
 from stemdefects.analysis.data import truth as truths
 from stemdefects.analysis.data.truth import Score, Truth
-from stemdefects.analysis.estimates import number
+from stemdefects.analysis.estimates import in_words, number
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.kinetics.statements import METHOD
 from stemdefects.analysis.patches.stage import with_classes
@@ -16,6 +16,8 @@ from stemdefects.analysis.stage import Figure, Grid, Section, StageResult
 from stemdefects.analysis.switching import estimators as switching
 from stemdefects.analysis.switching import states
 from stemdefects.schema import AnalysisConfig
+
+CAPTION = "Share of the calls that are right (precision), and of the true defects that were called (recall)."
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     tables = {"truth_scores": truths.table(made.scores)} if made.scores else {}
     if made.quantities:
         tables["truth_comparison"] = pd.DataFrame(made.quantities)
-    section = Section("Found against true", [*_blocks(made, cfg), Figure("scores")])
+    section = Section("Found against true", [*_blocks(made, cfg), Figure("scores", CAPTION)])
     return StageResult((), (), tables, {"scores": made.scores}, section, made)
 
 
@@ -60,7 +62,7 @@ def compare(inputs: Inputs, truth: Truth, cfg: AnalysisConfig, seed: int) -> Com
         ]
     if truth.D_nm2_per_s is not None and inputs.D_unit == "nm^2/s" and moved is not None:
         for method, d in moved.results.get(kind, {}).items():
-            out.append(_against(f"D of {kind} (nm^2/s), {method}", truth.D_nm2_per_s, d.D, d.low, d.high))
+            out.append(_against(f"D of {kind} (nm^2/s), {in_words(method)}", truth.D_nm2_per_s, d.D, d.low, d.high))
     switched = inputs.earlier["transitions"].data if "transitions" in inputs.earlier else None
     if found.frame_time_s and switched is not None:
         out += _compare_matrix(inputs, truth, cfg, radius, seeds.stream(seed, "truth"))

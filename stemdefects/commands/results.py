@@ -39,7 +39,8 @@ class Result:
         found = self.analysis.inputs.found
         kinds = ", ".join(f"{(found.kinds == kind).sum()} {kind}" for kind in self.analysis.inputs.kinds)
         tracks, frames = self.analysis.inputs.tracks.n_tracks, int(found.observed.sum())
-        return f"Result({Path(found.source).name}: {kinds or 'no defects'} in {frames} frames, {tracks} tracks)"
+        where = "one image" if found.n_frames == 1 else f"{frames} frames, {tracks} tracks"
+        return f"Result({Path(found.source).name}: {kinds or 'no defects'} in {where})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the first frame with its detections, and the headlines."""

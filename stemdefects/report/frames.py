@@ -1,7 +1,7 @@
 """Pictures of detections: annotated frames, a contact sheet.
 
-Kinds differ in colour (Okabe and Ito's set, told apart by colour-blind readers) and in the shape of the mark, so that a
-grey print can be read too. Marks are open: what is marked stays visible.
+Kinds differ in colour (that of the page's figures) and in the shape of the mark, so that a grey print can be read too.
+Marks are open, so that what is marked stays visible, and have a rim, so that they can be seen on dark and bright.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#D55E00", "#CC79A7", "#009E73", "#0072B2", "#FFFFFF")
+from stemdefects.report.style import COLOURS
+
 SHAPES = ("circle", "square", "diamond", "triangle")
 MARK_NM = 0.19  # half size of a mark: the neighbours stay outside
 BAR_NM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)  # round lengths for the scale bar, 1-2-5
 REGION_COLOURS = {"hole": "#FF5555", "amorphous": "#FFB86C", "1T": "#8BE9FD"}
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
+DARK = 120  # brightness of 255 below which a colour is hard to see on a dark frame
 BACKGROUND, INK = (16, 16, 16), (235, 235, 235)  # RGB, short of black and white: easier on the eye
 
 
@@ -225,6 +227,14 @@ def _wrap(entries: list[str], font: Font, width: float, text_px: int) -> list[li
 
 
 def _mark(draw: ImageDraw.ImageDraw, centre, radius: float, shape: str, colour: str, width: int) -> None:
+    """An open mark with a rim: light around dark colours, dark around light ones."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    rim = INK if 0.3 * red + 0.59 * green + 0.11 * blue < DARK else BACKGROUND
+    _outline(draw, centre, radius + 0.5, shape, rim, width + 2)
+    _outline(draw, centre, radius, shape, colour, width)
+
+
+def _outline(draw: ImageDraw.ImageDraw, centre, radius: float, shape: str, colour, width: int) -> None:
     x, y = centre
     corners = {
         "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],

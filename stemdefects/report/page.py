@@ -67,12 +67,13 @@ def write(path: Path, result: Analysis, pictures: Mapping[str, Path], title: str
     contents = [("Detections", "detections")] if movie else []
     contents += [(one["title"], one["anchor"]) for one in sections]
     contents += [("All numbers", "numbers"), ("Config", "config"), ("How to cite", "cite")]
+    cards = _cards(estimates, result.inputs.found.n_frames)
     return rendering.write(
         path,
         "page.html.j2",
         title=title,
         subtitle=_subtitle(result),
-        cards=_cards(estimates),
+        cards=cards,
         notes=result.notes,
         contents=contents,
         movie=movie,
@@ -108,7 +109,7 @@ def _filled(block: Block, shown: Shown) -> Any:
                 "name": name,
                 "caption": block.caption,
                 "curve": shown.curves.get(name),
-                "picture": rendering.data_uri(shown.pictures[name]),
+                "picture": rendering.shown(shown.pictures[name]),
             }
         case Fold(summary=summary, blocks=inner) if within := _fill(inner, shown):
             return Fold(summary, within)
@@ -135,15 +136,18 @@ def _subtitle(result: Analysis) -> str:
     )
 
 
-def _cards(estimates: list[Estimate]) -> list[dict[str, str]]:
+def _cards(estimates: list[Estimate], n_frames: int) -> list[dict[str, str]]:
     """The headlines."""
     cards = []
     for e in estimates:
         if e.headline and e.value is not None:
             label = "contradictory, between" if "range over gates" in e.method else "95%:"
-            unit, interval = "" if e.unit == "1" else e.unit, e.interval() or "no interval"
+            unit, interval = "" if e.unit == "1" else e.unit, e.interval()
             if e.value == 0 and e.low == 0 and e.high is not None:  # a limit, whose unit belongs to its end
                 unit, interval = "", f"at most {number(e.high)} {unit}".rstrip()
-            name = f"{e.quantity}, {e.subject}" if e.subject else e.quantity
-            cards.append({"name": name, "value": number(e.value), "unit": unit, "interval": f"{label} {interval}"})
+            quantity = e.quantity.removesuffix(" per frame") if n_frames == 1 else e.quantity
+            name = f"{quantity}, {e.subject}" if e.subject else quantity
+            told = f"{label} {interval}" if interval else "no interval" if n_frames > 1 else "in this image"
+            value = f"{e.value:.0f}" if e.unit == "defects" and n_frames == 1 else number(e.value)
+            cards.append({"name": name, "value": value, "unit": unit, "interval": told})
     return cards

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemdefects.analysis.damage import joint as joint_fits
-from stemdefects.analysis.estimates import number
+from stemdefects.analysis.estimates import in_words, number
 from stemdefects.report import rendering, style
 from stemdefects.report.drawings import damage
 from stemdefects.report.style import COLOURS, pyplot
@@ -44,7 +44,7 @@ def write(
         figure = draw(tables)
         if figure is not None:
             path = style.save(figure, folder / "figures", f"comparison_{name}")
-            pictures[name] = rendering.data_uri(path)
+            pictures[name] = rendering.shown(path)
     shown = [
         ("Tested together", True, _cells(rows[rows["main"]])),
         ("All other quantities", False, _cells(rows[~rows["main"]])),
@@ -70,7 +70,7 @@ def _joint(folder: Path, joint: joint_fits.Joint) -> dict:
     table.to_csv(folder / "joint.csv", index=False)
     joint_fits.points(joint).to_csv(folder / "joint_points.csv", index=False)
     figure = damage.joint(joint)
-    picture = None if figure is None else rendering.data_uri(style.save(figure, folder / "figures", "joint"))
+    picture = None if figure is None else rendering.shown(style.save(figure, folder / "figures", "joint"))
     return {
         "over": joint.over,
         "remarks": joint_fits.remarks(joint),
@@ -88,8 +88,8 @@ def sentences(rows: "pd.DataFrame") -> list[str]:
         unit = "" if r.unit == "1" else f" {r.unit}"
         out.append(
             f"{what} differs: {number(r.value_a)} in {r.a}, {number(r.value_b)}{unit} in {r.b}; difference "
-            f"{number(r.difference)}, 95% interval {number(r.low)} to {number(r.high)} ({r.method}; p = {r.p:.1g}, "
-            f"{r.p_corrected:.1g} corrected for {len(main)} comparisons)."
+            f"{number(r.difference)}, 95% interval {number(r.low)} to {number(r.high)} "
+            f"({in_words(r.method)}; p = {r.p:.1g}, {r.p_corrected:.1g} corrected for {len(main)} comparisons)."
         )
     if not len(main):
         return ["Nothing that both analyses determine with an interval can be compared."]
@@ -109,7 +109,7 @@ def _cells(rows) -> list[dict[str, str]]:
         {
             "quantity": r.quantity,
             "subject": r.subject,
-            "method": r.method,
+            "method": in_words(r.method),
             "runs": f"{r.a} / {r.b}",
             "first": number(r.value_a),
             "first_interval": span(r.low_a, r.high_a),
@@ -155,9 +155,12 @@ def _forest(tables: dict, wanted, label: str):
 
 def diffusion(tables: dict[str, "pd.DataFrame"]) -> "Figure | None":
     """D by kind and method."""
-    return _forest(
-        tables, lambda e: f"{e.subject}, {e.method}" if e.quantity == "D" and e.method != "paper" else "", "D"
-    )
+
+    def name(e) -> str:
+        shown = e.quantity == "D" and e.method != "paper"
+        return f"{e.subject}, {in_words(e.method)}" if shown else ""
+
+    return _forest(tables, name, "D")
 
 
 def counts(tables: dict[str, "pd.DataFrame"]) -> "Figure | None":

@@ -60,6 +60,8 @@ def pyplot() -> ModuleType:
             "grid.linewidth": 0.6,
             "axes.axisbelow": True,
             "legend.frameon": False,
+            "axes.formatter.limits": (-2, 4),
+            "axes.formatter.use_mathtext": True,
             "figure.constrained_layout.use": True,
             "svg.fonttype": "none",
             "figure.dpi": 100,

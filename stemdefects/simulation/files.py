@@ -33,8 +33,7 @@ def write_movie(
     On Ctrl-C what is done so far stays as a whole, shorter movie; on any other failure, a full disk say, a file that
     was there before stays as it is.
     """
-    from tqdm import tqdm
-
+    from stemdefects.messages import progress_bar
     from stemdefects.simulation.movies import Scene
 
     path = Path(path)
@@ -42,7 +41,7 @@ def write_movie(
     part = path.with_name(path.name + ".part")
     writer = (_Tiff if path.suffix.lower().startswith(".tif") else _Hdf5)(part, path, scene)
     try:
-        with tqdm(total=cfg.movie.n_frames, unit="frame", desc=path.name, disable=not progress) as bar:
+        with progress_bar()(total=cfg.movie.n_frames, unit="frame", desc=path.name, disable=not progress) as bar:
             for block in scene.blocks():
                 writer.append(block)
                 bar.update(len(block.frames))

@@ -71,4 +71,7 @@ def test_a_browser_reads_the_curve_and_prints_the_picture(browser, page):
     assert not curve.locator("img").is_visible()
     tab.emulate_media(media="print")
     assert curve.locator("img").is_visible() and not curve.locator(".plot").is_visible()
+    assert (
+        tab.pdf().count(b"/Subtype /Image") >= tab.locator("figure img").count() > 0
+    )  # all of them, seen before or not
     assert not errors

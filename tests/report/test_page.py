@@ -53,6 +53,17 @@ def written(tmp_path_factory):
     return folder, result, page.read_text()
 
 
+@pytest.fixture(scope="module")
+def image_page(tmp_path_factory):
+    """Page of one image."""
+    rng = np.random.default_rng(0)
+    rows = synthetic.defect_rows(np.zeros(40, int), rng.uniform(0.2, 5, (40, 2)), 0.03)
+    found = detections.Detections(rows, 1, np.zeros(1), 0.03, 0.02, None, "image.tif")
+    movie = Movie(rng.poisson(20, (1, 180, 180)).astype(np.uint16), 0.03)
+    result = pipeline.analyse(found, config.load_group("analysis", "default"), material.load("ws2_mo"), movie)
+    return output.write(result, tmp_path_factory.mktemp("image"), "image", "a: 1\n")
+
+
 def test_page_needs_no_network_and_says_everything(written):
     _, result, text = written
     assert not re.search(r"""src\s*=\s*["']?(https?:)?//|<link|@import""", text)
@@ -60,6 +71,9 @@ def test_page_needs_no_network_and_says_everything(written):
     assert len(re.findall("data:image/(?:png|webp);base64,", text)) >= 5
     assert "Test &lt;movie&gt;" in text and "How to cite" in text and "npj Comput. Mater." in text
     assert 'type="range"' in text
+    figures = re.findall("<figure.*?</figure>", text, re.DOTALL)
+    assert len(figures) > 5 and all("<figcaption>" in one for one in figures)
+    assert "(covariance estimator; " in text and not re.search(r"[(>](cve|msd|hmm|hmm_model)[;<]", text)
     assert "What the network learned from" in text
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", text).lower().replace("nanom", "")
     for e in result.estimates:
@@ -127,9 +141,17 @@ def test_tables_have_units_intervals_and_methods(written):
 
 
 def test_numbers_as_people_write_them():
-    assert nice("7.70e-04 nm^2/s") == "7.70 × 10⁻⁴ nm²/s" and nice("-1e+12") == "-1 × 10¹²"
+    assert nice("7.70e-04 nm^2/s") == "7.70\u00a0×\u00a010⁻⁴ nm²/s" and nice("-1e+12") == "-1\u00a0×\u00a010¹²"
     assert nice("0.0112 1/s per bond") == "0.0112 s⁻¹ per bond" and nice("1/s per atom") == "s⁻¹ per atom"
-    assert nice("2.00e-05 1/s") == "2.00 × 10⁻⁵ s⁻¹" and nice("kinetics 1/share, 11/s") == "kinetics 1/share, 11/s"
+    assert (
+        nice("2.00e-05 1/s") == "2.00\u00a0×\u00a010⁻⁵ s⁻¹"
+        and nice("kinetics 1/share, 11/s") == "kinetics 1/share, 11/s"
+    )
+    assert (
+        nice("1/nm^2") == "nm⁻²"
+        and nice("= 0.407 1/nm^2, no") == "= 0.407 nm⁻², no"
+        and nice("density, 1/cm^2 (1/s)") == "density, cm⁻² (s⁻¹)"
+    )
     assert nice("1 nm^-2") == "1 nm⁻²" and nice("file_2e-3a 12.3e") == "file_2e-3a 12.3e"
 
 
@@ -207,17 +229,32 @@ def test_page_of_a_table_without_tracks(tmp_path, n_per_frame):
     assert ("no track has 3 detections" if n_per_frame else "no transition matrix") in text
 
 
-def test_a_single_image_has_a_page_of_its_own(tmp_path):
-    rng = np.random.default_rng(0)
-    rows = synthetic.defect_rows(np.zeros(40, int), rng.uniform(0.2, 5, (40, 2)), 0.03)
-    found = detections.Detections(rows, 1, np.zeros(1), 0.03, 0.02, None, "image.tif")
-    movie = Movie(rng.poisson(20, (1, 180, 180)).astype(np.uint16), 0.03)
-    result = pipeline.analyse(found, config.load_group("analysis", "default"), material.load("ws2_mo"), movie)
-    text = output.write(result, tmp_path, "image", "a: 1\n").read_text()
+def test_a_single_image_has_a_page_of_its_own(image_page):
+    text = image_page.read_text()
     assert "40 detections in one image" in text and "s/frame" not in text and "1 frames" not in text
     for heading in ("Counts against time", "Diffusion", "Drift", "Tracks", "Transitions"):
         assert f"<h2>{heading}" not in text
-    assert "<h2>Counts</h2>" in text
+    assert "<h2>Counts</h2>" in text and "<td>40</td>" in text and "count per frame" not in text.split("<h2>")[0]
+    assert "no motion can be" not in text and "times are in frames" not in text  # nobody asks that of an image
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_for_everybody(browser, written, image_page, scheme):
+    """axe-core finds nothing serious in the page of a movie with a defect chosen, nor in that of an image; neither is
+    wider than a telephone."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for path in (written[0] / "report.html", image_page):
+        tab = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+        tab.goto(path.as_uri())
+        tab.focus("#movie")
+        tab.keyboard.press("n")
+        assert tab.is_visible("#detail")
+        tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        faults = axe.Axe().run(tab).response["violations"]
+        told = [(one["impact"], one["id"], one["nodes"][0]["html"][:200]) for one in faults]
+        assert not [one for one in told if one[0] in ("serious", "critical")], told
+        tab.close()
 
 
 def test_a_result_in_a_notebook(written):

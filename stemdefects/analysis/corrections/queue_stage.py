@@ -1,5 +1,6 @@
 """Where a look is worth most: the places at which the analysis is least sure, with a sentence why."""
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from stemdefects.analysis.stage import Fold, Grid, Section, StageResult
 from stemdefects.numerics import robust
 from stemdefects.schema import AnalysisConfig
 
+ALIKE = 8  # places of one sort of doubt, as long as there are others: twenty times the same teaches little
 PLACES = 20  # in the queue: what a person looks through in a few minutes
 FAR = 3.0  # robust deviations of a kind's light, from which on it is unusual; worth most at twice as many
 LONG = 0.7  # of the linking gate: longer steps may be of two defects
@@ -20,12 +22,13 @@ GAP = 0.6  # what a look is worth where a defect was missed between two sighting
 
 
 class Doubt(NamedTuple):
-    """A place: `worth` of a look, `row` of the table, the frame if it is another one, and why."""
+    """A place: `worth` of a look, `row` of the table, why, the frame if it is another one, and the sort of doubt."""
 
     worth: float
     row: int
     why: str
     frame: int = -1
+    sort: str = ""
 
 
 def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
@@ -35,7 +38,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     found = inputs.found
     doubts = sorted([*_rows(inputs), *_gaps(inputs)], key=lambda d: -d.worth)
     moved, taken, out = drift(found), set(), []
-    for doubt in doubts:
+    for doubt in _mixed(doubts):
         row = found.rows[doubt.row]
         frame = int(row["frame"]) if doubt.frame < 0 else doubt.frame
         thing = int(row["track"]) if row["track"] >= 0 else -2 - doubt.row
@@ -68,6 +71,16 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     )
 
 
+def _mixed(doubts: list[Doubt]) -> list[Doubt]:
+    """Most worth first, but of what only one thing speaks against, and always the same, `ALIKE` before other doubts."""
+    seen: Counter[str] = Counter()
+    first, later = [], []
+    for doubt in doubts:
+        seen[doubt.sort] += 1
+        (first if seen[doubt.sort] <= ALIKE else later).append(doubt)
+    return first + later
+
+
 def _rows(inputs: Inputs) -> list[Doubt]:
     """Detections with what speaks against them, most worth first, some more than are needed."""
     found, rows = inputs.found, inputs.found.rows
@@ -91,19 +104,19 @@ def _rows(inputs: Inputs) -> list[Doubt]:
     for i in np.argsort(-total, kind="stable")[: 40 * PLACES]:
         if total[i] <= 0.05:
             break
-        why = []
+        why = {}
         if near[i] > 0.1:
-            why.append(f"the network gives {found.kinds[i]} a probability of {prob[i]:.2f}")
+            why["probability"] = f"the network gives {found.kinds[i]} a probability of {prob[i]:.2f}"
         if unusual[i] > 0:
-            why.append(f"its light, {rows['light'][i]:.2f} of an ideal column, is unusual for {found.kinds[i]}")
+            why["light"] = f"its light, {rows['light'][i]:.2f} of an ideal column, is unusual for {found.kinds[i]}"
         if split[i] > 0:
-            why.append(f"its picture looks like those called {others[i]}")
+            why["class"] = f"its picture looks like those called {others[i]}"
         if step[i] > 0:
-            why.append("its track came here by a step nearly as long as links may be")
+            why["step"] = "its track came here by a step nearly as long as links may be"
         if turned[i]:
-            why.append(f"its track was {turned[i]} before")
+            why["kind"] = f"its track was {turned[i]} before"
         if why:
-            out.append(Doubt(float(total[i]), int(i), "; ".join(why)))
+            out.append(Doubt(float(total[i]), int(i), "; ".join(why.values()), sort=" ".join(why)))
     return out
 
 
@@ -146,5 +159,5 @@ def _gaps(inputs: Inputs) -> list[Doubt]:
         if last - first > 1 and away < 0.3 * inputs.lattice_constant:
             frame = int(clock.frames[first + 1])
             why = f"found in frames {t.frame[i]} and {t.frame[i + 1]}, not here"
-            out.append(Doubt(GAP * (1 - away / (0.3 * inputs.lattice_constant)), int(t.index[i]), why, frame))
+            out.append(Doubt(GAP * (1 - away / (0.3 * inputs.lattice_constant)), int(t.index[i]), why, frame, "gap"))
     return out

@@ -16,6 +16,12 @@ ABOUT = (
     "Mean displacement of the nearest columns around each class, in the crystal's own frame, against ideal columns of "
     "the same frames measured in the same way. Positive is away from the defect."
 )
+CAPTIONS = {
+    "displacements": "Mean picture of each class, turned onto the crystal's axes; arrows: mean displacement of each "
+    "column, in brackets the defects averaged.",
+    "components": "Principal components of the displacements: where the first bar stands above chance (lines) and "
+    "above ideal columns (dots), the members of a class differ among themselves.",
+}
 
 
 def possible(inputs: Inputs, cfg: AnalysisConfig) -> bool:
@@ -59,8 +65,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         sentences(said, lambda e: "@" not in e.subject),
         Fold("orientation by orientation", [turned]),
         _modes(local),
-        Figure("displacements"),
-        Figure("components"),
+        *(Figure(name, text) for name, text in CAPTIONS.items()),
     ]
     return StageResult(
         said,

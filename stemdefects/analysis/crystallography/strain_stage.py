@@ -67,7 +67,8 @@ def _text(s: Strain) -> str:
         for name, a, e in zip(("exx", "eyy", "exy"), spread, error, strict=True)
     )
     return (
-        f"Strain against the field's mean lattice, from {s.n_columns} columns fitted in {s.n_frames} frames: its "
+        f"Strain against the field's mean lattice, from {s.n_columns} columns fitted in "
+        f"{s.n_frames} {'frames' if s.n_frames > 1 else 'frame'}: its "
         f"scatter over the field is {parts}, averaged over about 1 nm. Rotation scatters by "
         f"{number(np.degrees(np.nanstd(s.rotation)))}°."
     )

@@ -274,7 +274,7 @@ def _clean(found: Detections, cfg: TableConfig, name: str) -> Detections:
         found.rows["y_nm"], found.rows["x_nm"] = found.yx.T
     if found.smoothed:
         notes.append(fields.SMOOTHED)
-    if found.frame_time_s is None:
+    if found.frame_time_s is None and found.n_frames > 1:
         notes.append("The frame time is not known, so times are in frames; set analysis.table.frame_time_s.")
     found.rows["time_s"] = found.times[found.rows["frame"]] if found.frame_time_s else np.nan
     return found

@@ -49,7 +49,7 @@ def of_table(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Pr
     evidence = read(found.table())
     if isinstance(evidence, Missing):
         text = f"No lattice model: {evidence}. Motion and counts are those of linked, thresholded calls."
-        return StageResult(notes=[Note(text, NoteCode.NO_LATTICE_MODEL)])
+        return StageResult(notes=[Note(text, NoteCode.NO_LATTICE_MODEL)] if found.n_frames > 1 else [])
     evidence = _of_looked_at(evidence._replace(yx_nm=evidence.yx_nm * _rescaled(found)), found)
     names = names_of(found)
     answer = _sample(evidence, cfg, crc32(f"kinetics {seed}".encode()), progress)

@@ -150,7 +150,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
     """Every estimator for every kind; each kind and estimator has a random stream of its own."""
     out, found, some, a = Motion(), inputs.found, inputs.tracks, inputs.lattice_constant
     if (n := len(inputs.follower.looked.frames)) < 3:
-        out.notes.append(f"{n} frame(s): no motion can be measured.")
+        if found.n_frames > 1:
+            out.notes.append(f"{n} frame{'s' if n > 1 else ''}: no motion can be measured.")
         return out
     names = labels(found, cfg.transitions.centre)
     bound = unnamed_complexes(found, cfg.transitions.centre, inputs.bond)

@@ -15,9 +15,9 @@ from stemdefects.schema import AnalysisConfig
 
 CAPTIONS = {
     "diffusion": "Bars: 95% intervals from resampling tracks. Grey: the formula of the reference work.",
-    "msd": "The dashed line is the covariance estimate; the curve bends where motion is confined or tracks break.",
+    "msd": "With the line of the covariance estimate; the curve bends where motion is confined or tracks break.",
     "gate_scan": "D has to level off with the gate. Where it keeps growing, chance links are taken for motion.",
-    "rose": "",
+    "rose": "Directions of the counted hops: as many as the lattice has, alike where nothing prefers one.",
 }
 
 

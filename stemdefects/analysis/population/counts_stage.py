@@ -3,14 +3,15 @@
 import numpy as np
 
 from stemdefects.analysis import seeds
-from stemdefects.analysis.estimates import Estimate, estimate
+from stemdefects.analysis.estimates import Estimate, estimate, number
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.population.counts import Counts, Trend, count, growth_rate, trend
-from stemdefects.analysis.stage import Figure, Fold, Quoted, Section, StageResult, sentences
+from stemdefects.analysis.stage import Figure, Fold, Grid, Quoted, Section, StageResult, sentences
 from stemdefects.analysis.tracking.tracks import ALL
 from stemdefects.schema import AnalysisConfig
 
 CAPTION = "Points: frames. Line: running mean, with its 95% band from the scatter of the frames."
+REGIONS = "Share of the field that is lattice, hole, amorphous or contaminated material, or another phase."
 
 
 def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
@@ -22,10 +23,10 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         Quoted(["count per frame"]),
         Fold("densities and changes", [rest]),
         Figure("counts", CAPTION),
-        Figure("regions"),
+        Figure("regions", REGIONS),
     ]
     if inputs.found.n_frames == 1:
-        blocks = [Quoted(["count per frame", "density"])]
+        blocks = [_of_image(of)]
     title = "Counts" if inputs.found.n_frames == 1 else "Counts against time"
     figures = {
         "counts": {"counts": of, "time_unit": inputs.found.time_unit},
@@ -38,9 +39,20 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     return StageResult(said, (), {"counts": _table(of, inputs)}, figures, Section(title, blocks), of)
 
 
+def _of_image(of: Counts) -> Grid:
+    """Counts and densities of one image."""
+    totals = [*zip(of.kinds, of.counts[0], strict=True)]
+    totals += [(ALL, of.counts[0].sum())] if len(of.kinds) > 1 else []
+    if of.area_nm2 is None or not np.isfinite(of.area_nm2[0]):
+        return Grid(["kind", "number"], [[kind, int(n)] for kind, n in totals])
+    rows = [[kind, int(n), number(n / of.area_nm2[0])] for kind, n in totals]
+    return Grid(["kind", "number", "density (nm⁻²)"], rows)
+
+
 def estimates(of: Counts, inputs: Inputs, seed: int) -> list[Estimate]:
     """The rows of every kind, and of all together."""
     found, out = inputs.found, []
+    how = "mean, block bootstrap" if found.n_frames > 1 else "counted"
     totals = [*zip(of.kinds, of.counts.T, strict=True), (ALL, of.counts.sum(1))]
     for kind, values in totals if len(of.kinds) > 1 else totals[:-1]:
         series = np.where(of.skipped, np.nan, values)
@@ -52,7 +64,7 @@ def estimates(of: Counts, inputs: Inputs, seed: int) -> list[Estimate]:
                 t.mean_low,
                 t.mean_high,
                 "defects",
-                "mean, block bootstrap",
+                how,
                 subject=kind,
                 n=t.n_frames,
                 n_of="frames",
@@ -67,15 +79,7 @@ def estimates(of: Counts, inputs: Inputs, seed: int) -> list[Estimate]:
             d = trend(of.times, series / of.area_nm2, rng=seeds.stream(seed, "density", kind))
             out.append(
                 estimate(
-                    "density",
-                    d.mean,
-                    d.mean_low,
-                    d.mean_high,
-                    "1/nm^2",
-                    "mean, block bootstrap",
-                    subject=kind,
-                    n=d.n_frames,
-                    n_of="frames",
+                    "density", d.mean, d.mean_low, d.mean_high, "1/nm^2", how, subject=kind, n=d.n_frames, n_of="frames"
                 )
             )
     return out

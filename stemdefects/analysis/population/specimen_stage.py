@@ -65,7 +65,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
             "How many of each kind there are, learned from the frames before they were judged. The limit is the "
             "density below which single frames could not tell a kind from none by the light of its columns."
         )
-    blocks.append(Grid(["kind", "light", "density, 1/cm2", "95% interval", "limit, 1/cm2"], rows))
+    blocks.append(Grid(["kind", "light", "density, 1/cm^2", "95% interval", "limit, 1/cm^2"], rows))
     blocks.append(Figure("light", "Light of all columns over that of the brightest sublattice; lines: learned levels."))
     names = [site.name for site in material.sites]
     figures = {"light": lambda pyplot: _drawn(pyplot, arrays["histogram"], bulk, level, names, material)}

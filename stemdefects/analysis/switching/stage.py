@@ -16,6 +16,8 @@ from stemdefects.analysis.switching.states import Chain
 from stemdefects.analysis.switching.transitions import Transitions, memory
 from stemdefects.schema import AnalysisConfig
 
+CAPTION = "Probability of each change by each method, with half of its 95% interval."
+
 
 @dataclass(frozen=True)
 class Switched:
@@ -41,7 +43,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     chain = states.build(some, rows, own.states, own.centre, own.max_states, clock) if some.n_tracks else None
     if chain is None:
         why = "No defect was seen in two different states in successive frames: no transition matrix."
-        return StageResult(notes=[why])
+        return StageResult(notes=[why] if found.n_frames > 1 else [])
     notes: list[str] = []
     known = confusion.known(chain.names, own, found.attrs, inputs.material, notes)
     if not clock.even:
@@ -91,7 +93,7 @@ def _blocks(out: Switched, said: list, inputs: Inputs) -> list:
         *_published(inputs),
         f"Largest net flux, {hmm.names[flux['from']]} to {hmm.names[flux['to']]}: {abs(flux['z']):.1f} sigma, p = "
         f"{flux['p']:.2f} for detailed balance (reported, not imposed).",
-        Figure("transitions"),
+        Figure("transitions", CAPTION),
     ]
 
 

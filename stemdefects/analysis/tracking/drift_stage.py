@@ -12,6 +12,7 @@ HOW = {
     "bragg": "from the lattice's Bragg phases for the fraction of a lattice vector, and from the point pattern for the "
     "rest",
 }
+CAPTION = "How far the field has moved since the first frame; bands: 95%."
 
 
 def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
@@ -42,7 +43,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         "unit": unit,
         "time_unit": clock,
     }
-    section = Section("Drift", [_text(inputs), Figure("drift")])
+    section = Section("Drift", [_text(inputs), Figure("drift", CAPTION)])
     return StageResult((), (), {"drift": table}, {"drift": figure}, section, d)
 
 

@@ -77,7 +77,8 @@ class DefectTable(Exchange):
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {kind}" for kind, n in self.counts().items())
-        return f"DefectTable({len(self)} detections in {self.n_frames} frames: {counts or 'none'}{self._doubts()})"
+        frames = f"{self.n_frames} frames" if self.n_frames != 1 else "one image"
+        return f"DefectTable({len(self)} detections in {frames}: {counts or 'none'}{self._doubts()})"
 
     def _doubts(self) -> str:
         """How much of the table should not be taken at its word, in words; nothing where all is well."""

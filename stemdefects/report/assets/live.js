@@ -34,11 +34,13 @@ function drawFrame() {
   pen.imageSmoothingEnabled = true;
   pen.drawImage(image, 0, 0, canvas.width, canvas.height);
   const r = Math.max(4, .19 / state.pixel_size_nm * zoom);
-  pen.lineWidth = 1.5;
   for (const call of state.calls) {
     const [colour, shape] = state.looks[call.kind] || ['#FFFFFF', 'circle'];
-    pen.strokeStyle = colour;
-    mark(pen, shape, (call.x_px + .5) * zoom, (call.y_px + .5) * zoom, r);
+    const [red, green, blue] = [1, 3, 5].map(i => parseInt(colour.slice(i, i + 2), 16));
+    for (const [style, width] of [[.3 * red + .59 * green + .11 * blue < 120 ? '#fff' : '#000', 3.5], [colour, 1.8]]) {
+      pen.strokeStyle = style; pen.lineWidth = width;
+      mark(pen, shape, (call.x_px + .5) * zoom, (call.y_px + .5) * zoom, r);
+    }
   }
   const legend = byId('legend');
   legend.replaceChildren();

@@ -9,8 +9,12 @@
                        ...(i.y_to_px !== undefined && {y_to_px: i.y_to_px * d.stretch[0], x_to_px: i.x_to_px * d.stretch[1]})});
   const list = Corrections.start(d.given.map(shown));
   const colour = Object.fromEntries(d.kinds.map((k, i) => [k, d.colours[i]]));
-  const SHAPES = ['circle', 'square', 'diamond', 'triangle'];
-  const shape = Object.fromEntries(d.kinds.map((k, i) => [k, SHAPES[i % 4]]));
+  // dark colours have a light rim, light ones a dark rim: what is around a mark may be dark or bright
+  const rim = Object.fromEntries(d.kinds.map(k => {
+    const [r, g, b] = [1, 3, 5].map(i => parseInt(colour[k].slice(i, i + 2), 16));
+    return [k, .3 * r + .59 * g + .11 * b < 120 ? '#fff' : '#000'];
+  }));
+  const shape = Object.fromEntries(d.kinds.map((k, i) => [k, d.shapes[i]]));
   const still = window.matchMedia && matchMedia('(prefers-reduced-motion: reduce)').matches;
   let k = 0, camera = null, timer = null, chosen = null, from = null, drag = null, hovered = null;
   const canvases = [$('movie'), $('movie-together')].filter(Boolean);
@@ -64,7 +68,7 @@
       const gone = m.state === 'deleted' || m.state === 'excluded';
       c.setLineDash(m.state === 'added' || m.state === 'relabelled' ? [4, 3] : []);
       c.globalAlpha = gone ? .35 : .45 + .55 * m.prob;
-      for (const [style, width] of [['#000', 3.4], [colour[m.kind], 1.8]]) {
+      for (const [style, width] of [[rim[m.kind], 3.8], [colour[m.kind], 2]]) {
         c.strokeStyle = style; c.lineWidth = width; outline(c, shape[m.kind], x, y, r); c.stroke();
       }
       if (gone) { c.beginPath(); c.moveTo(x - r, y - r); c.lineTo(x + r, y + r); c.stroke(); }
@@ -126,7 +130,7 @@
 
   const describe = m => `${m.kind}, probability ${m.prob.toFixed(2)}` +
     (m.light === null ? '' : `, light ${m.light.toFixed(2)} of an ideal column`) +
-    (m.track >= 0 ? `, track ${m.track}` : ', in no track') + (m.state ? ` (${m.state})` : '');
+    (d.frames.length < 2 ? '' : m.track >= 0 ? `, track ${m.track}` : ', in no track') + (m.state ? ` (${m.state})` : '');
 
   function choose(m) {
     chosen = m && {...m, frame: d.frames[k]};
@@ -141,7 +145,7 @@
     $('who').textContent = describe(chosen);
     const t = d.tracks[chosen.track] || [[chosen.frame, chosen.x, chosen.y, d.kinds.indexOf(chosen.kind), chosen.prob, chosen.light]];
     const at = new Map(t.map(p => [p[0], p])), strip = $('patches'), c = strip.getContext('2d');
-    const n = d.frames.length, side = 56, across = Math.max(1, Math.min(n, Math.floor(part.clientWidth / side)));
+    const n = d.frames.length, side = n > 1 ? 56 : 180, across = Math.max(1, Math.min(n, Math.floor(part.clientWidth / side)));
     strip.width = across * side; strip.height = Math.ceil(n / across) * side;
     c.fillStyle = '#222'; c.fillRect(0, 0, strip.width, strip.height);
     const reach = 1.5 * d.cell, near = f => t.reduce((a, b) => Math.abs(b[0] - f) < Math.abs(a[0] - f) ? b : a);
@@ -155,7 +159,7 @@
       if (i === k) { c.strokeStyle = '#fff'; c.setLineDash([3, 3]); c.strokeRect(left + 2, top + 2, side - 4, side - 4); c.setLineDash([]); }
     });
     strip.onclick = e => { const i = Math.floor(e.offsetX / strip.clientWidth * across) + across * Math.floor(e.offsetY / (side * strip.clientWidth / strip.width)); if (i < n) go(i); };
-    evidence(t);
+    if (n > 1) evidence(t);
   }
 
   function evidence(t) {

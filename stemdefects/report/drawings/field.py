@@ -62,16 +62,16 @@ def broom(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     t = data["tracks"]
     if t.n_tracks == 0 or data["n_frames"] < 3:
         return None
-    figure = pyplot().figure(figsize=(6.2, 5.6))
+    figure = pyplot().figure(figsize=(6.2, 4.6))
     axes: Any = figure.add_subplot(projection="3d")
     pick = np.random.default_rng(0).permutation(len(t.frame))[:20000]
     shade = np.array([colours[k] for k in data["kinds"]])[t.track[pick]]
-    axes.scatter(t.yx[pick, 1], t.yx[pick, 0], t.time[pick], s=2, c=list(shade), linewidths=0, alpha=0.6)
+    axes.scatter(t.yx[pick, 1], t.yx[pick, 0], t.time[pick], s=4, c=list(shade), linewidths=0, alpha=0.7)
     unit = data["unit"]
     axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", zlabel=f"time ({data['time_unit']})")
     axes.invert_yaxis()
     axes.view_init(18, -60)
-    axes.set_box_aspect(None, zoom=0.86)
+    axes.set_box_aspect((4, 4, 3), zoom=0.95)  # the labels of its axes are inside the figure
     return figure
 
 

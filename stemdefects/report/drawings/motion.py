@@ -5,19 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stemdefects.analysis.estimates import in_words
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-METHOD_NAMES = {
-    "cve": "covariance (CVE)",
-    "msd": "MSD, optimal lags",
-    "sites": "lattice-site hidden Markov",
-    "hops": "hop counting",
-    "paper": "published formula",
-}
+METHODS_SHOWN = ("cve", "msd", "sites", "hops", "paper")  # from top to bottom
 
 
 def diffusion(data: Any, colours: Mapping[str, str]) -> "Figure | None":
@@ -26,7 +21,7 @@ def diffusion(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     kinds = [k for k, methods in results.items() if any(np.isfinite(d.D) for d in methods.values())]
     if not kinds:
         return None
-    methods = [m for m in METHOD_NAMES if any(m in results[k] for k in kinds)]
+    methods = [m for m in METHODS_SHOWN if any(m in results[k] for k in kinds)]
     figure, axes = pyplot().subplots(figsize=(6.8, 0.9 + 0.24 * len(kinds) * len(methods)))
     top = 0
     for row, kind in enumerate(kinds):
@@ -51,8 +46,8 @@ def diffusion(data: Any, colours: Mapping[str, str]) -> "Figure | None":
         axes.plot([value] * 2, [row - 0.45, row + 0.45], color="k", lw=1.2, ls="--", label="true (simulation)")
     for number, method in enumerate(methods):
         colour = COLOURS[number] if method != "paper" else GREY
-        axes.plot([], [], "o-", color=colour, ms=4, label=METHOD_NAMES[method])
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=3)
+        axes.plot([], [], "o-", color=colour, ms=4, label=in_words(method))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=2)
     return figure
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stemdefects.analysis.estimates import in_words
 from stemdefects.report.style import COLOURS, pyplot
 
 if TYPE_CHECKING:
@@ -16,13 +17,6 @@ def transitions(data: Any, colours: Mapping[str, str]) -> "Figure | None":
     shown = {name: t for name, t in data["transitions"].items() if np.isfinite(t.P).any()}
     if not shown:
         return None
-    titles = {
-        "hmm": "hidden Markov model",
-        "hmm_model": "the same, network's own confusion",
-        "hmm_estimate": "the same, confusion estimated",
-        "pooled": "pooled counts (labels at face value)",
-        "paper": "published formula",
-    }
     names = next(iter(shown.values())).names
     size = max(2.4, 0.62 * len(names))
     figure, axes = pyplot().subplots(1, len(shown), figsize=(1.2 + size * len(shown), size + 1.1), squeeze=False)
@@ -35,7 +29,7 @@ def transitions(data: Any, colours: Mapping[str, str]) -> "Figure | None":
                 half = (t.high[i, j] - t.low[i, j]) / 2
                 text = f"{t.P[i, j]:.3f}" + (f"\n±{half:.3f}" if np.isfinite(half) else "")
             place.text(j, i, text, ha="center", va="center", fontsize=6.5, color="w" if t.P[i, j] > 0.55 else "k")
-        place.set_title(titles.get(name, name), fontsize=8)
+        place.set_title(in_words(name).replace(", ", ",\n"), fontsize=8)
         place.grid(False)
         place.set(xticks=range(len(names)), yticks=range(len(names)), xlabel=f"to, {data['step']}")
         place.set_xticklabels(names, rotation=40, ha="right", fontsize=7)

@@ -11,7 +11,7 @@ from stemdefects.analysis.corrections import evidence as site_evidence
 from stemdefects.analysis.data import looked, square_pixels
 from stemdefects.analysis.pipeline import Analysis
 from stemdefects.io.tables import corrections as files
-from stemdefects.report import rendering
+from stemdefects.report import frames, rendering
 
 MAX_SIDE = 640  # px, of the longer side of a frame: the page stays small enough to send
 MAX_DETECTIONS = 60_000  # in the page, shared among its frames: a browser stays quick
@@ -44,6 +44,7 @@ def data(result: Analysis, n_frames: int, colours: Mapping[str, str]) -> dict[st
     done = found.corrected
     given = () if done is None else done.given.items
     drift_px = applied.drift(inputs.found)
+    looks = frames.style([*colours, *(k for k in names if k not in colours)])
     out = {
         "frames": [int(f) for f in chosen],
         "times": [round(float(found.times[f]), 3) for f in chosen],
@@ -53,6 +54,7 @@ def data(result: Analysis, n_frames: int, colours: Mapping[str, str]) -> dict[st
         "together": together,
         "kinds": names,
         "colours": [colours[k] for k in names],
+        "shapes": [looks[k][1] for k in names],
         "height": int(shape[0]),
         "width": int(shape[1]),
         "bar": _scale_bar(found, shape),

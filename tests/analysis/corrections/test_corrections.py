@@ -7,6 +7,7 @@ import pytest
 
 from stemdefects.analysis import inputs
 from stemdefects.analysis.corrections import applied as corrections
+from stemdefects.analysis.corrections import queue_stage
 from stemdefects.analysis.corrections import stage as corrections_stage
 from stemdefects.analysis.data import detections
 from stemdefects.analysis.synthetic import defect_rows
@@ -199,6 +200,15 @@ def test_the_lattice_model_hears_of_corrections():
     assert got.flags.tolist() == [[0, 0], [0, 0], [0, EXCLUDED]] and done.corrected.unplaced == 1
     added = done.rows[done.corrected.origin < 0]
     assert sorted(added["y_px"].tolist()) == [80, 160]  # one click was put onto its site, the other has none
+
+
+def test_the_queue_is_not_twenty_times_the_same():
+    """Doubts of one sort come first only as long as they are few; nothing is lost, and worth decides within a sort."""
+    even = [queue_stage.Doubt(1 - 0.01 * k, k, "even", sort="probability") for k in range(15)]
+    odd = [queue_stage.Doubt(0.5 - 0.01 * k, 20 + k, "odd", sort="light") for k in range(5)]
+    mixed = queue_stage._mixed([*even, *odd])
+    n = queue_stage.ALIKE
+    assert [one.row for one in mixed] == [*range(n), *range(20, 25), *range(n, 15)]
 
 
 def test_library_takes_corrections(tmp_path):
