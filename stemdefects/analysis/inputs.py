@@ -132,18 +132,18 @@ def prepare(
     if found.followed and len(follower.looked.frames) >= 3:
         lattice = lattice_sites.vectors(found, linked, a)
     return Inputs(
-        found,
-        material,
-        movie,
-        truth,
-        a,
-        moved,
-        follower,
-        followed,
-        linked,
-        lattice,
-        scales.field_area_nm2(found, movie),
-        progress,
+        found=found,
+        material=material,
+        movie=movie,
+        truth=truth,
+        lattice_constant=a,
+        drift=moved,
+        follower=follower,
+        followed=followed,
+        tracks=linked,
+        lattice=lattice,
+        field_nm2=scales.field_area_nm2(found, movie),
+        progress=progress,
     ), notes + followed.notes
 
 

@@ -158,15 +158,15 @@ def apply(
     pairs = place[np.array(joined, int).reshape(-1, 2)]
     starts = place[np.array(parted, int)]
     done = Applied(
-        given,
-        found.rows,
-        origin,
-        np.flatnonzero(sheet.excluded[: len(found.rows)]),
-        pairs[(pairs >= 0).all(1)],
-        starts[starts >= 0],
-        frames,
-        whole,
-        unplaced,
+        given=given,
+        before=found.rows,
+        origin=origin,
+        excluded=np.flatnonzero(sheet.excluded[: len(found.rows)]),
+        joined=pairs[(pairs >= 0).all(1)],
+        parted=starts[starts >= 0],
+        frames=frames,
+        whole=whole,
+        unplaced=unplaced,
     )
     return replace(
         found,

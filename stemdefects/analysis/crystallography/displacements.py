@@ -159,20 +159,20 @@ def neighbours(
     full = np.full((len(component), len(known), 2), np.nan)
     full[:, use] = component.reshape(len(component), -1, 2)
     return Neighbours(
-        name,
-        _square(pictures[good].mean(0), points),
-        around.position_nm[known][inner],
-        around.site[known][inner],
-        1000 * mean[inner],
-        1000 * low[inner],
-        1000 * high[inner],
-        (1000 * radial[0], 1000 * radial[1], 1000 * radial[2]),
-        explained,
-        chance,
-        share[: len(explained)],
-        full[:, inner],
-        len(moved),
-        len(np.unique(tracks)),
+        name=name,
+        picture=_square(pictures[good].mean(0), points),
+        position_nm=around.position_nm[known][inner],
+        site=around.site[known][inner],
+        mean_pm=1000 * mean[inner],
+        low_pm=1000 * low[inner],
+        high_pm=1000 * high[inner],
+        radial_pm=(1000 * radial[0], 1000 * radial[1], 1000 * radial[2]),
+        explained=explained,
+        chance=chance,
+        ideal=share[: len(explained)],
+        component=full[:, inner],
+        n=len(moved),
+        n_tracks=len(np.unique(tracks)),
     )
 
 

@@ -109,14 +109,14 @@ def _posterior(risk: Risk, tallied: Tally, answer: Kinetics, n_atoms: int, rng, 
     if mean_t < LEAST_FRAMES * float(np.median(np.diff(answer.times_s))):
         nothing = (np.nan, np.nan, np.nan)
         return Found(
-            risk.name,
-            nothing,
-            np.zeros(0),
-            float(n.mean()) if len(n) else 0.0,
-            mean_t,
-            np.nan,
-            Code.CANNOT_TELL,
-            risk.beam,
+            name=risk.name,
+            rate_per_s=nothing,
+            draws_per_s=np.zeros(0),
+            events=float(n.mean()) if len(n) else 0.0,
+            exposure_s=mean_t,
+            none=np.nan,
+            code=Code.CANNOT_TELL,
+            beam=risk.beam,
         )
     none = probability_of_none(n, risk, answer)
     draws, code = mixture(n, atom_s, none, rng)

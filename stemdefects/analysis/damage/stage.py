@@ -121,18 +121,18 @@ def _row(quantity: str, three: tuple, unit: str, one: Found, subject: str, headl
     method = metal.METHOD if one.name.endswith(metal.NAME) else METHOD
     headline = headline and value is not None
     return Estimate(
-        quantity,
-        value,
-        low,
-        high,
-        unit,
-        f"{method}, competing risks",
-        subject,
-        round(one.events),
-        "events",
-        said,
-        headline,
-        one.code.value,
+        quantity=quantity,
+        value=value,
+        low=low,
+        high=high,
+        unit=unit,
+        method=f"{method}, competing risks",
+        subject=subject,
+        n=round(one.events),
+        n_of="events",
+        warning=said,
+        headline=headline,
+        code=one.code.value,
     )
 
 

@@ -174,22 +174,23 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
     if over_time is not None:
         over_time = over_time[~np.isin(over_time["frame"], apart)] if followed else over_time[:0]
     return Detections(
-        rows,
-        n_frames,
-        clock.times,
-        pixel_size,
-        cfg.pixel_size_relative_sigma or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0),
-        clock.frame_time_s,
-        str(attrs.get("source", name)),
-        frames,
-        patches,
-        attrs,
-        quality_flags.sentences(table.frames)
+        rows=rows,
+        n_frames=n_frames,
+        times=clock.times,
+        pixel_size_nm=pixel_size,
+        pixel_size_relative_sigma=cfg.pixel_size_relative_sigma
+        or float(attrs.get("pixel_size_relative_sigma", 0.0) or 0.0),
+        frame_time_s=clock.frame_time_s,
+        source=str(attrs.get("source", name)),
+        frames=frames,
+        patches=patches,
+        attrs=attrs,
+        notes=quality_flags.sentences(table.frames)
         + fields.contradictions_of(attrs)
         + fields.notes(attrs, table.frames)
         + [n for n in (clock.note,) if n],
-        _pixel_yx(pixel_size, attrs),
-        _observed(table, n_frames),
+        pixel_size_yx_nm=_pixel_yx(pixel_size, attrs),
+        observed=_observed(table, n_frames),
         evidence=table.evidence,
         over_time=over_time,
         followed=followed,

@@ -112,15 +112,15 @@ def _rescaled(found: Detections) -> float:
 def _sample(evidence: Evidence, cfg: KineticsConfig, key: int, progress: Progress | None) -> Kinetics:
     """Chains until they agree, `max_sweeps` at most, and where a time is set no longer than about that."""
     settings = Settings(
-        cfg.chains,
-        cfg.threads,
-        cfg.warmup,
-        cfg.sweeps,
-        max(cfg.max_sweeps, cfg.sweeps),
-        cfg.r_hat,
-        cfg.effective_samples,
-        cfg.max_work,
-        cfg.rough_sweeps,
+        chains=cfg.chains,
+        threads=cfg.threads,
+        warmup=cfg.warmup,
+        sweeps=cfg.sweeps,
+        max_sweeps=max(cfg.max_sweeps, cfg.sweeps),
+        r_hat=cfg.r_hat,
+        effective=cfg.effective_samples,
+        max_work=cfg.max_work,
+        rough_sweeps=cfg.rough_sweeps,
     )
     show = None if progress is None else _bar(progress)
     if cfg.seconds is None:

@@ -199,15 +199,15 @@ def precision(answer: Kinetics, evidence: Evidence, found: Detections, kinds: tu
         if np.isfinite(p).any():
             said.append(
                 Estimate(
-                    "expected precision",
-                    float(np.nanmean(p)),
-                    None,
-                    None,
-                    "1",
-                    METHOD,
-                    kind,
-                    int(np.isfinite(p).sum()),
-                    "detections",
+                    quantity="expected precision",
+                    value=float(np.nanmean(p)),
+                    low=None,
+                    high=None,
+                    unit="1",
+                    method=METHOD,
+                    subject=kind,
+                    n=int(np.isfinite(p).sum()),
+                    n_of="detections",
                 )
             )
     return said

@@ -201,12 +201,12 @@ def paper(tracks: Tracks) -> Diffusion:
     half = 1.96 * per_track.std(ddof=1) / np.sqrt(ok.sum()) if ok.sum() > 1 else np.nan
     value = per_track.mean()
     return Diffusion(
-        float(value),
-        value - half,
-        value + half,
-        np.nan,
-        int(ok.sum()),
-        int((lengths[ok] - 1).sum()),
-        "paper",
-        "The published formula, for comparison; biased by about -80%, and its interval never covers.",
+        D=float(value),
+        low=value - half,
+        high=value + half,
+        sigma=np.nan,
+        n_tracks=int(ok.sum()),
+        n_steps=int((lengths[ok] - 1).sum()),
+        method="paper",
+        warning="The published formula, for comparison; biased by about -80%, and its interval never covers.",
     )

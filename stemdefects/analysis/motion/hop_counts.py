@@ -55,13 +55,13 @@ def count_hops(tracks: Tracks, vectors: np.ndarray, bandwidth: float | None = No
     warning = "" if noise < 0.12 * a else "The localisation error is so large that misplaced detections count as hops."
     extra = {"hops": n, "duration": duration, "length": a, "jumps": jump[np.hypot(*jump.T) > 0.5 * a]}
     return Diffusion(
-        n * factor,
-        float(low * factor),
-        float(high * factor),
-        noise,
-        tracks.n_tracks,
-        len(jump),
-        "hops",
-        warning,
-        extra,
+        D=n * factor,
+        low=float(low * factor),
+        high=float(high * factor),
+        sigma=noise,
+        n_tracks=tracks.n_tracks,
+        n_steps=len(jump),
+        method="hops",
+        warning=warning,
+        extra=extra,
     )

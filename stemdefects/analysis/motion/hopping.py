@@ -102,15 +102,15 @@ def site_model(
         "resampled": again * factor,
     }
     return Diffusion(
-        value * factor,
-        low * factor,
-        high * factor,
-        noise,
-        tracks.n_tracks,
-        len(tracks.frame) - tracks.n_tracks,
-        "sites",
-        join(warning),
-        extra,
+        D=value * factor,
+        low=low * factor,
+        high=high * factor,
+        sigma=noise,
+        n_tracks=tracks.n_tracks,
+        n_steps=len(tracks.frame) - tracks.n_tracks,
+        method="sites",
+        warning=join(warning),
+        extra=extra,
     )
 
 

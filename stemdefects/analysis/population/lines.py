@@ -101,13 +101,13 @@ def find(
     band = lambda v: (float(v.mean()), *np.quantile(v, [0.025, 0.975]))  # noqa: E731
     p = (1 + (null_share >= share.mean()).sum()) / (1 + n_null)
     return Lines(
-        float(number.mean()),
-        float(lengths.mean()) if len(lengths) else np.nan,
-        int(lengths.max(initial=0)),
-        float(share.mean()),
-        band(null_number),
-        band(null_share),
-        float(p),
-        len(parts),
-        histogram,
+        number=float(number.mean()),
+        length=float(lengths.mean()) if len(lengths) else np.nan,
+        longest=int(lengths.max(initial=0)),
+        share=float(share.mean()),
+        null_number=band(null_number),
+        null_share=band(null_share),
+        p=float(p),
+        n_frames=len(parts),
+        histogram=histogram,
     )

@@ -138,21 +138,21 @@ def find_defects(
         rows["complex"], rows["orientation"] = number, orientation
     patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
     return FrameDefects(
-        rows,
-        patches,
-        sites,
-        columns,
-        called,
-        frame.light,
-        int((call & nowhere).sum()),
-        prob,
-        frame.ratio,
-        frame.promised,
-        frame.whole,
-        inner,
-        frame.second,
-        int(fallen.sum()),
-        frame.brighter,
+        rows=rows,
+        patches=patches,
+        sites=sites,
+        columns=columns,
+        called=called,
+        light=frame.light,
+        n_withheld=int((call & nowhere).sum()),
+        prob=prob,
+        ratio=frame.ratio,
+        promised=frame.promised,
+        whole=frame.whole,
+        inner=inner,
+        second=frame.second,
+        n_contradicted=int(fallen.sum()),
+        brighter=frame.brighter,
     )
 
 

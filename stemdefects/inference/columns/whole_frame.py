@@ -73,18 +73,18 @@ def judged(
         nothing = np.full(n, np.nan)
         none = np.zeros(n, bool)
         return Judged(
-            columns,
-            sites,
-            columns.state_prob,
-            nothing,
-            np.zeros(n),
-            nothing,
-            nothing,
-            none,
-            ~none,
-            np.nan,
-            taught,
-            nothing,
+            columns=columns,
+            sites=sites,
+            prob=columns.state_prob,
+            light=nothing,
+            part=np.zeros(n),
+            ratio=nothing,
+            relative=nothing,
+            promised=none,
+            whole=~none,
+            brighter=np.nan,
+            specimen=taught,
+            second=nothing,
         )
     if good and (taught.by_light or taught.other_crystal):
         columns, sites = _seated(columns, sites, material, taught.stated, taught.by_light)
@@ -212,14 +212,14 @@ def _with_places(
         use &= ~output.hidden.near(y, x, margin_px / output.scale)
     site, n = found.site[use].astype(columns.site.dtype), int(use.sum())
     added = Columns(
-        y[use].astype(np.float32),
-        x[use].astype(np.float32),
-        np.full(n, sites.residual_px, np.float32),
-        site,
-        _unknown(site, prior, material),
-        np.zeros(n, np.float32),
-        np.zeros(n, columns.region.dtype),
-        None if columns.state_spread is None else np.full((n, material.n_states), np.nan, np.float32),
+        y_px=y[use].astype(np.float32),
+        x_px=x[use].astype(np.float32),
+        sigma_px=np.full(n, sites.residual_px, np.float32),
+        site=site,
+        state_prob=_unknown(site, prior, material),
+        presence=np.zeros(n, np.float32),
+        region=np.zeros(n, columns.region.dtype),
+        state_spread=None if columns.state_spread is None else np.full((n, material.n_states), np.nan, np.float32),
     )
     pairs = zip(columns, added, strict=True)
     both = Columns._make(None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs)

@@ -176,14 +176,14 @@ def of_movie(
     if light_scatter:
         expected = abs(signal[nearest] / signal[0] - 1) / light_scatter * deviation / max(away, 1e-6)
     return Levels(
-        features[..., line],
-        features[..., axis[own]],
-        counts,
-        level,
-        deviation**2,
-        rare,
-        found.mean[own, axis[own]],
-        found.covariance[0][axis[own], axis[own]],
+        line=features[..., line],
+        own=features[..., axis[own]],
+        counts=counts,
+        level=level,
+        variance=deviation**2,
+        rare=rare,
+        own_level=found.mean[own, axis[own]],
+        own_variance=found.covariance[0][axis[own], axis[own]],
         expected=expected,
     ), use
 

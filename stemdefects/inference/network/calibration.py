@@ -130,17 +130,17 @@ def calibrate(
     message = _message(value, origin, found, against, "the user's" if user_nm else "the stated", trust.tolerance)
     strain = None if found is None else float(np.abs(np.linalg.eigvalsh(found.strain)).max())
     return Calibration(
-        float(value),
-        float(shown_nm),
-        origin,
-        stated_nm,
-        found and found.pixel_size_nm,
-        found and found.sigma,
-        disagreement,
-        found and found.vectors_px.tolist(),
-        found and found.angle_rad,
-        strain,
-        message,
+        pixel_size_nm=float(value),
+        sampling_nm=float(shown_nm),
+        origin=origin,
+        stated_nm=stated_nm,
+        lattice_nm=found and found.pixel_size_nm,
+        lattice_sigma=found and found.sigma,
+        disagreement=disagreement,
+        vectors_px=found and found.vectors_px.tolist(),
+        angle_rad=found and found.angle_rad,
+        strain=strain,
+        message=message,
     )
 
 

@@ -228,15 +228,15 @@ class Engine:
             mean = None if together is None else together[i]
             out.append(
                 FrameOutput(
-                    columns,
-                    fractions[i],
-                    images[i],
-                    self.scale,
-                    lattice,
-                    mean,
-                    region_map.stitched(regions[i], self.grid),
-                    hiding.by(mask, self.aspect),
-                    second[i],
+                    columns=columns,
+                    region_fraction=fractions[i],
+                    image=images[i],
+                    scale=self.scale,
+                    lattice=lattice,
+                    together=mean,
+                    regions=region_map.stitched(regions[i], self.grid),
+                    hidden=hiding.by(mask, self.aspect),
+                    second=second[i],
                 )
             )
         return out

@@ -67,20 +67,20 @@ class Specimen(NamedTuple):
         levels, kept = light_levels.Levels.from_plain(plain["levels"]), plain.get("second")
         second = None if kept is None else second_light.Second.from_plain(kept)
         return cls(
-            levels,
-            prior,
-            low,
-            high,
-            stated,
-            limit,
-            histogram,
-            plain["by_light"],
-            unnamed,
-            tuple(plain.get("alike", [])),
-            second,
-            plain.get("other_crystal", False),
-            tuple(composition.Composition.from_plain(one) for one in plain.get("compositions", [])),
-            None if plain.get("unseen") is None else np.array(plain["unseen"], float),
+            levels=levels,
+            prior=prior,
+            low=low,
+            high=high,
+            stated=stated,
+            limit=limit,
+            histogram=histogram,
+            by_light=plain["by_light"],
+            unnamed=unnamed,
+            alike=tuple(plain.get("alike", [])),
+            second=second,
+            other_crystal=plain.get("other_crystal", False),
+            compositions=tuple(composition.Composition.from_plain(one) for one in plain.get("compositions", [])),
+            unseen=None if plain.get("unseen") is None else np.array(plain["unseen"], float),
         )
 
 

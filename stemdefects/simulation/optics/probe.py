@@ -90,14 +90,14 @@ def optics(shape_px: tuple[int, int], pad_px: int, window_px: int, oversampling:
     fy, fx = np.fft.fftfreq(height), np.fft.rfftfreq(width)
     gridding = 1.0 / np.outer(_kernel_transform(fy), _kernel_transform(fx))
     return Optics(
-        (shape_px[0], shape_px[1]),
-        (height, width),
-        pad_px,
-        window_px,
-        oversampling,
-        gridding.astype(np.float32),
-        fy.astype(np.float32),
-        fx.astype(np.float32),
+        shape_px=(shape_px[0], shape_px[1]),
+        padded_px=(height, width),
+        pad_px=pad_px,
+        window_px=window_px,
+        oversampling=oversampling,
+        gridding=gridding.astype(np.float32),
+        frequency_y=fy.astype(np.float32),
+        frequency_x=fx.astype(np.float32),
     )
 
 

@@ -68,17 +68,17 @@ def make_stage(
     n_truth = material.n_sites * int(np.ceil(area / material.cell_area_nm2 + 0.6 * edge / material.a_nm))
     n_truth = min(n_truth, len(lattice.site))
     return Stage(
-        material,
-        cfg,
-        (size_px[0], size_px[1]),
-        slots,
-        twin,
-        lattice.cell[:, 1],
-        split,
-        table,
-        (fields.upsampling(size_px[0]), fields.upsampling(size_px[1])),
-        n_truth,
-        reach_nm,
+        material=material,
+        cfg=cfg,
+        size_px=(size_px[0], size_px[1]),
+        slots=slots,
+        twin=twin,
+        rows=lattice.cell[:, 1],
+        split_nm=split,
+        table=table,
+        upsampling=(fields.upsampling(size_px[0]), fields.upsampling(size_px[1])),
+        n_truth=n_truth,
+        reach_nm=reach_nm,
     )
 
 

@@ -136,19 +136,19 @@ def grow(
         state = state.at[of_site].set(jnp.where(split_here, half, state[of_site]))
         extra = jnp.stack(to_px(stage, conditions, stage.split_nm)), jnp.full(len(of_site), half), split_here
     return Crystal(
-        y,
-        x,
-        state,
-        present & (region != HOLE),
-        region,
-        texture,
-        extra[0][0],
-        extra[0][1],
-        extra[1],
-        extra[2],
-        groups,
-        masks,
-        contamination,
+        y_px=y,
+        x_px=x,
+        state=state,
+        present=present & (region != HOLE),
+        region=region,
+        texture=texture,
+        extra_y_px=extra[0][0],
+        extra_x_px=extra[0][1],
+        extra_state=extra[1],
+        extra_present=extra[2],
+        groups=groups,
+        masks=masks,
+        contamination=contamination,
     )
 
 

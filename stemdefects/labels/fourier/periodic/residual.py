@@ -147,19 +147,19 @@ def take_apart(
             trust = shown * ~_odd(rest / np.sqrt(variance), lattice.spacing_px)
     periodic = slow + lattice_part + shifted
     return Residual(
-        periodic,
-        frame - periodic,
-        variance,
-        _phase(masks, lattice_part, lattice),
-        order,
-        slow,
-        shown,
-        rows[0],
-        rows[1] + 1,
-        rows[2],
-        gain,
-        read,
-        trust > 0.5,
+        periodic=periodic,
+        residual=frame - periodic,
+        variance=variance,
+        phase=_phase(masks, lattice_part, lattice),
+        order=order,
+        background=slow,
+        weight=shown,
+        row_shift_px=rows[0],
+        row_gain=rows[1] + 1,
+        row_offset=rows[2],
+        gain=gain,
+        read_variance=read,
+        calm=trust > 0.5,
     )
 
 
