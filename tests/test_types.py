@@ -38,6 +38,27 @@ def test_public_functions_are_annotated():
     assert not found, "; ".join(found)
 
 
+def undescribed(tree: ast.Module | ast.ClassDef) -> list[str]:
+    """Public functions, classes and methods of more than a line or two that have no docstring."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            short = isinstance(tree, ast.ClassDef) and isinstance(node, ast.FunctionDef) and len(node.body) <= 2
+            found += [node.name] if not short and ast.get_docstring(node) is None else []
+            found += undescribed(node) if isinstance(node, ast.ClassDef) else []
+    return found
+
+
+def test_what_is_public_says_what_it_is():
+    found = []
+    for path in sorted((ROOT / "stemdefects").rglob("*.py")):
+        name, tree = path.relative_to(ROOT / "stemdefects").as_posix(), ast.parse(path.read_text())
+        if not name.startswith(COMPILED):
+            found += [f"{name}: {one}" for one in undescribed(tree)] + ([] if ast.get_docstring(tree) else [name])
+    assert not found, "; ".join(found)
+    assert undescribed(ast.parse("def f(): ...\n\nclass A:\n    def g(self):\n        ...\n")) == ["f", "A"]
+
+
 def test_what_is_not_annotated_is_found():
     tree = ast.parse("class A:\n    def f(self, a) -> int: ...\n\ndef g(a: int): ...\n\ndef h(a: int) -> int: ...\n")
     assert unannotated(tree) == ["A.f", "g"]

@@ -25,6 +25,7 @@ class Made(NamedTuple):
 
 
 def partial_of(run: runs.Run) -> PartialResults:
+    """The finished blocks of an inference into `run`."""
     return PartialResults(run.path / "defects.partial")
 
 

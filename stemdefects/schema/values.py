@@ -11,10 +11,12 @@ def range_of(low: float, high: float, least: float = -math.inf, most: float = ma
 
 
 def one_of(default: Any, *choices: Any) -> Any:
+    """One of `choices`."""
     return field(default=default, metadata={"choices": choices})
 
 
 def between(default: Any, least: float, most: float) -> Any:
+    """A number within [least, most]."""
     return field(default=default, metadata={"bounds": (least, most)})
 
 
@@ -39,8 +41,10 @@ def fraction(default: Any) -> Any:
 
 
 def least(default: Any, least: float) -> Any:
+    """A number of at least `least`."""
     return between(default, least, math.inf)
 
 
 def positive(default: Any) -> Any:
+    """A number above 0."""
     return field(default=default, metadata={"positive": True})

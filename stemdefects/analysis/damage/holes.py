@@ -21,6 +21,8 @@ PER = 1e6  # e/nm2 that a front's advance is quoted for
 
 
 class Grown(NamedTuple):
+    """What `measure` gives of holes and other phases, for the stage of beam damage."""
+
     estimates: Sequence[Estimate]
     tables: dict[str, Any]
     figures: dict[str, Any]

@@ -58,5 +58,6 @@ def explicit(cfg: TableConfig, meaning: str, name: str) -> bool:
 
 
 def no_column(text: TextTable, what: str, key: str) -> UserError:
+    """The error of a table without a column that is needed; key: of the setting that names one."""
     has = ", ".join(list(text.columns)[:20])
     return UserError(f"{text.path}: no {what}; it has {has}; set analysis.table.columns.{key}=[name]")

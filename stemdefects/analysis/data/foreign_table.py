@@ -137,6 +137,7 @@ def _positions(text, cfg, rows, stated_nm, notes) -> np.ndarray | None:
 
 
 def width_of(own: dict[str, float]) -> float:
+    """nm per pixel along x where that is known, else along y."""
     return own.get("x") or own["y"]
 
 

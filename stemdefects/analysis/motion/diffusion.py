@@ -40,6 +40,7 @@ class Diffusion:
 
 
 def failed(method: str, why: str, n_tracks: int = 0) -> Diffusion:
+    """No number, and why."""
     return Diffusion(np.nan, np.nan, np.nan, np.nan, n_tracks, 0, method, why)
 
 

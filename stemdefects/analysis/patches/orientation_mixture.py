@@ -97,6 +97,7 @@ def coordinates(own: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def bic(mixture: Mixture, n: int) -> float:
+    """Bayesian information criterion of a mixture fitted to n columns."""
     return float(-2 * mixture.log_likelihood + mixture.n_parameters * np.log(n))
 
 

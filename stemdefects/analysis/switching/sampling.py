@@ -31,6 +31,7 @@ def draw(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def dirichlet(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draws of probabilities along the last axis, with `counts` as concentrations."""
     draw = rng.standard_gamma(np.maximum(counts, 1e-3))
     return draw / np.maximum(draw.sum(-1, keepdims=True), 1e-300)
 

@@ -72,6 +72,7 @@ class Frame(NamedTuple):
 
 
 def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Frame]:
+    """The frames of the blocks `numbers`, in order."""
     for number in numbers:
         block = read(number)
         starts = np.searchsorted(block.columns["frame"], block.frames["frame"])

@@ -62,6 +62,7 @@ class Specimen(NamedTuple):
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Specimen":
+        """Back from `to_plain`."""
         prior, low, high, stated, limit, histogram = (np.array(plain[name], float) for name in _ARRAYS)
         unnamed = tuple(species.Unnamed.from_plain(one) for one in plain.get("unnamed", []))
         levels, kept = light_levels.Levels.from_plain(plain["levels"]), plain.get("second")

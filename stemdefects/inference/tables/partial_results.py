@@ -58,6 +58,7 @@ class PartialResults:
         return {n for n in (_number(file) for file in self.path.glob("block_*.npz")) if self._readable(n)}
 
     def write(self, block: Block) -> None:
+        """Store a block whole, or not at all."""
         partial = self.path / f".{block.number}.{os.getpid()}.partial.npz"
         try:
             np.savez(partial, **{name: value for name, value in block._asdict().items() if name != "number"})

@@ -40,10 +40,12 @@ def to_s(value: float | str | None, unit: object) -> float | None:
 
 
 def is_time(unit: object) -> bool:
+    """Whether `unit` is a known unit of time."""
     return _key(unit) in _SECONDS
 
 
 def is_length(unit: object) -> bool:
+    """Whether `unit` is a known unit of length."""
     return _key(unit) in _NANOMETRES
 
 
