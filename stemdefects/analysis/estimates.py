@@ -90,7 +90,8 @@ def estimate(
 
 def in_words(method: str) -> str:
     """A method as people call it, `METHODS` where the table's name is a short one."""
-    return METHODS.get(method, method)
+    short, comma, rest = method.partition(", ")
+    return METHODS.get(short, short) + comma + rest
 
 
 def number(value: float | None) -> str:

@@ -6,7 +6,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from stemdefects.analysis.corrections.applied import REACH_NM, REACH_PX, Applied, drift
-from stemdefects.analysis.estimates import Estimate, estimate, number
+from stemdefects.analysis.estimates import Estimate, estimate, in_words, number
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.stage import Grid, Section, StageResult, sentences
 from stemdefects.analysis.tracking.tracks import ALL
@@ -40,7 +40,7 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         rows = [
             [
                 f"{r.quantity}, {r.subject}" if r.subject else r.quantity,
-                r.method,
+                in_words(r.method),
                 _said(r.before, r.before_low, r.before_high),
                 _said(r.after, r.after_low, r.after_high),
                 r.unit,

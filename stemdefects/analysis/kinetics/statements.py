@@ -249,7 +249,7 @@ def against(said: Sequence[Estimate], others: Sequence[Estimate], gate: str) -> 
 
 
 def _apart(e: Estimate, mine: Estimate, above: bool, gate: str) -> str:
-    what = f"{e.quantity} of {e.subject} by {e.method} is {number(e.value)} ({e.interval()} {_unit(e)})"
+    what = f"{e.quantity} of {e.subject} by {e.how} is {number(e.value)} ({e.interval()} {_unit(e)})"
     posterior = f"the lattice model's interval is {mine.interval()}"
     if e.quantity == COUNT:
         why = (

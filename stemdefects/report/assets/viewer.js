@@ -34,13 +34,14 @@
     const room = Math.max(160, Math.floor(Math.min((canvases[0].closest('.screens').clientWidth - 12 * (side - 1)) / side, 900)));
     const h = Math.round(Math.min(room * image.h / image.w, Math.max(240, innerHeight * .8)));
     const w = Math.round(Math.max(160, Math.min(room, h * image.w / image.h)));
+    const whole = !camera || camera.scale <= Camera.fit(view, image).scale * 1.001;
     view.w = w; view.h = h;
     const ratio = devicePixelRatio || 1;
     for (const c of canvases) {
       c.width = w * ratio; c.height = h * ratio; c.style.width = w + 'px'; c.style.height = h + 'px';
       c.getContext('2d').setTransform(ratio, 0, 0, ratio, 0, 0);
     }
-    camera = camera ? Camera.zoom(camera, 1, 0, 0, view, image) : Camera.fit(view, image);
+    camera = whole ? Camera.fit(view, image) : Camera.zoom(camera, 1, 0, 0, view, image);
     draw();
   }
 
@@ -80,6 +81,11 @@
     if (own && mode() !== 'look') {
       c.strokeStyle = '#fff'; c.lineWidth = 1; c.beginPath();
       c.moveTo(w / 2 - 8, h / 2); c.lineTo(w / 2 + 8, h / 2); c.moveTo(w / 2, h / 2 - 8); c.lineTo(w / 2, h / 2 + 8); c.stroke();
+    }
+    if (together && $('aside').checked) {
+      const said = own ? 'this frame alone' : 'by all frames together';
+      c.font = '12px sans-serif'; c.fillStyle = 'rgba(0,0,0,.65)'; c.fillRect(5, 5, c.measureText(said).width + 10, 20);
+      c.fillStyle = '#fff'; c.fillText(said, 10, 19);
     }
     if (d.bar) {
       c.font = '12px sans-serif'; const long = d.bar.px * camera.scale;
@@ -240,11 +246,13 @@
   function click(x, y) {
     if (mode() === 'add') return DO.add(x, y);
     const m = Corrections.nearest(marks().filter(m => on().has(m.kind)), x, y, Math.max(d.reach, 10 / camera.scale));
-    if (m && from && from.frame !== d.frames[k]) {
-      act({action: 'relink', ...place(m), frame_to: from.frame, y_to_px: from.y, x_to_px: from.x}, 'Both are one defect now');
+    const linked = m && from && from.frame !== d.frames[k];
+    if (linked) {
+      act({action: 'relink', ...place(m), frame_to: from.frame, y_to_px: from.y, x_to_px: from.x}, '');
       from = null;
     }
     choose(m);
+    if (linked) say('Both are one defect now');
   }
   const canvas = canvases[0], at = e => [e.offsetX, e.offsetY];
   canvas.onpointerdown = e => { canvas.setPointerCapture(e.pointerId); drag = {start: at(e), last: at(e), far: false}; };
