@@ -51,7 +51,10 @@ def main() -> None:
         text = "\n".join(
             ["usage: stemdefects <command> [key=value ...]; each answers --help with all settings", *lines]
         )
-        print(text if asked else f"error: name a command\n{text}", file=sys.stdout if asked else sys.stderr)
+        print(
+            text if asked else f"error: no command {arguments[0]!r}\n{text}" if arguments else text,
+            file=sys.stdout if asked else sys.stderr,
+        )
         sys.exit(0 if asked else 2)
     sys.argv[:2] = [f"{sys.argv[0]} {arguments[0]}"]
     COMMANDS[arguments[0]]()

@@ -47,10 +47,11 @@ def text(result: Analysis) -> str:
             )
         lines.append("")
     if truth is not None and truth.quantities:
-        lines.append(f"{'quantity':<44}{'true':>10}{'found':>11}   95% interval")
+        wide = max(44, *(len(c["quantity"]) + 1 for c in truth.quantities))
+        lines.append(f"{'quantity':<{wide}}{'true':>10}{'found':>11}   95% interval")
         for c in truth.quantities:
             interval = f"{number(c['low'])} to {number(c['high'])}" if c["low"] is not None else ""
-            lines.append(f"{c['quantity']:<44}{number(c['true']):>10}{number(c['found']):>11}   {interval}")
+            lines.append(f"{c['quantity']:<{wide}}{number(c['true']):>10}{number(c['found']):>11}   {interval}")
         lines.append("")
     lines += [e.sentence() for e in result.estimates if e.headline]
     lines += [f"note: {note}" for note in result.notes]

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from stemdefects.analysis import seeds
 from stemdefects.analysis.data import scales
 from stemdefects.analysis.data.detections import Detections
-from stemdefects.analysis.estimates import Estimate
+from stemdefects.analysis.estimates import Estimate, in_words
 from stemdefects.analysis.inputs import Inputs
 from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd, rows
 from stemdefects.analysis.notes import Code, Note, codes, join
@@ -210,8 +210,8 @@ def _disagreement(out: Motion, kind, unit) -> None:
         elif highest == "sites":
             why = " Tracks lose long steps (the gate, misses) or defects hop back and forth more than they spread."
         out.notes.append(
-            f"The estimators disagree on D of {kind}: {lowest} {usable[lowest].D:.2e}, "
-            f"{highest} {usable[highest].D:.2e} {unit}, and their intervals do not meet: "
+            f"The estimators disagree on D of {kind}: {in_words(lowest)} {usable[lowest].D:.2e}, "
+            f"{in_words(highest)} {usable[highest].D:.2e} {unit}, and their intervals do not meet: "
             f"plain diffusion on whole tracks would let them.{why}"
         )
 
