@@ -102,7 +102,8 @@ def into_run(
             for path in pictures:
                 if path.suffix == ".png":
                     tracker.image(path.stem, path)
-            tracker.table("defects", found.first.to_pandas())
+            if tracker.wandb_run:  # else nobody takes it, and pandas need not make it
+                tracker.table("defects", found.first.to_pandas())
             tracker.artifact("defects", "defect_table", run.defects_path)
             tracker.summary(summary, write=False)
         partial.remove()

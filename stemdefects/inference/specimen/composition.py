@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.specimen import light_levels
@@ -100,7 +100,7 @@ def order(
     whole = of_blocks(used)
     without = np.array([of_blocks(np.delete(used, i)) for i in range(len(used))])
     error = np.sqrt((len(used) - 1) / len(used) * ((without - without.mean(0)) ** 2).sum(0))
-    reach = stats.t.ppf(0.975, max(len(used) - 1, 1)) * error
+    reach = special.stdtrit(max(len(used) - 1, 1), 0.975) * error
     return distance, whole, whole - reach, whole + reach, number.sum(0)
 
 

@@ -7,7 +7,6 @@ these it is the spectrum's own spread says, ring by ring.
 
 import numpy as np
 from scipy import fft, special
-from scipy.stats import gamma
 
 RINGS_PX = 4.0  # width of a ring in Fourier bins; three are taken together
 LEAST_IN_RINGS = 24  # values, below which a ring's spread says nothing and the frames count as one
@@ -23,7 +22,7 @@ def of_one_frame(ratio: np.ndarray, n_frames: int) -> np.ndarray:
         return ratio
     value = n_frames * ratio
     with np.errstate(divide="ignore", over="ignore"):
-        exact = -gamma.logsf(value, n_frames)
+        exact = -np.log(special.gammaincc(n_frames, value))
         far = value - (n_frames - 1) * np.log(np.maximum(value, 1e-30)) + special.gammaln(n_frames)
     own = np.where(np.isfinite(exact), exact, far)
     # a share of the amplitude that all frames have in common is exponential, whatever their number
@@ -40,7 +39,7 @@ def independent(ratio: np.ndarray, n_frames: int) -> np.ndarray:
     ky, kx = fft.fftfreq(height)[:, None] * height, np.arange(half)[None]
     ring = (np.hypot(ky, kx * height / max(2 * (half - 1), 1)) / RINGS_PX).astype(int)
     number = np.arange(1, n_frames + 1)
-    spread = np.log(gamma.ppf(0.75, number) / gamma.ppf(0.25, number))
+    spread = np.log(special.gammaincinv(number, 0.75) / special.gammaincinv(number, 0.25))
     shapes = np.ones(ring.max() + 1)
     for r in range(len(shapes)):
         values = ratio[(np.abs(ring - r) <= 1) & (ratio > 0)]
