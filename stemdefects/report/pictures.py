@@ -1,6 +1,8 @@
 """The pictures that inference leaves in a run: annotated frames, animation, contact sheet."""
 
 import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +32,26 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         old.unlink()
     shutil.rmtree(folder / "frames", ignore_errors=True)
 
-    def annotated(index: int, width: int) -> np.ndarray:
+    def enlarged(index: int, width: int) -> pictures.Enlarged:
         # pictures have square pixels, whatever the movie has
-        image = square_pixels(movie.frame(index)[None], setup.aspect)[0]
-        enlarged = pictures.enlarge(image, width // len(tables))
+        return pictures.enlarge(square_pixels(movie.frame(index)[None], setup.aspect)[0], width // len(tables))
+
+    def annotated(index: int, width: int, image: pictures.Enlarged) -> np.ndarray:
         time = frame_table["time_s"][frame_table["frame"] == index][0]
         clock = "" if np.isnan(time) else f", {time:.4g} s"
         name = f"{Path(movie.source).name}  frame {index}{clock}"
         panels = []
         with h5py.File(table_path, "r") as file:
             regions = file["regions"][np.searchsorted(frame_table["frame"], index)]
-        for way, stored in tables.items():
-            with h5py.File(table_path, "r") as file:
-                rows = file[stored][starts[way][index] : starts[way][index + 1]]
+            of_frame = {w: file[stored][starts[w][index] : starts[w][index + 1]] for w, stored in tables.items()}
+        for way, rows in of_frame.items():
             rows["y_px"] *= setup.aspect
             title = name if not panels else way
             if len(tables) > 1 and not panels:
                 title = f"{name}: {way}"
             panels.append(
                 pictures.annotate(
-                    enlarged,
+                    image,
                     rows,
                     setup.calibration.pixel_size_nm,
                     kinds,
@@ -60,14 +62,25 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
             )
         return np.concatenate(list(_same_height(panels)), axis=1)
 
+    def stills(indices: Sequence[int], width: int) -> Iterator[np.ndarray]:
+        """Frames are read and enlarged by a thread of their own, one ahead of those that are drawn on."""
+        with ThreadPoolExecutor(1, "pictures") as reader:
+            coming = reader.submit(enlarged, int(indices[0]), width)
+            for index, following in zip(indices, [*indices[1:], None], strict=True):
+                image = coming.result()
+                if following is not None:
+                    coming = reader.submit(enlarged, int(following), width)
+                yield annotated(int(index), width, image)
+
+    whole = settings.max_width_px * len(tables)
     if settings.frames and len(good):
-        for name, index in {"first": good[0], "middle": good[len(good) // 2], "last": good[-1]}.items():
-            if name == "first" or index != good[0]:
-                picture = annotated(int(index), settings.max_width_px * len(tables))
-                written.append(pictures.save(picture, folder / f"{name}_frame_{index:05d}.png"))
+        three = {"first": good[0], "middle": good[len(good) // 2], "last": good[-1]}
+        three = {name: index for name, index in three.items() if name == "first" or index != good[0]}
+        for (name, index), picture in zip(three.items(), stills([*three.values()], whole), strict=True):
+            written.append(pictures.save(picture, folder / f"{name}_frame_{index:05d}.png"))
     if settings.every and len(good):
-        for index in good[:: settings.every]:
-            picture = annotated(int(index), settings.max_width_px * len(tables))
+        chosen = good[:: settings.every]
+        for index, picture in zip(chosen, stills(chosen, whole), strict=True):
             pictures.save(picture, folder / "frames" / f"frame_{index:05d}.png")
         written.append(folder / "frames")
     if settings.contact_sheet:
@@ -78,9 +91,9 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         written.append(pictures.save(sheet, folder / "contact_sheet.png"))
     if settings.animation and len(good) > 1:
         chosen = good[np.unique(np.linspace(0, len(good) - 1, min(settings.animation_frames, len(good))).astype(int))]
-        stills = (annotated(int(i), min(settings.max_width_px, 640 * len(tables))) for i in chosen)
+        drawn = stills(chosen, min(settings.max_width_px, 640 * len(tables)))
         name = "detections.mp4" if animation.has_mp4() else "detections.gif"
-        path = animation.save_animation(_same_size(stills), folder / name, settings.animation_fps)
+        path = animation.save_animation(_same_size(drawn), folder / name, settings.animation_fps)
         written.append(path)
     return written
 
