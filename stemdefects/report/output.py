@@ -32,10 +32,9 @@ def write(
             (folder / name).write_text(text)
     pictures = {name: picture for name, picture in (earlier or {}).items() if picture.exists()}
     colours = style.colours(result.inputs)
-    for name, data in result.figures.items():
-        figure = registry.draw(name, data, colours)
-        if figure is not None:
-            pictures[name] = style.save(figure, folder / "figures", name)
+    drawn = {name: registry.draw(name, data, colours) for name, data in result.figures.items()}
+    figures = {name: figure for name, figure in drawn.items() if figure is not None}
+    pictures |= style.save_all(figures, folder / "figures")
     return page.write(folder / "report.html", result, pictures, title, config_yaml)
 
 

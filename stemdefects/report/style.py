@@ -1,9 +1,13 @@
 """One look for every figure: sizes, colours, saving as PNG and SVG."""
 
-from collections.abc import Iterable
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stemdefects.analysis.inputs import Inputs
 
@@ -83,3 +87,44 @@ def save(figure: "Figure", folder: Path, name: str) -> Path:
         figure.savefig(each, bbox_inches=box)
     pyplot().close(figure)
     return path
+
+
+def save_all(figures: Mapping[str, "Figure"], folder: Path) -> dict[str, Path]:
+    """`save` of several, shared out over the cores where the process may be copied; returns the path of each PNG.
+
+    A copy of a process has the figures already, drawn in one order and with one set of colours. Where JAX is at work
+    its threads would be missing in a copy; there, and where a system knows no copies, all is done here.
+    """
+    names = list(figures)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    copies: list[Any] = []
+    if min(cores, len(names)) > 1 and "jax" not in sys.modules and not multiprocessing.current_process().daemon:
+        forking = multiprocessing.get_context("fork")
+        taken = forking.Value("i", 0)
+        copies = [forking.Process(target=_save_next, args=(figures, folder, taken)) for _ in range(1, cores)]
+        with warnings.catch_warnings():  # what other threads hold (a progress bar's) no copy asks for
+            warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+            for copy in copies:
+                copy.start()
+        try:
+            _save_next(figures, folder, taken)
+        finally:
+            for copy in copies:
+                copy.join()
+    if not copies or any(copy.exitcode for copy in copies):
+        return {name: save(figures[name], folder, name) for name in names}
+    for figure in figures.values():
+        pyplot().close(figure)
+    return {name: folder / f"{name}.png" for name in names}
+
+
+def _save_next(figures: Mapping[str, "Figure"], folder: Path, taken: Any) -> None:
+    """Save one after the other of those that no process has `taken` (the number of them, shared by all)."""
+    names = list(figures)
+    while True:
+        with taken.get_lock():
+            number = taken.value
+            taken.value += 1
+        if number >= len(names):
+            return
+        save(figures[names[number]], folder, names[number])
