@@ -138,7 +138,9 @@ def _forest(tables: dict, wanted, label: str):
     if not panels:
         return None
     longest = max(len(rows) for rows in panels.values())
-    figure, axes = pyplot().subplots(1, len(panels), figsize=(4.6 * len(panels), 0.9 + 0.32 * longest), squeeze=False)
+    letters = max(len(name) for rows in panels.values() for name in rows)  # of 9 pt, 0.07 inches wide each
+    size = (3.2 + 0.07 * letters) * len(panels), 0.9 + 0.32 * longest
+    figure, axes = pyplot().subplots(1, len(panels), figsize=size, squeeze=False)
     for place, (unit, rows) in zip(axes[0], panels.items(), strict=True):
         for y, values in enumerate(rows.values()):
             for k, value, low, high in values:
