@@ -6,7 +6,8 @@
 
 Every movie's figures are saved when they are there: Ctrl-C and the same command go on. redo: `compare` compares again
 what is there, `analyze` analyses again (new code) from the tables of inference, `infer` starts from the movies.
-page: file that gets the tables. methods: those shown, e.g. 'lattice model,cve'; empty: all.
+page: file that gets the tables. methods: those shown, e.g. 'lattice model,cve'; quantities: those shown, or `damage`;
+empty: all methods, and what the page on kinetics shows.
 """
 
 import json
@@ -35,6 +36,7 @@ DEFAULTS = {
     "redo": "no",
     "page": "",
     "methods": "",
+    "quantities": "",
     "all": "false",
     "python": sys.executable,
     "infer": "inference.pictures.animation=false inference.pictures.contact_sheet=false",
@@ -55,6 +57,9 @@ WANTED = (
     "P(turn) per frame",
     "appear rate",
 )
+
+
+DAMAGE = ("damage: first S atom", "damage: second S atom", "damage: filling", "appear rate", "hop rate")
 
 
 def main() -> None:
@@ -191,7 +196,9 @@ def report(folder: Path, options: dict) -> str:
     summary.estimates(parts["rows"]).to_csv(folder / "summary.csv", index=False)
     if options["methods"]:
         parts["rows"] = parts["rows"][parts["rows"]["method"].isin(options["methods"].split(","))]
-    return summary.markdown(*parts.values(), None if options["all"] == "true" else WANTED)
+    asked = options["quantities"]
+    wanted = DAMAGE if asked == "damage" else asked.split(",") if asked else WANTED
+    return summary.markdown(*parts.values(), None if options["all"] == "true" else wanted)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ EDGE_PX = 5  # inference calls nothing closer to the border (0.15 nm)
 RADIUS_NM = 0.12
 MOBILE, CENTRE = "V_S", "Mo_W"
 _WHOLE_RATE = ("sites", "hops")  # methods whose hop rate is that of a vacancy to all its neighbours
+RISKS = "competing risks"  # what damage is told by; its rates are per atom, two of a full column
+_DAMAGE = {"first": ("create", 2), "second": ("knock", 1), "filling": ("fill", 1)}
 _RATES = {
     "hop rate": "hop",
     "attach rate": "attach",
@@ -29,6 +31,8 @@ def rows(estimates, truth: Truth) -> list[dict]:
     for e in estimates.to_dict("records"):
         subject = "" if e["subject"] != e["subject"] else str(e["subject"])
         method, where = str(e["method"]), _where(subject)
+        if method.endswith(RISKS):
+            method = RISKS
         for quantity, against, true in _true(str(e["quantity"]), subject, method, truth):
             row = {k: _number(e[k]) for k in ("value", "low", "high")}
             out.append(
@@ -52,6 +56,13 @@ def _true(quantity: str, subject: str, method: str, truth: Truth) -> list[tuple[
     mobile = subject.split(",")[0].strip() in ("", MOBILE)  # not `V_S in a complex`: those turn, and are no walkers
     if quantity == "D" and mobile:
         return _both("D", truth.D_nominal, truth.D_realised)
+    if quantity == "damage rate":
+        words = subject.split()
+        name, atoms = _DAMAGE.get(words[0], (None, 1))
+        if name is None or name not in truth.rates or words[1:] not in ([], [MOBILE.removeprefix("V_"), "atom"]):
+            return []
+        real = truth.realised.get(name)
+        return _both(f"damage: {subject}", truth.rates[name] / atoms, None if real is None else real / atoms)
     if quantity == "D of the hops that happened":
         return _both(quantity, None, truth.D_realised)
     if quantity == "count per frame" and subject in ("V_S", "V_S2", "Mo_W", "V_W"):

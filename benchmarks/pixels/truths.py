@@ -9,10 +9,10 @@ import numpy as np
 
 @dataclass
 class Truth:
-    """rates, realised: 1/s by name (`hop` per neighbour, `attach` and `turn` per bond, `detach`, `create` per column);
-    what the simulation had, and events over exposure in this movie. events: how many of each were seen.
-    D_nominal, D_realised: nm^2/s of free vacancies; None without any. mean_counts: per frame and kind. defects:
-    DataFrame of frame, kind, y_px, x_px."""
+    """rates, realised: 1/s by name (`hop` per neighbour, `attach` and `turn` per bond, `detach`, `create` per column;
+    of the independent simulator `knock` and `fill` per single vacancy): what the simulation had, and events over
+    exposure in this movie. events: how many of each were seen. D_nominal, D_realised: nm^2/s of free vacancies; None
+    without any. mean_counts: per frame and kind. defects: DataFrame of frame, kind, y_px, x_px."""
 
     simulator: str
     variant: str
@@ -77,6 +77,7 @@ def _independent(movie: Path) -> Truth:
 
     t = json.loads(movie.with_name(movie.stem + "_truth.json").read_text())
     scene, e = t["scene"], t["exposure_s"]
+    knocked = e.get("n_knock", 0.0) / e["single"] if e["single"] else None
     return Truth(
         "independent",
         t["variant"],
@@ -84,8 +85,8 @@ def _independent(movie: Path) -> Truth:
         scene["frame_time_s"],
         scene["pixel_size_nm"],
         scene["field_px"],
-        {k: scene["rates"][k] for k in ("hop", "attach", "detach", "turn", "create")},
-        t["realised_rates_1_per_s"],
+        {k: scene["rates"][k] for k in ("hop", "attach", "detach", "turn", "create", "knock", "fill")},
+        t["realised_rates_1_per_s"] | {"knock": knocked},
         {k[2:]: int(v) for k, v in e.items() if k.startswith("n_")},
         t["D_nominal_of_all_free_nm2_per_s"],
         t["D_of_realised_hops_nm2_per_s"],
