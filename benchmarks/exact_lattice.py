@@ -195,5 +195,5 @@ def parameters(share, shift):
     values = np.zeros(N_PARAMETERS)
     values[:15] = RATES
     values[15:24] = [share, 0.2, 0.1, 0.3, 1e-6, 1.0, shift, 1.0, 1.0]
-    values[lattice.SCALE_TWO], values[lattice.SHIFT_BOND] = 1.0, shift
+    values[lattice.SCALE_TWO], values[lattice.SHIFT_BOND], values[lattice.TAU_BOND] = 1.0, shift, 1e-6
     return values

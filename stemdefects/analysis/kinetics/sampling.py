@@ -20,6 +20,7 @@ from stemdefects.analysis.kinetics.lattice import (
     SCALE_TWO,
     SHIFT,
     TAU,
+    TAU_BOND,
     Rate,
 )
 from stemdefects.analysis.kinetics.posterior.convergence import Check, check
@@ -165,8 +166,8 @@ class _Run:
                 # offsets held near 0 until the vacancies are found: else they take up one that stays on its site; hops
                 # held rare: else a crowd that hops all over the place takes up the noise, and a chain stays there
                 free = data.free.copy()
-                free[[TAU, Rate.HOP]] = False
-                data, state.parameters[TAU] = data._replace(free=free), 0.1 * self.tau
+                free[[TAU, TAU_BOND, Rate.HOP]] = False
+                data, state.parameters[[TAU, TAU_BOND]] = data._replace(free=free), 0.1 * self.tau
             room = self.chain.work_for(state)
             did, full = self.chain.advance(
                 left, self.slots, 1, self.two, self.table, data, state, room, draws, sums, counts, self.sums[c], record
@@ -246,6 +247,6 @@ def first_parameters(evidence: Evidence, data: "Data", prior: Priors) -> np.ndar
     start[Rate.HOP] = 0.02 / step
     start[Rate.APPEAR] = prior.shape[Rate.APPEAR] / prior.scale[Rate.APPEAR]
     start[[RHO, RHO_TWO, RHO_BOND]] = 0.02, 0.005, 0.2
-    start[TAU], start[SHIFT], start[NOISE] = prior.light[1], 0.0, 1.0
+    start[[TAU, TAU_BOND]], start[SHIFT], start[NOISE] = prior.light[1], 0.0, 1.0
     start[[SCALE, SCALE_TWO]] = min(max(1.0, evidence.scale_low), evidence.scale_high)
     return start

@@ -47,7 +47,7 @@ def test_a_site_whose_offset_is_not_known_agrees_with_the_integral_over_it():
         expected = expected + p * np.stack([both @ ((layer == 1) | (layer == 2)), both @ (layer == 3)], -1)
         weight += p
     given = parameters(0.3, 0.0)
-    given[19] = tau
+    given[[19, lattice.TAU_BOND]] = tau
     _, _, found = run(line, given, np.zeros(N_PARAMETERS, bool), 60000)
     assert np.abs(found - expected / weight).max() < 0.035  # four Monte Carlo errors
 

@@ -26,14 +26,14 @@ class Data(NamedTuple):
     density: np.ndarray  # (3, 2) Beta priors
     mixing: np.ndarray  # (3,)
     light: np.ndarray  # (6,) as `light.draw_light` says
-    free: np.ndarray  # (29,) parameters that are drawn
+    free: np.ndarray  # (30,) parameters that are drawn
 
 
 class Chain(NamedTuple):
     """A chain's whole state: with it, and its data, it goes on as if it had never stopped."""
 
     history: History
-    parameters: np.ndarray  # (29,)
+    parameters: np.ndarray  # (30,)
     offset: np.ndarray  # (n,)
     rng: np.ndarray  # (4,) uint64
     tally: np.ndarray  # (6,) as `moves.sweep` says
@@ -87,7 +87,7 @@ def look(S, D, H, P, offset, rest, seen, shown):
 def advance(n_sweeps, n_slots, n_swaps, two, S, D, state, W, draws, sums, counts, totals, record):
     """Run sweeps of a chain in place; returns (sweeps done, whether it stopped because the room did not suffice).
 
-    `draws` (n_sweeps, 29), `sums` (n_sweeps, N_SUMS), `counts` (n_sweeps, T, 3: single off centres, at bonds, double).
+    `draws` (n_sweeps, 30), `sums` (n_sweeps, N_SUMS), `counts` (n_sweeps, T, 3: single off centres, at bonds, double).
     """
     shape = D.line.shape
     shown, rest, seen = np.zeros(shape, np.int8), np.zeros(shape), np.zeros(shape)

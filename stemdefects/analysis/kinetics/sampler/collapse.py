@@ -17,11 +17,11 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import DOUBLE, TAU
+from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.board import FIRST
 from stemdefects.analysis.kinetics.sampler.draws import normal
-from stemdefects.analysis.kinetics.sampler.field import light_of, misfit, shift_of, shine_at
+from stemdefects.analysis.kinetics.sampler.field import light_of, misfit, shift_of, shine_at, spread_of
 from stemdefects.analysis.kinetics.sampler.paths import inside
 
 
@@ -64,10 +64,10 @@ def reach(box, S):
 
 
 @inner
-def sums(sites, P, seen, rest, offset, pulls, precisions):
+def sums(sites, S, P, seen, rest, offset, pulls, precisions):
     """S and A of `sites`, from residuals that are free of their offsets."""
     for g in sites:
-        pulls[g], precisions[g] = 0.0, 1.0 / P[TAU] ** 2
+        pulls[g], precisions[g] = 0.0, 1.0 / spread_of(g, S, P) ** 2
     for f in range(seen.shape[0]):
         for g in sites:
             if seen[f, g] > 0:
@@ -107,12 +107,13 @@ def lay(slot, lit, dark, sign, S, P, level, seen, who, layers, rest):
 
 
 @inner
-def worth(touched, total, given, P, seen, rest, offset, pulls, precisions):
+def worth(touched, total, given, S, P, seen, rest, offset, pulls, precisions):
     """Log of target over proposal of a path, which is in `rest` and adds `total`, with the offsets `given`."""
-    value, per = 0.0, 1.0 / P[TAU] ** 2
+    value = 0.0
     for g in range(len(offset)):
         if not touched[g]:
             continue
+        per = 1.0 / spread_of(g, S, P) ** 2
         proposed = 0.5 * pulls[g] / precisions[g]
         twice = precisions[g] * (given[g] - (pulls[g] - total[g]) / precisions[g]) ** 2 - per * given[g] ** 2
         for f in range(seen.shape[0]):

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SCALE_TWO, SHARE, SHIFT, SHIFT_BOND
+from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SCALE_TWO, SHARE, SHIFT, SHIFT_BOND, TAU, TAU_BOND
 from stemdefects.analysis.kinetics.sampler import inner, rows, tiny
 from stemdefects.analysis.kinetics.sampler.potential import (
     HALVE,
@@ -209,6 +209,24 @@ def shift_of(g, S, P):
     return P[SHIFT] if S.site[g, 24] == FREE else P[SHIFT_BOND]
 
 
+@tiny
+def spread_of(g, S, P):
+    """Spread of the persistent offsets: beside centres up to twice that of other sites (measured)."""
+    return P[TAU] if S.site[g, 24] == FREE else P[TAU_BOND]
+
+
+@tiny
+def _told(r, w, shift, one, both):
+    """What a reading says of one and of two vacancies on its site, and of one and two on a neighbour, over none."""
+    dim = misfit(r, w)
+    return (
+        dim - misfit(r - one, w),
+        dim - misfit(r - both, w),
+        dim - misfit(r - shift, w),
+        dim - misfit(r - 2.0 * shift, w),
+    )
+
+
 @inner
 def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
     """Likelihood of a vacancy, over that of none, at the first `own` of `sites` in frames lit..dark-1; all their
@@ -223,11 +241,9 @@ def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
     beside, beside_two = np.zeros(n + 1), np.zeros(n + 1)  # the last of no site
     for f in range(lit, dark):
         for g in sites:
-            r, w = rest[f, g], seen[f, g]
-            dim, shift = misfit(r, w), shift_of(g, S, P)
-            alone[g], beside[g] = dim - misfit(r - one, w), dim - misfit(r - shift, w)
-            if two:
-                alone_two[g], beside_two[g] = dim - misfit(r - both, w), dim - misfit(r - 2.0 * shift, w)
+            alone[g], alone_two[g], beside[g], beside_two[g] = _told(
+                rest[f, g], seen[f, g], shift_of(g, S, P), one, both
+            )
         for m in range(own):
             g = sites[m]
             single, double = alone[g], alone_two[g]
@@ -241,20 +257,17 @@ def shine_at(sites, own, lit, dark, two, glow, S, P, level, seen, rest):
 
 
 @tiny
-def _said(g, f, sign, two, gain, S, P, level, seen, rest):
+def _said(g, f, sign, gain, S, P, level, seen, rest):
     """Add to `gain` (2, n) what a site's reading says of one and two vacancies there and on its neighbours."""
-    r, w, shift = rest[f, g], seen[f, g], shift_of(g, S, P)
-    dim = misfit(r, w)
-    gain[0, g] += sign * (dim - misfit(r - light_of(False, P, level), w))
-    beside, beside_two = sign * (dim - misfit(r - shift, w)), 0.0
-    if two:
-        gain[1, g] += sign * (dim - misfit(r - light_of(True, P, level), w))
-        beside_two = sign * (dim - misfit(r - 2.0 * shift, w))
+    one, both = light_of(False, P, level), light_of(True, P, level)
+    alone, alone_two, beside, beside_two = _told(rest[f, g], seen[f, g], shift_of(g, S, P), one, both)
+    gain[0, g] += sign * alone
+    gain[1, g] += sign * alone_two
     for j in range(6):
         y = S.site[g, j]
         if y >= 0:
-            gain[0, y] += beside
-            gain[1, y] += beside_two
+            gain[0, y] += sign * beside
+            gain[1, y] += sign * beside_two
 
 
 @inner
@@ -269,10 +282,10 @@ def shade(f, i, layer, sign, two, reach, gain, glow, S, P, level, seen, rest):
         y = np.int64(g if j < 0 else S.site[g, j])
         if y < 0 or not seen[f, y] > 0:
             continue
-        _said(y, f, -1.0, two, gain, S, P, level, seen, rest)
+        _said(y, f, -1.0, gain, S, P, level, seen, rest)
         light = light_of(layer == 3, P, level) if j < 0 else shift_of(y, S, P) * (2.0 if layer == 3 else 1.0)
         rest[f, y] += sign * light
-        _said(y, f, 1.0, two, gain, S, P, level, seen, rest)
+        _said(y, f, 1.0, gain, S, P, level, seen, rest)
     for k in range(N_AROUND):
         y = S.back[i + reach[k]]
         if y >= 0:

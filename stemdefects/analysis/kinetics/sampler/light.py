@@ -16,11 +16,12 @@ from stemdefects.analysis.kinetics.lattice import (
     SHIFT,
     SHIFT_BOND,
     TAU,
+    TAU_BOND,
 )
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.board import Table
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal, uniform
-from stemdefects.analysis.kinetics.sampler.field import UNUSUAL, light_of, misfit, shift_of
+from stemdefects.analysis.kinetics.sampler.field import UNUSUAL, light_of, misfit, shift_of, spread_of
 
 LOOSE = 4.0  # width of the levels' bounds in standard deviations of their prior: a level that the movie hardly shows is
 # as expected, and does not lie anywhere between the bounds
@@ -174,8 +175,8 @@ def _draw_slope(index, effect, mean, precision, bounds, P, per, weight, used, re
 
 
 @inner
-def _draw_offset(g, P, per, weight, used, offset, rest, rng):
-    total, pull = 1.0 / P[TAU] ** 2, 0.0
+def _draw_offset(g, S, P, per, weight, used, offset, rest, rng):
+    total, pull = 1.0 / spread_of(g, S, P) ** 2, 0.0
     for f in range(rest.shape[0]):
         w = used[f, g] * per
         total += w
@@ -188,6 +189,35 @@ def _draw_offset(g, P, per, weight, used, offset, rest, rng):
     for f in range(rest.shape[0]):
         if weight[f, g] > 0.0:
             rest[f, g] -= change
+
+
+@inner
+def _share_out(kind, deviation, S, P, offset, rng):
+    """Move light between the base of a kind of sites and the offsets of all of them, which nothing seen tells apart: in
+    turn, each would hold the other where it is."""
+    precision = 1.0 / deviation**2
+    pull = -P[BASE + kind] * precision
+    for g in range(len(offset)):
+        if S.site[g, 24] == kind:
+            per = 1.0 / spread_of(g, S, P) ** 2
+            precision += per
+            pull += per * offset[g]
+    change = pull / precision + normal(rng) / math.sqrt(precision)
+    P[BASE + kind] += change
+    for g in range(len(offset)):
+        if S.site[g, 24] == kind:
+            offset[g] -= change
+
+
+@inner
+def _draw_spread(index, typical, S, P, offset, rng):
+    """Spread of the offsets: inverse Gamma of shape 2 whose mean is the typical variance."""
+    squares, n = 0.0, 0
+    for g in range(len(offset)):
+        if (S.site[g, 24] == FREE) == (index == TAU):
+            squares += offset[g] ** 2
+            n += 1
+    P[index] = math.sqrt((typical**2 + 0.5 * squares) / gamma(rng, 2.0 + 0.5 * n))
 
 
 @inner
@@ -228,12 +258,15 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
         index = SHIFT_BOND if k == 1 else SHIFT
         if free[index]:
             _draw_slope(index, near[k], 0.0, 1.0 / prior[0] ** 2, wide, P, per, weight, used, rest, rng)
-    spread = 0.0
     for g in range(n):
-        _draw_offset(g, P, per, weight, used, offset, rest, rng)
-        spread += offset[g] ** 2
-    if free[TAU]:  # inverse gamma of shape 2 whose mean is the typical variance
-        P[TAU] = math.sqrt((prior[1] ** 2 + 0.5 * spread) / gamma(rng, 2.0 + 0.5 * n))
+        _draw_offset(g, S, P, per, weight, used, offset, rest, rng)
+    for kind in range(CLUSTER + 1):
+        if free[BASE + kind]:
+            _share_out(kind, prior[4], S, P, offset, rng)
+    for k in range(2):
+        index = TAU_BOND if k == 1 else TAU
+        if free[index]:
+            _draw_spread(index, prior[1], S, P, offset, rng)
     for f in range(n_frames):
         for g in range(n):
             seen[f, g] = weight[f, g] * per
