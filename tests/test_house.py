@@ -22,7 +22,7 @@ LONG = {
 MOST_PARAMETERS = 7  # of a function, `self` aside: more belong into a named tuple or a config
 MANY_PARAMETERS = {  # module: functions with more
     "analysis/kinetics/sampler/chain.py": 3,
-    "analysis/kinetics/sampler/collapse.py": 5,
+    "analysis/kinetics/sampler/collapse.py": 4,
     "analysis/kinetics/sampler/exact.py": 2,
     "analysis/kinetics/sampler/exchange.py": 3,
     "analysis/kinetics/sampler/field.py": 5,

@@ -64,14 +64,15 @@ def reach(box, S):
 
 
 @inner
-def sums(sites, S, P, seen, rest, offset, pulls, precisions):
+def sums(sites, C, pulls, precisions):
     """S and A of `sites`, from residuals that are free of their offsets."""
+    seen = C.seen
     for g in sites:
-        pulls[g], precisions[g] = 0.0, 1.0 / spread_of(g, S, P) ** 2
+        pulls[g], precisions[g] = 0.0, 1.0 / spread_of(g, C.S, C.P) ** 2
     for f in range(seen.shape[0]):
         for g in sites:
             if seen[f, g] > 0:
-                pulls[g] += seen[f, g] * (rest[f, g] + offset[g])
+                pulls[g] += seen[f, g] * (C.rest[f, g] + C.offset[g])
                 precisions[g] += seen[f, g]
 
 
@@ -107,19 +108,19 @@ def lay(slot, lit, dark, sign, S, P, level, seen, who, layers, rest):
 
 
 @inner
-def worth(touched, total, given, S, P, seen, rest, offset, pulls, precisions):
+def worth(touched, total, given, C, pulls, precisions):
     """Log of target over proposal of a path, which is in `rest` and adds `total`, with the offsets `given`."""
     value = 0.0
-    for g in range(len(offset)):
+    for g in range(len(C.offset)):
         if not touched[g]:
             continue
-        per = 1.0 / spread_of(g, S, P) ** 2
+        per = 1.0 / spread_of(g, C.S, C.P) ** 2
         proposed = 0.5 * pulls[g] / precisions[g]
         twice = precisions[g] * (given[g] - (pulls[g] - total[g]) / precisions[g]) ** 2 - per * given[g] ** 2
-        for f in range(seen.shape[0]):
-            w = seen[f, g]
+        for f in range(C.seen.shape[0]):
+            w = C.seen[f, g]
             if w > 0:
-                r = rest[f, g] + offset[g]
+                r = C.rest[f, g] + C.offset[g]
                 twice += misfit(r - proposed, w) - misfit(r - given[g], w)
         value += 0.5 * twice
     return value

@@ -101,7 +101,7 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
     R = Q
     if collapsed:
         crossed, of_box = reach(box, S)
-        sums(crossed, C.S, C.P, C.seen, C.rest, C.offset, pulls, precisions)
+        sums(crossed, C, pulls, precisions)
         lift(lit, dark, crossed, of_box, Q.two, C, pulls, precisions)
         R = Proposal(Q.F, C.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
     begin, layer_was = who[first, slot], layers[first, slot]
@@ -160,10 +160,10 @@ def redraw(slot, first, last, free_start, free_end, unbroken, collapsed, box, Q,
                 touched = (was != 0.0) | (now != 0.0)
                 draw_offsets(touched, now, C.offset, pulls, precisions, C.rng, new)
                 lay(FIRST, lit, dark, -1.0, S, C.P, C.level, C.seen, where, what, C.rest)
-                ratio += worth(touched, now, new, C.S, C.P, C.seen, C.rest, C.offset, pulls, precisions)
+                ratio += worth(touched, now, new, C, pulls, precisions)
                 lay(FIRST, lit, dark, 1.0, S, C.P, C.level, C.seen, where, what, C.rest)
                 lay(slot, lit, dark, -1.0, S, C.P, C.level, C.seen, who, layers, C.rest)
-                ratio -= worth(touched, was, C.offset, C.S, C.P, C.seen, C.rest, C.offset, pulls, precisions)
+                ratio -= worth(touched, was, C.offset, C, pulls, precisions)
                 lay(slot, lit, dark, 1.0, S, C.P, C.level, C.seen, who, layers, C.rest)
             if math.log(uniform(C.rng)) < ratio:
                 accepted = 1 if replace(slot, low, high, n_new, W.new_time, W.new, W) else -1
