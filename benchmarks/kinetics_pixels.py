@@ -6,7 +6,8 @@
 
 Every movie's figures are saved when they are there: Ctrl-C and the same command go on. redo: `compare` compares again
 what is there, `analyze` analyses again (new code) from the tables of inference, `infer` starts from the movies.
-page: file that gets the tables. methods: those shown, e.g. 'lattice model,cve'; quantities: those shown, or `damage`;
+page: file that gets the tables, between `<!-- part -->` and `<!-- end part -->`. methods: those shown, e.g.
+'lattice model,cve'; quantities: those shown, or `damage`;
 empty: all methods, and what the page on kinetics shows.
 """
 
@@ -37,6 +38,7 @@ DEFAULTS = {
     "page": "",
     "methods": "",
     "quantities": "",
+    "part": "pixels",
     "all": "false",
     "python": sys.executable,
     "infer": "inference.pictures.animation=false inference.pictures.contact_sheet=false",
@@ -73,9 +75,14 @@ def main() -> None:
     text = report(folder, options)
     print(text)
     if options["page"]:
-        shown = " ".join(a for a in sys.argv[1:] if not a.startswith(("page=", "folder=", "python=")))
+        shown = " ".join(
+            a
+            for a in sys.argv[1:]
+            if not a.startswith(("page=", "folder=", "python=", "part=", "analyze=analysis.kinetics.threads"))
+        )
         command = f"`python benchmarks/kinetics_pixels.py {shown}`".replace(" `", "`")
-        script.fill(Path(options["page"]), "<!-- pixels -->", "<!-- end pixels -->", f"{command}\n\n{text}")
+        part = options["part"]
+        script.fill(Path(options["page"]), f"<!-- {part} -->", f"<!-- end {part} -->", f"{command}\n\n{text}")
 
 
 def movies(options: dict, folder: Path):
