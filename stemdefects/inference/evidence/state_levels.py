@@ -269,14 +269,14 @@ def read(
     offset = mean * count / (count + variance / offset_variance)
     limit = LARGEST_OFFSET * np.sqrt(offset_variance)
     return ReadLevels(
-        line,
-        by_network.own,
-        by_network.counts,
-        level,
-        variance,
-        by_network.rare,
-        by_network.own_level,
-        by_network.own_variance,
+        line=line,
+        own=by_network.own,
+        counts=by_network.counts,
+        level=level,
+        variance=variance,
+        rare=by_network.rare,
+        own_level=by_network.own_level,
+        own_variance=by_network.own_variance,
         expected=1.0,
         expected_level=level.copy(),
         offset=np.clip(offset, -limit, limit).astype(np.float32),
