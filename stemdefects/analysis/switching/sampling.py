@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from stemdefects.analysis.switching.markov import MISSING, Chain, em, guess_confusion, longest_first
+from stemdefects.analysis.switching.markov import Chain, em, guess_confusion, longest_first
+from stemdefects.compiled import entry
 
 
 @dataclass
@@ -44,16 +45,55 @@ def sample_paths(
     C: (B, S, O), or (B, N, S, O) where the detector differs from trace to trace.
     """
     chain = Chain(observed, P, C)
-    alpha, _ = chain.forward(start)
-    path = np.full(observed.shape, MISSING)
-    batch = np.arange(len(P))[:, None]
-    to = np.concatenate([P.swapaxes(1, 2), np.ones((len(P), 1, P.shape[1]))], 1)  # -1: nothing follows
-    following = np.full(observed.shape[:2], MISSING)
-    for t in range(len(alpha) - 1, -1, -1):
-        n = chain.live[t]
-        drawn = draw(alpha[t] * to[batch, following[:, :n]], rng)
-        following[:, :n] = np.where(chain.lengths[:, :n] > t, drawn, MISSING)
-        path[:, :n, t] = following[:, :n]
+    chance = rng.random(len(P) * int(chain.live.sum()))
+    parts = (np.ascontiguousarray(part, float) for part in (P, chain.table, start))
+    whole = (np.ascontiguousarray(part, int) for part in (observed, chain.lengths, chain.live))
+    return _paths(*parts, *whole, chance)
+
+
+@entry
+def _paths(
+    P: np.ndarray,
+    table: np.ndarray,
+    start: np.ndarray,
+    observed: np.ndarray,
+    lengths: np.ndarray,
+    live: np.ndarray,
+    chance: np.ndarray,
+) -> np.ndarray:
+    """table: (B, 1 or N, O + 1, S) of `label_table`; live: (T,) traces that are stepped at each frame; chance: for each
+    frame, last first, one number for each of them."""
+    path, (n_sets, n_traces, _), n_states = np.full(observed.shape, -1), observed.shape, P.shape[1]
+    alpha, edges = np.empty((len(live), n_states)), np.empty(n_states)
+    for b in range(n_sets):
+        for n in range(n_traces):
+            steps = 0
+            while steps < len(live) and live[steps] > n:
+                label, norm = observed[b, n, steps], 1e-300
+                likely = table[b, min(n, table.shape[1] - 1), label if label >= 0 else table.shape[2] - 1]
+                for s in range(n_states):
+                    total = start[b, s]
+                    if steps:
+                        total = 0.0
+                        for before in range(n_states):
+                            total += alpha[steps - 1, before] * P[b, before, s]
+                    alpha[steps, s] = total * likely[s]
+                    norm += alpha[steps, s]
+                for s in range(n_states):
+                    alpha[steps, s] /= norm
+                steps += 1
+            following, first = -1, 0
+            for t in range(len(live) - 1, -1, -1):
+                if t < steps and lengths[b, n] > t:
+                    total = 0.0
+                    for s in range(n_states):
+                        total += alpha[t, s] * (P[b, s, following] if following >= 0 else 1.0)
+                        edges[s] = total
+                    pick, following = chance[first + b * live[t] + n] * total, 0
+                    while following < n_states - 1 and edges[following] < pick:
+                        following += 1
+                    path[b, n, t] = following
+                first += n_sets * live[t]
     return path
 
 
