@@ -73,11 +73,12 @@ def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> 
     if length * shape.min() < MIN_BINS:
         return None
     window = _window(image.shape)
-    shown = (image - float((image * window).sum() / window.sum())) * window
+    shown = (image - np.float32(np.vdot(image, window) / _window_sum(image.shape))) * window
     # half plane x >= 0 of the ring
     reach = np.ceil(length * RANGE[1] * shape).astype(int) + 2
     across = max(reach[1], int(np.abs(own[:, 1]).max() * shape[1] + NEAR_BINS) + 2) + 1
-    power = np.abs(fft.fft(fft.rfft(shown)[:, :across], axis=0)) ** 2
+    found = fft.fft(fft.rfft(shown)[:, :across], axis=0)
+    power = found.real**2 + found.imag**2  # of the magnitude the root would be taken first
     level = float(np.median([_around(power, k, shape, 1).max() for k in own]))
     rows, columns = np.arange(-reach[0], reach[0] + 1), np.arange(reach[1] + 1)
     part = power[rows, : reach[1] + 1]
@@ -105,6 +106,11 @@ def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> 
 @functools.lru_cache(maxsize=8)
 def _window(shape: tuple[int, int]) -> np.ndarray:
     return np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _window_sum(shape: tuple[int, int]) -> float:
+    return float(_window(shape).sum())
 
 
 def _smeared(power: np.ndarray, own: np.ndarray, shape: np.ndarray) -> bool:

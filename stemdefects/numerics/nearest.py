@@ -11,8 +11,6 @@ from stemdefects.compiled import entry, inner
 BLOCK = 2  # boxes looked at on each side of a point's own, to begin with
 ROOM = 1.15  # of the radius in which that many points are expected, that the block reaches at least
 
-CROWD = 500  # points that it is quicker to part than to rank
-
 
 class Boxes(NamedTuple):
     """Points by their box, row of boxes by row: y, x: (n,) in that order; member: (n,) which points they are; start:
@@ -54,48 +52,35 @@ def _boxes(points: np.ndarray, k: int) -> Boxes:
 
 
 @inner
-def _parted(values: np.ndarray, n: int, k: int) -> float:
-    """The k-th smallest (from 0) of the first n `values` (Hoare's selection on a copy)."""
-    values = values[:n].copy()
-    low, high = 0, n - 1
-    while low < high:
-        middle, i, j = values[k], low, high
-        while i <= j:
-            while values[i] < middle:
-                i += 1
-            while middle < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i, j = i + 1, j - 1
-        if j < k:
-            low = i
-        if k < i:
-            high = j
-    return values[k]
+def _smallest(values: np.ndarray, n: int, k: int, below: np.ndarray, above: np.ndarray) -> float:
+    """The k-th smallest (from 0) of the first n `values`; below, above: room for n each.
 
-
-@inner
-def _ranked(values: np.ndarray, n: int, k: int) -> float:
-    """The k-th smallest (from 0) of the first n `values`. Counted for one after the other how many are smaller: of some
-    dozens that is quicker than to part them, for nothing has to be foretold."""
-    for i in range(n):
-        value, smaller, same = values[i], 0, 0
-        for j in range(n):
-            smaller += values[j] < value
-        if smaller <= k:
-            for j in range(n):
-                same += values[j] == value
-            if k < smaller + same:
-                return value
-    return np.nan
+    Parted by the median of three, each value into both heaps, of which one grows: nothing has to be foretold, which
+    takes longer than all else where some dozens are parted.
+    """
+    source = values
+    while True:
+        a, b, c = source[0], source[n // 2], source[n - 1]
+        middle = max(min(a, b), min(max(a, b), c))
+        n_below, n_above = 0, 0
+        for i in range(n):
+            value = source[i]
+            below[n_below], above[n_above] = value, value
+            n_below += value < middle
+            n_above += value > middle
+        if k < n_below:
+            source, n = below, n_below  # parted in place from now on: what is written has been read
+        elif k >= n - n_above:
+            source, k, n = above, k - (n - n_above), n_above
+        else:
+            return middle
 
 
 @inner
 def _gathered(boxes: Boxes, y: float, x: float, k: int, room: tuple[np.ndarray, np.ndarray]) -> tuple[int, float]:
     """How many points lie near y, x, the nearest `k` among them, and the square of how far the k-th is; room: (n,)
-    each, for the squares of their distances, and where they stand in `boxes`."""
-    squares, places = room
+    each, for the squares of their distances, where they stand in `boxes`, and to find the k-th."""
+    squares, places, below, above = room
     ny, nx = boxes.shape
     i = min(max(int((y - boxes.corner[0]) / boxes.side), 0), ny - 1)
     j = min(max(int((x - boxes.corner[1]) / boxes.side), 0), nx - 1)
@@ -112,16 +97,16 @@ def _gathered(boxes: Boxes, y: float, x: float, k: int, room: tuple[np.ndarray, 
             known = min(known, x - (boxes.corner[1] + left * boxes.side))
         if right < nx - 1:
             known = min(known, boxes.corner[1] + (right + 1) * boxes.side - x)
-        limit, count = known * known if known > 0 else -1.0, 0
+        # those in the radius in which they are expected, with some room, are fewer to rank than the whole block's
+        tight = min(known, boxes.side * BLOCK) if block == BLOCK else known
+        limit, count = tight * tight if tight > 0 else -1.0, 0
         for row in range(top, bottom + 1):
             for m in range(boxes.start[row * nx + left], boxes.start[row * nx + right + 1]):
                 square = (boxes.y[m] - y) ** 2 + (boxes.x[m] - x) ** 2
                 squares[count], places[count] = square, m
                 count += square <= limit
-        if count > max(CROWD, k):
-            return count, _parted(squares, count, k - 1)
         if count >= k:
-            return count, _ranked(squares, count, k - 1)
+            return count, _smallest(squares, count, k - 1, below, above)
         block += 1
 
 
@@ -148,7 +133,7 @@ def _at_most(k: int, points: np.ndarray) -> int:
 @entry
 def _nearest(points: np.ndarray, asked: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     boxes, n = _boxes(points, k), len(points)
-    room = (np.empty(n + 1), np.empty(n + 1, np.int64))
+    room = (np.empty(n + 1), np.empty(n + 1, np.int64), np.empty(n + 1), np.empty(n + 1))
     distance, index = np.empty((len(asked), k)), np.empty((len(asked), k), np.int64)
     for a in range(len(asked)):
         count, farthest = _gathered(boxes, asked[a, 0], asked[a, 1], k, room)
@@ -171,7 +156,7 @@ def _nearest(points: np.ndarray, asked: np.ndarray, k: int) -> tuple[np.ndarray,
 @entry
 def _medians(values: np.ndarray, points: np.ndarray, asked: np.ndarray, k: int) -> np.ndarray:
     boxes, n = _boxes(points, k), len(points)
-    room = (np.empty(n + 1), np.empty(n + 1, np.int64))
+    room = (np.empty(n + 1), np.empty(n + 1, np.int64), np.empty(n + 1), np.empty(n + 1))
     out, of = np.empty(len(asked)), np.empty(n + 1)
     for a in range(len(asked)):
         count, farthest = _gathered(boxes, asked[a, 0], asked[a, 1], k, room)
@@ -179,7 +164,7 @@ def _medians(values: np.ndarray, points: np.ndarray, asked: np.ndarray, k: int) 
         for c in range(count):
             of[found] = values[boxes.member[room[1][c]]]
             found += room[0][c] <= farthest
-        out[a] = _ranked(of, k, k // 2)  # of two that are as far, the first
+        out[a] = _smallest(of, k, k // 2, room[2], room[3])  # of two that are as far, the first
         if k % 2 == 0:
-            out[a] = 0.5 * (out[a] + _ranked(of, k, k // 2 - 1))
+            out[a] = 0.5 * (out[a] + _smallest(of, k, k // 2 - 1, room[2], room[3]))
     return out

@@ -1,6 +1,7 @@
 """A crystal as plain data, and what follows from it."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -101,6 +102,10 @@ class Material:
 
     def species_counts(self) -> np.ndarray:
         """(n_states, n_species) number of atoms of each species in each state."""
+        return self._counts.copy()
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
         names = [s.name for s in self.species]
         out = np.zeros((self.n_states, len(names)), np.float32)
         for i, state in enumerate(self.states):
@@ -115,8 +120,13 @@ class Material:
     def intensities(self, voltage_kv: float | None = None) -> np.ndarray:
         """(n_states,) column HAADF signal relative to the reference species at a voltage (kV), None: the mean of those
         known."""
-        voltage_kv = float(np.mean(self.voltages_kv)) if voltage_kv is None else voltage_kv
-        return self.species_counts() @ self.species_intensities(voltage_kv)
+        if voltage_kv is None:
+            return self._usual_intensities.copy()
+        return self._counts @ self.species_intensities(voltage_kv)
+
+    @cached_property
+    def _usual_intensities(self) -> np.ndarray:
+        return self.intensities(float(np.mean(self.voltages_kv)))
 
     def cross_section_nm2(self, voltage_kv: float) -> float:
         """HAADF cross-section (nm2) of the reference species: signal integrated over the field is dose times it."""

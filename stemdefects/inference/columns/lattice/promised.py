@@ -63,14 +63,13 @@ def places(
     there_px, size = position_px[on], np.array(shape_px) - 1
     corners = (np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) * size - sites.origin_px) @ np.linalg.inv(vectors)
     low, high = np.floor(corners.min(0)).astype(int) - 2, np.ceil(corners.max(0)).astype(int) + 2
-    cells = np.stack(np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij"), -1)
-    cells, spacing = cells.reshape(-1, 2), np.sqrt(abs(np.linalg.det(vectors)))
-    origin = np.minimum(low, sites.cell[on].min(0)) - 1
+    origin, spacing = np.minimum(low, sites.cell[on].min(0)) - 1, np.sqrt(abs(np.linalg.det(vectors)))
     grid = np.zeros((*(np.maximum(high, sites.cell[on].max(0)) - origin + 2), len(basis)), bool)
     grid[(*(sites.cell[on] - origin).T, site[on])] = True
+    first, last = low - origin, high - origin + 1
     farthest, parts = np.abs(bent).max(initial=0.0), []
     for g in np.flatnonzero(fixed):
-        free = cells[~grid[(*(cells - origin).T, g)]]
+        free = np.argwhere(~grid[first[0] : last[0], first[1] : last[1], g]) + low
         even = (free + basis[g]) @ vectors + sites.origin_px
         asked = from_border(even, shape_px) >= margin_px - farthest
         free, even = free[asked], even[asked]
