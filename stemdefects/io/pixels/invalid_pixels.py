@@ -185,7 +185,8 @@ def _usual(value: np.ndarray, level: np.ndarray, fourth: np.ndarray, grain: floa
     over = value - fourth
     usual = np.array([max(float(np.quantile(over[part], 1 - 1 / ONE_IN)), grain) for part in order])
     usual = np.maximum(usual, LEAST * usual.max())  # at the edge of a hole both meet
-    return np.array([float(np.median(level[part])) for part in order]), usual
+    middle = [(len(part) // 2, (len(part) - 1) // 2) for part in order]  # in order as they are: their medians
+    return np.array([level[part[[*m]]].mean() for part, m in zip(order, middle, strict=True)], float), usual
 
 
 def _sure(
