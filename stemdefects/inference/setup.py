@@ -1,5 +1,6 @@
 """What stays the same over a movie: its settings checked, its calibration, the network compiled for its frames."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -199,13 +200,25 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     )
     if known and "dose" in known:
         setup.dose = electrons.Dose(*known["dose"])
-    else:
-        samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
-        setup.dose = electrons.of_movie(movie, settings, model.material, samples)
+        return _with_lattice(setup, samples, vectors, movie, known)
+    samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
+    with ThreadPoolExecutor(1, "dose") as beside:
+        dose = beside.submit(electrons.of_movie, movie, settings, model.material, samples)
+        _with_lattice(setup, samples, vectors, movie, known)
+        setup.dose = dose.result()
+    return setup
+
+
+def _with_lattice(
+    setup: Setup, samples: np.ndarray | None, vectors: np.ndarray | None, movie: Movie, known: dict[str, Any] | None
+) -> Setup:
+    """`setup` with what the frames `samples` (read where they are None) say of its lattice, about `vectors` (2, 2)."""
+    found = setup.calibration
     if found.vectors_px is not None and vectors is not None:
-        samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
+        among = setup.settings.first_frames
+        samples = calibrating.sample_frames(movie, among=among) if samples is None else samples
         seen = np.array(found.vectors_px)
-        over = [second_lattice.find(frame, seen, lattice_nm) for frame in square_pixels(samples, movie.aspect)]
+        over = [second_lattice.find(frame, seen, setup.lattice_nm) for frame in square_pixels(samples, movie.aspect)]
         setup.second_lattice = any(one is not None and one.on_top for one in over)
         if not known:
             setup.reference_px = _reference(setup, samples, vectors)
