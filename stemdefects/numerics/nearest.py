@@ -77,7 +77,9 @@ def _smallest(values: np.ndarray, n: int, k: int, below: np.ndarray, above: np.n
 
 
 @inner
-def _gathered(boxes: Boxes, y: float, x: float, k: int, room: tuple[np.ndarray, np.ndarray]) -> tuple[int, float]:
+def _gathered(
+    boxes: Boxes, y: float, x: float, k: int, room: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[int, float]:
     """How many points lie near y, x, the nearest `k` among them, and the square of how far the k-th is; room: (n,)
     each, for the squares of their distances, where they stand in `boxes`, and to find the k-th."""
     squares, places, below, above = room

@@ -143,7 +143,8 @@ def fit(
     around = np.zeros(emission.log_likelihood().shape[:2], int) if around is None else around
     n_frames = len(around)
     n_kinds = int(around.max(initial=0)) + 1
-    sites = np.array([(around == c).sum() for c in range(n_kinds)]) / n_frames
+    sites = np.bincount(around.ravel(), minlength=n_kinds) / n_frames
+    steps = np.bincount(around[1:].ravel(), minlength=n_kinds)
     first = np.tile(prior, (n_kinds, 1)), np.full(n_kinds, change)
 
     def smooth(emission: Emission, prevalence: np.ndarray, changes: np.ndarray) -> Smoothed:
@@ -155,15 +156,15 @@ def fit(
         prevalence, changes = prevalence.copy(), changes.copy()
         for _ in range(n):
             found = smooth(emission, prevalence, changes)
+            moves = np.bincount(around[1:].ravel(), found.moved.ravel(), n_kinds)
+            states = [np.bincount(around.ravel(), one.ravel(), n_kinds) for one in np.moveaxis(found.posterior, -1, 0)]
             for c in range(n_kinds):
-                mine = around == c
-                here = found.moved[mine[1:]]
                 # a new draw is seen where it gives another state; a prior worth fifty site frames keeps short movies
                 # and rare surroundings sane
                 visible = max(1 - (prevalence[c] ** 2).sum(), 1e-6)
                 expected = 50 * (0.01 if c == 0 else changes[0])
-                changes[c] = np.clip((here.sum() / visible + expected) / (here.size + 50), 1e-6, 0.5)
-                total = found.posterior[mine].sum(0) / n_frames
+                changes[c] = np.clip((moves[c] / visible + expected) / (steps[c] + 50), 1e-6, 0.5)
+                total = np.array(states)[:, c] / n_frames
                 total = total + (prior_weight * prior if c == 0 else FEW_SITES * prevalence[0])
                 prevalence[c] = total / total.sum()
             emission = emission.learned(found.posterior)

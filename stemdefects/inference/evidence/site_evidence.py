@@ -113,15 +113,16 @@ class Gatherer:
             mine = np.flatnonzero(window.keys[:, 2] == g)
             if not len(mine):
                 continue
+            said = np.full((len(values), len(mine), self._width), np.nan, np.float32)
             if g in fits:
                 for k, state in enumerate(window.states[g][1:]):
                     kind = self._material.kinds[self._material.kind_of_state[state]].name
-                    values[:, where[mine], names.index(kind)] = fits[g].posterior[inner][..., k + 1]
+                    said[..., names.index(kind)] = fits[g].posterior[inner][..., k + 1]
                     # a state that is not considered has no probability
                 for name in set(names[2:]) - {
                     self._material.kinds[self._material.kind_of_state[s]].name for s in window.states[g][1:]
                 }:
-                    values[:, where[mine], names.index(name)] = 0
+                    said[..., names.index(name)] = 0
             if g in window.lines and (reading := self.readings[g]) is not None:
                 line, light = (part[inner] for part in window.lines[g])
                 bare, where_bare = (part[inner] for part in window.by_light(g))
@@ -131,10 +132,11 @@ class Gatherer:
                 place[:, mine] = np.where(known[..., None], where_bare, place[:, mine])
                 partial = np.isnan(light) & np.isfinite(line) & reading.lit
                 flags[:, where[mine]] |= np.where(partial, PARTIAL, 0).astype(np.uint8)
-                values[:, where[mine], 0], values[:, where[mine], 1] = line, light
+                said[..., 0], said[..., 1] = line, light
                 good = np.where(flags[:, where[mine]] == 0, line, np.nan)
                 scatter[:, g] = [_spread(row) for row in good]
                 self._learn(g, window, good)
+            values[:, where[mine]] = said
         self._writer.write(start, values, flags, scatter)
         place = place - self._drift[start:stop, None]
         known = np.isfinite(place[..., 0])
