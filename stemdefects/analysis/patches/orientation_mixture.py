@@ -60,16 +60,20 @@ class Mixture:
     def log_density(self, own: np.ndarray, beside: np.ndarray) -> np.ndarray:
         """(n, K, 3) log of the density of each class in each orientation, with the class's share."""
         pair, contrast = coordinates(own, beside)
-        return np.stack([self._one(c, pair, contrast) for c in self.classes], 1)
+        return np.moveaxis(self.by_class(pair, contrast), -1, 0)
+
+    def by_class(self, pair: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+        """(K, 3, n) of `log_density`; a row per class and turn, for sums over short last axes take several times as
+        long."""
+        return np.stack([self._one(c, pair, contrast) for c in self.classes])
 
     def _one(self, c: Member, pair, contrast):
         f = self.families[c.family]
         inverse, volume = np.linalg.inv(f.scatter), np.linalg.det(f.scatter)
-        off = pair - c.mean
-        value = np.log(c.weight / (3 * f.spread * (2 * np.pi) ** 2 * np.sqrt(volume))) - 0.5 * (
-            (off @ inverse) * off
-        ).sum(1)
-        return value[:, None] - 0.5 * np.abs(contrast[:, None] - f.offset - (c.contrast or 0.0) * TURNS) ** 2 / f.spread
+        own, mean = pair[:, 0] - c.mean[0], pair[:, 1] - c.mean[1]
+        distance = inverse[0, 0] * own**2 + 2 * inverse[0, 1] * own * mean + inverse[1, 1] * mean**2
+        value = np.log(c.weight / (3 * f.spread * (2 * np.pi) ** 2 * np.sqrt(volume))) - 0.5 * distance
+        return value - 0.5 * _square(contrast - f.offset - (c.contrast or 0.0) * TURNS[:, None]) / f.spread
 
     def assign(self, own: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(class (n,), -1 for none; orientation (n,), -1 where the class has none) of each column."""
@@ -89,6 +93,11 @@ class Mixture:
         c = self.classes[number]
         wave = (c.contrast or 0.0) * np.real(TURNS)
         return c.mean[1] + wave
+
+
+def _square(of: np.ndarray) -> np.ndarray:
+    """|z|^2 without the root that a magnitude takes first."""
+    return of.real**2 + of.imag**2
 
 
 def coordinates(own: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -196,15 +205,16 @@ def _em(mixture: Mixture, pair, contrast, rounds: int, least: float) -> Mixture 
     for round_ in range(rounds + 1):
         if any(np.linalg.det(f.scatter) <= 0 or f.spread <= 0 for f in mixture.families):
             return None
-        value = np.stack([mixture._one(c, pair, contrast) for c in mixture.classes], 1)
-        top = np.maximum(value.max((1, 2)), mixture.background)
-        total = np.log(np.exp(value - top[:, None, None]).sum((1, 2)) + np.exp(mixture.background - top)) + top
+        value = mixture.by_class(pair, contrast)
+        top = np.maximum(value.max((0, 1)), mixture.background)
+        chance = np.exp(value - top)
+        total = np.log(chance.sum((0, 1)) + np.exp(mixture.background - top)) + top
         mixture.log_likelihood = float(total.sum())
         if mixture.log_likelihood - last < 0.05 or round_ == rounds:
             return mixture
         last = mixture.log_likelihood
-        share = np.exp(value - total[:, None, None])
-        if (share.sum((0, 2)) < least).any():
+        share = chance * np.exp(top - total)
+        if (share.sum((1, 2)) < least).any():
             return None
         for number in range(len(mixture.families)):
             _maximise(mixture, number, share, pair, contrast)
@@ -220,7 +230,7 @@ def _maximise(mixture: Mixture, number: int, share, pair, contrast) -> None:
     normal, target = np.zeros((2 + len(turned),) * 2), np.zeros(2 + len(turned))
     scatter, count = np.zeros((2, 2)), 0.0
     for k in mine:
-        c, part = mixture.classes[k], share[:, k].sum(1)
+        c, part = mixture.classes[k], share[k].sum(0)
         size = part.sum()
         c.weight, c.mean = size / len(pair), part @ pair / size
         off = pair - c.mean
@@ -232,19 +242,19 @@ def _maximise(mixture: Mixture, number: int, share, pair, contrast) -> None:
         normal[1, 1] += size
         if c.contrast is not None:
             place = 2 + turned.index(k)
-            direction = (share[:, k] @ TURNS).sum()
+            direction = TURNS @ share[k].sum(1)
             normal[0, place] = normal[place, 0] = direction.real
             normal[1, place] = normal[place, 1] = direction.imag
             normal[place, place] = size
-            target[place] = ((share[:, k] @ TURNS.conj()) * contrast).sum().real
+            target[place] = (TURNS.conj() @ (share[k] @ contrast)).real
     solved = np.linalg.lstsq(normal, target, rcond=1e-9)[0]  # all members in one orientation: size or offset, the same
     family.offset = complex(solved[0], solved[1])
     for k, value in zip(turned, solved[2:], strict=True):
         mixture.classes[k].contrast = float(value)
     left = 0.0
     for k in mine:
-        middle = family.offset + (mixture.classes[k].contrast or 0.0) * TURNS
-        left += (share[:, k] * np.abs(contrast[:, None] - middle) ** 2).sum()
+        middle = family.offset + (mixture.classes[k].contrast or 0.0) * TURNS[:, None]
+        left += (share[k] * _square(contrast - middle)).sum()
     family.scatter, family.spread = scatter / count + _FLOOR * np.eye(2), float(left / (2 * count)) + _FLOOR
 
 
