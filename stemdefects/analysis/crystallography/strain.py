@@ -5,6 +5,7 @@ columns nearby tells how the lattice there differs from the mean lattice of the 
 (drift within a frame, flyback) are in it too: they keep their place in the frame, strain of the specimen moves with it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from stemdefects.analysis.crystallography import columns
 from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.data.square_pixels import Frames
 from stemdefects.analysis.tracking.registration import some_observed
+from stemdefects.compiled import entry
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 
@@ -180,30 +182,56 @@ def local_strain(
         place: (n, 2) px; cell: (n, 2); vectors: (2, 2) mean lattice; window: px, sigma of the weights; at: (n, 2)
             places that say who is near, `place` by default.
     """
-    ideal = cell @ vectors
     at = place if at is None else at
-    out = np.full((len(place), 4), np.nan)
-    low, high = at.min(0), at.max(0)
-    for k, near in enumerate(cKDTree(at).query_ball_point(at, 2 * window)):
-        if len(near) < min_columns:
+    order = np.argsort(at[:, 0], kind="stable")
+    parts = (np.ascontiguousarray(part[order], float) for part in (place, cell @ vectors, at))
+    gradient = np.empty((len(place), 2, 2))  # d u_i / d x_j
+    gradient[order] = _gradients(*parts, float(window), min_columns)
+    gradient[np.minimum(at - at.min(0), at.max(0) - at).min(1) < 0.3 * window] = np.nan
+    # u = (u_y, u_x), x = (y, x)
+    shear, turn = gradient[:, 0, 1] + gradient[:, 1, 0], gradient[:, 0, 1] - gradient[:, 1, 0]
+    return np.stack([gradient[:, 1, 1], gradient[:, 0, 0], shear / 2, turn / 2], 1)
+
+
+@entry
+def _gradients(place: np.ndarray, ideal: np.ndarray, at: np.ndarray, window: float, least: int) -> np.ndarray:
+    """(n, 2, 2) of `local_strain`, columns in order of y; NaN where fewer than `least` are near."""
+    n, first = len(at), 0
+    out = np.full((n, 2, 2), np.nan)
+    for k in range(n):
+        while at[k, 0] - at[first, 0] > 2 * window:
+            first += 1
+        total, count = np.zeros(10), 0  # weighted sums: of 1, y, x, yy, yx, xx, and of both displacements with y and x
+        shift = np.zeros(2)
+        for m in range(first, n):
+            off = at[m, 0] - at[k, 0]
+            if off > 2 * window:
+                break
+            distance2 = off * off + (at[m, 1] - at[k, 1]) ** 2
+            if distance2 > 4 * window * window:
+                continue
+            weight = math.exp(-distance2 / (2 * window * window))
+            y, x = ideal[m, 0] - ideal[k, 0], ideal[m, 1] - ideal[k, 1]
+            count += 1
+            for j, term in enumerate((1.0, y, x, y * y, y * x, x * x)):
+                total[j] += weight * term
+            for i in range(2):
+                moved = place[m, i] - place[k, i] - (y if i == 0 else x)
+                shift[i] += weight * moved
+                total[6 + 2 * i] += weight * moved * y
+                total[7 + 2 * i] += weight * moved * x
+        if count < least:
             continue
-        near = np.array(near)
-        weight = np.exp(-((at[near] - at[k]) ** 2).sum(1) / (2 * window**2))
-        root = np.sqrt(weight)[:, None]
-        centred = ideal[near] - ideal[k]
-        design = np.column_stack([centred, np.ones(len(near))])
-        moved = place[near] - place[k] - centred
-        gradient = np.linalg.lstsq(design * root, moved * root, rcond=None)[0][:2].T  # d u_i / d x_j
-        edge = np.minimum(at[k] - low, high - at[k]).min()
-        if edge < 0.3 * window:
+        # about their mean: what is left of three equations are two
+        mean_y, mean_x = total[1] / total[0], total[2] / total[0]
+        yy, yx, xx = (total[3] - mean_y * total[1], total[4] - mean_y * total[2], total[5] - mean_x * total[2])
+        determinant = yy * xx - yx * yx
+        if not determinant > 1e-12 * yy * xx:
             continue
-        # u = (u_y, u_x), x = (y, x)
-        out[k] = (
-            gradient[1, 1],
-            gradient[0, 0],
-            (gradient[0, 1] + gradient[1, 0]) / 2,
-            (gradient[0, 1] - gradient[1, 0]) / 2,
-        )
+        for i in range(2):
+            by_y, by_x = total[6 + 2 * i] - mean_y * shift[i], total[7 + 2 * i] - mean_x * shift[i]
+            out[k, i, 0] = (by_y * xx - by_x * yx) / determinant
+            out[k, i, 1] = (by_x * yy - by_y * yx) / determinant
     return out
 
 
