@@ -101,7 +101,9 @@ def monitor(draws: np.ndarray, sums: np.ndarray, counts: np.ndarray, place: latt
     """R-hat and effective samples of the quantities that are headlines, `(chains, draws)` each."""
     checks = {
         "hop": check(draws[..., Rate.HOP]),
-        "hops": check(sums[..., Rate.HOP]),
+        # by differences of 2% too: in a large movie nearly every hop is sure, the few that are not change D by nothing,
+        # and their R-hat would keep the chains at work
+        "hops": check(sums[..., Rate.HOP], 1.0),
         "level": check(draws[..., SCALE], 1.0),
         "single": check(counts[..., :2].sum(3).mean(2), 1.0),
         "double": check(counts[..., 2].mean(2), 1.0),
