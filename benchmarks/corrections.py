@@ -159,6 +159,9 @@ def applied(run, items, digest: str, runs_dir: Path) -> None:
     from stemdefects.io.tables import corrections
 
     file = corrections.write(runs_dir / "corrections.csv", corrections.Corrections(tuple(items), digest))
+    before = run.corrected_dir / "corrections.csv"
+    if before.exists() and before.read_text() == file.read_text():
+        return
     left_out = ",".join(name for name in pipeline.STAGES if name not in STAGES)
     command(
         "analyze.py",
