@@ -83,12 +83,24 @@ def pathways(found: Any, colours: Mapping[str, str]) -> "Figure | None":
             ha="center",
             va="center",
             bbox={"boxstyle": "round,pad=0.1", "fc": "w", "ec": "none"},
+            zorder=4,
         )
     many = max([found.per_frame.get(n, 0) for n in names] + [1e-9])
     for name, (x, y) in place.items():
         share = 1.0 if name == WHOLE else np.sqrt(found.per_frame.get(name, 0.0) / many)
-        axes.scatter(x, y, s=120 + 500 * share, color="#e8eef5", edgecolors=COLOURS[0], zorder=3)
-        axes.text(x, y, name, ha="center", va="center", fontsize=7, zorder=4)
+        area = 120 + 500 * share  # square points
+        axes.scatter(x, y, s=area, color="#e8eef5", edgecolors=COLOURS[0], zorder=3)
+        axes.annotate(
+            name,
+            (x, y),
+            (0, -np.sqrt(area / np.pi) - 2),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=8,
+            zorder=5,
+            bbox={"boxstyle": "round,pad=0.1", "fc": "w", "ec": "none", "alpha": 0.8},
+        )
     axes.margins(0.12)
     axes.axis("off")
     return figure
