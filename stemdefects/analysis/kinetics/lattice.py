@@ -90,20 +90,20 @@ def sites(evidence: Evidence) -> Sites:
     full = np.bincount((evidence.neighbours >= 0).sum(1), minlength=1).argmax() if len(keep) else 6
     missing = np.where(kind == FREE, np.maximum(full - (near >= 0).sum(1), 0), 0).astype(float)
     return Sites(
-        original,
-        near.astype(np.int32),
-        cell,
-        steps,
-        kind.astype(np.int8),
-        centre.astype(np.int32),
-        bonds.astype(np.int32),
-        way_out.astype(np.int8),
-        way_in.astype(np.int8),
-        axis.astype(np.int8),
-        missing,
-        hop_nm,
-        axes,
-        centre_original,
+        original=original,
+        near=near.astype(np.int32),
+        cell=cell,
+        steps=steps,
+        kind=kind.astype(np.int8),
+        centre=centre.astype(np.int32),
+        bonds=bonds.astype(np.int32),
+        way_out=way_out.astype(np.int8),
+        way_in=way_in.astype(np.int8),
+        axis=axis.astype(np.int8),
+        missing=missing,
+        hop_nm=hop_nm,
+        axes=axes,
+        centre_original=centre_original,
     )
 
 

@@ -208,18 +208,18 @@ def data_of(evidence: Evidence, place: lattice.Sites, prior: Priors) -> "Data":
     level = np.asarray(evidence.level, float)
     level = np.where(np.isfinite(level), level, 2.0 * level[0])
     return chain.Data(
-        np.where(weight > 0, line, 0.0),
-        weight * counts_for,
-        level,
-        np.array([evidence.scale_low, evidence.scale_high], float),
-        np.asarray(evidence.times_s, float),
-        allowed.copy(),
-        np.asarray(prior.shape, float),
-        np.asarray(prior.scale, float),
-        np.asarray(prior.density, float),
-        np.asarray(prior.mixing, float),
-        np.append(np.asarray(prior.light, float), counts_for),
-        np.ones(N_PARAMETERS, bool),
+        line=np.where(weight > 0, line, 0.0),
+        weight=weight * counts_for,
+        level=level,
+        bounds=np.array([evidence.scale_low, evidence.scale_high], float),
+        times=np.asarray(evidence.times_s, float),
+        counted=allowed.copy(),
+        shape=np.asarray(prior.shape, float),
+        scale=np.asarray(prior.scale, float),
+        density=np.asarray(prior.density, float),
+        mixing=np.asarray(prior.mixing, float),
+        light=np.append(np.asarray(prior.light, float), counts_for),
+        free=np.ones(N_PARAMETERS, bool),
     )
 
 
