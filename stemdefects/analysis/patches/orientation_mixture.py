@@ -97,7 +97,7 @@ class Mixture:
 
 def _square(of: np.ndarray) -> np.ndarray:
     """|z|^2 without the root that a magnitude takes first."""
-    return of.real**2 + of.imag**2
+    return np.real(of) ** 2 + np.imag(of) ** 2
 
 
 def coordinates(own: np.ndarray, beside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
