@@ -1,8 +1,10 @@
 """The page of an analysis: one HTML file that needs no network, with a plain sentence for every number."""
 
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +40,7 @@ LEARNED = Section(
 class Shown(NamedTuple):
     """What blocks may ask for."""
 
-    pictures: Mapping[str, Path]
+    pictures: Mapping[str, rendering.Shown]
     curves: Mapping[str, dict[str, Any]]
     estimates: list[Estimate]
 
@@ -55,7 +57,9 @@ def write(path: Path, result: Analysis, pictures: Mapping[str, Path], title: str
     """
     estimates, colours = result.estimates, style.colours(result.inputs)
     drawn = {name: data for name, data in result.figures.items() if name in pictures}
-    shown = Shown(pictures, curves.of(drawn, colours), estimates)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # what packs a picture lets other threads work
+        packed = dict(zip(pictures, pool.map(rendering.shown, pictures.values()), strict=True))
+    shown = Shown(packed, curves.of(drawn, colours), estimates)
     filled = [(s.title, blocks) for s in (LEARNED, *result.sections) if (blocks := _fill(s.blocks, shown))]
     sections = [{"title": name, "anchor": _anchor(name), "blocks": blocks} for name, blocks in filled]
     data = viewer.data(result, result.cfg.slider_frames, colours)
@@ -109,7 +113,7 @@ def _filled(block: Block, shown: Shown) -> Any:
                 "name": name,
                 "caption": block.caption,
                 "curve": shown.curves.get(name),
-                "picture": rendering.shown(shown.pictures[name]),
+                "picture": shown.pictures[name],
             }
         case Fold(summary=summary, blocks=inner) if within := _fill(inner, shown):
             return Fold(summary, within)

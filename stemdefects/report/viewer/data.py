@@ -1,6 +1,8 @@
 """What the viewer of the page is given: frames as pictures, detections, tracks, evidence, places worth a look."""
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -204,26 +206,29 @@ def _pictures(movie, chosen) -> tuple[list, tuple | None]:
     """Pictures of the frames as data URIs, None for frames that cannot be read."""
     if movie is None:
         return [None] * len(chosen), None
-    from PIL import Image
-
     from stemdefects.errors import UserError
 
-    pictures = []
-    shape = movie.shape[1:]
-    for frame in chosen:
-        try:
-            image = movie.frame(int(frame))
-        except (UserError, IndexError):
-            pictures.append(None)
-            continue
-        shape = image.shape
-        low, high = np.quantile(image, [0.005, 0.998])
-        grey = (np.clip((image - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
-        picture = Image.fromarray(grey)
-        scale = min(1.0, MAX_SIDE / max(image.shape))
-        if scale < 1:
-            picture = picture.resize(
-                (round(image.shape[1] * scale), round(image.shape[0] * scale)), Image.Resampling.LANCZOS
-            )
-        pictures.append(rendering.frame_uri(picture))
-    return pictures, shape
+    pictures, shape = [], movie.shape[1:]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # frames are read one by one, and packed beside that
+        for frame in chosen:
+            try:
+                image = movie.frame(int(frame))
+            except (UserError, IndexError):
+                pictures.append(None)
+                continue
+            shape = image.shape
+            pictures.append(pool.submit(_picture, image))
+    return [None if picture is None else picture.result() for picture in pictures], shape
+
+
+def _picture(image: np.ndarray) -> str:
+    """The data URI of a frame."""
+    from PIL import Image
+
+    low, high = np.quantile(image, [0.005, 0.998])
+    picture = Image.fromarray((np.clip((image - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8))
+    scale = min(1.0, MAX_SIDE / max(image.shape))
+    if scale < 1:
+        size = round(image.shape[1] * scale), round(image.shape[0] * scale)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return rendering.frame_uri(picture)
