@@ -1,4 +1,4 @@
-"""Series of runs with known threshold or barrier: do the intervals of the joint fits hold them?
+"""Series of runs with known threshold, barrier or channels: do the intervals of the joint fits hold them?
 
 Each run is what `analyze.py` leaves of one (`damage.csv`), from Poisson events of the true rate; they are fitted as
 `analyze.py run=[a,b,...] damage.joint=` does. The dose of a run is wrong by 10%, in every second series by the same for
@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.analysis.damage import fits, joint, knock_on, risks, stage
+from stemdefects.analysis.damage import knock_on, risks, stage
+from stemdefects.analysis.damage.series import joint, profiles
 from stemdefects.analysis.data.scales import Dose
 from stemdefects.crystal.elements import atomic_number, mass_u
 
 KV = (60.0, 70.0, 80.0, 90.0, 100.0)
 KELVIN = (300.0, 400.0, 500.0, 600.0, 700.0)
 ATOM = "S"
+FLUXES = (1e7, 3e7, 1e8, 3e8, 1e9)  # e/nm2/s
 DOSE_SIGMA = 0.1
 FLUX = 1e8  # e/nm2/s; only its product with the exposure counts
 
@@ -70,7 +72,7 @@ def voltage_runs(rng, truth: Truth, common: bool, voltages=KV) -> list[joint.Run
     return made
 
 
-def voltage_series(rng, common: bool, stated: bool) -> tuple[fits.Fit, float, float]:
+def voltage_series(rng, common: bool, stated: bool) -> tuple[profiles.Fit, float, float]:
     """Fit of a series at five voltages, its threshold (eV) and its excitation cross-section (barn at 80 kV).
 
     stated: the Debye temperature is known to the fit.
@@ -94,18 +96,36 @@ def temperature_runs(rng, barrier_ev: float, temperatures=KELVIN) -> list[joint.
     return made
 
 
-def temperature_series(rng) -> tuple[fits.Fit, float, float]:
+def temperature_series(rng) -> tuple[profiles.Fit, float, float]:
     """Fit of a series at five temperatures, its barrier (eV) and its prefactor (1/s)."""
     barrier = rng.uniform(0.3, 0.8)
     told = joint.fit(temperature_runs(rng, barrier), "temperature")
     return _first(told), barrier, 0.01 * np.exp(barrier / (knock_on.BOLTZMANN_EV * 500.0))
 
 
-def _first(told: joint.Joint) -> fits.Fit:
+def dose_rate_runs(rng, barn: float, rate_per_s: float, fluxes=FLUXES) -> list[joint.Run]:
+    """Runs at several dose rates in which vacancies are filled, by the beam and without it; all state a dose that is
+    wrong by the same."""
+    made, error = [], np.exp(DOSE_SIGMA * rng.standard_normal())
+    for flux in fluxes:
+        rate = barn * flux * knock_on.BARN_NM2 + rate_per_s
+        one = found("filling", rate, rng.uniform(10, 60) / rate, rng)
+        made.append(joint.Run(f"{flux:.0e}", *tables([one], Beam(flux * error, DOSE_SIGMA), rng), 80.0, joint.ROOM_K))
+    return made
+
+
+def dose_rate_series(rng) -> tuple[profiles.Fit, float, float]:
+    """Fit of a series at five dose rates, its cross-section (barn) and its rate without the beam (1/s)."""
+    barn, share = float(np.exp(rng.uniform(np.log(0.3), np.log(3.0)))), rng.uniform(0.1, 0.9)
+    rate = share / (1 - share) * barn * FLUX * knock_on.BARN_NM2  # so much of all at the middle dose rate
+    return _first(joint.fit(dose_rate_runs(rng, barn, rate), "dose_rate")), barn, rate
+
+
+def _first(told: joint.Joint) -> profiles.Fit:
     return next(series.fit for series in told.series if series.fit is not None)
 
 
-def held(parameter: fits.Parameter, truth: float) -> bool:
+def held(parameter: profiles.Parameter, truth: float) -> bool:
     low = -np.inf if parameter.low is None else parameter.low
     high = np.inf if parameter.high is None else parameter.high
     return bool(low <= truth <= high)
@@ -121,6 +141,7 @@ def report(n: int, seed: int = 0) -> str:
         "voltage, Debye temperature stated": lambda rng, k: voltage_series(rng, k % 2 == 0, True),
         "voltage, not stated": lambda rng, k: voltage_series(rng, k % 2 == 0, False),
         "temperature": lambda rng, k: temperature_series(rng),
+        "dose rate": lambda rng, k: dose_rate_series(rng),
     }
     for name, series in kinds.items():
         told = [series(np.random.default_rng([seed, k]), k) for k in range(n)]

@@ -69,7 +69,7 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
     import pandas as pd
 
     from stemdefects.analysis import run_comparison
-    from stemdefects.analysis.damage import joint
+    from stemdefects.analysis.damage.series import joint, statements
     from stemdefects.io.tables.table import DefectTable
     from stemdefects.report import run_comparison_page
 
@@ -110,8 +110,8 @@ def _compare(cfg: AnalyzeRoot, names: list[str]) -> Path:
         page = run_comparison_page.write(new.analysis_dir, rows, tables, notes, titles, together)
         tracker.table("comparison", rows)
     if together is not None:
-        notes = [*notes, *joint.remarks(together)]
-        print("\n".join(joint.sentences(together)) or f"damage.joint={stated.joint}: nothing could be fitted.")
+        notes = [*notes, *statements.remarks(together)]
+        print("\n".join(statements.sentences(together)) or f"damage.joint={stated.joint}: nothing could be fitted.")
     print("\n".join([*run_comparison_page.sentences(rows), *(f"note: {n}" for n in notes)]))
     print(f"comparison: {runs.short(page)}")
     return page
@@ -149,6 +149,8 @@ def _one(cfg: AnalyzeRoot) -> Path:
             if the_run is None:
                 the_run = runs.create(cfg.runs_dir)
                 holding.enter_context(locks.held(the_run, stage))
+        if given[2] is not None:  # else the file stays open until its movie happens to be collected
+            holding.callback(given[2].close)
         try:
             return _analyse(cfg, the_run, given, what)
         except UserError:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemdefects.analysis.damage import joint as joint_fits
+from stemdefects.analysis.damage.series import joint as joint_fits
+from stemdefects.analysis.damage.series import statements
 from stemdefects.analysis.estimates import in_words, number
 from stemdefects.report import rendering, style
 from stemdefects.report.drawings import damage
@@ -66,15 +67,15 @@ def write(
 
 def _joint(folder: Path, joint: joint_fits.Joint) -> dict:
     """What the page shows of joint fits; their tables and picture are written."""
-    table = joint_fits.parameters(joint)
+    table = statements.parameters(joint)
     table.to_csv(folder / "joint.csv", index=False)
-    joint_fits.points(joint).to_csv(folder / "joint_points.csv", index=False)
+    statements.points(joint).to_csv(folder / "joint_points.csv", index=False)
     figure = damage.joint(joint)
     picture = None if figure is None else rendering.shown(style.save(figure, folder / "figures", "joint"))
     return {
-        "over": joint.over,
-        "remarks": joint_fits.remarks(joint),
-        "sentences": joint_fits.sentences(joint),
+        "over": joint_fits.WHAT[joint.over][0],
+        "remarks": statements.remarks(joint),
+        "sentences": statements.sentences(joint),
         "picture": picture,
     }
 

@@ -89,6 +89,9 @@ def save(figure: "Figure", folder: Path, name: str) -> Path:
     return path
 
 
+PATIENCE_S = 30.0  # for a copy of this process to end after all else is saved: one figure takes it three seconds
+
+
 def save_all(figures: Mapping[str, "Figure"], folder: Path) -> dict[str, Path]:
     """`save` of several, shared out over the cores where the process may be copied; returns the path of each PNG.
 
@@ -110,6 +113,8 @@ def save_all(figures: Mapping[str, "Figure"], folder: Path) -> dict[str, Path]:
             _save_next(figures, folder, taken)
         finally:
             for copy in copies:
+                copy.join(PATIENCE_S)
+                copy.kill()  # one that waits for a lock which a thread held when it was copied would wait for ever
                 copy.join()
     if not copies or any(copy.exitcode for copy in copies):
         return {name: save(figures[name], folder, name) for name in names}

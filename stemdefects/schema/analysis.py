@@ -112,7 +112,7 @@ class KineticsConfig:
 class DamageConfig:
     """Damage of several runs together, by voltage or temperature (docs/damage.md)."""
 
-    joint: str | None = one_of(None, "voltage", "temperature")  # what the runs of run=[a,b,c] differ in
+    joint: str | None = one_of(None, "voltage", "temperature", "dose_rate")  # what the runs of run=[a,b,c] differ in
     voltage_kv: list[float] = positives()  # of every run, in their order; none: as the files say
     temperature_k: list[float] = positives()  # of every run, in their order
     debye_k: float | None = positive(None)  # of the moving atoms; null: whatever fits within what crystals have

@@ -29,7 +29,8 @@ HOW = (
 )
 PER_DOSE = (
     "The dose is {dose} e/nm2 a frame{sigma}, {source}; it is assumed to go on at that rate between frames. One movie "
-    "cannot tell what happens per electron from what happens per second: runs at several dose rates can."
+    "cannot tell what happens per electron from what happens per second: runs at several dose rates can "
+    "(damage.joint=dose_rate)."
 )
 
 

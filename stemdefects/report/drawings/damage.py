@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemdefects.analysis.damage import joint as joint_fits
 from stemdefects.analysis.damage import knock_on
 from stemdefects.analysis.damage.pathways import SHOWN, WHOLE
+from stemdefects.analysis.damage.series import joint as joint_fits
+from stemdefects.analysis.damage.series import statements
 from stemdefects.report.style import COLOURS, GREY, pyplot
 
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ def phases(data: Any, colours: Mapping[str, str]) -> "Figure":
 
 
 def joint(found: joint_fits.Joint) -> "Figure | None":
-    """Each process of a `joint.Joint` over voltage, or over 1/kT: the runs with their intervals, the fit and its band;
-    upper limits as arrows. None: nothing is fitted."""
+    """Each process of a `joint.Joint` over voltage, dose rate, or 1/kT: the runs with their intervals, the fit and its
+    band; upper limits as arrows. None: nothing is fitted."""
     shown = [(s, s.fit) for s in found.series if s.fit is not None and s.told]
     if not shown:
         return None
@@ -133,7 +134,7 @@ def joint(found: joint_fits.Joint) -> "Figure | None":
         floor = 0.2 * min(t.low if t.low > 0 else 0.3 * t.high for t in series.told)
         x, curve, low, high = fit.curve
         across = 1 / (knock_on.BOLTZMANN_EV * x) if thermal and len(x) else x
-        refused = joint_fits.refused(series)
+        refused = statements.refused(series)
         axes.plot(across, curve, color=GREY if refused else COLOURS[0], lw=1.2, ls="--" if refused else "-")
         if not refused:
             axes.fill_between(across, np.maximum(low, 0.1 * floor), high, color=COLOURS[0], alpha=0.18, lw=0)
@@ -144,7 +145,7 @@ def joint(found: joint_fits.Joint) -> "Figure | None":
         axes.set(
             yscale="log",
             title=series.subject,
-            xlabel="1/kT (1/eV)" if thermal else "voltage (kV)",
+            xlabel="1/kT (1/eV)" if thermal else "{} ({})".format(*joint_fits.WHAT[found.over]),
             ylabel=f"{'cross-section' if series.unit == joint_fits.BARN else 'rate'} ({series.unit})",
             ylim=(floor, 3 * max(t.high for t in series.told)),
         )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.damage_sets import joint as series
-from stemdefects.analysis.damage import joint
+from stemdefects.analysis.damage.series import joint, statements
 from stemdefects.analysis.notes import Code, codes
 from stemdefects.commands import analyze
 from stemdefects.commands.results import configure
@@ -21,7 +21,7 @@ TRUTH = series.Truth(threshold_ev=6.5, excitation_barn=0.2, debye_k=400.0)
 
 
 def said(told: joint.Joint) -> set[Code]:
-    return {code for note in joint.remarks(told) for code in codes(note)}
+    return {code for note in statements.remarks(told) for code in codes(note)}
 
 
 def folder_of(run: joint.Run, runs_dir: Path, voltage_kv=None) -> str:
@@ -85,17 +85,17 @@ def test_over_temperature_what_the_beam_does_is_taken_per_dose_where_all_doses_a
         one = [series.found(name, 0.01, 3000.0, rng) for name in ("first atom", "arrival by hopping")]
         one[1] = one[1]._replace(beam=False)
         made.append(joint.Run(f"{kelvin:g} K", *series.tables(one, series.Beam(), rng), 80.0, kelvin))
-    told = joint.points(joint.fit(made, "temperature"))
+    told = statements.points(joint.fit(made, "temperature"))
     assert dict(zip(told["process"], told["unit"], strict=True)) == {
         "first S atom": "barn",
         "arrival by hopping": "1/s",
     }
     for one in made:
         one.damage.loc[:, ["cross_section_barn", "low_barn", "high_barn", "flux_e_per_nm2_s"]] = np.nan
-    assert set(joint.points(joint.fit(made, "temperature"))["unit"]) == {"1/s"}
+    assert set(statements.points(joint.fit(made, "temperature"))["unit"]) == {"1/s"}
     faster = made[1]._replace(damage=made[1].damage.assign(flux_e_per_nm2_s=2e8), voltage_kv=100.0)
     both = joint.fit([made[0]._replace(damage=made[0].damage.assign(flux_e_per_nm2_s=1e8)), faster], "temperature")
-    assert sum("differ in" in note for note in joint.remarks(both)) == 2
+    assert sum("differ in" in note for note in statements.remarks(both)) == 2
 
 
 def test_lists_of_another_length_and_single_runs_are_refused(tmp_path):
@@ -119,31 +119,62 @@ def test_intervals_cover_in_simulated_series():
         fit, barrier, _ = series.temperature_series(np.random.default_rng([7, k]))
         held[1] += series.held(fit.parameters[0], barrier)
     assert held[0] >= 6 and held[1] >= 35  # fewer: below 1% at 95%
+    of_both = np.zeros(2, int)
+    for k in range(40):
+        fit, *truth = series.dose_rate_series(np.random.default_rng([8, k]))
+        of_both += [series.held(p, t) for p, t in zip(fit.parameters, truth, strict=True)]
+    assert (of_both >= 35).all()
+
+
+def test_what_happens_per_electron_and_per_second_is_told_apart_by_dose_rates(tmp_path):
+    rng = np.random.default_rng(4)
+    made = series.dose_rate_runs(rng, 1.0, 0.01)
+    names = [folder_of(run, tmp_path) for run in made]
+    folder = command(names, tmp_path, joint="dose_rate")
+    told = pd.read_csv(folder / "joint.csv").set_index("parameter")
+    assert holds(told.loc["cross-section per electron"], 1.0) and holds(told.loc["rate at any dose rate"], 0.01)
+    assert told["unit"].tolist() == ["barn", "1/s"] and (told["correlation"] < 0).all()
+    assert "Beam damage against dose rate" in (folder / "comparison.html").read_text()
+    points = pd.read_csv(folder / "joint_points.csv")
+    assert points["flux_e_per_nm2_s"].is_monotonic_increasing and set(points["unit"]) == {"1/s"}
+    beam = statements.parameters(joint.fit(series.dose_rate_runs(rng, 1.0, 0.0), "dose_rate")).set_index("parameter")
+    assert beam.loc["rate at any dose rate", "said"] == "upper limit"
+    heat = joint.fit(series.dose_rate_runs(rng, 0.0, 0.01), "dose_rate")
+    assert statements.parameters(heat).loc[0, "said"] == "upper limit" and Code.JOINT_LIMIT in said(heat)
+    assert Code.NO_DOSE in said(
+        joint.fit([run._replace(damage=run.damage.assign(flux_e_per_nm2_s=np.nan)) for run in made], "dose_rate")
+    )
+    alike = joint.fit([made[0], made[0]._replace(name="again")], "dose_rate")
+    assert said(alike) == {Code.JOINT_ALIKE}
+    hotter = made[1]._replace(temperature_k=700.0, voltage_kv=60.0)
+    assert sum("differ in" in note for note in statements.remarks(joint.fit([made[0], hotter], "dose_rate"))) == 2
 
 
 def test_what_runs_cannot_tell_is_said_and_gets_no_number(tmp_path):
     rng = np.random.default_rng(0)
     made = series.voltage_runs(rng, TRUTH, common=False)
     alike = joint.fit([made[0], made[1]._replace(voltage_kv=60.0)], "voltage")
-    assert said(alike) == {Code.JOINT_ALIKE} and not len(joint.parameters(alike)) and not joint.sentences(alike)
+    assert (
+        said(alike) == {Code.JOINT_ALIKE} and not len(statements.parameters(alike)) and not statements.sentences(alike)
+    )
     run_comparison_page._joint(tmp_path, alike)
     assert len(pd.read_csv(tmp_path / "joint.csv")) == len(pd.read_csv(tmp_path / "joint_points.csv")) == 0
     blind = joint.fit([run._replace(voltage_kv=None) for run in made], "voltage")
     assert Code.JOINT_NO_CONDITION in said(blind) and not blind.series
     two = joint.fit([made[2], made[4]], "voltage", 400.0)
-    assert Code.JOINT_UNTESTED in said(two) and len(joint.parameters(two)) == 2
-    five = joint.parameters(joint.fit(made, "voltage", 400.0))
-    width = [t.loc[0, "high"] - t.loc[0, "low"] for t in (joint.parameters(two), five)]
+    assert Code.JOINT_UNTESTED in said(two) and len(statements.parameters(two)) == 2
+    five = statements.parameters(joint.fit(made, "voltage", 400.0))
+    width = [t.loc[0, "high"] - t.loc[0, "low"] for t in (statements.parameters(two), five)]
     assert not width[0] < width[1]  # NaN: a limit alone
     low = joint.fit(series.voltage_runs(rng, TRUTH, True, (30.0, 40.0, 50.0)), "voltage", 400.0)
-    threshold = joint.parameters(low).iloc[0]
+    threshold = statements.parameters(low).iloc[0]
     assert threshold["said"] == "lower limit" and threshold["low"] < TRUTH.threshold_ev and np.isnan(threshold["high"])
     assert Code.JOINT_LIMIT in said(low)
     other = made[1].damage.assign(atom="Se")
     mixed = joint.fit([made[0], made[1]._replace(damage=other), made[2]], "voltage")
-    assert Code.JOINT_ATOM in said(mixed) and not len(joint.parameters(mixed))
+    assert Code.JOINT_ATOM in said(mixed) and not len(statements.parameters(mixed))
     lacking = made[3]._replace(damage=made[3].damage.assign(process="filling"))  # it does not tell of first atoms
-    assert joint.parameters(joint.fit([*made[:3], lacking], "voltage", 400.0))["runs"].tolist() == [3, 3]
+    assert statements.parameters(joint.fit([*made[:3], lacking], "voltage", 400.0))["runs"].tolist() == [3, 3]
     undosed = series.temperature_runs(rng, 0.5)
     assert Code.NO_DOSE in said(joint.fit(undosed, "voltage"))
 
@@ -156,16 +187,16 @@ def test_runs_that_contradict_the_model_give_no_parameters():
         one = series.found("first atom", rate, 40 / rate, rng)
         made.append(joint.Run(f"{kv:g}", *series.tables([one], series.Beam(), rng), kv, 295.0))
     told = joint.fit(made, "voltage", 400.0)
-    table_ = joint.parameters(told)
+    table_ = statements.parameters(told)
     assert Code.JOINT_REFUSED in said(told) and table_["value"].isna().all() and table_["low"].isna().all()
-    assert not joint.sentences(told)
+    assert not statements.sentences(told)
 
 
 def test_a_dose_that_is_wrong_for_all_runs_moves_the_level_and_not_the_threshold():
     made = series.voltage_runs(np.random.default_rng(3), TRUTH, common=True)
     exact = [run._replace(damage=run.damage.assign(dose_relative_sigma=0.0)) for run in made]
     rough = [run._replace(damage=run.damage.assign(dose_relative_sigma=0.4)) for run in made]
-    one, other = (joint.parameters(joint.fit(runs_, "voltage", 400.0)) for runs_ in (exact, rough))
+    one, other = (statements.parameters(joint.fit(runs_, "voltage", 400.0)) for runs_ in (exact, rough))
     assert np.log(other["high"] / other["low"])[1] > np.log(one["high"] / one["low"])[1] + 0.3
     assert abs(other.loc[0, "value"] - one.loc[0, "value"]) < 0.15
 
@@ -185,7 +216,7 @@ def test_hop_rates_of_the_lattice_model_give_their_barrier():
         }
         damage = series.temperature_runs(np.random.default_rng(0), 0.5, (kelvin,))[0].damage
         made.append(joint.Run(f"{kelvin:g}", damage, pd.DataFrame([row]), 80.0, kelvin))
-    told = joint.parameters(joint.fit(made, "temperature")).set_index("process").loc["hop rate of V_S"]
+    told = statements.parameters(joint.fit(made, "temperature")).set_index("process").loc["hop rate of V_S"]
     barrier = told[told["parameter"] == "barrier"].iloc[0]
     assert barrier["value"] == pytest.approx(0.4, abs=0.01)
     # of a straight line through logarithms that are known to 9.3% each

@@ -1,4 +1,4 @@
-"""Damage of several runs together: cross-sections against the beam's voltage, rates against the temperature.
+"""Damage of several runs together: cross-sections against the beam's voltage, rates against temperature or dose rate.
 
 Each run hands on what its analysis found (`damage.csv`, `estimates.csv`). A run that cannot take part is named with the
 reason, and what the runs together do not support is said and gets no number.
@@ -9,22 +9,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.analysis.damage import fits, knock_on, risks
-from stemdefects.analysis.damage.points import Point, of_interval, of_moments
-from stemdefects.analysis.estimates import number
+from stemdefects.analysis.damage import knock_on, risks
+from stemdefects.analysis.damage.series import channels, fits
+from stemdefects.analysis.damage.series.points import Point, of_interval, of_moments
+from stemdefects.analysis.damage.series.profiles import Fit
 from stemdefects.analysis.kinetics.quantities import Code as Answer
 from stemdefects.analysis.kinetics.statements import METHOD
-from stemdefects.analysis.notes import Code, Note, codes
+from stemdefects.analysis.notes import Code, Note
 from stemdefects.crystal.elements import ELEMENTS, atomic_number, mass_u
 
 ROOM_K = 295.0  # of a specimen whose temperature nobody states
 DEBYE_K = (200.0, 280.0, 400.0, 550.0, 750.0, 1000.0)  # layered crystals of heavy atoms to strong light bonds
 LIGHT_Z = 28  # from here on McKinley and Feshbach's series is off by several percent (their paper; Seitz & Koehler)
 SAME = 1e-3  # relative, of voltages, temperatures and dose rates
-THERMAL = (*risks.HEADLINES, "filling", risks.ARRIVAL)  # processes whose temperature dependence is fitted
+RATES = (*risks.HEADLINES, "filling", risks.ARRIVAL)  # processes whose rates are fitted over temperature or dose rate
 TAKEN = (Answer.OK.value, Answer.NONE.value)
 BARN, PER_S = "barn", "1/s"
-WHAT = {"voltage": ("voltage", "kV"), "temperature": ("temperature", "K")}
+WHAT = {  # in words, with its unit, and how a table calls it
+    "voltage": ("voltage", "kV", "voltage_kv"),
+    "temperature": ("temperature", "K", "temperature_k"),
+    "dose_rate": ("dose rate", "e/nm2/s", "flux_e_per_nm2_s"),
+}
 
 
 class Run(NamedTuple):
@@ -54,12 +59,12 @@ class Series(NamedTuple):
     subject: str
     unit: str
     told: tuple[Told, ...]
-    fit: fits.Fit | None
+    fit: Fit | None
     notes: tuple[Note, ...]  # without the name of the process, which `remarks` puts before them
 
 
 class Joint(NamedTuple):
-    """Of all processes: `over` is voltage or temperature; notes of the runs, those of a process stand with it."""
+    """Of all processes: `over` is a key of `WHAT`; notes of the runs, those of a process stand with it."""
 
     over: str
     series: tuple[Series, ...]
@@ -67,14 +72,15 @@ class Joint(NamedTuple):
 
 
 def fit(runs: Sequence[Run], over: str, debye_k: float | None = None) -> Joint:
-    """Threshold and excitation from runs at several voltages, or barriers from runs at several temperatures.
+    """Threshold and excitation from runs at several voltages, barriers from several temperatures, or what happens per
+    electron and per second from several dose rates.
 
     Args:
         runs: in the order in which they are named.
-        over: `voltage` or `temperature`.
+        over: `voltage`, `temperature` or `dose_rate`.
         debye_k: Debye temperature of the moving atoms (over voltage); None: whatever fits best counts.
     """
-    what, unit = WHAT[over]
+    what, unit, _ = WHAT[over]
     why = [_left_out(run, over) for run in runs]
     notes = [note for note in why if note is not None]
     usable = [run for run, note in zip(runs, why, strict=True) if note is None]
@@ -87,28 +93,32 @@ def fit(runs: Sequence[Run], over: str, debye_k: float | None = None) -> Joint:
         return Joint(over, (), (*notes, Note(text, Code.JOINT_ALIKE)))
     if over == "voltage":
         return Joint(over, tuple(_of_voltage(usable, name, debye_k) for name in risks.HEADLINES), tuple(notes))
-    notes += _mixed(usable)
-    thermal = [_of_temperature(usable, name) for name in THERMAL]
-    return Joint(over, tuple(s for s in [*thermal, *_hops(usable)] if s.told or s.notes), tuple(notes))
+    notes += _mixed(usable, over)
+    of_rates = _of_temperature if over == "temperature" else _of_dose_rate
+    found = [*(of_rates(usable, name) for name in RATES), *_hops(usable, over)]
+    return Joint(over, tuple(s for s in found if s.told or s.notes), tuple(notes))
 
 
 def _left_out(run: Run, over: str) -> Note | None:
     """Why a run cannot take part; None: it can."""
-    what, unit = WHAT[over]
+    what, _, column = WHAT[over]
     if run.damage is None or "atom" not in run.damage:
         why = "the lattice model did not answer, or it is older than joint fits: overwrite=true"
         return Note(f"{run.name}: its analysis has no damage rates ({why}); left out.", Code.JOINT_NO_RATES)
+    if over != "temperature" and not (run.damage["flux_e_per_nm2_s"] > 0).any():
+        text = "its dose is not known, so that nothing can be told of it per electron; left out."
+        return Note(f"{run.name}: {text} analysis.table.dose_e_per_nm2_per_frame states it.", Code.NO_DOSE)
     if _condition(run, over) is None:
-        key = f"damage.{what}_{unit.lower()}=[...]"
+        key = f"damage.{column}=[...]"
         text = f"its {what} is not known; left out. {key} states it for every run, in their order."
         return Note(f"{run.name}: {text}", Code.JOINT_NO_CONDITION)
-    if over == "voltage" and not (run.damage["flux_e_per_nm2_s"] > 0).any():
-        text = "its dose is not known, so it has no cross-sections; left out."
-        return Note(f"{run.name}: {text} analysis.table.dose_e_per_nm2_per_frame states it.", Code.NO_DOSE)
     return None
 
 
 def _condition(run: Run, over: str) -> float | None:
+    if over == "dose_rate":
+        assert run.damage is not None  # such runs were left out
+        return float(run.damage["flux_e_per_nm2_s"].max())
     return run.voltage_kv if over == "voltage" else run.temperature_k
 
 
@@ -117,13 +127,15 @@ def _alike(values: Sequence[float | None]) -> bool:
     return not known or max(known) <= min(known) * (1 + SAME)
 
 
-def _mixed(runs: Sequence[Run]) -> list[Note]:
-    """Over temperature: what else the runs differ in."""
-    out = []
-    if not _alike([run.voltage_kv for run in runs]) and any(run.voltage_kv is not None for run in runs):
-        out.append("The runs differ in voltage, too: what depends on it is taken for the temperature's.")
-    flux = [float(run.damage["flux_e_per_nm2_s"].max()) for run in runs]
-    if np.isfinite(flux).any() and not _alike([f for f in flux if np.isfinite(f)]):
+def _mixed(runs: Sequence[Run], over: str) -> list[Note]:
+    """What else the runs differ in."""
+    out, what = [], WHAT[over][0]
+    if not _alike([run.voltage_kv for run in runs]):
+        out.append(f"The runs differ in voltage, too: what depends on it is taken for the {what}'s.")
+    if over == "dose_rate" and not _alike([run.temperature_k for run in runs]):
+        out.append(f"The runs differ in temperature, too: what depends on it is taken for the {what}'s.")
+    flux = [f if (f := float(run.damage["flux_e_per_nm2_s"].max())) > 0 else None for run in runs]
+    if over == "temperature" and not _alike(flux):
         out.append("The runs differ in dose rate, too: what the beam drives is mixed into rates per second.")
     return [Note(text, Code.JOINT_ASSUMED) for text in out]
 
@@ -199,7 +211,18 @@ def _of_temperature(runs: Sequence[Run], process: str) -> Series:
     return _arrhenius(subject, BARN if per_dose else PER_S, told, notes)
 
 
-def _hops(runs: Sequence[Run]) -> list[Series]:
+def _of_dose_rate(runs: Sequence[Run], process: str) -> Series:
+    told, notes, subject = _rows(runs, process, "dose_rate", PER_S)
+    return _channels(subject, told, notes, _dose_error(runs))
+
+
+def _dose_error(runs: Sequence[Run]) -> float:
+    """Relative error of the dose that the runs may have in common."""
+    sigma = [float(run.damage["dose_relative_sigma"].max()) for run in runs]
+    return max((s for s in sigma if s > 0), default=0.0)
+
+
+def _hops(runs: Sequence[Run], over: str) -> list[Series]:
     """Hop rates by the lattice model, one series a kind."""
     told: dict[str, list[Told]] = {}
     for run in runs:
@@ -207,9 +230,23 @@ def _hops(runs: Sequence[Run]) -> list[Series]:
         rows = run.estimates[(run.estimates["quantity"] == "hop rate") & by_model]
         for row in rows.drop_duplicates("subject").itertuples():
             if row.code in TAKEN and np.isfinite([row.value, row.low, row.high]).all() and row.high > 0:
-                point = of_interval(float(run.temperature_k or ROOM_K), row.value, row.low, row.high)
+                point = of_interval(float(_condition(run, over) or ROOM_K), row.value, row.low, row.high)
                 told.setdefault(str(row.subject), []).append(Told(run.name, point, row.value, row.low, row.high))
-    return [_arrhenius(f"hop rate of {subject}", PER_S, some, []) for subject, some in told.items()]
+    named = [(f"hop rate of {subject}", some) for subject, some in told.items()]
+    if over == "dose_rate":
+        return [_channels(name, some, [], _dose_error(runs)) for name, some in named]
+    return [_arrhenius(name, PER_S, some, []) for name, some in named]
+
+
+def _channels(subject: str, told: list[Told], notes: list[Note], shared: float) -> Series:
+    series = Series(subject, PER_S, tuple(told), None, tuple(notes))
+    if not told:
+        return series
+    if len(told) < 2 or _alike([one.point.x for one in told]):
+        why = "fewer than two dose rates have a rate; nothing is fitted."
+        return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
+    found = channels.channels([one.point for one in told], shared)
+    return series._replace(fit=found, notes=(*notes, *found.cannot))
 
 
 def _arrhenius(subject: str, unit: str, told: list[Told], notes: list[Note]) -> Series:
@@ -221,75 +258,3 @@ def _arrhenius(subject: str, unit: str, told: list[Told], notes: list[Note]) -> 
         return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
     found = fits.arrhenius([one.point for one in told], unit, max(one.relative_sigma for one in told))
     return series._replace(fit=found, notes=(*notes, *found.cannot))
-
-
-def refused(series: Series) -> bool:
-    """Whether the runs contradict the model, so that its parameters are no answer."""
-    return any(Code.JOINT_REFUSED in codes(note) for note in series.notes)
-
-
-def sentences(joint: Joint) -> list[str]:
-    """Every parameter in words."""
-    out = []
-    for series in joint.series:
-        if series.fit is None or refused(series):
-            continue
-        for p in series.fit.parameters:
-            if p.value is None:
-                out.append(f"{series.subject}, {p.name}: not determined.")
-                continue
-            if p.said == "lower limit":
-                text = f"at least {number(p.low)} {p.unit} (95%)"
-            elif p.said == "upper limit":
-                text = f"at most {number(p.high)} {p.unit} (95%)"
-            else:
-                text = f"{number(p.value)} {p.unit}, 95% interval {number(p.low)} to {number(p.high)}"
-            out.append(f"{series.subject}, {p.name}: {text} ({len(series.told)} runs).")
-        if np.isfinite(series.fit.correlation):
-            names = " and ".join(p.name for p in series.fit.parameters)
-            p_value = f"; p of the fit {series.fit.p_value:.2g}" if np.isfinite(series.fit.p_value) else ""
-            out.append(f"{series.subject}: correlation of {names} {series.fit.correlation:+.2f}{p_value}.")
-    return out
-
-
-def remarks(joint: Joint) -> list[Note]:
-    """What could not be done or rests on something, each once; what is said of one process begins with its name."""
-    out = list(joint.notes)
-    for series in joint.series:
-        for note in series.notes:
-            general = Code.JOINT_ASSUMED in codes(note)
-            out.append(note if general else Note(f"{series.subject}: {note}", *codes(note)))
-    return list(dict.fromkeys(out))
-
-
-def parameters(joint: Joint) -> Any:
-    """One row per parameter; no numbers where the model is refused. `codes`: names of what is said of its process."""
-    import pandas as pd
-
-    rows = []
-    for series in joint.series:
-        if series.fit is None:
-            continue
-        none = refused(series)
-        codes_of = " ".join(sorted({code.name for note in series.notes for code in codes(note)}))
-        of_fit = (len(series.told), series.fit.correlation, series.fit.p_value, codes_of)
-        for p in series.fit.parameters:
-            three = (None, None, None) if none else (p.value, p.low, p.high)
-            said = "model refused" if none else p.said
-            rows.append((series.subject, joint.over, p.name, *three, p.unit, said, *of_fit))
-    columns = "process over parameter value low high unit said runs correlation p_value codes"
-    return pd.DataFrame(rows, columns=columns.split())
-
-
-def points(joint: Joint) -> Any:
-    """One row per process and run: what was fitted, and the interval of the run's own analysis."""
-    import pandas as pd
-
-    condition = "_".join(WHAT[joint.over]).lower()
-    rows = [
-        (series.subject, one.run, p.x, one.value, one.low, one.high, series.unit, p.events, p.exposure)
-        for series in joint.series
-        for one, p in ((told, told.point) for told in series.told)
-    ]
-    columns = f"process run {condition} value low high unit equivalent_events exposure"
-    return pd.DataFrame(rows, columns=columns.split())

@@ -13,35 +13,20 @@ import numpy as np
 from scipy import stats
 
 from stemdefects.analysis.damage import knock_on
-from stemdefects.analysis.damage.points import Point, log_likelihood
+from stemdefects.analysis.damage.series.points import Point, log_likelihood
+from stemdefects.analysis.damage.series.profiles import (
+    TWO_SIDED,
+    Fit,
+    Parameter,
+    correlation,
+    described,
+    deviance,
+    profile_of,
+)
 from stemdefects.analysis.notes import Code, Note
 
-TWO_SIDED, ONE_SIDED = 0.5 * stats.chi2.ppf(0.95, 1), 0.5 * stats.chi2.ppf(0.90, 1)
 N_GRID = 241  # steps of each parameter; thresholds are laid out a second time within what the first round leaves
 BAND_POINTS, BAND_THRESHOLDS = 60, 16  # a band as smooth as a picture shows
-LEAST_FIT = 0.01  # p-value of the deviance below which the model is said not to describe the runs
-
-
-class Parameter(NamedTuple):
-    """`low` or `high` is None where the data set no such limit, `value` too where neither holds."""
-
-    name: str
-    value: float | None
-    low: float | None
-    high: float | None
-    unit: str
-    said: str = ""
-
-
-class Fit(NamedTuple):
-    """Of one quantity: parameters, correlation of the first two (NaN: not determined), p-value of the deviance (NaN:
-    no run more than parameters), curve (x, y, lower and upper end of its 95% band), what the data cannot support."""
-
-    parameters: tuple[Parameter, ...]
-    correlation: float
-    p_value: float
-    curve: np.ndarray
-    cannot: tuple[str, ...]
 
 
 class Target(NamedTuple):
@@ -85,7 +70,7 @@ def voltage(
     each = over(used)
     surface, best = each.max(0), float(each.max())
     by_threshold, by_excitation = surface.max(1), surface.max(0)
-    ed = _profile(
+    ed = profile_of(
         "emission threshold",
         used,
         by_threshold,
@@ -93,7 +78,7 @@ def voltage(
         open_high=by_threshold[-1] > best - TWO_SIDED,
         open_low=by_threshold[0] > best - TWO_SIDED,
     )
-    exc = _profile(
+    exc = profile_of(
         "excitation cross-section at 80 kV",
         excitation,
         by_excitation,
@@ -127,10 +112,10 @@ def voltage(
     band = _voltage_band((x, motions), target, used, excitation, each - best)
     return Fit(
         (ed, exc),
-        _correlation(used, excitation, weight * flat),
-        _deviance(points, best, 2),
+        correlation(used, excitation, weight * flat),
+        deviance(points, best, 2),
         band,
-        tuple(cannot + _fits(points, best, 2)),
+        tuple(cannot + described(points, best, 2)),
     )
 
 
@@ -208,8 +193,8 @@ def arrhenius(points: Sequence[Point], unit: str, shared_sigma: float = 0.0) -> 
         mean = t * np.exp(a_grid[:, None] + slopes[:, None] * z)
         slopes = slopes + np.clip(((n - mean) @ z) / (mean @ z**2), -spread[1], spread[1])
     by_base = log_likelihood(points, np.exp(a_grid[:, None] + slopes[:, None] * z))
-    steep = _profile(slope[0], b_grid, by_slope, slope[1])
-    log_base = _profile(base[0], a_grid, by_base, base[1])
+    steep = profile_of(slope[0], b_grid, by_slope, slope[1])
+    log_base = profile_of(base[0], a_grid, by_base, base[1])
     ends = {k: getattr(log_base, k) for k in ("value", "low", "high")}
     half = stats.norm.ppf(0.975) * shared_sigma  # what all runs share shifts the level alone
     middle, low, high = ends["value"], ends["low"], ends["high"]
@@ -219,7 +204,7 @@ def arrhenius(points: Sequence[Point], unit: str, shared_sigma: float = 0.0) -> 
         **{k: None if v is None else float(np.exp(np.clip(v, -700, 700))) for k, v in ends.items()}
     )
     x = np.linspace(min(p.x for p in points), max(p.x for p in points), 80)
-    cannot = _fits(points, best, 2)
+    cannot = described(points, best, 2)
     if steep.low is not None and steep.high is not None and steep.low <= 0 <= steep.high:
         why = f"A dependence on {of_what} is not shown: the interval of the {slope[0]} holds 0."
         cannot.append(Note(why, Code.JOINT_LIMIT))
@@ -230,67 +215,7 @@ def arrhenius(points: Sequence[Point], unit: str, shared_sigma: float = 0.0) -> 
     return Fit(
         (steep, level),
         float(covariance[0, 1] / spread.prod()),
-        _deviance(points, best, 2),
+        deviance(points, best, 2),
         np.concatenate([x[None], band]),
         tuple(cannot),
     )
-
-
-def _profile(
-    name: str,
-    grid: np.ndarray,
-    profile: np.ndarray,
-    unit: str,
-    open_low=False,
-    open_high=False,
-    floor: float | None = None,
-) -> Parameter:
-    """Value and limits from a profile of the log-likelihood on a grid."""
-    best = profile.max()
-    k = int(profile.argmax())
-    if open_low and open_high:
-        return Parameter(name, None, None, None, unit, "not determined")
-    down = ONE_SIDED if open_low or open_high else TWO_SIDED
-    low = None if open_low else _crossing(grid[: k + 1], profile[: k + 1], best - down)
-    high = None if open_high else _crossing(grid[k:][::-1], profile[k:][::-1], best - down)
-    if open_high:
-        return Parameter(name, low, low, None, unit, "lower limit")
-    if open_low:
-        value = floor if floor is not None else high
-        return Parameter(name, value, floor, high, unit, "upper limit")
-    return Parameter(name, float(grid[k]), low, high, unit)
-
-
-def _crossing(grid: np.ndarray, profile: np.ndarray, level: float) -> float:
-    """Where a profile that rises along the grid comes over a level."""
-    above = int(np.argmax(profile >= level))
-    if above == 0:
-        return float(grid[0])
-    share = (level - profile[above - 1]) / (profile[above] - profile[above - 1])
-    return float(grid[above - 1] + share * (grid[above] - grid[above - 1]))
-
-
-def _correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
-    total = weight.sum()
-    if not total > 0:
-        return np.nan
-    mean_a, mean_b = (weight.sum(1) @ a) / total, (weight.sum(0) @ b) / total
-    covariance = ((a - mean_a)[:, None] * (b - mean_b) * weight).sum() / total
-    spread = np.sqrt((weight.sum(1) @ (a - mean_a) ** 2) * (weight.sum(0) @ (b - mean_b) ** 2)) / total
-    return float(covariance / spread) if spread > 0 else np.nan
-
-
-def _deviance(points: Sequence[Point], best: float, n_parameters: int) -> float:
-    free = len(points) - n_parameters
-    return float(stats.chi2.sf(-2 * best, free)) if free > 0 else np.nan
-
-
-def _fits(points: Sequence[Point], best: float, n_parameters: int) -> list[Note]:
-    p = _deviance(points, best, n_parameters)
-    if not np.isfinite(p):
-        why = f"{len(points)} runs for {n_parameters} parameters: whether the model describes them cannot be tested."
-        return [Note(why, Code.JOINT_UNTESTED)]
-    if p < LEAST_FIT:
-        why = f"The model does not describe the runs (p = {p:.1g}): its parameters are not to be quoted."
-        return [Note(why, Code.JOINT_REFUSED)]
-    return []
