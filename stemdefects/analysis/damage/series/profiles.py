@@ -44,8 +44,8 @@ def profile_of(
     grid: np.ndarray,
     profile: np.ndarray,
     unit: str,
-    open_low=False,
-    open_high=False,
+    open_low: bool = False,
+    open_high: bool = False,
     floor: float | None = None,
 ) -> Parameter:
     """Value and limits from a profile of the log-likelihood on a grid."""
@@ -74,6 +74,7 @@ def crossing(grid: np.ndarray, profile: np.ndarray, level: float) -> float:
 
 
 def correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
+    """Of two parameters on their grids (A,) and (B,), by the posterior's weight (A, B); NaN: one does not vary."""
     total = weight.sum()
     if not total > 0:
         return np.nan
@@ -84,11 +85,13 @@ def correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
 
 
 def deviance(points: Sequence[Point], best: float, n_parameters: int) -> float:
+    """p-value of the best log-likelihood; NaN: no run more than parameters."""
     free = len(points) - n_parameters
     return float(stats.chi2.sf(-2 * best, free)) if free > 0 else np.nan
 
 
 def described(points: Sequence[Point], best: float, n_parameters: int) -> list[Note]:
+    """What there is to say of whether the model describes the runs."""
     p = deviance(points, best, n_parameters)
     if not np.isfinite(p):
         why = f"{len(points)} runs for {n_parameters} parameters: whether the model describes them cannot be tested."
