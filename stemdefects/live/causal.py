@@ -195,7 +195,7 @@ class CausalFilter:
         self._strange = 0
         shift, drift_px = self._registrar.add(placed, looked)
         self.drift_nm = drift_px * pixel
-        features, scatters = centred(columns, material, pixel)
+        features, scatters, _ = centred(columns, material, pixel)
         inside = _inside(columns, self.setup.shape_px, EDGE_NM / pixel)
         out = {}
         for g, part in self._parts.items():

@@ -83,30 +83,47 @@ def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Fra
             yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row, hidden, block.regions[i], called)
 
 
-def centred(columns: np.ndarray, material: Any, pixel_size_nm: float) -> tuple[list, list]:
-    """Per sublattice: log-ratios (n, F) less those of the frame's ideal columns, and their scatter (F,) or None.
+class Middle(NamedTuple):
+    """Where the ideal columns of a sublattice lie in one frame, (F,) log-ratios, their scatter (F,), and by how much
+    those of each band along the border differ, by the number of the band."""
+
+    ratios: np.ndarray
+    scatter: np.ndarray
+    bands: dict[int, np.ndarray]
+
+
+def centred(
+    columns: np.ndarray, material: Any, pixel_size_nm: float, known: list[Middle | None] | None = None
+) -> tuple[list, list, list[Middle | None]]:
+    """Per sublattice: log-ratios (n, F) less those of the frame's ideal columns, their scatter (F,) or None, and what
+    was taken off. known: the last of a call before.
 
     Columns near the border of the frame, whose neighbours the network does not see, are compared with each other.
     """
-    features, scatters = [], []
+    features, scatters, middles = [], [], []
     band = _border_bands(columns, pixel_size_nm)
     for g, site in enumerate(material.sites):
         states = emissions.ordered_states(g, material.site_of_state, site.ideal)
         here = columns["site"] == g
         mine = columns["score"][here][:, states[1:]].astype(np.float32)
-        if len(mine) < MIN_CENTRE or len(states) < 2:
-            features.append(mine)
-            scatters.append(None)
-            continue
-        middle, scatter = emissions.centre(mine)
-        centred_ones = mine - middle
-        for k in range(len(BORDER_NM)):
-            near = band[here] == k
-            if near.sum() >= MIN_CENTRE:
-                centred_ones[near] -= np.median(centred_ones[near], 0)
-        features.append(centred_ones)
-        scatters.append(scatter)
-    return features, scatters
+        middle = _middle(mine, band[here]) if known is None else known[g]
+        middles.append(middle)
+        scatters.append(None if middle is None else middle.scatter)
+        if middle is not None:
+            mine = mine - middle.ratios
+            for k, off in middle.bands.items():
+                mine[band[here] == k] -= off
+        features.append(mine)
+    return features, scatters, middles
+
+
+def _middle(ratios: np.ndarray, band: np.ndarray) -> Middle | None:
+    """Of a sublattice's columns with the log-ratios (n, F) in the bands (n,); None of too few."""
+    if len(ratios) < MIN_CENTRE or not ratios.shape[1]:
+        return None
+    middle, scatter = emissions.centre(ratios)
+    near = {k: ratios[band == k] - middle for k in range(len(BORDER_NM))}
+    return Middle(middle, scatter, {k: np.median(some, 0) for k, some in near.items() if len(some) >= MIN_CENTRE})
 
 
 def _border_bands(columns: np.ndarray, pixel_size_nm: float) -> np.ndarray:

@@ -89,13 +89,14 @@ def analyse(
     for t, placed in enumerate(followed.placed):
         if placed is not None and not others[t]:
             shifts[t], drifts[t] = placed.shift, placed.drift_px
-    scatters, most, blanks = [[] for _ in material.sites], 1, []
+    scatters, most, blanks, middles = [[] for _ in material.sites], 1, [], []
     evidence = site_evidence.Gatherer(setup, prior)
     for frame, shift in zip(frames(read, range(n_blocks)), shifts, strict=True):
         blanks.append(blank_sites.of_frame(frame, material, setup.aspect))
+        features, of_frame, of_bulk = centred(frame.columns, material, pixel)
+        middles.append(of_bulk)
         if len(frame.columns):
             most = max(most, len(frame.columns))
-            features, of_frame = centred(frame.columns, material, pixel)
             for g, scatter in enumerate(of_frame):
                 if scatter is not None:
                     scatters[g].append(scatter)
@@ -109,7 +110,7 @@ def analyse(
     for start in range(0, n, step):
         low, high = max(0, start - margin), min(n, start + step + margin)
         window = Window(read, setup, low, high, shifts, blanks)
-        fits = window.fit(models, prior, evidence.readings)
+        fits = window.fit(models, prior, evidence.readings, middles[low:high])
         write(window_rows.rows(window, fits, start, min(start + step, n)))
         evidence.window(window, fits, start, min(start + step, n))
         for part in cross_checks.of_window(window, fits, start, min(start + step, n)):

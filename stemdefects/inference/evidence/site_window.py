@@ -64,14 +64,19 @@ class Window:
                 self.hidden[t] = _among(self.keys, lost)
 
     def fit(
-        self, models: list[emissions.Emissions | None], prior: np.ndarray, read: list[readings.Reading | None]
+        self,
+        models: list[emissions.Emissions | None],
+        prior: np.ndarray,
+        read: list[readings.Reading | None],
+        middles: Sequence[list],
     ) -> dict[int, over_time.Fit]:
-        """Posteriors of the sites of each sublattice; states of `self.states`. read: per sublattice. Keeps `lines`: per
+        """Posteriors of the sites of each sublattice; states of `self.states`. read: per sublattice; middles: per
+        frame, what `site_columns.centred` takes off. Keeps `lines`: per
         sublattice (T, n) readings and (T, n) light; `learned`: per sublattice where states lie on the readings, and in
         how many site frames each of `states` is."""
         material, pixel = self.setup.model.material, self.setup.calibration.pixel_size_nm
         fits: dict[int, over_time.Fit] = {}
-        bulk = [centred(frame.columns, material, pixel) for frame in self.frames]
+        bulk = [centred(f.columns, material, pixel, of)[:2] for f, of in zip(self.frames, middles, strict=True)]
         for g in self.states:
             mine = np.flatnonzero(self.keys[:, 2] == g)
             if not len(mine) or len(self.states[g]) < 2:
