@@ -260,15 +260,17 @@ def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndar
         return deviation
     value, around = deviation[known], near[known]
     background, tails = loops.robust_means(deviation, around, _OUTLIER), loops.sums(deviation, around[:, :3])
-    design = np.nan_to_num(np.stack([background, tails, detail[known]], 1))
+    design = np.nan_to_num(np.stack([background, tails, detail[known]]))
     out = deviation.copy()
     for g in np.flatnonzero(np.bincount(site[known])):
         mine = site[known] == g
         bulk = mine & (np.abs(value) <= _OUTLIER * scatter(value[mine]))
-        slopes, *_ = np.linalg.lstsq(design[bulk], value[bulk], rcond=None)
+        terms = design[:, bulk]
+        # normal equations of three terms of about one size, thousands of columns: a tenth of the time of a factorisation
+        normal, right = terms @ terms.T, terms @ value[bulk]
+        slopes, *_ = np.linalg.lstsq(normal, right, rcond=None)
         if not -1 <= slopes[2] <= 0:
             slopes[2] = np.clip(slopes[2], -1, 0)
-            rest = value[bulk] - slopes[2] * design[bulk, 2]
-            slopes[:2], *_ = np.linalg.lstsq(design[bulk, :2], rest, rcond=None)
-        out[known[mine]] = value[mine] - design[mine] @ slopes
+            slopes[:2], *_ = np.linalg.lstsq(normal[:2, :2], right[:2] - slopes[2] * normal[:2, 2], rcond=None)
+        out[known[mine]] = value[mine] - slopes @ design[:, mine]
     return out

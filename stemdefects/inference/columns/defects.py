@@ -120,10 +120,9 @@ def find_defects(
     states = np.array([k.state for k in material.kinds])
     fallen = call & frame.refused(states[kind], material)
     call &= ~fallen
-    nowhere = np.zeros(len(call), bool)
-    if rules.require_lattice and output.lattice is not None and output.lattice.clear and len(call):
-        nowhere = output.lattice.of_any_grain(columns.y_px, columns.x_px) < ABSENT
-    called = np.flatnonzero(call & ~nowhere)
+    called = asked = np.flatnonzero(call)
+    if rules.require_lattice and output.lattice is not None and output.lattice.clear and len(asked):
+        called = asked[~(output.lattice.of_any_grain(columns.y_px[asked], columns.x_px[asked]) < ABSENT)]
     rows = table.empty(len(called))
     rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]
     rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
@@ -144,7 +143,7 @@ def find_defects(
         columns=columns,
         called=called,
         light=frame.light,
-        n_withheld=int((call & nowhere).sum()),
+        n_withheld=len(asked) - len(called),
         prob=prob,
         ratio=frame.ratio,
         promised=frame.promised,

@@ -8,17 +8,19 @@ from stemdefects.compiled import entry, inner
 
 
 @inner
-def _bell(offset: float, width: float, weight: np.ndarray) -> float:
-    """`weight` becomes the Gaussian of `width` at whole steps around -offset; returns its sum."""
-    half, total = len(weight) // 2, 0.0
-    value = math.exp(-0.5 * ((-half - offset) / width) ** 2)
-    # of neighbours the ratio is an exponential of the place: two products instead of an exponential each
-    ratio, step = math.exp((half + offset - 0.5) / width**2), math.exp(-1.0 / width**2)
-    for i in range(len(weight)):
-        weight[i] = value
-        total += value
-        value *= ratio
-        ratio *= step
+def _bell(offset: float, width: float, middle: np.ndarray, weight: np.ndarray) -> float:
+    """`weight` becomes the Gaussian of `width` at whole steps around -offset, up to a factor; returns its sum. middle:
+    the one of offset 0; of the two the ratio is an exponential of the place: a product instead of an exponential."""
+    half = len(weight) // 2
+    up = math.exp(offset / (width * width))
+    down, above, below = 1 / up, 1.0, 1.0
+    weight[half] = total = middle[half]
+    for i in range(1, half + 1):
+        above *= up
+        below *= down
+        weight[half + i] = middle[half + i] * above
+        weight[half - i] = middle[half - i] * below
+        total += weight[half + i] + weight[half - i]
     return total
 
 
@@ -29,14 +31,28 @@ def blurred(image: np.ndarray, place: np.ndarray, width: float) -> np.ndarray:
     height, across = image.shape
     half = int(4 * width + 0.5) + 1
     size = 2 * half + 1
-    wy, wx, sums = np.empty(size), np.empty(size), np.empty(size)
+    wy, wx, sums, middle = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    for b in range(size):
+        middle[b] = math.exp(-0.5 * ((b - half) / width) ** 2)
     out = np.empty(len(place))
     for k in range(len(place)):
         i0, j0 = int(np.rint(place[k, 0])), int(np.rint(place[k, 1]))
-        total = _bell(place[k, 0] - i0, width, wy) * _bell(place[k, 1] - j0, width, wx)
+        total = _bell(place[k, 0] - i0, width, middle, wy) * _bell(place[k, 1] - j0, width, middle, wx)
         sums[:] = 0.0
         inside = j0 >= half and j0 + half < across
-        for a in range(size):
+        first = 0
+        if inside and i0 >= half and i0 + half < height:
+            for a in range(0, size - 3, 4):  # four rows at once: sums are loaded and stored once for all
+                p, q, r, s = (
+                    image[i0 + a - half, j0 - half : j0 + half + 1],
+                    image[i0 + a + 1 - half, j0 - half : j0 + half + 1],
+                    image[i0 + a + 2 - half, j0 - half : j0 + half + 1],
+                    image[i0 + a + 3 - half, j0 - half : j0 + half + 1],
+                )
+                for b in range(size):
+                    sums[b] += (wy[a] * p[b] + wy[a + 1] * q[b]) + (wy[a + 2] * r[b] + wy[a + 3] * s[b])
+            first = size - size % 4
+        for a in range(first, size):
             row = image[min(max(i0 + a - half, 0), height - 1)]
             if inside:
                 part = row[j0 - half : j0 + half + 1]

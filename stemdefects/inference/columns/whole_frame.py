@@ -108,17 +108,19 @@ def judged(
         light[:n], smooth = measured.deviation, measured.smoothed
     prob = learned.reweighted(prob, taught.stated, taught.prior)
     vectors = sites.vectors_px * output.scale
-    ratio = site_light.measure(seen, place, columns.site, material, vectors, image_px_nm, smooth).ratio
+    found = site_light.measure(seen, place, columns.site, material, vectors, image_px_nm, smooth)
+    ratio = found.ratio
     ratio[~sites.on_lattice] = np.nan
-    told = light_levels.posterior(ratio, columns.site, taught.levels._replace(share=taught.prior), material)
     relative = light_levels.relative(ratio, columns.site, taught.levels, material)
-    ring = neighbours.ring(sites.cell, columns.site, material)
+    ring = neighbours.ring(sites.cell, columns.site, material)[empty]
     there = np.append(~empty | (relative > LIT), False)
     around = np.stack([there[ring].sum(1), (there & np.append(empty, False))[ring].sum(1)], 1)
-    told[empty] = learned.not_shown(told[empty], columns.site[empty], around[empty], taught, material)
-    by_light = empty | taught.by_light | taught.levels.alloyed[columns.site]
-    unknown = _unknown(columns.site, taught.prior, material)
-    prob[by_light] = np.where((told.sum(1) > 0)[:, None], told, unknown)[by_light]
+    by_light = np.flatnonzero(empty | taught.by_light | taught.levels.alloyed[columns.site])
+    site = columns.site[by_light]
+    told = light_levels.posterior(ratio[by_light], site, taught.levels._replace(share=taught.prior), material)
+    blank = empty[by_light]
+    told[blank] = learned.not_shown(told[blank], site[blank], around, taught, material)
+    prob[by_light] = np.where((told.sum(1) > 0)[:, None], told, _unknown(site, taught.prior, material))
     second = np.full(m, np.nan)
     if output.second is not None:
         raw, pixel_nm = place / output.scale, image_px_nm * output.scale
@@ -128,30 +130,19 @@ def judged(
             said = second_light.likelihood(ratio, second, columns.site, taught.levels, taught.second, material)
             prob = second_light.heard(prob, said)
     whole = np.ones(m, bool)
-    whole[empty] = (around[:, 0] / ring.shape[1])[empty] >= MOST
-    whole[_strayed(empty & (relative < LIT), output, place, columns, sites, image_px_nm, material)] = False
+    whole[empty] = around[:, 0] / ring.shape[1] >= MOST
+    dark = np.flatnonzero(empty & (relative < LIT) & (columns.site == found.unit))
+    light_beside = site_light.beside(seen, dark, place, found.compared, material, vectors, image_px_nm)
+    whole[dark[light_beside > _strayed(material)]] = False
     brighter = light_levels.brighter(ratio, columns.site, taught.levels)
     return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second)
 
 
-def _strayed(
-    dark: np.ndarray,
-    output: FrameOutput,
-    place: np.ndarray,
-    columns: Columns,
-    sites: SiteView,
-    image_px_nm: float,
-    material: Material,
-) -> np.ndarray:
-    """Indices of the places `dark` (m,) bool of the brightest sublattice whose atom stands beside them: there is more
-    light than half way between what a column of it and of the next brightest sublattice has."""
-    light = material.intensities()[material.ideal_states]
-    fixed = np.flatnonzero(_fixed(material))
-    order = fixed[np.argsort(-light[fixed])]
-    asked = np.flatnonzero(dark & (columns.site == order[0]))
-    limit = 1.0 if len(order) < 2 else 0.5 * (1 + light[order[1]] / light[order[0]])
-    vectors = sites.vectors_px * output.scale
-    return asked[site_light.beside(output.seen, asked, place, columns.site, material, vectors, image_px_nm) > limit]
+def _strayed(material: Material) -> float:
+    """Light beside a dark place of the brightest sublattice from which on its atom stands there, over what a column
+    has: half way between what a column of it and of the next brightest sublattice has."""
+    light = -np.sort(-material.intensities()[material.ideal_states][_fixed(material)])
+    return 1.0 if len(light) < 2 else float(0.5 * (1 + light[1] / light[0]))
 
 
 def _learned(taught: learned.Specimen, material: Material) -> np.ndarray:

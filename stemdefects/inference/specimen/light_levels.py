@@ -167,9 +167,11 @@ def brighter(ratio: np.ndarray, site: np.ndarray, levels: Levels) -> float:
 
 def relative(ratio: np.ndarray, site: np.ndarray, levels: Levels, material: Material) -> np.ndarray:
     """(n,) light over that of an ideal column of the kind of its bulk that each column belongs to; NaN unknown."""
-    own, bulk = levels.level[material.ideal_states][site], of_bulk(ratio, site, levels)
-    kinds = levels.bulk[site, np.maximum(bulk, 0), 0]
-    own = np.where((bulk >= 0) & levels.alloyed[site], kinds, own)
+    own = levels.level[material.ideal_states][site]
+    if levels.alloyed.any():
+        bulk = of_bulk(ratio, site, levels)
+        kinds = levels.bulk[site, np.maximum(bulk, 0), 0]
+        own = np.where((bulk >= 0) & levels.alloyed[site], kinds, own)
     return ratio / np.where(own > 0, own, np.nan)
 
 

@@ -25,12 +25,26 @@ STRAYED = 0.75  # of the way to an empty place: as far beside its own an atom at
 _STEPS = 12  # of the search for empty places, along each lattice vector; takes in thirds and quarters
 
 
+class Compared(NamedTuple):
+    """What columns are compared with. lit: (m,) columns of the brightest sublattice, light seen at them (m,); nothing:
+    (k, 2) empty places y, x, light seen at them (k,), and of: (k,) the one of the columns that each is looked at
+    from. The light is `column_intensity.smoothed`."""
+
+    lit: np.ndarray
+    on_lit: np.ndarray
+    nothing: np.ndarray
+    on_nothing: np.ndarray
+    of: np.ndarray
+
+
 class SiteLight(NamedTuple):
     """ratio: (n,) light over that of an ideal column of the sublattice `unit`, NaN at the border and where the lattice
-    has no empty place; unit: the brightest sublattice by the material's signals."""
+    has no empty place; unit: the brightest sublattice by the material's signals; compared: None where there is too
+    little to compare with."""
 
     ratio: np.ndarray
     unit: int
+    compared: Compared | None = None
 
 
 def empty_places(material: Material) -> np.ndarray:
@@ -58,7 +72,7 @@ def measure(
         return SiteLight(ratio, unit)
     width_px = column_intensity.WIDTH_NM / pixel_nm
     spacing = np.sqrt(abs(np.linalg.det(vectors_px)))
-    nothing = _nothing(image.shape, place_px, lit, material, vectors_px)
+    nothing, of = _nothing(image.shape, place_px, lit, material, vectors_px)
     if len(nothing) < column_intensity.MIN_COLUMNS:
         return SiteLight(ratio, unit)
     image, places = np.asarray(image, np.float32), np.concatenate([place_px, nothing]).astype(float)
@@ -74,14 +88,14 @@ def measure(
     border = from_border(place_px, image.shape)
     good = (usual > 0) & (border >= BORDER * width_px)
     ratio[good] = light[good] / usual[good]
-    return SiteLight(ratio, unit)
+    return SiteLight(ratio, unit, Compared(lit, seen[lit], nothing, seen[n:], of))
 
 
 def beside(
     image: np.ndarray,
     asked: np.ndarray,
     place_px: np.ndarray,
-    site: np.ndarray,
+    compared: Compared | None,
     material: Material,
     vectors_px: np.ndarray,
     pixel_nm: float,
@@ -89,40 +103,38 @@ def beside(
     """(m,) most light anywhere around the places `asked` (m,), indices of ones of the brightest sublattice, over what
     its columns have at theirs: of an atom that strayed, or of a neighbour. 0 where there are few columns.
 
-    The rest as in `measure`."""
-    unit = _unit(material)
-    lit = np.setdiff1d(np.flatnonzero(site == unit), asked)
-    if not len(asked) or len(lit) < column_intensity.MIN_COLUMNS:
+    compared: as `measure` of the same columns says; the rest as there."""
+    if not len(asked) or compared is None:
         return np.zeros(len(asked))
-    nothing = _nothing(image.shape, place_px, lit, material, vectors_px)
-    if len(nothing) < column_intensity.MIN_COLUMNS:
+    others = np.ones(len(place_px), bool)
+    others[asked] = False
+    lit, empty = others[compared.lit], others[compared.of]
+    if min(lit.sum(), empty.sum()) < column_intensity.MIN_COLUMNS:
         return np.zeros(len(asked))
     width_px, image = column_intensity.WIDTH_NM / pixel_nm, np.asarray(image, np.float32)
     cells = np.stack(np.meshgrid(*[[-1, 0, 1]] * 2, indexing="ij"), -1).reshape(-1, 1, 2)
-    steps = (empty_places(material) - material.sites[unit].position + cells) @ vectors_px
+    steps = (empty_places(material) - material.sites[_unit(material)].position + cells) @ vectors_px
     reach, step = STRAYED * np.linalg.norm(steps, axis=-1).min(), width_px / 2
     n = int(reach / step)
     grid = step * np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * 2, indexing="ij"), -1).reshape(-1, 2)
     grid = grid[np.linalg.norm(grid, axis=1) <= reach]
     around = (place_px[asked][:, None] + grid).reshape(-1, 2)
-    seen, own, empty = (
-        column_intensity.smoothed(image, np.asarray(at, float), width_px) for at in (around, place_px[lit], nothing)
-    )
-    usual, background = (
-        medians(light, at, place_px[asked], k)
-        for light, at, k in ((own, place_px[lit], AROUND), (empty, nothing, EMPTY))
-    )
-    return (seen.reshape(len(asked), -1).max(1) - background) / np.maximum(usual - background, 1e-12)
+    seen = column_intensity.smoothed(image, np.asarray(around, float), width_px).reshape(len(asked), -1).max(1)
+    usual = medians(compared.on_lit[lit], place_px[compared.lit[lit]], place_px[asked], AROUND)
+    background = medians(compared.on_nothing[empty], compared.nothing[empty], place_px[asked], EMPTY)
+    return (seen - background) / np.maximum(usual - background, 1e-12)
 
 
 def _nothing(
     shape: tuple[int, ...], place_px: np.ndarray, lit: np.ndarray, material: Material, vectors_px: np.ndarray
-) -> np.ndarray:
-    """(k, 2) places inside an image of this `shape` where the lattice has none, seen from the columns `lit`."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(k, 2) places inside an image of this `shape` where the lattice has none, seen from the columns `lit`, and (k,)
+    from which."""
     steps = (empty_places(material) - material.sites[_unit(material)].position) @ vectors_px
-    nothing = (place_px[lit][:, None] + steps).reshape(-1, 2)
+    nothing, of = (place_px[lit][:, None] + steps).reshape(-1, 2), np.repeat(lit, len(steps))
     away, _ = nearest(place_px, nothing, 1)
-    return nothing[(from_border(nothing, shape) > 0) & (away[:, 0] > 0.3 * np.sqrt(abs(np.linalg.det(vectors_px))))]
+    use = (from_border(nothing, shape) > 0) & (away[:, 0] > 0.3 * np.sqrt(abs(np.linalg.det(vectors_px))))
+    return nothing[use], of[use]
 
 
 def _unit(material: Material) -> int:

@@ -34,16 +34,21 @@ def drawn(moved_nm):
     return image + 0.05 * np.random.default_rng(0).standard_normal(image.shape), place, site, vectors, middle
 
 
+def beside(image, asked, place, site, vectors):
+    compared = site_light.measure(image, place, site, WS2, vectors, PIXEL_NM).compared
+    return site_light.beside(image, asked, place, compared, WS2, vectors, PIXEL_NM)
+
+
 @pytest.mark.parametrize("moved_nm", [(0.0, 0.0), (0.11, 0.0), (-0.06, 0.09)])
 def test_an_atom_beside_its_place_is_seen_and_none_where_it_is_missing(moved_nm):
     image, place, site, vectors, middle = drawn(moved_nm)
     asked = np.array([middle])
-    there = site_light.beside(image, asked, place, site, WS2, vectors, PIXEL_NM)
+    there = beside(image, asked, place, site, vectors)
     assert there[0] == pytest.approx(1, abs=0.15)
     image, place, site, vectors, middle = drawn(None)
-    gone = site_light.beside(image, asked, place, site, WS2, vectors, PIXEL_NM)
+    gone = beside(image, asked, place, site, vectors)
     assert gone[0] < 0.35, "neighbours, of .18 of its light"
-    assert site_light.beside(image, asked[:0], place, site, WS2, vectors, PIXEL_NM).shape == (0,)
+    assert beside(image, asked[:0], place, site, vectors).shape == (0,)
 
 
 def taught(unseen_ideal, unseen_vacant):

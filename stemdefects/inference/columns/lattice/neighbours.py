@@ -36,22 +36,25 @@ class Neighbours(NamedTuple):
 
 def around(cell: np.ndarray, site: np.ndarray, material: Material) -> Neighbours:
     """Neighbours of columns with the cells (n, 2) (`sites.NOWHERE`: none) and sublattices (n,); at most one a site."""
-    floating = np.array([s.floating for s in material.sites])
-    same_steps, near_steps, n_first = _steps(
-        np.asarray(material.lattice_nm, float).tobytes(), material.basis.tobytes(), tuple(floating.tolist())
-    )
-    use = (cell[:, 0] != NOWHERE) & ~floating[site]
+    use, same_steps, near_steps, n_first = _asked(cell, site, material)
     same, near = site_loops.looked_up(cell, site, use, same_steps, near_steps)
-    return Neighbours(same, near, (same[:, :n_first] >= 0).all(1), n_first)
+    return Neighbours(same, near, site_loops.missing(same, n_first) == 0, n_first)
 
 
 def ring(cell: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
     """(n, k) index of the nearest columns of the same sublattice, `NOBODY` where there is none.
 
     Arguments as of `around`."""
-    floating = tuple(s.floating for s in material.sites)
+    use, same_steps, near_steps, n_first = _asked(cell, site, material)
+    return site_loops.looked_up(cell, site, use, same_steps[:n_first], near_steps[:, :1].copy())[0]
+
+
+def _asked(cell: np.ndarray, site: np.ndarray, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """(n,) bool, columns that have neighbours at all, and `_steps` to them."""
+    floating = np.array([s.floating for s in material.sites])
     lattice = np.asarray(material.lattice_nm, float).tobytes()
-    return around(cell, site, material).same[:, : _steps(lattice, material.basis.tobytes(), floating)[2]]
+    steps = _steps(lattice, material.basis.tobytes(), tuple(floating.tolist()))
+    return (cell[:, 0] != NOWHERE) & ~floating[site], *steps
 
 
 def cut_by_border(place_px: np.ndarray, found: Neighbours, shape: tuple[int, ...], margin_px: float) -> np.ndarray:
@@ -62,7 +65,7 @@ def cut_by_border(place_px: np.ndarray, found: Neighbours, shape: tuple[int, ...
     """
     n_first = found.first
     ring = found.same[:, :n_first]
-    missing = (ring < 0).sum(1)
+    missing = site_loops.missing(found.same, n_first)
     cut = np.flatnonzero((missing > 0) & (2 * missing <= n_first))
     for k in range(n_first):
         there = np.flatnonzero(ring[:, k] >= 0)

@@ -221,6 +221,16 @@ def looked_up(
 
 
 @entry
+def missing(index: np.ndarray, k: int) -> np.ndarray:
+    """(n,) how many of the first `k` of each row of `index` (n, m) are nobody (-1)."""
+    out = np.zeros(len(index), np.int64)
+    for n in range(len(index)):
+        for j in range(k):
+            out[n] += index[n, j] < 0
+    return out
+
+
+@entry
 def contrasts(
     value: np.ndarray, cell: np.ndarray, use: np.ndarray, called: np.ndarray, side: int, least: int
 ) -> np.ndarray:
