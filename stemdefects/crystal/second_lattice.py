@@ -12,6 +12,7 @@ from scipy import fft
 
 from stemdefects.crystal.bragg import reciprocal, shells
 from stemdefects.crystal.second_lattice_loops import nearest_bins
+from stemdefects.numerics.medians import median
 
 RANGE = (0.75, 1.36)  # of the own shortest reciprocal vectors' length: graphene on MoS2 is 1.29
 OWN_BINS = 2.1  # around an own peak nothing else is seen
@@ -87,7 +88,7 @@ def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> 
     bins = nearest_bins(*part.shape, reach[0], own * shape)
     if not (far := ring & (bins > NEAR_BINS)).any():
         return None
-    noise = float(np.median(part[far])) / np.log(2)
+    noise = float(median(part[far])) / np.log(2)
     own_bins = SMEARED_BINS if _smeared(power, own, shape) else OWN_BINS
     part = np.where(ring & (bins > own_bins), part, 0)
     least = np.maximum(np.where(bins < NEAR_BINS, floor[True], floor[False]) * level, MIN_SNR * noise)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.compiled import entry, inner
+from stemdefects.numerics.medians import smallest
 
 BLOCK = 2  # boxes looked at on each side of a point's own, to begin with
 GUESSES = 20  # of a radius that holds so many points: some four are needed, and more than these where two are as far
@@ -51,31 +52,6 @@ def _boxes(points: np.ndarray, k: int) -> Boxes:
         start[box[m] + 1] += 1
         y[at], x[at], member[at] = points[m, 0], points[m, 1], m
     return Boxes(y, x, member, start, (ny, nx), corner, side)
-
-
-@inner
-def _smallest(values: np.ndarray, n: int, k: int, below: np.ndarray, above: np.ndarray) -> float:
-    """The k-th smallest (from 0) of the first n `values`; below, above: room for n each.
-
-    Parted by the median of three, each value into both heaps, of which one grows: nothing has to be foretold, which
-    takes longer than all else where some dozens are parted.
-    """
-    source = values
-    while True:
-        a, b, c = source[0], source[n // 2], source[n - 1]
-        middle = max(min(a, b), min(max(a, b), c))
-        n_below, n_above = 0, 0
-        for i in range(n):
-            value = source[i]
-            below[n_below], above[n_above] = value, value
-            n_below += value < middle
-            n_above += value > middle
-        if k < n_below:
-            source, n = below, n_below  # parted in place from now on: what is written has been read
-        elif k >= n - n_above:
-            source, k, n = above, k - (n - n_above), n_above
-        else:
-            return middle
 
 
 @inner
@@ -271,7 +247,7 @@ def _middles(rank: np.ndarray, points: np.ndarray, asked: np.ndarray, k: int) ->
                 near = _gathered(boxes, y, x, k, squares, places)
                 for c in range(near):
                     above[c] = squares[c]
-                farthest = _smallest(above, near, k - 1, below, above)
+                farthest = smallest(above, near, k - 1, below, above)
                 for c in range(near):
                     if squares[c] <= farthest and found < k:
                         ranks[found] = rank[boxes.member[places[c]]]

@@ -22,6 +22,7 @@ from stemdefects.inference.columns import loops, opinion_loops
 from stemdefects.inference.columns.lattice import neighbours
 from stemdefects.numerics import robust
 from stemdefects.numerics.borders import from_border
+from stemdefects.numerics.medians import median
 
 WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
 BORDER_NM = 0.15  # from the border: closer, a column need not have been found, and a neighbour there is no gap
@@ -92,7 +93,7 @@ def measure(
             np.nan_to_num(_ratio(image, seen, place_px, width_px, site, around, ends) / nominal, nan=1.0), *RATIO_RANGE
         )
     )
-    faint, bright = (np.median(light[site == g]) for g in ends)
+    faint, bright = (median(light[site == g]) for g in ends)
     unit = float((bright - faint) / (1 - ratio))  # light of an ideal column of the bright one
     deviation = _without_neighbours(deviation, usual - wider, around.near, site)
     for g in np.flatnonzero(np.bincount(site)):
@@ -117,7 +118,7 @@ def pixel_noise(image: np.ndarray, place_px: np.ndarray, width_px: float) -> flo
     if len(centre) < MIN_COLUMNS:
         return np.nan
     squares = opinion_loops.rough(np.asarray(image), centre[:: -(-len(centre) // _SAMPLE)], reach, width_px)
-    return float(np.sqrt(np.median(squares))) / 6  # 6: what the differences make of white noise
+    return float(np.sqrt(median(squares))) / 6  # 6: what the differences make of white noise
 
 
 def evidence(
@@ -242,8 +243,8 @@ def _ratio(
     if inside.sum() < MIN_COLUMNS:
         return np.nan
     use = use[inside]
-    nothing = np.median(smoothed(image, opposite[inside], width_px))
-    on, second = np.median(seen[use]), np.median(seen[bonded[use]])
+    nothing = median(smoothed(image, opposite[inside], width_px))
+    on, second = median(seen[use]), median(seen[bonded[use]])
     return float((second - nothing) / max(on - nothing, 1e-12))
 
 
@@ -266,7 +267,7 @@ def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndar
         mine = site[known] == g
         bulk = mine & (np.abs(value) <= _OUTLIER * scatter(value[mine]))
         terms = design[:, bulk]
-        # normal equations of three terms of about one size, thousands of columns: a tenth of the time of a factorisation
+        # normal equations of three terms of about one size: a tenth of the time of a factorisation
         normal, right = terms @ terms.T, terms @ value[bulk]
         slopes, *_ = np.linalg.lstsq(normal, right, rcond=None)
         if not -1 <= slopes[2] <= 0:

@@ -9,6 +9,7 @@ from stemdefects.inference.columns.defects import REGIONS, FrameDefects, Rules
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.models.probability import emissions
 from stemdefects.models.probability.states import log_posterior, site_mask
+from stemdefects.numerics import medians
 
 BORDER_NM = (0.15, 0.3, 0.45)  # where bands along the border end: half the network's view of a column
 MIN_CENTRE = 20  # columns of a sublattice that a frame needs to say where its ideal columns lie
@@ -123,7 +124,7 @@ def _middle(ratios: np.ndarray, band: np.ndarray) -> Middle | None:
         return None
     middle, scatter = emissions.centre(ratios)
     near = {k: ratios[band == k] - middle for k in range(len(BORDER_NM))}
-    return Middle(middle, scatter, {k: np.median(some, 0) for k, some in near.items() if len(some) >= MIN_CENTRE})
+    return Middle(middle, scatter, {k: medians.of_columns(some) for k, some in near.items() if len(some) >= MIN_CENTRE})
 
 
 def _border_bands(columns: np.ndarray, pixel_size_nm: float) -> np.ndarray:

@@ -18,6 +18,7 @@ from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.io.tables import quality_flags
 from stemdefects.numerics import robust
+from stemdefects.numerics.medians import median
 
 HEADROOM = 1.5  # a field may hold this much more than the densest training image
 MIN_FOUND = 0.75  # of the columns that the Bragg lattice promises
@@ -180,7 +181,7 @@ def _ratio(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray, st
         return np.nan
     place = np.stack([columns.y_px, columns.x_px], 1)[first]
     bond = step @ sites.vectors_px
-    on_first, second, nothing = (np.median(_values(output, *(place + k * bond).T)) for k in (0, 1, -1))
+    on_first, second, nothing = (median(_values(output, *(place + k * bond).T)) for k in (0, 1, -1))
     return float((second - nothing) / max(on_first - nothing, 1e-9))
 
 
@@ -202,7 +203,7 @@ def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray)
         difference = site_loops.contrasts(value, sites.cell, mine, called, AROUND, 6)[mine]
         ideal = difference[~called[mine] & np.isfinite(difference)]
         if len(ideal) >= 12:
-            step[mine] = (difference - np.median(ideal)) / max(robust.scatter(ideal), 1e-9)
+            step[mine] = (difference - median(ideal)) / max(robust.scatter(ideal), 1e-9)
     return step
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from stemdefects.numerics import robust
+from stemdefects.numerics import medians, robust
 
 NAME = "emissions.npz"
 PARTS = ("scatter", "n", "sum", "square")
@@ -65,8 +65,8 @@ def centre(
     features: Float[np.ndarray, "columns ratios"],
 ) -> tuple[Float[np.ndarray, " ratios"], Float[np.ndarray, " ratios"]]:
     """Where the bulk of the columns lies, (F,), and its scatter, (F,): median and MAD, since most columns are ideal."""
-    middle = np.median(features, 0)
-    return middle, np.maximum(robust.scatter(features, middle, 0), 1e-3)
+    middle = medians.of_columns(features)
+    return middle, np.maximum(robust.NORMAL * medians.of_columns(np.abs(features - middle)), 1e-3)
 
 
 def measure(matched: list[Any], site_of_state: np.ndarray, ideal_states: np.ndarray) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from stemdefects.crystal.material import Material
 from stemdefects.inference.columns.lattice import site_loops
 from stemdefects.inference.columns.lattice.sites import NOWHERE
 from stemdefects.numerics.borders import from_border
+from stemdefects.numerics.medians import of_columns
 
 SAME = 18  # of the same sublattice: three rings
 NEAREST = 9  # of all sublattices of the lattice: the bonded columns and the first ring
@@ -72,7 +73,7 @@ def cut_by_border(place_px: np.ndarray, found: Neighbours, shape: tuple[int, ...
         if not len(there):
             return np.zeros(len(place_px), bool)
         some = there[:: -(-len(there) // STEPS)]
-        step = np.median(place_px[ring[some, k]] - place_px[some], axis=0)
+        step = of_columns(place_px[ring[some, k]] - place_px[some])
         cut = cut[(ring[cut, k] >= 0) | (from_border(place_px[cut] + step, shape) < margin_px)]
     out = np.zeros(len(place_px), bool)
     out[cut] = True
