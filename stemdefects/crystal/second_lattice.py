@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft
 
+from stemdefects.crystal import second_lattice_loops as loops
 from stemdefects.crystal.bragg import reciprocal, shells
-from stemdefects.crystal.second_lattice_loops import nearest_bins
 from stemdefects.numerics.medians import median
 
 RANGE = (0.75, 1.36)  # of the own shortest reciprocal vectors' length: graphene on MoS2 is 1.29
@@ -81,20 +81,17 @@ def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> 
     found = fft.fft(fft.rfft(shown)[:, :across], axis=0)
     power = found.real**2 + found.imag**2  # of the magnitude the root would be taken first
     level = float(np.median([_around(power, k, shape, 1).max() for k in own]))
-    rows, columns = np.arange(-reach[0], reach[0] + 1), np.arange(reach[1] + 1)
-    part = power[rows, : reach[1] + 1]
-    size = np.hypot(rows[:, None] / shape[0], columns / shape[1])[:, : part.shape[1]]
-    ring = (size > RANGE[0] * length) & (size < RANGE[1] * length)
-    bins = nearest_bins(*part.shape, reach[0], own * shape)
-    if not (far := ring & (bins > NEAR_BINS)).any():
+    limits = (RANGE[0] * length, RANGE[1] * length)
+    ring = loops.ring(power, reach, shape.astype(float), limits, own * shape, NEAR_BINS)
+    if not len(ring.far):
         return None
-    noise = float(median(part[far])) / np.log(2)
+    noise = float(median(ring.far)) / np.log(2)
     own_bins = SMEARED_BINS if _smeared(power, own, shape) else OWN_BINS
-    part = np.where(ring & (bins > own_bins), part, 0)
-    least = np.maximum(np.where(bins < NEAR_BINS, floor[True], floor[False]) * level, MIN_SNR * noise)
-    good, best = part > least, None
-    for i, j in sorted(zip(*np.nonzero(good), strict=True), key=lambda place: -part[place])[:12]:
-        turned = _turned(own, np.array([rows[i], columns[j]]) / shape)
+    enough = tuple(max(floor[near] * level, MIN_SNR * noise) for near in (False, True))
+    part, least, places = loops.standing_out(ring, own_bins, NEAR_BINS, enough)
+    best = None
+    for i, j in places[np.argsort(-part[tuple(places.T)], kind="stable")[:12]]:
+        turned = _turned(own, np.array([i - reach[0], j]) / shape)
         values = [_largest(part, least, g * shape, np.maximum(2, TOLERANCE * length * shape), reach[0]) for g in turned]
         known = [v for v in values if v is not None]
         if len(known) >= min(2, len(own)) and all(enough for _, enough in known):
