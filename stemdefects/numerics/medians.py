@@ -1,4 +1,4 @@
-"""Medians of some thousand values as compiled loops: `np.median` takes ten times as long, most of it around the work."""
+"""Medians of some thousand values as compiled loops: `np.median` takes some times as long."""
 
 from typing import Any
 

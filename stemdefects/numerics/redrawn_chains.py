@@ -59,3 +59,32 @@ def smoothed(
             for s in range(n_states):
                 later[s] /= largest
     return posterior, moved, evidence
+
+
+@entry
+def counted(
+    posterior: np.ndarray, moved: np.ndarray, around: np.ndarray, n_kinds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of `posterior` and `moved`, see `smoothed`, by the surroundings `around` (T, N): (K, S) and (K,)."""
+    n_frames, n_sites, n_states = posterior.shape
+    states, moves = np.zeros((n_kinds, n_states)), np.zeros(n_kinds)
+    for t in range(n_frames):
+        for n in range(n_sites):
+            for s in range(n_states):
+                states[around[t, n], s] += posterior[t, n, s]
+            if t:
+                moves[around[t, n]] += moved[t - 1, n]
+    return states, moves
+
+
+@entry
+def relative(log: np.ndarray, worst: float) -> tuple[np.ndarray, np.ndarray]:
+    """(M, S) log-likelihoods (M, S), less the largest of each row, none below `worst`; and (M,) those."""
+    out, largest = np.empty(log.shape, log.dtype), np.empty(len(log), log.dtype)
+    for m in range(len(log)):
+        largest[m] = log[m, 0]
+        for s in range(1, log.shape[1]):
+            largest[m] = max(largest[m], log[m, s])
+        for s in range(log.shape[1]):
+            out[m, s] = max(log[m, s] - largest[m], worst)
+    return out, largest

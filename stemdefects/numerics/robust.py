@@ -16,8 +16,8 @@ def scatter(values: ArrayLike, centre: ArrayLike | None = None, axis: int | None
     values: (...); centre: what they scatter about, None: their median. Returns a float, or an array without `axis`.
     """
     values = np.asarray(values)
-    if axis is None and values.dtype.kind == "f" and (centre is None or np.ndim(centre) == 0):
-        return float(NORMAL * medians.deviation(values, None if centre is None else float(centre)))
+    if axis is None and values.dtype.kind == "f" and (centre is None or isinstance(centre, int | float)):
+        return float(NORMAL * medians.deviation(values, centre))
     middle = np.nanmedian if np.isnan(values).any() else np.median
     deviation = np.abs(values - (middle(values, axis, keepdims=True) if centre is None else centre))
     found = NORMAL * middle(deviation, axis)

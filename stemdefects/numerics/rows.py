@@ -19,3 +19,14 @@ def unique(rows: Int[np.ndarray, "n k"]) -> tuple[Int[np.ndarray, "m k"], Int[np
     there[number] = True
     found = np.stack(np.unravel_index(np.flatnonzero(there), size), 1) + low
     return found, (np.cumsum(there) - 1)[number]
+
+
+def found(rows: Int[np.ndarray, "n k"], asked: Int[np.ndarray, "m k"]) -> Int[np.ndarray, " m"]:
+    """Which of the `rows`, which are in order, each of those `asked` for is; n where it is none of them."""
+    if not len(rows) or not len(asked):
+        return np.full(len(asked), len(rows))
+    low, size = rows.min(0), np.ptp(rows, axis=0) + 1
+    number, inside = np.ravel_multi_index((rows - low).T, size), ((asked >= low) & (asked < low + size)).all(1)
+    wanted = np.ravel_multi_index((asked - low).T, size, mode="clip")
+    at = np.minimum(np.searchsorted(number, wanted), len(rows) - 1)
+    return np.where(inside & (number[at] == wanted), at, len(rows))

@@ -13,3 +13,11 @@ def test_different_rows_are_those_of_numpy(spread):
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(index, inverse.ravel())
     assert rows.unique(some[:0])[0].shape == (0, 3)
+
+
+def test_rows_are_found_among_others_and_what_is_none_of_them_is_the_last():
+    known, _ = rows.unique(np.random.default_rng(1).integers(-4, 5, (60, 3)))
+    asked = np.concatenate([known[::-1], known[:3] + 20, known[:3] - [20, 0, 0]])
+    expected = {tuple(row): i for i, row in enumerate(known.tolist())}
+    assert rows.found(known, asked).tolist() == [expected.get(tuple(row), len(known)) for row in asked.tolist()]
+    assert rows.found(known[:0], asked[:2]).tolist() == [0, 0] and len(rows.found(known, asked[:0])) == 0

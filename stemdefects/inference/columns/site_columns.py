@@ -131,6 +131,6 @@ def _border_bands(columns: np.ndarray, pixel_size_nm: float) -> np.ndarray:
     """(n,) int: which of the bands `BORDER_NM` along the border a column is in; `len(BORDER_NM)`: in none."""
     if not len(columns):
         return np.zeros(0, int)
-    place = np.stack([columns["y_px"], columns["x_px"]], 1)
-    inwards = np.minimum(place - place.min(0), place.max(0) - place).min(1) * pixel_size_nm
-    return np.searchsorted(BORDER_NM, inwards, side="right")
+    y, x = columns["y_px"].copy(), columns["x_px"].copy()
+    inwards = np.minimum(np.minimum(y - y.min(), y.max() - y), np.minimum(x - x.min(), x.max() - x)) * pixel_size_nm
+    return np.sum([inwards >= np.float64(end) for end in BORDER_NM], axis=0)

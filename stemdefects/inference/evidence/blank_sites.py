@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int
-from scipy.spatial import cKDTree
 
 from stemdefects.inference.columns.site_columns import Frame
+from stemdefects.numerics.nearest import nearest
 
 SAME_PX = 0.05  # a frame's defects are among its columns: what their places differ by is rounding
 
@@ -35,8 +35,8 @@ def of_frame(frame: Frame, material: Any, aspect: float) -> Blank:
     fixed = np.array([not s.floating for s in material.sites])
     place = np.column_stack([rows["y_px"] * aspect, rows["x_px"]])
     shown = np.column_stack([frame.columns["y_px"], frame.columns["x_px"]])
-    away, _ = cKDTree(shown).query(place)
-    use = (away > SAME_PX) & fixed[site]
+    away, _ = nearest(shown, place, 1)
+    use = (away[:, 0] > SAME_PX) & fixed[site]
     if not use.any():
         return none
     cell = (place[use] - frame.lattice[2]) @ np.linalg.inv(frame.lattice[:2]) - material.basis[site[use]]

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
 from stemdefects.inference.evidence import blank_sites, over_time
 from stemdefects.io.tables.contradictions import Code, Contradiction
 from stemdefects.models.probability.prevalence import COMMON
 from stemdefects.numerics import robust
+from stemdefects.numerics.nearest import nearest
 
 IDEAL, CALLED = 0.9, 0.5  # posteriors from which a column counts as ideal, as defective
 MIN_SITES = 3  # with a kind: of one or two nothing is concluded
@@ -203,7 +203,7 @@ def _single_calls(window: Any, inner: slice) -> tuple[np.ndarray, np.ndarray]:
             continue
         places = np.column_stack([frame.columns["y_px"], frame.columns["x_px"]])
         called = np.column_stack([frame.rows["y_px"] * window.setup.aspect, frame.rows["x_px"]])
-        away, which = cKDTree(places).query(called)
+        away, which = (found[:, 0] for found in nearest(places, called, 1))
         same = away < blank_sites.SAME_PX
         sites = window.index[t + inner.start][which[same]]
         single[t, sites] = [state_of[kind] for kind in frame.rows["kind"][same].tolist()]

@@ -8,7 +8,6 @@ prevalence and the emission are fitted by expectation maximisation. A frame in w
 about it.
 """
 
-import functools
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -90,13 +89,14 @@ def likelihood(
 
     A weight below 1 says that the errors of neighbouring frames are alike.
     """
-    relative = log_likelihood - _largest(log_likelihood)[..., None]
-    return np.exp(evidence_weight * np.maximum(relative, -WORST)).astype(np.float32)
+    return _likelihood(log_likelihood, evidence_weight)[0]
 
 
-def _largest(values: Float[np.ndarray, "*sites states"]) -> Float[np.ndarray, "*sites"]:
-    """The same as `values.max(-1)`, which takes ten times as long for a few states."""
-    return functools.reduce(np.maximum, (values[..., k] for k in range(values.shape[-1])))
+def _likelihood(log: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same, and what was the largest log-likelihood of each site."""
+    n_states = log.shape[-1]
+    relative, largest = redrawn_chains.relative(np.ascontiguousarray(log).reshape(-1, n_states), -WORST)
+    return np.exp(weight * relative).astype(np.float32).reshape(log.shape), largest
 
 
 class Smoothed(NamedTuple):
@@ -141,30 +141,29 @@ def fit(
     """
     prior = np.asarray(prior, float) / np.sum(prior)
     around = np.zeros(emission.log_likelihood().shape[:2], int) if around is None else around
-    n_frames = len(around)
+    around, n_frames = np.ascontiguousarray(around, int), len(around)
     n_kinds = int(around.max(initial=0)) + 1
     sites = np.bincount(around.ravel(), minlength=n_kinds) / n_frames
     steps = np.bincount(around[1:].ravel(), minlength=n_kinds)
     first = np.tile(prior, (n_kinds, 1)), np.full(n_kinds, change)
 
     def smooth(emission: Emission, prevalence: np.ndarray, changes: np.ndarray) -> Smoothed:
-        log = emission.log_likelihood()
-        found = forward_backward(likelihood(log, evidence_weight), prevalence, changes, around)
-        return found._replace(log_evidence=found.log_evidence + evidence_weight * float(_largest(log).sum()))
+        seen, largest = _likelihood(emission.log_likelihood(), evidence_weight)
+        found = forward_backward(seen, prevalence, changes, around)
+        return found._replace(log_evidence=found.log_evidence + evidence_weight * float(largest.sum()))
 
     def iterate(emission: Emission, prevalence: np.ndarray, changes: np.ndarray, n: int) -> Learned:
         prevalence, changes = prevalence.copy(), changes.copy()
         for _ in range(n):
             found = smooth(emission, prevalence, changes)
-            moves = np.bincount(around[1:].ravel(), found.moved.ravel(), n_kinds)
-            states = [np.bincount(around.ravel(), one.ravel(), n_kinds) for one in np.moveaxis(found.posterior, -1, 0)]
+            states, moves = redrawn_chains.counted(found.posterior, found.moved, around, n_kinds)
             for c in range(n_kinds):
                 # a new draw is seen where it gives another state; a prior worth fifty site frames keeps short movies
                 # and rare surroundings sane
                 visible = max(1 - (prevalence[c] ** 2).sum(), 1e-6)
                 expected = 50 * (0.01 if c == 0 else changes[0])
                 changes[c] = np.clip((moves[c] / visible + expected) / (steps[c] + 50), 1e-6, 0.5)
-                total = np.array(states)[:, c] / n_frames
+                total = states[c] / n_frames
                 total = total + (prior_weight * prior if c == 0 else FEW_SITES * prevalence[0])
                 prevalence[c] = total / total.sum()
             emission = emission.learned(found.posterior)

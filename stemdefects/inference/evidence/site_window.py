@@ -128,11 +128,11 @@ class Window:
         mine = np.flatnonzero(self.keys[:, 2] == g)
         light = np.full((len(self.frames), len(mine)), np.nan, np.float32)
         place = np.full((*light.shape, 2), np.nan, np.float32)
-        number = {tuple(k): i for i, k in enumerate(self.keys[mine].tolist())}
         for t, blank in enumerate(self.blank):
-            for key, where, value in zip(blank.keys.tolist(), blank.place, blank.light, strict=True):
-                if key[2] == g:
-                    light[t, number[tuple(key)]], place[t, number[tuple(key)]] = value, where
+            here = blank.keys[:, 2] == g
+            if here.any():
+                sites = rows.found(self.keys[mine], blank.keys[here])
+                light[t, sites], place[t, sites] = blank.light[here], blank.place[here]
         return light, place
 
     def _line(self, g: int, read: readings.Reading, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,20 +243,17 @@ class Window:
         for other, found in fits.items():
             called = np.where(found.posterior.max(-1) > 0.5, found.posterior.argmax(-1), 0)
             state[:, np.flatnonzero(self.keys[:, 2] == other)] = np.append(0, self.states[other][1:] + 1)[called]
-        number = {tuple(key): i for i, key in enumerate(self.keys.tolist())}
-        steps = [tuple(step) for step in bond_table(material)[g].tolist() if step[2] in fits]
-        nowhere = len(self.keys)
-        neighbours = [
-            [number.get((a + i, b + j, other), nowhere) for i, j, other in steps]
-            for a, b, _ in self.keys[mine].tolist()
-        ]
-        around = state[:, np.array(neighbours, int).reshape(len(mine), len(steps))]
-        occur = np.setdiff1d(np.unique(around), 0)
-        return (
-            np.stack([(around == s).sum(-1, dtype=np.int8) for s in occur], -1)
-            if len(occur)
-            else np.zeros((*state[:, mine].shape, 0), np.int8)
-        )
+        cell, around = self.keys[mine, :2], []
+        for i, j, other in bond_table(material)[g]:
+            if other in fits:
+                there = np.column_stack([np.add(cell, (i, j)), np.full(len(cell), other)])
+                around.append(state[:, rows.found(self.keys, there)])
+        occur = np.setdiff1d(np.unique(state[:, :-1]), 0)
+        counts = np.zeros((len(state), len(mine), len(occur)), np.int8)
+        for one in around:
+            for j, s in enumerate(occur):
+                counts[..., j] += one == s
+        return counts[..., counts.any((0, 1))]
 
     def expected(self) -> tuple[np.ndarray, float]:
         """(T, N, 2) where each site should be, NaN in frames without lattice: on the frame's lattice, off by as much as
