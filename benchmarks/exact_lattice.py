@@ -12,7 +12,7 @@ from stemdefects.analysis.kinetics import lattice
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import N_PARAMETERS, Rate, sites
 from stemdefects.analysis.kinetics.sampler import chain, draws
-from stemdefects.analysis.kinetics.sampler.field import UNUSUAL
+from stemdefects.analysis.kinetics.sampler.light.glow import UNUSUAL
 
 # a triangle of bonds, two free
 PLACES = np.array([[0, 0], [0, 1], [np.sqrt(0.75), 0.5], [np.sqrt(0.75), 1.5], [0, 2.0]])
@@ -181,14 +181,11 @@ def run(line, parameters, free, n_sweeps, shape=0.5, scale=2.0, key=0, times=TIM
     )
     state = chain.begin(5, parameters, 1000, draws.seeded(key, 0))
     room = chain.work_for(state)
-    kept, sums = np.zeros((n_sweeps, N_PARAMETERS)), np.zeros((n_sweeps, chain.N_SUMS))
-    counts = np.zeros((n_sweeps, len(times), 3))
+    kept, plan = chain.recorder(n_sweeps, len(times)), chain.Plan(8, 1, True)
     totals = chain.Sums(np.zeros((len(times), 5, 2)), np.zeros((8, 8)))
-    done, full = chain.advance(
-        n_sweeps, 8, 1, True, chain.table(place), data, state, room, kept, sums, counts, totals, True
-    )
+    done, full = chain.advance(plan, chain.table(place), data, state, room, kept, totals)
     assert done == n_sweeps and not full
-    return kept, sums, totals.occupancy / n_sweeps
+    return kept.draws, kept.sums, totals.occupancy / n_sweeps
 
 
 def parameters(share, shift):

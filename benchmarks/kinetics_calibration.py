@@ -17,7 +17,7 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.exact_lattice import MISSING, Exact, evidence, run
 from stemdefects.analysis.kinetics.lattice import N_PARAMETERS, Rate, sites
-from stemdefects.analysis.kinetics.sampler.light import LOOSE
+from stemdefects.analysis.kinetics.sampler.light.unknowns import LOOSE
 
 DEFAULTS = {"sets": "200", "seed": "0", "page": ""}
 TIMES = np.cumsum([0, 1.0, 0.5, 0.5, 1.5, 0.7, 0.3, 1.0, 1.0, 0.5, 0.5, 2.0])

@@ -25,19 +25,19 @@ _njit = _numba().njit
 
 
 def forget_stale(folder: Path) -> None:
-    """Delete what is compiled of a folder whose sources have changed since.
+    """Delete what is compiled of a folder, and of those in it, whose sources have changed since.
 
     numba keeps compiled code by the file of a function, and does not look at the functions it calls: after an update a
     chain would go on with old rates.
     """
     kept = folder / "__pycache__"
-    sources = [(path.name, path.stat()) for path in sorted(folder.glob("*.py"))]
+    sources = [(path.relative_to(folder), path.stat()) for path in sorted(folder.rglob("*.py"))]
     state = "".join(f"{name} {s.st_size} {s.st_mtime_ns}\n" for name, s in sources)
     stamp = kept / "compiled.stamp"
     try:
         if stamp.exists() and stamp.read_text() == state:
             return
-        for path in kept.glob("*.nb[ic]"):
+        for path in folder.rglob("__pycache__/*.nb[ic]"):
             path.unlink(missing_ok=True)
         kept.mkdir(exist_ok=True)
         stamp.write_text(state)

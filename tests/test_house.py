@@ -16,22 +16,9 @@ from stemdefects import config, schema
 ROOT = Path(__file__).resolve().parents[1]
 
 MOST_LINES = 300  # of a module: one that is longer has two subjects
-LONG = {
-    "analysis/kinetics/sampler/paths.py": 379,
-}
+LONG: dict[str, int] = {}
 MOST_PARAMETERS = 7  # of a function, `self` aside: more belong into a named tuple or a config
 MANY_PARAMETERS = {  # module: functions with more
-    "analysis/kinetics/sampler/chain.py": 3,
-    "analysis/kinetics/sampler/collapse.py": 4,
-    "analysis/kinetics/sampler/exact.py": 2,
-    "analysis/kinetics/sampler/exchange.py": 3,
-    "analysis/kinetics/sampler/field.py": 5,
-    "analysis/kinetics/sampler/light.py": 4,
-    "analysis/kinetics/sampler/moves.py": 2,
-    "analysis/kinetics/sampler/paths.py": 8,
-    "analysis/kinetics/sampler/rates.py": 3,
-    "analysis/kinetics/sampler/slots.py": 1,
-    "analysis/kinetics/sampler/stretches.py": 2,
     "io/movie.py": 1,  # `sd.Movie`, whose arguments readers of other packages give by name
 }
 UNEXPLAINED: dict[str, int] = {}  # module: numbers without a reason beside or above them, or in the module docstring
@@ -39,11 +26,6 @@ OWN_LAYOUT = {  # file: statements that the formatter leaves alone, for their ro
     "stemdefects/analysis/data/foreign_columns.py": 2,  # spellings of a unit in a row
     "stemdefects/io/readers/conventions/units.py": 2,
     "tests/inference/specimen/test_specimen.py": 1,  # the bars of a histogram
-    # to be given up
-    "stemdefects/analysis/kinetics/sampler/board.py": 2,
-    "stemdefects/analysis/kinetics/sampler/moves.py": 1,
-    "stemdefects/analysis/kinetics/sampler/paths.py": 2,
-    "stemdefects/analysis/kinetics/sampler/stretches.py": 1,
 }
 LINES_OF_A_SCRIPT = 60  # of an entry script, which only starts what the package does
 

@@ -4,14 +4,18 @@ from stemdefects import compiled
 
 
 def test_compiled_code_of_changed_sources_is_forgotten(tmp_path):
-    kept = tmp_path / "__pycache__"
-    (tmp_path / "caller.py").write_text("a = 1")
-    (tmp_path / "called.py").write_text("b = 1")
-    compiled.forget_stale(tmp_path)
-    for name in ("caller.f-1.py311.nbi", "caller.f-1.py311.1.nbc"):
-        (kept / name).write_text("compiled")
-    compiled.forget_stale(tmp_path)
-    assert len(list(kept.glob("*.nb[ic]"))) == 2  # nothing changed
-    (tmp_path / "called.py").write_text("b = 22")
-    compiled.forget_stale(tmp_path)
-    assert not list(kept.glob("*.nb[ic]"))
+    """Of the folder and of those in it: one that calls may stand above what it calls, and below."""
+    inner = tmp_path / "inner"
+    for folder, name in ((tmp_path, "caller"), (inner, "called")):
+        (folder / "__pycache__").mkdir(parents=True)
+        (folder / f"{name}.py").write_text("a = 1")
+    for changed in (tmp_path / "caller.py", inner / "called.py"):
+        compiled.forget_stale(tmp_path)
+        for folder, name in ((tmp_path, "caller"), (inner, "called")):
+            for end in ("nbi", "1.nbc"):
+                (folder / "__pycache__" / f"{name}.f-1.py311.{end}").write_text("compiled")
+        compiled.forget_stale(tmp_path)
+        assert len(list(tmp_path.rglob("*.nb[ic]"))) == 4  # nothing changed
+        changed.write_text("a = 22")
+        compiled.forget_stale(tmp_path)
+        assert not list(tmp_path.rglob("*.nb[ic]"))

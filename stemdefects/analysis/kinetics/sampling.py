@@ -158,12 +158,10 @@ class _Run:
                     progress(min(self.done / (self.thrown + target), 1.0))
 
     def _chunk(self, c: int, n: int, record: bool) -> None:
-        left, shape = n, self.data.line.shape
+        left, plan = n, self.chain.Plan(self.slots, 1, self.two)
         while left:
             state = self.chains[c]
-            draws, sums = np.zeros((left, N_PARAMETERS)), np.zeros((left, self.chain.N_SUMS))
-            counts = np.zeros((left, shape[0], 3), np.int16)
-            data = self.data
+            recorded, data = self.chain.recorder(left, len(self.data.times)), self.data
             if not record and self.done < self.settings.warmup // 2:
                 # offsets held near 0 until the vacancies are found: else they take up one that stays on its site; hops
                 # held rare: else a crowd that hops all over the place takes up the noise, and a chain stays there
@@ -171,13 +169,12 @@ class _Run:
                 free[[TAU, TAU_BOND, Rate.HOP]] = False
                 data, state.parameters[[TAU, TAU_BOND]] = data._replace(free=free), 0.1 * self.tau
             room = self.chain.work_for(state)
-            did, full = self.chain.advance(
-                left, self.slots, 1, self.two, self.table, data, state, room, draws, sums, counts, self.sums[c], record
-            )
+            totals = self.sums[c] if record else None
+            did, full = self.chain.advance(plan, self.table, data, state, room, recorded, totals)
             if full:
                 self.chains[c] = self.chain.enlarge(state)
             if record:
-                self.kept[c].append((draws[:did], sums[:did], counts[:did]))
+                self.kept[c].append(tuple(part[:did] for part in recorded))
             left -= did
         if record:
             h, m = self.chains[c].history, int(self.chains[c].history.n[0])

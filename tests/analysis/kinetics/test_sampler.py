@@ -10,7 +10,7 @@ from stemdefects.analysis.kinetics import lattice
 from stemdefects.analysis.kinetics.lattice import N_PARAMETERS
 from stemdefects.analysis.kinetics.posterior import convergence
 from stemdefects.analysis.kinetics.sampler import chain, draws
-from stemdefects.analysis.kinetics.sampler.light import LOOSE
+from stemdefects.analysis.kinetics.sampler.light.unknowns import LOOSE
 
 
 @pytest.mark.parametrize("bonded", [3, 2])
@@ -101,17 +101,14 @@ def test_what_full_sites_are_off_zero_and_the_noise_are_found_on_many_readings()
         free,
     )
     state, sweeps = chain.begin(side**2, given, 1000, draws.seeded(2, 0)), 300
-    kept, sums = np.zeros((sweeps, N_PARAMETERS)), np.zeros((sweeps, chain.N_SUMS))
-    counts, totals = np.zeros((sweeps, 40, 3)), chain.Sums(np.zeros((40, side**2, 2)), np.zeros((8, 8)))
-    chain.advance(
-        sweeps, 2, 1, False, chain.table(place), data, state, chain.work_for(state), kept, sums, counts, totals, True
-    )
+    kept = chain.recorder(sweeps, 40)
+    chain.advance(chain.Plan(2, 1, False), chain.table(place), data, state, chain.work_for(state), kept)
     for index, of_kind in ((lattice.BASE, place.kind == lattice.FREE), (lattice.BASE + 1, place.kind == lattice.BOND)):
-        readings, found = line[:, of_kind], kept[100:, index]
+        readings, found = line[:, of_kind], kept.draws[100:, index]
         precision = readings.size / 1.05**2 + 0.2**-2
         exact, deviation = readings.sum() / 1.05**2 / precision, precision**-0.5
         assert abs(found.mean() - exact) < 0.35 * deviation and 0.8 < found.std() / deviation < 1.25
-    noise = kept[100:, lattice.NOISE]
+    noise = kept.draws[100:, lattice.NOISE]
     assert abs(noise.mean() - 1.05) < 0.015 and 0.7 < noise.std() / (1.05 / np.sqrt(2 * line.size)) < 1.4
 
 
@@ -144,14 +141,11 @@ def test_a_field_that_is_drawn_in_boxes_has_the_stationary_number_of_vacancies_a
         np.zeros(N_PARAMETERS, bool),
     )
     state, sweeps = chain.begin(n, given, 4000, draws.seeded(1, 0)), 700
-    kept, sums = np.zeros((sweeps, N_PARAMETERS)), np.zeros((sweeps, chain.N_SUMS))
-    counts, totals = np.zeros((sweeps, 6, 3)), chain.Sums(np.zeros((6, n, 2)), np.zeros((8, 8)))
-    done, full = chain.advance(
-        sweeps, 80, 1, False, chain.table(place), data, state, chain.work_for(state), kept, sums, counts, totals, True
-    )
+    kept, plan = chain.recorder(sweeps, 6), chain.Plan(80, 1, False)
+    done, full = chain.advance(plan, chain.table(place), data, state, chain.work_for(state), kept)
     assert done == sweeps and not full
-    vacancies = counts[200:, :, 0].mean(1)
-    hops = sums[200:, lattice.Rate.HOP]
+    vacancies = kept.counts[200:, :, 0].mean(1)
+    hops = kept.sums[200:, lattice.Rate.HOP]
     exact = hop * rho * (1 - rho) * (place.near >= 0).sum() * 5.0
     for found, right in ((vacancies, rho * n), (hops, exact)):
         error = found.std() / np.sqrt(convergence.effective_samples(found[None]))

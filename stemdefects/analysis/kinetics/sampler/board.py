@@ -53,6 +53,17 @@ class Work(NamedTuple):
     then: np.ndarray  # (n_sites,) int8 the same as the proposal knew them
 
 
+class Vacancies(NamedTuple):
+    """All vacancies, each in its slot, where they live, and the random numbers that move them."""
+
+    S: Table
+    P: np.ndarray  # (30,) rates, densities and the light's parameters
+    W: Work
+    who: np.ndarray  # (T, slots) place of the grid of each slot's vacancy, -1
+    layers: np.ndarray  # (T, slots)
+    rng: np.ndarray  # (4,)
+
+
 def table(place) -> Table:
     """The sites as compiled code takes them, from `lattice.Sites`."""
     columns = (place.near, place.way_out, place.way_in, place.axis, place.kind[:, None], place.centre[:, None])
@@ -62,9 +73,14 @@ def table(place) -> Table:
     back = np.full(shape[0] * shape[1], -1, np.int32)
     back[at] = np.arange(len(at))
     return Table(
-        site, place.missing, np.ascontiguousarray(place.bonds, np.int32), at.astype(np.int64), back,
-        shape.astype(np.int64), place.steps.astype(np.int64),
-    )  # fmt: skip
+        site,
+        place.missing,
+        np.ascontiguousarray(place.bonds, np.int32),
+        at.astype(np.int64),
+        back,
+        shape.astype(np.int64),
+        place.steps.astype(np.int64),
+    )
 
 
 def history(n_sites: int, capacity: int) -> History:
@@ -79,6 +95,15 @@ def room(n_sites: int, capacity: int) -> Work:
     times = lambda: np.zeros(capacity)  # noqa: E731
     ints = lambda width: np.zeros((capacity, width), np.int32)  # noqa: E731
     return Work(
-        times(), ints(4), np.zeros(3, np.int64), times(), ints(3), times(), ints(3), times(), ints(4),
-        np.zeros(n_sites, np.int8), np.zeros(n_sites, np.int8),
-    )  # fmt: skip
+        times(),
+        ints(4),
+        np.zeros(3, np.int64),
+        times(),
+        ints(3),
+        times(),
+        ints(3),
+        times(),
+        ints(4),
+        np.zeros(n_sites, np.int8),
+        np.zeros(n_sites, np.int8),
+    )

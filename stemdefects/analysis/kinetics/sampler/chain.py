@@ -7,8 +7,8 @@ import numpy as np
 from stemdefects.analysis.kinetics.lattice import DOUBLE, N_PARAMETERS, NOISE
 from stemdefects.analysis.kinetics.sampler import entry
 from stemdefects.analysis.kinetics.sampler.board import History, Work, history, room, table
-from stemdefects.analysis.kinetics.sampler.light import draw_light, residuals, snapshots
-from stemdefects.analysis.kinetics.sampler.moves import sweep
+from stemdefects.analysis.kinetics.sampler.light.unknowns import View, draw_light, residuals, snapshots
+from stemdefects.analysis.kinetics.sampler.moves import Plan, sweep
 from stemdefects.analysis.kinetics.sampler.rates import N_SUMS, draw_rates, summarise
 
 
@@ -25,7 +25,7 @@ class Data(NamedTuple):
     scale: np.ndarray  # (15,) s
     density: np.ndarray  # (3, 2) Beta priors
     mixing: np.ndarray  # (3,)
-    light: np.ndarray  # (6,) as `light.draw_light` says
+    light: np.ndarray  # (6,) as `light.unknowns.draw_light` says
     free: np.ndarray  # (30,) parameters that are drawn
 
 
@@ -46,13 +46,22 @@ class Sums(NamedTuple):
     turns: np.ndarray  # (8, 8) centres' states (bit mask of occupied bonds) in successive frames
 
 
+class Record(NamedTuple):
+    """What sweeps leave behind."""
+
+    draws: np.ndarray  # (n_sweeps, 30) parameters
+    sums: np.ndarray  # (n_sweeps, N_SUMS) of the history
+    counts: np.ndarray  # (n_sweeps, T, 3) vacancies: single off centres, at bonds, double
+
+
 @entry
-def settle(S, D, H, P, offset, rng, rest, seen, shown, counts, occupancy, turns, record):
-    """Rates, densities and light given the history; returns its sums. `counts` (T, 3) and the rest are filled."""
+def settle(S, D, state, view, counts, totals, record):
+    """Rates, densities and light given the history; returns its sums. `counts` (T, 3) is filled, `totals` if `record`."""
+    H, P, rng, shown = state.history, state.parameters, state.rng, view.shown
     sums = summarise(H, S, P, D.times[0], D.times[-1], rng)
-    draw_rates(sums, S, P, D.shape, D.scale, D.free, D.density, D.mixing, rng)
+    draw_rates(sums, S, P, D, rng)
     snapshots(H, D.times, shown)
-    draw_light(shown, S, P, D.level, D.bounds, D.line, D.weight, offset, rest, seen, D.free, D.light, rng)
+    draw_light(S, D, P, state.offset, view, rng)
     n_frames, n = shown.shape
     for f in range(n_frames):
         for g in range(n):
@@ -60,7 +69,7 @@ def settle(S, D, H, P, offset, rng, rest, seen, shown, counts, occupancy, turns,
                 kind = 2 if shown[f, g] == DOUBLE else (0 if S.site[g, 25] < 0 else 1)
                 counts[f, kind] += 1
                 if record:
-                    occupancy[f, g, 1 if kind == 2 else 0] += 1
+                    totals.occupancy[f, g, 1 if kind == 2 else 0] += 1
     if record:
         for c in range(len(S.bonds)):
             before = -1
@@ -69,38 +78,34 @@ def settle(S, D, H, P, offset, rng, rest, seen, shown, counts, occupancy, turns,
                 for k in range(3):
                     code += (1 << k) * int(shown[f, S.bonds[c, k]] > 0)
                 if before >= 0:
-                    turns[before, code] += 1
+                    totals.turns[before, code] += 1
                 before = code
     return sums
 
 
 @entry
-def look(S, D, H, P, offset, rest, seen, shown):
-    """Fill what follows from a chain's state: layers in each frame, residuals, 1/variance."""
-    snapshots(H, D.times, shown)
-    residuals(shown, S, P, D.level, D.line, D.weight, offset, rest)
-    for f in range(seen.shape[0]):
-        for g in range(seen.shape[1]):
-            seen[f, g] = D.weight[f, g] / P[NOISE] ** 2
+def look(S, D, state, view):
+    """Fill what follows from a chain's state."""
+    snapshots(state.history, D.times, view.shown)
+    residuals(S, D, state.parameters, state.offset, view)
+    for f in range(view.seen.shape[0]):
+        for g in range(view.seen.shape[1]):
+            view.seen[f, g] = D.weight[f, g] / state.parameters[NOISE] ** 2
 
 
-def advance(n_sweeps, n_slots, n_swaps, two, S, D, state, W, draws, sums, counts, totals, record):
-    """Run sweeps of a chain in place; returns (sweeps done, whether it stopped because the room did not suffice).
-
-    `draws` (n_sweeps, 30), `sums` (n_sweeps, N_SUMS), `counts` (n_sweeps, T, 3: single off centres, at bonds, double).
+def advance(plan, S, D, state, W, record, totals=None):
+    """Sweeps of a chain in place, as many as `record` has room for; returns (sweeps done, whether it stopped because
+    the room did not suffice). `totals` are added to, if given.
     """
     shape = D.line.shape
-    shown, rest, seen = np.zeros(shape, np.int8), np.zeros(shape), np.zeros(shape)
-    H, P = state.history, state.parameters
-    look(S, D, H, P, state.offset, rest, seen, shown)
+    view = View(np.zeros(shape, np.int8), np.zeros(shape), np.zeros(shape))
+    added = totals or Sums(np.zeros((0, 0, 2)), np.zeros((0, 0)))
+    H, n_sweeps = state.history, len(record.draws)
+    look(S, D, state, view)
     for s in range(n_sweeps):
-        full = sweep(
-            n_slots, n_swaps, two, H, W, S, P, D.level, D.times, seen, rest, state.offset, state.rng, state.tally
-        )
-        sums[s] = settle(
-            S, D, H, P, state.offset, state.rng, rest, seen, shown, counts[s], totals.occupancy, totals.turns, record
-        )
-        draws[s] = P
+        full = sweep(plan, S, D.level, D.times, state, W, view)
+        record.sums[s] = settle(S, D, state, view, record.counts[s], added, totals is not None)
+        record.draws[s] = state.parameters
         state.tally[3] += 1
         if full or 3 * H.n[0] > 2 * len(H.time):
             return s + 1, True
@@ -130,9 +135,28 @@ def enlarge(chain: Chain) -> Chain:
     return chain._replace(history=new)
 
 
+def recorder(n_sweeps: int, n_frames: int) -> Record:
+    """Room for what `n_sweeps` leave behind."""
+    counts = np.zeros((n_sweeps, n_frames, 3), np.int16)
+    return Record(np.zeros((n_sweeps, N_PARAMETERS)), np.zeros((n_sweeps, N_SUMS)), counts)
+
+
 def work_for(chain: Chain) -> Work:
     """Room that fits a chain."""
     return room(len(chain.offset), len(chain.history.time))
 
 
-__all__ = ["N_SUMS", "Chain", "Data", "Sums", "advance", "begin", "enlarge", "table", "work_for"]
+__all__ = [
+    "N_SUMS",
+    "Chain",
+    "Data",
+    "Plan",
+    "Record",
+    "Sums",
+    "advance",
+    "begin",
+    "enlarge",
+    "recorder",
+    "table",
+    "work_for",
+]

@@ -10,9 +10,11 @@ import numpy as np
 from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, NONE
 from stemdefects.analysis.kinetics.sampler.draws import uniform
-from stemdefects.analysis.kinetics.sampler.exact import first_after, log_weight
-from stemdefects.analysis.kinetics.sampler.field import BORN, POTENTIAL
-from stemdefects.analysis.kinetics.sampler.paths import backward, box_around, forward, inside, place_in, ways_in
+from stemdefects.analysis.kinetics.sampler.path.backward import backward
+from stemdefects.analysis.kinetics.sampler.path.boxes import Draft, box_around, inside, place_in
+from stemdefects.analysis.kinetics.sampler.path.exact import first_after, log_weight
+from stemdefects.analysis.kinetics.sampler.path.field import BORN, POTENTIAL
+from stemdefects.analysis.kinetics.sampler.path.forward import forward
 from stemdefects.analysis.kinetics.sampler.potential import HOP
 from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
 
@@ -51,12 +53,13 @@ def rows_of(where, cols, row, col):
 
 
 @tiny
-def exchange_all(S, P, Q, W, who, layers, rng, tally):
+def exchange_all(Q, V, tally):
     """Pairs in every interval: all whose exchange asks for one hop more or fewer, the rarer the more hops it asks for.
 
     How often a pair is tried is the same of the way back, where as many hops are saved as were asked for here.
     """
-    cols, n_slots = S.shape[1], who.shape[1]
+    P, who, layers, rng = V.P, V.who, V.layers, V.rng
+    cols, n_slots = V.S.shape[1], who.shape[1]
     r, c = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
     r_to, c_to = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
     for f in range(len(Q.times) - 1):
@@ -85,15 +88,16 @@ def exchange_all(S, P, Q, W, who, layers, rng, tally):
                     if u > most + leave + other + SLACK:
                         continue
                 tally[0] += 1
-                if exchange(f, i, j, u, n_absent, n_absent + 1.0, ANY, S, P, Q, W, who, layers, rng):
+                if exchange(f, i, j, u, n_absent, Q, V):
                     tally[1] += 1
                     rows_of(who[f + 1], cols, r_to, c_to)
 
 
 @tiny
-def exchange_all_ends(S, P, Q, W, who, layers, rng):
+def exchange_all_ends(Q, V):
     """Every pair in every interval of which one comes or goes and the other does not. Slots have no meaning here."""
-    cols, n_slots = S.shape[1], who.shape[1]
+    who = V.who
+    cols, n_slots = V.S.shape[1], who.shape[1]
     for f in range(len(Q.times) - 1):
         for j in range(n_slots):
             x, y = who[f, j], who[f + 1, j]
@@ -106,19 +110,21 @@ def exchange_all_ends(S, P, Q, W, who, layers, rng):
                 if distance(who[f, i], max(x, y), cols) > HALF:
                     continue
                 if y < 0 or distance(who[f, i], who[f + 1, i], cols) <= HALF:
-                    exchange(f, i, j, NOT_DRAWN, NONE, 1.0, FIRST, S, P, Q, W, who, layers, rng)
+                    exchange(f, i, j, NOT_DRAWN, NONE, Q, V)
 
 
 @inner
-def exchange(f, i, j, u, n_absent, slots, spare, S, P, Q, W, who, layers, rng):
+def exchange(f, i, j, u, n_absent, Q, V):
     """Propose that two vacancies exchange their fates after frame f + 1, by new paths between; 1 if accepted.
 
     Slot i is there at both ends of the interval. Slot j may be there at one alone: one that leaves as another takes its
     place is the same to the light as one that stays while the other leaves. u: log of the uniform number that decides,
-    `NOT_DRAWN`: it is drawn when it is asked for. n_absent, slots: as in `exact.log_weight`. spare: how often a path
-    may come or go beyond what its ends ask for: 0 where slots have no meaning, since it could be told in two ways.
+    `NOT_DRAWN`: it is drawn when it is asked for. n_absent: slots that are absent in frame f; -1: slots have no
+    meaning, and a path may come or go only as often as its ends ask for, since more could be told in two ways.
     """
+    S, W, who, layers = V.S, V.W, V.who, V.layers
     cols, low, high = S.shape[1], Q.times[f], Q.times[f + 1]
+    slots, spare = (n_absent + 1.0, ANY) if n_absent >= 0 else (1.0, FIRST)
     xi, xj, yi, yj = who[f, i], who[f, j], who[f + 1, i], who[f + 1, j]
     box_i = box_around(xi, HALF, S)
     box_j = box_around(xj, HALF, S) if xj >= 0 else box_i
@@ -132,48 +138,53 @@ def exchange(f, i, j, u, n_absent, slots, spare, S, P, Q, W, who, layers, rng):
     n_old_j = own_events(j, low, high, W)
     if not _plain(n_old_j, W.old, box_j, S, spare + int(xj < 0) + int(yj < 0)):
         return 0
-    ways_i, ways_j = ways_in(box_i, S), ways_in(box_j, S)
     li, lj, to_i, to_j = layers[f, i], layers[f, j], layers[f + 1, i], layers[f + 1, j]
-    A, _ = forward(f, f + 1, NO, xi, li, i, j, ways_i, box_i, slots, who, layers, S, P, Q)
-    B, _ = forward(f, f + 1, NO, xj, lj, i, j, ways_j, box_j, slots, who, layers, S, P, Q)
+    # the first without the other; the second too while it is proposed, but among all as they are when it is weighed
+    D = Draft(i, j, f, f + 1, n_absent, slots, box_i, Q)
+    E = Draft(i, j, f, f + 1, n_absent, slots, box_j, Q)
+    G = Draft(j, NONE, f, f + 1, n_absent, slots, box_j, Q)
+    A, _ = forward(NO, xi, li, D, V)
+    B, _ = forward(NO, xj, lj, E, V)
     new = _mass(yj, to_j, box_i, cols, A) * _mass(yi, to_i, box_j, cols, B)
     old = _mass(yi, to_i, box_i, cols, A) * _mass(yj, to_j, box_j, cols, B)
     if not (new > 0.0 and old > 0.0):
         return 0
     ratio = math.log(new / old)
     if u == NOT_DRAWN:
-        u = math.log(uniform(rng))
+        u = math.log(uniform(V.rng))
     if u > ratio + SLACK:
         return 0
-    n_new_i, _, _ = backward(f, f + 1, yj, to_j, i, j, ways_i, box_i, slots, who, layers, S, P, Q, A, W, rng)
+    n_new_i, _, _ = backward(yj, to_j, A, D, V)
     if n_new_i < 0 or not _plain(n_new_i, W.new, box_i, S, spare + int(yj < 0)):
         return 0
     new_i_time, new_i = W.new_time[:n_new_i].copy(), W.new[:n_new_i].copy()
-    n_new_j, _, _ = backward(f, f + 1, yi, to_i, i, j, ways_j, box_j, slots, who, layers, S, P, Q, B, W, rng)
+    n_new_j, _, _ = backward(yi, to_i, B, E, V)
     if n_new_j < 0 or not _plain(n_new_j, W.new, box_j, S, spare + int(xj < 0)):
         return 0
     gi, gj = np.int64(S.back[xi]), (np.int64(S.back[xj]) if xj >= 0 else NONE)
-    others_in(f, i, j, S, W.then, who, layers)
-    others_in(f, i, j, S, W.occ, who, layers)
-    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
-    others_in(f, j, NONE, S, W.occ, who, layers)
-    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, j, NONE, f, f + 1, n_absent, slots, W, S, P, Q)
-    others_in(f, i, j, S, W.occ, who, layers)
-    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, i, j, f, f + 1, n_absent, slots, W, S, P, Q)
+    others_in(f, i, j, W.then, V)
+    others_in(f, i, j, W.occ, V)
+    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, D, V)
+    others_in(f, j, NONE, W.occ, V)
+    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, G, V)
+    others_in(f, i, j, W.occ, V)
+    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, D, V)
     if ratio < -1e200 or not replace(i, low, high, n_new_i, new_i_time, new_i, W):
         return 0
-    others_in(f, j, NONE, S, W.occ, who, layers)
-    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, j, NONE, f, f + 1, n_absent, slots, W, S, P, Q)
+    others_in(f, j, NONE, W.occ, V)
+    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, G, V)
     if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
         replace(i, low, high, n_old_i, old_i_time, old_i, W)
         return 0
-    _swap_tails(f, i, j, high, Q, W, who, layers)
+    _swap_tails(f, i, j, Q, V)
     return 1
 
 
 @tiny
-def _swap_tails(f, i, j, high, Q, W, who, layers):
-    for e in range(first_after(high, W), W.n[0]):
+def _swap_tails(f, i, j, Q, V):
+    """What slots i and j do after frame f + 1 is the other's from now on."""
+    W, who, layers = V.W, V.who, V.layers
+    for e in range(first_after(Q.times[f + 1], W), W.n[0]):
         if W.ev[e, 3] == i:
             W.ev[e, 3] = j
         elif W.ev[e, 3] == j:
@@ -206,9 +217,10 @@ def _held(site, box, S):
 
 
 @inner
-def others_in(f, slot, skip, S, occ, who, layers):
+def others_in(f, slot, skip, occ, V):
     """Set `occ` to what all but two slots occupy in a frame."""
+    who, back = V.who, V.S.back
     occ[:] = 0
     for s in range(who.shape[1]):
         if s != slot and s != skip and who[f, s] >= 0:
-            occ[S.back[who[f, s]]] = layers[f, s]
+            occ[back[who[f, s]]] = V.layers[f, s]

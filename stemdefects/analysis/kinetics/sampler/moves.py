@@ -1,19 +1,21 @@
 """A sweep: the paths of all slots drawn anew, wholly or in part, and tails exchanged (numba)."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import entry, inner, tiny
-from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, PAD, YES
+from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, YES, Vacancies
 from stemdefects.analysis.kinetics.sampler.draws import below, uniform
-from stemdefects.analysis.kinetics.sampler.exact import first_after
 from stemdefects.analysis.kinetics.sampler.exchange import apart, exchange_all, exchange_all_ends, rows_of
-from stemdefects.analysis.kinetics.sampler.field import around
-from stemdefects.analysis.kinetics.sampler.paths import Proposal, box_around, inside
+from stemdefects.analysis.kinetics.sampler.light.collapse import Fit
+from stemdefects.analysis.kinetics.sampler.light.glow import Light, around
+from stemdefects.analysis.kinetics.sampler.path.boxes import Proposal, box_around, inside, whole
+from stemdefects.analysis.kinetics.sampler.path.exact import first_after
 from stemdefects.analysis.kinetics.sampler.potential import HOP
 from stemdefects.analysis.kinetics.sampler.slots import assign, write_back
-from stemdefects.analysis.kinetics.sampler.stretches import Scene, propose_from, redraw
+from stemdefects.analysis.kinetics.sampler.stretches import Scene, Stretch, propose_from, redraw
 
 FULL = 1  # flag: the room did not suffice
 BOX = np.int64(13)  # half of the largest box in lattice steps: one hop a frame stays inside for 100 frames
@@ -37,7 +39,7 @@ def mend_all(Q, C):
     """Draw anew how vacancies at two places a few frames apart are connected: one that stays, or one that leaves and
     another that appears. Which pairs are tried follows from the two frames alone. Slots have no meaning afterwards.
     """
-    S, who, rng = C.S, C.who, C.rng
+    S, who, rng = C.V.S, C.V.who, C.V.rng
     n_frames, n_slots = who.shape
     r, c = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
     r_to, c_to = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
@@ -51,14 +53,15 @@ def mend_all(Q, C):
                     continue
                 if uniform(rng) > (REDO if i == j else MEND):
                     continue
-                if _connected(i, j, first, last, Q, C.W, who, C.layers):
+                if _connected(i, j, first, last, Q, C.V):
                     rows_of(who[last], S.shape[1], r_to, c_to)
-                    redraw(i, first, last, NO, NO, YES, NO, box_around(who[first, i], NEAR, S), Q, C)
+                    redraw(Stretch(i, first, last, NO, NO, box_around(who[first, i], NEAR, S)), YES, NO, Q, C)
 
 
 @tiny
-def _connected(i, j, first, last, Q, W, who, layers):
+def _connected(i, j, first, last, Q, V):
     """Whether one gap at most lies between two places; then slot i holds all of it."""
+    W, who, layers = V.W, V.who, V.layers
     gone, came, more, begun, other = 0, 0, 0, 0, 0.0
     e0, e1 = first_after(Q.times[first], W), first_after(Q.times[last], W)
     since = 0.0
@@ -89,14 +92,6 @@ def _connected(i, j, first, last, Q, W, who, layers):
 
 
 @inner
-def _whole(S):
-    box = np.empty(5, np.int64)
-    box[0], box[1], box[2], box[3] = PAD, PAD, S.shape[0] - PAD, S.shape[1] - PAD
-    box[4] = box[3] - box[1] + 2
-    return box
-
-
-@inner
 def _half(more, first, last, Q, P):
     """Half of a box that a path is likely to stay in; of frames and rates alone, so that the way back has the same."""
     hops = 6.0 * P[HOP] * (Q.times[last] - Q.times[first])
@@ -114,7 +109,7 @@ def _anywhere(half, S, rng):
     """A box at random, which costs the less and fits the fewer paths the smaller it is, or a field that is hardly
     larger."""
     if len(S.back) <= 2 * (2 * half + 1) ** 2:
-        return _whole(S)
+        return whole(S)
     return box_around(S.at[below(rng, len(S.at))], half, S)
 
 
@@ -138,25 +133,35 @@ def _within(box, first, last, S, who, rng):
     return chosen
 
 
-@entry
-def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, rng, tally):
-    """Update the histories. Returns FULL where the room did not suffice somewhere.
+class Plan(NamedTuple):
+    """What a sweep is made of."""
 
-    `tally`: exchanges proposed and accepted, sweeps without room for all vacancies, sweeps, paths proposed and
-    accepted. `rest` and `offset` follow the histories.
+    n_slots: int  # for vacancies at a time
+    n_swaps: int  # passes over the pairs that may exchange their fates
+    two: bool  # two vacancies on a site are told from one
+
+
+@entry
+def sweep(plan, S, level, times, state, W, view):
+    """Update the history of a `chain.Chain`. Returns FULL where the room did not suffice somewhere.
+
+    `state.tally`: exchanges proposed and accepted, sweeps without room for all vacancies, sweeps, paths proposed and
+    accepted. `state.offset`, and `rest` of `view` (`light.unknowns.View`), follow the history.
     """
-    n_slots += CROWD * int(uniform(rng) < 0.1)
+    two, P, H, rng, tally = plan.two, state.parameters, state.history, state.rng, state.tally
+    n_slots = plan.n_slots + CROWD * int(uniform(rng) < 0.1)
     n_frames = len(times)
     who, layers = np.full((n_frames, n_slots), -1, np.int64), np.zeros((n_frames, n_slots), np.int64)
-    if not assign(n_slots, H, W, S, times, who, layers, rng):
+    if not assign(H, W, S, times, who, layers, rng):
         tally[2] += 1
         return FULL if H.n[0] > W.time.shape[0] else 0
-    Q = propose_from(two, S, P, level, times, seen, rest)
+    n = len(S.at)
+    V = Vacancies(S, P, W, who, layers, rng)
+    L = Light(S, P, level, view.seen, view.rest, state.offset, around(S), np.zeros((2, n)))
+    Q = propose_from(two, times, L)
     singles = Proposal(Q.F, Q.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
-    C = Scene(
-        S, P, W, who, layers, level, seen, rest, offset, around(S), rng, np.zeros_like(Q.glow),
-        np.zeros((5, len(S.at))), np.zeros((2, len(S.at))), two,
-    )  # fmt: skip
+    fit = Fit(np.zeros(n), np.zeros(n))
+    C = Scene(V, L, np.zeros_like(Q.glow), fit, np.zeros(n), np.zeros(n), np.zeros(n), two)
     status = 0
     wide = 2 * _half(LOOSE, FIRST, n_frames - 1, Q, P) + 1
     n_all = n_slots + BOXES * len(S.at) // wide**2
@@ -188,16 +193,17 @@ def sweep(n_slots, n_swaps, two, H, W, S, P, level, times, seen, rest, offset, r
                 continue
         simple = two and uniform(rng) < SIMPLE
         collapsed = uniform(rng) < COLLAPSED
-        result = redraw(slot, first, last, free_start, free_end, NO, collapsed, box, singles if simple else Q, C)
+        stretch = Stretch(slot, first, last, free_start, free_end, box)
+        result = redraw(stretch, NO, collapsed, singles if simple else Q, C)
         if result >= 0:
             tally[4] += 1
             tally[5] += result
         elif result == -1:
             status = FULL
-    for _ in range(n_swaps):
-        exchange_all(S, P, Q, W, who, layers, rng, tally)
+    for _ in range(plan.n_swaps):
+        exchange_all(Q, V, tally)
     mend_all(Q, C)
-    exchange_all_ends(S, P, Q, W, who, layers, rng)
+    exchange_all_ends(Q, V)
     if not write_back(H, W, S, who, layers):
         status = FULL
     return status

@@ -94,8 +94,8 @@ def _open(n, occ, S, sums, sign):
 
 
 @inner
-def _around(a, b, occ, S, sums, sign, mark, stamp):
-    for end in (a, b):
+def _around(ends, occ, S, sums, sign, mark, stamp):
+    for end in ends:
         if end < 0:
             continue
         for j in range(-1, 6):
@@ -126,48 +126,60 @@ def summarise(H, S, P, low, high, rng):
         for k in range(EXPOSURE, N_SUMS):
             sums[k] += now[k] * (H.time[e] - before)
         before = H.time[e]
-        _count(a, b, layer, occ, S, P, sums, rng)
-        _around(a, b, occ, S, now, -1.0, mark, 2 * e)
+        if a < 0:
+            _count_birth(b, layer, occ, S, P, sums, rng)
+        elif b < 0:
+            _count_death(a, occ, S, P, sums, rng)
+        else:
+            _count_change(a, b, layer, occ, S, sums)
+        _around((a, b), occ, S, now, -1.0, mark, 2 * e)
         if a >= 0:
             occ[a] = 0
         if b >= 0:
             occ[b] = layer
-        _around(a, b, occ, S, now, 1.0, mark, 2 * e + 1)
+        _around((a, b), occ, S, now, 1.0, mark, 2 * e + 1)
     for k in range(EXPOSURE, N_SUMS):
         sums[k] += now[k] * (high - before)
     return sums
 
 
 @inner
-def _count(a, b, layer, occ, S, P, sums, rng):
-    if a < 0:
-        if S.site[b, 24] == BOND:
-            sums[ATTACH if held(S.site[b, 25], occ, S.bonds) == 0 else ATTACH_MORE] += 1
-            return
-        if S.site[b, 24] == CLUSTER:
-            sums[ATTACH_MORE] += 1
-            return
-        over = P[HOP] * P[RHO] * S.missing[b] if layer == SINGLE and S.site[b, 24] == FREE else 0.0
-        alike = P[APPEAR] * (1.0 - P[SHARE]) if S.site[b, 24] == FREE else P[APPEAR]
-        if over > 0.0 and uniform(rng) * (over + alike) < over:
-            sums[COUNT_IN] += 1
-            return
-        sums[APPEAR] += 1
-        if S.site[b, 24] == FREE:
-            sums[BEGUN_STILL if layer == STILL else BEGUN_SINGLE] += 1
-    elif b < 0:
-        if S.site[a, 24] == BOND:
-            sums[DETACH if held(S.site[a, 25], occ, S.bonds) <= 1 else DETACH_MORE] += 1
-            return
-        if S.site[a, 24] == CLUSTER:
-            sums[DETACH_MORE] += 1
-            return
-        over = P[HOP] * S.missing[a] if occ[a] == SINGLE and S.site[a, 24] == FREE else 0.0
-        if over > 0.0 and uniform(rng) * (over + P[VANISH]) < over:
-            sums[COUNT_OUT] += 1
-        else:
-            sums[VANISH] += 1
-    elif a == b:
+def _count_birth(b, layer, occ, S, P, sums, rng):
+    if S.site[b, 24] == BOND:
+        sums[ATTACH if held(S.site[b, 25], occ, S.bonds) == 0 else ATTACH_MORE] += 1
+        return
+    if S.site[b, 24] == CLUSTER:
+        sums[ATTACH_MORE] += 1
+        return
+    over = P[HOP] * P[RHO] * S.missing[b] if layer == SINGLE and S.site[b, 24] == FREE else 0.0
+    alike = P[APPEAR] * (1.0 - P[SHARE]) if S.site[b, 24] == FREE else P[APPEAR]
+    if over > 0.0 and uniform(rng) * (over + alike) < over:
+        sums[COUNT_IN] += 1
+        return
+    sums[APPEAR] += 1
+    if S.site[b, 24] == FREE:
+        sums[BEGUN_STILL if layer == STILL else BEGUN_SINGLE] += 1
+
+
+@inner
+def _count_death(a, occ, S, P, sums, rng):
+    if S.site[a, 24] == BOND:
+        sums[DETACH if held(S.site[a, 25], occ, S.bonds) <= 1 else DETACH_MORE] += 1
+        return
+    if S.site[a, 24] == CLUSTER:
+        sums[DETACH_MORE] += 1
+        return
+    over = P[HOP] * S.missing[a] if occ[a] == SINGLE and S.site[a, 24] == FREE else 0.0
+    if over > 0.0 and uniform(rng) * (over + P[VANISH]) < over:
+        sums[COUNT_OUT] += 1
+    else:
+        sums[VANISH] += 1
+
+
+@inner
+def _count_change(a, b, layer, occ, S, sums):
+    """A hop, or another layer on the same site."""
+    if a == b:
         if layer == DOUBLE:
             sums[TO_DOUBLE] += 1
         else:
@@ -188,13 +200,14 @@ def _count(a, b, layer, occ, S, P, sums, rng):
 
 
 @inner
-def draw_rates(sums, S, P, shape, scale, free, density, mixing, rng):
-    """New rates and densities given a history's sums; `free` (24,) says which parameters are drawn.
+def draw_rates(sums, S, P, D, rng):
+    """New rates and densities given a history's sums; `D.free` says which parameters are drawn.
 
-    `shape`, `scale` (15,): Gamma priors, scale in s (a prior exposure). `density` (3, 2): Beta priors of the densities
-    at the start, off centres, of double ones, at bonds. `mixing` (3,): prior probability that some are immobile, and
-    Beta prior of their share.
+    `D.shape`, `D.scale` (15,): Gamma priors, scale in s (a prior exposure). `D.density` (3, 2): Beta priors of the
+    densities at the start, off centres, of double ones, at bonds. `D.mixing` (3,): prior probability that some are
+    immobile, and Beta prior of their share.
     """
+    shape, scale, free, density, mixing = D.shape, D.scale, D.free, D.density, D.mixing
     for k in range(N_RATES):
         if not free[k]:
             continue

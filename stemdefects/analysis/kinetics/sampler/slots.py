@@ -8,12 +8,13 @@ import numpy as np
 
 from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.draws import below
-from stemdefects.analysis.kinetics.sampler.exact import first_after
+from stemdefects.analysis.kinetics.sampler.path.exact import first_after
 
 
 @tiny
-def assign(n_slots, H, W, S, times, who, layers, rng):
-    """Fill `W`'s events and `who`, `layers` (T, slots); False where `n_slots` or the room do not suffice."""
+def assign(H, W, S, times, who, layers, rng):
+    """Fill `W`'s events and `who`, `layers` (T, slots); False where the slots or the room do not suffice."""
+    n_slots = who.shape[1]
     if H.n[0] > W.time.shape[0]:
         return False
     owner = np.zeros(len(H.start), np.int32)

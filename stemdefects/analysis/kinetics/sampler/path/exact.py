@@ -10,8 +10,8 @@ import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import SINGLE
 from stemdefects.analysis.kinetics.sampler import inner
-from stemdefects.analysis.kinetics.sampler.field import POTENTIAL
-from stemdefects.analysis.kinetics.sampler.paths import hushed
+from stemdefects.analysis.kinetics.sampler.path.crowd import hushed
+from stemdefects.analysis.kinetics.sampler.path.field import POTENTIAL
 from stemdefects.analysis.kinetics.sampler.potential import (
     ATTACH,
     BOND,
@@ -29,19 +29,19 @@ NEVER = -1e300  # log of zero
 
 
 @inner
-def log_weight(x, layer, n_own, own_time, own, slot, skip, first, last, n_absent, slots, W, S, P, Q):
-    """Log of exact over proposed density of a path that begins as `layer` on site `x` (-1: absent) in frame `first`.
+def log_weight(x, layer, n_own, own_time, own, D, V):
+    """Log of exact over proposed density of a path that begins as `layer` on site `x` (-1: absent) in frame `D.first`.
 
-    `own` holds its events to frame `last`, latest first. Others are in `W.occ` as they are in frame `first`, and in
-    `W.ev`; those of `slot` and `skip` are left out. `W.then`: the others whom the proposal knew in that frame.
-    `n_absent`: other slots without a vacancy then (negative: slots have no meaning, births count as they are); `slots`:
-    what births were divided by in the proposal. `W.occ` and `W.then` move on to frame `last`.
+    `own` holds its events to frame `D.last`, latest first. Others are in `V.W.occ` as they are in frame `D.first`, and
+    in `V.W.ev`; those of `D.slot` and `D.skip` are left out. `V.W.then`: the others whom the proposal knew in that
+    frame. Both move on to frame `D.last`.
     """
-    low, high = Q.times[first], Q.times[last]
+    Q, S, W, slot, skip, n_absent = D.Q, V.S, V.W, D.slot, D.skip, D.absent
+    low, high = Q.times[D.first], Q.times[D.last]
     total, now, k = 0.0, low, n_own - 1
     e = first_after(low, W)
-    f, known = first, e
-    extra = _extra(x, layer, W, S, P, Q) if x >= 0 else 0.0
+    f, known = D.first, e
+    extra = _extra(x, layer, Q.F, V) if x >= 0 else 0.0
     while True:
         other = W.time[e] if e < W.n[0] else high
         mine = own_time[k] if k >= 0 else high
@@ -66,7 +66,7 @@ def log_weight(x, layer, n_own, own_time, own, slot, skip, first, last, n_absent
             k -= 1
             if b >= 0 and b != a and W.occ[b] > 0:
                 return NEVER
-            total += _own_ratio(a, b, layer, to, n_absent, slots, W, S, P)
+            total += _own_ratio(a, b, layer, to, n_absent, D.slots, V)
             x, layer = b, to
         else:
             a, b, to, who = W.ev[e, 0], W.ev[e, 1], W.ev[e, 2], W.ev[e, 3]
@@ -76,7 +76,7 @@ def log_weight(x, layer, n_own, own_time, own, slot, skip, first, last, n_absent
             if b >= 0 and b == x:
                 return NEVER
             if x >= 0 and S.site[x, 25] >= 0:
-                total += math.log(other_factor(x, a, b, W.occ[a] if a >= 0 else to, W.occ, S, P))
+                total += math.log(other_factor(x, a, b, W.occ[a] if a >= 0 else to, W.occ, S, V.P))
             if n_absent >= 0 and a < 0:
                 total -= math.log(n_absent + (1.0 if x < 0 else 0.0))
                 n_absent -= 1
@@ -87,7 +87,7 @@ def log_weight(x, layer, n_own, own_time, own, slot, skip, first, last, n_absent
             if b >= 0:
                 W.occ[b] = to
         if x >= 0:
-            extra = _extra(x, layer, W, S, P, Q)
+            extra = _extra(x, layer, Q.F, V)
 
 
 @inner
@@ -104,14 +104,15 @@ def first_after(time, W):
 
 
 @inner
-def _extra(x, layer, W, S, P, Q):
-    empty = Q.F[POTENTIAL + layer - 1, S.at[x]] - hushed(x, layer, W.then, S, P)
-    return potential(x, W.occ, S, P)[layer - 1] - empty
+def _extra(x, layer, F, V):
+    empty = F[POTENTIAL + layer - 1, V.S.at[x]] - hushed(x, layer, V.W.then, V.S, V.P)
+    return potential(x, V.W.occ, V.S, V.P)[layer - 1] - empty
 
 
 @inner
-def _own_ratio(a, b, layer, to, n_absent, slots, W, S, P):
+def _own_ratio(a, b, layer, to, n_absent, slots, V):
     """Log of an own event's rate among others over that of the proposal."""
+    S, P, W = V.S, V.P, V.W
     if a < 0:
         ratio = math.log(slots / (n_absent + 1.0)) if n_absent >= 0 else 0.0
         if to == SINGLE and S.site[b, 24] == BOND:

@@ -21,10 +21,18 @@ from stemdefects.analysis.kinetics.lattice import (
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.board import Table
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal, uniform
-from stemdefects.analysis.kinetics.sampler.field import UNUSUAL, light_of, misfit, shift_of, spread_of
+from stemdefects.analysis.kinetics.sampler.light.glow import UNUSUAL, light_of, misfit, shift_of, spread_of
 
 LOOSE = 4.0  # width of the levels' bounds in standard deviations of their prior: a level that the movie hardly shows is
 # as expected, and does not lie anywhere between the bounds
+
+
+class View(NamedTuple):
+    """What follows from a chain's state, frame by frame."""
+
+    shown: np.ndarray  # (T, n) int8 layer of every site
+    rest: np.ndarray  # (T, n) what the expected light leaves of the line
+    seen: np.ndarray  # (T, n) 1/variance, 0 where not seen
 
 
 @inner
@@ -43,8 +51,9 @@ def snapshots(H, times, shown):
 
 
 @inner
-def residuals(shown, S, P, level, line, weight, offset, rest):
-    """What the expected light leaves of the line, into `rest`; 0 where `weight` (1/scatter^2) is 0: not seen."""
+def residuals(S, D, P, offset, view):
+    """What the expected light leaves of the line, into `view.rest`; 0 where `D.weight` (1/scatter^2) is 0: not seen."""
+    shown, rest, line, weight = view.shown, view.rest, D.line, D.weight
     n_frames, n = shown.shape
     for f in range(n_frames):
         for g in range(n):
@@ -55,7 +64,7 @@ def residuals(shown, S, P, level, line, weight, offset, rest):
                 continue
             two = layer == DOUBLE
             if weight[f, g] > 0:
-                rest[f, g] -= light_of(two, P, level)
+                rest[f, g] -= light_of(two, P, D.level)
             for j in range(6):
                 y = S.site[g, j]
                 if y >= 0 and weight[f, y] > 0:
@@ -107,7 +116,9 @@ class Lit(NamedTuple):
     P: np.ndarray
     per: float  # 1/noise^2
     weight: np.ndarray  # (T, n)
+    used: np.ndarray  # (T, n) the same, 0 of readings that fit nothing
     rest: np.ndarray  # (T, n)
+    rng: np.ndarray  # (4,)
 
 
 @inner
@@ -130,15 +141,15 @@ def _about_base(kind, change, precision, L):
 
 
 @inner
-def _draw_base(kind, deviation, L, rng):
+def _draw_base(kind, deviation, L):
     """What the line of full sites of a kind is off zero, from the normal of the usual readings, put right as above."""
     precision = 1.0 / deviation**2
     log, step, total = _about_base(kind, 0.0, precision, L)
-    change = step + normal(rng) / math.sqrt(total)
+    change = step + normal(L.rng) / math.sqrt(total)
     log_then, back, total_then = _about_base(kind, change, precision, L)
     ratio = log_then - log + 0.5 * (math.log(total_then / total) - total_then * (change + back) ** 2)
     ratio += 0.5 * total * (change - step) ** 2
-    if math.log(uniform(rng)) >= ratio:
+    if math.log(uniform(L.rng)) >= ratio:
         return
     L.P[BASE + kind] += change
     for g in range(L.rest.shape[1]):
@@ -149,8 +160,9 @@ def _draw_base(kind, deviation, L, rng):
 
 
 @inner
-def _draw_slope(index, effect, mean, precision, bounds, P, per, weight, used, rest, rng):
+def _draw_slope(index, effect, mean, precision, bounds, L):
     """A parameter that adds `effect` (T, n) times itself to the expected line. mean, precision: of a normal prior."""
+    P, per, weight, used, rest, rng = L.P, L.per, L.weight, L.used, L.rest, L.rng
     total, pull = precision, precision * (mean - P[index])
     for f in range(rest.shape[0]):
         for g in range(rest.shape[1]):
@@ -175,13 +187,14 @@ def _draw_slope(index, effect, mean, precision, bounds, P, per, weight, used, re
 
 
 @inner
-def _draw_offset(g, S, P, per, weight, used, offset, rest, rng):
-    total, pull = 1.0 / spread_of(g, S, P) ** 2, 0.0
+def _draw_offset(g, offset, L):
+    per, weight, used, rest = L.per, L.weight, L.used, L.rest
+    total, pull = 1.0 / spread_of(g, L.S, L.P) ** 2, 0.0
     for f in range(rest.shape[0]):
         w = used[f, g] * per
         total += w
         pull += w * (rest[f, g] + offset[g])
-    change = pull / total + normal(rng) / math.sqrt(total) - offset[g]
+    change = pull / total + normal(L.rng) / math.sqrt(total) - offset[g]
     for f in range(rest.shape[0]):
         if weight[f, g] > 0.0 and _crosses(rest[f, g] - change, weight[f, g] * per, used[f, g]):
             return
@@ -221,22 +234,24 @@ def _draw_spread(index, typical, S, P, offset, rng):
 
 
 @inner
-def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, free, prior, rng):
-    """New offsets, their spread, bases, scale, shift and noise; `rest` and `seen` (1/variance) follow.
+def draw_light(S, D, P, offset, view, rng):
+    """New offsets, their spread, bases, scale, shift and noise; `view.rest` and `view.seen` follow.
 
-    Readings that fit nothing (`field.UNUSUAL`) take no part. Each draw is that of normal light; one of a scale, a shift
+    Readings that fit nothing (`glow.UNUSUAL`) take no part. Each draw is that of normal light; one of a scale, a shift
     or an offset by which a reading would join them or leave them is not taken, so that each is a valid Metropolis step.
-    `prior` (6,): spread of the shift (line units), typical tau, shape and rate of the inverse noise variance (about 1),
-    spread of the bases (line units), what the weights were multiplied by.
+    `D.light` (6,): spread of the shift (line units), typical tau, shape and rate of the inverse noise variance (about
+    1), spread of the bases (line units), what the weights were multiplied by.
     """
+    shown, rest, weight, level, free, prior = view.shown, view.rest, D.weight, D.level, D.free, D.light
     n_frames, n = shown.shape
     if free[NOISE]:
         _draw_noise(P, weight, rest, prior, rng)
     per = 1.0 / P[NOISE] ** 2
+    L = Lit(S, P, per, weight, np.zeros((n_frames, n)), rest, rng)
     for kind in range(CLUSTER + 1):
         if free[BASE + kind]:
-            _draw_base(kind, prior[4], Lit(S, P, per, weight, rest), rng)
-    used, near, lit = np.zeros((n_frames, n)), np.zeros((2, n_frames, n)), np.zeros((2, n_frames, n))
+            _draw_base(kind, prior[4], L)
+    used, near, lit = L.used, np.zeros((2, n_frames, n)), np.zeros((2, n_frames, n))
     for f in range(n_frames):
         for g in range(n):
             if rest[f, g] * rest[f, g] * weight[f, g] * per < UNUSUAL:
@@ -251,15 +266,15 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
     for k in range(2):
         index = SCALE_TWO if k == 1 else SCALE
         if free[index]:
-            tight = (LOOSE / (bounds[1] - bounds[0])) ** 2
-            _draw_slope(index, lit[k], 1.0, tight, bounds, P, per, weight, used, rest, rng)
+            tight = (LOOSE / (D.bounds[1] - D.bounds[0])) ** 2
+            _draw_slope(index, lit[k], 1.0, tight, D.bounds, L)
     wide = np.array([-1e3, 1e3]) * prior[0]
     for k in range(2):
         index = SHIFT_BOND if k == 1 else SHIFT
         if free[index]:
-            _draw_slope(index, near[k], 0.0, 1.0 / prior[0] ** 2, wide, P, per, weight, used, rest, rng)
+            _draw_slope(index, near[k], 0.0, 1.0 / prior[0] ** 2, wide, L)
     for g in range(n):
-        _draw_offset(g, S, P, per, weight, used, offset, rest, rng)
+        _draw_offset(g, offset, L)
     for kind in range(CLUSTER + 1):
         if free[BASE + kind]:
             _share_out(kind, prior[4], S, P, offset, rng)
@@ -269,4 +284,4 @@ def draw_light(shown, S, P, level, bounds, line, weight, offset, rest, seen, fre
             _draw_spread(index, prior[1], S, P, offset, rng)
     for f in range(n_frames):
         for g in range(n):
-            seen[f, g] = weight[f, g] * per
+            view.seen[f, g] = weight[f, g] * per

@@ -8,12 +8,13 @@ new offsets.
 
 With r the residuals without the path, m what the path adds, w = 1/variance, S = sum(w r), M = sum(w m) and
 A = sum(w) + 1/tau^2 of a site, offsets given a path are normal about (S - M) / A with variance 1/A, and paths are drawn
-with offsets S/2A: both are exact for light without bound, and for the bound on what a reading says (`field.misfit`) the
+with offsets S/2A: both are exact for light without bound, and for the bound on what a reading says (`glow.misfit`) the
 acceptance weighs target over proposal, path and new offsets together. Without bound that is M (M - S) / 2A: 0 for a
 path that explains all of S, and for none.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,23 +22,31 @@ from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
 from stemdefects.analysis.kinetics.sampler.board import FIRST
 from stemdefects.analysis.kinetics.sampler.draws import normal
-from stemdefects.analysis.kinetics.sampler.field import light_of, misfit, shift_of, shine_at, spread_of
-from stemdefects.analysis.kinetics.sampler.paths import inside
+from stemdefects.analysis.kinetics.sampler.light.glow import light_of, misfit, shift_of, shine_at, spread_of
+from stemdefects.analysis.kinetics.sampler.path.boxes import inside
+
+
+class Fit(NamedTuple):
+    """Of the light without the path, site by site."""
+
+    pulls: np.ndarray  # (n,) S
+    precisions: np.ndarray  # (n,) A
 
 
 @inner
-def added(slot, lit, dark, sign, S, P, level, seen, who, layers, total):
+def added(slot, lit, dark, who, layers, L, total):
     """Add to `total` (n,) the sum over frames of weight x what a slot's path adds to each site's expected light."""
+    S, P, seen = L.S, L.P, L.seen
     for f in range(lit, dark):
         if who[f, slot] < 0:
             continue
         g = S.back[who[f, slot]]
         two = layers[f, slot] == DOUBLE
-        total[g] += sign * seen[f, g] * light_of(two, P, level)
+        total[g] += seen[f, g] * light_of(two, P, L.level)
         for j in range(6):
             y = S.site[g, j]
             if y >= 0:
-                total[y] += sign * seen[f, y] * shift_of(y, S, P) * (2.0 if two else 1.0)
+                total[y] += seen[f, y] * shift_of(y, S, P) * (2.0 if two else 1.0)
 
 
 @inner
@@ -64,43 +73,44 @@ def reach(box, S):
 
 
 @inner
-def sums(sites, C, pulls, precisions):
+def sums(sites, L, fit):
     """S and A of `sites`, from residuals that are free of their offsets."""
-    seen = C.seen
+    seen, pulls, precisions = L.seen, fit.pulls, fit.precisions
     for g in sites:
-        pulls[g], precisions[g] = 0.0, 1.0 / spread_of(g, C.S, C.P) ** 2
+        pulls[g], precisions[g] = 0.0, 1.0 / spread_of(g, L.S, L.P) ** 2
     for f in range(seen.shape[0]):
         for g in sites:
             if seen[f, g] > 0:
-                pulls[g] += seen[f, g] * (C.rest[f, g] + C.offset[g])
+                pulls[g] += seen[f, g] * (L.rest[f, g] + L.offset[g])
                 precisions[g] += seen[f, g]
 
 
 @inner
-def lift(lit, dark, sites, own, two, C, pulls, precisions):
-    """Fill `C.glow` of frames lit..dark-1 at the first `own` of `sites` with the likelihoods under half of the offsets
+def lift(lit, dark, sites, own, fit, R, L):
+    """Fill `R.glow` of frames lit..dark-1 at the first `own` of `sites` with the likelihoods under half of the offsets
     that fit without the path."""
     for f in range(lit, dark):
         for g in sites:
-            if C.seen[f, g] > 0:
-                C.rest[f, g] += C.offset[g] - 0.5 * pulls[g] / precisions[g]
-    shine_at(sites, own, lit, dark, two, C.glow, C.S, C.P, C.level, C.seen, C.rest)
+            if L.seen[f, g] > 0:
+                L.rest[f, g] += L.offset[g] - 0.5 * fit.pulls[g] / fit.precisions[g]
+    shine_at(sites, own, lit, dark, R.two, R.glow, L)
     for f in range(lit, dark):
         for g in sites:
-            if C.seen[f, g] > 0:
-                C.rest[f, g] -= C.offset[g] - 0.5 * pulls[g] / precisions[g]
+            if L.seen[f, g] > 0:
+                L.rest[f, g] -= L.offset[g] - 0.5 * fit.pulls[g] / fit.precisions[g]
 
 
 @inner
-def lay(slot, lit, dark, sign, S, P, level, seen, who, layers, rest):
+def lay(slot, lit, dark, sign, who, layers, L):
     """Take a slot's path out of the residuals (sign +1) or put it in (-1)."""
+    S, P, seen, rest = L.S, L.P, L.seen, L.rest
     for f in range(lit, dark):
         if who[f, slot] < 0:
             continue
         g = S.back[who[f, slot]]
         two = layers[f, slot] == DOUBLE
         if seen[f, g] > 0:
-            rest[f, g] += sign * light_of(two, P, level)
+            rest[f, g] += sign * light_of(two, P, L.level)
         for j in range(6):
             y = S.site[g, j]
             if y >= 0 and seen[f, y] > 0:
@@ -108,27 +118,29 @@ def lay(slot, lit, dark, sign, S, P, level, seen, who, layers, rest):
 
 
 @inner
-def worth(touched, total, given, C, pulls, precisions):
-    """Log of target over proposal of a path, which is in `rest` and adds `total`, with the offsets `given`."""
+def worth(touched, total, given, fit, L):
+    """Log of target over proposal of a path, which is in `L.rest` and adds `total`, with the offsets `given`."""
+    pulls, precisions = fit.pulls, fit.precisions
     value = 0.0
-    for g in range(len(C.offset)):
+    for g in range(len(L.offset)):
         if not touched[g]:
             continue
-        per = 1.0 / spread_of(g, C.S, C.P) ** 2
+        per = 1.0 / spread_of(g, L.S, L.P) ** 2
         proposed = 0.5 * pulls[g] / precisions[g]
         twice = precisions[g] * (given[g] - (pulls[g] - total[g]) / precisions[g]) ** 2 - per * given[g] ** 2
-        for f in range(C.seen.shape[0]):
-            w = C.seen[f, g]
+        for f in range(L.seen.shape[0]):
+            w = L.seen[f, g]
             if w > 0:
-                r = C.rest[f, g] + C.offset[g]
+                r = L.rest[f, g] + L.offset[g]
                 twice += misfit(r - proposed, w) - misfit(r - given[g], w)
         value += 0.5 * twice
     return value
 
 
 @inner
-def draw_offsets(touched, total, offset, pulls, precisions, rng, into):
+def draw_offsets(touched, total, offset, fit, rng, into):
     """Offsets that fit the light without bound, where a path that adds `total` counts."""
+    pulls, precisions = fit.pulls, fit.precisions
     for g in range(len(offset)):
         into[g] = offset[g]
         if touched[g]:
@@ -136,8 +148,9 @@ def draw_offsets(touched, total, offset, pulls, precisions, rng, into):
 
 
 @inner
-def take_offsets(touched, new, two, glow, S, P, level, seen, rest, offset):
-    """The `new` offsets from now on; `rest` and `glow` follow."""
+def take_offsets(touched, new, two, glow, L):
+    """The `new` offsets from now on; `L.rest` and `glow` follow."""
+    seen, rest, offset = L.seen, L.rest, L.offset
     n_frames, n = seen.shape
     for g in range(n):
         if touched[g]:
@@ -145,8 +158,8 @@ def take_offsets(touched, new, two, glow, S, P, level, seen, rest, offset):
                 if seen[f, g] > 0:
                     rest[f, g] -= new[g] - offset[g]
             offset[g] = new[g]
-    dim, own = _with_neighbours(touched, S)
-    shine_at(dim, own, FIRST, n_frames, two, glow, S, P, level, seen, rest)
+    dim, own = _with_neighbours(touched, L.S)
+    shine_at(dim, own, FIRST, n_frames, two, glow, L)
 
 
 @inner

@@ -1,0 +1,77 @@
+"""Boxes of the grid, and in which of them whose path is drawn (numba)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stemdefects.analysis.kinetics.sampler import inner, tiny
+from stemdefects.analysis.kinetics.sampler.board import PAD
+
+
+class Proposal(NamedTuple):
+    """What a sweep's proposals are made from."""
+
+    F: np.ndarray  # (N_FIELDS, G)
+    glow: np.ndarray  # (2, T, G) likelihood of one and of two vacancies over none
+    jumps: np.ndarray  # (T - 1, most + 1) Poisson probabilities
+    n_jumps: np.ndarray  # (T - 1,) that count in each interval
+    times: np.ndarray  # (T,)
+    odds: np.ndarray  # (3, G) of each layer at the start over an empty site
+    to_double: float  # over omega
+    omega: float  # 1/s
+    two: bool
+    still: bool
+
+
+class Draft(NamedTuple):
+    """Whose path is drawn, when and where; of the others, what its births are shared with."""
+
+    slot: int
+    skip: int  # another slot whose vacancy is left out, -1
+    first: int  # frames
+    last: int
+    absent: int  # other slots without a vacancy in frame `first`; -1: slots have no meaning, births count as they are
+    slots: float  # what births are divided by in the proposal
+    box: np.ndarray  # (5,) as `box_around` says
+    Q: Proposal
+
+
+@tiny
+def place_in(i, box, cols):
+    """Number in the box of a place of the grid."""
+    return (i // cols - box[0] + 1) * box[4] + i % cols - box[1] + 1
+
+
+@tiny
+def inside(i, box, cols):
+    return box[0] <= i // cols < box[2] and box[1] <= i % cols < box[3]
+
+
+@inner
+def box_around(i, half, S):
+    """Rows and columns within `half` of a place, cut at the grid: first row, first column, their ends, row's width."""
+    cols = S.shape[1]
+    r, c = i // cols, i % cols
+    box = np.empty(5, np.int64)
+    box[0], box[1] = max(r - half, PAD), max(c - half, PAD)
+    box[2], box[3] = min(r + half + 1, S.shape[0] - PAD), min(c + half + 1, cols - PAD)
+    box[4] = box[3] - box[1] + 2
+    return box
+
+
+@inner
+def whole(S):
+    """The box that is all of the grid."""
+    box = np.empty(5, np.int64)
+    box[0], box[1], box[2], box[3] = PAD, PAD, S.shape[0] - PAD, S.shape[1] - PAD
+    box[4] = box[3] - box[1] + 2
+    return box
+
+
+@inner
+def ways_in(box, S):
+    """Steps to the six neighbours of a place in the box."""
+    ways = np.zeros(6, np.int64)
+    for j in range(6):
+        ways[j] = S.steps[j, 0] * box[4] + S.steps[j, 1]
+    return ways
