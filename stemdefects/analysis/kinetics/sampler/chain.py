@@ -56,7 +56,7 @@ class Record(NamedTuple):
 
 @entry
 def settle(S, D, state, view, counts, totals, record):
-    """Rates, densities and light given the history; returns its sums. `counts` (T, 3) is filled, `totals` if `record`."""
+    """Rates, densities and light given the history; returns its sums. `counts` (T, 3) and, if told, `totals` follow."""
     H, P, rng, shown = state.history, state.parameters, state.rng, view.shown
     sums = summarise(H, S, P, D.times[0], D.times[-1], rng)
     draw_rates(sums, S, P, D, rng)

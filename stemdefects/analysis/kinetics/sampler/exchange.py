@@ -12,7 +12,7 @@ from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, NONE
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.path.backward import backward
 from stemdefects.analysis.kinetics.sampler.path.boxes import Draft, box_around, inside, place_in
-from stemdefects.analysis.kinetics.sampler.path.exact import first_after, log_weight
+from stemdefects.analysis.kinetics.sampler.path.exact import Path, first_after, log_weight
 from stemdefects.analysis.kinetics.sampler.path.field import BORN, POTENTIAL
 from stemdefects.analysis.kinetics.sampler.path.forward import forward
 from stemdefects.analysis.kinetics.sampler.potential import HOP
@@ -140,11 +140,11 @@ def exchange(f, i, j, u, n_absent, Q, V):
         return 0
     li, lj, to_i, to_j = layers[f, i], layers[f, j], layers[f + 1, i], layers[f + 1, j]
     # the first without the other; the second too while it is proposed, but among all as they are when it is weighed
-    D = Draft(i, j, f, f + 1, n_absent, slots, box_i, Q)
-    E = Draft(i, j, f, f + 1, n_absent, slots, box_j, Q)
-    G = Draft(j, NONE, f, f + 1, n_absent, slots, box_j, Q)
-    A, _ = forward(NO, xi, li, D, V)
-    B, _ = forward(NO, xj, lj, E, V)
+    D = Draft(i, j, f, f + 1, n_absent, slots, box_i, cols)
+    E = Draft(i, j, f, f + 1, n_absent, slots, box_j, cols)
+    G = Draft(j, NONE, f, f + 1, n_absent, slots, box_j, cols)
+    A, _ = forward(NO, xi, li, Q, D, V)
+    B, _ = forward(NO, xj, lj, Q, E, V)
     new = _mass(yj, to_j, box_i, cols, A) * _mass(yi, to_i, box_j, cols, B)
     old = _mass(yi, to_i, box_i, cols, A) * _mass(yj, to_j, box_j, cols, B)
     if not (new > 0.0 and old > 0.0):
@@ -154,25 +154,25 @@ def exchange(f, i, j, u, n_absent, Q, V):
         u = math.log(uniform(V.rng))
     if u > ratio + SLACK:
         return 0
-    n_new_i, _, _ = backward(yj, to_j, A, D, V)
+    n_new_i, _, _ = backward(yj, to_j, A, Q, D, V)
     if n_new_i < 0 or not _plain(n_new_i, W.new, box_i, S, spare + int(yj < 0)):
         return 0
     new_i_time, new_i = W.new_time[:n_new_i].copy(), W.new[:n_new_i].copy()
-    n_new_j, _, _ = backward(yi, to_i, B, E, V)
+    n_new_j, _, _ = backward(yi, to_i, B, Q, E, V)
     if n_new_j < 0 or not _plain(n_new_j, W.new, box_j, S, spare + int(xj < 0)):
         return 0
     gi, gj = np.int64(S.back[xi]), (np.int64(S.back[xj]) if xj >= 0 else NONE)
     others_in(f, i, j, W.then, V)
     others_in(f, i, j, W.occ, V)
-    ratio -= log_weight(gi, li, n_old_i, old_i_time, old_i, D, V)
+    ratio -= log_weight(gi, li, Path(n_old_i, old_i_time, old_i), Q, D, V)
     others_in(f, j, NONE, W.occ, V)
-    ratio -= log_weight(gj, lj, n_old_j, W.old_time, W.old, G, V)
+    ratio -= log_weight(gj, lj, Path(n_old_j, W.old_time, W.old), Q, G, V)
     others_in(f, i, j, W.occ, V)
-    ratio += log_weight(gi, li, n_new_i, new_i_time, new_i, D, V)
+    ratio += log_weight(gi, li, Path(n_new_i, new_i_time, new_i), Q, D, V)
     if ratio < -1e200 or not replace(i, low, high, n_new_i, new_i_time, new_i, W):
         return 0
     others_in(f, j, NONE, W.occ, V)
-    ratio += log_weight(gj, lj, n_new_j, W.new_time, W.new, G, V)
+    ratio += log_weight(gj, lj, Path(n_new_j, W.new_time, W.new), Q, G, V)
     if u >= ratio or not replace(j, low, high, n_new_j, W.new_time, W.new, W):
         replace(i, low, high, n_old_i, old_i_time, old_i, W)
         return 0

@@ -15,7 +15,7 @@ from stemdefects.analysis.kinetics.sampler.path.boxes import Proposal, box_aroun
 from stemdefects.analysis.kinetics.sampler.path.exact import first_after
 from stemdefects.analysis.kinetics.sampler.potential import HOP
 from stemdefects.analysis.kinetics.sampler.slots import assign, write_back
-from stemdefects.analysis.kinetics.sampler.stretches import Scene, Stretch, propose_from, redraw
+from stemdefects.analysis.kinetics.sampler.stretches import Spare, Stretch, propose_from, redraw
 
 FULL = 1  # flag: the room did not suffice
 BOX = np.int64(13)  # half of the largest box in lattice steps: one hop a frame stays inside for 100 frames
@@ -35,11 +35,11 @@ CROWD = 8  # more slots, now and then, so that no number of vacancies is out of 
 
 
 @tiny
-def mend_all(Q, C):
+def mend_all(Q, V, L, spare):
     """Draw anew how vacancies at two places a few frames apart are connected: one that stays, or one that leaves and
     another that appears. Which pairs are tried follows from the two frames alone. Slots have no meaning afterwards.
     """
-    S, who, rng = C.V.S, C.V.who, C.V.rng
+    S, who, rng = V.S, V.who, V.rng
     n_frames, n_slots = who.shape
     r, c = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
     r_to, c_to = np.empty(n_slots, np.int64), np.empty(n_slots, np.int64)
@@ -53,9 +53,10 @@ def mend_all(Q, C):
                     continue
                 if uniform(rng) > (REDO if i == j else MEND):
                     continue
-                if _connected(i, j, first, last, Q, C.V):
+                if _connected(i, j, first, last, Q, V):
                     rows_of(who[last], S.shape[1], r_to, c_to)
-                    redraw(Stretch(i, first, last, NO, NO, box_around(who[first, i], NEAR, S)), YES, NO, Q, C)
+                    stretch = Stretch(i, first, last, NO, NO, box_around(who[first, i], NEAR, S))
+                    redraw(stretch, YES, NO, Q, V, L, spare)
 
 
 @tiny
@@ -157,11 +158,11 @@ def sweep(plan, S, level, times, state, W, view):
         return FULL if H.n[0] > W.time.shape[0] else 0
     n = len(S.at)
     V = Vacancies(S, P, W, who, layers, rng)
-    L = Light(S, P, level, view.seen, view.rest, state.offset, around(S), np.zeros((2, n)))
-    Q = propose_from(two, times, L)
+    L = Light(S, P, level, view.seen, view.rest, state.offset, around(S), np.zeros((2, n)), two)
+    Q = propose_from(times, L)
     singles = Proposal(Q.F, Q.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
     fit = Fit(np.zeros(n), np.zeros(n))
-    C = Scene(V, L, np.zeros_like(Q.glow), fit, np.zeros(n), np.zeros(n), np.zeros(n), two)
+    spare = Spare(np.zeros_like(Q.glow), fit, np.zeros(n), np.zeros(n), np.zeros(n))
     status = 0
     wide = 2 * _half(LOOSE, FIRST, n_frames - 1, Q, P) + 1
     n_all = n_slots + BOXES * len(S.at) // wide**2
@@ -194,7 +195,7 @@ def sweep(plan, S, level, times, state, W, view):
         simple = two and uniform(rng) < SIMPLE
         collapsed = uniform(rng) < COLLAPSED
         stretch = Stretch(slot, first, last, free_start, free_end, box)
-        result = redraw(stretch, NO, collapsed, singles if simple else Q, C)
+        result = redraw(stretch, NO, collapsed, singles if simple else Q, V, L, spare)
         if result >= 0:
             tally[4] += 1
             tally[5] += result
@@ -202,7 +203,7 @@ def sweep(plan, S, level, times, state, W, view):
             status = FULL
     for _ in range(plan.n_swaps):
         exchange_all(Q, V, tally)
-    mend_all(Q, C)
+    mend_all(Q, V, L, spare)
     exchange_all_ends(Q, V)
     if not write_back(H, W, S, who, layers):
         status = FULL

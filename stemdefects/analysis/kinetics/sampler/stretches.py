@@ -11,7 +11,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import SHARE
 from stemdefects.analysis.kinetics.sampler import inner, tiny
-from stemdefects.analysis.kinetics.sampler.board import FIRST, NONE, PRIOR, Vacancies
+from stemdefects.analysis.kinetics.sampler.board import FIRST, NONE, PRIOR
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.exchange import others_in
 from stemdefects.analysis.kinetics.sampler.light.collapse import (
@@ -25,10 +25,10 @@ from stemdefects.analysis.kinetics.sampler.light.collapse import (
     take_offsets,
     worth,
 )
-from stemdefects.analysis.kinetics.sampler.light.glow import Light, shade, shine_at
+from stemdefects.analysis.kinetics.sampler.light.glow import shade, shine_at
 from stemdefects.analysis.kinetics.sampler.path.backward import backward, draw_end
 from stemdefects.analysis.kinetics.sampler.path.boxes import Draft, Proposal, inside, place_in
-from stemdefects.analysis.kinetics.sampler.path.exact import log_weight
+from stemdefects.analysis.kinetics.sampler.path.exact import Path, log_weight
 from stemdefects.analysis.kinetics.sampler.path.field import field, jumps
 from stemdefects.analysis.kinetics.sampler.path.forward import forward
 from stemdefects.analysis.kinetics.sampler.potential import TO_DOUBLE, prior_odds
@@ -36,9 +36,9 @@ from stemdefects.analysis.kinetics.sampler.slots import own_events, replace
 
 
 @tiny
-def propose_from(two, times, L):
+def propose_from(times, L):
     """What the paths of one sweep are drawn from."""
-    S, P = L.S, L.P
+    S, P, two = L.S, L.P, L.two
     F, omega = field(S, P, two)
     n_frames, n = L.rest.shape
     glow = np.zeros((2, n_frames, F.shape[1]))
@@ -51,17 +51,14 @@ def propose_from(two, times, L):
     return Proposal(F, glow, table, count, times, odds, P[TO_DOUBLE] / omega, omega, two, P[SHARE] > 0.0)
 
 
-class Scene(NamedTuple):
-    """What all updates of a sweep share."""
+class Spare(NamedTuple):
+    """Room that all updates of a sweep share."""
 
-    V: Vacancies
-    L: Light
     glow: np.ndarray  # (2, T, G) room for a proposal's own
-    fit: Fit  # room for `collapse`
-    was: np.ndarray  # (n,) room: what a path adds, `collapse.added`
+    fit: Fit
+    was: np.ndarray  # (n,) what a path adds, `collapse.added`
     now: np.ndarray  # (n,) the same of the drawn one
-    new: np.ndarray  # (n,) room for offsets
-    two: bool
+    new: np.ndarray  # (n,) offsets
 
 
 class Stretch(NamedTuple):
@@ -70,19 +67,19 @@ class Stretch(NamedTuple):
     slot: int
     first: int
     last: int
-    free_start: bool  # the movie begins, or ends, here; else the path stays as it is there
-    free_end: bool
+    free_start: bool | np.bool_  # the movie begins, or ends, here; else the path stays as it is there
+    free_end: bool | np.bool_
     box: np.ndarray
 
 
 @inner
-def redraw(stretch, unbroken, collapsed, Q, C):
+def redraw(stretch, unbroken, collapsed, Q, V, L, spare):
     """Draw a stretch anew. Returns 1 accepted, 0 not, -1 no room, -2 not proposed.
 
     `unbroken`: at most one gap in the path, and slots have no meaning. `collapsed`: with the offsets integrated out.
     """
     slot, first, last, free_start, free_end, box = stretch
-    V, L, fit, was, now, new = C.V, C.L, C.fit, C.was, C.now, C.new
+    fit, was, now, new = spare.fit, spare.was, spare.now, spare.new
     S, W, who, layers = V.S, V.W, V.who, V.layers
     cols, low, high = S.shape[1], Q.times[first], Q.times[last]
     for f in range(first, last + 1):
@@ -106,16 +103,16 @@ def redraw(stretch, unbroken, collapsed, Q, C):
     if collapsed:
         was[:] = 0.0
         added(slot, lit, dark, who, layers, L, was)
-    _shade(slot, lit, dark, 1.0, Q, C)
+    _shade(slot, lit, dark, 1.0, Q.glow, V, L)
     R = Q
     if collapsed:
-        R = Proposal(Q.F, C.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
+        R = Proposal(Q.F, spare.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
         crossed, of_box = reach(box, S)
         sums(crossed, L, fit)
         lift(lit, dark, crossed, of_box, fit, R, L)
     begin, layer_was = who[first, slot], layers[first, slot]
-    D = Draft(slot, NONE, first, last, n_absent, slots, box, R)
-    A, fine = forward(free_end, PRIOR if free_start else begin, layer_was, D, V)
+    D = Draft(slot, NONE, first, last, n_absent, slots, box, cols)
+    A, fine = forward(free_end, PRIOR if free_start else begin, layer_was, R, D, V)
     accepted, n_new, y, layer = 0, 0, NONE, FIRST
     if fine:
         if free_end:
@@ -125,7 +122,7 @@ def redraw(stretch, unbroken, collapsed, Q, C):
             m = last - first
             fine = A.absent[m, 1] > 0.0 if y < 0 else A.ahead[m, layer - 1, place_in(y, box, cols)] > 0.0
     if fine:
-        n_new, y, layer = backward(y, layer, A, D, V)
+        n_new, y, layer = backward(y, layer, A, R, D, V)
         gaps = 0
         for k in range(max(n_new, 0)):
             gaps += int(W.new[k, 1] < 0)
@@ -135,12 +132,12 @@ def redraw(stretch, unbroken, collapsed, Q, C):
             others_in(first, slot, NONE, W.occ, V)
             others_in(first, slot, NONE, W.then, V)
             x = np.int64(S.back[y]) if y >= 0 else NONE
-            ratio = log_weight(x, layer, n_new, W.new_time, W.new, D, V)
+            ratio = log_weight(x, layer, Path(n_new, W.new_time, W.new), Q, D, V)
             others_in(first, slot, NONE, W.occ, V)
             others_in(first, slot, NONE, W.then, V)
             x = np.int64(S.back[begin]) if begin >= 0 else NONE
-            ratio -= log_weight(x, layer_was, n_old, W.old_time, W.old, D, V)
-            where, what = _followed(n_new, y, layer, D, V)
+            ratio -= log_weight(x, layer_was, Path(n_old, W.old_time, W.old), Q, D, V)
+            where, what = _followed(n_new, y, layer, Q.times, D, V)
             if collapsed:
                 now[:] = 0.0
                 added(FIRST, lit, dark, where, what, L, now)
@@ -157,31 +154,31 @@ def redraw(stretch, unbroken, collapsed, Q, C):
             if accepted == 1:
                 for f in range(first, last + 1):
                     who[f, slot], layers[f, slot] = where[f, 0], what[f, 0]
-    _shade(slot, lit, dark, -1.0, Q, C)
+    _shade(slot, lit, dark, -1.0, Q.glow, V, L)
     if collapsed and accepted == 1:
-        take_offsets(touched, new, C.two, Q.glow, L)
+        take_offsets(touched, new, Q.glow, L)
     return accepted
 
 
 @inner
-def _shade(slot, lit, dark, sign, Q, C):
+def _shade(slot, lit, dark, sign, glow, V, L):
     """Take a slot's path in the frames lit..dark-1 out of the expected light (sign +1), or put it in (-1)."""
-    who, layers = C.V.who, C.V.layers
+    who, layers = V.who, V.layers
     for f in range(lit, dark):
         if who[f, slot] >= 0:
-            shade(f, who[f, slot], layers[f, slot], sign, C.two, Q.glow, C.L)
+            shade(f, who[f, slot], layers[f, slot], sign, glow, L)
 
 
 @inner
-def _followed(n_new, y, layer, D, V):
+def _followed(n_new, y, layer, times, D, V):
     """Where the drawn path in `V.W.new`, which begins as `layer` at `y`, is in the frames first..last, and its layer:
     each like the column of a slot."""
-    S, W, times = V.S, V.W, D.Q.times
+    at, new_time, new = V.S.at, V.W.new_time, V.W.new
     where, what = np.empty((D.last + 1, 1), np.int64), np.empty((D.last + 1, 1), np.int64)
     k = n_new - 1
     for f in range(D.first, D.last + 1):
-        while k >= 0 and W.new_time[k] < times[f]:
-            y, layer = S.at[W.new[k, 1]] if W.new[k, 1] >= 0 else -1, W.new[k, 2]
+        while k >= 0 and new_time[k] < times[f]:
+            y, layer = at[new[k, 1]] if new[k, 1] >= 0 else -1, new[k, 2]
             k -= 1
         where[f, 0], what[f, 0] = y, layer if y >= 0 else 0
     return where, what

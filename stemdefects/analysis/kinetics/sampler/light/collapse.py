@@ -148,7 +148,7 @@ def draw_offsets(touched, total, offset, fit, rng, into):
 
 
 @inner
-def take_offsets(touched, new, two, glow, L):
+def take_offsets(touched, new, glow, L):
     """The `new` offsets from now on; `L.rest` and `glow` follow."""
     seen, rest, offset = L.seen, L.rest, L.offset
     n_frames, n = seen.shape
@@ -159,7 +159,7 @@ def take_offsets(touched, new, two, glow, L):
                     rest[f, g] -= new[g] - offset[g]
             offset[g] = new[g]
     dim, own = _with_neighbours(touched, L.S)
-    shine_at(dim, own, FIRST, n_frames, two, glow, L)
+    shine_at(dim, own, FIRST, n_frames, L.two, glow, L)
 
 
 @inner

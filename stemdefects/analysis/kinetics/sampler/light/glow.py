@@ -28,6 +28,7 @@ class Light(NamedTuple):
     offset: np.ndarray  # (n,)
     reach: np.ndarray  # (N_AROUND,) as `around` says
     gain: np.ndarray  # (2, n) room for `shade`, 0 before and after
+    two: bool  # two vacancies on a site are told from one
 
 
 @inner
@@ -125,7 +126,7 @@ def _said(g, f, sign, L):
 
 
 @inner
-def shade(f, i, layer, sign, two, glow, L):
+def shade(f, i, layer, sign, glow, L):
     """Take a vacancy at place `i` out of the expected light of a frame (sign +1) or put it in (-1); `glow` follows.
 
     Seven readings change, and with each what it says of its site and the six around: `glow` by as much.
@@ -144,6 +145,6 @@ def shade(f, i, layer, sign, two, glow, L):
         y = S.back[i + reach[k]]
         if y >= 0:
             glow[0, f, i + reach[k]] *= math.exp(0.5 * gain[0, y])
-            if two:
+            if L.two:
                 glow[1, f, i + reach[k]] *= math.exp(0.5 * gain[1, y])
             gain[0, y] = gain[1, y] = 0.0

@@ -31,94 +31,86 @@ def draw_end(m, box, cols, A, rng):
 
 
 @inner
-def backward(y, layer, A, D, V):
+def backward(y, layer, A, Q, D, V):
     """Draw the path back from its state in frame `D.last` (place of the grid, -1; layer) into `V.W.new`, latest first.
 
     Returns the number of its events (-1: no room) and the state in frame `D.first`.
     """
+    back, W, rng, R, box, cols, omega = V.S.back, V.W, V.rng, A.R, D.box, D.cols, Q.omega
+    field = R.field
     n = 0
     for f in range(D.last - 1, D.first - 1, -1):
-        n, y, layer = interval(f, n, y, layer, A, D, V)
+        m = f - D.first
+        crowded = False
+        if y < 0:
+            u, k = uniform(rng) * A.absent[m + 1, 1], 0
+            while k < Q.n_jumps[f]:
+                u -= Q.jumps[f, k] * A.gone[m, k]
+                if u < 0.0:
+                    break
+                k += 1
+            if k > 0:
+                crowd(f, 1.0, field, omega, D, V)
+                crowded = True
+        else:
+            at = place_in(y, box, cols)
+            u, k = uniform(rng) * A.ahead[m + 1, layer - 1, at] - Q.jumps[f, 0] * A.alpha[m, layer - 1, at], 0
+            if u >= 0.0:
+                crowd(f, 1.0, field, omega, D, V)
+                crowded = True
+                _nearby(m, Q.n_jumps[f], y, A, R, D)
+                while u >= 0.0 and k < Q.n_jumps[f]:
+                    k += 1
+                    u -= Q.jumps[f, k] * A.steps[k, layer - 1, at]
+        begin = Q.times[f]
+        span = Q.times[f + 1] - begin
+        for j in range(k, 0, -1):
+            if n >= len(W.new_time):
+                n = -1
+                break
+            span *= uniform(rng) ** (1.0 / j)
+            before, was = y, layer
+            if y < 0:
+                if uniform(rng) * A.gone[m, j] < A.gone[m, j - 1]:
+                    continue
+                y, layer = _last_place(m, j - 1, A, R, D, rng)
+                _nearby(m, j - 1, y, A, R, D)
+            else:
+                y, layer = _back(m, j, y, layer, A, D, V)
+            if y == before and layer == was:
+                continue
+            W.new_time[n] = begin + span
+            W.new[n, 0] = back[y] if y >= 0 else -1
+            W.new[n, 1] = back[before] if before >= 0 else -1
+            W.new[n, 2] = was if before >= 0 else layer
+            n += 1
+        if crowded:
+            crowd(f, -1.0, field, omega, D, V)
         if n < 0:
             break
     return n, y, layer
 
 
 @tiny
-def interval(f, n, y, layer, A, D, V):
-    """Draw what happens between frames f and f + 1 given the state at the end; events are added to `V.W.new`.
-
-    Returns the number of events (-1: no room), and the state in frame f.
-    """
-    Q, S, W, rng, m = D.Q, V.S, V.W, V.rng, f - D.first
-    crowded = False
-    if y < 0:
-        u, k = uniform(rng) * A.absent[m + 1, 1], 0
-        while k < Q.n_jumps[f]:
-            u -= Q.jumps[f, k] * A.gone[m, k]
-            if u < 0.0:
-                break
-            k += 1
-        if k > 0:
-            crowd(f, 1.0, A.R.field, D, V)
-            crowded = True
-    else:
-        at = place_in(y, D.box, S.shape[1])
-        u, k = uniform(rng) * A.ahead[m + 1, layer - 1, at] - Q.jumps[f, 0] * A.alpha[m, layer - 1, at], 0
-        if u >= 0.0:
-            crowd(f, 1.0, A.R.field, D, V)
-            crowded = True
-            _nearby(m, Q.n_jumps[f], y, S.shape[1], A, D)
-            while u >= 0.0 and k < Q.n_jumps[f]:
-                k += 1
-                u -= Q.jumps[f, k] * A.steps[k, layer - 1, at]
-    begin = Q.times[f]
-    span = Q.times[f + 1] - begin
-    for j in range(k, 0, -1):
-        if n >= len(W.new_time):
-            n = -1
-            break
-        span *= uniform(rng) ** (1.0 / j)
-        before, was = y, layer
-        if y < 0:
-            if uniform(rng) * A.gone[m, j] < A.gone[m, j - 1]:
-                continue
-            y, layer = _last_place(m, j - 1, S.shape[1], A, D, rng)
-            _nearby(m, j - 1, y, S.shape[1], A, D)
-        else:
-            y, layer = _back(m, j, y, layer, A, D, V)
-        if y == before and layer == was:
-            continue
-        W.new_time[n] = begin + span
-        W.new[n, 0] = S.back[y] if y >= 0 else -1
-        W.new[n, 1] = S.back[before] if before >= 0 else -1
-        W.new[n, 2] = was if before >= 0 else layer
-        n += 1
-    if crowded:
-        crowd(f, -1.0, A.R.field, D, V)
-    return n, y, layer
-
-
-@tiny
-def _nearby(m, most, y, cols, A, D):
+def _nearby(m, most, y, A, R, D):
     """The steps of an interval again, in the rows from which a path can have come to `y` by `most` jumps."""
     box = D.box
-    r = y // cols - box[0] + 1
+    r = y // D.cols - box[0] + 1
     A.steps[0] = A.alpha[m]
     for j in range(1, most + 1):
         a, b = max(r - most + j, 1), min(r + most - j, box[2] - box[0])
         gone = A.gone[m, j - 1] / D.slots
-        step(a * box[4] + 1, (b + 1) * box[4] - 1, A.steps[j - 1], A.steps[j], gone, A.R)
+        step(a * box[4] + 1, (b + 1) * box[4] - 1, A.steps[j - 1], A.steps[j], gone, R)
 
 
 @tiny
-def _last_place(m, j, cols, A, D, rng):
+def _last_place(m, j, A, R, D, rng):
     """Place and layer of a vacancy that leaves at the jump after `j` jumps."""
-    box, field = D.box, A.R.field
+    box, cols, field = D.box, D.cols, R.field
     A.steps[0] = A.alpha[m]
     a, b = box[4] + 1, A.alpha.shape[2] - box[4] - 1
     for k in range(1, j + 1):
-        step(a, b, A.steps[k - 1], A.steps[k], A.gone[m, k - 1] / D.slots, A.R)
+        step(a, b, A.steps[k - 1], A.steps[k], A.gone[m, k - 1] / D.slots, R)
     u = uniform(rng) * (A.gone[m, j + 1] - A.gone[m, j])
     place, layer = -1, 1
     for r in range(box[0], box[2]):
@@ -137,14 +129,15 @@ def _last_place(m, j, cols, A, D, rng):
 @tiny
 def _back(m, j, y, layer, A, D, V):
     """State before the j-th jump of an interval, given that after it."""
-    cols, field, ways, two, to_double = V.S.shape[1], A.R.field, A.R.ways, A.R.two, A.R.to_double
+    R, cols = A.R, D.cols
+    field, ways, two, to_double = R.field, R.ways, R.two, R.to_double
     at, k = place_in(y, D.box, cols), layer - 1
     before = A.steps[j - 1]
     stay = before[k, at] * field[STAY + k, at]
     born = A.gone[m, j - 1] / D.slots * field[BORN + k, at] if k < 2 else 0.0
     halved = before[2, at] * field[HALVES + k, at] if two and k < 2 else 0.0
     from_one = before[0, at] * to_double if k == 2 else 0.0
-    from_still = before[1, at] * to_double if k == 2 and A.R.still else 0.0
+    from_still = before[1, at] * to_double if k == 2 and R.still else 0.0
     total = stay + born + halved + from_one + from_still
     come = COMES if k == 0 else COMES_TWO
     if k != 1:

@@ -24,16 +24,20 @@ class Proposal(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """Whose path is drawn, when and where; of the others, what its births are shared with."""
+    """Whose path is drawn, when and where; of the others, what its births are shared with.
+
+    Numbers and one array: compiled code counts the references to all arrays of a tuple whenever it is taken out of
+    another, which in a loop over frames costs more than the loop.
+    """
 
     slot: int
-    skip: int  # another slot whose vacancy is left out, -1
+    skip: int | np.int64  # another slot whose vacancy is left out, -1
     first: int  # frames
     last: int
-    absent: int  # other slots without a vacancy in frame `first`; -1: slots have no meaning, births count as they are
+    absent: int | np.int64  # other slots without a vacancy in frame `first`; -1: slots have no meaning, a birth is one
     slots: float  # what births are divided by in the proposal
     box: np.ndarray  # (5,) as `box_around` says
-    Q: Proposal
+    cols: int  # of the grid
 
 
 @tiny

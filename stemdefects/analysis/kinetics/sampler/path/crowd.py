@@ -8,12 +8,12 @@ from stemdefects.analysis.kinetics.sampler.potential import HOP_TWO
 
 
 @inner
-def crowd(f, sign, field, D, V):
+def crowd(f, sign, field, omega, D, V):
     """Let the field of a box feel the vacancies of frame f but two slots' (sign +1), or take that out again (-1).
 
     Beside another a vacancy stays likelier: its way there is shut, and the other's way to it. `hushed` says the same.
     """
-    who, S, P, slot, skip, omega = V.who, V.S, V.P, D.slot, D.skip, D.Q.omega
+    who, S, P, slot, skip = V.who, V.S, V.P, D.slot, D.skip
     cols, site, at, back = S.shape[1], S.site, S.at, S.back
     r0, c0, r1, c1, wide = D.box[0], D.box[1], D.box[2], D.box[3], D.box[4]
     first, end = (r0 - 1) * cols, (r1 + 1) * cols  # most are in other rows, which is told without a division

@@ -5,6 +5,7 @@ rates). With light and exclusion in the frames already in the proposal, their ra
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,20 +29,29 @@ from stemdefects.analysis.kinetics.sampler.potential import (
 NEVER = -1e300  # log of zero
 
 
+class Path(NamedTuple):
+    """The events of one vacancy, latest first."""
+
+    n: int
+    time: np.ndarray  # (capacity,)
+    ev: np.ndarray  # (capacity, 3) from, to, layer
+
+
 @inner
-def log_weight(x, layer, n_own, own_time, own, D, V):
+def log_weight(x, layer, path, Q, D, V):
     """Log of exact over proposed density of a path that begins as `layer` on site `x` (-1: absent) in frame `D.first`.
 
-    `own` holds its events to frame `D.last`, latest first. Others are in `V.W.occ` as they are in frame `D.first`, and
+    `path` holds its events to frame `D.last`. Others are in `V.W.occ` as they are in frame `D.first`, and
     in `V.W.ev`; those of `D.slot` and `D.skip` are left out. `V.W.then`: the others whom the proposal knew in that
     frame. Both move on to frame `D.last`.
     """
-    Q, S, W, slot, skip, n_absent = D.Q, V.S, V.W, D.slot, D.skip, D.absent
+    S, P, W, F, own_time, own = V.S, V.P, V.W, Q.F, path.time, path.ev
+    slot, skip, n_absent, slots = D.slot, D.skip, D.absent, D.slots
     low, high = Q.times[D.first], Q.times[D.last]
-    total, now, k = 0.0, low, n_own - 1
+    total, now, k = 0.0, low, path.n - 1
     e = first_after(low, W)
     f, known = D.first, e
-    extra = _extra(x, layer, Q.F, V) if x >= 0 else 0.0
+    extra = _extra(x, layer, F, S, P, W) if x >= 0 else 0.0
     while True:
         other = W.time[e] if e < W.n[0] else high
         mine = own_time[k] if k >= 0 else high
@@ -66,7 +76,8 @@ def log_weight(x, layer, n_own, own_time, own, D, V):
             k -= 1
             if b >= 0 and b != a and W.occ[b] > 0:
                 return NEVER
-            total += _own_ratio(a, b, layer, to, n_absent, D.slots, V)
+            shared = math.log(slots / (n_absent + 1.0)) if a < 0 and n_absent >= 0 else 0.0
+            total += shared + _own_ratio(a, b, layer, to, W.occ, S, P)
             x, layer = b, to
         else:
             a, b, to, who = W.ev[e, 0], W.ev[e, 1], W.ev[e, 2], W.ev[e, 3]
@@ -76,7 +87,7 @@ def log_weight(x, layer, n_own, own_time, own, D, V):
             if b >= 0 and b == x:
                 return NEVER
             if x >= 0 and S.site[x, 25] >= 0:
-                total += math.log(other_factor(x, a, b, W.occ[a] if a >= 0 else to, W.occ, S, V.P))
+                total += math.log(other_factor(x, a, b, W.occ[a] if a >= 0 else to, W.occ, S, P))
             if n_absent >= 0 and a < 0:
                 total -= math.log(n_absent + (1.0 if x < 0 else 0.0))
                 n_absent -= 1
@@ -87,7 +98,7 @@ def log_weight(x, layer, n_own, own_time, own, D, V):
             if b >= 0:
                 W.occ[b] = to
         if x >= 0:
-            extra = _extra(x, layer, Q.F, V)
+            extra = _extra(x, layer, F, S, P, W)
 
 
 @inner
@@ -104,23 +115,21 @@ def first_after(time, W):
 
 
 @inner
-def _extra(x, layer, F, V):
-    empty = F[POTENTIAL + layer - 1, V.S.at[x]] - hushed(x, layer, V.W.then, V.S, V.P)
-    return potential(x, V.W.occ, V.S, V.P)[layer - 1] - empty
+def _extra(x, layer, F, S, P, W):
+    empty = F[POTENTIAL + layer - 1, S.at[x]] - hushed(x, layer, W.then, S, P)
+    return potential(x, W.occ, S, P)[layer - 1] - empty
 
 
 @inner
-def _own_ratio(a, b, layer, to, n_absent, slots, V):
-    """Log of an own event's rate among others over that of the proposal."""
-    S, P, W = V.S, V.P, V.W
+def _own_ratio(a, b, layer, to, occ, S, P):
+    """Log of an own event's rate among others over that of the proposal, but for what slots have to do with it."""
     if a < 0:
-        ratio = math.log(slots / (n_absent + 1.0)) if n_absent >= 0 else 0.0
         if to == SINGLE and S.site[b, 24] == BOND:
-            ratio += math.log(birth_single(np.int64(b), W.occ, S, P) / P[ATTACH])
-        return ratio
+            return math.log(birth_single(np.int64(b), occ, S, P) / P[ATTACH])
+        return 0.0
     if layer != SINGLE or a == b or S.site[a, 24] != BOND:
         return 0.0
-    crowded = held(S.site[a, 25], W.occ, S.bonds) > 0
+    crowded = held(S.site[a, 25], occ, S.bonds) > 0
     if not crowded:
         return 0.0
     if b < 0:

@@ -26,15 +26,17 @@ class Filtered(NamedTuple):
 
 
 @inner
-def forward(free_end, begin, layer, D, V):
+def forward(free_end, begin, layer, Q, D, V):
     """Filter from frame `D.first` to `D.last`; `begin`: place of the grid, -1 absent, -2: the prior of the start.
 
     Where others are, this one is not. Light counts in all frames between, and at an end that is free.
     """
-    box, Q, first, last = D.box, D.Q, D.first, D.last
-    cols, n = V.S.shape[1], last - first + 1
+    box, cols, first, last, who = D.box, D.cols, D.first, D.last, V.who
+    n = last - first + 1
     places = (box[2] - box[0] + 2) * box[4]
     most = Q.jumps.shape[1]
+    field = cut(box, cols, Q.F)
+    R = Generator(field, ways_in(box, V.S), Q.to_double, Q.two, Q.still)
     A = Filtered(
         np.zeros((n, 3, places), np.float32),
         np.zeros((n, 3, places), np.float32),
@@ -42,7 +44,7 @@ def forward(free_end, begin, layer, D, V):
         np.zeros((n, 2)),
         np.zeros((most, 3, places), np.float32),
         np.zeros((3, places)),
-        Generator(cut(box, cols, Q.F), ways_in(box, V.S), Q.to_double, Q.two, Q.still),
+        R,
     )
     now, nxt = np.zeros((3, places), np.float32), np.zeros((3, places), np.float32)
     if begin == -2:
@@ -52,7 +54,7 @@ def forward(free_end, begin, layer, D, V):
                 i = r * cols + c
                 for k in range(3 if Q.two else 2):
                     A.ahead[0, k, place_in(i, box, cols)] = Q.odds[k, i] / D.slots
-        total = _light(first, A, D, V)
+        total = _light(first, who, A, Q, D)
     elif begin == -1:
         A.absent[0, 0] = A.absent[0, 1] = 1.0
         total = 1.0
@@ -63,7 +65,7 @@ def forward(free_end, begin, layer, D, V):
     for f in range(first, last):
         m = f - first
         now[:] = A.alpha[m]
-        crowd(f, 1.0, A.R.field, D, V)
+        crowd(f, 1.0, field, Q.omega, D, V)
         absent, p = A.absent[m, 0], Q.jumps[f, 0]
         for k in range(3):
             if (k != 1 or Q.still) and (k != 2 or Q.two):
@@ -71,7 +73,7 @@ def forward(free_end, begin, layer, D, V):
         A.gone[m, 0] = absent
         A.absent[m + 1, 1] = p * absent
         for j in range(1, Q.n_jumps[f] + 1):
-            absent += step(inner_a, inner_b, now, nxt, absent / D.slots, A.R)
+            absent += step(inner_a, inner_b, now, nxt, absent / D.slots, R)
             p = Q.jumps[f, j]
             for k in range(3):
                 if (k != 1 or Q.still) and (k != 2 or Q.two):
@@ -79,18 +81,18 @@ def forward(free_end, begin, layer, D, V):
             A.gone[m, j] = absent
             A.absent[m + 1, 1] += p * absent
             now, nxt = nxt, now
-        crowd(f, -1.0, A.R.field, D, V)
+        crowd(f, -1.0, field, Q.omega, D, V)
         if f + 1 < last or free_end:
-            total = _light(f + 1, A, D, V)
+            total = _light(f + 1, who, A, Q, D)
         if not total > 0.0:
             return A, False
     return A, True
 
 
 @tiny
-def _light(f, A, D, V):
+def _light(f, who, A, Q, D):
     """Multiply by a frame's light, shut the places where others are, rescale."""
-    Q, box, who, cols, m = D.Q, D.box, V.who, V.S.shape[1], f - D.first
+    box, cols, m = D.box, D.cols, f - D.first
     total = A.absent[m, 1]
     for r in range(box[0], box[2]):
         base = r * cols
