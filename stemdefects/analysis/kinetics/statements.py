@@ -17,6 +17,7 @@ METHOD = "lattice model"
 COUNT = "count per frame"
 OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
+FEW = 1.04  # an interval that is wider by so much has fewer than 50 effective samples behind it, which is said
 SURE = 0.95  # posterior probability from which a difference is said
 ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
 # quantity of the model -> (quantity of the estimates, whose: one, two or centre, unit where it says more)
@@ -104,7 +105,7 @@ def _row(q: Quantity, quantity: str, subject: str, unit: str, answer: Kinetics) 
 
 def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
     """What the code means here; empty where the answer is plain."""
-    if q.code in ANSWERS and q.widened > 1.0:
+    if q.code in ANSWERS and q.widened > FEW:
         said = _said(q._replace(widened=1.0), quantity, answer)
         return f"{said} Few effective samples: the interval is {q.widened:.2f} times wider for it.".strip()
     if q.code == Code.CANNOT_TELL:
