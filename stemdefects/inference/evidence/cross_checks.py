@@ -19,7 +19,7 @@ from scipy.special import ndtr
 from stemdefects.inference.evidence import blank_sites, over_time
 from stemdefects.io.tables.contradictions import Code, Contradiction
 from stemdefects.models.probability.prevalence import COMMON
-from stemdefects.numerics import robust
+from stemdefects.numerics import robust, state_sums
 from stemdefects.numerics.nearest import nearest
 
 IDEAL, CALLED = 0.9, 0.5  # posteriors from which a column counts as ideal, as defective
@@ -78,8 +78,8 @@ class CrossChecks:
     def add(self, part: Sublattice) -> None:
         """Frames [T] of one sublattice."""
         ideal = part.seen & (part.posterior[..., 0] > IDEAL)
-        defective = part.posterior[..., 1:]
-        best = np.where(part.seen & (defective.max(-1) > CALLED), 1 + defective.argmax(-1), 0)
+        which, prob, _ = state_sums.strongest(part.posterior[..., 1:])
+        best = np.where(part.seen & (prob > CALLED), 1 + which, 0)
         lasting = _lasting(np.where(ideal, part.light, np.nan))
         centre = scatter = np.nan
         if part.line is not None:

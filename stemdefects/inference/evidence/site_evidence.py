@@ -135,7 +135,7 @@ class Gatherer:
                 said[..., 0], said[..., 1] = line, light
                 good = np.where(flags[:, where[mine]] == 0, line, np.nan)
                 scatter[:, g] = [_spread(row) for row in good]
-                self._learn(g, window, good)
+                self._learn(g, window, scatter[:, g])
             values[:, where[mine]] = said
         self._writer.write(start, values, flags, scatter)
         place = place - self._drift[start:stop, None]
@@ -169,9 +169,9 @@ class Gatherer:
             out[t, inside] |= np.where(seen < len(name), name[np.minimum(seen, len(name) - 1)], NO_FRAME)
         return out
 
-    def _learn(self, g: int, window: Any, line: np.ndarray) -> None:
-        """Adds up where the states lie on the line, and how far ideal columns scatter."""
-        self._scatter[g] += [s for s in map(_spread, line) if np.isfinite(s)]
+    def _learn(self, g: int, window: Any, scatter: np.ndarray) -> None:
+        """Adds up where the states lie on the line, and how far ideal columns scatter, (T,)."""
+        self._scatter[g] += scatter[np.isfinite(scatter)].tolist()
         plan = self._plans[g]
         if g not in window.learned or plan is None:
             return

@@ -16,7 +16,7 @@ from stemdefects.inference.evidence import over_time, readings, state_levels
 from stemdefects.inference.evidence.blank_sites import Blank
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.models.probability import emissions
-from stemdefects.numerics import rows
+from stemdefects.numerics import rows, state_sums
 
 RARE = 1e-3  # prevalence below which only measured emissions count
 READ_FROM = 2.0  # scatters to the nearest state: below, a site's lasting errors look like faint states that last
@@ -238,13 +238,13 @@ class Window:
     def _neighbours(self, g: int, mine: np.ndarray, fits: dict[int, over_time.Fit]) -> np.ndarray:
         """(T, n, J) int8: how many bonded neighbours, on sublattices that are known already, are in each of the J
         defective states that occur."""
-        material = self.setup.model.material
         state = np.zeros((len(self.frames), len(self.keys) + 1), np.int8)  # 0: ideal; the last: no such site
         for other, found in fits.items():
-            called = np.where(found.posterior.max(-1) > 0.5, found.posterior.argmax(-1), 0)
+            best, prob, _ = state_sums.strongest(found.posterior)
+            called = np.where(prob > 0.5, best, 0)
             state[:, np.flatnonzero(self.keys[:, 2] == other)] = np.append(0, self.states[other][1:] + 1)[called]
         cell, around = self.keys[mine, :2], []
-        for i, j, other in bond_table(material)[g]:
+        for i, j, other in bond_table(self.setup.model.material)[g]:
             if other in fits:
                 there = np.column_stack([np.add(cell, (i, j)), np.full(len(cell), other)])
                 around.append(state[:, rows.found(self.keys, there)])

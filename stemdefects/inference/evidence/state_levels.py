@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int, Real, Shaped
 
 from stemdefects.inference.evidence.over_time import PerState
 from stemdefects.models.probability.emissions import Emissions
-from stemdefects.numerics import robust
+from stemdefects.numerics import robust, state_sums
 
 LEVEL_ERROR = 0.25  # relative: what a level measured on other images may be off by
 SCALE_ERROR = 0.05  # relative: what the scale may differ from the expected one
@@ -87,12 +87,14 @@ class Levels:
 
     def log_likelihood(self) -> PerState:
         """(T, N, K), up to what is the same for all states."""
-        rest, variance = self._rest[..., None], self._variances
-        log = -0.5 * ((rest - self.scale * self.level) ** 2 / variance + np.log(variance))
-        # at equal variance, (x^2 - (x - level)^2) / 2 variance
-        log[..., self.rare] = log[..., :1] + self.own_level * (self.own - 0.5 * self.own_level) / self.own_variance
-        log[~np.isfinite(self.line)] = 0.0
-        return log.astype(np.float32)
+        rest, variance = self._rest.astype(float), self._variances
+        log = state_sums.log_densities(rest.ravel(), self.scale * self.level, variance).reshape(*rest.shape, -1)
+        if len(self.rare):
+            # at equal variance, (x^2 - (x - level)^2) / 2 variance
+            own = self.own_level * (self.own - 0.5 * self.own_level) / self.own_variance
+            usual = -0.5 * ((rest - self.scale * self.level[0]) ** 2 / variance[0] + np.log(variance[0]))
+            log[..., self.rare] = np.where(np.isfinite(self.line)[..., None], usual[..., None] + own, 0.0)
+        return log
 
     def starts(self) -> list["Levels"]:
         """With the expected scale; one for each of the scales `STARTS` where it is not known."""
@@ -101,22 +103,17 @@ class Levels:
     def learned(self, posterior: PerState) -> "Levels":
         """With the scale and shifts that suit the posterior best (one step of coordinate ascent each)."""
         common = self._common
-        seen = np.isfinite(self.line)
-        prob = posterior[seen][:, common].astype(float)
-        level, variance = self.level[common], self._variances[common]
-        rest = self._rest[seen].astype(float)
+        levels = self.level[common], self._variances[common]
+        found = state_sums.moments(posterior, common, self.line, self._rest, self.counts, levels)
         # least squares of rest = scale * level
-        precise = prob * level / variance
-        scale = (precise * rest[:, None]).sum() / max((precise * level).sum(), 1e-9)
+        scale = found.scale[0] / max(found.scale[1], 1e-9)
         possible = np.array(SCALE_RANGE)
         if self.expected is not None:
             possible = self.expected * np.array([1 - SCALE_ERROR, 1 + SCALE_ERROR])
         scale = float(np.clip(scale, *possible))
-        design = np.column_stack([np.ones(len(rest)), self.counts[seen]])
-        left = self.line[seen] * prob.sum(1) - prob @ (scale * level)
-        strength = np.diag(np.append(0.0, np.full(design.shape[1] - 1, NEIGHBOUR_FRAMES)))
-        weighted = design.T * prob.sum(1)
-        shift = np.linalg.solve(weighted @ design + strength + 1e-9 * np.eye(len(strength)), design.T @ left)
+        strength = np.diag(np.append(0.0, np.full(len(found.line) - 1, NEIGHBOUR_FRAMES)))
+        strength += 1e-9 * np.eye(len(strength))
+        shift = np.linalg.solve(found.gram + strength, found.line - scale * found.level)
         return replace(self, scale=scale, shift=shift)
 
 

@@ -7,6 +7,7 @@ from stemdefects.inference.evidence import over_time
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.blocks_of_frames import in_nm
 from stemdefects.io.tables import table
+from stemdefects.numerics import state_sums
 from stemdefects.numerics.borders import from_border
 
 
@@ -22,9 +23,8 @@ def rows(window: Window, fits: dict[int, over_time.Fit], start: int, stop: int) 
     inner = slice(start - window.low, stop - window.low)
     for g, found in fits.items():
         mine = window.keys[:, 2] == g
-        part = found.posterior[inner][:, :, 1:]
-        kind[:, mine] = kind_of_state[window.states[g][1:]][part.argmax(-1)]
-        best[:, mine], defect[:, mine] = part.max(-1), part.sum(-1)
+        which, best[:, mine], defect[:, mine] = state_sums.strongest(found.posterior[inner][:, :, 1:])
+        kind[:, mine] = kind_of_state[window.states[g][1:]][which]
     near = _near(window.seen, settings.max_gap_frames)[inner]
     expected, spread = window.expected()
     edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
