@@ -12,7 +12,7 @@ from scipy import fft
 
 from stemdefects.crystal import second_lattice_loops as loops
 from stemdefects.crystal.bragg import reciprocal, shells
-from stemdefects.numerics.medians import median
+from stemdefects.numerics import medians
 
 RANGE = (0.75, 1.36)  # of the own shortest reciprocal vectors' length: graphene on MoS2 is 1.29
 OWN_BINS = 2.1  # around an own peak nothing else is seen
@@ -48,44 +48,48 @@ def find(image: np.ndarray, vectors_px: np.ndarray, lattice_nm: np.ndarray, part
     """The second lattice in `image` (H, W; any linear units), whose own has the vectors `vectors_px` (2, 2: rows a1,
     a2; y, x); None where there is none. lattice_nm: (2, 2) of the ideal crystal; parts: look
     at the frame's quarters too."""
-    image = np.asarray(image, np.float32)
+    image = np.ascontiguousarray(image, np.float32)
     own = shells(lattice_nm)[0] @ reciprocal(vectors_px)  # (K, 2) cycles per px
     length = float(np.linalg.norm(own, axis=1).mean())
     if length * RANGE[1] > 0.48:
         return None
-    clipped = np.clip(image, *np.quantile(image[::3, ::3], (0.005, 0.995)))
-    found = _strongest(clipped, own, LEAST)
+    limits = medians.quantile(image[::3, ::3], 0.005), medians.quantile(image[::3, ::3], 0.995)
+    found = _strongest(image, limits, own, LEAST)
     if found is None and parts:  # it may be in a part of the frame, which the window hides
         half = np.array(image.shape) // 2
         for y, x in ((0, 0), (0, half[1]), (half[0], 0), tuple(half)):
-            found = found or _strongest(clipped[y : y + half[0], x : x + half[1]], own, LEAST_PART)
+            part = np.ascontiguousarray(image[y : y + half[0], x : x + half[1]])
+            found = found or _strongest(part, limits, own, LEAST_PART)
     if found is None:
         return None
     share, turned = found
     turn = np.degrees(np.arctan2(*turned[0]) - np.arctan2(*own[0]))
-    here, there = (_where(clipped, waves, WIDTH / length) for waves in (own, turned))
+    here, there = (_where(np.clip(image, *limits), waves, WIDTH / length) for waves in (own, turned))
     overlap = (here & there).sum() / max((here | there).sum(), 1)
     return SecondLattice(share, float(np.linalg.norm(turned[0]) / length), float(turn), float(overlap))
 
 
-def _strongest(image: np.ndarray, own: np.ndarray, floor: dict[bool, float]) -> tuple[float, np.ndarray] | None:
-    """Power of the strongest other lattice in `image`, of that of the `own` Bragg vectors (K, 2), and its vectors."""
+def _strongest(
+    image: np.ndarray, limits: tuple[float, float], own: np.ndarray, floor: dict[bool, float]
+) -> tuple[float, np.ndarray] | None:
+    """Power of the strongest other lattice in `image`, cut at the `limits`, of that of the `own` Bragg vectors (K, 2),
+    and its vectors."""
     shape, length = np.array(image.shape), float(np.linalg.norm(own, axis=1).mean())
     if length * shape.min() < MIN_BINS:
         return None
     window = _window(image.shape)
-    shown = (image - np.float32(np.vdot(image, window) / _window_sum(image.shape))) * window
+    shown = loops.windowed(image, limits, window, _window_sum(image.shape))
     # half plane x >= 0 of the ring
     reach = np.ceil(length * RANGE[1] * shape).astype(int) + 2
     across = max(reach[1], int(np.abs(own[:, 1]).max() * shape[1] + NEAR_BINS) + 2) + 1
     found = fft.fft(fft.rfft(shown)[:, :across], axis=0)
     power = found.real**2 + found.imag**2  # of the magnitude the root would be taken first
     level = float(np.median([_around(power, k, shape, 1).max() for k in own]))
-    limits = (RANGE[0] * length, RANGE[1] * length)
-    ring = loops.ring(power, reach, shape.astype(float), limits, own * shape, NEAR_BINS)
+    between = RANGE[0] * length, RANGE[1] * length
+    ring = loops.ring(power, reach, shape.astype(float), between, own * shape, NEAR_BINS)
     if not len(ring.far):
         return None
-    noise = float(median(ring.far)) / np.log(2)
+    noise = float(medians.median(ring.far)) / np.log(2)
     own_bins = SMEARED_BINS if _smeared(power, own, shape) else OWN_BINS
     enough = tuple(max(floor[near] * level, MIN_SNR * noise) for near in (False, True))
     part, least, places = loops.standing_out(ring, own_bins, NEAR_BINS, enough)

@@ -18,6 +18,26 @@ class Ring(NamedTuple):
 
 
 @entry
+def windowed(image: np.ndarray, limits: tuple[float, float], window: np.ndarray, total: float) -> np.ndarray:
+    """`image` (H, W) float32, cut at the `limits`, less its mean in the `window` (H, W), of which `total` is the sum,
+    times the window."""
+    height, width = image.shape
+    low, high = np.float32(limits[0]), np.float32(limits[1])
+    sums, out = np.zeros(width), np.empty((height, width), np.float32)
+    for i in range(height):
+        row, weight, one = image[i], window[i], out[i]
+        for j in range(width):
+            one[j] = min(max(row[j], low), high)
+            sums[j] += one[j] * weight[j]
+    mean = np.float32(sums.sum() / total)
+    for i in range(height):
+        weight, one = window[i], out[i]
+        for j in range(width):
+            one[j] = (one[j] - mean) * weight[j]
+    return out
+
+
+@entry
 def ring(
     power: np.ndarray, reach: np.ndarray, shape: np.ndarray, limits: tuple[float, float], peaks: np.ndarray, away: float
 ) -> Ring:

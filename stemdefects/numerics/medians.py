@@ -85,6 +85,27 @@ def _of_columns(values: np.ndarray) -> np.ndarray:
     return out
 
 
+@entry
+def _quantile(values: np.ndarray, share: float) -> float:
+    n, room = len(values), np.empty((2, len(values) + 1), values.dtype)
+    k = int(share * (n - 1))
+    low = smallest(values, n, k, room[0], room[1])
+    high, up_to = np.inf, 0
+    for value in values:
+        if value > low:
+            high = min(high, value)
+        else:
+            up_to += 1
+    high = low if up_to > k + 1 or k == n - 1 else high
+    return low + (high - low) * (share * (n - 1) - k)
+
+
+def quantile(values: ArrayLike, share: float) -> float:
+    """Of all `values`, which are finite and one at least, between two of them by their distance in order, as numpy's.
+    share: 0..1."""
+    return _quantile(_floats(values).ravel(), share)
+
+
 def median(values: ArrayLike) -> Any:
     """Of all `values`, whatever their shape: NaN where one of them is NaN, or there are none."""
     values = _floats(values).ravel()

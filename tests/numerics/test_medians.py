@@ -20,6 +20,8 @@ def test_they_are_numpy_s_to_the_last_bit(n, dtype):
         spread = np.median(np.abs(values[:, 0] - expected))
         assert medians.deviation(values[:, 0]) == spread
         assert medians.deviation(np.append(values[:, 0], np.full(5, np.nan, dtype))) == spread
+        for share in (0.0, 0.005, 0.3, 1.0):
+            assert medians.quantile(values[:, 1], share) == pytest.approx(np.quantile(values[:, 1], share), abs=1e-6)
         assert medians.deviation(values[:, 0], 0.5) == np.median(np.abs(values[:, 0] - dtype(0.5)))
 
 

@@ -261,17 +261,15 @@ def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndar
         return deviation
     value, around = deviation[known], near[known]
     background, tails = loops.robust_means(deviation, around, _OUTLIER), loops.sums(deviation, around[:, :3])
-    design = np.nan_to_num(np.stack([background, tails, detail[known]]))
-    out = deviation.copy()
-    for g in np.flatnonzero(np.bincount(site[known])):
-        mine = site[known] == g
-        bulk = mine & (np.abs(value) <= _OUTLIER * scatter(value[mine]))
-        terms = design[:, bulk]
+    terms, its = np.nan_to_num(np.stack([background, tails, detail[known]])), site[known]
+    slopes = np.zeros((its.max() + 1, 3))
+    for g in np.flatnonzero(np.bincount(its)):
         # normal equations of three terms of about one size: a tenth of the time of a factorisation
-        normal, right = terms @ terms.T, terms @ value[bulk]
-        slopes, *_ = np.linalg.lstsq(normal, right, rcond=None)
-        if not -1 <= slopes[2] <= 0:
-            slopes[2] = np.clip(slopes[2], -1, 0)
-            slopes[:2], *_ = np.linalg.lstsq(normal[:2, :2], right[:2] - slopes[2] * normal[:2, 2], rcond=None)
-        out[known[mine]] = value[mine] - slopes @ design[:, mine]
+        normal, right = loops.normal(value, terms, its == g, _OUTLIER * scatter(value[its == g]))
+        slopes[g] = np.linalg.lstsq(normal, right, rcond=None)[0]
+        if not -1 <= slopes[g, 2] <= 0:
+            slopes[g, 2] = last = np.clip(slopes[g, 2], -1, 0)
+            slopes[g, :2] = np.linalg.lstsq(normal[:2, :2], right[:2] - last * normal[:2, 2], rcond=None)[0]
+    out = deviation.copy()
+    out[known] = value - loops.summed(slopes, its, terms)
     return out

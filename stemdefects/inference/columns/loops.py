@@ -219,6 +219,31 @@ def means(of: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 @entry
+def normal(value: np.ndarray, terms: np.ndarray, use: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Normal equations, (k, k) and (k,), of `value` (n,) by the `terms` (k, n), over those of `use` (n,) whose value is
+    no more than `limit` from zero."""
+    k = len(terms)
+    left, right = np.zeros((k, k)), np.zeros(k)
+    for n in range(len(value)):
+        if use[n] and abs(value[n]) <= limit:
+            for a in range(k):
+                right[a] += terms[a, n] * value[n]
+                for b in range(k):
+                    left[a, b] += terms[a, n] * terms[b, n]
+    return left, right
+
+
+@entry
+def summed(slopes: np.ndarray, site: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """(n,) sum of the `terms` (k, n), each times the slope (G, k) that it has on the `site` (n,)."""
+    out = np.zeros(len(site))
+    for n in range(len(site)):
+        for k in range(len(terms)):
+            out[n] += slopes[site[n], k] * terms[k, n]
+    return out
+
+
+@entry
 def squares(image: np.ndarray, centres: np.ndarray, side: float, n: int) -> np.ndarray:
     """(m, n, n) float32 squares of `image` (H, W), `side` px wide, around the centres (m, 2), bilinear; 0 outside, to
     which the image falls off within a pixel."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stemdefects.inference.columns.lattice import bent_lattice
+from stemdefects.inference.columns.lattice import bent_lattice, free_sites
 from stemdefects.inference.columns.lattice.sites import SiteView
 from stemdefects.numerics.borders import from_border
 from stemdefects.numerics.nearest import nearest
@@ -58,30 +58,22 @@ def places(
     """
     basis, fixed, shape_px, scale = crystal.basis, crystal.fixed, frame.shape_px, frame.scale
     on = sites.on_lattice & fixed[site]
-    vectors, index = sites.vectors_px, sites.cell[on] + basis[site[on]]
-    bent = position_px[on] - index @ vectors - sites.origin_px
-    there_px, size = position_px[on], np.array(shape_px) - 1
+    vectors, cell, its = sites.vectors_px, sites.cell[on], site[on]
+    there_px, size, spacing = position_px[on], np.array(shape_px) - 1, np.sqrt(abs(np.linalg.det(vectors)))
+    bent = there_px - (cell + basis[its]) @ vectors - sites.origin_px
     corners = (np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) * size - sites.origin_px) @ np.linalg.inv(vectors)
     low, high = np.floor(corners.min(0)).astype(int) - 2, np.ceil(corners.max(0)).astype(int) + 2
-    origin, spacing = np.minimum(low, sites.cell[on].min(0)) - 1, np.sqrt(abs(np.linalg.det(vectors)))
-    grid = np.zeros((*(np.maximum(high, sites.cell[on].max(0)) - origin + 2), len(basis)), bool)
-    grid[(*(sites.cell[on] - origin).T, site[on])] = True
-    first, last = low - origin, high - origin + 1
-    farthest, parts = np.abs(bent).max(initial=0.0), []
-    for g in np.flatnonzero(fixed):
-        free = np.argwhere(~grid[first[0] : last[0], first[1] : last[1], g]) + low
-        even = (free + basis[g]) @ vectors + sites.origin_px
-        asked = from_border(even, shape_px) >= margin_px - farthest
-        free, even = free[asked], even[asked]
-        distance, near = nearest(there_px, even, NEAR)
-        moved = bent[near].mean(1)
-        place = even + moved
-        use = np.flatnonzero((from_border(place, shape_px) >= margin_px) & (distance[:, 0] < REACH * spacing))
-        parts.append(Promised(free[use], np.full(len(use), g), place[use], moved[use]))
-    found = Promised(*(np.concatenate([p[k] for p in parts]) for k in range(4)))
+    lattice = free_sites.Lattice(np.where(fixed[:, None], basis, np.nan), vectors, sites.origin_px)
+    margin = (*map(float, size), float(margin_px - np.abs(bent).max(initial=0.0)))
+    free, its_free, even = free_sites.free(cell, its, low, high, lattice, margin)
+    distance, near = nearest(there_px, even, NEAR)
+    moved = bent[near].mean(1)
+    place = even + moved
+    use = np.flatnonzero((from_border(place, shape_px) >= margin_px) & (distance[:, 0] < REACH * spacing))
+    found = Promised(free[use], its_free[use], place[use], moved[use])
     even = found.place_px - found.bent_px
     lost = bent_lattice.Bent(even * scale, basis[found.site] @ vectors * scale, found.bent_px * scale)
-    there = bent_lattice.Bent((there_px - bent) * scale, basis[site[on]] @ vectors * scale, bent * scale)
+    there = bent_lattice.Bent((there_px - bent) * scale, basis[its] @ vectors * scale, bent * scale)
     moved = bent_lattice.displaced(frame.image, lost, there, vectors * scale, crystal.lattice_nm) / scale
     found = found._replace(place_px=even + moved, bent_px=moved)
     return Promised(*(part[_free(found, position_px, 0.25 * spacing)] for part in found))

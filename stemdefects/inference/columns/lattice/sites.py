@@ -76,19 +76,20 @@ def view(
         known = cell[:, 0] != NOWHERE
         if known.sum() < MIN_COLUMNS:
             return None
-        found, fitted, origin = site_loops.fitted(position_px[known], cell[known] + basis[site[known]])
+        place, index = position_px[known], cell[known] + basis[site[known]]
+        found, fitted, origin = site_loops.fitted(place, index)
         if not found:
             return None
         moved = np.abs(fitted - vectors).max()
         vectors = fitted
         if not again or moved < SAME * np.abs(vectors).max():  # else once more with the fitted vectors
             break
-    residual = position_px[known] - (cell[known] + basis[site[known]]) @ vectors - origin
+    residual = place - index @ vectors - origin
     duplicate = site_loops.doubles(cell, site, weight)
     # missed: sites without a column among five or six neighbours of their own sublattice
     steps = _shortest_steps(vectors)
     n_sites, missed, missed_px = site_loops.gaps(cell, site, ~duplicate & known, position_px, steps)
-    rms = float(np.sqrt((residual**2).sum(1).mean()))
+    rms = float(np.sqrt(np.vdot(residual, residual) / len(residual)))
     return SiteView(cell, vectors, origin, rms, duplicate, n_sites, missed, missed_px)
 
 
