@@ -40,6 +40,8 @@ TINY = [  # a training small enough for tests: the real simulator, network and l
 OWN = "PYTEST_XDIST_WORKER" not in os.environ
 # one training serves them all
 TOGETHER = ("test_whole_way", "test_processes", "test_resume", "test_loop", "test_shipping", "test_start")
+# the compiled sampler serves these: two processes at once would both compile it, for a minute
+SAMPLER = ("analysis/kinetics/", "analysis/damage/")
 # what takes more than 15 s of a processor, so that no process ends with it alone
 LONGEST_FIRST = (
     "test_images",
@@ -129,8 +131,15 @@ def several_commands(tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
-    ranks = {name: n for n, name in enumerate((*TOGETHER, *LONGEST_FIRST))}
-    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+    ranks = {name: n for n, name in enumerate((*TOGETHER, "sampler", *LONGEST_FIRST))}
+    items.sort(key=lambda item: ranks.get(_scope(item.path.as_posix()), ranks.get(item.path.stem, len(ranks))))
+
+
+def _scope(file: str) -> str:
+    """What runs in one process, one after the other."""
+    if Path(file).stem in TOGETHER:
+        return "trainings"
+    return "sampler" if any(folder in file for folder in SAMPLER) else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -140,8 +149,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = nodeid.split("::")[0]
-            return "trainings" if Path(file).stem in TOGETHER else file
+            return _scope(nodeid.split("::")[0])
 
     config.option.loadscopereorder = False
     return Files(config, log)
