@@ -179,15 +179,21 @@ class Movie:
         frames = f"{n} frame{'s' * (n > 1)} of {height} x {width} px"
         return f"Movie({Path(self.source).name}: {frames}, {size}{time}{signal}{names})"
 
-    def frame(self, index: int) -> np.ndarray:
-        """Frame `index` as (height, width) float32, checked by `check_frame`, its invalid pixels filled.
+    def frame(self, index: int, whole: bool = False) -> np.ndarray:
+        """Frame `index` as (height, width) float32, checked by `check_frame`, its invalid pixels filled. whole: that
+        was done before and found none, and is not done again.
 
         Raises FrameError when the frame cannot be read or used, IndexError when there is none.
         """
-        return self.checked(index).image
+        raw = self._read(index) if whole else None
+        return self.checked(index).image if raw is None or raw.ndim != 2 else np.array(raw, np.float32, order="C")
 
     def checked(self, index: int) -> "Checked":
         """Frame `index` and its invalid pixels, see `check_frame`; raises as `frame` does."""
+        return check_frame(self._read(index), f"{self.source}, frame {index}")
+
+    def _read(self, index: int) -> np.ndarray:
+        """Frame `index` as it is stored; raises as `frame` does."""
         try:
             raw = np.asarray(self.frames[index])
         except (FrameError, IndexError, KeyboardInterrupt):
@@ -202,7 +208,7 @@ class Movie:
         if raw.ndim == 2 and raw.shape != self.shape[1:]:
             got, first = (f"{h} x {w}" for h, w in (raw.shape, self.shape[1:]))
             raise FrameError(OTHER_SIZE, f"{self.source}, frame {index}: {got} px where the first has {first}")
-        return check_frame(raw, f"{self.source}, frame {index}")
+        return raw
 
     def close(self) -> None:
         """Close the file; frames can no longer be read."""

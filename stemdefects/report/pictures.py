@@ -27,6 +27,7 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
         tables = {way: name for way, name in names.items() if name in file}
         starts = {way: np.searchsorted(file[name]["frame"], np.arange(len(movie) + 1)) for way, name in tables.items()}
     good = frame_table["frame"][frame_table["quality"] == 0]
+    whole_frames = set(good[frame_table["n_invalid_px"][frame_table["quality"] == 0] == 0].tolist())
     written = []
     for old in [p for end in ("png", "gif", "mp4") for p in folder.glob(f"*.{end}")]:  # of another movie
         old.unlink()
@@ -34,7 +35,8 @@ def draw(movie: Movie, table_path: Path, setup: Setup, folder: Path) -> list[Pat
 
     def enlarged(index: int, width: int) -> pictures.Enlarged:
         # pictures have square pixels, whatever the movie has
-        return pictures.enlarge(square_pixels(movie.frame(index)[None], setup.aspect)[0], width // len(tables))
+        image = movie.frame(index, whole=setup.straighten is None and index in whole_frames)
+        return pictures.enlarge(square_pixels(image[None], setup.aspect)[0], width // len(tables))
 
     def annotated(index: int, width: int, image: pictures.Enlarged) -> np.ndarray:
         time = frame_table["time_s"][frame_table["frame"] == index][0]

@@ -141,6 +141,15 @@ def test_a_few_dead_pixels_are_filled_and_negative_values_kept():
     assert np.isfinite(fixed).all() and fixed[5, 5] == pytest.approx(np.nanmedian(frame), abs=30) and (fixed < 0).all()
 
 
+def test_a_frame_known_to_be_whole_is_the_same_without_another_look(monkeypatch):
+    counts = np.random.default_rng(0).poisson(50, (2, 40, 50)).astype(np.uint16)
+    film = movies.Movie(counts)
+    checked = film.frame(1)
+    monkeypatch.setattr(movies, "check_frame", None)
+    whole = film.frame(1, whole=True)
+    assert whole.dtype == checked.dtype and (whole == checked).all()
+
+
 def test_bad_files_end_in_one_clear_line(tmp_path):
     np.save(tmp_path / "spectrum.npy", np.arange(100.0))
     np.save(tmp_path / "four.npy", np.zeros((2, 2, 8, 8)))
