@@ -69,6 +69,7 @@ def pyplot() -> ModuleType:
             "figure.constrained_layout.use": True,
             "svg.fonttype": "none",
             "figure.dpi": 100,
+            "figure.max_open_warning": 0,  # a page's figures are all drawn before they are saved, and closed then
             "savefig.dpi": 160,
         }
     )
