@@ -49,6 +49,9 @@ class Code(Enum):
     NOT_CONVERGED = "not converged"
 
 
+ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
+
+
 class Quantity(NamedTuple):
     """Median of the posterior and its 95% interval."""
 

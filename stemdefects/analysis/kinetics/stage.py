@@ -13,7 +13,7 @@ from stemdefects.analysis.kinetics import infer, statements, tables
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.posterior import agreement, orientations, windows
 from stemdefects.analysis.kinetics.priors import Priors
-from stemdefects.analysis.kinetics.quantities import Code
+from stemdefects.analysis.kinetics.quantities import ANSWERS, Code
 from stemdefects.analysis.kinetics.reading import Missing, read
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.kinetics.sampling import Settings
@@ -70,9 +70,9 @@ def of_table(found: Detections, cfg: KineticsConfig, seed: int = 0, progress: Pr
         made["kinetics_orientations"] = orientations.table(turned, prior, tables.one_bond(names)).assign(
             code=worth["turn rate"].value
         )
-    if worth["D"] in statements.ANSWERS:
+    if worth["D"] in ANSWERS:
         notes += statements.of_parts(changes, orientations.probability_of_difference(turned, prior), names)
-    if worth["single per frame"] in statements.ANSWERS:
+    if worth["single per frame"] in ANSWERS:
         made |= tables.over_time(answer, evidence, found, names)
         said += tables.precision(answer, evidence, found, (names.one, names.two))
     figures = _figures(answer, evidence, prior, names)

@@ -8,7 +8,7 @@ import numpy as np
 
 from stemdefects.analysis import notes as coded
 from stemdefects.analysis.estimates import Estimate, number
-from stemdefects.analysis.kinetics.quantities import Code, Quantity
+from stemdefects.analysis.kinetics.quantities import ANSWERS, Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.notes import Note
 from stemdefects.analysis.tracking.tracks import ALL
@@ -19,7 +19,6 @@ OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
 FEW = 1.04  # an interval that is wider by so much has fewer than 50 effective samples behind it, which is said
 SURE = 0.95  # posterior probability from which a difference is said
-ANSWERS = (Code.OK, Code.NONE, Code.LOWER_LIMIT)  # codes that a headline may have
 # quantity of the model -> (quantity of the estimates, whose: one, two or centre, unit where it says more)
 OF_ONE = {
     "D": ("D", None),

@@ -4,7 +4,7 @@ Each run hands on what its analysis found (`damage.csv`, `estimates.csv`). A run
 reason, and what the runs together do not support is said and gets no number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -239,22 +239,23 @@ def _hops(runs: Sequence[Run], over: str) -> list[Series]:
 
 
 def _channels(subject: str, told: list[Told], notes: list[Note], shared: float) -> Series:
-    series = Series(subject, PER_S, tuple(told), None, tuple(notes))
-    if not told:
-        return series
-    if len(told) < 2 or _alike([one.point.x for one in told]):
-        why = "fewer than two dose rates have a rate; nothing is fitted."
-        return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
-    found = channels.channels([one.point for one in told], shared)
-    return series._replace(fit=found, notes=(*notes, *found.cannot))
+    return _fitted(Series(subject, PER_S, tuple(told), None, tuple(notes)), "dose_rate", channels.channels, shared)
 
 
 def _arrhenius(subject: str, unit: str, told: list[Told], notes: list[Note]) -> Series:
-    series = Series(subject, unit, tuple(told), None, tuple(notes))
-    if not told:
+    def law(points: list[Point], shared: float) -> Fit:
+        return fits.arrhenius(points, unit, shared)
+
+    shared = max((one.relative_sigma for one in told), default=0.0)
+    return _fitted(Series(subject, unit, tuple(told), None, tuple(notes)), "temperature", law, shared)
+
+
+def _fitted(series: Series, over: str, law: Callable[[list[Point], float], Fit], shared: float) -> Series:
+    """With the law fitted to what the runs say, or why it cannot be."""
+    if not series.told:
         return series
-    if len(told) < 2 or _alike([one.point.x for one in told]):
-        why = "fewer than two temperatures have a rate; nothing is fitted."
-        return series._replace(notes=(*notes, Note(why, Code.JOINT_ALIKE)))
-    found = fits.arrhenius([one.point for one in told], unit, max(one.relative_sigma for one in told))
-    return series._replace(fit=found, notes=(*notes, *found.cannot))
+    if len(series.told) < 2 or _alike([one.point.x for one in series.told]):
+        why = f"fewer than two {WHAT[over][0]}s have a rate; nothing is fitted."
+        return series._replace(notes=(*series.notes, Note(why, Code.JOINT_ALIKE)))
+    found = law([one.point for one in series.told], shared)
+    return series._replace(fit=found, notes=(*series.notes, *found.cannot))

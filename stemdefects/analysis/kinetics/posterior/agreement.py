@@ -3,7 +3,7 @@
 import numpy as np
 
 from stemdefects.analysis.kinetics.posterior.convergence import SAME, Check
-from stemdefects.analysis.kinetics.quantities import FAST, Code
+from stemdefects.analysis.kinetics.quantities import ANSWERS, FAST, Code
 from stemdefects.analysis.kinetics.result import Kinetics
 
 # what quantities rest on, of what the chains are checked for; others are of no use before everything agrees
@@ -46,5 +46,5 @@ def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics
             elif fast and q.name in ("D", "D of mobile ones", "D of the hops that happened"):
                 code = Code.LOWER_LIMIT
             q = q._replace(code=code)
-        said.append(q.wider(factor) if factor is not None and q.code in (Code.OK, Code.NONE, Code.LOWER_LIMIT) else q)
+        said.append(q.wider(factor) if factor is not None and q.code in ANSWERS else q)
     return answer._replace(estimates=said)
