@@ -6,6 +6,7 @@ from stemdefects.crystal import lattice as geometry
 from stemdefects.crystal.material import Material
 
 NOWHERE = np.iinfo(np.int32).min  # cell of a column that is not on the lattice
+FAR = 8  # cells, farther than any bond leads
 
 _bond_tables: dict[int, tuple[Material, list[np.ndarray]]] = {}  # of the material last asked for
 
@@ -37,25 +38,53 @@ def complexes(
     but one are defective, the bond that is left.
     """
     number, orientation = np.full(len(cell), -1, np.int32), np.full(len(cell), -1, np.int8)
-    centres = {group.center for group in material.complexes}
-    where = {(*c, s): i for i, (c, s) in enumerate(zip(cell.tolist(), site.tolist(), strict=True)) if c[0] != NOWHERE}
-    bonds = bond_table(material) if centres & set(state.tolist()) else []
     count = 0
-    for i in np.flatnonzero(np.isin(state, list(centres)) & (cell[:, 0] != NOWHERE)):
-        steps = bonds[site[i]]
-        around = [where.get((cell[i, 0] + a, cell[i, 1] + b, g)) for a, b, g in steps.tolist()]
-        members = [j for j in around if j is not None]
-        found = sorted(int(state[j]) for j in members)
-        if not any(g.center == state[i] and sorted(g.neighbours) == found for g in material.complexes):
-            continue
-        there = np.array([j is not None for j in around])
+    for i, around in _listed(cell, site, state, material):
+        there = around >= 0
         turn = -1
         if there.sum() == 1:
             turn = int(np.argmax(there))
         elif there.sum() == len(there) - 1:
             turn = int(np.argmin(there))
-        for j in (i, *members):
+        for j in (i, *around[there]):
             if number[j] < 0:  # a vacancy between two centres stays with the first
                 number[j], orientation[j] = count, turn
         count += 1
     return number, orientation
+
+
+def _listed(cell: np.ndarray, site: np.ndarray, state: np.ndarray, material: Material) -> list[tuple[int, np.ndarray]]:
+    """Centres whose bonded defects the material lists, in order, and which columns (n_bonds,) are at their bonds, -1
+    for those that are no defect. Arguments as of `complexes`."""
+    listed = {center: [] for center in sorted({group.center for group in material.complexes})}
+    centres = np.flatnonzero(np.isin(state, list(listed)) & (cell[:, 0] != NOWHERE))
+    if not len(centres):
+        return []
+    for group in material.complexes:
+        listed[group.center].append(sorted(group.neighbours))
+    on = np.flatnonzero(cell[:, 0] != NOWHERE)
+    low = cell[on].min(0).astype(np.int64) - FAR
+    width = int(cell[on, 1].max()) + FAR + 1 - int(low[1])
+
+    def key(cells: np.ndarray, sites: np.ndarray) -> np.ndarray:
+        y, x = np.moveaxis(cells - low, -1, 0)
+        return (y * width + x) * material.n_sites + sites
+
+    known = key(cell[on], site[on])
+    order = np.argsort(known, kind="stable")
+    known, on = known[order], on[order]
+    found = []
+    for g in np.unique(site[centres]):
+        steps, mine = bond_table(material)[g], centres[site[centres] == g]
+        asked = key(cell[mine][:, None] + steps[:, :2], steps[:, 2])
+        at = np.searchsorted(known, asked, "right") - 1
+        around = np.where((at >= 0) & (known[at] == asked), on[at], -1)
+        states = np.sort(np.where(around >= 0, state[around], -1), axis=1)
+        its = np.zeros(len(mine), bool)
+        for center, patterns in listed.items():
+            for pattern in patterns:
+                if len(pattern) <= len(steps):
+                    bonded = np.array([-1] * (len(steps) - len(pattern)) + pattern)
+                    its |= (state[mine] == center) & (states == bonded).all(1)
+        found += list(zip(mine[its].tolist(), around[its], strict=True))
+    return sorted(found, key=lambda one: one[0])

@@ -125,6 +125,11 @@ def medians(values: np.ndarray, points: np.ndarray, asked: np.ndarray, k: int) -
     return values[order[found[:, 0]]] if k % 2 else 0.5 * (values[order[found[:, 0]]] + values[order[found[:, 1]]])
 
 
+def any_within(points: np.ndarray, asked: np.ndarray, reach: float) -> np.ndarray:
+    """(m,) bool: one of the `points` (n, 2) lies within `reach` of the place asked for (m, 2)."""
+    return _any_within(*(np.ascontiguousarray(p, float) for p in (points, asked)), float(reach))
+
+
 def _at_most(k: int, points: np.ndarray) -> int:
     if not len(points):
         raise ValueError("the nearest of no points")
@@ -255,4 +260,23 @@ def _middles(rank: np.ndarray, points: np.ndarray, asked: np.ndarray, k: int) ->
             guess = _ranked(ranks, k, k // 2, guess, n)
             out[a, 0] = guess
             out[a, 1] = guess if k % 2 else _ranked(ranks, k, k // 2 - 1, guess, n)
+    return out
+
+
+@entry
+def _any_within(points: np.ndarray, asked: np.ndarray, reach: float) -> np.ndarray:
+    out = np.zeros(len(asked), np.bool_)
+    if not len(points):
+        return out
+    boxes = _boxes(points, 1)
+    ny, nx = boxes.shape
+    for a in range(len(asked)):
+        y, x = asked[a, 0] - boxes.corner[0], asked[a, 1] - boxes.corner[1]
+        top, bottom = max(int((y - reach) / boxes.side), 0), min(int((y + reach) / boxes.side), ny - 1)
+        left, right = max(int((x - reach) / boxes.side), 0), min(int((x + reach) / boxes.side), nx - 1)
+        if y + reach < 0 or x + reach < 0 or left > right:
+            continue
+        for row in range(top, bottom + 1):
+            for m in range(boxes.start[row * nx + left], boxes.start[row * nx + right + 1]):
+                out[a] |= (boxes.y[m] - asked[a, 0]) ** 2 + (boxes.x[m] - asked[a, 1]) ** 2 <= reach * reach
     return out

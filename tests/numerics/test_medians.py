@@ -1,5 +1,7 @@
 """Compiled medians, against numpy's."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -29,3 +31,16 @@ def test_of_none_and_of_nan_there_is_no_median():
     assert np.isnan(medians.median([])) and np.isnan(medians.median([1.0, np.nan]))
     assert np.isnan(medians.of_columns(np.array([[1.0, np.nan], [3, 4]]))).tolist() == [False, True]
     assert np.isnan(medians.deviation([np.nan]))
+
+
+def test_a_network_that_sorts_all_zeros_and_ones_sorts_everything():
+    for n in (1, 2, 3, 7, 9):
+        values = np.array(list(itertools.product((0.0, 1.0), repeat=n))).T
+        for low, high in medians.network(n):
+            values[[low, high]] = np.minimum(values[low], values[high]), np.maximum(values[low], values[high])
+        assert (np.diff(values, axis=0) >= 0).all()  # Knuth's zero-one principle
+    values = np.random.default_rng(0).integers(0, 30, (37, 500)).astype(float)
+    expected = np.sort(values, axis=0)
+    for low, high in medians.network(37):
+        values[[low, high]] = np.minimum(values[low], values[high]), np.maximum(values[low], values[high])
+    assert (values == expected).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from stemdefects.numerics.nearest import medians, nearest
+from stemdefects.numerics.nearest import any_within, medians, nearest
 
 RNG = np.random.default_rng(0)
 
@@ -39,3 +39,13 @@ def test_fewer_points_than_asked_for_are_all_taken_and_none_is_said():
     assert medians(np.array([1.0, 3]), np.array([[0.0, 0], [3, 4]]), np.zeros((1, 2)), 37).tolist() == [2]
     with pytest.raises(ValueError, match="no points"):
         nearest(np.zeros((0, 2)), np.zeros((1, 2)), 1)
+
+
+def test_whether_anything_is_near_is_what_a_tree_says():
+    points = np.concatenate([RNG.uniform(0, 100, (400, 2)), RNG.normal(50, 1, (50, 2))])
+    asked = np.concatenate([points[::9] + 0.1, RNG.uniform(-30, 130, (500, 2))])
+    for reach in (0.2, 3.0, 40.0):
+        near = cKDTree(points).query(asked)[0] <= reach
+        assert near.any() and not near.all()
+        assert (any_within(points, asked, reach) == near).all()
+    assert not any_within(np.zeros((0, 2)), asked, 3.0).any()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import loops, opinion_loops
+from stemdefects.inference.columns import loops, opinion_loops, picture_loops
 from stemdefects.inference.columns.lattice import neighbours
 from stemdefects.numerics import robust
 from stemdefects.numerics.borders import from_border
@@ -32,6 +32,8 @@ TOGETHER = 1.2  # weights of network and light: 2 / (1 + r) of two readings whos
 RATIO_RANGE = (0.6, 1.6)  # of the faint sublattice's signal over the bright one's, measured over the material's
 _OUTLIER = 2.5  # robust standard deviations: farther neighbours (1% of ideal ones) do not say what is usual here
 _RIDGE = 1e-3  # of a Gaussian's own overlap: two columns at nearly one place stay solvable, others change by 0.1%
+_OPPOSITE = 1200  # empty places that say what the background is: to a thirtieth of their scatter
+_DEPENDENT = 1e-9  # part of a term that no other one explains: below it the shortest solution is taken
 _SAMPLE = 300  # columns of a sublattice whose pixels say how large the noise is
 
 
@@ -46,7 +48,7 @@ class Light(NamedTuple):
 def smoothed(image: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
     """(n,) `image` (H, W), its mean taken off, convolved with a Gaussian of this standard deviation, at the places
     (n, 2) y, x. Pixels outside are taken as those at the border."""
-    return loops.blurred(image, place_px, width_px) - float(np.mean(image))
+    return picture_loops.blurred(image, place_px, width_px) - float(np.mean(image))
 
 
 def amplitudes(seen: np.ndarray, place_px: np.ndarray, width_px: float) -> np.ndarray:
@@ -55,7 +57,7 @@ def amplitudes(seen: np.ndarray, place_px: np.ndarray, width_px: float) -> np.nd
     seen: (n,) the image `smoothed` by `width_px` at the columns; place_px: (n, 2) float y, x; width_px: standard
     deviation. Within two widths of the border the light is not to be trusted.
     """
-    return loops.unmixed(seen, place_px, width_px, _RIDGE, 1e-7) * (4 * np.pi * width_px**2)
+    return loops.unmixed(seen, place_px, width_px, _RIDGE, 1e-6) * (4 * np.pi * width_px**2)
 
 
 def measure(
@@ -113,29 +115,29 @@ def pixel_noise(image: np.ndarray, place_px: np.ndarray, width_px: float) -> flo
     places have in common is taken off before. Noise is supposed white: of interpolated pixels it comes out too small.
     """
     reach = int(np.ceil(2 * width_px))
-    centre = np.rint(place_px).astype(int)
-    centre = centre[((centre > reach) & (centre < np.array(image.shape) - reach - 1)).all(1)]
-    if len(centre) < MIN_COLUMNS:
+    inside = np.flatnonzero(from_border(place_px, image.shape) > reach + 1)
+    if len(inside) < MIN_COLUMNS:
         return np.nan
-    squares = opinion_loops.rough(np.asarray(image), centre[:: -(-len(centre) // _SAMPLE)], reach, width_px)
+    centre = np.rint(place_px[inside[:: -(-len(inside) // _SAMPLE)]]).astype(int)
+    squares = opinion_loops.rough(np.asarray(image), centre, reach, width_px)
     return float(np.sqrt(median(squares))) / 6  # 6: what the differences make of white noise
 
 
 def evidence(
-    deviation: np.ndarray, site: np.ndarray, material: Material, relative: np.ndarray | None = None
+    deviation: np.ndarray,
+    site: np.ndarray,
+    material: Material,
+    relative: np.ndarray | None = None,
+    scatters: np.ndarray | None = None,
 ) -> np.ndarray:
     """(n, S) log-likelihood of each state of a column's site, less that of its ideal state; 0 where the light says
     nothing.
 
     deviation: (n,) from `measure`; site: (n,) sublattice; relative: (S,) light of the states over that of their site's
     ideal one, None: by the material's signals. Gaussian, with the scatter that the sublattice's columns have in this
-    image.
+    image; scatters: (G,) these, where they are known, NaN for sublattices that are not judged.
     """
-    scatters = np.full(material.n_sites, np.nan)
-    for g in _sublattices(site, material):
-        mine = deviation[site == g]
-        if np.isfinite(mine).sum() >= MIN_COLUMNS:
-            scatters[g] = scatter(mine)
+    scatters = _scatters(deviation, site, material) if scatters is None else scatters
     if relative is None:
         signal = material.intensities()
         relative = signal / signal[material.ideal_states[material.site_of_state]]
@@ -144,14 +146,21 @@ def evidence(
     )
 
 
-def share(light: Light, site: np.ndarray, material: Material) -> np.ndarray:
-    """(n,) part of the light's variance in this image that the noise of the pixels explains, 0..1, per sublattice."""
-    part = np.zeros(len(site))
+def share(light: Light, site: np.ndarray, material: Material, scatters: np.ndarray | None = None) -> np.ndarray:
+    """(n,) part of the light's variance in this image that the noise of the pixels explains, 0..1, per sublattice.
+    scatters: as of `evidence`."""
+    scatters = _scatters(light.deviation, site, material) if scatters is None else scatters
+    return np.minimum(np.nan_to_num(light.noise / scatters[site]) ** 2, 1.0)
+
+
+def _scatters(deviation: np.ndarray, site: np.ndarray, material: Material) -> np.ndarray:
+    """(G,) scatter of the deviations (n,) of each sublattice of the lattice, NaN where there are too few."""
+    out = np.full(material.n_sites, np.nan)
     for g in _sublattices(site, material):
-        mine = site == g
-        if np.isfinite(light.deviation[mine]).sum() >= MIN_COLUMNS:
-            part[mine] = np.nan_to_num(light.noise[mine] / scatter(light.deviation[mine])) ** 2
-    return np.minimum(part, 1.0)
+        mine = deviation[site == g]
+        if np.isfinite(mine).sum() >= MIN_COLUMNS:
+            out[g] = scatter(mine)
+    return out
 
 
 def network_weight(part: np.ndarray) -> np.ndarray:
@@ -195,8 +204,9 @@ def judged(
     (n,). Arguments as in `measure`, `evidence` and `pooled`."""
     site = columns.site
     light = measure(image, columns.place_px, site, columns.cell, material, pixel_nm)
-    part = share(light, site, material)
-    found = evidence(light.deviation, site, material, relative)
+    scatters = _scatters(light.deviation, site, material)
+    part = share(light, site, material, scatters)
+    found = evidence(light.deviation, site, material, relative, scatters)
     return pooled(prob, found, part, prior, site, material), light, part
 
 
@@ -239,9 +249,10 @@ def _ratio(
     use = np.flatnonzero((site == ends[1]) & (bonded >= 0))
     use = use[site[bonded[use]] == ends[0]]
     opposite = 2 * place_px[use] - place_px[bonded[use]]
-    inside = from_border(opposite, image.shape) > 0
-    if inside.sum() < MIN_COLUMNS:
+    inside = np.flatnonzero(from_border(opposite, image.shape) > 0)
+    if len(inside) < MIN_COLUMNS:
         return np.nan
+    inside = inside[:: -(-len(inside) // _OPPOSITE)]
     use = use[inside]
     nothing = median(smoothed(image, opposite[inside], width_px))
     on, second = median(seen[use]), median(seen[bonded[use]])
@@ -256,20 +267,23 @@ def _without_neighbours(deviation: np.ndarray, detail: np.ndarray, near: np.ndar
     detail: (n,) what was usual near the column beyond what is in a wider field. On even crystal it is noise of few
     columns, which predicts too much to have been taken off: so much is given back, nothing to all of it.
     """
-    known = np.flatnonzero(np.isfinite(deviation))
-    if len(known) < MIN_COLUMNS:
+    if np.count_nonzero(np.isfinite(deviation)) < MIN_COLUMNS:
         return deviation
-    value, around = deviation[known], near[known]
-    background, tails = loops.robust_means(deviation, around, _OUTLIER), loops.sums(deviation, around[:, :3])
-    terms, its = np.nan_to_num(np.stack([background, tails, detail[known]])), site[known]
-    slopes = np.zeros((its.max() + 1, 3))
-    for g in np.flatnonzero(np.bincount(its)):
+    background, tails = loops.robust_means(deviation, near, _OUTLIER), loops.sums(deviation, near[:, :3])
+    terms = loops.three(background, tails, detail)
+    slopes = np.zeros((site.max() + 1, 3))
+    for g in np.flatnonzero(np.bincount(site)):
         # normal equations of three terms of about one size: a tenth of the time of a factorisation
-        normal, right = loops.normal(value, terms, its == g, _OUTLIER * scatter(value[its == g]))
-        slopes[g] = np.linalg.lstsq(normal, right, rcond=None)[0]
+        limit = _OUTLIER * scatter(deviation[site == g])
+        normal, right = loops.normal(deviation, terms, site, g, limit)
+        slopes[g] = _solved(normal, right)
         if not -1 <= slopes[g, 2] <= 0:
             slopes[g, 2] = last = np.clip(slopes[g, 2], -1, 0)
-            slopes[g, :2] = np.linalg.lstsq(normal[:2, :2], right[:2] - last * normal[:2, 2], rcond=None)[0]
-    out = deviation.copy()
-    out[known] = value - loops.summed(slopes, its, terms)
-    return out
+            slopes[g, :2] = _solved(normal[:2, :2], right[:2] - last * normal[:2, 2])
+    return deviation - loops.summed(slopes, site, terms)
+
+
+def _solved(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(k,) solution of few normal equations; where they are not independent, the shortest one."""
+    found, out = loops.solved(normal, right, _DEPENDENT)
+    return out if found else np.linalg.lstsq(normal, right, rcond=None)[0]

@@ -6,7 +6,7 @@ import numpy as np
 
 from stemdefects.crystal.complexes import complexes
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import column_intensity, loops, whole_frame
+from stemdefects.inference.columns import column_intensity, loops, picture_loops, whole_frame
 from stemdefects.inference.columns.lattice import column_lattice
 from stemdefects.inference.columns.lattice.floating import view as floating_view
 from stemdefects.inference.columns.lattice.sites import SiteView, view
@@ -113,7 +113,9 @@ def find_defects(
     columns, sites, prob = frame.columns, frame.sites, frame.prob
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.threshold(k.name) for k in material.kinds])
-    excluded = np.isin(columns.region, [REGIONS.index(name) for name in rules.exclude_regions])
+    excluded = np.zeros(len(kind), bool)
+    for name in rules.exclude_regions:
+        excluded |= columns.region == REGIONS.index(name)
     centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
     inner = (from_border(centres, output.image.shape) + 0.5) * image_px_nm >= rules.edge_nm
     call = (kind_prob >= threshold[kind]) & ~excluded & inner
@@ -214,9 +216,8 @@ def _spread(columns: Columns, prob: np.ndarray, part: np.ndarray, state: np.ndar
 
 def classify(state_prob: np.ndarray, material: Material) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Posterior of any defect (n,), most probable kind (n,) and its posterior (n,), from (n, S)."""
-    of_kinds = state_prob[:, [k.state for k in material.kinds]]
-    kind = of_kinds.argmax(1) if len(of_kinds) else np.zeros(0, int)
-    return of_kinds.sum(1).clip(0, 1), kind, of_kinds[np.arange(len(kind)), kind]
+    states = np.array([k.state for k in material.kinds], np.int64)
+    return loops.classified(np.ascontiguousarray(state_prob), states)
 
 
 def cut_patches(image: np.ndarray, centres_px: np.ndarray, side_px: float) -> np.ndarray:
@@ -224,4 +225,4 @@ def cut_patches(image: np.ndarray, centres_px: np.ndarray, side_px: float) -> np
     n = table.PATCH_PX
     if not len(centres_px):
         return np.zeros((0, n, n), np.float16)
-    return loops.squares(image, np.asarray(centres_px, float), side_px, n).astype(np.float16)
+    return picture_loops.squares(image, np.asarray(centres_px, float), side_px, n).astype(np.float16)

@@ -5,67 +5,7 @@ import math
 import numpy as np
 
 from stemdefects.compiled import entry, inner
-
-
-@inner
-def _bell(offset: float, width: float, middle: np.ndarray, weight: np.ndarray) -> float:
-    """`weight` becomes the Gaussian of `width` at whole steps around -offset, up to a factor; returns its sum. middle:
-    the one of offset 0; of the two the ratio is an exponential of the place: a product instead of an exponential."""
-    half = len(weight) // 2
-    up = math.exp(offset / (width * width))
-    down, above, below = 1 / up, 1.0, 1.0
-    weight[half] = total = middle[half]
-    for i in range(1, half + 1):
-        above *= up
-        below *= down
-        weight[half + i] = middle[half + i] * above
-        weight[half - i] = middle[half - i] * below
-        total += weight[half + i] + weight[half - i]
-    return total
-
-
-@entry
-def blurred(image: np.ndarray, place: np.ndarray, width: float) -> np.ndarray:
-    """(n,) mean of `image` (H, W) around each place, weighed by a Gaussian of standard deviation `width` px that is cut
-    at four of them. Pixels outside are as those at the border."""
-    height, across = image.shape
-    half = int(4 * width + 0.5) + 1
-    size = 2 * half + 1
-    wy, wx, sums, middle = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    for b in range(size):
-        middle[b] = math.exp(-0.5 * ((b - half) / width) ** 2)
-    out = np.empty(len(place))
-    for k in range(len(place)):
-        i0, j0 = int(np.rint(place[k, 0])), int(np.rint(place[k, 1]))
-        total = _bell(place[k, 0] - i0, width, middle, wy) * _bell(place[k, 1] - j0, width, middle, wx)
-        sums[:] = 0.0
-        inside = j0 >= half and j0 + half < across
-        first = 0
-        if inside and i0 >= half and i0 + half < height:
-            for a in range(0, size - 3, 4):  # four rows at once: sums are loaded and stored once for all
-                p, q, r, s = (
-                    image[i0 + a - half, j0 - half : j0 + half + 1],
-                    image[i0 + a + 1 - half, j0 - half : j0 + half + 1],
-                    image[i0 + a + 2 - half, j0 - half : j0 + half + 1],
-                    image[i0 + a + 3 - half, j0 - half : j0 + half + 1],
-                )
-                for b in range(size):
-                    sums[b] += (wy[a] * p[b] + wy[a + 1] * q[b]) + (wy[a + 2] * r[b] + wy[a + 3] * s[b])
-            first = size - size % 4
-        for a in range(first, size):
-            row = image[min(max(i0 + a - half, 0), height - 1)]
-            if inside:
-                part = row[j0 - half : j0 + half + 1]
-                for b in range(size):
-                    sums[b] += wy[a] * part[b]
-            else:
-                for b in range(size):
-                    sums[b] += wy[a] * row[min(max(j0 + b - half, 0), across - 1)]
-        value = 0.0
-        for b in range(size):
-            value += sums[b] * wx[b]
-        out[k] = value / total
-    return out
+from stemdefects.numerics import medians
 
 
 @inner
@@ -162,34 +102,41 @@ def unmixed(seen: np.ndarray, place: np.ndarray, width: float, ridge: float, tol
     return out
 
 
-@entry
 def robust_means(of: np.ndarray, index: np.ndarray, outlier: float) -> np.ndarray:
     """(n,) mean of of[index] (n, k), outliers left out: beyond `outlier` standard deviations by their quartiles. NaN,
     and nobody (-1), are left out; NaN is the mean of nothing."""
+    return _robust_means(of, index, outlier, medians.network(index.shape[1]))
+
+
+@entry
+def _robust_means(of: np.ndarray, index: np.ndarray, outlier: float, network: np.ndarray) -> np.ndarray:
     n, k = index.shape
-    known, ordered, out = np.empty(k + 1), np.empty(k), np.empty(n)
-    for row in range(n):
-        count = 0
-        for j in range(k):
-            known[count] = of[index[row, j]] if index[row, j] >= 0 else np.nan
-            count += known[count] == known[count]
-        for j in range(count):  # a value's place in order is how many are smaller
-            value, at = known[j], 0
-            for i in range(j):
-                at += known[i] <= value
-            for i in range(j + 1, count):
-                at += known[i] < value
-            ordered[at] = value
-        if not count:
-            out[row] = np.nan
-            continue
-        low, middle, high = ordered[count // 4], ordered[count // 2], ordered[min(3 * count // 4, count - 1)]
-        limit, total, kept = outlier * (high - low) / 1.349, 0.0, 0
-        for j in range(count):
-            if abs(ordered[j] - middle) <= limit:
-                total += ordered[j]
-                kept += 1
-        out[row] = total / kept
+    out, values, some = np.empty(n), np.empty((k, medians.LANES)), np.empty(len(of) + 1)
+    for i in range(len(of)):
+        some[i] = np.inf if np.isnan(of[i]) else of[i]
+    some[len(of)] = np.inf  # nobody
+    for first in range(0, n, medians.LANES):
+        rows = min(medians.LANES, n - first)
+        for row in range(rows):
+            for j in range(k):
+                at = index[first + row, j]
+                values[j, row] = some[at if at >= 0 else len(of)]
+        medians.in_order(values, network)
+        for row in range(rows):
+            count = k  # what is missing comes last
+            while count and values[count - 1, row] == np.inf:
+                count -= 1
+            if not count:
+                out[first + row] = np.nan
+                continue
+            low, middle = values[count // 4, row], values[count // 2, row]
+            limit = outlier * (values[min(3 * count // 4, count - 1), row] - low) / 1.349
+            total, kept = 0.0, 0
+            for j in range(count):
+                if abs(values[j, row] - middle) <= limit:
+                    total += values[j, row]
+                    kept += 1
+            out[first + row] = total / kept
     return out
 
 
@@ -219,18 +166,52 @@ def means(of: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 @entry
-def normal(value: np.ndarray, terms: np.ndarray, use: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Normal equations, (k, k) and (k,), of `value` (n,) by the `terms` (k, n), over those of `use` (n,) whose value is
-    no more than `limit` from zero."""
+def three(one: np.ndarray, two: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """(3, n) the three of them, 0 where one is NaN."""
+    out = np.empty((3, len(one)))
+    for n in range(len(one)):
+        out[0, n] = 0.0 if np.isnan(one[n]) else one[n]
+        out[1, n] = 0.0 if np.isnan(two[n]) else two[n]
+        out[2, n] = 0.0 if np.isnan(last[n]) else last[n]
+    return out
+
+
+@entry
+def normal(
+    value: np.ndarray, terms: np.ndarray, site: np.ndarray, g: int, limit: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normal equations, (k, k) and (k,), of `value` (n,) by the `terms` (k, n), over those of sublattice `g` whose
+    value is no more than `limit` from zero."""
     k = len(terms)
     left, right = np.zeros((k, k)), np.zeros(k)
     for n in range(len(value)):
-        if use[n] and abs(value[n]) <= limit:
+        if site[n] == g and abs(value[n]) <= limit:
             for a in range(k):
                 right[a] += terms[a, n] * value[n]
                 for b in range(k):
                     left[a, b] += terms[a, n] * terms[b, n]
     return left, right
+
+
+@entry
+def solved(left: np.ndarray, right: np.ndarray, dependent: float) -> tuple[bool, np.ndarray]:
+    """(k,) solution of few normal equations (k, k), (k,); False where one of them follows from the others to within
+    the part `dependent` of it."""
+    k = len(right)
+    rest, out = left.copy(), right.copy()
+    for c in range(k):
+        if not rest[c, c] > dependent * left[c, c]:
+            return False, out
+        for r in range(c + 1, k):
+            part = rest[r, c] / rest[c, c]
+            out[r] -= part * out[c]
+            for d in range(c, k):
+                rest[r, d] -= part * rest[c, d]
+    for c in range(k - 1, -1, -1):
+        for d in range(c + 1, k):
+            out[c] -= rest[c, d] * out[d]
+        out[c] /= rest[c, c]
+    return True, out
 
 
 @entry
@@ -244,42 +225,17 @@ def summed(slopes: np.ndarray, site: np.ndarray, terms: np.ndarray) -> np.ndarra
 
 
 @entry
-def squares(image: np.ndarray, centres: np.ndarray, side: float, n: int) -> np.ndarray:
-    """(m, n, n) float32 squares of `image` (H, W), `side` px wide, around the centres (m, 2), bilinear; 0 outside, to
-    which the image falls off within a pixel."""
-    height, width = image.shape
-    out = np.empty((len(centres), n, n), np.float32)
-    for k in range(len(centres)):
-        for r in range(n):
-            y = centres[k, 0] + (r - (n - 1) / 2) * side / n
-            i = math.floor(y)
-            a = y - i
-            for c in range(n):
-                x = centres[k, 1] + (c - (n - 1) / 2) * side / n
-                j = math.floor(x)
-                b, value = x - j, 0.0
-                if 0 <= i < height - 1 and 0 <= j < width - 1:
-                    upper = image[i, j] * (1 - b) + image[i, j + 1] * b
-                    value = upper * (1 - a) + (image[i + 1, j] * (1 - b) + image[i + 1, j + 1] * b) * a
-                else:
-                    for u in range(2):
-                        for v in range(2):
-                            if 0 <= i + u < height and 0 <= j + v < width:
-                                value += image[i + u, j + v] * (a if u else 1 - a) * (b if v else 1 - b)
-                out[k, r, c] = value
-    return out
-
-
-@entry
-def near_means(image: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """(n,) mean of the 3 x 3 px of `image` (H, W) around each place; at the border its pixels count again."""
-    height, width = image.shape
-    out = np.empty(len(place))
-    for k in range(len(place)):
-        i, j = (np.rint(place[k, 0]), np.rint(place[k, 1]))
-        total = 0.0
-        for u in range(-1, 2):
-            for v in range(-1, 2):
-                total += image[int(min(max(i + u, 0), height - 1)), int(min(max(j + v, 0), width - 1))]
-        out[k] = total / 9
-    return out
+def classified(prob: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sum of the posteriors `prob` (n, S) over the `states` (K,), no more than 1; which of them is the most probable,
+    the first of several, and its posterior: (n,) each."""
+    n = len(prob)
+    total, best, its = np.zeros(n, prob.dtype), np.zeros(n, np.int64), np.zeros(n, prob.dtype)
+    for k in range(n if len(states) else 0):
+        its[k] = prob[k, states[0]]
+        for s in range(len(states)):
+            one = prob[k, states[s]]
+            total[k] += one
+            if one > its[k]:
+                best[k], its[k] = s, one
+        total[k] = min(max(total[k], 0), 1)
+    return total, best, its

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.crystal import second_lattice
-from stemdefects.inference.columns import loops
+from stemdefects.inference.columns import picture_loops
 from stemdefects.inference.columns.defects import FrameDefects
 from stemdefects.inference.columns.lattice import site_loops
 from stemdefects.inference.network import bragg_map
@@ -31,6 +31,7 @@ STRONG = (
 CLEAR_STEP = 1.0  # scatters of the ideal columns
 MAX_ELSEWHERE = 0.1  # of the frame's area
 MIN_COLUMNS = 30  # of the first sublattice, to say how bright the second one is
+MOST_COLUMNS = 1000  # that are looked at, spread over the frame: the ratio to a hundredth of their scatter
 RATIO_SPREAD = 1.7  # what training and real detectors may differ by from the material's intensities
 MAX_DISTORTION = 0.03  # three times the strain of training
 AROUND = 5  # cells: side of the square of neighbours a column is compared with
@@ -90,16 +91,16 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
         return Verdict(quality_flags.UNCHECKED | lost, {})
     columns, sites, figures, flags = found.columns, found.sites, {}, lost
     on = sites.on_lattice
-    kind = np.array([kinds.index(name.decode()) for name in found.rows["kind"]], int)
+    number = {name.encode(): k for k, name in enumerate(kinds)}
+    kind = np.array([number[name] for name in found.rows["kind"].tolist()], int)
     called = np.zeros(len(on), bool)
     called[found.called] = True
+    counts = [np.bincount(columns.site[some], minlength=len(known.fixed)) for some in (found.called, on)]
     for g in np.flatnonzero(known.fixed):
-        mine, there = called & (columns.site == g), on & (columns.site == g)
-        n = int(there.sum())
-        share = mine.sum() / max(n, 1)
-        figures[f"called_{g}"] = float(share)
+        mine, n = int(counts[0][g]), int(counts[1][g])
+        figures[f"called_{g}"] = mine / max(n, 1)
         limit = HEADROOM * known.share[g]
-        if n and mine.sum() > limit * n + 3 * np.sqrt(limit * n):
+        if n and mine > limit * n + 3 * np.sqrt(limit * n):
             flags |= quality_flags.MANY
     figures["off_lattice"] = float((~on & (columns.region == 0) & known.fixed[columns.site]).sum() / max(len(on), 1))
     if figures["off_lattice"] > MAX_OFF:
@@ -176,10 +177,11 @@ def _ratio(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray, st
     The empty place opposite to the second sublattice has the same distances to the first: what it has is background and
     tails, the same under both. Means over the frame, so that noise does not matter; NaN with too few columns.
     """
-    first = sites.on_lattice & (columns.site == 0) & ~called & (columns.region == 0)
-    if first.sum() < MIN_COLUMNS:
+    first = np.flatnonzero(sites.on_lattice & (columns.site == 0) & ~called & (columns.region == 0))
+    if len(first) < MIN_COLUMNS:
         return np.nan
-    place = np.stack([columns.y_px, columns.x_px], 1)[first]
+    first = first[:: -(-len(first) // MOST_COLUMNS)]
+    place = np.stack([columns.y_px[first], columns.x_px[first]], 1)
     bond = step @ sites.vectors_px
     on_first, second, nothing = (median(_values(output, *(place + k * bond).T)) for k in (0, 1, -1))
     return float((second - nothing) / max(on_first - nothing, 1e-9))
@@ -187,23 +189,23 @@ def _ratio(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray, st
 
 def _values(output: FrameOutput, y_px: np.ndarray, x_px: np.ndarray) -> np.ndarray:
     """(n,) mean of 3 x 3 model pixels around points of the frame."""
-    return loops.near_means(output.image, np.stack([y_px, x_px], 1) * output.scale)
+    return picture_loops.near_means(output.image, np.stack([y_px, x_px], 1) * output.scale)
 
 
 def _contrast(output: FrameOutput, columns: Any, sites: Any, called: np.ndarray) -> np.ndarray:
     """(n,) how much brighter each column is than those of its sublattice around it that were not called, in units of
     their scatter; NaN where there are too few."""
     value = _values(output, columns.y_px, columns.x_px)
-    step = np.full(len(value), np.nan)
     on = sites.on_lattice
     if not on.any():
-        return step
+        return np.full(len(value), np.nan)
+    step = site_loops.contrasts(value, sites.cell, columns.site, on, called, AROUND, 6)
     for g in np.flatnonzero(np.bincount(columns.site[on])):
         mine = on & (columns.site == g)
-        difference = site_loops.contrasts(value, sites.cell, mine, called, AROUND, 6)[mine]
-        ideal = difference[~called[mine] & np.isfinite(difference)]
-        if len(ideal) >= 12:
-            step[mine] = (difference - median(ideal)) / max(robust.scatter(ideal), 1e-9)
+        ideal = step[mine & ~called]
+        ideal = ideal[np.isfinite(ideal)]
+        usual = (median(ideal), max(robust.scatter(ideal), 1e-9)) if len(ideal) >= 12 else (np.nan, 1.0)
+        step[mine] = (step[mine] - usual[0]) / usual[1]
     return step
 
 

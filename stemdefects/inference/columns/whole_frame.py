@@ -108,7 +108,8 @@ def judged(
         light[:n], smooth = measured.deviation, measured.smoothed
     prob = learned.reweighted(prob, taught.stated, taught.prior)
     vectors = sites.vectors_px * output.scale
-    found = site_light.measure(seen, place, columns.site, material, vectors, image_px_nm, smooth)
+    places = column_intensity.Places(place, columns.site, sites.cell)
+    found = site_light.measure(seen, places, material, vectors, image_px_nm, smooth)
     ratio = found.ratio
     ratio[~sites.on_lattice] = np.nan
     relative = light_levels.relative(ratio, columns.site, taught.levels, material)
@@ -124,7 +125,9 @@ def judged(
     second = np.full(m, np.nan)
     if output.second is not None:
         raw, pixel_nm = place / output.scale, image_px_nm * output.scale
-        second = site_light.measure(output.second, raw, columns.site, material, sites.vectors_px, pixel_nm).ratio
+        second = site_light.measure(
+            output.second, places._replace(place_px=raw), material, sites.vectors_px, pixel_nm
+        ).ratio
         second[~sites.on_lattice] = np.nan
         if taught.second is not None:
             said = second_light.likelihood(ratio, second, columns.site, taught.levels, taught.second, material)
@@ -196,6 +199,8 @@ def _with_places(
         margin_px / output.scale,
     )
     y, x = found.place_px.T
+    if not len(y):
+        return columns, sites
     use = np.ones(len(y), bool)
     if output.lattice is not None:
         use &= output.lattice.at(y, x) >= ABSENT

@@ -17,6 +17,7 @@ from stemdefects.schema import InferenceConfig
 BATCH_SIZE = {True: 2, False: 8}  # on a CPU more frames at once only leave its caches
 MAX_PROGRAMS = 8  # kept compiled
 _programs: dict[tuple, Any] = {}
+BOX_PX = 16  # side of a box of pixels
 MARGIN_PX = 2.0  # a tile also reports columns this far outside its part, so that none is lost between two
 
 
@@ -249,6 +250,7 @@ class Engine:
     def _columns(self, peaks: Any) -> Columns:
         use = peaks.valid
         columns = Columns(*(getattr(peaks, name) for name in Columns._fields)).take(use)
+        columns = columns.take(_by_place(columns.y_px, columns.x_px, self.grid.shape))
         if len(self.grid.starts) > 1:
             columns = columns.take(_without_doubles(columns, 1.5 * MARGIN_PX))
         if self.model.by_light:
@@ -271,6 +273,15 @@ def _over_devices(run: Any, devices: list) -> Any:
     mesh = jax.sharding.Mesh(np.array(devices), ("frames",))
     here, everywhere = jax.sharding.PartitionSpec("frames"), jax.sharding.PartitionSpec()
     return jax.shard_map(run, mesh=mesh, in_specs=(everywhere, everywhere, here, here), out_specs=here, check_vma=False)
+
+
+def _by_place(y_px: np.ndarray, x_px: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Index (n,) of columns in the order of boxes, row by row: whoever looks at the pixels around one after the other
+    finds most of them in the processor's cache."""
+    side = max(max(shape) // 250, BOX_PX)  # few enough boxes for a sort by 16 bits, which takes no time
+    across = shape[1] // side + 2
+    box = ((y_px + 1) // side) * across + (x_px + 1) // side
+    return np.argsort(box.astype(np.uint16), kind="stable")
 
 
 def _without_doubles(columns: Columns, radius: float) -> np.ndarray:

@@ -14,11 +14,13 @@ from scipy.spatial import cKDTree
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
+from stemdefects.inference.columns.lattice import surroundings
 from stemdefects.numerics.borders import from_border
-from stemdefects.numerics.nearest import medians, nearest
+from stemdefects.numerics.nearest import any_within, medians, nearest
 
 AROUND = 37  # columns of the brightest sublattice that say what is usual: three rings and a half
 EMPTY = 6  # empty places that say what the background is here
+NEAR = 0.7  # lattice spacings: width of the Gaussian that weighs them
 MIN_APART = 0.9  # of the bond: an empty place is this far from every column
 BORDER = 2.0  # widths of the Gaussian: nearer to the border light is missing
 STRAYED = 0.75  # of the way to an empty place: as far beside its own an atom at a hole's edge or under film may stand
@@ -35,6 +37,15 @@ class Compared(NamedTuple):
     nothing: np.ndarray
     on_nothing: np.ndarray
     of: np.ndarray
+
+
+class Nothing(NamedTuple):
+    """Places where the lattice has none: place_px: (k, 2); of: (k,) the column that each is looked at from; which: (k,)
+    of the `empty_places` of the cell."""
+
+    place_px: np.ndarray
+    of: np.ndarray
+    which: np.ndarray
 
 
 class SiteLight(NamedTuple):
@@ -56,39 +67,71 @@ def empty_places(material: Material) -> np.ndarray:
 
 def measure(
     image: np.ndarray,
-    place_px: np.ndarray,
-    site: np.ndarray,
+    columns: column_intensity.Places,
     material: Material,
     vectors_px: np.ndarray,
     pixel_nm: float,
     known: np.ndarray | None = None,
 ) -> SiteLight:
-    """The light of n columns. image: (H, W) counts in any unit; place_px: (n, 2) y, x; site: (n,) sublattice;
-    vectors_px: (2, 2) lattice vectors, all in pixels of the image; pixel_nm: of the image, for the Gaussian's width;
-    known: `column_intensity.smoothed` at the first columns, where that was worked out already."""
+    """The light of n columns; NaN of those on no site. image: (H, W) counts in any unit; columns: of it; vectors_px:
+    (2, 2) lattice vectors, in pixels of the image; pixel_nm: of the image, for the Gaussian's width; known:
+    `column_intensity.smoothed` at the first columns, where that was worked out already."""
+    place_px, site, _ = columns
     unit, ratio = _unit(material), np.full(len(site), np.nan)
     lit = np.flatnonzero(site == unit)
     if len(lit) < column_intensity.MIN_COLUMNS or not len(empty_places(material)):
         return SiteLight(ratio, unit)
     width_px = column_intensity.WIDTH_NM / pixel_nm
-    spacing = np.sqrt(abs(np.linalg.det(vectors_px)))
-    nothing, of = _nothing(image.shape, place_px, lit, material, vectors_px)
-    if len(nothing) < column_intensity.MIN_COLUMNS:
+    nothing = _nothing(image.shape, place_px, lit, material, vectors_px)
+    if len(nothing.of) < column_intensity.MIN_COLUMNS:
         return SiteLight(ratio, unit)
-    image, places = np.asarray(image, np.float32), np.concatenate([place_px, nothing]).astype(float)
+    image, places = np.asarray(image, np.float32), np.concatenate([place_px, nothing.place_px]).astype(float)
     known = np.zeros(0) if known is None else known
     seen = np.concatenate([known, column_intensity.smoothed(image, places[len(known) :], width_px)])
     light = column_intensity.amplitudes(seen, places, width_px)
     n = len(site)
-    distance, near = nearest(nothing, place_px, EMPTY)
-    weight = np.exp(-0.5 * (distance / (0.7 * spacing)) ** 2) + 1e-9
-    light, background = light[:n], (light[n:][near] * weight).sum(1) / weight.sum(1)
-    light = light - background
-    usual = medians(light[lit], place_px[lit], place_px, AROUND)
+    light = light[:n] - _background(light[n:], nothing, columns, material, vectors_px)
+    usual = _usual(light, lit, columns, material)
     border = from_border(place_px, image.shape)
     good = (usual > 0) & (border >= BORDER * width_px)
     ratio[good] = light[good] / usual[good]
-    return SiteLight(ratio, unit, Compared(lit, seen[lit], nothing, seen[n:], of))
+    return SiteLight(ratio, unit, Compared(lit, seen[lit], nothing.place_px, seen[n:], nothing.of))
+
+
+def _background(
+    light: np.ndarray,
+    nothing: Nothing,
+    columns: column_intensity.Places,
+    material: Material,
+    vectors_px: np.ndarray,
+) -> np.ndarray:
+    """(n,) what the light (k,) of the places of `nothing` is around the columns, NaN off the lattice."""
+    place_px, site, cell = columns
+    around = surroundings.steps(material.basis, empty_places(material), material.lattice_nm, EMPTY)
+    away = around.away / np.sqrt(abs(np.linalg.det(material.lattice_nm)))
+    where = np.column_stack([cell[nothing.of], nothing.which]).astype(np.int64)
+    weight = np.exp(-0.5 * (away / NEAR) ** 2)
+    out, count = surroundings.weighted_means(light, where, cell, site, around.cells, weight)
+    few = np.flatnonzero((count <= EMPTY // 2) & (cell[:, 0] != surroundings.NOWHERE))
+    if len(few):
+        distance, near = nearest(nothing.place_px, place_px[few], EMPTY)
+        spacing = np.sqrt(abs(np.linalg.det(vectors_px)))
+        weight = np.exp(-0.5 * (distance / (NEAR * spacing)) ** 2) + 1e-9
+        out[few] = (light[near] * weight).sum(1) / weight.sum(1)
+    return out
+
+
+def _usual(light: np.ndarray, lit: np.ndarray, columns: column_intensity.Places, material: Material) -> np.ndarray:
+    """(n,) median of the light (n,) of the columns `lit` around each column, NaN off the lattice."""
+    place_px, site, cell = columns
+    source = np.zeros(len(light), bool)
+    source[lit] = cell[lit, 0] != surroundings.NOWHERE
+    around = surroundings.steps(material.basis, material.basis[site[lit[:1]]], material.lattice_nm, AROUND)
+    out, count = surroundings.medians(light, source, cell, site, around)
+    few = np.flatnonzero((count <= AROUND // 2) & (cell[:, 0] != surroundings.NOWHERE))
+    if len(few) and source.any():
+        out[few] = medians(light[source], place_px[source], place_px[few], AROUND)
+    return out
 
 
 def beside(
@@ -127,14 +170,13 @@ def beside(
 
 def _nothing(
     shape: tuple[int, ...], place_px: np.ndarray, lit: np.ndarray, material: Material, vectors_px: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(k, 2) places inside an image of this `shape` where the lattice has none, seen from the columns `lit`, and (k,)
-    from which."""
+) -> Nothing:
+    """Places inside an image of this `shape` where the lattice has none, seen from the columns `lit`."""
     steps = (empty_places(material) - material.sites[_unit(material)].position) @ vectors_px
     nothing, of = (place_px[lit][:, None] + steps).reshape(-1, 2), np.repeat(lit, len(steps))
-    away, _ = nearest(place_px, nothing, 1)
-    use = (from_border(nothing, shape) > 0) & (away[:, 0] > 0.3 * np.sqrt(abs(np.linalg.det(vectors_px))))
-    return nothing[use], of[use]
+    alone = ~any_within(place_px, nothing, 0.3 * float(np.sqrt(abs(np.linalg.det(vectors_px)))))
+    use = np.flatnonzero((from_border(nothing, shape) > 0) & alone)
+    return Nothing(nothing[use], of[use], np.tile(np.arange(len(steps)), len(lit))[use])
 
 
 def _unit(material: Material) -> int:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from stemdefects.io.pixels import loops
+from stemdefects.numerics.medians import median
+
 CHANCE = 1e-6  # expected number of accidents per frame below which a pattern is no accident
 MIN_MARK = 12  # px of one value that touch
 MIN_SIDE = 8  # px, of a rectangle of one value; saturated columns are discs, and smaller
@@ -23,18 +26,24 @@ FRINGE = 1  # px around a mark: smoothed by whoever drew it
 def find(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | None:
     """(H, W) bool: patches of one value in `image` (H, W) outside `invalid`: rectangles that chance does not make, and
     shapes of any kind with edges too sharp for a probe. None: there are none."""
-    flat = (image[:-1, :-1] == image[1:, :-1]) & (image[:-1, :-1] == image[:-1, 1:])
-    flat &= image[:-1, :-1] == image[1:, 1:]
+    row, column = loops.flat_squares(image)
     if invalid is not None:
-        flat &= ~invalid[:-1, :-1]
-    if not flat.any():
+        known = ~invalid[row, column]
+        row, column = row[known], column[known]
+    if not len(row):
         return None
-    values, counts = np.unique(image[:-1, :-1][flat], return_counts=True)
+    values, counts = np.unique(image[row, column], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     if counts[order[VALUES:]].sum() > ENLARGED * image.size:
         return None
-    noise, middle, found = _noise(image), float(np.median(image)), None
-    for value in values[order[:VALUES]]:
+    # a mark holds three such squares at least: they have no more than four pixels each
+    order = [k for k in order[:VALUES] if 4 * counts[k] >= MIN_MARK]
+    if not order:
+        return None
+    flat = np.zeros((image.shape[0] - 1, image.shape[1] - 1), bool)
+    flat[row, column] = True
+    noise, middle, found = _noise(image), float(median(image)), None
+    for value in values[order]:
         for inside, whole in _patches(image == value, flat):
             ring = ndimage.binary_dilation(whole, np.ones((3, 3))) & ~whole
             outside = image[inside][ring]

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from stemdefects.io.pixels import burnt_in_marks as marks
 from stemdefects.io.pixels import loops
+from stemdefects.numerics.medians import quantile
 
 CHANCE = marks.CHANCE
 SPIKE = 5.0  # times what all but one in `ONE_IN` pixels stand above their fourth-brightest neighbour
@@ -25,17 +26,14 @@ MIN_RUN = 24  # px
 RARE = 0.2  # share of a value around a run of it, up to which the run is news
 NEAR_LINES = 8  # lines to either side that say how usual a value is
 
-_RING = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])  # the eight neighbours, (y, x)
-
 
 def find(image: np.ndarray) -> np.ndarray | None:
     """(H, W) bool: pixels of `image` (H, W; counts or any linear intensity) that hold no intensity; None: all do."""
-    finite = np.isfinite(image)
-    invalid = None if finite.all() else ~finite
+    work = np.ascontiguousarray(image, np.float32)
+    invalid = None if loops.n_finite(work) == work.size else ~np.isfinite(work)
     if min(image.shape) < MIN_FRAME:
         return invalid
-    work = np.asarray(image, np.float32)
-    grain = _grain(work[finite] if invalid is not None else work)
+    grain = _grain(work if invalid is None else work[~invalid])
     if invalid is not None:
         if invalid.mean() > 0.9:
             return invalid
@@ -122,10 +120,6 @@ def _dead_runs(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | No
     found = None
     for turned in (False, True):
         part = image.T if turned else image
-        # of a run that long, pixels half its length apart are alike wherever it starts
-        some = part[:, :: MIN_RUN // 2]
-        if not (some[:, 1:] == some[:, :-1]).any():
-            continue
         count, lines = (loops.runs_in_columns if turned else loops.runs_in_rows)(image, MIN_RUN)
         if not count or count > 0.1 * len(part) * (part.shape[1] - MIN_RUN + 1):  # of few values: no accident there
             continue
@@ -165,50 +159,43 @@ def _spikes(image: np.ndarray, grain: float, invalid: np.ndarray | None) -> np.n
 
 def _outstanding(image: np.ndarray, grain: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Row, column and surroundings (n,) of pixels that stand out upwards, and of those that do downwards."""
-    value, near = loops.sampled(image, max(1, image.size // SAMPLE))
-    usual = [_usual(value, near[:, 3], near[:, 4], grain), _usual(-value, -near[:, 4], -near[:, 3], grain)]
+    sample = np.arange(0, image.size, max(1, image.size // SAMPLE))
+    fourth, fifth = loops.around(image, sample // image.shape[1], sample % image.shape[1], 1)
+    value = image.ravel()[sample]
+    usual = [_usual(value, fourth, fifth, grain), _usual(-value, -fifth, -fourth, grain)]
     places = loops.standing_out(image, *(SPIKE * float(u.min()) for _, u in usual))
     if not any(map(len, places)):
         return []
-    padded = np.pad(image, 2, mode="reflect")
-    return [
-        (row, column, sign * surroundings)
-        for sign, (levels, usual_ones), (row, column) in zip((1, -1), usual, (p.T for p in places), strict=True)
-        for row, column, surroundings in [_sure(padded if sign > 0 else -padded, row, column, levels, usual_ones)]
-    ]
+    return [_sure(image, sign, place, known) for sign, place, known in zip((1, -1), places, usual, strict=True)]
 
 
 def _usual(value: np.ndarray, level: np.ndarray, fourth: np.ndarray, grain: float) -> tuple[np.ndarray, np.ndarray]:
     """What stands out by chance, (LEVELS,), of pixels whose neighbours are about as bright as (LEVELS,) `level`."""
     # brighter places are noisier: what is usual is looked at by how bright the neighbours are
-    order = np.array_split(np.argsort(level, kind="stable"), LEVELS)
+    order = np.array_split(loops.in_order(level), LEVELS)
     over = value - fourth
-    usual = np.array([max(float(np.quantile(over[part], 1 - 1 / ONE_IN)), grain) for part in order])
+    usual = np.array([max(float(quantile(over[part], 1 - 1 / ONE_IN)), grain) for part in order])
     usual = np.maximum(usual, LEAST * usual.max())  # at the edge of a hole both meet
     middle = [(len(part) // 2, (len(part) - 1) // 2) for part in order]  # in order as they are: their medians
     return np.array([level[part[[*m]]].mean() for part, m in zip(order, middle, strict=True)], float), usual
 
 
 def _sure(
-    padded: np.ndarray, row: np.ndarray, column: np.ndarray, levels: np.ndarray, usual: np.ndarray
+    image: np.ndarray, sign: int, place: np.ndarray, usual: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Those that stand out more than usual, with no flank, and what is around them (n,)."""
-    level, fourth = _neighbours(padded, row, column)
-    far = padded[row[:, None] + 2 + 2 * _RING[:, 0], column[:, None] + 2 + 2 * _RING[:, 1]]
-    far = np.partition(far, (3, 4), axis=1)
-    surroundings, value = far[:, 3:5].mean(1), padded[row + 2, column + 2]
+    """Row and column (n,) of those of `place` (m, 2) that stand out more than usual, with no flank, and what is around
+    them (n,). sign: 1 upwards, -1 downwards; `usual` is then of the image times -1."""
+    row, column = place.T
+    near, far = (np.array(loops.around(image, row, column, away))[::sign] * sign for away in (1, 2))
+    (level, fourth), surroundings, value = near, far.mean(0), sign * image[row, column]
     flat = fourth - surroundings < SHARP * (value - surroundings)
-    sure = flat & (value - np.maximum(fourth, far[:, 4]) > SPIKE * np.interp(level, levels, usual))
-    return row[sure], column[sure], surroundings[sure]
-
-
-def _neighbours(padded: np.ndarray, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) median and fourth-brightest of the eight neighbours of pixels."""
-    near = np.partition(padded[row[:, None] + 2 + _RING[:, 0], column[:, None] + 2 + _RING[:, 1]], (3, 4), axis=1)
-    return near[:, 3], near[:, 4]
+    sure = flat & (value - np.maximum(fourth, far[1]) > SPIKE * np.interp(level, *usual))
+    return row[sure], column[sure], sign * surroundings[sure]
 
 
 def _grain(image: np.ndarray) -> float:
     """Smallest step between two values of the frame: one count, where there are counts."""
-    values = np.unique(image.ravel()[:: max(1, image.size // SAMPLE)])
-    return float(np.diff(values).min()) if len(values) > 1 else 0.0
+    values = image.ravel()[:: max(1, image.size // SAMPLE)].astype(np.float32)
+    steps = np.diff(values[loops.in_order(values)])
+    steps = steps[steps > 0]
+    return float(steps.min()) if len(steps) else 0.0

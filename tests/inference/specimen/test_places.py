@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
+from stemdefects.inference.columns.column_intensity import Places
 from stemdefects.inference.specimen import learned, site_light
 
 WS2 = crystal.load("ws2_mo")
@@ -35,7 +36,8 @@ def drawn(moved_nm):
 
 
 def beside(image, asked, place, site, vectors):
-    compared = site_light.measure(image, place, site, WS2, vectors, PIXEL_NM).compared
+    cell = np.rint((place - 100) @ np.linalg.inv(vectors) - WS2.basis[site]).astype(np.int32)
+    compared = site_light.measure(image, Places(place, site, cell), WS2, vectors, PIXEL_NM).compared
     return site_light.beside(image, asked, place, compared, WS2, vectors, PIXEL_NM)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.io.movie import Movie
-from stemdefects.io.pixels import invalid_pixels
+from stemdefects.io.pixels import invalid_pixels, loops
 
 SIZE = 160
 
@@ -108,3 +108,23 @@ def test_a_border_that_moves_from_frame_to_frame_is_left_out_of_each():
     assert second.invalid[:, :20].all() and not second.invalid[:, 20:].any()
     np.testing.assert_array_equal(movie.frame(1), second.image)
     assert first.image[:12].std() < first.image[12:].std() and first.image[:12].min() > 0
+
+
+def test_loops_over_pixels_are_what_numpy_says():
+    rng = np.random.default_rng(5)
+    values = np.concatenate([rng.normal(size=900), rng.integers(-3, 3, 900), [0.0, -0.0]]).astype(np.float32)
+    assert (loops.in_order(values) == np.argsort(values, kind="stable")).all()
+    image = rng.integers(0, 4, (60, 70)).astype(np.float32)
+    image[3, 4], image[50, 60], image[7, 7] = np.nan, np.inf, -np.inf
+    known = image[np.isfinite(image)]
+    assert loops.extent(image) == (60 * 70 - 3, 0, 3, int((known == 3).sum()))
+    row, column = loops.flat_squares(image)
+    square = image[:-1, :-1]
+    alike = (square == image[1:, :-1]) & (square == image[:-1, 1:]) & (square == image[1:, 1:])
+    assert len(row) and (np.stack([row, column], 1) == np.argwhere(alike)).all()
+    y, x = np.array([0, 0, 30, 59]), np.array([0, 69, 20, 33])
+    padded = np.pad(image, 2, mode="reflect")
+    for away in (1, 2):
+        ring = [(a, b) for a in (-away, 0, away) for b in (-away, 0, away) if (a, b) != (0, 0)]
+        near = np.sort([padded[y + 2 + a, x + 2 + b] for a, b in ring], axis=0)
+        assert np.array_equal(loops.around(image, y, x, away), near[3:5])

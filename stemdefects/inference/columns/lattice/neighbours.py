@@ -12,7 +12,6 @@ import numpy as np
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns.lattice import site_loops
 from stemdefects.inference.columns.lattice.sites import NOWHERE
-from stemdefects.numerics.borders import from_border
 from stemdefects.numerics.medians import of_columns
 
 SAME = 18  # of the same sublattice: three rings
@@ -64,20 +63,12 @@ def cut_by_border(place_px: np.ndarray, found: Neighbours, shape: tuple[int, ...
 
     place_px: (n, 2); found: `around` of the same columns.
     """
-    n_first = found.first
-    ring = found.same[:, :n_first]
-    missing = site_loops.missing(found.same, n_first)
-    cut = np.flatnonzero((missing > 0) & (2 * missing <= n_first))
-    for k in range(n_first):
-        there = np.flatnonzero(ring[:, k] >= 0)
-        if not len(there):
-            return np.zeros(len(place_px), bool)
-        some = there[:: -(-len(there) // STEPS)]
-        step = of_columns(place_px[ring[some, k]] - place_px[some])
-        cut = cut[(ring[cut, k] >= 0) | (from_border(place_px[cut] + step, shape) < margin_px)]
-    out = np.zeros(len(place_px), bool)
-    out[cut] = True
-    return out
+    there = [np.flatnonzero(found.same[:, k] >= 0) for k in range(found.first)]
+    if not all(map(len, there)):
+        return np.zeros(len(place_px), bool)
+    some = [one[:: -(-len(one) // STEPS)] for one in there]
+    steps = [of_columns(place_px[found.same[rows, k]] - place_px[rows]) for k, rows in enumerate(some)]
+    return site_loops.cut(place_px, found.same, np.array(steps), (float(shape[0]), float(shape[1])), margin_px)
 
 
 def values(of: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -57,15 +57,18 @@ def places(
     position_px: (n, 2) and site: (n,) of the columns of `sites`, in pixels of the frame.
     """
     basis, fixed, shape_px, scale = crystal.basis, crystal.fixed, frame.shape_px, frame.scale
-    on = sites.on_lattice & fixed[site]
-    vectors, cell, its = sites.vectors_px, sites.cell[on], site[on]
-    there_px, size, spacing = position_px[on], np.array(shape_px) - 1, np.sqrt(abs(np.linalg.det(vectors)))
-    bent = there_px - (cell + basis[its]) @ vectors - sites.origin_px
+    vectors, size = sites.vectors_px, np.array(shape_px) - 1
+    spacing = np.sqrt(abs(np.linalg.det(vectors)))
     corners = (np.array([(0, 0), (0, 1), (1, 0), (1, 1)]) * size - sites.origin_px) @ np.linalg.inv(vectors)
     low, high = np.floor(corners.min(0)).astype(int) - 2, np.ceil(corners.max(0)).astype(int) + 2
     lattice = free_sites.Lattice(np.where(fixed[:, None], basis, np.nan), vectors, sites.origin_px)
-    margin = (*map(float, size), float(margin_px - np.abs(bent).max(initial=0.0)))
-    free, its_free, even = free_sites.free(cell, its, low, high, lattice, margin)
+    margin = (*map(float, size), float(margin_px))
+    free, its_free, even = free_sites.free(position_px, sites.cell, site, low, high, lattice, margin)
+    on = sites.on_lattice & fixed[site]
+    if not len(free) or not on.any():
+        return Promised(free[:0], its_free[:0], even[:0], even[:0])
+    cell, its, there_px = sites.cell[on], site[on], position_px[on]
+    bent = there_px - (cell + basis[its]) @ vectors - sites.origin_px
     distance, near = nearest(there_px, even, NEAR)
     moved = bent[near].mean(1)
     place = even + moved

@@ -6,7 +6,9 @@ import numpy as np
 
 from stemdefects.compiled import entry, inner
 from stemdefects.crystal.complexes import NOWHERE
+from stemdefects.numerics.medians import smallest
 
+VOTERS = 500  # columns, spread over the frame, that say where the lattice begins
 CONDITION = 1e8  # of the normal matrix, above which the points lie on one line
 
 
@@ -50,43 +52,62 @@ def _solved(position: np.ndarray, index: np.ndarray, use: np.ndarray) -> tuple[b
 
 
 @entry
-def fitted(position: np.ndarray, index: np.ndarray) -> tuple[bool, np.ndarray, np.ndarray]:
-    """Vectors and origin by least squares, columns far off left out in a second pass; False where there are none."""
-    n = len(position)
-    keep, off = np.ones(n, np.bool_), np.empty(n)
-    vectors, origin = np.zeros((2, 2)), np.zeros(2)
-    for _ in range(2):
+def fitted(
+    position: np.ndarray, cell: np.ndarray, site: np.ndarray, basis: np.ndarray
+) -> tuple[bool, np.ndarray, np.ndarray, float]:
+    """Vectors and origin by least squares over the columns with a cell, those far off left out in a second pass, and
+    the rms distance of all from that lattice; False where they lie on one line. basis: (G, 2) of the sublattices."""
+    n, count = len(position), 0
+    known, off, index = np.empty(n, np.bool_), np.empty(n), np.zeros((n, 2))
+    room, squares = np.empty((3, n + 1)), 0.0
+    for k in range(n):
+        known[k] = cell[k, 0] != NOWHERE
+        if known[k]:
+            count += 1
+            for i in range(2):
+                index[k, i] = cell[k, i] + basis[site[k], i]
+    keep, vectors, origin = known.copy(), np.zeros((2, 2)), np.zeros(2)
+    for again in range(2):
         found, vectors, origin = _solved(position, index, keep)
         if not found:
-            return False, vectors, origin
+            return False, vectors, origin, np.nan
+        some, squares = 0, 0.0
         for k in range(n):
-            y = index[k, 0] * vectors[0, 0] + index[k, 1] * vectors[1, 0] + origin[0] - position[k, 0]
-            x = index[k, 0] * vectors[0, 1] + index[k, 1] * vectors[1, 1] + origin[1] - position[k, 1]
-            off[k] = math.sqrt(y * y + x * x)
-        limit = max(3 * np.median(off), 1e-6)
+            if known[k]:
+                y = index[k, 0] * vectors[0, 0] + index[k, 1] * vectors[1, 0] + origin[0] - position[k, 0]
+                x = index[k, 0] * vectors[0, 1] + index[k, 1] * vectors[1, 1] + origin[1] - position[k, 1]
+                squares += y * y + x * x
+                off[k] = room[0, some] = math.sqrt(y * y + x * x)
+                some += 1
+        if again:
+            break
+        limit = max(3 * smallest(room[0], count, count // 2, room[1], room[2]), 1e-6)
         for k in range(n):
-            keep[k] = off[k] <= limit
-    return True, vectors, origin
+            keep[k] = known[k] and off[k] <= limit
+    return True, vectors, origin, math.sqrt(squares / max(count, 1))
 
 
 @entry
-def numbered(position: np.ndarray, basis: np.ndarray, vectors: np.ndarray, reach: float, share: float) -> np.ndarray:
+def numbered(
+    position: np.ndarray, site: np.ndarray, basis: np.ndarray, vectors: np.ndarray, reach: float, share: float
+) -> np.ndarray:
     """(n, 2) cells of columns that all lie on one lattice, NOWHERE for the few that do not; (0, 2) where it is not so.
 
-    basis: (n, 2) of each column; vectors: (2, 2) about the lattice's; reach: px off its site that a column may be;
-    share: of them that must lie on the lattice.
+    site: (n,) sublattice, at basis (G, 2); vectors: (2, 2) about the lattice's; reach: px off its site that a column
+    may be; share: of them that must lie on the lattice.
     """
     n = len(position)
     nothing = np.zeros((0, 2), np.int32)
     cell, whole, good = np.empty((n, 2)), np.empty((n, 2)), np.empty(n, np.bool_)
     inverse = _inverse(vectors)
-    sine, cosine = np.zeros(2), np.zeros(2)
+    sine, cosine, step = np.zeros(2), np.zeros(2), max(n // VOTERS, 1)
     for k in range(n):
         for i in range(2):
-            cell[k, i] = position[k, 0] * inverse[0, i] + position[k, 1] * inverse[1, i] - basis[k, i]
-            turn = 2 * math.pi * (cell[k, i] - math.floor(cell[k, i]))
-            sine[i] += math.sin(turn)
-            cosine[i] += math.cos(turn)
+            cell[k, i] = position[k, 0] * inverse[0, i] + position[k, 1] * inverse[1, i] - basis[site[k], i]
+            if k % step == 0:  # these say about where the lattice lies; all of them are fitted below
+                turn = 2 * math.pi * (cell[k, i] - math.floor(cell[k, i]))
+                sine[i] += math.sin(turn)
+                cosine[i] += math.cos(turn)
     for i in range(2):
         phase = math.atan2(sine[i], cosine[i]) / (2 * math.pi)
         for k in range(n):
@@ -102,8 +123,8 @@ def numbered(position: np.ndarray, basis: np.ndarray, vectors: np.ndarray, reach
             off = math.sqrt(y * y + x * x)
             good[k] = off < reach
             near += off < limit
-            whole[k, 0] += basis[k, 0]
-            whole[k, 1] += basis[k, 1]
+            whole[k, 0] += basis[site[k], 0]
+            whole[k, 1] += basis[site[k], 1]
         if near < share * n:
             return nothing
         if again == 2:
@@ -115,12 +136,12 @@ def numbered(position: np.ndarray, basis: np.ndarray, vectors: np.ndarray, reach
         for k in range(n):
             y, x = position[k, 0] - origin[0], position[k, 1] - origin[1]
             for i in range(2):
-                cell[k, i] = y * inverse[0, i] + x * inverse[1, i] - basis[k, i]
+                cell[k, i] = y * inverse[0, i] + x * inverse[1, i] - basis[site[k], i]
     out = np.full((n, 2), NOWHERE, np.int32)
     for k in range(n):
         if good[k]:
             for i in range(2):
-                out[k, i] = int(np.rint(whole[k, i] - basis[k, i]))
+                out[k, i] = int(np.rint(whole[k, i] - basis[site[k], i]))
     return out
 
 
@@ -231,27 +252,47 @@ def missing(index: np.ndarray, k: int) -> np.ndarray:
 
 
 @entry
-def contrasts(
-    value: np.ndarray, cell: np.ndarray, use: np.ndarray, called: np.ndarray, side: int, least: int
+def cut(
+    place: np.ndarray, ring: np.ndarray, steps: np.ndarray, shape: tuple[float, float], margin: float
 ) -> np.ndarray:
-    """(n,) value of each column of `use` (n,) less the mean of those within a square of `side` cells around that were
-    not `called`, itself left out; NaN where there are fewer than `least`."""
+    """(n,) bool: some of the first columns of `ring` (n, m) around the `place` (n, 2), at the `steps` (k, 2), are
+    missing (-1), but no more than half of them, and each where a column would lie less than `margin` inside an image of
+    this `shape`."""
+    out = np.zeros(len(place), np.bool_)
+    for n in range(len(place)):
+        missing, outside = 0, True
+        for k in range(len(steps)):
+            if ring[n, k] < 0:
+                missing += 1
+                y, x = place[n, 0] + steps[k, 0], place[n, 1] + steps[k, 1]
+                outside &= min(min(y, shape[0] - 1 - y), min(x, shape[1] - 1 - x)) < margin
+        out[n] = missing > 0 and 2 * missing <= len(steps) and outside
+    return out
+
+
+@entry
+def contrasts(
+    value: np.ndarray, cell: np.ndarray, site: np.ndarray, use: np.ndarray, called: np.ndarray, side: int, least: int
+) -> np.ndarray:
+    """(n,) value of each column of `use` (n,) less the mean of those of its sublattice within a square of `side` cells
+    around that were not `called`, itself left out; NaN where there are fewer than `least`."""
     y, x, height, width = _box(cell, use)
-    half = side // 2
-    count, total = np.zeros((height + 2 * half, width + 2 * half)), np.zeros((height + 2 * half, width + 2 * half))
+    half, n_sites = side // 2, site.max() + 1
+    count = np.zeros((n_sites, height + 2 * half, width + 2 * half))
+    total = np.zeros((n_sites, height + 2 * half, width + 2 * half))
     for k in range(len(cell)):
         if use[k] and not called[k]:
-            count[cell[k, 0] - y + half, cell[k, 1] - x + half] += 1
-            total[cell[k, 0] - y + half, cell[k, 1] - x + half] += value[k]
+            count[site[k], cell[k, 0] - y + half, cell[k, 1] - x + half] += 1
+            total[site[k], cell[k, 0] - y + half, cell[k, 1] - x + half] += value[k]
     out = np.full(len(cell), np.nan)
     for k in range(len(cell)):
         if use[k]:
-            i, j = cell[k, 0] - y + half, cell[k, 1] - x + half
+            i, j, g = cell[k, 0] - y + half, cell[k, 1] - x + half, site[k]
             n, summed = 0.0, 0.0
             for a in range(i - half, i + half + 1):
                 for b in range(j - half, j + half + 1):
-                    n += count[a, b]
-                    summed += total[a, b]
+                    n += count[g, a, b]
+                    summed += total[g, a, b]
             if not called[k]:
                 n, summed = n - 1, summed - value[k]
             if n >= least:

@@ -66,7 +66,8 @@ def view(
     """
     if len(position_px) < MIN_COLUMNS:
         return None
-    position_px, vectors = np.asarray(position_px, float), np.asarray(vectors_px, float)
+    position_px, vectors = np.ascontiguousarray(position_px, float), np.asarray(vectors_px, float)
+    basis = np.ascontiguousarray(basis, float)
     if not told_apart:
         vectors = _handed(position_px, site, vectors, basis, lattice_nm)
     for again in (True, False):
@@ -76,20 +77,17 @@ def view(
         known = cell[:, 0] != NOWHERE
         if known.sum() < MIN_COLUMNS:
             return None
-        place, index = position_px[known], cell[known] + basis[site[known]]
-        found, fitted, origin = site_loops.fitted(place, index)
+        found, fitted, origin, rms = site_loops.fitted(position_px, cell, site, basis)
         if not found:
             return None
         moved = np.abs(fitted - vectors).max()
         vectors = fitted
         if not again or moved < SAME * np.abs(vectors).max():  # else once more with the fitted vectors
             break
-    residual = place - index @ vectors - origin
     duplicate = site_loops.doubles(cell, site, weight)
     # missed: sites without a column among five or six neighbours of their own sublattice
     steps = _shortest_steps(vectors)
     n_sites, missed, missed_px = site_loops.gaps(cell, site, ~duplicate & known, position_px, steps)
-    rms = float(np.sqrt(np.vdot(residual, residual) / len(residual)))
     return SiteView(cell, vectors, origin, rms, duplicate, n_sites, missed, missed_px)
 
 
@@ -127,7 +125,7 @@ def _rounded(position: np.ndarray, site: np.ndarray, basis: np.ndarray, vectors:
     lattice that was wrong by more than half a cell anywhere would pass through every misfit on the way there.
     """
     shortest = min(np.linalg.norm(vectors, axis=1).min(), np.linalg.norm(vectors[0] - vectors[1]))
-    cell = site_loops.numbered(position, basis[site], vectors, STEP_TOLERANCE * shortest, ONE_LATTICE)
+    cell = site_loops.numbered(position, site, basis, vectors, STEP_TOLERANCE * shortest, ONE_LATTICE)
     return cell if len(cell) else None
 
 
