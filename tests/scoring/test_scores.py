@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, pre
 
 from stemdefects.crystal import material as crystal
 from stemdefects.scoring import columns, detection
+from stemdefects.training.movie import measured_material
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +158,23 @@ def test_temperature_is_recovered(material):
     matched = columns.Matched(state, np.zeros(n, int), log_prob, nothing, np.ones(n), np.zeros(n, int), nothing)
     found = columns.fit_temperature(matched, material, np.zeros(material.n_states), np.ones(n))
     assert found == pytest.approx(2.5, rel=0.05)
+
+
+def test_what_floating_sites_find_where_nothing_is_keeps_posteriors_honest():
+    """A hundred are found with 0.9 and are right nine times in ten; a handful, all right, are no reason for certainty."""
+    material = crystal.from_config(measured_material(np.eye(2), ["bright"]))
+
+    def temperature(right, wrong, said=0.9):
+        n = right + wrong
+        log_prob = np.log(np.tile([1 - said, said], (n, 1)))
+        state = np.repeat([1, -1], [right, wrong])
+        nothing = np.zeros((n, 2))
+        matched = columns.Matched(state, np.zeros(n, int), log_prob, nothing, np.ones(n), np.zeros(n, int), nothing)
+        return columns.fit_temperature(matched, material, np.zeros(2), np.ones(n))
+
+    assert temperature(900, 100) == pytest.approx(1.0, abs=0.02)
+    assert temperature(600, 400) > 1.5
+    assert temperature(20, 0) > 0.4
 
 
 def test_empty_images_are_no_trouble(material):

@@ -199,10 +199,15 @@ def _from_table(table: defect_table.DefectTable, cfg: TableConfig, name: str) ->
 
 
 def _are_over_time(table: defect_table.DefectTable) -> bool:
-    """Did somebody put the states over time in the place of the rows?"""
+    """Did somebody put the states over time in the place of the rows?
+
+    Where every defect was called in every frame both are at the same places; what a frame says of one is not what all
+    frames say.
+    """
     if table.over_time is None or not len(table.rows) or len(table.rows) != len(table.over_time):
         return False
-    return all(np.array_equal(table.rows[name], table.over_time[name]) for name in ("frame", "y_px", "x_px"))
+    same = ("frame", "y_px", "x_px", "score", "kind_prob")
+    return all(np.array_equal(table.rows[name], table.over_time[name]) for name in same)
 
 
 def _length(table: defect_table.DefectTable) -> int:

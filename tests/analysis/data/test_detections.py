@@ -221,7 +221,9 @@ def test_states_over_time_give_counts_and_no_rates(tmp_path):
         with pytest.warns(UserWarning):
             return sd.analyze(table, progress=False, **quick).analysis
 
-    own = DefectTable(rows, attrs={"pixel_size_nm": 0.03, "frame_time_s": 1.0}, over_time=rows[:200])
+    everywhere = rows.copy()  # each was called in every frame: all frames together have it at the same places
+    everywhere["score"] = 0.99
+    own = DefectTable(rows, attrs={"pixel_size_nm": 0.03, "frame_time_s": 1.0}, over_time=everywhere)
     assert [e for e in found(own).estimates if e.quantity == "D" and e.value]
     said = table_writer.write_csv(tmp_path / "anything.csv", [rows], all_frames=True)
     named = table_writer.write_csv(tmp_path / "my_defects_over_time.csv", [rows])

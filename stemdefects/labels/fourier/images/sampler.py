@@ -178,8 +178,11 @@ def make_sampler(
             kept = jnp.where(cut.hole | cut.patch, 0.0, kept)
         dim = jax.random.uniform(next(keys), (2,))
         dose = jnp.where((dim[0] < 0.5) & augment, jnp.exp(dim[1] * np.log(LEAST_DOSE)), 1.0)
-        fresh = jnp.maximum(1 / dose - kept, 0.0) * variance(image)
-        image = image + jnp.sqrt(fresh) * jax.random.normal(next(keys), shape)
+        whole = variance(image)
+        fresh = jnp.maximum(1 / dose - kept, 0.0) * whole
+        counted = 1 - max(labels.read_variance, 0.0) / whole  # share of the noise that electrons make
+        skewness = jnp.maximum(counted, 0.0) * labels.gain / dose / jnp.sqrt(jnp.maximum(fresh, 1e-6 * whole))
+        image = image + change.counting_noise(next(keys), fresh, skewness)
 
         inside = ((local > -0.5) & (local < size_px - 0.5)).all(-1)
         valid = jnp.asarray(source.sure)[number] & inside & (change.nearest(region, local, UNKNOWN) == LATTICE)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -147,6 +148,18 @@ def test_interpolation_knows_what_it_does_to_noise():
     value, kept = augment.linear(noise, exact)
     np.testing.assert_array_equal(value, noise[5:60, 5:60])
     assert (np.asarray(kept) == 1).all()
+
+
+@pytest.mark.parametrize("electrons", [0.4, 4.0])
+def test_fresh_noise_is_as_skewed_as_counts_are(electrons):
+    level = jnp.full((1000, 1000), electrons)
+    made = np.asarray(augment.counting_noise(jax.random.key(0), level, level**-0.5))
+    counts = np.random.default_rng(0).poisson(electrons, (1000, 1000)) - electrons
+
+    def moments(x):
+        return [x.mean(), x.var(), (x**3).mean()]
+
+    assert moments(made) == pytest.approx(moments(counts), abs=0.04 * electrons)
 
 
 def test_random_fields_have_unit_variance_and_the_wavelengths_asked_for():
