@@ -161,7 +161,7 @@ def test_temperature_is_recovered(material):
 
 
 def test_what_floating_sites_find_where_nothing_is_keeps_posteriors_honest():
-    """A hundred are found with 0.9 and are right nine times in ten; a handful, all right, are no reason for certainty."""
+    """What is found with 0.9 is right nine times in ten, and a handful that is right is no reason for certainty."""
     material = crystal.from_config(measured_material(np.eye(2), ["bright"]))
 
     def temperature(right, wrong, said=0.9):
