@@ -8,10 +8,12 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import scipy.spatial
 from scipy import ndimage
 
 TAIL_SHARE, TAIL_NM = 0.3, 0.106  # of a column's light; standard deviation
 DOSES = ("low", "typical", "high")
+ALONE_NM = 0.35  # nothing else that the ideal observer calls is this near to an atom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +63,18 @@ CRYSTALS = {
 @dataclasses.dataclass(frozen=True)
 class Scene:
     """frames: (n, H, W) float32 counts; yx: (n, a, 2) px of the atoms; place: (n, a) number of the place; drift_px:
-    (n, 2)."""
+    (n, 2). For the ideal observer: intact: (n, H, W) counts to expect without the atoms, rows where they belong;
+    everywhere: (p, 2) px of all places in a field without drift; atom: what one adds, counts at its centre."""
 
     frames: np.ndarray
     yx: np.ndarray
     place: np.ndarray
     drift_px: np.ndarray
     pixel_nm: float
+    intact: np.ndarray
+    everywhere: np.ndarray
+    atom: float
+    crystal: Crystal
 
 
 def simulate(name: str, dose: str, seed: int, n_frames: int = 48, size_px: int = 256) -> Scene:
@@ -103,16 +110,65 @@ def simulate(name: str, dose: str, seed: int, n_frames: int = 48, size_px: int =
                 free = [s for s in np.flatnonzero(near[at[t, k]]) if (distance[s, others] > 4 * nearest).all()]
                 at[t, k] = rng.choice(free) if free else at[t, k]
     peak = crystal.peak[DOSES.index(dose)]
-    frames = []
+    frames, intact = [], []
     for t in range(n_frames):
         image = rendered(yx + drift[t], light, size_px, crystal)
-        image += rendered(places[at[t]] + drift[t], np.full(crystal.n_atoms, crystal.atom), size_px, crystal)
+        intact.append(np.float32(peak * (image + crystal.background)))
+        image = image + rendered(places[at[t]] + drift[t], np.full(crystal.n_atoms, crystal.atom), size_px, crystal)
         rows, columns = np.meshgrid(np.arange(size_px), np.arange(size_px), indexing="ij")
         image = ndimage.map_coordinates(
             image, [rows, columns + rng.normal(0, 0.3, (size_px, 1))], order=3, mode="nearest"
         )
         frames.append(rng.poisson(np.maximum(peak * (image + crystal.background), 0)))
-    return Scene(np.array(frames, np.float32), places[at] + drift[:, None], at, drift, crystal.pixel_nm)
+    return Scene(
+        np.array(frames, np.float32),
+        places[at] + drift[:, None],
+        at,
+        drift,
+        crystal.pixel_nm,
+        np.array(intact),
+        around(crystal.places, 0.0)[0],
+        peak * crystal.atom,
+        crystal,
+    )
+
+
+def ideal(scene: Scene) -> tuple[int, int, int]:
+    """Atoms found, calls and atoms in all of the ideal observer of single frames, who knows crystal, probe, drift and
+    dose, and where atoms can be, but neither where they are nor how the rows jitter.
+
+    It calls a place where an atom is likelier than none (Neyman and Pearson: no other rule finds as many with as few
+    false ones).
+    """
+    hits, calls = 0, 0
+    reach = int(np.ceil(2.5 * TAIL_NM / scene.pixel_nm))
+    shape = np.array(scene.frames.shape[1:])
+    grid = np.arange(2 * reach + 1)
+    prior = np.log(scene.place.shape[1] / len(scene.everywhere))
+    for frame, intact, true, drift in zip(scene.frames, scene.intact, scene.yx, scene.drift_px, strict=True):
+        at = scene.everywhere + drift
+        whole = np.rint(at).astype(int)
+        kept = ((whole >= reach) & (whole < shape - reach)).all(1)
+        at, whole = at[kept], whole[kept]
+        off = at - whole + reach
+        added = np.zeros((len(at), len(grid), len(grid)))
+        shares = (
+            ((1 - TAIL_SHARE) / scene.crystal.core_nm**2, scene.crystal.core_nm),
+            (TAIL_SHARE / TAIL_NM**2, TAIL_NM),
+        )
+        for height, sigma_nm in shares:
+            y, x = (np.exp(-0.5 * ((grid - off[:, axis, None]) * scene.pixel_nm / sigma_nm) ** 2) for axis in (0, 1))
+            added += height * y[:, :, None] * x[:, None]
+        added *= scene.atom / sum(height for height, _ in shares)
+        rows, columns = (whole[:, axis, None] + grid - reach for axis in (0, 1))
+        piece = rows[:, :, None], columns[:, None]
+        ratio = (frame[piece] * np.log1p(added / intact[piece]) - added).sum((1, 2)) + prior
+        near = scipy.spatial.distance.cdist(at, at) < ALONE_NM / scene.pixel_nm  # two atoms are never that near
+        called = at[(ratio > 0) & (ratio >= np.where(near, ratio, -np.inf).max(1))]
+        calls += len(called)
+        for atom in true:
+            hits += bool(len(called)) and bool((np.linalg.norm(called - atom, axis=1) < 0.5).any())
+    return hits, calls, scene.place.size
 
 
 def _apart(rng: np.random.Generator, distance: np.ndarray, n: int) -> np.ndarray:

@@ -63,8 +63,8 @@ def turns_deg(grains_px: np.ndarray) -> list[float]:
     return [windowed.turn_deg(vectors, grains_px[0]) for vectors in grains_px[1:]]
 
 
-def meeting(lattice: LocalLattice, shape: tuple[float, float], place_px: np.ndarray) -> Meeting:
-    """Where the grains of a frame of `shape` (H, W) px meet; place_px: (n, 2) points of it."""
+def meeting(lattice: LocalLattice, shape: tuple[float, float], place_px: np.ndarray, grains_px: np.ndarray) -> Meeting:
+    """Where the grains of a frame of `shape` (H, W) px meet; place_px: (n, 2) points of it; grains_px: (K, 2, 2)."""
     spacing = float(np.sqrt(np.linalg.norm(lattice.vectors_px, axis=1).prod()))
     step = spacing / FINE
     axes = [np.arange(0, n, step) for n in shape]
@@ -73,7 +73,7 @@ def meeting(lattice: LocalLattice, shape: tuple[float, float], place_px: np.ndar
     member = _without_islands(lattice.grain_at(y, x).reshape(size))
     crystal = (lattice.of_any_grain(y, x) >= ABSENT).reshape(size)
     share = np.bincount(member[crystal]) / max(crystal.sum(), 1)
-    band, length = windowed.boundary(member, crystal, FINE)
+    band, length = windowed.boundary(member, crystal, FINE, grains_px)
     cell = np.clip(np.rint(np.asarray(place_px).reshape(-1, 2) / step).astype(int), 0, np.array(size) - 1)
     return Meeting(int((share >= windowed.LEAST_SHARE).sum()), length * step, band[tuple(cell.T)])
 

@@ -148,7 +148,7 @@ class BlockMaker:
             place = np.column_stack([found.rows["y_px"], found.rows["x_px"]])
             met = grains.Meeting(1, 0.0, np.zeros(len(place), bool))
             if setup.grains_px is not None:
-                met = grains.meeting(result.lattice, setup.shape_px, place)
+                met = grains.meeting(result.lattice, setup.shape_px, place, setup.grains_px)
             row["n_grains"], row["n_at_boundary"] = met.n_grains, met.at.sum()
             row["boundary_nm"] = met.length_px * setup.calibration.pixel_size_nm
         if found.sites is not None:

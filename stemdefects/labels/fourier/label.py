@@ -161,7 +161,7 @@ def label(
         mean, variance / np.maximum(trust, 1e-3), parts[0].phase, np.minimum(trust, 1.0), sigma, calm > 0.9
     )
     order, _ = align.mean_at(np.stack([p.order for p in parts]), np.ones_like(weights), shift)
-    region = regions.find(order, parts[0], frames[0], spacing)
+    region = regions.find(order, parts[0], frames[0], crystal)
     if (region == LATTICE).mean() < 0.05:
         raise UserError(
             f"{where}: a lattice of {spacing:.1f} px shows in {(region == LATTICE).mean():.0%} of the frame only; take "
@@ -265,7 +265,7 @@ def label(
         row_jitter_px=float(np.std(first.row_shift_px)),
         steps=steps,
         grains=crystal,
-        seam=grains.boundary(first.member, region == LATTICE, spacing),
+        seam=grains.boundary(first.member, region == LATTICE, spacing, crystal.vectors_px),
         member=first.member,
         warnings=tuple(warnings),
     )

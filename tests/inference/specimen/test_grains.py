@@ -52,7 +52,7 @@ def test_a_second_grain_its_turn_and_where_it_begins(border_px):
     y = np.linspace(20, 180, 9)
     on_line = np.column_stack([y, border_px + 0.5 * y])
     beside = on_line + np.array([[0.0, -18.0]])
-    met = grains.meeting(found, SHAPE, np.concatenate([on_line, beside]))
+    met = grains.meeting(found, SHAPE, np.concatenate([on_line, beside]), np.concatenate([own[None], further]))
     assert met.n_grains == 2
     # over the border's crossing of the frame, which the right edge may cut
     height = min(SHAPE[0], (SHAPE[1] - border_px) / 0.5)

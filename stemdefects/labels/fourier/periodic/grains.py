@@ -25,7 +25,8 @@ LEAST_SHARE, LEAST_WINDOWS = 0.06, 3  # of the windows that show a lattice
 FEW_BETWEEN = 0.4  # of the windows of the rarer of two orientations: more halfway between them are a bend
 BRIGHT = 1.5  # times the usual intensity within a spacing: something lies on the crystal
 N_FRAMES = 4  # whose spectra are taken together
-BAND = 0.8  # lattice spacings on either side of where two grains meet that are their boundary
+BAND = 0.8  # lattice spacings on either side of where two grains meet that are their boundary, at least:
+ALIKE = 0.25  # of a spacing by which both lattices have to differ to tell on which side a column is
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Grains:
 
     def __len__(self) -> int:
         return len(self.lattices)
+
+    @property
+    def vectors_px(self) -> np.ndarray:
+        """(K, 2, 2) of each."""
+        return np.stack([lattice.vectors_px for lattice in self.lattices])
 
 
 def one(lattice: ImageLattice) -> Grains:
@@ -216,25 +222,41 @@ def meeting(member: np.ndarray) -> np.ndarray:
     return meets
 
 
-def boundary(member: np.ndarray | None, crystal: np.ndarray, spacing: float) -> tuple[np.ndarray, float]:
+def half_width(turned_deg: float) -> float:
+    """Lattice spacings on either side of where two grains meet that are their boundary.
+
+    Two lattices that lie on each other along it part the more slowly the less they are turned against each other.
+    """
+    return max(BAND, ALIKE / (2 * np.sin(np.radians(max(abs(turned_deg), APART_DEG)) / 2)))
+
+
+def boundary(
+    member: np.ndarray | None, crystal: np.ndarray, spacing: float, vectors: np.ndarray
+) -> tuple[np.ndarray, float]:
     """(H, W) bool, where grains meet in the crystal, and how long that line is in px.
 
-    member: (H, W) grain of each pixel, None: there is one; crystal: (H, W) bool, where any lattice is.
+    member: (H, W) grain of each pixel, None: there is one; crystal: (H, W) bool, where any lattice is; vectors:
+    (K, 2, 2) of the grains.
     """
-    none = np.zeros(crystal.shape, bool), 0.0
+    band = np.zeros(crystal.shape, bool)
     if member is None:
-        return none
-    meets = meeting(member)
-    meets &= ndimage.binary_dilation(crystal, iterations=max(1, round(2 * spacing)))
-    if not meets.any():
-        return none
-    band = ndimage.distance_transform_edt(~meets) < BAND * spacing
-    return band, float(band.sum() / (2 * BAND * spacing))
+        return band, 0.0
+    near = ndimage.binary_dilation(crystal, iterations=max(1, round(2 * spacing)))
+    for k in range(len(vectors)):
+        for other in range(k):
+            pair = (member == k) | (member == other)
+            meets = meeting(np.where(pair, member, k)) & meeting(np.where(pair, member, other)) & near
+            if meets.any():
+                width = half_width(turn_deg(vectors[k], vectors[other])) * spacing
+                band |= ndimage.distance_transform_edt(~meets) < width
+    meets = meeting(member) & near
+    narrow = ndimage.distance_transform_edt(~meets) < BAND * spacing if meets.any() else meets
+    return band, float(narrow.sum() / (2 * BAND * spacing))
 
 
 def vectors_at(grains: Grains, member: np.ndarray | None, yx: np.ndarray) -> np.ndarray:
     """(n, 2, 2) lattice vectors of the grain that each point of `yx` (n, 2) is in."""
-    vectors = np.stack([lattice.vectors_px for lattice in grains.lattices])
+    vectors = grains.vectors_px
     if member is None:
         return np.broadcast_to(vectors[0], (len(yx), 2, 2))
     at = np.clip(np.rint(yx).astype(int), 0, np.array(member.shape) - 1)

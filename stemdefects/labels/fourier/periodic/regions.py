@@ -16,9 +16,10 @@ RIM = 2.0  # lattice spacings around dirt, which the sliding windows smear
 THIN, THINNER, THIN_WINDOW = 0.65, 0.8, 1.0
 
 
-def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, spacing: float) -> np.ndarray:
+def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, crystal: Grains) -> np.ndarray:
     """(H, W) int8: crystal, hole, amorphous, or unknown: where the lattice is neither there nor gone, where grains meet
     and along the rim of what lies on the crystal."""
+    spacing = crystal.lattices[0].spacing_px
     zero = -parts.read_variance / parts.gain if parts.gain > 0 and parts.read_variance < 0 else 0.0
     kept = order > ORDER_KEPT
 
@@ -33,7 +34,7 @@ def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, spacing
     if dirt.any():
         region[ndimage.distance_transform_edt(~dirt) < RIM * spacing] = UNKNOWN
         region[dirt] = AMORPHOUS
-    seam, _ = boundary(parts.member, region != HOLE, spacing)
+    seam, _ = boundary(parts.member, region != HOLE, spacing, crystal.vectors_px)
     if seam.any():
         near = ndimage.distance_transform_edt(~seam) < spacing
         region[((near & (region == AMORPHOUS)) | seam) & ~dirt] = UNKNOWN

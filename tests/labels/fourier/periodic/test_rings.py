@@ -1,10 +1,10 @@
-"""Rings of five and seven along a boundary, against the triangulation of the columns that were drawn."""
+"""Boundaries, and rings of five and seven along them, against the triangulation of the columns that were drawn."""
 
 import numpy as np
 import pytest
 from scipy.spatial import Delaunay
 
-from stemdefects.labels.fourier.periodic import rings
+from stemdefects.labels.fourier.periodic import grains, rings
 from tests.labels.fourier.periodic.test_periodic import HEXAGONAL, SQUARE, render, sites, turned
 
 SHAPE = (256, 256)
@@ -52,3 +52,17 @@ def test_what_is_not_resolved_is_not_counted():
 def test_one_crystal_has_no_rings_of_five():
     _, found = found_in(HEXAGONAL, 0.0, 6.0, np.random.default_rng(3))
     assert (found.neighbours == 6).all() and len(found.neighbours) > 20
+
+
+@pytest.mark.parametrize(("turned", "width"), [(28.0, 0.8), (8.0, 1.79)])
+def test_a_boundary_is_wide_where_both_lattices_part_slowly_and_as_long_as_its_line(turned, width):
+    c, s = np.cos(np.radians(turned)), np.sin(np.radians(turned))
+    one = 10 * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    y, x = np.indices((200, 240))
+    crystal = y < 150  # a hole below
+    member = (x > 120).astype(np.int8)
+    band, length = grains.boundary(member, crystal, 10.0, np.stack([one, one @ [[c, s], [-s, c]]]))
+    assert np.flatnonzero(band[60]).min() == pytest.approx(121 - 10 * width, abs=1.5)
+    assert np.flatnonzero(band[60]).max() == pytest.approx(121 + 10 * width, abs=1.5)
+    assert length == pytest.approx(170, rel=0.06)  # and two spacings into the hole
+    assert grains.boundary(None, crystal, 10.0, one[None])[1] == 0
