@@ -145,6 +145,7 @@ def attributes(movie: movies.Movie, setup: Any) -> dict[str, Any]:
         "specimen": None if setup.rules.specimen is None else setup.rules.specimen.to_plain(),
         "straightened": setup.straighten is not None,
         "grains_turn_deg": setup.grains_turn_deg or None,
+        "boundary_called": not setup.of_movie,
         "config": config.to_plain(setup.settings),
     }
 

@@ -50,7 +50,7 @@ def several_grains(setup: Any) -> list[str]:
     turns = ", ".join(f"{abs(turn):.1f}" for turn in setup.grains_turn_deg)
     return [
         f"grains:      {len(setup.grains_turn_deg) + 1}, turned by {turns} degrees against the first; sites and states "
-        "over time are the first one's"
+        f"over time are the first one's{'; nothing is called along the boundary' if setup.of_movie else ''}"
     ]
 
 

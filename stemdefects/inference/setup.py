@@ -56,6 +56,11 @@ class Setup:
         return [] if self.grains_px is None else grains.turns_deg(self.grains_px)
 
     @property
+    def of_movie(self) -> bool:
+        """Has the network learned from labels of a movie, of defects anywhere in the cell?"""
+        return all(site.floating for site in self.model.material.sites)
+
+    @property
     def n_blocks(self) -> int:
         return -(-len(self.indices) // self.settings.block_frames)
 

@@ -19,7 +19,7 @@ def teach(movie: Movie, setup: Setup, known: dict | None = None) -> None:
     anywhere.
     """
     before = setup.rules.specimen
-    if before is None or setup.reference_px is None or all(site.floating for site in setup.model.material.sites):
+    if before is None or setup.reference_px is None or setup.of_movie:
         return
     found = (
         learned.Specimen.from_plain(known)

@@ -11,7 +11,11 @@ from stemdefects.schema import AnalysisConfig
 
 ABOUT = (
     "The frames' Bragg components show grains that are turned against each other. Lattice sites, states over time and "
-    "rates are those of the first grain; defects along the line are those within 0.8 lattice spacings of it."
+    "rates of sites are those of the first grain, rates of tracks those of all; defects along the line are those "
+    "within 0.8 lattice spacings of it, or more where the grains are turned by less than 18 degrees."
+)
+NOT_CALLED = (
+    "The network has learned from labels, which say nothing about that line: what it finds there is not called."
 )
 METHOD = "mean over the frames, block bootstrap"
 COLUMNS = ("n_grains", "boundary_nm", "n_at_boundary", "n_defects", "fraction_lattice")
@@ -29,6 +33,8 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
         return StageResult()
     _, length, along, defects, lattice = values.T
     frame = np.arange(len(values), dtype=float)
+    called = found.attrs.get("boundary_called", True)
+    about = [ABOUT] if called else [ABOUT, NOT_CALLED]
     said = [
         estimate(
             "misorientation of grains",
@@ -47,10 +53,10 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     for what, series, unit in (
         ("length of the grain boundary", length, "nm"),
         ("defects along the grain boundary", along / np.where(length > 0, length, np.nan), "1/nm"),
-        ("defects inside the grains", (defects - along) / crystal, "1/nm^2"),
+        ("defects inside the grains", (defects - along * bool(called)) / crystal, "1/nm^2"),
     ):
         said.append(_mean(what, frame, series, unit, seed))
-    return StageResult(said, section=Section("Grains", [ABOUT, sentences(said)]), data=values)
+    return StageResult(said, section=Section("Grains", [*about, sentences(said)]), data=values)
 
 
 def _mean(what: str, frame: np.ndarray, series: np.ndarray, unit: str, seed: int) -> Estimate:

@@ -66,7 +66,7 @@ def analyse(
     takes rows of the defect table, window by window, ordered by frame; start_evidence: makes the writer of the
     evidence (`io.tables.evidence`), None: it is not kept."""
     material, settings = setup.model.material, setup.settings.over_time
-    if all(site.floating for site in material.sites):
+    if setup.of_movie:
         seen = floating_sites.analyse(read, n_blocks, setup, write)
         change = {site.name: seen.change for site in material.sites}
         nowhere = np.zeros(len(seen.drift_px), bool)

@@ -3,6 +3,8 @@
 A perfect second grain is crystal: without its lattice every call in it would be withheld as one where there is none.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,8 @@ from scipy import ndimage
 
 from stemdefects.crystal.bragg import equivalent_cells
 from stemdefects.errors import UserError
+from stemdefects.inference.columns.defects import FrameDefects
+from stemdefects.inference.columns.lattice.sites import NOWHERE
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.bragg_map import ABSENT, LocalLattice
 from stemdefects.labels.fourier.periodic import grains as windowed
@@ -17,16 +21,23 @@ from stemdefects.labels.fourier.periodic.lattice import find_lattice
 
 LOOKED_AT = 0.06  # of the frame without the lattice: as little as a grain that is one (`windowed.LEAST_SHARE`)
 FINE = 8  # points per lattice spacing on which it is decided where grains meet
+NEIGHBOURS = 4  # frames before and after one that does not show by itself which grain is where
 ISLAND = 12  # cells: a smaller part of another grain is noise, or a hole
 
 
 class Meeting(NamedTuple):
-    """Grains of a frame: how many it shows; length of the line where they meet, px; at: (n,) bool, points that lie
-    along it."""
+    """Grains of a frame: how many it shows; length of the line where they meet, px; band: (h, w) bool, what lies along
+    it, in cells of `step_px`."""
 
     n_grains: int
     length_px: float
-    at: np.ndarray
+    band: np.ndarray
+    step_px: float
+
+    def along(self, place_px: np.ndarray) -> np.ndarray:
+        """(n,) bool: which of the points (n, 2) lie along the line."""
+        cell = np.rint(np.asarray(place_px).reshape(-1, 2) / self.step_px).astype(int)
+        return self.band[tuple(np.clip(cell, 0, np.array(self.band.shape) - 1).T)]
 
 
 def others(frames: np.ndarray, vectors_px: np.ndarray, lattice_nm: np.ndarray) -> np.ndarray:
@@ -63,8 +74,22 @@ def turns_deg(grains_px: np.ndarray) -> list[float]:
     return [windowed.turn_deg(vectors, grains_px[0]) for vectors in grains_px[1:]]
 
 
-def meeting(lattice: LocalLattice, shape: tuple[float, float], place_px: np.ndarray, grains_px: np.ndarray) -> Meeting:
-    """Where the grains of a frame of `shape` (H, W) px meet; place_px: (n, 2) points of it; grains_px: (K, 2, 2)."""
+def around(lattices: Sequence[LocalLattice | None]) -> list[LocalLattice | None]:
+    """The lattices of frames of one movie that show several grains: a frame's own where it is clear, else the mean of
+    it and its neighbours; None where there is nothing to go by."""
+    shown: list[LocalLattice | None] = []
+    for i, own in enumerate(lattices):
+        if own is not None and not own.clear:
+            near = [one for one in lattices[max(i - NEIGHBOURS, 0) : i + NEIGHBOURS + 1] if one is not None]
+            maps = [one.grains for one in near if one.grains is not None and np.isfinite(one.grains).all()]
+            mean = np.mean(maps, axis=0) if maps else None
+            own = None if mean is None else own._replace(power=mean[0], grains=mean)
+        shown.append(own)
+    return shown
+
+
+def meeting(lattice: LocalLattice, shape: tuple[float, float], grains_px: np.ndarray) -> Meeting:
+    """Where the grains (K, 2, 2) of a frame of `shape` (H, W) px meet."""
     spacing = float(np.sqrt(np.linalg.norm(lattice.vectors_px, axis=1).prod()))
     step = spacing / FINE
     axes = [np.arange(0, n, step) for n in shape]
@@ -74,8 +99,21 @@ def meeting(lattice: LocalLattice, shape: tuple[float, float], place_px: np.ndar
     crystal = (lattice.of_any_grain(y, x) >= ABSENT).reshape(size)
     share = np.bincount(member[crystal]) / max(crystal.sum(), 1)
     band, length = windowed.boundary(member, crystal, FINE, grains_px)
-    cell = np.clip(np.rint(np.asarray(place_px).reshape(-1, 2) / step).astype(int), 0, np.array(size) - 1)
-    return Meeting(int((share >= windowed.LEAST_SHARE).sum()), length * step, band[tuple(cell.T)])
+    return Meeting(int((share >= windowed.LEAST_SHARE).sum()), length * step, band, step)
+
+
+def told(found: FrameDefects, met: Meeting, lattice: LocalLattice) -> FrameDefects:
+    """`found` of a network that labels of the movie taught, which say nothing about the boundary: without calls along
+    it, and with sites in the first grain only. lattice: as shown by the frame and its neighbours."""
+    rows = ~met.along(np.column_stack([found.rows["y_px"], found.rows["x_px"]]))
+    sites = found.sites
+    if sites is not None:
+        place = np.column_stack([found.columns.y_px, found.columns.x_px])
+        out = met.along(place) | (lattice.grain_at(*place.T) != 0)
+        sites = dataclasses.replace(sites, cell=np.where(out[:, None], NOWHERE, sites.cell))
+    return dataclasses.replace(
+        found, rows=found.rows[rows], patches=found.patches[rows], called=found.called[rows], sites=sites
+    )
 
 
 def _without_islands(member: np.ndarray) -> np.ndarray:

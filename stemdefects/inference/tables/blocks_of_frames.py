@@ -88,11 +88,16 @@ class BlockMaker:
         all_hidden = [np.zeros(0, hiding.site_dtype())]
         lattices = np.full((len(indices), 3, 2), np.nan)
         regions = np.full((len(indices), *setup.region_shape), region_map.UNKNOWN, np.uint8)
+        shown = grains.around([None if one is None else one.lattice for one in results]) if self._several else None
         for i, result in enumerate(results):
             row = frames[i : i + 1]
             if result is None:
                 row["quality"], row["note"] = errors[i].quality, str(errors[i]).encode()[-table.NOTE_BYTES :]
                 continue
+            if shown is not None and (own := shown[i]) is not None:
+                result = result._replace(found=self._in_grains(row, result.found, own))
+            elif shown is None and result.lattice is not None and result.lattice.clear:
+                row["n_grains"], row["n_at_boundary"], row["boundary_nm"] = 1, 0, 0.0
             found, regions[i] = result.found, self._raw_regions(result.regions)
             all_rows.append(self._rows(found.rows, frames[i]))
             all_patches.append(found.patches)
@@ -134,6 +139,19 @@ class BlockMaker:
         rows["frame"], rows["time_s"] = frame["frame"], frame["time_s"]
         return in_nm(rows, self.setup)
 
+    @property
+    def _several(self) -> bool:
+        return self.setup.grains_px is not None
+
+    def _in_grains(self, row: np.ndarray, found: FrameDefects, own: bragg_map.LocalLattice) -> FrameDefects:
+        """`found` as it may be called in a frame of several grains, whose lattices are `own`, described in its row."""
+        setup = self.setup
+        met = grains.meeting(own, setup.shape_px, setup.grains_px)
+        along = met.along(np.column_stack([found.rows["y_px"], found.rows["x_px"]]))
+        row["n_grains"], row["n_at_boundary"] = met.n_grains, along.sum()
+        row["boundary_nm"] = met.length_px * setup.calibration.pixel_size_nm
+        return grains.told(found, met, own) if setup.of_movie else found
+
     def _describe(self, row: np.ndarray, result: Finished) -> None:
         """Fill in one row of the frame table."""
         setup, found = self.setup, result.found
@@ -144,13 +162,6 @@ class BlockMaker:
         flags = result.verdict.flags | (quality_flags.COARSE if self._coarse else 0)
         for name, value in zip(REGIONS, result.fraction, strict=True):
             row[f"fraction_{name}"] = value
-        if result.lattice is not None and result.lattice.clear:
-            place = np.column_stack([found.rows["y_px"], found.rows["x_px"]])
-            met = grains.Meeting(1, 0.0, np.zeros(len(place), bool))
-            if setup.grains_px is not None:
-                met = grains.meeting(result.lattice, setup.shape_px, place, setup.grains_px)
-            row["n_grains"], row["n_at_boundary"] = met.n_grains, met.at.sum()
-            row["boundary_nm"] = met.length_px * setup.calibration.pixel_size_nm
         if found.sites is not None:
             missed = found.sites.missed_px
             if result.hidden is not None:

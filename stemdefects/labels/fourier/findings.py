@@ -79,13 +79,13 @@ def of_grains(labels: MovieLabels, pixel_size_nm: float) -> list[str]:
     size = np.bincount(labels.member[crystal], minlength=len(grains)) / max(crystal.sum(), 1)
     turns = ", ".join(f"{abs(t):.1f}" for t in grains.turn_deg[1:])
     at = region_at(labels.member, labels.defects.yx)
-    counts = ", ".join(f"{(at == k).sum()} in grain {k + 1}" for k in range(len(grains)))
+    counts = ", ".join(f"{(at == k).sum()} labels in grain {k + 1}" for k in range(len(grains)))
     stands_out = extrema(
         np.where(band, labels.steps["z"], 0), labels.levels[0].lowest, DISC * labels.lattice.spacing_px
     )
     return [
         f"{len(size)} grains of {', '.join(f'{s:.0%}' for s in size)} of the crystal, turned by {turns} degrees "
         f"against the largest; boundary of {length_px * pixel_size_nm:.3g} nm, about which the labels say nothing",
-        f"labels: {counts}; along the boundary {len(stands_out.z)} places stand out",
+        f"{counts}; along the boundary {len(stands_out.z)} places stand out",
         _of_rings(boundary_rings(labels)),
     ]

@@ -52,12 +52,12 @@ def test_a_second_grain_its_turn_and_where_it_begins(border_px):
     y = np.linspace(20, 180, 9)
     on_line = np.column_stack([y, border_px + 0.5 * y])
     beside = on_line + np.array([[0.0, -18.0]])
-    met = grains.meeting(found, SHAPE, np.concatenate([on_line, beside]), np.concatenate([own[None], further]))
+    met = grains.meeting(found, SHAPE, np.concatenate([own[None], further]))
     assert met.n_grains == 2
     # over the border's crossing of the frame, which the right edge may cut
     height = min(SHAPE[0], (SHAPE[1] - border_px) / 0.5)
     assert met.length_px == pytest.approx(height * np.hypot(1, 0.5), rel=0.12)
-    assert met.at[:9].sum() >= 7 and not met.at[9:].any()
+    assert met.along(on_line).sum() >= 7 and not met.along(beside).any()
 
 
 @pytest.mark.parametrize("hole", [False, True])
@@ -84,3 +84,26 @@ def test_what_is_called_in_a_second_grain_stands_and_has_no_site_of_the_first():
         called.append(find_defects(output, material, Rules(), VECTORS, NM))
     assert [len(found.rows) for found in called] == [1, 3]
     assert called[1].sites.on_lattice.tolist() == [True, False, False]
+    met = grains.meeting(lattice, SHAPE, cells)
+    assert len(grains.told(called[1], met, lattice).rows) == 3
+    on_line = columns._replace(y_px=np.float32([60, 60, 100]), x_px=np.float32([120, 200, 220]))
+    found = find_defects(output._replace(columns=on_line), material, Rules(), VECTORS, NM)
+    told = grains.told(found, met, lattice)
+    assert told.rows["x_px"].tolist() == [200, 220] and len(told.patches) == len(told.called) == 2
+    assert not told.sites.on_lattice.any()
+
+
+def test_frames_too_noisy_by_themselves_show_their_boundary_with_their_neighbours():
+    rng = np.random.default_rng(1)
+    cells = np.stack([VECTORS, turned(VECTORS, TURN)])
+    made = bragg_map.windows(SHAPE, cells, VECTORS * NM)
+    image = frame(90.0)
+    noisy = [bragg_map.of_frame(image + rng.normal(0, 5 * image.std(), SHAPE), made) for _ in range(9)]
+    assert not any(one.clear for one in noisy)
+    shown = grains.around([*noisy, None])
+    assert shown[9] is None
+    true, alone, together = (
+        grains.meeting(one, SHAPE, cells) for one in (bragg_map.of_frame(image, made), noisy[4], shown[4])
+    )
+    assert together.length_px == pytest.approx(true.length_px, rel=0.1)
+    assert (together.band == true.band).mean() > max(0.95, (alone.band == true.band).mean())
