@@ -27,7 +27,7 @@ from stemdefects.training import movie_frames, start
 HELD_OUT, OWN_DOSE = "held_out", "own_dose"  # validation sets: of the movie, and simulated like it
 SIZE_STEP = 32  # px, sides of training images that every model takes
 MUCH = 1e-3  # learning rate at which a trained network loses what it knows
-TELLING, MORE_IMAGES = 50, 64  # labels held out; with fewer, so many images are made of scenes as the frames are
+TELLING, MORE_IMAGES = 50, 256  # labels held out; with fewer, so many images are made of scenes as the frames are
 ENOUGH = 5  # defects in the held-out part, else whole frames are held out
 
 
