@@ -20,6 +20,7 @@ STEP = 5.0  # noise of the pixels, that a mark stands off its surroundings
 WAY = 0.5  # of the way from its value to the frame's median: saturated columns fall off more slowly
 VALUES = 8  # that are looked at, the most frequent ones in patches of one value
 ENLARGED = 0.02  # of the frame, in patches of all other values: its pixels were repeated, one value says nothing
+MARKS = 8  # of one value that a frame has
 FRINGE = 1  # px around a mark: smoothed by whoever drew it
 
 
@@ -44,14 +45,19 @@ def find(image: np.ndarray, invalid: np.ndarray | None) -> np.ndarray | None:
     flat[row, column] = True
     noise, middle, found = _noise(image), float(median(image)), None
     for value in values[order]:
-        for inside, whole in _patches(image == value, flat):
+        patches = list(_patches(image == value, flat))
+        areas = np.array([_rectangle(whole) for _, whole in patches])
+        for (inside, whole), area in zip(patches, areas, strict=True):
             ring = ndimage.binary_dilation(whole, np.ones((3, 3))) & ~whole
             outside = image[inside][ring]
             alike = (np.sum(outside == value) + 1) / (len(outside) + 2)
             step = np.abs(np.median(outside) - value)
             sharp = step > STEP * noise and step > WAY * abs(middle - value)
-            chance = np.log(image.size) + whole.sum() * np.log(alike) < np.log(CHANCE)
-            if sharp or (alike < WAY and chance and _rectangle(whole)):
+            # pixels of few counts are often alike, above all between columns: how often they are around says what size
+            # chance makes, and marks are not all over the frame
+            usual = np.log(_share_around(image == value, inside, area)) if area else 0.0
+            chance = np.log(image.size) + area * usual < np.log(CHANCE) and (areas > area / 2).sum() <= MARKS
+            if sharp or (alike < WAY and chance):
                 found = np.zeros(image.shape, bool) if found is None else found
                 found[inside] |= ndimage.binary_dilation(whole, np.ones((3, 3)), FRINGE)
                 near = np.abs(image - value) < LIKE_BAR * abs(value - middle)
@@ -104,16 +110,23 @@ def _patches(same: np.ndarray, flat: np.ndarray) -> Iterator[tuple[tuple[slice, 
         yield inside, ndimage.binary_propagation(groups[inside] == number, mask=same[inside])
 
 
-def _rectangle(group: np.ndarray) -> bool:
-    """Is it one, or what is left of it without what touches it at its edges?"""
+def _share_around(same: np.ndarray, inside: tuple[slice, slice], area: int) -> float:
+    """Share of `same` (H, W) in a field three times as large as the box `inside`, without `area` pixels of it."""
+    wide = tuple(slice(max(2 * s.start - s.stop, 0), 2 * s.stop - s.start) for s in inside)
+    field = same[wide]
+    return float((field.sum() - area + 1) / (field.size - area + 2))
+
+
+def _rectangle(group: np.ndarray) -> int:
+    """Pixels of it if it is one, or of what is left of it without what touches it at its edges; 0: it is none."""
     for shape in (group, ndimage.binary_opening(group, np.ones((4, 4)))):
         if not shape.any():
             continue
         rows, columns = (np.flatnonzero(shape.any(axis)) for axis in (1, 0))
         sides = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
         if max(sides) >= MIN_SIDE and shape.sum() >= RECTANGLE * sides[0] * sides[1]:
-            return True
-    return False
+            return int(shape.sum())
+    return 0
 
 
 def _noise(image: np.ndarray) -> float:

@@ -26,6 +26,15 @@ def test_counted_electrons_are_no_invalid_pixels(dose):
     assert invalid_pixels.find(counts(dose)) is None
 
 
+def test_hollows_that_few_electrons_leave_empty_are_no_marks():
+    """Rings of a honeycomb, .45 counts per pixel, few in the hollows: chance makes blocks of zeros."""
+    y, x = np.indices((256, 256)) / 12.0
+    wave = sum(np.cos(2 * np.pi * (x * np.cos(a) + y * np.sin(a))) for a in np.radians([0, 60, 120]))
+    frames = np.random.default_rng(2).poisson((0.45 - 0.15 * wave)[None], (20, 256, 256))
+    assert (frames == 0).mean() > 0.5
+    assert not any(invalid_pixels.find(frame.astype(np.float32)) is not None for frame in frames)
+
+
 def test_bright_columns_and_clipped_ones_and_holes_stay():
     assert invalid_pixels.find(counts(100, bright=12.0)) is None, "a heavy adatom"
     assert invalid_pixels.find(counts(300, sigma=1.0, bright=8.0)) is None, "the same, coarsely sampled"
