@@ -13,7 +13,7 @@ from stemdefects.inference.columns.lattice import neighbours, promised
 from stemdefects.inference.columns.lattice.sites import NOWHERE, SiteView
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
-from stemdefects.inference.specimen import learned, light_levels, second_light, site_light
+from stemdefects.inference.specimen import learned, light_levels, local_scatter, second_light, site_light
 
 MOST = 0.8  # of a place's neighbours that must be there, five of six: at the edge of a hole fewer are
 LIT = 0.5  # of an ideal column's light: something is there
@@ -118,8 +118,9 @@ def judged(
     around = np.stack([there[ring].sum(1), (there & np.append(empty, False))[ring].sum(1)], 1)
     by_light = np.flatnonzero(empty | taught.by_light | taught.levels.alloyed[columns.site])
     site = columns.site[by_light]
-    told = light_levels.posterior(ratio[by_light], site, taught.levels._replace(share=taught.prior), material)
-    blank = empty[by_light]
+    wider = local_scatter.of_places(ratio, columns.site, sites.cell, empty, taught.levels, material)[by_light]
+    known = taught.levels._replace(share=taught.prior)
+    told, blank = light_levels.posterior(ratio[by_light], site, known, material, wider), empty[by_light]
     told[blank] = learned.not_shown(told[blank], site[blank], around, taught, material)
     prob[by_light] = np.where((told.sum(1) > 0)[:, None], told, _unknown(site, taught.prior, material))
     second = np.full(m, np.nan)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.specimen import composition, light_levels, prevalence, second_light, species
+from stemdefects.inference.specimen import composition, light_levels, local_scatter, prevalence, second_light, species
 
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
@@ -113,7 +113,13 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     levels = light_levels.learn(np.where(use, ratio, np.nan), site, material, before.stated)
     prior, low, high = before.stated.copy(), before.low.copy(), before.high.copy()
     seen = np.concatenate([f.prob for f in founds])
-    light = light_levels.posterior(ratio, site, levels, material)
+    wider = [
+        local_scatter.of_places(f.ratio, f.columns.site, f.sites.cell, f.promised, levels, material)
+        if f.sites is not None
+        else np.full(len(f.ratio), np.nan)
+        for f in founds
+    ]
+    light = light_levels.posterior(ratio, site, levels, material, np.concatenate(wider))
     on = np.concatenate([f.sites.on_lattice & f.inner for f in founds if f.sites is not None])
     unseen = np.ones(material.n_states)
     for g, place in enumerate(material.sites):

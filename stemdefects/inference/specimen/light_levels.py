@@ -7,7 +7,7 @@ material explains, is a sublattice of two kinds of columns, an alloy. Each colum
 belongs to, and what the levels are is a composition, no defect.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -112,15 +112,20 @@ def learn(ratio: np.ndarray, site: np.ndarray, material: Material, prior: np.nda
     return Levels(level, scatter, tail, share, bulk, n)
 
 
-def posterior(ratio: np.ndarray, site: np.ndarray, levels: Levels, material: Material) -> np.ndarray:
+def posterior(
+    ratio: np.ndarray, site: np.ndarray, levels: Levels, material: Material, wider: np.ndarray | None = None
+) -> np.ndarray:
     """(n, S) posterior of the states by light alone; 0 everywhere for what is none of them, and where the light says
-    nothing. ratio: (n,) and site: (n,) as in `learn`."""
+    nothing. ratio: (n,) and site: (n,) as in `learn`; wider: (n,) see `local_scatter`, None or NaN: not known."""
     prob = np.zeros((len(site), material.n_states), np.float32)
     for g, place in enumerate(material.sites):
         mine = np.flatnonzero((site == g) & np.isfinite(ratio))
         if not len(mine) or not np.isfinite(levels.scatter[g]):
             continue
         x, width = ratio[mine, None], (levels.scatter[g], levels.tail[g])
+        if wider is not None:  # what scatters more in places makes up the tail of the whole
+            here, usual = wider[mine, None], np.isnan(wider[mine, None])
+            width = np.where(usual, width[0], here * width[0]), np.where(usual, width[1], TAIL[0])
         states = np.flatnonzero(material.site_of_state == g)
         bulk = levels.bulk[g][np.isfinite(levels.bulk[g, :, 0])]
         part = bulk[:, 1] / bulk[:, 1].sum()
@@ -283,10 +288,10 @@ def _same_species(states: np.ndarray, ideal: int, material: Material) -> np.ndar
     return (counts[states][:, counts[ideal] == 0] == 0).all(1)
 
 
-def bell(x: np.ndarray, mean: np.ndarray | float, shape: tuple[float, float]) -> np.ndarray:
+def bell(x: np.ndarray, mean: np.ndarray | float, shape: tuple[Any, Any]) -> np.ndarray:
     """Density of light x around a level; shape: its scatter, and the share of columns that scatter `WIDE` times it."""
     width, tail = shape
     z = ((x - mean) / width) ** 2
-    if not tail:
+    if np.ndim(tail) == 0 and not tail:
         return np.exp(-0.5 * z) / (np.sqrt(2 * np.pi) * width)
     return ((1 - tail) * np.exp(-0.5 * z) + tail / WIDE * np.exp(-0.5 * z / WIDE**2)) / (np.sqrt(2 * np.pi) * width)
