@@ -6,7 +6,7 @@ import numpy as np
 
 from stemdefects.crystal.complexes import complexes
 from stemdefects.crystal.material import Material
-from stemdefects.inference.columns import column_intensity, loops, picture_loops, whole_frame
+from stemdefects.inference.columns import column_intensity, exchanged, loops, picture_loops, whole_frame
 from stemdefects.inference.columns.lattice import column_lattice
 from stemdefects.inference.columns.lattice.floating import view as floating_view
 from stemdefects.inference.columns.lattice.sites import SiteView, view
@@ -57,7 +57,7 @@ class FrameDefects:
     no column there; whole: (m,) bool, most of the neighbours of such a place are there; inner: (m,) bool, away from the
     border; second: (m,) light on a second detector, NaN without one. n_contradicted: calls that fell, for their light
     is an ideal column's; brighter: share of an alloyed sublattice's columns that are of its brightest kind, NaN: no
-    alloy."""
+    alloy; told: which sublattice is which could be told, see `exchanged`."""
 
     rows: np.ndarray
     patches: np.ndarray
@@ -74,6 +74,7 @@ class FrameDefects:
     second: np.ndarray
     n_contradicted: int = 0
     brighter: float = np.nan
+    told: bool = True
 
 
 def find_defects(
@@ -96,6 +97,12 @@ def find_defects(
         columns = columns.take(~near)
         output = output._replace(columns=columns)
     floating = all(site.floating for site in material.sites)
+    moved, told, taught = np.zeros(len(columns.site), bool), True, rules.specimen
+    if vectors_px is not None and taught is not None and taught.other_crystal:
+        start = _of_frame(output, vectors_px)
+        way = exchanged.checked(columns, output.seen, output.scale, start, material, taught.stated, image_px_nm)
+        columns, moved, told = way
+        output = output._replace(columns=columns)
     if floating and vectors_px is not None:
         place = np.stack([columns.y_px, columns.x_px], 1).astype(float)
         sites = floating_view(place, output, vectors_px)
@@ -105,11 +112,11 @@ def find_defects(
         sites = _sites(position, output, vectors_px, basis, told_apart)
         if sites is not None and sites.duplicate.any():
             keep = ~sites.duplicate
-            columns = columns.take(keep)
+            columns, moved = columns.take(keep), moved[keep]
             vectors = sites.vectors_px
             sites = view(position[keep], columns.site, columns.presence, vectors, basis, vectors, told_apart=True)
     judging = replace(rules, specimen=None) if floating else rules  # nothing is usual where columns may be anywhere
-    frame = whole_frame.judged(columns, sites, output, material, judging, image_px_nm, _carries_on(sites))
+    frame = whole_frame.judged(columns, sites, output, material, judging, image_px_nm, moved, _carries_on(sites))
     columns, sites, prob = frame.columns, frame.sites, frame.prob
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.threshold(k.name) for k in material.kinds])
@@ -154,6 +161,7 @@ def find_defects(
         second=frame.second,
         n_contradicted=int(fallen.sum()),
         brighter=frame.brighter,
+        told=told,
     )
 
 

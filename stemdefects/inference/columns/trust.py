@@ -91,6 +91,8 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
         return Verdict(quality_flags.UNCHECKED | lost, {})
     columns, sites, figures, flags = found.columns, found.sites, {}, lost
     on = sites.on_lattice
+    if not found.told:
+        flags |= quality_flags.SUBLATTICES
     number = {name.encode(): k for k, name in enumerate(kinds)}
     kind = np.array([number[name] for name in found.rows["kind"].tolist()], int)
     called = np.zeros(len(on), bool)

@@ -63,10 +63,11 @@ def judged(
     material: Material,
     rules: Any,
     image_px_nm: float,
+    moved: np.ndarray,
     good: bool,
 ) -> Judged:
-    """See `Judged`. rules: `defects.Rules`; good: nearly all columns lie on the lattice of `sites`, so that it can be
-    carried on."""
+    """See `Judged`. rules: `defects.Rules`; moved: (n,) bool, columns that the network took for another sublattice's;
+    good: nearly all columns lie on the lattice of `sites`, so that it can be carried on."""
     seen = output.seen
     taught, n = rules.specimen, len(columns.site)
     if taught is None or sites is None:
@@ -87,11 +88,16 @@ def judged(
             second=nothing,
         )
     if good and (taught.by_light or taught.other_crystal):
-        columns, sites = _seated(columns, sites, material, taught.stated, taught.by_light)
+        columns, sites, moved = _seated(columns, sites, material, moved)
         n = len(columns.site)
     if good:
         columns, sites = _with_places(columns, sites, output, material, rules.edge_nm / image_px_nm, taught.stated)
     m = len(columns.site)
+    moved = np.append(moved, np.zeros(m - n, bool))
+    strange = moved if not taught.by_light else np.arange(m) < n
+    if strange.any():
+        unknown = np.where(strange[:, None], _unknown(columns.site, taught.stated, material), columns.state_prob)
+        columns = columns._replace(state_prob=unknown)
     place = np.stack([columns.y_px, columns.x_px], 1).astype(float) * output.scale
     light, part, empty, prob = np.full(m, np.nan), np.zeros(m), np.arange(m) >= n, columns.state_prob.copy()
     smooth = None
@@ -116,9 +122,9 @@ def judged(
     ring = neighbours.ring(sites.cell, columns.site, material)[empty]
     there = np.append(~empty | (relative > LIT), False)
     around = np.stack([there[ring].sum(1), (there & np.append(empty, False))[ring].sum(1)], 1)
-    by_light = np.flatnonzero(empty | taught.by_light | taught.levels.alloyed[columns.site])
+    by_light = np.flatnonzero(empty | moved | taught.by_light | taught.levels.alloyed[columns.site])
     site = columns.site[by_light]
-    wider = local_scatter.of_places(ratio, columns.site, sites.cell, empty, taught.levels, material)[by_light]
+    wider = local_scatter.of_places(ratio, columns.site, sites.cell, empty | moved, taught.levels, material)[by_light]
     known = taught.levels._replace(share=taught.prior)
     told, blank = light_levels.posterior(ratio[by_light], site, known, material, wider), empty[by_light]
     told[blank] = learned.not_shown(told[blank], site[blank], around, taught, material)
@@ -166,10 +172,10 @@ def _unknown(site: np.ndarray, prior: np.ndarray, material: Material) -> np.ndar
 
 
 def _seated(
-    columns: Columns, sites: SiteView, material: Material, prior: np.ndarray, by_light: bool
-) -> tuple[Columns, SiteView]:
-    """Every column on the place of the lattice that it stands at; of two on one place the surer one. by_light: nothing
-    is known of their states, else not of those that the network took for another sublattice's."""
+    columns: Columns, sites: SiteView, material: Material, moved: np.ndarray
+) -> tuple[Columns, SiteView, np.ndarray]:
+    """Every column on the place of the lattice that it stands at; of two on one place the surer one; and those among
+    them, bool, that the network took for another sublattice's, as it did those `moved` before."""
     position = np.stack([columns.y_px, columns.x_px], 1).astype(float)
     cell, site = promised.seated(position, columns.site.astype(int), sites, material.basis, _fixed(material))
     on = cell[:, 0] != NOWHERE
@@ -177,10 +183,9 @@ def _seated(
     key = np.column_stack([np.where(on[:, None], cell, np.arange(len(cell))[:, None]), site, on])[order]
     _, first = np.unique(key, axis=0, return_index=True)
     keep = np.sort(order[first])
-    moved = by_light | (site[keep] != columns.site[keep])
-    prob = np.where(moved[:, None], _unknown(site[keep], prior, material), columns.state_prob[keep])
-    columns = columns.take(keep)._replace(site=site[keep], state_prob=prob)
-    return columns, replace(sites, cell=cell[keep].astype(np.int32), duplicate=np.zeros(len(keep), bool))
+    moved = moved[keep] | (site[keep] != columns.site[keep])
+    columns = columns.take(keep)._replace(site=site[keep])
+    return columns, replace(sites, cell=cell[keep].astype(np.int32), duplicate=np.zeros(len(keep), bool)), moved
 
 
 def _with_places(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
-INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, CONTRADICTED = (2**i for i in range(7, 13))
+INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, CONTRADICTED, SUBLATTICES = (2**i for i in range(7, 14))
 
 NOT_FOLLOWED = SECOND_LATTICE | OTHER_FIELD  # nothing is followed into such a frame or out of it
 
@@ -27,6 +27,7 @@ DOUBTS = {
     COARSE: "sampled more coarsely than the network was trained on",
     OTHER_FIELD: "of another field than the other frames; nothing is followed from one to the next",
     CONTRADICTED: "states over time that single frames or the columns' light contradict; they are not to be relied on",
+    SUBLATTICES: "both sublattices about equally bright: which is which could not be told, nor what is called on them",
 }
 
 

@@ -1,0 +1,132 @@
+"""Which sublattice is which, where the network may be wrong about it: by the light of all columns together.
+
+Seen from above the two sublattices of a honeycomb differ by their brightness alone. Where they are about equally bright
+a network takes one for the other, column by column or in the whole frame. Which columns belong together is told by
+their neighbours; what the crystal can be, on either sublattice, tells the rest: some columns twice as bright as the
+others are dopants on a metal's place, and no state of a chalcogen column.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stemdefects.crystal.material import Material
+from stemdefects.inference.columns import column_intensity
+from stemdefects.inference.network.engine import Columns
+from stemdefects.inference.specimen import light_levels, site_light
+from stemdefects.numerics.medians import median
+from stemdefects.numerics.nearest import medians, nearest
+
+AROUND = 18  # columns of each sublattice that say what is usual
+CLOSE = 0.3  # of a bond: a column this near to the end of a bond is the one it leads to
+RATIO_PRIOR = 0.35  # of the logarithm: what is believed of the material's ratio of both sublattices' signals
+AGREED = 0.97  # share of the columns that the network puts on one way round, for it to be of one mind
+SURE = 5.0  # of a log-likelihood: odds of 150, for what the network says to be overruled
+UNTOLD = 3.0  # likewise, odds of 20: below, which sublattice is which is not told
+
+
+class Sublattices(NamedTuple):
+    """columns: with the sublattices they are found to be of; moved: (n,) bool, those that the network took for the
+    other's, of whose states nothing is known; told: False where both ways round are about as likely."""
+
+    columns: Columns
+    moved: np.ndarray
+    told: bool
+
+
+def checked(
+    columns: Columns,
+    image: np.ndarray,
+    scale: float,
+    vectors_px: np.ndarray,
+    material: Material,
+    stated: np.ndarray,
+    image_px_nm: float,
+) -> Sublattices:
+    """`columns` on the likeliest of: the sublattices that the network says, and the two ways round by the neighbours.
+
+    image: (h, w), `scale` pixels of it to one of the frame; vectors_px: (2, 2) lattice vectors of the frame, whichever
+    way they put the sublattices; stated: (S,) how common the states are; image_px_nm: of the image. Crystals that are
+    no honeycomb of two sublattices are left as they are."""
+    nothing = Sublattices(columns, np.zeros(len(columns.site), bool), True)
+    bonds = _bonds(material, vectors_px)
+    if bonds is None or len(columns.site) < 2 * column_intensity.MIN_COLUMNS:
+        return nothing
+    place = np.stack([columns.y_px, columns.x_px], 1).astype(float)
+    side = _side(place, bonds)
+    first, second = np.flatnonzero([not s.floating for s in material.sites])
+    known = (side != 0) & np.isin(columns.site, (first, second))
+    if known.sum() < 2 * column_intensity.MIN_COLUMNS:
+        return nothing
+    forward = np.where(known, np.where(side > 0, first, second), columns.site)
+    backward = np.where(known, np.where(side > 0, second, first), columns.site)
+    agreed = float((forward == columns.site)[known].mean())
+    sign = 1 if agreed >= 0.5 else -1
+    own = forward if sign > 0 else backward
+    above = site_light.above_background(image, place * scale, own, material, sign * vectors_px * scale, image_px_nm)
+    if above is None:
+        return nothing
+    # over the mean of both sublattices, wherever a twin exchanges them
+    ways_up = [medians(above.light[known & (side == s)], place[known & (side == s)], place, AROUND) for s in (1, -1)]
+    usual = 0.5 * (ways_up[0] + ways_up[1])
+    light = np.where(above.whole & (usual > 0), above.light / np.where(usual > 0, usual, 1.0), np.nan)
+    fits = np.array([_fit(light, site, material, stated) for site in (columns.site, forward, backward)])
+    if not np.isfinite(fits).all():
+        return nothing
+    fits[1 if sign > 0 else 2] += SURE * (max(agreed, 1 - agreed) > AGREED)
+    best = int(np.argmax(fits))
+    if fits[best] - fits[0] < SURE:
+        best = 0
+    site = (columns.site, forward, backward)[best]
+    opposite = fits[2] if (forward == site)[known].mean() >= 0.5 else fits[1]
+    found = columns._replace(site=site.astype(columns.site.dtype))
+    return Sublattices(found, site != columns.site, bool(fits[best] - opposite > UNTOLD))
+
+
+def _bonds(material: Material, vectors_px: np.ndarray) -> np.ndarray | None:
+    """(k, 2) steps from a column of the first sublattice to the nearest of the second; None where there are not two of
+    different signal, or the steps back are the same (a square lattice)."""
+    fixed = np.flatnonzero([not s.floating for s in material.sites])
+    if len(fixed) != 2 or np.ptp(material.intensities()[material.ideal_states[fixed]]) == 0:
+        return None
+    cells = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    steps = (cells + material.basis[fixed[1]] - material.basis[fixed[0]]) @ vectors_px
+    length = np.linalg.norm(steps, axis=1)
+    bonds = steps[length < 1.2 * length.min()]
+    back = np.linalg.norm(bonds[:, None] + bonds[None], axis=-1).min()
+    return None if back < CLOSE * length.min() else bonds
+
+
+def _side(place_px: np.ndarray, bonds_px: np.ndarray) -> np.ndarray:
+    """(n,) 1: more columns lie at the ends of the bonds than opposite to them; -1: fewer; 0: as many."""
+    reach = CLOSE * np.linalg.norm(bonds_px, axis=1).min()
+    count = np.zeros(len(place_px), int)
+    for sign in (1, -1):
+        for bond in bonds_px:
+            away, _ = nearest(place_px, place_px + sign * bond, 1)
+            count += sign * (away[:, 0] < reach)
+    return np.sign(count)
+
+
+def _fit(light: np.ndarray, site: np.ndarray, material: Material, stated: np.ndarray) -> float:
+    """Log-likelihood of the `light` (n,) of all columns in any unit, were they of the sublattices `site` (n,); NaN:
+    unknown."""
+    signal = material.intensities()[material.ideal_states]
+    first, second = np.flatnonzero([not s.floating for s in material.sites])
+    unit = first if signal[first] > signal[second] else second
+    ratio = light / median(light[(site == unit) & np.isfinite(light)])
+    known = np.isfinite(ratio) & (ratio > light_levels.RANGE[0]) & (ratio < light_levels.RANGE[1])
+    levels = light_levels.learn(ratio, site, material, stated)
+    total, ideal = 0.0, levels.level[material.ideal_states]
+    for g in (first, second):
+        if not np.isfinite(levels.scatter[g]):
+            return np.nan
+        states = np.flatnonzero(material.site_of_state == g)
+        x, shape = ratio[known & (site == g), None], (levels.scatter[g], levels.tail[g])
+        density = light_levels.bell(x, levels.level[states], shape) @ stated[states]
+        anywhere = light_levels.UNKNOWN / (light_levels.RANGE[1] - light_levels.RANGE[0])
+        # of the light in its own unit, and not in that of a sublattice that may be the other one
+        total += float(np.log((density + anywhere) * (ratio[known][0] / light[known][0])).sum())
+    seen = np.maximum(ideal[[first, second]], 1e-3)
+    off = np.log(seen[1] / seen[0]) - np.log(signal[second] / signal[first])
+    return total - 0.5 * (off / RATIO_PRIOR) ** 2
