@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import script
+import two_detectors
 from scipy.spatial import cKDTree
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,9 +79,14 @@ def look(path: Path, model: str, second: Path | None = None, **settings: Any) ->
     return Looked(finished.found, block.rows, finished.fraction, setup, movie.frame(0))
 
 
-def wse2_ti(path: Path, second: Path | None = None, model: str = "auto") -> tuple[list[str], Looked]:
-    """Precision and recall per kind against the labelled columns, and the share of columns on the right sublattice."""
-    seen = look(path, model, second, material="wse2_ti")
+def wse2_ti(
+    path: Path, second: Path | None = None, alone: Looked | None = None, **asked: Any
+) -> tuple[list[str], Looked]:
+    """Precision and recall per kind against the labelled columns, and the share of columns on the right sublattice.
+
+    second: another detector, whose word on what the first one `alone` called is said too; asked: settings of
+    inference."""
+    seen = look(path, "auto", second, **(asked or {"material": "wse2_ti"}))
     lines = (path.parent / "columns.csv").read_text().split()[1:]
     place = np.array([[float(v) for v in line.split(",")[:2]] for line in lines])
     label = np.array([line.split(",")[2] for line in lines])
@@ -101,7 +107,7 @@ def wse2_ti(path: Path, second: Path | None = None, model: str = "auto") -> tupl
         n, m = int(labelled.sum()), int(called.sum())
         out.append(f"| {kind} | {n} | {m} | {hits / max(m, 1):.3f} | {hits / n:.3f} | {2 * hits / (n + m):.3f} |")
     taught, material = seen.setup.rules.specimen, seen.setup.model.material
-    state = material.state_index("Ti")
+    state = next(kind.state for kind in material.kinds if kind.name == "Ti_W")
     true = (label == "Ti_W").sum() / metal.sum()
     out += [
         "",
@@ -112,17 +118,7 @@ def wse2_ti(path: Path, second: Path | None = None, model: str = "auto") -> tupl
     if second is not None:
         of_label = np.full(len(columns), "", "U8")
         of_label[near[same]] = label[same]
-        called = (name == "Ti_W") & inside
-        told = [
-            f"{int(mine.sum())} {what}: {np.nanmedian(found.second[mine]):.2f} ({np.nanmedian(found.ratio[mine]):.2f})"
-            for what, mine in (
-                ("labelled and called", called & (of_label == "Ti_W")),
-                ("called, labelled W", called & (of_label == "W")),
-                ("labelled, not called", (of_label == "Ti_W") & ~called),
-            )
-            if mine.any()
-        ]
-        out += ["", f"Median light of Ti columns on the second detector (on the first), of W's: {'; '.join(told)}."]
+        out += ["", two_detectors.told(alone.found, found, (name == "Ti_W") & inside, of_label)]
     return out, seen
 
 
@@ -219,8 +215,10 @@ def main() -> None:
             *lines[1:],
             "",
         ]
+        lines, _ = wse2_ti(path, formula="W0.95Ti0.05Se2")
+        text += ["Without a file (`model=auto formula=W0.95Ti0.05Se2`). " + lines[0], *lines[1:], ""]
         if other := at_hand("data/real/wse2_ti/adf1.dm4"):
-            lines, _ = wse2_ti(path, other)
+            lines, _ = wse2_ti(path, other, seen)
             text += ["The same with the inner detector beside it (`inference.signal=[adf2.dm4,adf1.dm4]`). " + lines[0]]
             text += [*lines[1:], ""]
     if rows := rows_of(WSSE, wsse):

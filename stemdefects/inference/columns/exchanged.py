@@ -70,6 +70,8 @@ def checked(
     ways_up = [medians(above.light[known & (side == s)], place[known & (side == s)], place, AROUND) for s in (1, -1)]
     usual = 0.5 * (ways_up[0] + ways_up[1])
     light = np.where(above.whole & (usual > 0), above.light / np.where(usual > 0, usual, 1.0), np.nan)
+    if max(agreed, 1 - agreed) > AGREED and _as_stated(light, own, material):
+        return nothing
     fits = np.array([_fit(light, site, material, stated) for site in (columns.site, forward, backward)])
     if not np.isfinite(fits).all():
         return nothing
@@ -106,6 +108,15 @@ def _side(place_px: np.ndarray, bonds_px: np.ndarray) -> np.ndarray:
             away, _ = nearest(place_px, place_px + sign * bond, 1)
             count += sign * (away[:, 0] < reach)
     return np.sign(count)
+
+
+def _as_stated(light: np.ndarray, site: np.ndarray, material: Material) -> bool:
+    """Is the sublattice that the material says brighter by at least half as much as it says?"""
+    first, second = np.flatnonzero([not s.floating for s in material.sites])
+    signal = material.intensities()[material.ideal_states]
+    usual = [median(light[(site == g) & np.isfinite(light)]) for g in (first, second)]
+    stated = np.log(signal[second] / signal[first])
+    return min(usual) > 0 and float(np.log(usual[1] / usual[0]) / stated) > 0.5
 
 
 def _fit(light: np.ndarray, site: np.ndarray, material: Material, stated: np.ndarray) -> float:

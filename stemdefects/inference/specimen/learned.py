@@ -121,7 +121,7 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     ]
     light = light_levels.posterior(ratio, site, levels, material, np.concatenate(wider))
     on = np.concatenate([f.sites.on_lattice & f.inner for f in founds if f.sites is not None])
-    unseen = np.ones(material.n_states)
+    unseen, sigma = np.ones(material.n_states), _share_sigma(levels, material)
     for g, place in enumerate(material.sites):
         states = np.flatnonzero(material.site_of_state == g)
         if place.floating or len(states) < 2:
@@ -132,10 +132,12 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         unseen[states] = _unseen(said[mine][:, states], promised[mine], states, place.ideal, material)
         odds = np.log(np.maximum(said[mine][:, states], 1e-12) / np.maximum(assumed[mine], 1e-12))
         odds[promised[mine]] += np.log(unseen[states])
-        kept = _kept(levels.level[states] / levels.scatter[g], states == place.ideal, before.stated[states])
-        prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], kept)
+        apart = levels.level[states] / levels.scatter[g]
+        which = apart, states == place.ideal, before.stated[states]
+        kept, untold = _untold(*which, sigma[states]), _untold(*which)
+        prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], kept, untold)
     counts = [np.histogram(ratio[(site == g) & use], BINS, light_levels.RANGE)[0] for g in range(material.n_sites)]
-    limit = _limit(levels, material, len(founds))
+    limit = _limit(sigma, levels, material, len(founds))
     known = np.nan_to_num(low) > 0
     light_only = np.where(use & ~promised, ratio, np.nan)
     return before._replace(
@@ -184,22 +186,23 @@ def _second(
     return second_light.learn(ratio, second, site, prob, levels, material)
 
 
-def _kept(level: np.ndarray, ideal: np.ndarray, stated: np.ndarray) -> np.ndarray:
-    """(n,) bool: states whose stated share stands, for single frames cannot tell them from the ideal one, or from a
-    common state of which that is so. level: (n,) in scatters; ideal: (n,) bool; stated: (n,)."""
+def _untold(level: np.ndarray, ideal: np.ndarray, stated: np.ndarray, sigma: np.ndarray | float = np.inf) -> np.ndarray:
+    """(n,) bool: states that single frames cannot tell from the ideal one, or from a common state of which that is so;
+    but for those of which all columns together tell how many there are. level: (n,) in scatters; ideal: (n,) bool;
+    stated: (n,) shares; sigma: (n,) how well all columns together tell them."""
     near = ~(np.abs(level[:, None] - level) >= TOLD)
-    untold = near[:, ideal].any(1) & ~ideal
+    untold = near[:, ideal].any(1) & ~ideal & ~(sigma <= stated)
     return untold | (near[:, untold & (stated >= prevalence.RARE)].any(1) & ~ideal)
 
 
-def _limit(levels: light_levels.Levels, material: Material, n_frames: int) -> np.ndarray:
-    """(S,) shares at the limit of detection, by the light of single frames; see `Specimen`.
+def _share_sigma(levels: light_levels.Levels, material: Material) -> np.ndarray:
+    """(S,) standard deviation of what the light of all columns says of a small share of a state among ideal columns;
+    NaN for these, and where nothing is known.
 
     Of n columns whose light has the density f or, in the state, g, the information on a small share is n times the
-    integral of (g - f)^2 / f, tails included; where both hardly overlap it is the number of columns in a frame that
-    counts.
+    integral of (g - f)^2 / f, tails included.
     """
-    limit = np.full(material.n_states, np.nan)
+    sigma = np.full(material.n_states, np.nan)
     for g, place in enumerate(material.sites):
         if not np.isfinite(levels.scatter[g]) or levels.alloyed[g]:
             continue
@@ -208,10 +211,16 @@ def _limit(levels: light_levels.Levels, material: Material, n_frames: int) -> np
         x = np.linspace(-FAR, apart.max() + FAR, 4000)
         f, shape = light_levels.bell(x, 0.0, (1.0, levels.tail[g])), (1.0, levels.tail[g])
         squares = [np.trapezoid(light_levels.bell(x, d, shape) ** 2 / f, x) - 1 for d in apart]
-        information = levels.n[g] * np.array(squares)
-        shares = np.maximum(SEEN * n_frames / levels.n[g], ABOVE / np.sqrt(np.maximum(information, 1e-12)))
-        limit[states] = np.where(states == place.ideal, np.nan, np.minimum(shares, 1.0))
-    return limit
+        found = 1 / np.sqrt(np.maximum(levels.n[g] * np.array(squares), 1e-12))
+        sigma[states] = np.where(states == place.ideal, np.nan, found)
+    return sigma
+
+
+def _limit(sigma: np.ndarray, levels: light_levels.Levels, material: Material, n_frames: int) -> np.ndarray:
+    """(S,) shares at the limit of detection, by the light of single frames; see `Specimen`. Where light tells a state
+    from the ideal one it is the number of columns in a frame that counts."""
+    least = SEEN * n_frames / np.maximum(levels.n[material.site_of_state], 1)
+    return np.minimum(np.maximum(least, ABOVE * sigma), 1.0)
 
 
 def not_shown(

@@ -12,17 +12,19 @@ PRIOR_COLUMNS = 200.0  # that the file's word is worth: fewer than one usual fra
 RARE = 1e-3  # stated shares below stay: of what hardly occurs a few frames say less than their likelihoods are off
 ROUNDS, ENOUGH = 500, 1e-9  # of expectation maximisation: at most, and the change of a share at which it ends
 DROP = 1.92  # half the 95% quantile of chi squared with one degree of freedom
+LOOSE = 2.0  # standard errors instead of one (docs/inference.md says how often such intervals hold)
 GRID = 60  # steps over six decades, 26% apart; twice as many near the estimate
 
 
 def learn(
-    odds: np.ndarray, stated: np.ndarray, kept: np.ndarray | None = None
+    odds: np.ndarray, stated: np.ndarray, kept: np.ndarray | None = None, untold: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shares (S,) of the states, and their 95% intervals (S,), (S,), NaN where the stated share stands.
 
     odds: (n, S) log-likelihood of each state for each column, up to a constant of the column; stated: (S,) what the
     file says, sums to 1, the largest is the ideal state's; kept: (S,) bool, states whose stated share stands, besides
-    the rare ones.
+    the rare ones; untold: (S,) bool, states that single columns hardly tell: errors of their likelihoods add up over
+    all columns alike, and their intervals are `LOOSE` times as wide.
     """
     likelihood = np.exp(odds - odds.max(1, keepdims=True)) if len(odds) else np.zeros((0, len(stated)))
     fixed = (stated < RARE) | (False if kept is None else kept)
@@ -41,7 +43,8 @@ def learn(
     low, high = np.full(len(share), np.nan), np.full(len(share), np.nan)
     defects = free & (np.arange(len(share)) != stated.argmax())
     for k in np.flatnonzero(defects):
-        low[k], high[k] = _interval(likelihood, counted, share, int(k))
+        drop = DROP if untold is None or not untold[k] else LOOSE**2 * DROP
+        low[k], high[k] = _interval(likelihood, counted, share, int(k), drop)
     # where a crystal has fewer of the common defects than stated, what is rare beside them is no more likely
     fewer = min(1.0, share[defects].sum() / max(stated[defects].sum(), 1e-12)) if defects.any() else 1.0
     rare = fixed & (stated < RARE)
@@ -51,8 +54,11 @@ def learn(
     return share, low, high
 
 
-def _interval(likelihood: np.ndarray, counted: np.ndarray, share: np.ndarray, k: int) -> tuple[float, float]:
-    """95% interval of the share of state k; 0 where none of it lies within."""
+def _interval(
+    likelihood: np.ndarray, counted: np.ndarray, share: np.ndarray, k: int, drop: float = DROP
+) -> tuple[float, float]:
+    """Interval of the share of state k, where the logarithm of its density is less than `drop` below the best; 0 where
+    none of it lies within."""
     others = np.delete(share, k)
     others = others / max(others.sum(), 1e-300)
     mine, rest = likelihood[:, k], np.delete(likelihood, k, 1) @ others
@@ -61,5 +67,5 @@ def _interval(likelihood: np.ndarray, counted: np.ndarray, share: np.ndarray, k:
     tried = np.unique(np.clip(np.append(top * grid, top), 1e-9, 1 - 1e-9))
     height = np.array([np.log(np.maximum(p * mine + (1 - p) * rest, 1e-300)).sum() for p in tried])
     height += counted[k] * np.log(tried) + (counted.sum() - counted[k]) * np.log1p(-tried)
-    inside = tried[height >= height.max() - DROP]
+    inside = tried[height >= height.max() - drop]
     return (0.0 if inside[0] == tried[0] else float(inside[0])), float(inside[-1])
