@@ -14,10 +14,13 @@ from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.network.engine import Columns
 from stemdefects.inference.specimen import light_levels, site_light
+from stemdefects.numerics.borders import from_border
 from stemdefects.numerics.medians import median
 from stemdefects.numerics.nearest import medians, nearest
 
 AROUND = 18  # columns of each sublattice that say what is usual
+EMPTY = 0.6  # of a bond: an empty place is this far from every column
+NEAR = 6  # empty places that say what the background is here
 CLOSE = 0.3  # of a bond: a column this near to the end of a bond is the one it leads to
 RATIO_PRIOR = 0.35  # of the logarithm: what is believed of the material's ratio of both sublattices' signals
 AGREED = 0.97  # share of the columns that the network puts on one way round, for it to be of one mind
@@ -61,21 +64,14 @@ def checked(
     forward = np.where(known, np.where(side > 0, first, second), columns.site)
     backward = np.where(known, np.where(side > 0, second, first), columns.site)
     agreed = float((forward == columns.site)[known].mean())
-    sign = 1 if agreed >= 0.5 else -1
-    own = forward if sign > 0 else backward
-    above = site_light.above_background(image, place * scale, own, material, sign * vectors_px * scale, image_px_nm)
-    if above is None:
-        return nothing
-    # over the mean of both sublattices, wherever a twin exchanges them
-    ways_up = [medians(above.light[known & (side == s)], place[known & (side == s)], place, AROUND) for s in (1, -1)]
-    usual = 0.5 * (ways_up[0] + ways_up[1])
-    light = np.where(above.whole & (usual > 0), above.light / np.where(usual > 0, usual, 1.0), np.nan)
-    if max(agreed, 1 - agreed) > AGREED and _as_stated(light, own, material):
+    own = forward if agreed >= 0.5 else backward
+    light = _light(image, place * scale, np.where(known, side, 0), bonds * scale, image_px_nm)
+    if not np.isfinite(light).any() or (max(agreed, 1 - agreed) > AGREED and _as_stated(light, own, material)):
         return nothing
     fits = np.array([_fit(light, site, material, stated) for site in (columns.site, forward, backward)])
     if not np.isfinite(fits).all():
         return nothing
-    fits[1 if sign > 0 else 2] += SURE * (max(agreed, 1 - agreed) > AGREED)
+    fits[1 if agreed >= 0.5 else 2] += SURE * (max(agreed, 1 - agreed) > AGREED)
     best = int(np.argmax(fits))
     if fits[best] - fits[0] < SURE:
         best = 0
@@ -108,6 +104,30 @@ def _side(place_px: np.ndarray, bonds_px: np.ndarray) -> np.ndarray:
             away, _ = nearest(place_px, place_px + sign * bond, 1)
             count += sign * (away[:, 0] < reach)
     return np.sign(count)
+
+
+def _light(
+    image: np.ndarray, place_px: np.ndarray, side: np.ndarray, bonds_px: np.ndarray, pixel_nm: float
+) -> np.ndarray:
+    """(n,) light of the columns less that of the empty places around, over the mean of both sides' around, wherever a
+    twin exchanges them; NaN unknown. side: (n,) of `_side`, 0 of columns that are not compared with."""
+    out, bond = np.full(len(side), np.nan), float(np.linalg.norm(bonds_px[0]))
+    empty = place_px[side > 0] - bonds_px[0]  # opposite to a bond, and so once for each ring of six columns
+    free = nearest(place_px, empty, 1)[0][:, 0] > EMPTY * bond
+    empty = empty[free & (from_border(empty, image.shape) > 0)]
+    if min(len(empty), (side > 0).sum(), (side < 0).sum()) < column_intensity.MIN_COLUMNS:
+        return out
+    width_px = column_intensity.WIDTH_NM / pixel_nm
+    places = np.concatenate([place_px, empty])
+    seen = column_intensity.smoothed(np.asarray(image, np.float32), places, width_px)
+    light = column_intensity.amplitudes(seen, places, width_px)
+    n = len(side)
+    light = light[:n] - medians(light[n:], empty, place_px, NEAR)
+    usual = [medians(light[side == s], place_px[side == s], place_px, AROUND) for s in (1, -1)]
+    mean = 0.5 * (usual[0] + usual[1])
+    good = (mean > 0) & (from_border(place_px, image.shape) >= site_light.BORDER * width_px)
+    out[good] = light[good] / mean[good]
+    return out
 
 
 def _as_stated(light: np.ndarray, site: np.ndarray, material: Material) -> bool:
