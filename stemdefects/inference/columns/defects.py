@@ -116,7 +116,8 @@ def find_defects(
             vectors = sites.vectors_px
             sites = view(position[keep], columns.site, columns.presence, vectors, basis, vectors, told_apart=True)
     judging = replace(rules, specimen=None) if floating else rules  # nothing is usual where columns may be anywhere
-    frame = whole_frame.judged(columns, sites, output, material, judging, image_px_nm, moved, _carries_on(sites))
+    seated = whole_frame.Found(columns, moved, sites, _carries_on(sites))
+    frame = whole_frame.judged(seated, output, material, judging, image_px_nm)
     columns, sites, prob = frame.columns, frame.sites, frame.prob
     defect, kind, kind_prob = classify(prob, material)
     threshold = np.array([rules.threshold(k.name) for k in material.kinds])

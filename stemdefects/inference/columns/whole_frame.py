@@ -56,18 +56,19 @@ class Judged(NamedTuple):
             return out | ((np.abs(step) > TOLD_APART * scatter) & (moved < UNMOVED))
 
 
-def judged(
-    columns: Columns,
-    sites: SiteView | None,
-    output: FrameOutput,
-    material: Material,
-    rules: Any,
-    image_px_nm: float,
-    moved: np.ndarray,
-    good: bool,
-) -> Judged:
-    """See `Judged`. rules: `defects.Rules`; moved: (n,) bool, columns that the network took for another sublattice's;
-    good: nearly all columns lie on the lattice of `sites`, so that it can be carried on."""
+class Found(NamedTuple):
+    """Columns of a frame on the lattice of `sites`; moved: (n,) bool, those that the network took for another
+    sublattice's; carries_on: nearly all lie on the lattice, so that it can be carried on."""
+
+    columns: Columns
+    moved: np.ndarray
+    sites: SiteView | None
+    carries_on: bool
+
+
+def judged(found: Found, output: FrameOutput, material: Material, rules: Any, image_px_nm: float) -> Judged:
+    """See `Judged`. rules: `defects.Rules`; image_px_nm: sampling of the network's image."""
+    columns, moved, sites, good = found
     seen = output.seen
     taught, n = rules.specimen, len(columns.site)
     if taught is None or sites is None:
@@ -115,8 +116,8 @@ def judged(
     prob = learned.reweighted(prob, taught.stated, taught.prior)
     vectors = sites.vectors_px * output.scale
     places = column_intensity.Places(place, columns.site, sites.cell)
-    found = site_light.measure(seen, places, material, vectors, image_px_nm, smooth)
-    ratio = found.ratio
+    lights = site_light.measure(seen, places, material, vectors, image_px_nm, smooth)
+    ratio = lights.ratio
     ratio[~sites.on_lattice] = np.nan
     relative = light_levels.relative(ratio, columns.site, taught.levels, material)
     ring = neighbours.ring(sites.cell, columns.site, material)[empty]
@@ -141,8 +142,8 @@ def judged(
             prob = second_light.heard(prob, said)
     whole = np.ones(m, bool)
     whole[empty] = around[:, 0] / ring.shape[1] >= MOST
-    dark = np.flatnonzero(empty & (relative < LIT) & (columns.site == found.unit))
-    light_beside = site_light.beside(seen, dark, place, found.compared, material, vectors, image_px_nm)
+    dark = np.flatnonzero(empty & (relative < LIT) & (columns.site == lights.unit))
+    light_beside = site_light.beside(seen, dark, place, lights.compared, material, vectors, image_px_nm)
     whole[dark[light_beside > _strayed(material)]] = False
     brighter = light_levels.brighter(ratio, columns.site, taught.levels)
     return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second)
