@@ -5,8 +5,10 @@ key, the value and the choices. Nothing here imports JAX.
 """
 
 import contextlib
+import copy
 import dataclasses
 import difflib
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -66,11 +68,18 @@ def default_with(group: str, settings: dict[str, Any]) -> Any:
 
 def named_with(group: str, base: str, settings: dict[str, Any]) -> Any:
     """The config `base` of `group` with `settings` in place, as in `default_with`."""
-    plain = to_plain(load_group(group, base))
+    folder = config_dir() / group
+    plain = copy.deepcopy(_plain(group, base, tuple((p, p.stat().st_mtime_ns) for p in sorted(folder.rglob("*.yaml")))))
     for name, value in settings.items():
         value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
         plain[name] = plain[name] | value if isinstance(plain.get(name), dict) and isinstance(value, dict) else value
     return to_object(plain, GROUPS[group])
+
+
+@functools.lru_cache(maxsize=16)
+def _plain(group: str, base: str, files: tuple[tuple[Path, int], ...]) -> Any:
+    """A group as plain dicts and lists, read once as long as its `files` are what they were."""
+    return to_plain(load_group(group, base))
 
 
 def _with_base(path: Path) -> Any:

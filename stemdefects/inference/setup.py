@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from stemdefects import config
 from stemdefects.crystal import elements, second_lattice
@@ -125,6 +126,8 @@ def is_movie(indices: np.ndarray, settings: InferenceConfig) -> bool:
     return settings.over_time.enabled and len(indices) >= settings.over_time.min_frames
 
 
+# small products: several threads of BLAS would mostly wait for each other
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str, Any] | None = None) -> Setup:
     """Calibrate `movie` and compile `model` for it.
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from stemdefects.inference.columns.defects import find_defects
 from stemdefects.inference.setup import Setup
@@ -11,6 +12,7 @@ from stemdefects.inference.tables import stream
 from stemdefects.io.movie import FrameError, Movie
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # as `setup.prepare`
 def teach(movie: Movie, setup: Setup, known: dict | None = None) -> None:
     """Fill in `setup.rules.specimen` from some frames spread over those that are to be looked at.
 

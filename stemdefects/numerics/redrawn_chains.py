@@ -8,6 +8,8 @@ import numpy as np
 from stemdefects.compiled import entry
 
 TINY = 1e-37  # no chance is smaller, as single precision has it
+SIDE = 16  # sites at once
+TOGETHER = 8  # chances whose product has a logarithm: eight of `TINY` are a number of double precision
 
 
 @entry
@@ -21,43 +23,68 @@ def smoothed(
     """
     n_frames, n_sites, n_states = seen.shape
     posterior, moved = np.empty(seen.shape, np.float32), np.empty((max(n_frames - 1, 0), n_sites), np.float32)
-    chance, later, weighted = np.empty((n_frames, n_states)), np.empty(n_states), np.empty(n_states)
+    # sites side by side: a frame's values of them lie together, and the loops over them are vectorised
+    chance, later = np.zeros((n_frames, n_states, SIDE)), np.empty((n_states, SIDE))
+    likely, usual = np.empty((n_frames, n_states, SIDE)), np.empty((n_frames, n_states, SIDE))
+    new, norm, product = np.zeros((n_frames, SIDE)), np.zeros(SIDE), np.ones(SIDE)
+    kept, drawn, same, largest = np.empty(SIDE), np.empty(SIDE), np.empty(SIDE), np.empty(SIDE)
     evidence = 0.0
-    for n in range(n_sites):
+    for first in range(0, n_sites, SIDE):
+        side = min(SIDE, n_sites - first)
         for t in range(n_frames):
-            new, norm = change[around[t, n]], TINY
+            for n in range(side):
+                kind = around[t, first + n]
+                new[t, n] = change[kind]
+                for s in range(n_states):
+                    usual[t, s, n] = prevalence[kind, s]
+                    likely[t, s, n] = seen[t, first + n, s]
+        for t in range(n_frames):
+            norm[:] = TINY
             for s in range(n_states):
-                usual = prevalence[around[t, n], s]
-                before = (1 - new) * chance[t - 1, s] + new * usual if t else usual
-                chance[t, s] = before * seen[t, n, s]
-                norm += chance[t, s]
-            evidence += math.log(norm)
+                for n in range(SIDE):
+                    before = (1 - new[t, n]) * chance[t - 1, s, n] + new[t, n] * usual[t, s, n] if t else usual[t, s, n]
+                    chance[t, s, n] = before * likely[t, s, n]
+                    norm[n] += chance[t, s, n]
+            for n in range(SIDE):
+                product[n] *= norm[n]
+            if t % TOGETHER == TOGETHER - 1 or t == n_frames - 1:
+                for n in range(side):
+                    evidence += math.log(product[n])
+                product[:] = 1.0
+            for n in range(SIDE):
+                norm[n] = 1 / norm[n]
             for s in range(n_states):
-                chance[t, s] /= norm
-        for s in range(n_states):
-            later[s] = 1.0
+                for n in range(SIDE):
+                    chance[t, s, n] *= norm[n]
+        later[:] = 1.0
         for t in range(n_frames - 1, -1, -1):
-            norm = TINY
+            norm[:] = TINY
             for s in range(n_states):
-                weighted[s] = seen[t, n, s] * later[s]
-                later[s] *= chance[t, s]
-                norm += later[s]
-            for s in range(n_states):
-                posterior[t, n, s] = later[s] / norm
+                for n in range(SIDE):
+                    likely[t, s, n] *= later[s, n]
+                    later[s, n] *= chance[t, s, n]
+                    norm[n] += later[s, n]
+            for n in range(side):
+                for s in range(n_states):
+                    posterior[t, first + n, s] = later[s, n] / norm[n]
             if t == 0:
                 continue
-            new, kept, drawn, same, largest = change[around[t, n]], 0.0, 0.0, 0.0, TINY
+            kept[:], drawn[:], same[:], largest[:] = 0.0, 0.0, 0.0, TINY
             for s in range(n_states):
-                usual, stays = prevalence[around[t, n], s], chance[t - 1, s] * weighted[s]
-                kept += (1 - new) * stays
-                drawn += new * usual * weighted[s]
-                same += new * usual * stays
-            moved[t - 1, n] = (drawn - same) / max(kept + drawn, 1e-30)
+                for n in range(SIDE):
+                    stays = chance[t - 1, s, n] * likely[t, s, n]
+                    kept[n] += (1 - new[t, n]) * stays
+                    drawn[n] += new[t, n] * usual[t, s, n] * likely[t, s, n]
+                    same[n] += new[t, n] * usual[t, s, n] * stays
+            for n in range(side):
+                moved[t - 1, first + n] = (drawn[n] - same[n]) / max(kept[n] + drawn[n], 1e-30)
             for s in range(n_states):
-                later[s] = (1 - new) * weighted[s] + drawn
-                largest = max(largest, later[s])
+                for n in range(SIDE):
+                    later[s, n] = (1 - new[t, n]) * likely[t, s, n] + drawn[n]
+                    largest[n] = max(largest[n], later[s, n])
             for s in range(n_states):
-                later[s] /= largest
+                for n in range(SIDE):
+                    later[s, n] /= largest[n]
     return posterior, moved, evidence
 
 

@@ -124,3 +124,26 @@ def pooled(
         for s in range(n_states):
             out[k, s] = logit[s] / total
     return out
+
+
+@entry
+def posteriors(
+    logit: np.ndarray, site: np.ndarray, own: np.ndarray, shift: np.ndarray, temperature: np.ndarray
+) -> np.ndarray:
+    """(n, S) posterior of the states by their logits (n, S): of `models.probability.states.log_posterior` the
+    exponentials. own: (G, S) bool, states of each sublattice; shift, temperature: (S,)."""
+    n_states = logit.shape[1]
+    out = np.zeros((len(logit), n_states))
+    for k in range(len(logit)):
+        largest, total = -np.inf, 0.0
+        for s in range(n_states):
+            if own[site[k], s]:
+                out[k, s] = logit[k, s] / temperature[s] + shift[s]
+                largest = max(largest, out[k, s])
+        for s in range(n_states):
+            if own[site[k], s]:
+                out[k, s] = math.exp(out[k, s] - largest)
+                total += out[k, s]
+        for s in range(n_states):
+            out[k, s] /= total
+    return out

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stemdefects.inference.columns import opinion_loops
 from stemdefects.inference.columns.defects import REGIONS, FrameDefects, Rules
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.models.probability import emissions
-from stemdefects.models.probability.states import log_posterior, site_mask
+from stemdefects.models.probability.states import site_mask
 from stemdefects.numerics import medians
 
 BORDER_NM = (0.15, 0.3, 0.45)  # where bands along the border end: half the network's view of a column
@@ -55,9 +56,11 @@ def pack(found: FrameDefects, frame: int, model: Any, rules: Rules) -> np.ndarra
 def posterior(score: np.ndarray, site: np.ndarray, model: Any) -> np.ndarray:
     """(n, S) state posteriors back from packed scores."""
     material, calibration = model.material, model.calibration
+    n_states = material.n_states
     mask = site_mask(material.site_of_state, material.n_sites)
-    shift = np.asarray(calibration.log_prior_shift)
-    return np.exp(log_posterior(score.astype(np.float32), site, mask, shift, calibration.temperature))
+    shift = np.broadcast_to(np.asarray(calibration.log_prior_shift, float), n_states)
+    temperature = np.broadcast_to(np.asarray(calibration.temperature, float), n_states)
+    return opinion_loops.posteriors(score.astype(np.float32), site, mask, shift.copy(), temperature.copy())
 
 
 class Frame(NamedTuple):
@@ -102,18 +105,18 @@ def centred(
     Columns near the border of the frame, whose neighbours the network does not see, are compared with each other.
     """
     features, scatters, middles = [], [], []
-    band = _border_bands(columns, pixel_size_nm)
+    band, score = _border_bands(columns, pixel_size_nm), columns["score"].astype(np.float32)
     for g, site in enumerate(material.sites):
         states = emissions.ordered_states(g, material.site_of_state, site.ideal)
-        here = columns["site"] == g
-        mine = columns["score"][here][:, states[1:]].astype(np.float32)
-        middle = _middle(mine, band[here]) if known is None else known[g]
+        here = np.flatnonzero(columns["site"] == g)
+        mine, near = score[here[:, None], states[1:]], band[here]
+        middle = _middle(mine, near) if known is None else known[g]
         middles.append(middle)
         scatters.append(None if middle is None else middle.scatter)
         if middle is not None:
-            mine = mine - middle.ratios
+            mine -= middle.ratios
             for k, off in middle.bands.items():
-                mine[band[here] == k] -= off
+                mine[near == k] -= off
         features.append(mine)
     return features, scatters, middles
 
@@ -133,4 +136,4 @@ def _border_bands(columns: np.ndarray, pixel_size_nm: float) -> np.ndarray:
         return np.zeros(0, int)
     y, x = columns["y_px"].copy(), columns["x_px"].copy()
     inwards = np.minimum(np.minimum(y - y.min(), y.max() - y), np.minimum(x - x.min(), x.max() - x)) * pixel_size_nm
-    return np.sum([inwards >= np.float64(end) for end in BORDER_NM], axis=0)
+    return np.searchsorted(np.array(BORDER_NM), inwards, "right")

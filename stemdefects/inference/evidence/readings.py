@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from stemdefects.models.probability import emissions
-from stemdefects.numerics import robust
+from stemdefects.numerics import medians, robust
 
 COORDINATES = ("light", "near", "far")
 SATURATED = 2.0  # scatters from the network's largest log-ratio: closer, and the bulk has no scatter to go by
@@ -92,11 +92,11 @@ def seen(
     """found: (n, 3) coordinates; score: (n, S) as packed by `site_columns`; least: columns to know a scatter."""
     scatter = np.full(3, np.nan)
     for k in range(3):
-        known = found[:, k][np.isfinite(found[:, k])].astype(float)
-        if len(known) >= least:
-            scatter[k] = robust.scatter(known)
+        known = found[:, k].astype(float)
+        if np.count_nonzero(np.isfinite(known)) >= least:
+            scatter[k] = robust.scatter(known)  # leaves out what is NaN
     ends = [plan.states[1], plan.states[-1]]
-    raw = np.median(score[:, ends].astype(float), 0)
+    raw = medians.of_columns(score[:, ends].astype(float))
     temperature = np.broadcast_to(np.asarray(model.calibration.temperature, float), prior.shape)[ends]
     shift = np.asarray(model.calibration.log_prior_shift, float)
     shift = np.broadcast_to(shift, prior.shape)

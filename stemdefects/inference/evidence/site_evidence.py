@@ -63,9 +63,10 @@ class Gatherer:
         for g, plan in enumerate(self._plans):
             if plan is None or scatters[g] is None:
                 continue
-            mine = columns[columns["site"] == g]
-            found = readings.coordinates(plan, mine["light"], features[g])
-            self._seen[g].append(readings.seen(plan, found, mine["score"], self.setup.model, self.prior, MIN_CENTRE))
+            mine = np.flatnonzero(columns["site"] == g)
+            found = readings.coordinates(plan, columns["light"][mine], features[g])
+            score = columns["score"][mine]
+            self._seen[g].append(readings.seen(plan, found, score, self.setup.model, self.prior, MIN_CENTRE))
 
     def _put_together(self) -> None:
         self._keys, _ = rows.unique(np.concatenate([self._keys, *self._new]).astype(int).reshape(-1, 3))
@@ -99,7 +100,7 @@ class Gatherer:
             return
         inner = slice(start - window.low, stop - window.low)
         where = self._rows_of(window.keys)
-        expected, _ = window.expected()
+        expected, _ = window.expected
         values = np.full((stop - start, len(self._keys), self._width), np.nan, np.float16)
         flags = np.full((stop - start, len(self._keys)), NO_FRAME, np.uint8)
         flags[:, where] = self._flags(window, expected, inner) | np.where(window.hidden[inner], INVALID, 0)

@@ -4,6 +4,7 @@ A heavy or missing neighbour changes how a column looks: by how much is taken of
 ideal.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,9 +72,8 @@ class Window:
         middles: Sequence[list],
     ) -> dict[int, over_time.Fit]:
         """Posteriors of the sites of each sublattice; states of `self.states`. read: per sublattice; middles: per
-        frame, what `site_columns.centred` takes off. Keeps `lines`: per
-        sublattice (T, n) readings and (T, n) light; `learned`: per sublattice where states lie on the readings, and in
-        how many site frames each of `states` is."""
+        frame, what `site_columns.centred` takes off. Keeps `lines`: per sublattice (T, n) readings and (T, n) light;
+        `learned`: per sublattice where states lie on the readings, and in how many site frames each of `states` is."""
         material, pixel = self.setup.model.material, self.setup.calibration.pixel_size_nm
         fits: dict[int, over_time.Fit] = {}
         bulk = [centred(f.columns, material, pixel, of)[:2] for f, of in zip(self.frames, middles, strict=True)]
@@ -126,8 +126,7 @@ class Window:
         """(T, n) light, over an ideal column's, of a sublattice's sites that a frame calls and shows no column at, NaN
         elsewhere; and (T, n, 2) where they were called."""
         mine = np.flatnonzero(self.keys[:, 2] == g)
-        light = np.full((len(self.frames), len(mine)), np.nan, np.float32)
-        place = np.full((*light.shape, 2), np.nan, np.float32)
+        light, place = (np.full((len(self.frames), len(mine), *k), np.nan, np.float32) for k in ((), (2,)))
         for t, blank in enumerate(self.blank):
             here = blank.keys[:, 2] == g
             if here.any():
@@ -255,6 +254,7 @@ class Window:
                 counts[..., j] += one == s
         return counts[..., counts.any((0, 1))]
 
+    @functools.cached_property
     def expected(self) -> tuple[np.ndarray, float]:
         """(T, N, 2) where each site should be, NaN in frames without lattice: on the frame's lattice, off by as much as
         it usually is; and how far columns lie from there."""

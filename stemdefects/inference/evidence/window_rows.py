@@ -26,7 +26,7 @@ def rows(window: Window, fits: dict[int, over_time.Fit], start: int, stop: int) 
         which, best[:, mine], defect[:, mine] = state_sums.strongest(found.posterior[inner][:, :, 1:])
         kind[:, mine] = kind_of_state[window.states[g][1:]][which]
     near = _near(window.seen, settings.max_gap_frames)[inner]
-    expected, spread = window.expected()
+    expected, spread = window.expected
     edge = setup.settings.edge_nm / setup.calibration.pixel_size_nm
     out = [table.empty(0)]
     for t in range(stop - start):

@@ -43,10 +43,3 @@ class Kinship:
             return True
         steady = np.abs(np.exp(2j * np.pi * np.array(self._steps)).mean(0)).min()
         return bool(steady < STEADY)
-
-
-def recognised(belief: np.ndarray, prior: np.ndarray, likelihood: np.ndarray) -> float:
-    """Log-odds of what is seen, expected by `belief` against by `prior`. All (n, S), belief and prior of each column's
-    sublattice; likelihood: of each state up to a factor."""
-    expected = TRUST * belief + (1 - TRUST) * prior
-    return float((np.log((expected * likelihood).sum(1) + 1e-12) - np.log((prior * likelihood).sum(1) + 1e-12)).sum())

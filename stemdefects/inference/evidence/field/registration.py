@@ -5,13 +5,11 @@ The defects can: of all possible vectors the one is taken under which the states
 given what was seen on the same sites before. The fraction of a lattice vector comes from the fitted columns.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
-from stemdefects.compiled import entry
-from stemdefects.inference.evidence.field import fields
+from stemdefects.inference.evidence.field import fields, loops
 
 MARGIN = 8  # cells by which the map of sites grows at least
 FORGET = 0.02  # per frame: what a site was seen to be fades towards the prior
@@ -63,10 +61,12 @@ class Registrar:
         if self._start is None:
             self._start = self._last = frame.origin_px.copy()
         self.kinship.add(gain, telling, self._phase(frame))
-        likelihood = self._likelihood(frame)
         origin = frame.origin_px - shift @ frame.vectors_px
         self._last = origin
-        self._learn(frame.cell + shift, frame.site, likelihood)
+        cell = frame.cell + shift
+        belief = self._grown(cell.min(0), cell.max(0))
+        cell, site = (np.ascontiguousarray(part, int) for part in (cell - self._low, frame.site))
+        loops.learned(belief, self._base, cell, site, self._likelihood(frame), FORGET)
         return shift, origin - self._start
 
     def look(self, frame: FrameSites) -> Look:
@@ -87,12 +87,10 @@ class Registrar:
         """Log-odds that the frame's columns were expected, and would be if they had been seen before."""
         if self._belief is None:
             return 0.0, 0.0
-        index = cell - self._low
-        inside = ((index >= 0) & (index < np.array(self._belief.shape[:2]))).all(1)
-        index, site = index[inside], frame.site[inside]
-        prior, likelihood = self._base[site], likelihood[inside]
-        known = fields.recognised(self._belief[index[:, 0], index[:, 1], site], prior, likelihood)
-        return known, fields.recognised(frame.prob[inside], prior, likelihood)
+        cell, site = (np.ascontiguousarray(part, int) for part in (cell - self._low, frame.site))
+        seen = np.ascontiguousarray(frame.prob, np.float32), np.ascontiguousarray(likelihood, np.float32)
+        known, telling = loops.recognised(self._belief, self._base, cell, site, seen, fields.TRUST)
+        return float(known), float(telling)
 
     @staticmethod
     def _phase(frame: FrameSites) -> np.ndarray:
@@ -110,7 +108,9 @@ class Registrar:
         order = order[distance[order] <= max(reach_px, 1.01 * distance.min())]
         penalty = 0.5 * (distance[order] * self._pixel / JUMP_NM) ** 2
         # the columns that differ most from the crystal choose a few candidates, all columns choose among these
-        telling = np.argsort(-np.einsum("ns,ns->n", frame.prob, 1 - self._prior[None]), kind="stable")[:N_TELLING]
+        unlike = frame.prob @ (1 - self._prior)
+        most = max(len(unlike) - N_TELLING, 0)
+        telling = np.sort(np.argpartition(unlike, most)[most:]) if most else np.arange(len(unlike))
         part = frame.cell[telling], frame.site[telling], likelihood[telling]
         rough = self._evidence(*part, steps[order]) - penalty
         final = np.unique(np.append(np.argsort(-rough, kind="stable")[:N_FINAL], 0))
@@ -121,14 +121,7 @@ class Registrar:
         """(m,) log-likelihood of n columns moved by each of `steps` (m, 2) cells, where these are known sites."""
         assert self._belief is not None  # a frame was learned before
         cell, site, steps = (np.ascontiguousarray(part, int) for part in (cell - self._low, site, steps))
-        return _expected(self._belief, cell, site, likelihood, steps)
-
-    def _learn(self, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray) -> None:
-        belief = self._grown(cell.min(0), cell.max(0))
-        i, j = (cell - self._low).T
-        before = (1 - FORGET) * belief[i, j, site] + FORGET * self._base[site]
-        after = before * np.maximum(likelihood, 1e-6)
-        belief[i, j, site] = after / np.maximum(after.sum(1, keepdims=True), 1e-30)
+        return loops.expected(self._belief, cell, site, likelihood, steps)
 
     def _grown(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """What is believed of the sites, with room for the cells from `low` to `high`."""
@@ -146,19 +139,3 @@ class Registrar:
             larger[a : a + c, b : b + d] = self._belief
             self._belief, self._low = larger, self._low - before
         return self._belief
-
-
-@entry
-def _expected(
-    belief: np.ndarray, cell: np.ndarray, site: np.ndarray, likelihood: np.ndarray, steps: np.ndarray
-) -> np.ndarray:
-    out = np.zeros(len(steps))
-    for m in range(len(steps)):
-        for n in range(len(cell)):
-            i, j = cell[n, 0] + steps[m, 0], cell[n, 1] + steps[m, 1]
-            if 0 <= i < belief.shape[0] and 0 <= j < belief.shape[1]:
-                seen = 0.0
-                for s in range(likelihood.shape[1]):
-                    seen += belief[i, j, site[n], s] * likelihood[n, s]
-                out[m] += math.log(max(seen, 1e-6))
-    return out
