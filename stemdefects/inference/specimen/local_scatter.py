@@ -32,8 +32,10 @@ def of_places(
         return out
     kind = light_levels.of_bulk(ratio, site, levels)
     off = np.abs(ratio - levels.bulk[site, np.maximum(kind, 0), 0]) / levels.scatter[site]
-    around = np.append(off, np.nan)[neighbours.around(cell, site, material).same[asked]]
-    known = np.isfinite(around).sum(1) >= LEAST
-    if known.any():
-        out[np.flatnonzero(asked)[known]] = np.maximum(np.nanquantile(around[known], SHARE, axis=1) / USUAL, 1.0)
+    around = np.sort(np.append(off, np.nan)[neighbours.around(cell, site, material).same[asked]], axis=1)  # NaN last
+    count = np.isfinite(around).sum(1)
+    known = np.flatnonzero(count >= LEAST)
+    at = SHARE * (count[known] - 1)  # the quantile by hand: NumPy's takes longer than all the rest
+    below, above = (around[known, index.astype(int)] for index in (np.floor(at), np.ceil(at)))
+    out[np.flatnonzero(asked)[known]] = np.maximum((below + (at % 1) * (above - below)) / USUAL, 1.0)
     return out
