@@ -18,6 +18,7 @@ from stemdefects.inference.specimen import learned, light_levels, local_scatter,
 MOST = 0.8  # of a place's neighbours that must be there, five of six: at the edge of a hole fewer are
 LIT = 0.5  # of an ideal column's light: something is there
 UNMOVED = 0.25  # of the way to a state's level: light that moved less contradicts it
+MOSTLY = 0.5  # share of the columns on the other sublattice than the network says, for it to be wrong of the whole
 TOLD_APART = 3.0  # scatters between two levels, for light to contradict a call
 
 
@@ -25,7 +26,8 @@ class Judged(NamedTuple):
     """Of m columns and places: columns and sites as the network's, places after them; prob: (m, S); light, part: of
     `column_intensity.judged`; ratio: of `site_light`; relative: (m,) the same over the level of an ideal column of its
     own kind; promised, whole, brighter: see `defects.FrameDefects`; specimen: that they were judged by; second: (m,)
-    light on a second detector."""
+    light on a second detector; overruled: the network took the sublattices for each other, and what it shows no column
+    at may be anything."""
 
     columns: Columns
     sites: SiteView | None
@@ -39,13 +41,15 @@ class Judged(NamedTuple):
     brighter: float
     specimen: learned.Specimen | None
     second: np.ndarray
+    overruled: bool = False
 
     def refused(self, state: np.ndarray, material: Material) -> np.ndarray:
         """(m,) bool: may this column not be called this `state` (m,)? Its light is an ideal column's, or it is a place
         that the network shows nothing at, and lacks nothing or stands at the edge of a hole."""
         signal, site = material.intensities(), self.columns.site
         ideal = material.ideal_states[site]
-        out = self.promised & (~self.whole | (signal[state] >= signal[ideal]))
+        dirt = (signal[state] >= signal[ideal]) & (not self.overruled)  # is bright too
+        out = self.promised & (~self.whole | dirt)
         if self.specimen is None:
             return out
         known = self.specimen.levels
@@ -146,7 +150,8 @@ def judged(found: Found, output: FrameOutput, material: Material, rules: Any, im
     light_beside = site_light.beside(seen, dark, place, lights.compared, material, vectors, image_px_nm)
     whole[dark[light_beside > _strayed(material)]] = False
     brighter = light_levels.brighter(ratio, columns.site, taught.levels)
-    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second)
+    overruled = bool(moved[:n].mean() > MOSTLY)
+    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second, overruled)
 
 
 def _strayed(material: Material) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
-from stemdefects.inference.columns import exchanged
+from stemdefects.inference.columns import exchanged, whole_frame
 from stemdefects.inference.network.engine import Columns
 from stemdefects.inference.specimen import light_levels, local_scatter
 from stemdefects.models.probability.prevalence import state_prior
@@ -94,3 +94,26 @@ def test_light_says_less_where_the_columns_around_scatter_more():
     vacant = light_levels.posterior(ratio, site, known, ws2, wider)[dark, ws2.state_index("V_metal")]
     assert vacant[0] > 0.8 and vacant[1] < 0.5
     assert light_levels.posterior(ratio, site, known, ws2)[dark[1], ws2.state_index("V_metal")] > 0.9, "without it"
+
+
+def test_what_is_bright_where_the_network_shows_nothing_is_dirt_unless_it_was_wrong_of_the_whole():
+    """Two places, one of them at the edge of a hole, that light takes for a heavy atom; and one for a vacancy."""
+    _, columns = drawn(dopants=0, vacancies=0)
+    three, metal = columns.take(np.arange(3)), np.zeros(3, int)
+    found = whole_frame.Judged(
+        columns=three._replace(site=metal),
+        sites=None,
+        prob=three.state_prob,
+        light=np.full(3, np.nan),
+        part=np.zeros(3),
+        ratio=np.ones(3),
+        relative=np.ones(3),
+        promised=np.ones(3, bool),
+        whole=np.array([True, False, True]),
+        brighter=np.nan,
+        specimen=None,
+        second=np.full(3, np.nan),
+    )
+    state = np.array([MOSE2.state_index(name) for name in ("W", "W", "V_metal")])
+    assert found.refused(state, MOSE2).tolist() == [True, True, False]
+    assert found._replace(overruled=True).refused(state, MOSE2).tolist() == [False, True, False]
