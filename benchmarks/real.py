@@ -219,7 +219,8 @@ def main() -> None:
         text += ["Without a file (`model=auto formula=W0.95Ti0.05Se2`). " + lines[0], *lines[1:], ""]
         if other := at_hand("data/real/wse2_ti/adf1.dm4"):
             lines, _ = wse2_ti(other)
-            text += ["The inner detector alone (`adf1.dm4`), to which Se2 is brighter than W. " + lines[0], *lines[1:], ""]
+            text += ["The inner detector alone (`adf1.dm4`), to which Se2 is brighter than W. " + lines[0]]
+            text += [*lines[1:], ""]
             lines, _ = wse2_ti(path, other, seen)
             text += ["The same with the inner detector beside it (`inference.signal=[adf2.dm4,adf1.dm4]`). " + lines[0]]
             text += [*lines[1:], ""]
