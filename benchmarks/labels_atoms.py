@@ -4,7 +4,8 @@
               frames in graphene, two adatoms on WS2; three doses), no training
     kinds     labels of simulated WS2 with hundreds of defects (the movies of labels.py, smaller), per kind
     movies    the whole way on the same movies: train.py labels=fourier, infer.py, analyze.py with defaults; recall and
-              precision of the calls in all frames, position error, drift, hop rate with its interval
+              precision of the calls in all frames, of what all frames together say and of the ideal observer of
+              single frames, position error, drift, hop rate with its interval
     grains    an image of graphene with a grain boundary and contamination (shared data): grains, angle, boundary, what
               is labelled
 
@@ -117,8 +118,9 @@ def kinds(options: argparse.Namespace) -> str:
 def whole_way(options: argparse.Namespace) -> str:
     """Table of what the three commands make of the movies."""
     lines = [
-        "| found in | dose | seed | recall | precision | error, nm | drift error, nm | hops a frame | counted |",
-        "|---" * 9 + "|",
+        "| found in | dose | seed | recall | precision | all frames together | ideal observer | error, nm | "
+        "drift error, nm | hops a frame | counted |",
+        "|---" * 11 + "|",
     ]
     for name in options.crystals:
         for dose in options.doses:
@@ -136,16 +138,23 @@ def _one(options: argparse.Namespace, name: str, dose: str, seed: int) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     run = labels_whole.run_commands(folder, movies.write(folder / "movie.h5", scene), options.steps)
     table = sd.DefectTable.read(run / "defects.h5")
-    rows, drift = table.rows, np.column_stack([table.frames["drift_y_px"], table.frames["drift_x_px"]])
-    points = [np.column_stack([r["y_px"], r["x_px"]]) for r in (rows[rows["frame"] == t] for t in range(len(scene.yx)))]
-    hits, n, true, errors = scored(points, scene)
+    drift = np.column_stack([table.frames["drift_y_px"], table.frames["drift_x_px"]])
+    hits, n, true, errors = scored(_by_frame(table.rows, len(scene.yx)), scene)
+    together = scored(_by_frame(table.over_time, len(scene.yx)), scene)
+    best = movies.ideal(scene)
     off = np.nanmax(np.abs(drift - scene.drift_px)) * scene.pixel_nm if np.isfinite(drift).any() else np.nan
     hops = int((np.diff(scene.place, axis=0) != 0).sum())
     per_frame = hops / (len(scene.yx) - 1) / scene.place.shape[1]
     return (
-        f"| {name} | {dose} | {seed} | {hits} of {true} | {hits} of {n} | {np.mean(errors):.3f} | {off:.3f} | "
-        f"{per_frame:.3f} | {labels_whole.hop_rate(run)} |"
+        f"| {name} | {dose} | {seed} | {hits} of {true} | {hits} of {n} | "
+        f"{together[0]} of {true}, {together[0]} of {together[1]} | {best[0]} of {true}, {best[0]} of {best[1]} | "
+        f"{np.mean(errors):.3f} | {off:.3f} | {per_frame:.3f} | {labels_whole.hop_rate(run)} |"
     )
+
+
+def _by_frame(rows: np.ndarray, n_frames: int) -> list[np.ndarray]:
+    """Per frame (n, 2) px of the rows of a table."""
+    return [np.column_stack([r["y_px"], r["x_px"]]) for r in (rows[rows["frame"] == t] for t in range(n_frames))]
 
 
 def grains(options: argparse.Namespace) -> str:

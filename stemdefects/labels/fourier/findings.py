@@ -37,13 +37,17 @@ def needed(labels: MovieLabels, cfg: FourierConfig, where: str) -> None:
     if len(labels.defects.z):
         return
     n = len(labels.frames)
-    fewer = "fewer, where something moves (labels.fourier.n_frames=1); " if n > 1 else ""
+    helps = []
+    if n >= cfg.n_frames:  # else the movie has no more
+        helps.append(f"more frames, where nothing moves (labels.fourier.n_frames={2 * cfg.n_frames})")
+    if n > 1:
+        helps.append("fewer, where something moves (labels.fourier.n_frames=1)")
+        helps.append("other ones (labels.fourier.first_frame=<number>)")
+    helps.append("a network trained on simulation (labels=simulated)")
     raise UserError(
         f"{where}: no defect to learn from in {n} frame(s): looked for dark and bright points "
         f"{labels.levels[0].lowest:.1f} or more times above the noise, the strongest in the crystal is "
-        f"{labels.strongest:.1f}. What would help: more frames, where nothing moves "
-        f"(labels.fourier.n_frames={2 * max(n, cfg.n_frames)}); {fewer}other ones "
-        "(labels.fourier.first_frame=<number>); a network trained on simulation (labels=simulated)"
+        f"{labels.strongest:.1f}. What would help: {'; '.join(helps)}"
     )
 
 
