@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import bdtrc
 
 from stemdefects.inference.columns import confusion
 from stemdefects.inference.columns.site_columns import Frame, frames, posterior
@@ -19,6 +20,8 @@ from stemdefects.io.tables import table
 
 SAME_PLACE = 0.2  # of the shortest lattice vector: detections this near in the cell are at one place
 LEAST = 0.05  # share of the detections that a place of the cell has
+CHANCE = 0.01  # of so many at a place where they are anywhere
+FOLLOWED = 0.5  # of the detections: with fewer that have another in the frame before or after, all say where places are
 MISSED = 0.1  # share of defects that a frame does not show, where the model does not say it
 BESIDE, ELSEWHERE = 1.2, 0.05  # within so many lattice vectors of a defect there is another one so much more rarely
 AGREE, CLEARLY = 3, 1.5  # defects that stay, and times as many as for the next lattice vector, name a drift
@@ -50,7 +53,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
         write(table.empty(0))
         return Movie(drift, np.zeros((0, 2)), 0.0, {})
     first = looked[int(np.argmax(known))].lattice[2] - drift[int(np.argmax(known))]
-    inverse = np.linalg.inv(vectors)
+    inverse, reach = np.linalg.inv(vectors), BESIDE * np.linalg.norm(vectors, axis=1).max()
     cells = [
         (points.yx - frame.lattice[2]) @ np.linalg.inv(frame.lattice[:2]) if ok else np.zeros((0, 2))
         for points, frame, ok in zip(found, looked, known, strict=True)
@@ -59,7 +62,11 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     if not len(everything):
         write(table.empty(0))
         return Movie(drift, np.zeros((0, 2)), 0.0, {})
-    centre, of_point = places(everything, vectors)
+    followed = _followed(
+        [f.yx - d if ok else np.zeros((0, 2)) for f, d, ok in zip(found, drift, known, strict=True)], reach
+    )
+    centre = places(everything[followed] if followed.mean() > FOLLOWED else everything, vectors)
+    of_point = _nearest(everything, centre, vectors)
     # the whole cells that each frame's numbers are off by
     moved = [
         np.rint((frame.lattice[2] - d - first) @ inverse) if ok else np.zeros(2)
@@ -85,7 +92,6 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     # a detection's posterior is what it is where nothing else is known: likelihoods are it less what is usual
     ratio = np.log(np.maximum(prob, 1e-6))
     ratio[:, 1:] += np.log((1 - USUAL) / USUAL)
-    reach = BESIDE * np.linalg.norm(vectors, axis=1).max()
     for t, ok in enumerate(known):  # what hops is seen beside the site that it has left
         if ok and len(found[t].yx):
             beside = np.linalg.norm(expected[t][:, None] - found[t].yx[None], axis=2).min(1) < reach
@@ -169,20 +175,38 @@ def _agreeing(yx: np.ndarray, old: np.ndarray, radius: float) -> int:
     return int((np.linalg.norm(yx[:, None] - old[None], axis=2).min(1) < radius).sum())
 
 
-def places(cells: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where in the cell the defects sit: (P, 2) fractions, the most common first, and (n,) which of them each is at.
+def _followed(yx: list[np.ndarray], reach: float) -> np.ndarray:
+    """(n,) bool, of all points of all frames: there is one within `reach` in the frame before or after it.
 
-    cells: (n, 2) places in units of the lattice vectors; vectors: (2, 2). What is at no place that `LEAST` of all share
-    counts for the nearest one.
+    What is called by mistake is mostly alone in this, and anywhere in the cell. yx: per frame (m, 2), drift taken off.
+    """
+    near = [np.zeros(len(points), bool) for points in yx]
+    for t in range(len(yx) - 1):
+        if len(yx[t]) and len(yx[t + 1]):
+            close = np.linalg.norm(yx[t][:, None] - yx[t + 1][None], axis=2) < reach
+            near[t] |= close.any(1)
+            near[t + 1] |= close.any(0)
+    return np.concatenate(near)
+
+
+def places(cells: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(P, 2) where in the cell the defects sit, fractions, the most common first.
+
+    cells: (n, 2) places in units of the lattice vectors; vectors: (2, 2). A further place has `LEAST` of all and more
+    than chance brings together of those that are left, wherever they are.
     """
     radius = SAME_PLACE * np.linalg.norm(vectors, axis=1).min()
+    share = np.pi * radius**2 / abs(np.linalg.det(vectors))  # of the cell
     left, found = np.arange(len(cells)), []
     for _ in range(12):
         if not len(left):
             break
         off = cells[left, None] - cells[None, left]
         near = np.linalg.norm((off - np.rint(off)) @ vectors, axis=-1) < radius
-        if near.sum(1).max() < max(2.0, LEAST * len(cells)) and found:
+        most = int(near.sum(1).max())
+        # as many discs as fit into the cell, each wherever it holds most
+        accident = bdtrc(most - 2, len(left) - 1, share) * min(len(left), 1 / share)
+        if found and (most < max(2.0, LEAST * len(cells)) or accident > CHANCE):
             break
         middle, mine = cells[left[near.sum(1).argmax()]], np.zeros(len(left), bool)
         for _ in range(3):
@@ -192,9 +216,13 @@ def places(cells: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarr
             middle = middle + off[mine].mean(0)
         found.append(np.mod(middle, 1.0))
         left = left[~mine]
-    centre = np.array(found)
+    return np.array(found)
+
+
+def _nearest(cells: np.ndarray, centre: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(n,) which of the places `centre` (P, 2) of the cell each of `cells` (n, 2) is nearest to."""
     off = cells[:, None] - centre[None]
-    return centre, np.linalg.norm((off - np.rint(off)) @ vectors, axis=-1).argmin(1)
+    return np.linalg.norm((off - np.rint(off)) @ vectors, axis=-1).argmin(1)
 
 
 def _rows(frame, setup, prob, seen, points: Points, expected, inside) -> np.ndarray:

@@ -99,6 +99,24 @@ def test_a_missed_defect_is_there_and_a_jump_of_the_drift_is_named_by_those_that
     assert np.bincount(rows["frame"], minlength=12).tolist() == [4] * 8 + [0] + [4] * 3
 
 
+def test_what_is_called_by_mistake_here_and_there_makes_no_place_of_the_cell(monkeypatch, setup):
+    rng = np.random.default_rng(4)
+    cells = np.array([[2, 1], [-3, 2]])
+    points = np.repeat(((cells + PLACES[0]) @ VECTORS + [101.0, 95.0])[None], 40, 0)
+    frames = frames_of(points, np.zeros((40, 2)), rng)
+    for t in rng.choice(40, 12, replace=False):
+        false = frames[t].columns[:1].copy()
+        false["y_px"], false["x_px"] = rng.uniform(20, 180, 2)
+        frames[t] = frames[t]._replace(columns=np.concatenate([frames[t].columns, false]))
+    found, rows = looked(monkeypatch, setup, frames)
+    assert len(found.places) == 1 and len(rows) == 80
+    found = []
+    for _ in range(40):
+        there = np.tile(PLACES[0], (80, 1)) + rng.normal(0, 0.02, (80, 2))
+        found.append(len(floating_sites.places(np.concatenate([there, rng.uniform(0, 1, (12, 2))]), VECTORS)))
+    assert sum(n > 1 for n in found) <= 2
+
+
 def test_cells_come_from_the_bragg_components_of_the_frame():
     rng = np.random.default_rng(3)
     grid = np.stack(np.meshgrid(np.arange(200), np.arange(200), indexing="ij"), -1)
