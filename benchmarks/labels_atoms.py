@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--crystals", nargs="+", default=sorted(movies.CRYSTALS), choices=sorted(movies.CRYSTALS))
     parser.add_argument("--doses", nargs="+", default=list(movies.DOSES), choices=movies.DOSES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[21, 22])
+    parser.add_argument("--movie-seeds", nargs="+", type=int, help="of the part movies, else --seeds")
     parser.add_argument("--steps", type=int, help="of the trainings, else the default")
     parser.add_argument("--folder", type=Path, default=Path("benchmark_results/labels_atoms"))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/labels.md")
@@ -124,7 +125,7 @@ def whole_way(options: argparse.Namespace) -> str:
     ]
     for name in options.crystals:
         for dose in options.doses:
-            for seed in options.seeds:
+            for seed in options.movie_seeds or options.seeds:
                 lines.append(_one(options, name, dose, seed))
                 print(lines[-1], flush=True)
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from stemdefects.errors import UserError
 from stemdefects.inference import electrons, undistorted
 from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import calibration as calibrating
+from stemdefects.inference.network import cover as covering
 from stemdefects.inference.network.engine import Engine
 from stemdefects.inference.specimen import grains
 from stemdefects.inference.specimen.learned import untaught
@@ -79,6 +80,7 @@ class Setup:
             "grains_px": None if self.grains_px is None else self.grains_px.tolist(),
             "specimen": None if self.rules.specimen is None else self.rules.specimen.to_plain(),
             "dose": list(self.dose),
+            "cover": None if self.engine.cover is None else list(self.engine.cover),
         }
 
     def raw_vectors(self, vectors_px: np.ndarray) -> np.ndarray:
@@ -206,6 +208,11 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
         raw_shape=movie.shape[1:],
         grains_px=grains_px,
     )
+    if known and known.get("cover"):
+        engine.cover = covering.Cover(*known["cover"])
+    elif setup.of_movie and vectors is not None:
+        samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
+        engine.cover = covering.measured(samples, vectors, aspect)
     if known and "dose" in known:
         setup.dose = electrons.Dose(*known["dose"])
         return _with_lattice(setup, samples, vectors, movie, known)

@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from stemdefects.inference import hidden as hiding
 from stemdefects.inference.network import bragg_map, region_map
+from stemdefects.inference.network.cover import Cover
 from stemdefects.models import other_crystal, symmetry
 from stemdefects.models.frames import resample as sampling
 from stemdefects.models.frames.normalization import normalize_frames
@@ -106,6 +107,7 @@ class Engine:
         cells = np.prod(self.grid.tile) * effective_nm**2 / (model.trained or model).material.cell_area_nm2
         self.max_peaks = _rounded(int(1.25 * cells * model.material.n_sites) + 64)
         self._presence = settings.presence
+        self.cover: Cover | None = None  # of the movie: what lies on the crystal does not count in a frame's contrast
         self._made, waves = None, None
         if vectors_px is not None and lattice_nm is not None:
             self._made = bragg_map.windows(self.grid.shape, np.asarray(vectors_px) * self.scale, lattice_nm)
@@ -212,6 +214,8 @@ class Engine:
         for i, mask in enumerate(masks):
             if mask is not None:
                 valid[i] = ~mask
+            if self.cover is not None and (covered := self.cover.of(stacks[i][stacks.shape[1] // 2])) is not None:
+                valid[i] &= ~covered
         padded = jnp.asarray(padded, jnp.float32)
         others = second or [None] * len(stacks)
         return masks, others, self._program(self.model.params, self._constants, padded, jnp.asarray(valid))
