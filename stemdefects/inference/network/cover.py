@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from stemdefects.models.frames.normalization import BLOCK_PX
+
 BRIGHT, WINDOW = 1.5, 1.5  # times the crystal's intensity, in a window of so many lattice spacings (`labels.regions`)
 CONTRAST = 2.0  # times that of the crystal, that it has to be brighter too: a crystal of strong contrast is not upset
 MOST = 0.8  # of a frame: with more of it covered there is no crystal to take the contrast from
-BLOCK_PX = 4
 
 
 class Cover(NamedTuple):
