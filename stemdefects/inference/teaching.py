@@ -35,13 +35,14 @@ def _looked(movie: Movie, setup: Setup) -> list:
     """`FrameDefects` of up to `N_FRAMES` usable frames that show a lattice."""
     founds, n = [], min(len(setup.indices), setup.settings.first_frames or len(setup.indices))
     order = np.unique(np.linspace(0, n - 1, min(n, learned.N_FRAMES)).astype(int))
-    for i in setup.indices[order]:
-        seen = stream.shown(movie, int(i), setup)
-        if isinstance(seen, FrameError):
-            continue
-        output = setup.engine.collect(setup.engine.submit(seen.stack[None], [seen.invalid], [seen.second]))[0]
-        pixel_nm = setup.calibration.pixel_size_nm / output.scale
-        found = find_defects(output, setup.model.material, setup.rules, setup.reference_px, pixel_nm, told_apart=True)
-        if found.sites is not None:
-            founds.append(found)
+    read = (stream.shown(movie, int(i), setup) for i in setup.indices[order])
+    seen = [one for one in read if not isinstance(one, FrameError)]
+    for first in range(0, len(seen), setup.engine.batch_size):
+        some = seen[first : first + setup.engine.batch_size]
+        parts = np.stack([s.stack for s in some]), [s.invalid for s in some], [s.second for s in some]
+        for output in setup.engine.collect(setup.engine.submit(*parts)):
+            px_nm = setup.calibration.pixel_size_nm / output.scale
+            found = find_defects(output, setup.model.material, setup.rules, setup.reference_px, px_nm, told_apart=True)
+            if found.sites is not None:
+                founds.append(found)
     return founds
