@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from stemdefects.analysis import bootstrap
 from stemdefects.analysis.estimates import LEVEL
 from stemdefects.analysis.motion.diffusion import Diffusion, failed
-from stemdefects.analysis.motion.hop_counts import hops_between, placed, short_hops
+from stemdefects.analysis.motion.hop_counts import COINCIDENCE, dispersion, hops_between, placed, short_hops
 from stemdefects.analysis.motion.propagator import propagator
 from stemdefects.analysis.motion.site_likelihood import Prepared, track_log_likelihood
 from stemdefects.analysis.notes import Code, Note, join
@@ -56,7 +56,8 @@ def site_model(
     if found is None:
         return failed("sites", "No track has two detections.", tracks.n_tracks)
     tracks, sites, a = found
-    hops, exposure, _ = short_hops(tracks, sites)
+    hops, exposure, short = short_hops(tracks, sites)
+    alike = dispersion(tracks, hops_between(sites), short)
     rate, noise = max(hops, 1.0) / exposure, sigma
     if (np.diff(tracks.time)[np.diff(tracks.track) == 0] > MOST_HOPS / rate).any():
         found = placed(tracks.cut(MOST_HOPS / rate), vectors, bandwidth)
@@ -85,6 +86,9 @@ def site_model(
         low, high = min(low, boot_low), max(high, boot_high)
         text = "Tracks differ more than one hop rate explains; the interval is that of resampled tracks."
         warning.append(Note(text, Code.TRACKS_DIFFER))
+    if alike > 1 and value > 0:  # errors grow as the root of what one hop stands for
+        low, high = value * (low / value) ** alike**0.5, value * (high / value) ** alike**0.5
+        warning.append(Note(COINCIDENCE.format(alike), Code.HOPS_COINCIDE))
     if noise > 0.25 * a:
         text = "The localisation error is too large against the lattice: sites cannot be told apart."
         warning.append(Note(text, Code.SITES_NOT_RESOLVED))

@@ -226,3 +226,24 @@ def test_an_atom_that_hops_once_a_frame_is_no_random_hopper():
     per_rate = counted.extra["length"] ** 2 / 4
     assert counted.D / per_rate == pytest.approx(moved.mean())
     assert counted.low / per_rate < 0.9 < counted.high / per_rate
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_atoms_that_hop_together_count_once_and_the_interval_holds(group):
+    rng = np.random.default_rng(6)
+    vectors = 0.14 * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    around = np.array([(1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1)])
+    held, told = [], []
+    for _ in range(60):
+        moved = np.repeat(rng.random((50, 1)) < 0.2, 3, 1) if group else rng.random((50, 3)) < 0.2
+        steps = around[rng.integers(6, size=(50, 3))] * moved[..., None]
+        yx = [np.cumsum(np.r_[[(20 * k, 0)], steps[:, k]], 0) @ vectors for k in range(3)]
+        yx = np.concatenate(yx) + rng.normal(0, 0.01, (153, 2))
+        frame = np.tile(np.arange(51), 3)
+        some = tracks.Tracks(np.repeat(np.arange(3), 51), frame, frame * 1.0, yx, np.arange(153), np.full(153, 0.01))
+        counted = hop_counts.count_hops(some, vectors)
+        per_rate = counted.extra["length"] ** 2 / 4
+        held.append(counted.low / per_rate < 0.2 < counted.high / per_rate)
+        told.append("same frames" in counted.warning)
+    assert np.mean(held) > 0.88
+    assert np.mean(told) > 0.9 if group else np.mean(told) < 0.05
