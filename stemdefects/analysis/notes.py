@@ -18,6 +18,7 @@ class Code(Enum):
     REACHES_ZERO = "motion is not shown beyond localisation error"
     STEPS_NOT_RANDOM = "steps are not those of hops at random times"
     TRACKS_DIFFER = "tracks differ more than one rate explains"
+    DRIFT_GUESSED = "by how many lattice vectors the crystal has moved is a guess"
     HOPS_COINCIDE = "several tracks hop in the same frames"
     FASTER_THAN_FRAMES = "states change as fast as frames come"
     TRACKS_CUT = "tracks end at pauses"

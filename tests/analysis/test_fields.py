@@ -7,6 +7,7 @@ from stemdefects import config
 from stemdefects.analysis import pipeline
 from stemdefects.analysis.data import detections, fields
 from stemdefects.analysis.notes import Code, codes
+from stemdefects.analysis.tracking import lattice_drift
 from stemdefects.crystal import material
 from stemdefects.io.tables import quality_flags, table
 from stemdefects.schema import TableConfig
@@ -71,3 +72,20 @@ def test_without_a_common_field_only_counts_are_given(cfg, how):
     assert "count per frame" in said and not said & {"D", "change of the count", "births of tracks"}
     followed = pipeline.analyse(still(), cfg, material.load("ws2_mo"))
     assert (followed.inputs.tracks.lengths == 12).any(), "the same places without a doubt are tracks"
+
+
+@pytest.mark.parametrize(("largest", "n_defects", "guess"), [(0.5, 1, True), (0.2, 1, False), (0.5, 3, False)])
+def test_the_drift_of_an_unknown_crystal_is_a_guess_where_a_camera_follows_one_atom(largest, n_defects, guess):
+    rng = np.random.default_rng(0)
+    frames = table.empty_frames(40)
+    frames["frame"], frames["n_defects"] = np.arange(40), n_defects
+    frames["a1_y_px"], frames["a1_x_px"], frames["a2_y_px"], frames["a2_x_px"] = 0.0, 10.0, 10.0, 0.0
+    frames["drift_y_px"], frames["drift_x_px"] = np.cumsum(rng.uniform(-10 * largest, 10 * largest, (2, 40)), 1)
+    rows = table.empty(40)
+    rows["frame"], rows["y_px"], rows["x_px"] = np.arange(40), 50.0, 50.0
+    rows["score"], rows["kind"] = 0.9, b"bright"
+    made = table.DefectTable(rows, frames, attrs=ATTRS | {"places": [[0.0, 0.0]]})
+    note = lattice_drift.guessed(detections.from_table(made, TableConfig()))
+    assert (note is not None) == guess
+    known = table.DefectTable(rows, frames, attrs=ATTRS)  # columns say where the lattice is
+    assert lattice_drift.guessed(detections.from_table(known, TableConfig())) is None

@@ -11,6 +11,7 @@ from stemdefects.analysis.motion import estimators, regions
 from stemdefects.analysis.motion.diffusion import Diffusion
 from stemdefects.analysis.motion.estimators import Motion
 from stemdefects.analysis.stage import Block, Figure, Fold, Grid, Section, StageResult, sentences
+from stemdefects.analysis.tracking import lattice_drift
 from stemdefects.schema import AnalysisConfig
 
 CAPTIONS = {
@@ -32,11 +33,13 @@ class Moved:
 def run(inputs: Inputs, cfg: AnalysisConfig, seed: int) -> StageResult:
     """D of every kind, and of the headline kind in more detail."""
     found = inputs.found
-    motion = estimators.run(inputs, cfg, seed) if found.followed and not found.smoothed else Motion()
+    guessed = lattice_drift.guessed(found)
+    told = found.followed and not found.smoothed and guessed is None
+    motion = estimators.run(inputs, cfg, seed) if told else Motion()
     places = regions.run(inputs, cfg, seed, motion.headline)
     by_region = regions.estimates(places, motion.headline, inputs.D_unit)
     said = [*motion.estimates, *by_region]
-    notes = [*motion.notes, *regions.note(places, motion.headline)]
+    notes = [*([] if guessed is None else [guessed]), *motion.notes, *regions.note(places, motion.headline)]
     blocks = _blocks(inputs, motion, by_region)
     section = Section("Diffusion", [*blocks, *(Figure(name, text) for name, text in CAPTIONS.items())])
     return StageResult(

@@ -6,10 +6,15 @@ open comes from the point pattern of the defects (`drift.from_points`), which ne
 
 import numpy as np
 
+from stemdefects.analysis.data.detections import Detections
 from stemdefects.analysis.data.square_pixels import Frames
+from stemdefects.analysis.notes import Code, Note
 from stemdefects.analysis.tracking.drift import Drift
 from stemdefects.errors import UserError
 
+# lattice vectors that the crystal moves from frame to frame with fewer defects than name a whole one
+# (`inference.evidence.floating_sites.AGREE`): the shortest way is a guess from here on, which must not happen often
+HALFWAY, NAMED_BY, OFTEN = 0.35, 3, 0.1
 CLOSURE = 0.12  # cycles by which the three phases of a frame may disagree
 
 
@@ -93,3 +98,29 @@ def from_movie(
         else ""
     )
     return Drift((drift - first) * scale, sigma, ~good, "bragg", note)
+
+
+def guessed(found: Detections) -> Note | None:
+    """What to say where the whole lattice vectors of the drift are guesses: a camera that follows one atom moves the
+    crystal anywhere, and then that atom's hops are whatever the guesses make of them.
+
+    This can be where a network has learned defects of an unknown crystal, whose sites do not say how it has moved.
+    """
+    columns = ["drift_y_px", "drift_x_px", "a1_y_px", "a1_x_px", "a2_y_px", "a2_x_px"]
+    if not found.attrs.get("places") or found.frames is None or not {*columns, "n_defects"} <= set(found.frames):
+        return None
+    values = found.frames[[*columns, "n_defects"]].to_numpy(float)
+    values = values[np.isfinite(values).all(1)]
+    if len(values) < 2:
+        return None
+    shortest = np.hypot(*np.median(values[:, 2:6], axis=0).reshape(2, 2).T).min()
+    step = np.hypot(*np.diff(values[:, :2], axis=0).T) / shortest
+    few = np.minimum(values[1:, 6], values[:-1, 6]) < NAMED_BY
+    n = int((few & (step > HALFWAY)).sum())
+    if n <= OFTEN * len(step):
+        return None
+    text = (
+        f"In {n} of {len(step)} steps the crystal has moved by about half a lattice vector, and fewer than {NAMED_BY} "
+        "defects are there to say by which: its drift is a guess, and with it every hop. D and hop rates are left out."
+    )
+    return Note(text, Code.DRIFT_GUESSED)
