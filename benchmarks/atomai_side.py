@@ -51,8 +51,8 @@ def main(train: str, frames: str, seconds: float, out: Path) -> None:
     (out / "atomai.json").write_text(json.dumps(figures))
 
 
-def predict(state: str, frames: str) -> None:
-    """Seconds and peak memory of a prediction alone, as JSON."""
+def predict(state: str, frames: str, found: str) -> None:
+    """Seconds and peak memory of a prediction alone, as JSON; its coordinates into the file `found` (npz)."""
     import atomai as aoi
     import torch
 
@@ -61,17 +61,18 @@ def predict(state: str, frames: str) -> None:
     stack = np.load(frames)
     predictor = aoi.predictors.SegPredictor(net, nb_classes=1, verbose=False)
     predictor.run(stack[:2], num_batches=1)
-    times = []
+    times, coordinates = [], {}
     for _ in range(2):
         wall, cpu = time.perf_counter(), time.process_time()
-        predictor.run(stack, num_batches=10)
+        _, coordinates = predictor.run(stack, num_batches=10)
         times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    np.savez(found, **{str(k): v[:, :2] for k, v in coordinates.items()})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"wall_s": min(t[0] for t in times), "cpu_s": min(t[1] for t in times), "peak_mb": peak}))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--predict":
-        predict(sys.argv[2], sys.argv[3])
+        predict(*sys.argv[2:5])
     else:
         main(sys.argv[1], sys.argv[2], float(sys.argv[3]), Path(sys.argv[4]))

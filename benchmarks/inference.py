@@ -2,20 +2,22 @@
 
     python benchmarks/inference.py model=<name, run id or folder> [parts=speed,memory,scales] [frames=20] [size=512]
         [fields=movie] [lengths=100,1000,10000] [atomai=<python that has AtomAI>] [atomai_seconds=200]
-        [docs=docs/inference.md]
+        [atomai_kept=<folder>] [docs=docs/inference.md]
 
 speed: frames per second from array and from file to the table, without and with the states over time, wall and CPU
 time, our CPU time per stage, the network beside the peak of this device, the F1 of columns found on the same simulated
 frames, and AtomAI's figures where `atomai=` names its python (its own environment); it is trained on images of the same
-simulation, twice as long until its columns' F1 is .85, and both predict in turns. Wall times mean something on idle
-cores only. fields=movie: a movie of `simulation=movie`, one field with its drift and hopping vacancies; fields=train:
-every frame another field of `simulation=train`, turned, scaled and lit as it comes. memory: peak of infer.py on movies
-of `lengths` small frames. scales: what one movie costs and shows by the sampling it is taken to have.
+simulation, twice as long until its columns' F1 is .85, and both predict in turns. `atomai_kept=`: what it learned is
+kept in that folder, and taken from there the next time. Wall times mean something on idle cores only. fields=movie: a
+movie of `simulation=movie`, one field with its drift and hopping vacancies; fields=train: every frame another field of
+`simulation=train`, turned, scaled and lit as it comes. memory: peak of infer.py on movies of `lengths` small frames.
+scales: what one movie costs and shows by the sampling it is taken to have.
 """
 
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,7 @@ DEFAULTS = {
     "lengths": "100,1000,10000",
     "atomai": "",
     "atomai_seconds": "200",
+    "atomai_kept": "",
     "docs": str(ROOT / "docs" / "inference.md"),
     "runs_dir": "runs",
     "seed": "0",
@@ -228,7 +231,29 @@ def speed(options: dict) -> list[str]:
 
 def trained_rival(options: dict, model, folder: Path, frames, places, pixels) -> dict:
     """AtomAI trained on images of the same simulation by its own standard recipe, until it finds columns well."""
-    size = frames.shape[1]
+    size, kept = frames.shape[1], Path(options["atomai_kept"] or folder)
+    files = ("atomai.pt", "atomai.json")
+    if all((kept / name).exists() for name in files):
+        for name in files:
+            shutil.copy(kept / name, folder)
+        rival_once(options, folder)
+    else:
+        train_rival(options, model, folder, lambda: rival_f1(folder, places, pixels, size)[0])
+        kept.mkdir(parents=True, exist_ok=True)
+        for name in files if kept != folder else ():
+            shutil.copy(folder / name, kept)
+    f1, rms = rival_f1(folder, places, pixels, size)
+    return json.loads((folder / "atomai.json").read_text()) | {"f1": f1, "rms": rms}
+
+
+def rival_f1(folder: Path, places, pixels, size: int) -> tuple[float, float]:
+    """(F1, rms error in px) of the columns that AtomAI found last."""
+    found = np.load(folder / "atomai.npz")
+    return column_f1([found[str(i)] for i in range(len(places))], places, pixels, size)
+
+
+def train_rival(options: dict, model, folder: Path, f1) -> None:
+    """Trains AtomAI until `f1` says that it finds columns well, twice as long each time."""
     images, where, _ = simulated(model, options["fields"], 160, 256, 5 + int(options["seed"]))
     y, x = np.mgrid[:256, :256]
     labels = np.zeros(images.shape, np.uint8)
@@ -243,11 +268,8 @@ def trained_rival(options: dict, model, folder: Path, frames, places, pixels) ->
         arguments = [str(folder / "train.npz"), str(folder / "frames.npy"), str(longer * seconds), str(folder)]
         # it leaves files where it runs
         subprocess.run([*side(options), *arguments], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-        found = np.load(folder / "atomai.npz")
-        f1, rms = column_f1([found[str(i)] for i in range(len(frames))], places, pixels, size)
-        if f1 >= WELL_TRAINED:
+        if f1() >= WELL_TRAINED:
             break
-    return json.loads((folder / "atomai.json").read_text()) | {"f1": f1, "rms": rms}
 
 
 def side(options: dict) -> list[str]:
@@ -256,7 +278,7 @@ def side(options: dict) -> list[str]:
 
 def rival_once(options: dict, folder: Path) -> dict:
     """Wall and CPU seconds and peak memory of AtomAI's prediction, in a process of its own."""
-    arguments = ["--predict", str(folder / "atomai.pt"), str(folder / "frames.npy")]
+    arguments = ["--predict", str(folder / "atomai.pt"), str(folder / "frames.npy"), str(folder / "atomai.npz")]
     done = subprocess.run([*side(options), *arguments], check=True, capture_output=True, text=True, cwd=folder)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -379,7 +401,9 @@ def peak_of(arguments: list[str]) -> str:
 def main(arguments: list[str]) -> None:
     options = script.options(arguments, DEFAULTS)
     shown = [
-        a if not a.startswith("atomai=") else "atomai=<its python>" for a in arguments if not a.startswith("docs=")
+        a if not a.startswith("atomai=") else "atomai=<its python>"
+        for a in arguments
+        if not a.startswith(("docs=", "atomai_kept="))
     ]
     for part in options["parts"].split(","):
         if part == "movies":

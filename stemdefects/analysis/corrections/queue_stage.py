@@ -83,7 +83,7 @@ def _mixed(doubts: list[Doubt]) -> list[Doubt]:
 
 def _rows(inputs: Inputs) -> list[Doubt]:
     """Detections with what speaks against them, most worth first, some more than are needed."""
-    found, rows = inputs.found, inputs.found.rows
+    rows, kinds = inputs.found.rows, inputs.found.kinds
     n = len(rows)
     near, unusual = np.zeros(n), np.zeros(n)
     prob = rows["kind_prob"].astype(float)
@@ -106,9 +106,9 @@ def _rows(inputs: Inputs) -> list[Doubt]:
             break
         why = {}
         if near[i] > 0.1:
-            why["probability"] = f"the network gives {found.kinds[i]} a probability of {prob[i]:.2f}"
+            why["probability"] = f"the network gives {kinds[i]} a probability of {prob[i]:.2f}"
         if unusual[i] > 0:
-            why["light"] = f"its light, {rows['light'][i]:.2f} of an ideal column, is unusual for {found.kinds[i]}"
+            why["light"] = f"its light, {rows['light'][i]:.2f} of an ideal column, is unusual for {kinds[i]}"
         if split[i] > 0:
             why["class"] = f"its picture looks like those called {others[i]}"
         if step[i] > 0:
