@@ -124,7 +124,9 @@ def judged(found: Found, output: FrameOutput, material: Material, rules: Any, im
     ratio = lights.ratio
     ratio[~sites.on_lattice] = np.nan
     relative = light_levels.relative(ratio, columns.site, taught.levels, material)
-    ring = neighbours.ring(sites.cell, columns.site, material)[empty]
+    ring = np.zeros((0, 1), int)
+    if empty.any():
+        ring = neighbours.ring(sites.cell, columns.site, material)[empty]
     there = np.append(~empty | (relative > LIT), False)
     around = np.stack([there[ring].sum(1), (there & np.append(empty, False))[ring].sum(1)], 1)
     by_light = np.flatnonzero(empty | moved | taught.by_light | taught.levels.alloyed[columns.site])
