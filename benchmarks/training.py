@@ -208,9 +208,9 @@ def page(options: dict, found: dict) -> str:
         rate = s["gflop"] / s["pmap"]["wall_s"]
         compute, memory = s["gflop"] / s["peak_gflops"], s["gb"] / s["peak_gb_s"]
         limit = "arithmetic" if compute > memory else "memory"
-        ratio = f" {s['atomai']['cpu_s'] / s['pmap']['cpu_s']:.1f} times AtomAI's images per CPU second." * (
-            "atomai" in s
-        )
+        ratio = ""
+        if "atomai" in s:
+            ratio = f" {s['atomai']['cpu_s'] / s['pmap']['cpu_s']:.1f} times AtomAI's images per CPU second."
         lines += [
             "",
             f"pmap over one device against plain jit: {s['pmap']['cpu_s'] / s['jit']['cpu_s']:.2f} of the CPU time."
