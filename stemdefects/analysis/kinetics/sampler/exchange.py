@@ -11,7 +11,7 @@ from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, NONE
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.path.backward import backward
-from stemdefects.analysis.kinetics.sampler.path.boxes import Draft, box_around, inside, place_in
+from stemdefects.analysis.kinetics.sampler.path.boxes import Draft, box_around, inside, near_box, place_in
 from stemdefects.analysis.kinetics.sampler.path.exact import Path, first_after, log_weight
 from stemdefects.analysis.kinetics.sampler.path.field import BORN, POTENTIAL
 from stemdefects.analysis.kinetics.sampler.path.forward import forward
@@ -140,9 +140,10 @@ def exchange(f, i, j, u, n_absent, Q, V):
         return 0
     li, lj, to_i, to_j = layers[f, i], layers[f, j], layers[f + 1, i], layers[f + 1, j]
     # the first without the other; the second too while it is proposed, but among all as they are when it is weighed
-    D = Draft(i, j, f, f + 1, n_absent, slots, box_i, cols)
-    E = Draft(i, j, f, f + 1, n_absent, slots, box_j, cols)
-    G = Draft(j, NONE, f, f + 1, n_absent, slots, box_j, cols)
+    near_i, near_j = near_box(box_i, f, f + 1, i, j, cols, who), near_box(box_j, f, f + 1, i, j, cols, who)
+    D = Draft(i, j, f, f + 1, n_absent, slots, box_i, near_i, cols)
+    E = Draft(i, j, f, f + 1, n_absent, slots, box_j, near_j, cols)
+    G = Draft(j, NONE, f, f + 1, n_absent, slots, box_j, near_j, cols)  # weighed only
     A, _ = forward(NO, xi, li, Q, D, V)
     B, _ = forward(NO, xj, lj, Q, E, V)
     new = _mass(yj, to_j, box_i, cols, A) * _mass(yi, to_i, box_j, cols, B)

@@ -9,8 +9,7 @@ from stemdefects.analysis.kinetics.sampler import entry, inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import FIRST, NO, YES, Vacancies
 from stemdefects.analysis.kinetics.sampler.draws import below, uniform
 from stemdefects.analysis.kinetics.sampler.exchange import apart, exchange_all, exchange_all_ends, rows_of
-from stemdefects.analysis.kinetics.sampler.light.collapse import Fit
-from stemdefects.analysis.kinetics.sampler.light.glow import Light, around
+from stemdefects.analysis.kinetics.sampler.light.glow import light
 from stemdefects.analysis.kinetics.sampler.path.boxes import Proposal, box_around, inside, whole
 from stemdefects.analysis.kinetics.sampler.path.exact import first_after
 from stemdefects.analysis.kinetics.sampler.potential import HOP
@@ -156,13 +155,12 @@ def sweep(plan, S, level, times, state, W, view):
     if not assign(H, W, S, times, who, layers, rng):
         tally[2] += 1
         return FULL if H.n[0] > W.time.shape[0] else 0
-    n = len(S.at)
     V = Vacancies(S, P, W, who, layers, rng)
-    L = Light(S, P, level, view.seen, view.rest, state.offset, around(S), np.zeros((2, n)), two)
+    L = light(S, P, level, view, state.offset, two)
     Q = propose_from(times, L)
     singles = Proposal(Q.F, Q.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, 0.0, Q.omega, False, Q.still)
-    fit = Fit(np.zeros(n), np.zeros(n))
-    spare = Spare(np.zeros_like(Q.glow), fit, np.zeros(n), np.zeros(n), np.zeros(n))
+    n = len(S.at)
+    spare = Spare(np.zeros_like(Q.glow), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n))
     status = 0
     wide = 2 * _half(LOOSE, FIRST, n_frames - 1, Q, P) + 1
     n_all = n_slots + BOXES * len(S.at) // wide**2

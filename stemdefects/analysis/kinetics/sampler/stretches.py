@@ -15,19 +15,16 @@ from stemdefects.analysis.kinetics.sampler.board import FIRST, NONE, PRIOR
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.exchange import others_in
 from stemdefects.analysis.kinetics.sampler.light.collapse import (
-    Fit,
     added,
     draw_offsets,
     lay,
     lift,
-    reach,
-    sums,
     take_offsets,
     worth,
 )
-from stemdefects.analysis.kinetics.sampler.light.glow import shade, shine_at
+from stemdefects.analysis.kinetics.sampler.light.glow import shade, shine_in
 from stemdefects.analysis.kinetics.sampler.path.backward import backward, draw_end
-from stemdefects.analysis.kinetics.sampler.path.boxes import Draft, Proposal, inside, place_in
+from stemdefects.analysis.kinetics.sampler.path.boxes import Draft, Proposal, inside, near_box, place_in, whole
 from stemdefects.analysis.kinetics.sampler.path.exact import Path, log_weight
 from stemdefects.analysis.kinetics.sampler.path.field import field, jumps
 from stemdefects.analysis.kinetics.sampler.path.forward import forward
@@ -42,7 +39,7 @@ def propose_from(times, L):
     F, omega = field(S, P, two)
     n_frames, n = L.rest.shape
     glow = np.zeros((2, n_frames, F.shape[1]))
-    shine_at(np.arange(n), n, FIRST, n_frames, two, glow, L)
+    shine_in(whole(S), FIRST, n_frames, two, np.zeros(n), glow, L)
     odds = np.zeros((3, F.shape[1]))
     for g in range(n):
         for layer in range(1, 4 if two else 3):
@@ -55,7 +52,7 @@ class Spare(NamedTuple):
     """Room that all updates of a sweep share."""
 
     glow: np.ndarray  # (2, T, G) room for a proposal's own
-    fit: Fit
+    change: np.ndarray  # (n,) room for `collapse.lift`
     was: np.ndarray  # (n,) what a path adds, `collapse.added`
     now: np.ndarray  # (n,) the same of the drawn one
     new: np.ndarray  # (n,) offsets
@@ -79,7 +76,7 @@ def redraw(stretch, unbroken, collapsed, Q, V, L, spare):
     `unbroken`: at most one gap in the path, and slots have no meaning. `collapsed`: with the offsets integrated out.
     """
     slot, first, last, free_start, free_end, box = stretch
-    fit, was, now, new = spare.fit, spare.was, spare.now, spare.new
+    was, now, new = spare.was, spare.now, spare.new
     S, W, who, layers = V.S, V.W, V.who, V.layers
     cols, low, high = S.shape[1], Q.times[first], Q.times[last]
     for f in range(first, last + 1):
@@ -103,15 +100,16 @@ def redraw(stretch, unbroken, collapsed, Q, V, L, spare):
     if collapsed:
         was[:] = 0.0
         added(slot, lit, dark, who, layers, L, was)
-    _shade(slot, lit, dark, 1.0, Q.glow, V, L)
+        lay(slot, lit, dark, 1.0, who, layers, L)
+        L.pulls[:] += was
+    else:
+        _shade(slot, lit, dark, 1.0, Q.glow, V, L)
     R = Q
     if collapsed:
         R = Proposal(Q.F, spare.glow, Q.jumps, Q.n_jumps, Q.times, Q.odds, Q.to_double, Q.omega, Q.two, Q.still)
-        crossed, of_box = reach(box, S)
-        sums(crossed, L, fit)
-        lift(lit, dark, crossed, of_box, fit, R, L)
+        lift(lit, dark, box, spare.change, R, L)
     begin, layer_was = who[first, slot], layers[first, slot]
-    D = Draft(slot, NONE, first, last, n_absent, slots, box, cols)
+    D = Draft(slot, NONE, first, last, n_absent, slots, box, near_box(box, first, last, slot, NONE, cols, who), cols)
     A, fine = forward(free_end, PRIOR if free_start else begin, layer_was, R, D, V)
     accepted, n_new, y, layer = 0, 0, NONE, FIRST
     if fine:
@@ -142,21 +140,25 @@ def redraw(stretch, unbroken, collapsed, Q, V, L, spare):
                 now[:] = 0.0
                 added(FIRST, lit, dark, where, what, L, now)
                 touched = (was != 0.0) | (now != 0.0)
-                draw_offsets(touched, now, L.offset, fit, V.rng, new)
+                draw_offsets(touched, now, L, V.rng, new)
                 lay(FIRST, lit, dark, -1.0, where, what, L)
-                ratio += worth(touched, now, new, fit, L)
+                ratio += worth(touched, now, new, L)
                 lay(FIRST, lit, dark, 1.0, where, what, L)
                 lay(slot, lit, dark, -1.0, who, layers, L)
-                ratio -= worth(touched, was, L.offset, fit, L)
+                ratio -= worth(touched, was, L.offset, L)
                 lay(slot, lit, dark, 1.0, who, layers, L)
             if math.log(uniform(V.rng)) < ratio:
                 accepted = 1 if replace(slot, low, high, n_new, W.new_time, W.new, W) else -1
             if accepted == 1:
                 for f in range(first, last + 1):
                     who[f, slot], layers[f, slot] = where[f, 0], what[f, 0]
-    _shade(slot, lit, dark, -1.0, Q.glow, V, L)
-    if collapsed and accepted == 1:
-        take_offsets(touched, new, Q.glow, L)
+    if collapsed:  # the expected light of all others did not change: it does with the path, if that is taken
+        lay(slot, lit, dark, -1.0, who, layers, L)
+        L.pulls[:] -= now if accepted == 1 else was
+        if accepted == 1:
+            take_offsets(touched, new, Q.glow, L)
+    else:
+        _shade(slot, lit, dark, -1.0, Q.glow, V, L)
     return accepted
 
 

@@ -14,23 +14,14 @@ path that explains all of S, and for none.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import DOUBLE
 from stemdefects.analysis.kinetics.sampler import inner
-from stemdefects.analysis.kinetics.sampler.board import FIRST
+from stemdefects.analysis.kinetics.sampler.board import FIRST, PAD
 from stemdefects.analysis.kinetics.sampler.draws import normal
-from stemdefects.analysis.kinetics.sampler.light.glow import light_of, misfit, shift_of, shine_at, spread_of
-from stemdefects.analysis.kinetics.sampler.path.boxes import inside
-
-
-class Fit(NamedTuple):
-    """Of the light without the path, site by site."""
-
-    pulls: np.ndarray  # (n,) S
-    precisions: np.ndarray  # (n,) A
+from stemdefects.analysis.kinetics.sampler.light.glow import light_of, misfit, shift_of, shine_in, spread_of
 
 
 @inner
@@ -50,54 +41,16 @@ def added(slot, lit, dark, who, layers, L, total):
 
 
 @inner
-def reach(box, S):
-    """Sites whose light a path in the box may change: those of the box and one place around it; how many are its own.
-
-    The box's own come first. What lies farther keeps its light, and work on a large field stays that of the box.
-    """
-    rows, cols = S.shape[0], S.shape[1]
-    found = np.empty((box[2] - box[0] + 2) * box[4], np.int64)
-    n = 0
-    for r in range(box[0], box[2]):
-        for c in range(box[1], box[3]):
-            if S.back[r * cols + c] >= 0:
-                found[n] = S.back[r * cols + c]
-                n += 1
-    own = n
-    for r in range(max(box[0] - 1, 0), min(box[2] + 1, rows)):
-        for c in range(max(box[1] - 1, 0), min(box[3] + 1, cols)):
-            if S.back[r * cols + c] >= 0 and not inside(r * cols + c, box, cols):
-                found[n] = S.back[r * cols + c]
-                n += 1
-    return found[:n], own
-
-
-@inner
-def sums(sites, L, fit):
-    """S and A of `sites`, from residuals that are free of their offsets."""
-    seen, pulls, precisions = L.seen, fit.pulls, fit.precisions
-    for g in sites:
-        pulls[g], precisions[g] = 0.0, 1.0 / spread_of(g, L.S, L.P) ** 2
-    for f in range(seen.shape[0]):
-        for g in sites:
-            if seen[f, g] > 0:
-                pulls[g] += seen[f, g] * (L.rest[f, g] + L.offset[g])
-                precisions[g] += seen[f, g]
-
-
-@inner
-def lift(lit, dark, sites, own, fit, R, L):
-    """Fill `R.glow` of frames lit..dark-1 at the first `own` of `sites` with the likelihoods under half of the offsets
-    that fit without the path."""
-    for f in range(lit, dark):
-        for g in sites:
-            if L.seen[f, g] > 0:
-                L.rest[f, g] += L.offset[g] - 0.5 * fit.pulls[g] / fit.precisions[g]
-    shine_at(sites, own, lit, dark, R.two, R.glow, L)
-    for f in range(lit, dark):
-        for g in sites:
-            if L.seen[f, g] > 0:
-                L.rest[f, g] -= L.offset[g] - 0.5 * fit.pulls[g] / fit.precisions[g]
+def lift(lit, dark, box, change, R, L):
+    """Fill `R.glow` of frames lit..dark-1 in a box with the likelihoods under half of the offsets that fit without the
+    path. `change` (n,): room."""
+    back, cols = L.S.back, L.S.shape[1]
+    for r in range(box[0] - 1, box[2] + 1):
+        for c in range(box[1] - 1, box[3] + 1):
+            g = back[r * cols + c]
+            if g >= 0:
+                change[g] = L.offset[g] - 0.5 * L.pulls[g] / L.precisions[g]
+    shine_in(box, lit, dark, R.two, change, R.glow, L)
 
 
 @inner
@@ -118,9 +71,9 @@ def lay(slot, lit, dark, sign, who, layers, L):
 
 
 @inner
-def worth(touched, total, given, fit, L):
+def worth(touched, total, given, L):
     """Log of target over proposal of a path, which is in `L.rest` and adds `total`, with the offsets `given`."""
-    pulls, precisions = fit.pulls, fit.precisions
+    pulls, precisions = L.pulls, L.precisions
     value = 0.0
     for g in range(len(L.offset)):
         if not touched[g]:
@@ -138,9 +91,9 @@ def worth(touched, total, given, fit, L):
 
 
 @inner
-def draw_offsets(touched, total, offset, fit, rng, into):
+def draw_offsets(touched, total, L, rng, into):
     """Offsets that fit the light without bound, where a path that adds `total` counts."""
-    pulls, precisions = fit.pulls, fit.precisions
+    offset, pulls, precisions = L.offset, L.pulls, L.precisions
     for g in range(len(offset)):
         into[g] = offset[g]
         if touched[g]:
@@ -149,32 +102,20 @@ def draw_offsets(touched, total, offset, fit, rng, into):
 
 @inner
 def take_offsets(touched, new, glow, L):
-    """The `new` offsets from now on; `L.rest` and `glow` follow."""
-    seen, rest, offset = L.seen, L.rest, L.offset
+    """The `new` offsets from now on, and a path that changed the light of the `touched` sites; `L.rest` and `glow`
+    follow."""
+    S, seen, rest, offset = L.S, L.seen, L.rest, L.offset
     n_frames, n = seen.shape
+    box = np.array([S.shape[0], S.shape[1], 0, 0, 0])
     for g in range(n):
         if touched[g]:
             for f in range(n_frames):
                 if seen[f, g] > 0:
                     rest[f, g] -= new[g] - offset[g]
             offset[g] = new[g]
-    dim, own = _with_neighbours(touched, L.S)
-    shine_at(dim, own, FIRST, n_frames, L.two, glow, L)
-
-
-@inner
-def _with_neighbours(touched, S):
-    """Touched sites and their neighbours, whose light says something else now, then those beside them; how many of
-    the former."""
-    found, there = np.flatnonzero(touched), touched.copy()
-    own = known = len(found)
-    found = np.append(found, np.zeros(len(touched) - known, np.int64))
-    for _ in range(2):
-        own = known
-        for m in range(own):
-            for j in range(6):
-                k = S.site[found[m], j]
-                if k >= 0 and not there[k]:
-                    found[known], there[k] = k, True
-                    known += 1
-    return found[:known], own
+            r, c = S.at[g] // S.shape[1], S.at[g] % S.shape[1]
+            box[0], box[1] = min(box[0], max(r - 1, PAD)), min(box[1], max(c - 1, PAD))
+            box[2], box[3] = max(box[2], min(r + 2, S.shape[0] - PAD)), max(box[3], min(c + 2, S.shape[1] - PAD))
+    if box[2] > 0:  # a touched site's light says something of its neighbours too
+        box[4] = box[3] - box[1] + 2
+        shine_in(box, FIRST, n_frames, L.two, np.zeros(n), glow, L)

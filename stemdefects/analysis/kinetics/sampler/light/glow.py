@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SCALE_TWO, SHIFT, SHIFT_BOND, TAU, TAU_BOND
-from stemdefects.analysis.kinetics.sampler import inner, tiny
+from stemdefects.analysis.kinetics.sampler import inner, rows, tiny
 from stemdefects.analysis.kinetics.sampler.board import Table
 
 # squared residual over its variance beyond which a reading says no more: a frame is scanned row by row, so a vacancy
@@ -14,6 +14,9 @@ from stemdefects.analysis.kinetics.sampler.board import Table
 # birth. So many nats (half of it) are more than chance asks for (1 in 500 frames, anywhere among ten scatters: 7.5), so
 # that one that appears in the last frame still counts, and fewer than a birth and a death cost (17 and more).
 UNUSUAL = 20.0
+MOST = 1000  # powers of two either way: no light is as strong
+POWERS = np.ldexp(1.0, np.arange(-MOST, MOST + 1))
+LOG2_E, LN_2 = 1.0 / math.log(2.0), math.log(2.0)
 N_AROUND = 19  # a place, its six neighbours and the twelve beyond
 
 
@@ -28,7 +31,30 @@ class Light(NamedTuple):
     offset: np.ndarray  # (n,)
     reach: np.ndarray  # (N_AROUND,) as `around` says
     gain: np.ndarray  # (2, n) room for `shade`, 0 before and after
+    pulls: np.ndarray  # (n,) sum over frames of seen x (rest + offset): what offsets are drawn from
+    precisions: np.ndarray  # (n,) sum over frames of seen, and the prior's
     two: bool  # two vacancies on a site are told from one
+    linked: bool | np.bool_  # sites on neighbouring places of the grid are all neighbours
+
+
+@inner
+def light(S, P, level, view, offset, two):
+    """The light of a `unknowns.View` as a sweep finds it."""
+    seen, rest = view.seen, view.rest
+    n_frames, n = seen.shape
+    pulls, precisions = np.zeros(n), np.zeros(n)
+    for g in range(n):
+        precisions[g] = 1.0 / spread_of(g, S, P) ** 2
+    for f in range(n_frames):
+        for g in range(n):
+            pulls[g] += seen[f, g] * (rest[f, g] + offset[g])
+            precisions[g] += seen[f, g]
+    reach, linked = around(S), True
+    for g in range(n):
+        for j in range(6):
+            if S.site[g, j] < 0 and S.back[S.at[g] + S.steps[j, 0] * S.shape[1] + S.steps[j, 1]] >= 0:
+                linked = False
+    return Light(S, P, level, seen, rest, offset, reach, np.zeros((2, n)), pulls, precisions, two, linked)
 
 
 @inner
@@ -43,6 +69,26 @@ def around(S):
         out[n], out[n + 1], out[n + 2] = ahead, 2 * ahead, ahead + turned
         n += 3
     return out
+
+
+@tiny
+def exponential(x):
+    """exp(x) as a few sums and a power of two from a table, which a loop does for several numbers at a time.
+
+    The rest, ln(2)/2 at most, by its series to 1e-11: what is proposed by it is off by as much.
+    """
+    scaled = min(max(x * LOG2_E, -1.0 * MOST), 1.0 * MOST)
+    whole = np.floor(scaled + 0.5)
+    r = (scaled - whole) * LN_2
+    s = 1.0 + r * (1.0 / 9.0)
+    s = 1.0 + r * (1.0 / 8.0) * s
+    s = 1.0 + r * (1.0 / 7.0) * s
+    s = 1.0 + r * (1.0 / 6.0) * s
+    s = 1.0 + r * (1.0 / 5.0) * s
+    s = 1.0 + r * (1.0 / 4.0) * s
+    s = 1.0 + r * (1.0 / 3.0) * s
+    s = 1.0 + r * (1.0 / 2.0) * s
+    return (1.0 + r * s) * POWERS[np.uint64(np.int32(whole) + MOST)]
 
 
 @tiny
@@ -81,33 +127,75 @@ def _told(r, w, shift, one, both):
     )
 
 
-@inner
-def shine_at(sites, own, lit, dark, two, glow, L):
-    """Likelihood of a vacancy, over that of none, at the first `own` of `sites` in frames lit..dark-1, into `glow`; all
-    their neighbours are among `sites`.
+@rows
+def _tell(f, site, there, change, light, two, seen, rest, told):
+    """Fill `told` (4, places) with what each reading of a frame says, as `_told`."""
+    one, both, shift = light
+    for k in range(len(site)):
+        r, w = rest[f, site[k]] + change[k], seen[f, site[k]] * there[k]
+        dim = misfit(r, w)
+        told[0, k] = dim - misfit(r - one, w)
+        told[1, k] = dim - misfit(r - shift[k], w)
+        if two:
+            told[2, k] = dim - misfit(r - both, w)
+            told[3, k] = dim - misfit(r - 2.0 * shift[k], w)
 
-    What a site says of itself and of its neighbours is worked out once, not by each of them.
-    """
-    S, P, seen, rest = L.S, L.P, L.seen, L.rest
-    n = seen.shape[1]
-    one, both = light_of(False, P, L.level), light_of(True, P, L.level)
-    alone, alone_two = np.zeros(n), np.zeros(n)
-    beside, beside_two = np.zeros(n + 1), np.zeros(n + 1)  # the last of no site
-    for f in range(lit, dark):
-        for g in sites:
-            alone[g], alone_two[g], beside[g], beside_two[g] = _told(
-                rest[f, g], seen[f, g], shift_of(g, S, P), one, both
-            )
-        for m in range(own):
-            g = sites[m]
-            single, double = alone[g], alone_two[g]
+
+@rows
+def _gather(own, beside, ways, there, wide, said):
+    """Likelihoods of all places but the outermost rows, from what they and their six neighbours say."""
+    w0, w1, w2, w3, w4, w5 = ways
+    for k in range(wide + 1, len(said) - wide - 1):
+        i = np.uint64(k)
+        log = own[i] + beside[np.uint64(k + w0)] + beside[np.uint64(k + w1)] + beside[np.uint64(k + w2)]
+        log += beside[np.uint64(k + w3)] + beside[np.uint64(k + w4)] + beside[np.uint64(k + w5)]
+        said[i] = exponential(0.5 * log) * there[i]
+
+
+@inner
+def _gather_linked(own, beside, ways, site, there, S, said):
+    """The same where sites on neighbouring places are not all neighbours (at a dislocation)."""
+    for k in range(len(said)):
+        if there[k] > 0.0:
+            log = own[k]
             for j in range(6):
-                k = S.site[g, j]
-                single += beside[k]  # -1: the last
-                double += beside_two[k]
-            glow[0, f, S.at[g]] = math.exp(0.5 * single)
-            if two:
-                glow[1, f, S.at[g]] = math.exp(0.5 * double)
+                if S.site[site[k], j] >= 0:
+                    log += beside[k + ways[j]]
+            said[k] = exponential(0.5 * log)
+
+
+@inner
+def shine_in(box, lit, dark, two, change, glow, L):
+    """Likelihood of a vacancy, over that of none, in a box in frames lit..dark-1, into `glow`; 0 where no site is.
+
+    `change` (n,): what the residuals are taken to be larger by. What a site says of itself and of its neighbours is
+    worked out once, not by each of them, and on the grid, where a neighbour is the same step from every place.
+    """
+    S, seen, rest, cols, wide = L.S, L.seen, L.rest, L.S.shape[1], box[4]
+    n_places = (box[2] - box[0] + 2) * wide
+    site, there = np.zeros(n_places, np.int64), np.zeros(n_places)
+    more, shift, ways = np.zeros(n_places), np.zeros(n_places), np.zeros(6, np.int64)
+    told, said = np.zeros((4, n_places)), np.zeros(n_places)
+    for j in range(6):
+        ways[j] = S.steps[j, 0] * wide + S.steps[j, 1]
+    for r in range(box[0] - 1, box[2] + 1):
+        for c in range(box[1] - 1, box[3] + 1):
+            g, k = S.back[r * cols + c], (r - box[0] + 1) * wide + c - box[1] + 1
+            if g >= 0:
+                site[k], there[k], more[k], shift[k] = g, 1.0, change[g], shift_of(g, S, L.P)
+    light = (light_of(False, L.P, L.level), light_of(True, L.P, L.level), shift)
+    steps = (ways[0], ways[1], ways[2], ways[3], ways[4], ways[5])
+    for f in range(lit, dark):
+        _tell(f, site, there, more, light, two, seen, rest, told)
+        for layer in range(2 if two else 1):
+            if L.linked:
+                _gather(told[2 * layer], told[2 * layer + 1], steps, there, wide, said)
+            else:
+                _gather_linked(told[2 * layer], told[2 * layer + 1], ways, site, there, S, said)
+            for r in range(box[0], box[2]):
+                at = (r - box[0] + 1) * wide + 1
+                for c in range(box[3] - box[1]):
+                    glow[layer, f, r * cols + box[1] + c] = said[at + c]
 
 
 @tiny
@@ -138,13 +226,14 @@ def shade(f, i, layer, sign, glow, L):
         if y < 0 or not L.seen[f, y] > 0:
             continue
         _said(y, f, -1.0, L)
-        light = light_of(layer == 3, P, L.level) if j < 0 else shift_of(y, S, P) * (2.0 if layer == 3 else 1.0)
-        L.rest[f, y] += sign * light
+        more = light_of(layer == 3, P, L.level) if j < 0 else shift_of(y, S, P) * (2.0 if layer == 3 else 1.0)
+        L.rest[f, y] += sign * more
+        L.pulls[y] += sign * more * L.seen[f, y]
         _said(y, f, 1.0, L)
     for k in range(N_AROUND):
         y = S.back[i + reach[k]]
         if y >= 0:
-            glow[0, f, i + reach[k]] *= math.exp(0.5 * gain[0, y])
+            glow[0, f, i + reach[k]] *= exponential(0.5 * gain[0, y])
             if L.two:
-                glow[1, f, i + reach[k]] *= math.exp(0.5 * gain[1, y])
+                glow[1, f, i + reach[k]] *= exponential(0.5 * gain[1, y])
             gain[0, y] = gain[1, y] = 0.0

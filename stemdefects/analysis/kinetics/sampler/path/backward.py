@@ -8,17 +8,19 @@ from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.draws import uniform
 from stemdefects.analysis.kinetics.sampler.path.boxes import place_in
 from stemdefects.analysis.kinetics.sampler.path.crowd import crowd
-from stemdefects.analysis.kinetics.sampler.path.field import BORN, COMES, COMES_TWO, DIES, HALVES, STAY, step
+from stemdefects.analysis.kinetics.sampler.path.field import BORN, COMES, COMES_TWO, DIES, HALVES, STAY, step, used
 
 
 @inner
 def draw_end(m, box, cols, A, rng):
     """Last state from the filtered probabilities: place of the grid (-1 absent), layer."""
-    u = uniform(rng) - A.absent[m, 0]
+    u, layers = uniform(rng) - A.absent[m, 0], (A.R.still, A.R.two)
     place, layer = -1, 1
     if u < 0.0:
         return place, layer
     for k in range(3):
+        if not used(k, layers):
+            continue
         for r in range(box[0], box[2]):
             for c in range(box[1], box[3]):
                 p = A.alpha[m, k, place_in(r * cols + c, box, cols)]
@@ -116,7 +118,7 @@ def _last_place(m, j, A, R, D, rng):
     for r in range(box[0], box[2]):
         for c in range(box[1], box[3]):
             i = r * cols + c
-            for k in range(2):
+            for k in range(2 if R.still else 1):
                 p = A.steps[j, k, place_in(i, box, cols)] * field[DIES + k, place_in(i, box, cols)]
                 if p > 0.0:
                     place, layer = i, k + 1

@@ -26,7 +26,7 @@ class Proposal(NamedTuple):
 class Draft(NamedTuple):
     """Whose path is drawn, when and where; of the others, what its births are shared with.
 
-    Numbers and one array: compiled code counts the references to all arrays of a tuple whenever it is taken out of
+    Numbers and two arrays: compiled code counts the references to all arrays of a tuple whenever it is taken out of
     another, which in a loop over frames costs more than the loop.
     """
 
@@ -37,6 +37,7 @@ class Draft(NamedTuple):
     absent: int | np.int64  # other slots without a vacancy in frame `first`; -1: slots have no meaning, a birth is one
     slots: float  # what births are divided by in the proposal
     box: np.ndarray  # (5,) as `box_around` says
+    near: np.ndarray  # the other slots that are ever in the box or beside it, as `near_box` says
     cols: int  # of the grid
 
 
@@ -79,3 +80,21 @@ def ways_in(box, S):
     for j in range(6):
         ways[j] = S.steps[j, 0] * box[4] + S.steps[j, 1]
     return ways
+
+
+@inner
+def near_box(box, first, last, slot, skip, cols, who):
+    """Slots but two that are in the box, or beside it, in any of the frames first..last: all others change nothing for
+    a path there."""
+    found, n = np.empty(who.shape[1], np.int64), 0
+    low, high = (box[0] - 1) * cols, (box[2] + 1) * cols  # most are in other rows, which is told without a division
+    for s in range(who.shape[1]):
+        if s == slot or s == skip:
+            continue
+        for f in range(first, last + 1):
+            i = who[f, s]
+            if low <= i < high and box[1] - 1 <= i % cols < box[3] + 1:
+                found[n] = s
+                n += 1
+                break
+    return found[:n]

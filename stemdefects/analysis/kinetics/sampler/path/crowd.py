@@ -13,20 +13,20 @@ def crowd(f, sign, field, omega, D, V):
 
     Beside another a vacancy stays likelier: its way there is shut, and the other's way to it. `hushed` says the same.
     """
-    who, S, P, slot, skip = V.who, V.S, V.P, D.slot, D.skip
-    cols, site, at, back = S.shape[1], S.site, S.at, S.back
+    who, S, P, near = V.who, V.S, V.P, D.near
+    cols, site, steps, back = S.shape[1], S.site, S.steps, S.back
     r0, c0, r1, c1, wide = D.box[0], D.box[1], D.box[2], D.box[3], D.box[4]
     first, end = (r0 - 1) * cols, (r1 + 1) * cols  # most are in other rows, which is told without a division
-    for s in range(who.shape[1]):
+    for s in near:
         i = who[f, s]
-        if not first <= i < end or s == slot or s == skip or i < 0 or not c0 - 1 <= i % cols < c1 + 1:
+        if not first <= i < end or not c0 - 1 <= i % cols < c1 + 1:
             continue
-        q, layer = back[i], V.layers[f, s]
+        q, layer, row, col = back[i], V.layers[f, s], i // cols, i % cols
         for j in range(6):
             y = site[q, j]
             if y < 0:
                 continue
-            r, c = at[y] // cols, at[y] % cols
+            r, c = row + steps[j, 0], col + steps[j, 1]
             if not (r0 <= r < r1 and c0 <= c < c1):
                 continue
             place, way = (r - r0 + 1) * wide + c - c0 + 1, (j + 3) % 6

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stemdefects.analysis.kinetics.lattice import SINGLE
-from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.path.crowd import hushed
 from stemdefects.analysis.kinetics.sampler.path.field import POTENTIAL
 from stemdefects.analysis.kinetics.sampler.potential import (
@@ -27,6 +27,7 @@ from stemdefects.analysis.kinetics.sampler.potential import (
 )
 
 NEVER = -1e300  # log of zero
+REACH = 3  # rows and columns from a site beyond which nothing changes its rates: neighbours, and its centre's bonds
 
 
 class Path(NamedTuple):
@@ -52,13 +53,14 @@ def log_weight(x, layer, path, Q, D, V):
     e = first_after(low, W)
     f, known = D.first, e
     extra = _extra(x, layer, F, S, P, W) if x >= 0 else 0.0
+    reach = REACH * (S.shape[1] + 1)
     while True:
         other = W.time[e] if e < W.n[0] else high
         mine = own_time[k] if k >= 0 else high
         until = min(min(other, mine), Q.times[f + 1])
         if x >= 0:
             total -= extra * (until - now)
-        now = until
+        now, felt = until, False
         if now >= high:
             return total
         if now >= Q.times[f + 1]:  # the next interval was proposed with the others as they are now
@@ -70,6 +72,7 @@ def log_weight(x, layer, path, Q, D, V):
                         W.then[a] = 0
                     if b >= 0:
                         W.then[b] = W.ev[known, 2]
+                    felt |= _felt(x, a, b, reach, S)
                 known += 1
         elif mine <= other:
             a, b, to = own[k, 0], own[k, 1], own[k, 2]
@@ -78,7 +81,7 @@ def log_weight(x, layer, path, Q, D, V):
                 return NEVER
             shared = math.log(slots / (n_absent + 1.0)) if a < 0 and n_absent >= 0 else 0.0
             total += shared + _own_ratio(a, b, layer, to, W.occ, S, P)
-            x, layer = b, to
+            x, layer, felt = b, to, True
         else:
             a, b, to, who = W.ev[e, 0], W.ev[e, 1], W.ev[e, 2], W.ev[e, 3]
             e += 1
@@ -97,8 +100,16 @@ def log_weight(x, layer, path, Q, D, V):
                 W.occ[a] = 0
             if b >= 0:
                 W.occ[b] = to
-        if x >= 0:
+            felt = _felt(x, a, b, reach, S)
+        if x >= 0 and felt:
             extra = _extra(x, layer, F, S, P, W)
+
+
+@tiny
+def _felt(x, a, b, reach, S):
+    """Whether an event from `a` to `b` may be near enough to site `x` to change its rates: no more than `reach` places
+    of the grid away, counted row by row."""
+    return x >= 0 and ((a >= 0 and abs(S.at[a] - S.at[x]) <= reach) or (b >= 0 and abs(S.at[b] - S.at[x]) <= reach))
 
 
 @inner

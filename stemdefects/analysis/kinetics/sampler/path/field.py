@@ -91,11 +91,14 @@ def jumps(omega, times):
 
 
 @inner
-def cut(box, cols, F):
-    """The field of a box, `(N_FIELDS, places of the box)`; 0 on the places around it. Single precision: twice as many
+def cut(box, cols, two, F):
+    """The field of a box, `(N_FIELDS, places of the box)`; 0 on the places around it, and of potentials and, without
+    double vacancies, of theirs, which are not asked for. Single precision: twice as many
     places at a time, and what it rounds is far below what a Metropolis step could notice."""
     L = np.zeros((F.shape[0], (box[2] - box[0] + 2) * box[4]), np.float32)
-    for k in range(F.shape[0]):
+    for k in range(N_FIELDS if two else COMES_TWO):
+        if POTENTIAL <= k < COMES:
+            continue
         for r in range(box[0], box[2]):
             at = (r - box[0] + 1) * box[4] + 1
             for c in range(box[3] - box[1]):
@@ -104,32 +107,49 @@ def cut(box, cols, F):
 
 
 @tiny
-def product(to, x, y):
-    for k in range(len(to)):
-        to[k] = x[k] * y[k]
-
-
-@tiny
-def add(to, x, factor):
-    part = np.float32(factor)
-    for k in range(len(to)):
-        to[k] += x[k] * part
+def used(k, layers):
+    """Whether the layer of number `k` is told; `layers`: whether the immobile and the double are."""
+    return k == 0 or (k == 1 and layers[0]) or (k == 2 and layers[1])
 
 
 @rows
-def sum_of(x):
+def weigh(ahead, m, now, p, more, layers):
+    """Add the share of one number of jumps to what is ahead of frame `m`, or begin with it."""
+    part = np.float32(p)
+    for k in range(3):
+        if used(k, layers):
+            if more:
+                for i in range(now.shape[1]):
+                    ahead[m, k, i] += part * now[k, i]
+            else:
+                for i in range(now.shape[1]):
+                    ahead[m, k, i] = part * now[k, i]
+
+
+@rows
+def shone(box, cols, k, m, f, ahead, glow, lit):
+    """What is ahead of frame `f` times its light, in `lit`."""
+    told = 1 if k == 2 else 0
+    for r in range(box[0], box[2]):
+        at, place = (r - box[0] + 1) * box[4] + 1, r * cols + box[1]
+        for c in range(box[3] - box[1]):
+            lit[k, at + c] = ahead[m, k, at + c] * glow[told, f, place + c]
+
+
+@rows
+def sum_of(lit, k):
     total = 0.0
-    for k in range(len(x)):
-        total += x[k]
+    for i in range(lit.shape[1]):
+        total += lit[k, i]
     return total
 
 
 @rows
-def rescale(to, x, factor):
+def rescale(alpha, m, k, lit, factor):
     """Multiply; what is too small ever to be drawn becomes 0, before numbers become denormal and slow."""
-    for k in range(len(x)):
-        y = x[k] * factor
-        to[k] = np.float32(y if y > SMALLEST else 0.0)
+    for i in range(lit.shape[1]):
+        y = lit[k, i] * factor
+        alpha[m, k, i] = np.float32(y if y > SMALLEST else 0.0)
 
 
 @tiny

@@ -10,7 +10,7 @@ import numpy as np
 from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.path.boxes import inside, place_in, ways_in
 from stemdefects.analysis.kinetics.sampler.path.crowd import crowd
-from stemdefects.analysis.kinetics.sampler.path.field import Generator, add, cut, product, rescale, step, sum_of
+from stemdefects.analysis.kinetics.sampler.path.field import Generator, cut, rescale, shone, step, sum_of, used, weigh
 
 
 class Filtered(NamedTuple):
@@ -35,16 +35,13 @@ def forward(free_end, begin, layer, Q, D, V):
     n = last - first + 1
     places = (box[2] - box[0] + 2) * box[4]
     most = Q.jumps.shape[1]
-    field = cut(box, cols, Q.F)
+    field = cut(box, cols, Q.two, Q.F)
     R = Generator(field, ways_in(box, V.S), Q.to_double, Q.two, Q.still)
+    alpha, ahead = np.empty((n, 3, places), np.float32), np.empty((n, 3, places), np.float32)
+    gone, absent_in = np.zeros((max(n - 1, 1), most)), np.zeros((n, 2))
+    alpha[0], ahead[0] = 0.0, 0.0
     A = Filtered(
-        np.zeros((n, 3, places), np.float32),
-        np.zeros((n, 3, places), np.float32),
-        np.zeros((max(n - 1, 1), most)),
-        np.zeros((n, 2)),
-        np.zeros((most, 3, places), np.float32),
-        np.zeros((3, places)),
-        R,
+        alpha, ahead, gone, absent_in, np.zeros((most, 3, places), np.float32), np.zeros((3, places), np.float64), R
     )
     now, nxt = np.zeros((3, places), np.float32), np.zeros((3, places), np.float32)
     if begin == -2:
@@ -62,24 +59,23 @@ def forward(free_end, begin, layer, Q, D, V):
         A.alpha[0, layer - 1, place_in(begin, box, cols)] = 1.0
         total = 1.0
     inner_a, inner_b = box[4] + 1, places - box[4] - 1
+    layers = Q.still, Q.two
     for f in range(first, last):
         m = f - first
-        now[:] = A.alpha[m]
-        crowd(f, 1.0, field, Q.omega, D, V)
-        absent, p = A.absent[m, 0], Q.jumps[f, 0]
         for k in range(3):
-            if (k != 1 or Q.still) and (k != 2 or Q.two):
-                add(A.ahead[m + 1, k], now[k], p)
-        A.gone[m, 0] = absent
-        A.absent[m + 1, 1] = p * absent
+            for i in range(places):
+                now[k, i] = alpha[m, k, i] if used(k, layers) else np.float32(0.0)
+        crowd(f, 1.0, field, Q.omega, D, V)
+        absent, p = absent_in[m, 0], Q.jumps[f, 0]
+        weigh(ahead, m + 1, now, p, False, layers)
+        gone[m, 0] = absent
+        absent_in[m + 1, 1] = p * absent
         for j in range(1, Q.n_jumps[f] + 1):
             absent += step(inner_a, inner_b, now, nxt, absent / D.slots, R)
             p = Q.jumps[f, j]
-            for k in range(3):
-                if (k != 1 or Q.still) and (k != 2 or Q.two):
-                    add(A.ahead[m + 1, k], nxt[k], p)
-            A.gone[m, j] = absent
-            A.absent[m + 1, 1] += p * absent
+            weigh(ahead, m + 1, nxt, p, True, layers)
+            gone[m, j] = absent
+            absent_in[m + 1, 1] += p * absent
             now, nxt = nxt, now
         crowd(f, -1.0, field, Q.omega, D, V)
         if f + 1 < last or free_end:
@@ -92,29 +88,22 @@ def forward(free_end, begin, layer, Q, D, V):
 @tiny
 def _light(f, who, A, Q, D):
     """Multiply by a frame's light, shut the places where others are, rescale."""
-    box, cols, m = D.box, D.cols, f - D.first
-    total = A.absent[m, 1]
-    for r in range(box[0], box[2]):
-        base = r * cols
-        shift = (r - box[0] + 1) * box[4] + 1 - box[1]
-        a, b, g, h = shift + box[1], shift + box[3], base + box[1], base + box[3]
-        product(A.lit[0, a:b], A.ahead[m, 0, a:b], Q.glow[0, f, g:h])
-        if Q.still:
-            product(A.lit[1, a:b], A.ahead[m, 1, a:b], Q.glow[0, f, g:h])
-        if Q.two:
-            product(A.lit[2, a:b], A.ahead[m, 2, a:b], Q.glow[1, f, g:h])
-    first, end = box[0] * cols, box[2] * cols
-    for s in range(who.shape[1]):
-        if first <= who[f, s] < end and s != D.slot and inside(who[f, s], box, cols):
-            for k in range(3):
-                A.lit[k, place_in(who[f, s], box, cols)] = 0.0
+    box, cols, m, layers, lit, absent = D.box, D.cols, f - D.first, (Q.still, Q.two), A.lit, A.absent
     for k in range(3):
-        if (k != 1 or Q.still) and (k != 2 or Q.two):
-            total += sum_of(A.lit[k])
+        if used(k, layers):
+            shone(box, cols, k, m, f, A.ahead, Q.glow, lit)
+    for s in D.near:
+        if who[f, s] >= 0 and inside(who[f, s], box, cols):
+            for k in range(3):
+                lit[k, place_in(who[f, s], box, cols)] = 0.0
+    total = absent[m, 1]
+    for k in range(3):
+        if used(k, layers):
+            total += sum_of(lit, k)
     if not total > 0.0:
         return 0.0
-    A.absent[m, 0] = A.absent[m, 1] / total
+    absent[m, 0] = absent[m, 1] / total
     for k in range(3):
-        if (k != 1 or Q.still) and (k != 2 or Q.two):
-            rescale(A.alpha[m, k], A.lit[k], 1.0 / total)
+        if used(k, layers):
+            rescale(A.alpha, m, k, lit, 1.0 / total)
     return total
