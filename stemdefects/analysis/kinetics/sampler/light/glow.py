@@ -128,9 +128,11 @@ def _told(r, w, shift, one, both):
 
 
 @rows
-def _tell(f, site, there, change, light, two, seen, rest, told):
+def _tell(f, places, light, two, L, told):
     """Fill `told` (4, places) with what each reading of a frame says, as `_told`."""
+    site, there, change = places
     one, both, shift = light
+    seen, rest = L.seen, L.rest
     for k in range(len(site)):
         r, w = rest[f, site[k]] + change[k], seen[f, site[k]] * there[k]
         dim = misfit(r, w)
@@ -171,7 +173,7 @@ def shine_in(box, lit, dark, two, change, glow, L):
     `change` (n,): what the residuals are taken to be larger by. What a site says of itself and of its neighbours is
     worked out once, not by each of them, and on the grid, where a neighbour is the same step from every place.
     """
-    S, seen, rest, cols, wide = L.S, L.seen, L.rest, L.S.shape[1], box[4]
+    S, cols, wide = L.S, L.S.shape[1], box[4]
     n_places = (box[2] - box[0] + 2) * wide
     site, there = np.zeros(n_places, np.int64), np.zeros(n_places)
     more, shift, ways = np.zeros(n_places), np.zeros(n_places), np.zeros(6, np.int64)
@@ -186,7 +188,7 @@ def shine_in(box, lit, dark, two, change, glow, L):
     light = (light_of(False, L.P, L.level), light_of(True, L.P, L.level), shift)
     steps = (ways[0], ways[1], ways[2], ways[3], ways[4], ways[5])
     for f in range(lit, dark):
-        _tell(f, site, there, more, light, two, seen, rest, told)
+        _tell(f, (site, there, more), light, two, L, told)
         for layer in range(2 if two else 1):
             if L.linked:
                 _gather(told[2 * layer], told[2 * layer + 1], steps, there, wide, said)

@@ -127,8 +127,9 @@ def weigh(ahead, m, now, p, more, layers):
 
 
 @rows
-def shone(box, cols, k, m, f, ahead, glow, lit):
-    """What is ahead of frame `f` times its light, in `lit`."""
+def shone(k, f, ahead, glow, D, lit):
+    """What is ahead of frame `f` of a `Draft` times its light, in `lit`."""
+    box, cols, m = D.box, D.cols, f - D.first
     told = 1 if k == 2 else 0
     for r in range(box[0], box[2]):
         at, place = (r - box[0] + 1) * box[4] + 1, r * cols + box[1]

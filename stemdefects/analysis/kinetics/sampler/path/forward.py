@@ -91,7 +91,7 @@ def _light(f, who, A, Q, D):
     box, cols, m, layers, lit, absent = D.box, D.cols, f - D.first, (Q.still, Q.two), A.lit, A.absent
     for k in range(3):
         if used(k, layers):
-            shone(box, cols, k, m, f, A.ahead, Q.glow, lit)
+            shone(k, f, A.ahead, Q.glow, D, lit)
     for s in D.near:
         if who[f, s] >= 0 and inside(who[f, s], box, cols):
             for k in range(3):
