@@ -90,7 +90,8 @@ def row(name: str, case: Case, rng: np.random.Generator) -> str:
     length = 0.0 if found.seam is None else found.seam[1] * pixel_nm
     true = ((made.to_seam < BAND_PX) & (made.dirt < 0.05)).sum() / (2 * BAND_PX) * pixel_nm
     turns = [f"{t:.1f}" for t in sorted(abs(found.grains.turn_deg[1:]))]
-    largest = np.argmax(np.bincount(made.member[clean]))
+    first = np.ones(clean.shape, bool) if found.member is None else found.member == 0
+    largest = np.argmax(np.bincount(made.member[clean & first]))
     off = np.mod(np.delete(case.angles_deg, largest) - case.angles_deg[largest], 60)
     wanted = [f"{a:.0f}" for a in sorted(np.minimum(off, 60 - off))]
     return (
