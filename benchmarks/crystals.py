@@ -8,6 +8,7 @@ crystals: material files, or formulas. Every image is simulated, judged by the o
 (calibration, what the image itself teaches, the light of its columns), as a single image. Columns of the table: `own`,
 the network made for that crystal; `told`, the one network with its opinion of the states; `light`, the same for places
 and sublattices alone, the columns' light saying what they are; `nearest`, a network made for another crystal, likewise.
+Vacancies called where the truth has no column at all (atoms missing beside a hole) do not count.
 Rows of crystals and doses that are not asked for stay as they are: the whole takes an hour and may be run in parts.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import script
+from scipy.spatial import cKDTree
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -177,7 +179,20 @@ def judged(model: Any, one: Any, number: int, margin_px: float) -> Any:
     )
     matched = scores.pair_image(one.truth, peaks, RADIUS_NM, number, margin_px)
     inner = (matched.yx_px >= margin_px) & (matched.yx_px <= np.array(one.frames.shape[1:]) - 1 - margin_px)
-    return matched.take(np.flatnonzero(inner.all(1))), setup.rules.thresholds
+    counts = inner.all(1) & ~nothing_there(matched, one.truth, material)
+    return matched.take(np.flatnonzero(counts)), setup.rules.thresholds
+
+
+def nothing_there(matched: Any, truth: Any, material: Any) -> np.ndarray:
+    """(R,) bool of `scoring.columns.Matched`: a vacancy is found where the truth has no column of any sublattice, of a
+    crystal or beside a hole: an atom that is missing, and neither right nor wrong of the columns that are scored."""
+    empty = material.species_counts().sum(1) == 0
+    said = (matched.state == -1) & empty[matched.log_prob.argmax(1)]
+    columns = np.stack([truth.y_px, truth.x_px], 1)[truth.valid]
+    away, _ = cKDTree(columns).query(matched.yx_px)
+    y, x = np.clip(np.rint(matched.yx_px).astype(int), 0, np.array(truth.regions.shape) - 1).T
+    crystal_or_hole = np.isin(truth.regions[y, x], (0, 1))
+    return said & (away * float(truth.pixel_size_nm) > RADIUS_NM) & crystal_or_hole
 
 
 def row(name: str, dose: float, kind: Any, seen: list, ways: dict[str, Way], material: Any) -> str:
