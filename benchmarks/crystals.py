@@ -129,7 +129,7 @@ def of_crystal(name: str, options: dict) -> list[str]:
     ways = networks(material_config, options)
     prior = state_prior(ways["told"].model.config.labels, material)
     usual = {kind.name: float(prior[kind.state]) for kind in material.kinds}
-    size = (int(options["size_px"]),) * 2
+    size = int(options["size_px"]), int(options["size_px"])
     watch = study.Study(material, cfg, usual, [1], size)
     rows = []
     for dose in [float(d) for d in options["dose"].split(",")]:
