@@ -154,8 +154,11 @@ def test_what_cannot_be_labelled_says_why(cfg):
         fourier.label(good[None, :20, :20], cfg)
     perfect = expose(rng, yx, np.full(len(yx), 10.0))
     none = fourier.label(perfect[None], cfg)
-    with pytest.raises(UserError, match=r"no defect to learn from.*the strongest .* help: more frames"):
-        findings.needed(none, cfg, "m.h5")
+    with pytest.raises(UserError, match=r"no defect to learn from.*the strongest .* help: a network trained on"):
+        findings.needed(none, cfg, "m.h5")  # one frame: the movie has no more
+    nine = dataclasses.replace(none, frames=np.repeat(none.frames, 9, 0))
+    with pytest.raises(UserError, match=r"no defect to learn from in 9 frame.* help: more frames.*; fewer"):
+        findings.needed(nine, dataclasses.replace(cfg, n_frames=9), "m.h5")
     with pytest.raises(UserError, match="recipe=guess: there are: local, paper"):
         fourier.label(good[None], dataclasses.replace(cfg, recipe="guess"))
 
