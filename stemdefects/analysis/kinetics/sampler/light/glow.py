@@ -8,6 +8,7 @@ import numpy as np
 from stemdefects.analysis.kinetics.lattice import FREE, SCALE, SCALE_TWO, SHIFT, SHIFT_BOND, TAU, TAU_BOND
 from stemdefects.analysis.kinetics.sampler import inner, rows, tiny
 from stemdefects.analysis.kinetics.sampler.board import Table
+from stemdefects.analysis.kinetics.sampler.path.boxes import ways_in
 
 # squared residual over its variance beyond which a reading says no more: a frame is scanned row by row, so a vacancy
 # that hops across the beam's row (2% of the hops, 1 in 500 frames of each) is seen twice or not at all, and that is no
@@ -176,10 +177,8 @@ def shine_in(box, lit, dark, two, change, glow, L):
     S, cols, wide = L.S, L.S.shape[1], box[4]
     n_places = (box[2] - box[0] + 2) * wide
     site, there = np.zeros(n_places, np.int64), np.zeros(n_places)
-    more, shift, ways = np.zeros(n_places), np.zeros(n_places), np.zeros(6, np.int64)
+    more, shift, ways = np.zeros(n_places), np.zeros(n_places), ways_in(box, S)
     told, said = np.zeros((4, n_places)), np.zeros(n_places)
-    for j in range(6):
-        ways[j] = S.steps[j, 0] * wide + S.steps[j, 1]
     for r in range(box[0] - 1, box[2] + 1):
         for c in range(box[1] - 1, box[3] + 1):
             g, k = S.back[r * cols + c], (r - box[0] + 1) * wide + c - box[1] + 1

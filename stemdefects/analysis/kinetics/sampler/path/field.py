@@ -92,9 +92,9 @@ def jumps(omega, times):
 
 @inner
 def cut(box, cols, two, F):
-    """The field of a box, `(N_FIELDS, places of the box)`; 0 on the places around it, and of potentials and, without
-    double vacancies, of theirs, which are not asked for. Single precision: twice as many
-    places at a time, and what it rounds is far below what a Metropolis step could notice."""
+    """The field of a box, `(N_FIELDS, places of the box)`; 0 on the places around it, and in the rows that are not
+    asked for: potentials, and without double vacancies their hops. Single precision: twice as many places at a time,
+    and what it rounds is far below what a Metropolis step could notice."""
     L = np.zeros((F.shape[0], (box[2] - box[0] + 2) * box[4]), np.float32)
     for k in range(N_FIELDS if two else COMES_TWO):
         if POTENTIAL <= k < COMES:
