@@ -12,6 +12,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 # of a block: more than a step of `unet_small` or two frames of 512 px work in; larger ones go back
 KEPT_BYTES = 256 << 20
 
+MAX_CALLERS = 4  # batches at once: each works in memory of its own (100 MB for a frame of 512 x 512)
+
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between processes, in `$JAX_COMPILATION_CACHE_DIR` or the user's cache folder.
@@ -46,6 +48,13 @@ def keep_memory() -> None:
     mallopt(_ARENA_MAX, 1)
     mallopt(_MMAP_THRESHOLD, KEPT_BYTES)
     mallopt(_TRIM_THRESHOLD, 2 * KEPT_BYTES - 1)  # an int of C
+
+
+def callers() -> int:
+    """Threads that should call the network at once. XLA runs most of a convolution on one core of a CPU, and the calls
+    of one thread one after the other (two cores: 37 ms of wall time a frame from one thread, 23 from two); an
+    accelerator is fed by one thread while another waits for it."""
+    return min(max(os.cpu_count() or 1, 2), MAX_CALLERS)
 
 
 def check() -> None:

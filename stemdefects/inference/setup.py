@@ -16,6 +16,7 @@ from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import calibration as calibrating
 from stemdefects.inference.network import cover as covering
 from stemdefects.inference.network.engine import Engine
+from stemdefects.inference.source import selected
 from stemdefects.inference.specimen import grains
 from stemdefects.inference.specimen.learned import untaught
 from stemdefects.inference.undistorted import Undistortion
@@ -143,16 +144,37 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
             "itself; use a single-frame model"
         )
     indices = selected(settings.frames, len(movie))
+    if known and "dose" in known:
+        setup = _calibrated(movie, model, settings, indices, known)
+        setup.dose = electrons.Dose(*known["dose"])
+        return setup
+    samples = calibrating.sample_frames(movie, among=settings.first_frames)
+    with ThreadPoolExecutor(1, "dose") as beside:
+        dose = beside.submit(electrons.of_movie, movie, settings, model.material, samples)
+        setup = _calibrated(movie, model, settings, indices, known, samples)
+        setup.dose = dose.result()
+    return setup
+
+
+def _calibrated(
+    movie: Movie,
+    model: Any,
+    settings: InferenceConfig,
+    indices: np.ndarray,
+    known: dict[str, Any] | None,
+    samples: np.ndarray | None = None,
+) -> Setup:
+    """`prepare` but for the dose. samples: some frames, read where they are None and wanted."""
     lattice_nm = model.material.lattice_nm
     if settings.lattice_constant_nm is not None:
         lattice_nm = lattice_nm * (settings.lattice_constant_nm / model.material.a_nm)
-    reference = samples = None
+    reference = None
     of_movie = all(site.floating for site in model.material.sites)  # learned from frames as they are
     if known:
         found = calibrating.Calibration(**known["calibration"])
         reference = None if known["reference_px"] is None else np.array(known["reference_px"])
     else:
-        samples = calibrating.sample_frames(movie, among=settings.first_frames)
+        samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
         shown = square_pixels(samples, movie.aspect)
         found = calibrating.calibrate(
             shown,
@@ -213,15 +235,7 @@ def prepare(movie: Movie, model: Any, settings: InferenceConfig, known: dict[str
     elif setup.of_movie and vectors is not None:
         samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
         engine.cover = covering.measured(samples, vectors, aspect)
-    if known and "dose" in known:
-        setup.dose = electrons.Dose(*known["dose"])
-        return _with_lattice(setup, samples, vectors, movie, known)
-    samples = calibrating.sample_frames(movie, among=settings.first_frames) if samples is None else samples
-    with ThreadPoolExecutor(1, "dose") as beside:
-        dose = beside.submit(electrons.of_movie, movie, settings, model.material, samples)
-        _with_lattice(setup, samples, vectors, movie, known)
-        setup.dose = dose.result()
-    return setup
+    return _with_lattice(setup, samples, vectors, movie, known)
 
 
 def _with_lattice(
@@ -254,23 +268,6 @@ def check(settings: InferenceConfig, material: Any) -> None:
     for name in settings.thresholds:
         if name not in kinds:
             raise UserError(f"inference.thresholds.{name}: no such kind; there are: {', '.join(sorted(kinds))}")
-
-
-def selected(frames: str | None, n_frames: int) -> np.ndarray:
-    """Frame numbers that `start:stop:step` (or one number) selects of `n_frames`."""
-    if frames is None:
-        return np.arange(n_frames)
-    text = str(frames).strip()
-    try:
-        if ":" in text:
-            indices = np.arange(n_frames)[slice(*(int(p) if p.strip() else None for p in text.split(":")))]
-        else:
-            indices = np.arange(n_frames)[[int(text)]]
-    except (ValueError, TypeError, IndexError):
-        indices = np.zeros(0, int)
-    if not len(indices) or (np.diff(indices) <= 0).any():
-        raise UserError(f"inference.frames={text}: selects no frames of {n_frames}; write start:stop:step, e.g. 0:100")
-    return indices
 
 
 def _reference(setup: Setup, samples: np.ndarray, guess: np.ndarray) -> np.ndarray | None:

@@ -3,6 +3,8 @@
 import copy
 from typing import Any
 
+import numpy as np
+
 from stemdefects.errors import UserError
 from stemdefects.inference import electrons
 from stemdefects.io import movie as movies
@@ -57,3 +59,20 @@ def overruled(movie: movies.Movie, settings: InferenceConfig) -> movies.Movie:
         movie.frame_time_s, movie.times_s = settings.frame_time_s, None
     movie.dose_e_per_px = electrons.stated(movie, settings).e_per_px
     return movie
+
+
+def selected(frames: str | None, n_frames: int) -> np.ndarray:
+    """Frame numbers that `start:stop:step` (or one number) selects of `n_frames`."""
+    if frames is None:
+        return np.arange(n_frames)
+    text = str(frames).strip()
+    try:
+        if ":" in text:
+            indices = np.arange(n_frames)[slice(*(int(p) if p.strip() else None for p in text.split(":")))]
+        else:
+            indices = np.arange(n_frames)[[int(text)]]
+    except (ValueError, TypeError, IndexError):
+        indices = np.zeros(0, int)
+    if not len(indices) or (np.diff(indices) <= 0).any():
+        raise UserError(f"inference.frames={text}: selects no frames of {n_frames}; write start:stop:step, e.g. 0:100")
+    return indices

@@ -1,10 +1,12 @@
 """The first look at a movie: what its frames teach of the specimen, before any of them is judged."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from stemdefects.devices import callers
 from stemdefects.inference.columns.defects import find_defects
 from stemdefects.inference.setup import Setup
 from stemdefects.inference.specimen import learned
@@ -33,16 +35,21 @@ def teach(movie: Movie, setup: Setup, known: dict | None = None) -> None:
 
 def _looked(movie: Movie, setup: Setup) -> list:
     """`FrameDefects` of up to `N_FRAMES` usable frames that show a lattice."""
-    founds, n = [], min(len(setup.indices), setup.settings.first_frames or len(setup.indices))
+    n = min(len(setup.indices), setup.settings.first_frames or len(setup.indices))
     order = np.unique(np.linspace(0, n - 1, min(n, learned.N_FRAMES)).astype(int))
     read = (stream.shown(movie, int(i), setup) for i in setup.indices[order])
     seen = [one for one in read if not isinstance(one, FrameError)]
-    for first in range(0, len(seen), setup.engine.batch_size):
-        some = seen[first : first + setup.engine.batch_size]
+
+    def look(some: list[stream.Shown]) -> list:
         parts = np.stack([s.stack for s in some]), [s.invalid for s in some], [s.second for s in some]
-        for output in setup.engine.collect(setup.engine.submit(*parts)):
+        founds = []
+        for output in setup.engine.look(*parts):
             px_nm = setup.calibration.pixel_size_nm / output.scale
             found = find_defects(output, setup.model.material, setup.rules, setup.reference_px, px_nm, told_apart=True)
-            if found.sites is not None:
-                founds.append(found)
-    return founds
+            founds += [found] if found.sites is not None else []
+        return founds
+
+    size = setup.engine.batch_size
+    with ThreadPoolExecutor(callers(), "network") as pool:
+        batches = pool.map(look, [seen[first : first + size] for first in range(0, len(seen), size)])
+        return [found for founds in batches for found in founds]

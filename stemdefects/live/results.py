@@ -1,16 +1,13 @@
 """What inference says of each frame as it comes, kept until the table is made.
 
 A frame is one file until its block is full; blocks are those that an offline run writes (`partial_results`), from the
-same engine and the same code. Where they are only shown, frames go through the network one by one, which takes
-half of what the usual batch on a CPU does.
+same engine and the same code.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from stemdefects.inference.columns import site_columns
@@ -24,12 +21,9 @@ from stemdefects.schema import InferenceConfig
 
 def learned(movie: Movie, model: Any, settings: InferenceConfig, folder: Path) -> Setup:
     """The setup from the first frames of `movie`; that of a process before, which `folder` holds, as it is."""
-    # blocks that become the table are computed as an offline run does: other batches may differ in the last bit
-    usual = jax.default_backend() != "cpu" or settings.batch_size or settings.first_frames
-    alone = settings if usual else replace(settings, batch_size=1)
     kept = PartialResults(folder)
     known = kept.setup() if kept.exists() else None
-    setup = prepare(movie, model, alone, known or None)
+    setup = prepare(movie, model, settings, known or None)
     teach(movie, setup, known and known.get("specimen"))
     if not known:
         kept.start(setup.learned())
@@ -72,7 +66,7 @@ class Results:
         if isinstance(seen, FrameError):
             return Called(self._maker.block(number, indices, [None], {0: seen}), None, seen)
         engine = self.setup.engine
-        output = engine.collect(engine.submit(seen.stack[None], [seen.invalid], [seen.second]))[0]
+        output = engine.look(seen.stack[None], [seen.invalid], [seen.second])[0]
         block = self._maker.block(number, indices, [self._maker.finish(output)], {})
         return Called(block, seen.stack[len(seen.stack) // 2], None)
 

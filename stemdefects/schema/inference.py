@@ -66,7 +66,7 @@ class InferenceConfig:
     frames: str | None = None  # part of the movie, start:stop:step as in Python; null: all
     # frames that calibration and specimen are learned from: the first so many; null: some spread over the movie
     first_frames: int | None = least(None, 1)
-    batch_size: int | None = least(None, 1)  # frames computed at once on each device; null: 2 on a CPU, 8 on a GPU
+    batch_size: int | None = least(None, 1)  # frames computed at once on each device; null: 1 on a CPU, 8 on a GPU
     block_frames: int = least(32, 1)  # frames kept at once; what a kill costs at most
     tile_px: int = least(512, 64)  # larger frames are cut into tiles, model pixels
     overlap_px: int = least(64, 0)

@@ -50,6 +50,7 @@ def write(path, frame, pixel_nm=0.03):
 def asked(model_dir, folder, tmp_path, first_frames=None, **live):
     cfg = settings(model_dir, "none", tmp_path, first_frames=first_frames, dose_e_per_px=100.0)
     cfg.inference.pictures = schema.PicturesConfig(frames=False, contact_sheet=False, animation=False)
+    cfg.inference.batch_size = None  # other batches may differ in the last bit
     live = schema.LiveConfig(**{"settle_s": 0.05, "poll_s": 0.01, "stop_after_s": 0.2, "port": None} | live)
     return dataclasses.replace(cfg, input=None, watch=str(folder), live=live)
 
@@ -178,7 +179,7 @@ def test_killed_for_good(model_dir, folder, offline, tmp_path):
     process.communicate()
     about = next(journal.read(tmp_path / "runs" / name / journal.NAME))["begun"]
     cfg.inference = dataclasses.replace(cfg.inference, first_frames=8)
-    cfg.inference.batch_size, cfg.inference.pictures = None, schema.PicturesConfig()
+    cfg.inference.pictures = schema.PicturesConfig()
     assert about["watch"] == str(arrive)
     for later in names[9:]:
         os.link(later, arrive / later.name)

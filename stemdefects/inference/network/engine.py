@@ -15,7 +15,7 @@ from stemdefects.models.frames import resample as sampling
 from stemdefects.models.frames.normalization import normalize_frames
 from stemdefects.schema import InferenceConfig
 
-BATCH_SIZE = {True: 2, False: 8}  # on a CPU more frames at once only leave its caches
+BATCH_SIZE = {True: 1, False: 8}  # on a CPU more frames at once only leave its caches
 MAX_PROGRAMS = 8  # kept compiled
 _programs: dict[tuple, Any] = {}
 BOX_PX = 16  # side of a box of pixels
@@ -124,8 +124,7 @@ class Engine:
         )
         weights = None
         if self.grid.shape != self.frame_shape or scales != (1.0, 1.0):
-            sizes = zip(self.frame_shape, scales, self.grid.shape, strict=True)
-            sizes = list(sizes)
+            sizes = list(zip(self.frame_shape, scales, self.grid.shape, strict=True))
             weights = tuple(jnp.asarray(f(*size)) for f in (sampling.weights, sampling.nearest) for size in sizes)
         self._constants = (weights, waves)
         if key not in _programs:  # a second movie of the same kind compiles nothing
@@ -246,10 +245,14 @@ class Engine:
             )
         return out
 
+    def look(self, *parts: Any) -> list[FrameOutput]:
+        """`submit` and `collect`."""
+        return self.collect(self.submit(*parts))
+
     def __call__(self, stacks: np.ndarray) -> list[FrameOutput]:
-        """`submit` and `collect` for any number of frames (n, T, H, W)."""
+        """`look` for any number of frames (n, T, H, W)."""
         parts = range(0, len(stacks), self.batch_size)
-        return [f for i in parts for f in self.collect(self.submit(stacks[i : i + self.batch_size]))]
+        return [f for i in parts for f in self.look(stacks[i : i + self.batch_size])]
 
     def _columns(self, peaks: Any) -> Columns:
         use = peaks.valid

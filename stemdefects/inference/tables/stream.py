@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from stemdefects.devices import callers
 from stemdefects.inference.network import align
 from stemdefects.inference.setup import Setup
 from stemdefects.inference.tables import blocks_of_frames
@@ -19,7 +20,7 @@ from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io.movie import Checked, FrameError, Movie
 
 READ_AHEAD = 2  # blocks
-IN_FLIGHT = 2  # batches on the device, and as many on the host: one alone does not keep the cores busy
+IN_FLIGHT = 2  # batches on the host: one alone does not keep the cores busy
 MAX_FINISHERS = 4  # threads that finish frames; most of their work is in compiled code
 
 
@@ -56,12 +57,12 @@ def blocks(
     maker, size = blocks_of_frames.BlockMaker(setup), setup.engine.batch_size
     report = progress or (lambda frames, defects: None)
     unfinished: deque[_Open] = deque()
-    on_device: deque[tuple[_Open, list[int], Any]] = deque()  # batches, also of the next block
+    on_device: deque[tuple[_Open, list[int], Future]] = deque()  # batches, also of the next block
     on_host: deque[tuple[_Open, list[int], list[Future]]] = deque()
 
     def collect() -> None:
-        block, members, handle = on_device.popleft()
-        on_host.append((block, members, [pool.submit(maker.finish, output) for output in setup.engine.collect(handle)]))
+        block, members, looked = on_device.popleft()
+        on_host.append((block, members, [pool.submit(maker.finish, output) for output in looked.result()]))
 
     def settle() -> None:
         block, members, futures = on_host.popleft()
@@ -78,8 +79,12 @@ def blocks(
             yield maker.block(block.work.number, block.work.indices, block.results, errors)
 
     # small products in several threads at once: threads of BLAS would only wait for each other
-    finishers = min(MAX_FINISHERS, os.cpu_count() or 1)
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(finishers, "finisher") as pool:
+    finishers, lookers = min(MAX_FINISHERS, os.cpu_count() or 1), callers()
+    with (
+        threadpool_limits(1, "blas"),
+        ThreadPoolExecutor(finishers, "finisher") as pool,
+        ThreadPoolExecutor(lookers, "network") as network,
+    ):
         for work in _read_ahead(movie, setup, list(todo)):
             good = [i for i, shown in enumerate(work.stacks) if isinstance(shown, Shown)]
             block = _Open(work, [None] * len(work.stacks), len(good))
@@ -87,9 +92,8 @@ def blocks(
             for batch in (good[i : i + size] for i in range(0, len(good), size)):
                 shown = [stack for i in batch if isinstance(stack := work.stacks[i], Shown)]
                 parts = np.stack([s.stack for s in shown]), [s.invalid for s in shown], [s.second for s in shown]
-                handle = setup.engine.submit(*parts)
-                on_device.append((block, batch, handle))
-                if len(on_device) > IN_FLIGHT:
+                on_device.append((block, batch, network.submit(setup.engine.look, *parts)))
+                if len(on_device) > lookers:
                     collect()
                 if len(on_host) > IN_FLIGHT:
                     settle()
