@@ -43,6 +43,13 @@ class Kinetics(NamedTuple):
         """The quantity of that name."""
         return next(q for q in self.estimates if q.name == name)
 
+    @property
+    def counted_nm2(self) -> float:
+        """Mean area in which vacancies are counted, of the frames that show anything: a cell for each site."""
+        sites = np.isfinite(self.occupancy[..., 0]).sum(1)
+        cell_nm2 = np.sqrt(3) / 2 * self.sites.hop_nm**2  # six neighbours at that distance
+        return float(sites[sites > 0].mean() * cell_nm2) if sites.any() else 0.0
+
     def identities(self, sample: int) -> np.ndarray:
         """Number of the vacancy on every site in every frame, `(T, N)`, -1: none, in one sampled history."""
         start, time, events = self.histories[sample]

@@ -14,7 +14,7 @@ from stemdefects.analysis.notes import Note
 from stemdefects.analysis.tracking.tracks import ALL
 
 METHOD = "lattice model"
-COUNT = "count per frame"
+COUNT, DENSITY = "count per frame", "density"
 OFF, AT = ", off centres", ", at centres"  # whose counts, after the kind
 FEW_AT_CENTRES = 0.5  # vacancies per frame: fewer than one in every second frame of a whole field
 FEW = 1.04  # an interval that is wider by so much has fewer than 50 effective samples behind it, which is said
@@ -53,6 +53,7 @@ SHOWN = (
     "D of the hops that happened",
     "hop rate",
     COUNT,
+    DENSITY,
     "immobile share",
     "attach rate",
     "detach rate",
@@ -87,7 +88,15 @@ def estimates(answer: Kinetics, names: Names) -> list[Estimate]:
     for name, where in (("single off centres per frame", OFF), ("single at centres per frame", AT)):
         row = _row(answer.estimate(name), COUNT, names.one + where, "defects", answer)
         out.append(replace(row, headline=False))
+    out += [_density(e, answer.counted_nm2) for e in out if e.quantity == COUNT and e.subject in (names.one, names.two)]
     return sorted(out, key=lambda e: (not e.headline, e.quantity != "D"))
+
+
+def _density(count: Estimate, area_nm2: float) -> Estimate:
+    """A count as one per area, to be compared with other fields."""
+    per = [None if v is None or not area_nm2 else v / area_nm2 for v in (count.value, count.low, count.high)]
+    value, low, high = per
+    return replace(count, quantity=DENSITY, value=value, low=low, high=high, unit="1/nm^2", headline=False)
 
 
 def _row(q: Quantity, quantity: str, subject: str, unit: str, answer: Kinetics) -> Estimate:
@@ -119,6 +128,8 @@ def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
         if quantity == COUNT:
             return f"Probably there are none (posterior probability {q.none:.2f}, against even odds before)."
         return "None was seen; the upper end follows from how long it could have happened."
+    if quantity == COUNT:
+        return f"Counted over {answer.counted_nm2:.4g} nm^2: the border and strange regions are left out."
     return ""
 
 

@@ -107,6 +107,20 @@ def test_headlines_are_D_and_the_counts_of_both_kinds(moving):
     assert all(e.value is None or np.isfinite(e.value) for e in result.estimates)
 
 
+def test_a_count_says_over_what_area_and_how_dense_that_is(moving):
+    """Neighbours are .3 nm apart on a triangular lattice."""
+    _, result, *_ = moving
+    count, density = (
+        next(e for e in result.estimates if (e.quantity, e.subject) == (what, "V"))
+        for what in ("count per frame", "density")
+    )
+    counted = np.isfinite(result.data.occupancy[0, :, 0]).sum()
+    area = counted * 0.3**2 * np.sin(np.pi / 3)
+    assert density.unit == "1/nm^2" and f"{area:.4g} nm^2" in count.warning
+    for one, per_area in ((count.value, density.value), (count.low, density.low), (count.high, density.high)):
+        assert per_area == pytest.approx(one / area)
+
+
 def test_tables_hold_the_posterior_of_every_frame(moving):
     _, result, truth, place = moving
     assert set(result.tables) == {*ALWAYS, "defects_over_time", "link_alternatives"}
