@@ -8,6 +8,7 @@ import numpy as np
 
 from stemdefects.inference.electrons import Dose
 from stemdefects.inference.network.calibration import Calibration
+from stemdefects.inference.specimen import composition
 from stemdefects.inference.specimen.learned import per_cm2
 from stemdefects.io.movie import QUALITY, Movie
 from stemdefects.io.tables import quality_flags
@@ -78,6 +79,11 @@ def specimen(setup: Any) -> list[str]:
                 f"alloy:       two kinds of {site.name} columns, by their light over that of the brightest sublattice: "
                 f"{', '.join(kinds)}; each column is judged against its own"
             )
+    for name, level, share in composition.doubtful(taught.levels, material):
+        lines.append(
+            f"doubt:       {name} would have the light of the {share:.0%} at {level:.2f}, but they are more than the "
+            "material's file allows (density of the kind): another crystal, or raise it there"
+        )
     for one in taught.compositions:
         value, low, high = one.order[0], one.low[0], one.high[0]
         lines.append(

@@ -16,11 +16,11 @@ from stemdefects.inference.columns.defects import FrameDefects
 from stemdefects.inference.columns.lattice import site_loops
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.inference.specimen import prevalence
 from stemdefects.io.tables import quality_flags
 from stemdefects.numerics import robust
 from stemdefects.numerics.medians import median
 
-HEADROOM = 1.5  # a field may hold this much more than the densest training image
 MIN_FOUND = 0.75  # of the columns that the Bragg lattice promises
 MAX_OFF = 0.2  # of the columns in the lattice
 MIN_CALLS = 6  # fewer calls of a kind are not judged by their intensity
@@ -101,7 +101,7 @@ def assess(output: FrameOutput, found: FrameDefects, known: Limits, kinds: list[
     for g in np.flatnonzero(known.fixed):
         mine, n = int(counts[0][g]), int(counts[1][g])
         figures[f"called_{g}"] = mine / max(n, 1)
-        limit = HEADROOM * known.share[g]
+        limit = prevalence.HEADROOM * known.share[g]
         if n and mine > limit * n + 3 * np.sqrt(limit * n):
             flags |= quality_flags.MANY
     figures["off_lattice"] = float((~on & (columns.region == 0) & known.fixed[columns.site]).sum() / max(len(on), 1))

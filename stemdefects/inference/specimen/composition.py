@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from stemdefects.crystal.material import Material
-from stemdefects.inference.specimen import light_levels
+from stemdefects.inference.specimen import light_levels, prevalence
 
 SHELLS = 6  # distances on the lattice, nearest first: up to 3.5 lattice constants on a hexagonal one
 BLOCKS = 4  # parts along each side of the field, each left out once
@@ -61,6 +61,18 @@ def learn(founds: Sequence[Any], levels: light_levels.Levels, material: Material
         field, cell_nm = mapped(place_nm, value)
         out.append(Composition(material.sites[g].name, *found, field, cell_nm))
     return tuple(out)
+
+
+def doubtful(levels: light_levels.Levels, material: Material) -> list[tuple[str, float, float]]:
+    """Kinds of defects that columns of an alloy are as bright as, with their level and share: it may be them."""
+    out = []
+    for g in np.flatnonzero(levels.alloyed):
+        ideal = levels.level[material.sites[g].ideal]
+        for level, share in levels.bulk[g][np.isfinite(levels.bulk[g, :, 0])]:
+            out += [
+                (kind.name, float(level), float(share)) for kind in prevalence.as_bright(level / ideal, g, material)
+            ]
+    return out
 
 
 def order(

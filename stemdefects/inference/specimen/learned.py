@@ -110,7 +110,8 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     promised = np.concatenate([f.promised for f in founds])
     # a place without a column counts as far as its surroundings are whole, see `defects`
     use = ~promised | np.concatenate([f.whole for f in founds])
-    levels = light_levels.learn(np.where(use, ratio, np.nan), site, material, before.stated)
+    first = np.arange(len(ratio)) < len(founds[0].ratio)
+    levels = light_levels.learn(np.where(use, ratio, np.nan), site, material, before.stated, first)
     prior, low, high = before.stated.copy(), before.low.copy(), before.high.copy()
     seen = np.concatenate([f.prob for f in founds])
     wider = [

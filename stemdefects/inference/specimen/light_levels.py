@@ -23,13 +23,9 @@ UNKNOWN = 1e-3  # share of columns that are nothing the material names
 HELD = 2.5  # of these widths: a state of the ideal column's own atoms whose level would lie farther off is not it
 BULK_SHARE = 0.15  # of a sublattice's columns, for a level of its bulk
 APART = 2.5  # scatters between two levels of the bulk
-EXPLAINED = 0.15  # of an ideal column's light: a level this near to a state's is that state's
-MOST_DEFECTS = 0.35  # share of columns with another number of atoms that a crystal stands
 RANGE = (-0.5, 3.0)  # of the light, in units of the brightest ideal column
 IN_BULK = 2.0  # scatters: a column this near to a level of the bulk is no vacancy
-SETTLED = (
-    1e-10  # of the light of the brightest ideal column: what a round of expectation maximisation changes at its end
-)
+SETTLED = 1e-10  # of the brightest ideal column's light: what a round of expectation maximisation changes at its end
 ROUNDS = 60  # of expectation maximisation at most: levels some scatters apart settle sooner
 WIDE = 2.5  # how much farther a column in the tail of a level scatters
 FARTHEST = 6.0  # scatters: columns farther out are of another state, or nothing at all
@@ -76,9 +72,13 @@ def plain(values: np.ndarray) -> list:
     return known.tolist()
 
 
-def learn(ratio: np.ndarray, site: np.ndarray, material: Material, prior: np.ndarray) -> Levels:
+def learn(
+    ratio: np.ndarray, site: np.ndarray, material: Material, prior: np.ndarray, first: np.ndarray | None = None
+) -> Levels:
     """Levels from the light of columns of some frames. ratio: (n,) from `site_light`, NaN unknown; site: (n,); prior:
-    (S,) how common the states are by the material's file."""
+    (S,) how common the states are by the material's file; first: (n,) bool, columns of the first frame: what is not
+    there yet, the beam made, and is no alloy; None: all are of one frame."""
+    first = np.ones(len(site), bool) if first is None else first
     signal = material.intensities()
     unit = signal[material.ideal_states].max()
     level, share = signal / unit, prior.astype(float).copy()
@@ -86,15 +86,20 @@ def learn(ratio: np.ndarray, site: np.ndarray, material: Material, prior: np.nda
     bulk = np.full((material.n_sites, N_BULK, 2), np.nan)
     n = np.zeros(material.n_sites)
     for g, place in enumerate(material.sites):
-        x = ratio[(site == g) & np.isfinite(ratio)]
-        x = x[(x > RANGE[0]) & (x < RANGE[1])]
+        mine = (site == g) & (ratio > RANGE[0]) & (ratio < RANGE[1])
+        x, early = ratio[mine], ratio[mine & first]
         if place.floating or len(x) < column_intensity.MIN_COLUMNS:
             continue
         n[g] = len(x)
         found, scatter[g] = _bulk(x)
         states = np.flatnonzero(material.site_of_state == g)
         ideal = int(np.argmin(np.abs(np.log(np.maximum(found[:, 0], 1e-3) / max(level[place.ideal], 1e-3)))))
-        others = [k for k in range(len(found)) if k != ideal and not _explained(found[k], found[ideal, 0], g, material)]
+        begun = prevalence.shares(bell(early[:, None], found[:, 0], (scatter[g], 0.0))) if len(early) else found[:, 1]
+        share_of = np.minimum(found[:, 1], begun)
+        kinds = [
+            prevalence.explained(found[k, 0] / found[ideal, 0], share_of[k], g, material) for k in range(len(found))
+        ]
+        others = [k for k in range(len(found)) if k != ideal and not kinds[k]]
         kept = [ideal, *others]
         bulk[g, : len(kept)] = found[kept]
         factor = found[ideal, 0] / level[place.ideal]
@@ -265,21 +270,6 @@ def _mixture(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, float, floa
         if np.abs(np.array([*mean, *part, scatter]) - before).max() < SETTLED:
             break
     return mean, part, scatter, float(np.log(total).sum())
-
-
-def _explained(found: np.ndarray, ideal: float, g: int, material: Material) -> bool:
-    """Is a level of the bulk, `found` (level, share), that of a state of sublattice g? States that have another number
-    of atoms can be only so many; of a species that takes the place of another there may be any."""
-    signal, counts = material.intensities(), material.species_counts()
-    own = material.sites[g].ideal
-    for kind in material.kinds:
-        if material.states[kind.state].site != g:
-            continue
-        near = abs(found[0] / ideal - signal[kind.state] / signal[own]) < EXPLAINED
-        swapped = counts[kind.state].sum() == counts[own].sum()
-        if near and (swapped or found[1] <= MOST_DEFECTS):
-            return True
-    return False
 
 
 def _same_species(states: np.ndarray, ideal: int, material: Material) -> np.ndarray:

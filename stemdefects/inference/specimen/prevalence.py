@@ -8,6 +8,11 @@ it is an upper limit.
 
 import numpy as np
 
+from stemdefects.crystal.material import Kind, Material
+
+HEADROOM = 1.5  # a field may hold this much more of a kind than the densest training image
+MOST_EMPTY = 0.35  # share of a sublattice's places that may have no atom left: a field with holes
+EXPLAINED = 0.15  # of an ideal column's light: a level this near to a state's is that state's
 PRIOR_COLUMNS = 200.0  # that the file's word is worth: fewer than one usual frame shows
 RARE = 1e-3  # stated shares below stay: of what hardly occurs a few frames say less than their likelihoods are off
 ROUNDS, ENOUGH = 500, 1e-9  # of expectation maximisation: at most, and the change of a share at which it ends
@@ -52,6 +57,42 @@ def learn(
     share[rare] *= fewer
     share[stated.argmax()] += gone
     return share, low, high
+
+
+def most(kind: Kind) -> float:
+    """Largest share of its sublattice that a crystal has of a kind, by the densities of the material's file."""
+    return HEADROOM * kind.density[1]
+
+
+def explained(relative: float, share: float, g: int, material: Material) -> bool:
+    """Is a level of sublattice g's bulk, in units of an ideal column's, that of a kind of defect with this `share`? Of
+    an element in another's place there may be any; of columns with fewer atoms or more as many as the material's file
+    allows: the columns of an alloy may be as bright."""
+    number = material.species_counts().sum(1)
+    for kind in as_bright(relative, g, material):
+        n, swapped = number[kind.state], number[kind.state] == number[material.sites[g].ideal]
+        if share <= (1.0 if swapped else most(kind) if n else MOST_EMPTY):
+            return True
+    return False
+
+
+def as_bright(relative: float, g: int, material: Material) -> list[Kind]:
+    """Kinds of sublattice g whose columns have this light, in units of an ideal column's, by the material's signals."""
+    signal, ideal = material.intensities(), material.sites[g].ideal
+    mine = [kind for kind in material.kinds if material.states[kind.state].site == g]
+    return [kind for kind in mine if abs(relative - signal[kind.state] / signal[ideal]) < EXPLAINED]
+
+
+def shares(likelihood: np.ndarray) -> np.ndarray:
+    """(K,) likeliest shares of K kinds, by the likelihoods (n, K) of n columns."""
+    share = np.full(likelihood.shape[1], 1 / likelihood.shape[1])
+    for _ in range(ROUNDS):
+        weighted = share * likelihood
+        new = (weighted / np.maximum(weighted.sum(1, keepdims=True), 1e-300)).mean(0)
+        if np.abs(new - share).max() < ENOUGH:
+            break
+        share = new
+    return share
 
 
 def _interval(

@@ -175,7 +175,7 @@ def _rare(level: float, share: float, g: int, common: np.ndarray, sample: Sample
     unit = signal[material.ideal_states].max()
     for kind in material.kinds:
         mine = material.states[kind.state].site == g and kind.state not in common
-        near = abs(signal[kind.state] / unit - level) < max(2 * scatter, light_levels.EXPLAINED)
+        near = abs(signal[kind.state] / unit - level) < max(2 * scatter, prevalence.EXPLAINED)
         if mine and near and share > SURPRISE * sample.stated[kind.state]:
             return kind.name
     return None

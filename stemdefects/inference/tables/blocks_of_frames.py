@@ -12,7 +12,7 @@ from stemdefects.inference.columns.defects import REGIONS, FrameDefects, find_de
 from stemdefects.inference.network import bragg_map, region_map
 from stemdefects.inference.network.engine import FrameOutput
 from stemdefects.inference.setup import SAME_FIELD
-from stemdefects.inference.specimen import grains, phases
+from stemdefects.inference.specimen import composition, grains, phases
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io.movie import FrameError
 from stemdefects.io.tables import quality_flags, table
@@ -160,6 +160,9 @@ class BlockMaker:
         if result.hidden is not None:
             row["n_invalid_px"] = result.hidden.n_invalid
         flags = result.verdict.flags | (quality_flags.COARSE if self._coarse else 0)
+        taught = setup.rules.specimen
+        if taught is not None and composition.doubtful(taught.levels, setup.model.material):
+            flags |= quality_flags.TWO_KINDS
         for name, value in zip(REGIONS, result.fraction, strict=True):
             row[f"fraction_{name}"] = value
         if found.sites is not None:

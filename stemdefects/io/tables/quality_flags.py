@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 MANY, MISSED, OFF_LATTICE, UNSUPPORTED, ELSEWHERE, UNCHECKED, OTHER_CRYSTAL = (2**i for i in range(7))
-INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, CONTRADICTED, SUBLATTICES = (2**i for i in range(7, 14))
+INVALID_PIXELS, SECOND_LATTICE, DISTORTED, COARSE, OTHER_FIELD, CONTRADICTED, SUBLATTICES, TWO_KINDS = (
+    2**i for i in range(7, 15)
+)
 
 NOT_FOLLOWED = SECOND_LATTICE | OTHER_FIELD  # nothing is followed into such a frame or out of it
 
@@ -28,6 +30,7 @@ DOUBTS = {
     OTHER_FIELD: "of another field than the other frames; nothing is followed from one to the next",
     CONTRADICTED: "states over time that single frames or the columns' light contradict; they are not to be relied on",
     SUBLATTICES: "both sublattices about equally bright: which is which could not be told, nor what is called on them",
+    TWO_KINDS: "more columns as bright as a defect than the material allows: taken for an alloy's and not called",
 }
 
 

@@ -1,5 +1,7 @@
 """What the frames teach, against populations whose levels, shares and places are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from stemdefects.inference.columns.lattice import bent_lattice, promised
 from stemdefects.inference.columns.lattice.sites import view
 from stemdefects.inference.network import calibration
 from stemdefects.inference.network.engine import Columns, FrameOutput
-from stemdefects.inference.specimen import learned, light_levels, phases, prevalence
+from stemdefects.inference.specimen import composition, learned, light_levels, phases, prevalence
 from stemdefects.models import other_crystal
 from stemdefects.schema import InferenceConfig, LabelsConfig
 
@@ -62,6 +64,47 @@ def test_two_kinds_of_columns_are_an_alloy_and_no_vacancies():
     # as much of a dopant that the material names is no alloy
     mixed = np.concatenate([np.where(rng.random(400) < 0.25, 0.43, 1) + 0.07 * rng.standard_normal(400), light])
     assert not light_levels.learn(mixed, site, WS2, stated(WS2)).alloyed[0]
+
+
+def chalcogens(rng, material, faint_share, n=850):
+    """Light and sublattice of n columns of each, a share of the second half as bright as the rest of it."""
+    faint = rng.random(n) < faint_share
+    own = material.intensities()[material.sites[1].ideal]
+    light = own * np.where(faint, 0.5, 1.0) + 0.07 * rng.standard_normal(n)
+    return np.concatenate([1 + 0.07 * rng.standard_normal(n), light]), np.repeat([0, 1], n)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.33, 0.5])
+def test_more_half_bright_columns_than_a_crystal_has_vacancies_are_an_alloy_and_doubted(share):
+    wse2 = crystal.load("wse2")
+    light, site = chalcogens(np.random.default_rng(5), wse2, share)
+    found = light_levels.learn(light, site, wse2, stated(wse2))
+    assert found.alloyed.tolist() == [False, True]
+    prob = light_levels.posterior(light, site, found, wse2)[site == 1]
+    vacant = prob[:, [wse2.state_index(s) for s in ("Se", "V_chalcogen")]].sum(1) > 0.5
+    assert vacant.mean() < 0.01
+    ((kind, level, of),) = composition.doubtful(found, wse2)
+    assert kind == "V_Se" and level == pytest.approx(0.3, abs=0.03) and of == pytest.approx(share, abs=0.05)
+    # where the file says that a crystal has so many, they are vacancies
+    states = [dataclasses.replace(k, density=(0.0, 0.6)) if k.name == "V_Se" else k for k in wse2.kinds]
+    damaged = dataclasses.replace(wse2, kinds=tuple(states))
+    allowed = light_levels.learn(light, site, damaged, stated(wse2))
+    assert not allowed.alloyed.any() and not composition.doubtful(allowed, damaged)
+
+
+def test_what_the_beam_made_during_the_movie_is_no_alloy():
+    wse2 = crystal.load("wse2")
+    rng = np.random.default_rng(6)
+    frames = [chalcogens(rng, wse2, share) for share in (0.02, 0.15, 0.3, 0.45)]
+    light, site = (np.concatenate(part) for part in zip(*frames, strict=True))
+    first = np.arange(len(light)) < len(frames[0][0])
+    assert light_levels.learn(light, site, wse2, stated(wse2)).alloyed[1]
+    found = light_levels.learn(light, site, wse2, stated(wse2), first)
+    assert not found.alloyed.any() and not composition.doubtful(found, wse2)
+    half = wse2.state_index("Se")
+    assert found.share[half] == pytest.approx(0.23, abs=0.03)
+    called = light_levels.posterior(light, site, found, wse2)[:, half] > 0.5
+    assert called[~first & (site == 1)].mean() == pytest.approx(0.3, abs=0.03)
 
 
 def test_how_common_a_defect_is_lies_in_its_interval():
