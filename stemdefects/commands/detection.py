@@ -45,6 +45,7 @@ def detect(
     from stemdefects.commands.infer import attributes
     from stemdefects.inference import notices
     from stemdefects.inference.columns import confusion
+    from stemdefects.inference.evidence.floating import calls
     from stemdefects.inference.setup import prepare
     from stemdefects.inference.source import opened, overruled
     from stemdefects.inference.tables import stream
@@ -74,6 +75,8 @@ def detect(
             bar.update(frames)
 
         blocks = list(stream.blocks(movie, setup, range(setup.n_blocks), done))
+    read = calls.judged(blocks.__getitem__, setup.n_blocks, setup)
+    blocks = [read(number) for number in range(setup.n_blocks)]
     names = ("rows", "frames", "patches", "regions")
     rows, frames, patches, regions = (np.concatenate([getattr(b, n) for b in blocks]) for n in names)
     found = DefectTable(rows, frames, patches, attributes(movie, setup), regions=regions)

@@ -25,6 +25,7 @@ from stemdefects.models.frames.resample import square_pixels
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import InferenceConfig
 
+FAINT = 0.2  # of `inference.presence`: what shows less is hardly ever a defect of an unknown crystal
 SAME_FIELD = 0.15  # of the lattice vectors: what a frame may differ by from the movie
 
 
@@ -201,7 +202,9 @@ def _calibrated(
     elif samples is not None and vectors is not None and straighten is None:
         further = grains.others(square_pixels(samples, movie.aspect), vectors, lattice_nm)
         grains_px = np.concatenate([vectors[None], further]) if len(further) else None
-    engine = Engine(model, shape, shown_nm, settings, aspect, vectors if grains_px is None else grains_px, lattice_nm)
+    # all frames together judge also what one frame shows faintly (`evidence.floating.calls`)
+    looking = replace(settings, presence=FAINT * settings.presence) if of_movie else settings
+    engine = Engine(model, shape, shown_nm, looking, aspect, vectors if grains_px is None else grains_px, lattice_nm)
     thresholds = {**model.thresholds, **settings.thresholds}
     excluded = tuple(settings.exclude_regions)
     if model.by_light and not settings.light:

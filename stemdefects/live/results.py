@@ -92,7 +92,8 @@ class Results:
                 block = joined(number, [self._frames.read(k) for k in range(start, n_frames)])
             if time_s is not None:
                 block.frames["time_s"] = time_s[block.frames["frame"]]
-                block.rows["time_s"] = block.frames["time_s"][block.rows["frame"] - start]
+                for rows in (block.rows, block.weak_rows):
+                    rows["time_s"] = block.frames["time_s"][rows["frame"] - start]
             yield block
 
     def _join_full(self, number: int) -> None:

@@ -13,7 +13,7 @@ from stemdefects.analysis.tracking.drift import Drift
 from stemdefects.errors import UserError
 
 # lattice vectors that the crystal moves from frame to frame with fewer defects than name a whole one
-# (`inference.evidence.floating_sites.AGREE`): the shortest way is a guess from here on, which must not happen often
+# (`inference.evidence.floating.sites.AGREE`): the shortest way is a guess from here on, which must not happen often
 HALFWAY, NAMED_BY, OFTEN = 0.35, 3, 0.1
 CLOSURE = 0.12  # cycles by which the three phases of a frame may disagree
 

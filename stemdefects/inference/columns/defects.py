@@ -57,7 +57,8 @@ class FrameDefects:
     no column there; whole: (m,) bool, most of the neighbours of such a place are there; inner: (m,) bool, away from the
     border; second: (m,) light on a second detector, NaN without one. n_contradicted: calls that fell, for their light
     is an ideal column's; brighter: share of an alloyed sublattice's columns that are of its brightest kind, NaN: no
-    alloy; told: which sublattice is which could be told, see `exchanged`."""
+    alloy; told: which sublattice is which could be told, see `exchanged`. weak_rows, weak_patches: of what may be a
+    defect of an unknown crystal, where the frame alone does not call it."""
 
     rows: np.ndarray
     patches: np.ndarray
@@ -72,6 +73,8 @@ class FrameDefects:
     whole: np.ndarray
     inner: np.ndarray
     second: np.ndarray
+    weak_rows: np.ndarray
+    weak_patches: np.ndarray
     n_contradicted: int = 0
     brighter: float = np.nan
     told: bool = True
@@ -130,25 +133,31 @@ def find_defects(
     states = np.array([k.state for k in material.kinds])
     fallen = call & frame.refused(states[kind], material)
     call &= ~fallen
-    called = asked = np.flatnonzero(call)
-    if rules.require_lattice and output.lattice is not None and output.lattice.clear and len(asked):
-        called = asked[~(output.lattice.of_any_grain(columns.y_px[asked], columns.x_px[asked]) < ABSENT)]
-    rows = table.empty(len(called))
-    rows["y_px"], rows["x_px"] = columns.y_px[called], columns.x_px[called]
-    rows["sigma_nm"] = columns.sigma_px[called]  # still px; the caller knows the sampling
-    rows["score"], rows["kind_prob"] = defect[called], kind_prob[called]
+    asked = np.flatnonzero(call)
+    called, weak = asked, np.flatnonzero(~call & inner & ~excluded if floating else np.zeros(len(call), bool))
+    if rules.require_lattice and output.lattice is not None and output.lattice.clear:
+        there = output.lattice.of_any_grain
+        called, weak = (i[~(there(columns.y_px[i], columns.x_px[i]) < ABSENT)] if len(i) else i for i in (asked, weak))
+    some = np.concatenate([called, weak])
+    rows = table.empty(len(some))
+    rows["y_px"], rows["x_px"] = columns.y_px[some], columns.x_px[some]
+    rows["sigma_nm"] = columns.sigma_px[some]  # still px; the caller knows the sampling
+    rows["score"], rows["kind_prob"] = defect[some], kind_prob[some]
     if columns.state_spread is not None:
-        rows["kind_spread"] = _spread(columns, prob, frame.part, states[kind])[called]
-    rows["light"] = frame.relative[called]
+        rows["kind_spread"] = _spread(columns, prob, frame.part, states[kind])[some]
+    rows["light"] = frame.relative[some]
     names = np.array([k.name.encode() for k in material.kinds], f"S{table.KIND_BYTES}")
-    rows["kind"] = names[kind[called]]
-    if sites is not None and len(called):
+    rows["kind"] = names[kind[some]]
+    n = len(called)
+    if sites is not None and n:
         number, orientation = complexes(sites.cell[called], columns.site[called], states[kind[called]], material)
-        rows["complex"], rows["orientation"] = number, orientation
-    patches = cut_patches(output.image, centres[called], rules.patch_nm / image_px_nm)
+        rows["complex"][:n], rows["orientation"][:n] = number, orientation
+    patches = cut_patches(output.image, centres[some], rules.patch_nm / image_px_nm)
     return FrameDefects(
-        rows=rows,
-        patches=patches,
+        rows=rows[:n],
+        patches=patches[:n],
+        weak_rows=rows[n:],
+        weak_patches=patches[n:],
         sites=sites,
         columns=columns,
         called=called,

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference.columns.site_columns import Frame, centred, frames, posterior
-from stemdefects.inference.evidence import blank_sites, cross_checks, floating_sites, site_evidence, window_rows
+from stemdefects.inference.evidence import blank_sites, cross_checks, site_evidence, window_rows
 from stemdefects.inference.evidence.field.field_changes import Fields
 from stemdefects.inference.evidence.field.registration import FrameSites, Registrar
+from stemdefects.inference.evidence.floating import sites as floating_sites
 from stemdefects.inference.evidence.site_window import Window
 from stemdefects.inference.tables.partial_results import Block
 from stemdefects.io.tables import contradictions, quality_flags, table

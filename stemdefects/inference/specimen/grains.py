@@ -105,14 +105,20 @@ def meeting(lattice: LocalLattice, shape: tuple[float, float], grains_px: np.nda
 def told(found: FrameDefects, met: Meeting, lattice: LocalLattice) -> FrameDefects:
     """`found` of a network that labels of the movie taught, which say nothing about the boundary: without calls along
     it, and with sites in the first grain only. lattice: as shown by the frame and its neighbours."""
-    rows = ~met.along(np.column_stack([found.rows["y_px"], found.rows["x_px"]]))
+    rows, weak = (~met.along(np.column_stack([r["y_px"], r["x_px"]])) for r in (found.rows, found.weak_rows))
     sites = found.sites
     if sites is not None:
         place = np.column_stack([found.columns.y_px, found.columns.x_px])
         out = met.along(place) | (lattice.grain_at(*place.T) != 0)
         sites = dataclasses.replace(sites, cell=np.where(out[:, None], NOWHERE, sites.cell))
     return dataclasses.replace(
-        found, rows=found.rows[rows], patches=found.patches[rows], called=found.called[rows], sites=sites
+        found,
+        rows=found.rows[rows],
+        patches=found.patches[rows],
+        called=found.called[rows],
+        sites=sites,
+        weak_rows=found.weak_rows[weak],
+        weak_patches=found.weak_patches[weak],
     )
 
 

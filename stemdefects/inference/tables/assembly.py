@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemdefects.inference.evidence import movie_sites
+from stemdefects.inference.evidence.floating import calls
 from stemdefects.inference.specimen import learned
 from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io.movie import QUALITY
@@ -38,9 +39,10 @@ def assemble(folder: Path, setup: Any, partial: PartialResults, attrs: dict[str,
     contradicted: tuple[Contradiction, ...] = ()
     all_frames = [table.empty_frames(0)]
     writer = table_writer.TableWriter(path, attrs)
+    read = calls.judged(partial.read, setup.n_blocks, setup)
     try:
         for number in range(setup.n_blocks):
-            block = partial.read(number)
+            block = read(number)
             writer.append(block.rows, block.frames, block.patches, block.regions)
             counts.update(block.rows["kind"].tolist())
             all_frames.append(block.frames)
@@ -54,7 +56,7 @@ def assemble(folder: Path, setup: Any, partial: PartialResults, attrs: dict[str,
                 writer.append_over_time(rows)
                 counted.update(rows["kind"].tolist())
 
-            seen = look_together(partial.read, setup, write, writer.start_evidence)
+            seen = look_together(read, setup, write, writer.start_evidence)
             assert seen is not None  # columns were kept
             writer.set_frames(drift_y_px=seen.drift_px[:, 0], drift_x_px=seen.drift_px[:, 1])
             all_frames = [seen.doubted(np.concatenate(all_frames))]

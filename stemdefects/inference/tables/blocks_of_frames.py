@@ -86,6 +86,7 @@ class BlockMaker:
         all_rows, all_patches = [table.empty(0)], [np.zeros((0, table.PATCH_PX, table.PATCH_PX), np.float16)]
         all_columns = [np.zeros(0, site_columns.column_dtype(setup.model.material.n_states))]
         all_hidden = [np.zeros(0, hiding.site_dtype())]
+        weak_rows, weak_patches = all_rows[:], all_patches[:]
         lattices = np.full((len(indices), 3, 2), np.nan)
         regions = np.full((len(indices), *setup.region_shape), region_map.UNKNOWN, np.uint8)
         shown = grains.around([None if one is None else one.lattice for one in results]) if self._several else None
@@ -101,6 +102,8 @@ class BlockMaker:
             found, regions[i] = result.found, self._raw_regions(result.regions)
             all_rows.append(self._rows(found.rows, frames[i]))
             all_patches.append(found.patches)
+            weak_rows.append(self._rows(found.weak_rows, frames[i]))
+            weak_patches.append(found.weak_patches)
             self._describe(row, result)
             # a moire repeats from frame to frame as no noise does: all frames together would be sure of it
             moire = result.verdict.flags & quality_flags.SECOND_LATTICE
@@ -113,9 +116,9 @@ class BlockMaker:
                         all_hidden.append(
                             hiding.sites(result.hidden, found.sites, basis, self._beside_px, int(indices[i]))
                         )
-        parts = (np.concatenate(a) for a in (all_rows, all_patches, all_columns, all_hidden))
-        rows, patches, columns, hidden = parts
-        return Block(number, rows, frames, patches, columns, lattices, regions, hidden)
+        parts = (all_rows, all_patches, all_columns, all_hidden, weak_rows, weak_patches)
+        rows, patches, columns, hidden, *weak = (np.concatenate(part) for part in parts)
+        return Block(number, rows, frames, patches, columns, lattices, regions, hidden, *weak)
 
     def _same_field(self, vectors_px: np.ndarray) -> bool:
         """Is this the lattice of the movie? A frame of another field has no sites in common with the others."""

@@ -19,7 +19,8 @@ from stemdefects.io.runs import write_atomically
 class Block(NamedTuple):
     """Results of consecutive frames: rows of the defect table, their patches, rows of the frame table, maps of their
     regions (`region_map`); and, where the frames are looked at together later, the columns on lattice sites, the
-    lattices (`site_columns`) and the sites that invalid pixels hide (`hidden`)."""
+    lattices (`site_columns`) and the sites that invalid pixels hide (`hidden`); of defects of an unknown crystal also
+    rows and patches of what one frame alone does not call (`evidence.floating.calls`)."""
 
     number: int
     rows: np.ndarray
@@ -29,6 +30,8 @@ class Block(NamedTuple):
     lattices: np.ndarray
     regions: np.ndarray
     hidden: np.ndarray
+    weak_rows: np.ndarray
+    weak_patches: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.special import bdtrc
 
 from stemdefects.inference.columns import confusion
-from stemdefects.inference.columns.site_columns import Frame, frames, posterior
+from stemdefects.inference.columns.site_columns import Frame, frames
 from stemdefects.inference.evidence import over_time
 from stemdefects.inference.tables.blocks_of_frames import in_nm
 from stemdefects.inference.tables.partial_results import Block
@@ -26,6 +27,7 @@ MISSED = 0.1  # share of defects that a frame does not show, where the model doe
 BESIDE, ELSEWHERE = 1.2, 0.05  # within so many lattice vectors of a defect there is another one so much more rarely
 AGREE, CLEARLY = 3, 1.5  # defects that stay, and times as many as for the next lattice vector, name a drift
 REMEMBERED = 3  # frames
+SAME_PX = 0.01  # between a row and the column that it is
 USUAL = 0.1  # share of its frames in which a site that ever had a defect has one
 
 
@@ -127,15 +129,30 @@ class Points(NamedTuple):
     sigma: np.ndarray
 
 
+def matched(rows: np.ndarray, columns: np.ndarray, setup: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Where `rows` of a frame's table lie, (n, 2) square px, and which of its packed `columns` each is, (n,) int.
+
+    -1: none, for columns are those of the lattice that is followed: not along a boundary, not of another grain.
+    """
+    yx = np.column_stack([rows["y_px"] * setup.aspect, rows["x_px"]]).astype(float)
+    if not len(columns) or not len(rows):
+        return yx, np.full(len(rows), -1)
+    distance, which = cKDTree(np.column_stack([columns["y_px"], columns["x_px"]])).query(yx)
+    return yx, np.where(distance < SAME_PX, which, -1)
+
+
 def _called(frame: Frame, setup: Any) -> Points:
-    columns = frame.columns
-    prob = posterior(columns["score"], columns["site"].astype(int), setup.model)
-    kinds = setup.model.material.kinds
-    good = np.zeros(len(columns), bool)
-    for kind in kinds:
-        good |= prob[:, kind.state] >= setup.rules.threshold(kind.name)
-    yx = np.column_stack([columns["y_px"], columns["x_px"]]).astype(float)
-    return Points(yx[good], prob[good], columns["sigma_px"][good].astype(float))
+    """The calls of a frame on the lattice that is followed."""
+    material = setup.model.material
+    yx, match = matched(frame.rows, frame.columns, setup)
+    yx, rows, columns = yx[match >= 0], frame.rows[match >= 0], frame.columns[match[match >= 0]]
+    prob = np.zeros((len(rows), material.n_states))
+    rest = np.maximum(rows["score"] - rows["kind_prob"], 0) / max(len(material.kinds) - 1, 1)
+    for kind in material.kinds:
+        mine = rows["kind"] == kind.name.encode()
+        prob[:, kind.state] = np.where(mine, rows["kind_prob"], rest)
+    prob[:, material.sites[0].ideal] = np.maximum(1 - rows["score"], 0)
+    return Points(yx, prob, columns["sigma_px"].astype(float))
 
 
 def _drift(looked: list[Frame], found: list[Points], setup: Any) -> np.ndarray:

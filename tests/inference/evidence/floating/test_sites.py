@@ -8,7 +8,7 @@ import pytest
 from stemdefects.inference.columns.defects import Rules
 from stemdefects.inference.columns.lattice.floating import view
 from stemdefects.inference.columns.site_columns import Frame, column_dtype
-from stemdefects.inference.evidence import floating_sites
+from stemdefects.inference.evidence.floating import sites as floating_sites
 from stemdefects.inference.network import bragg_map
 from stemdefects.io.tables import table
 from stemdefects.models import artifact
@@ -39,6 +39,15 @@ def setup():
     )
 
 
+def called(columns):
+    """The rows of a frame's table that all its columns are."""
+    rows = table.empty(len(columns))
+    for name in ("frame", "y_px", "x_px"):
+        rows[name] = columns[name]
+    rows["kind"], rows["score"], rows["kind_prob"] = b"bright", 0.982, 0.982  # as log-odds of 4 say
+    return rows
+
+
 def frames_of(yx, drift, rng):
     """Frames with detections at the points `yx` (T, n, 2) of the specimen, drifting; numbering of cells is each frame's
     own."""
@@ -51,7 +60,7 @@ def frames_of(yx, drift, rng):
         columns["frame"], columns["y_px"], columns["x_px"], columns["sigma_px"] = t, *place.T, 0.4
         columns["score"] = [0, 4]
         origin = np.array([101.0, 95.0]) + moved + rng.integers(-2, 3, 2) @ VECTORS
-        out.append(Frame(columns, np.concatenate([VECTORS, origin[None]]), row, None, None, None))
+        out.append(Frame(columns, np.concatenate([VECTORS, origin[None]]), row, None, None, called(columns)))
     return out
 
 
@@ -90,7 +99,7 @@ def test_a_missed_defect_is_there_and_a_jump_of_the_drift_is_named_by_those_that
     drift = np.zeros((12, 2))
     drift[6:] = [0.9, 0.6] @ VECTORS  # nearer to a whole vector than to none
     frames = frames_of(np.repeat(points[None], 12, 0), drift, rng)
-    frames[4] = frames[4]._replace(columns=frames[4].columns[1:])
+    frames[4] = frames[4]._replace(columns=frames[4].columns[1:], rows=frames[4].rows[1:])
     frames[8] = frames[8]._replace(lattice=np.full((3, 2), np.nan))
     found, rows = looked(monkeypatch, setup, frames)
     assert np.isnan(found.drift_px[8]).all() and len(found.places) == 1
@@ -107,7 +116,8 @@ def test_what_is_called_by_mistake_here_and_there_makes_no_place_of_the_cell(mon
     for t in rng.choice(40, 12, replace=False):
         false = frames[t].columns[:1].copy()
         false["y_px"], false["x_px"] = rng.uniform(20, 180, 2)
-        frames[t] = frames[t]._replace(columns=np.concatenate([frames[t].columns, false]))
+        columns = np.concatenate([frames[t].columns, false])
+        frames[t] = frames[t]._replace(columns=columns, rows=called(columns))
     found, rows = looked(monkeypatch, setup, frames)
     assert len(found.places) == 1 and len(rows) == 80
     found = []
