@@ -18,6 +18,7 @@ from stemdefects.io.tables import table
 
 ENOUGH = 20  # calls of a kind; fewer do not say how strongly it shows
 LEARNED = 600  # patches that the intact cell is learned from: known to 1% of the noise of a pixel
+AGREED = 0.8  # of the surer half of the network's calls; with fewer, patches do not show what it has learned
 MOST_LIKELY = 0.5  # posterior of what is called, unless the user says otherwise: fewest errors
 
 
@@ -111,7 +112,9 @@ def _of_kind(
     away = mixture.distance(every.cell[mine], places, vectors)
     area = abs(np.linalg.det(vectors)) / (vectors**2).sum(1).min()
     found = mixture.fit(seen, away, every.called[mine], mixture.Cell(len(places), area))
-    return found.probability if found.sensible else np.full(len(seen), np.nan)
+    surest = every.called[mine] & (every.logit[mine] >= np.median(every.logit[calls]))
+    agreed = (found.probability[surest] >= MOST_LIKELY).mean() >= AGREED
+    return found.probability if found.sensible and agreed else np.full(len(seen), np.nan)
 
 
 def _some(chosen: np.ndarray, most: int) -> np.ndarray:

@@ -197,6 +197,12 @@ def test_the_network_stands_where_there_is_little_to_learn_from():
     assert calls.judged([block].__getitem__, 1, known)(0) is block
 
 
+def test_the_network_stands_where_patches_do_not_show_what_it_has_learned():
+    block, _, _ = movie(60, np.random.default_rng(8), height=2.0)
+    found = calls.judged([block].__getitem__, 1, setup())(0)
+    assert found.rows.tobytes() == block.rows.tobytes()
+
+
 def test_a_movie_without_spots_of_noise_keeps_its_calls():
     block, _, _ = movie(60, np.random.default_rng(7), false_each=0.0, weak_each=0.0, height=25.0)
     found = calls.judged([block].__getitem__, 1, setup())(0)
