@@ -243,3 +243,20 @@ def test_a_frame_of_another_field_does_not_blur_the_others(cfg):
     assert labels.indices.tolist() == [0, 1, 3, 4] and labels.warnings[0].code is checks.Code.FRAMES_LEFT_OUT
     hits, _ = paired(labels.yx[0][labels.frame == moving.ALL], yx[dark], 1.0)
     assert hits == len(dark)
+
+
+def test_a_column_that_a_vacancy_has_moved_is_no_second_vacancy():
+    vectors, places = np.array([[0.0, 10.0], [8.66, 5.0]]), np.array([[0.0, 0.0], [1 / 3, 1 / 3]])
+    cells = np.array([(0, 0), (4, 1), (-3, 5), (6, -4), (2, 7)])
+    at = np.array([0, 0, 1, 1, 1])
+    alone = (cells + places[at]) @ vectors
+    beside = np.array([alone[2] + [0.0, -5.77], alone[4] + [4.9, 5.4]])  # on the other place; moved by 0.15 of a vector
+    yx = np.concatenate([alone, beside])
+    found = certainty.Extrema(yx, -np.array([20.0, 19.0, 7.0, 6.5, 7.2, 5.5, 5.6]))
+    phase = np.mod(yx @ np.linalg.inv(vectors) + 0.3, 1.0)
+    far = np.abs((phase[5] - phase[0] + 0.5) % 1 - 0.5).max()
+    told = certainty.displaced(found, phase, vectors, 9.3)
+    assert told[6] and not told[:5].any() and told[5] == (far > 0.1)
+    # where nothing stands alone, nothing is known of places
+    pair = certainty.Extrema(yx[[4, 6]], found.z[[4, 6]])
+    assert not certainty.displaced(pair, phase[[4, 6]], vectors, 9.3).any()

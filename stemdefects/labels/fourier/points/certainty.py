@@ -13,6 +13,8 @@ UNKNOWN, LATTICE, HOLE, AMORPHOUS = -1, 0, 1, 2  # regions
 DISC = 0.42  # radius of what one defect covers, in lattice spacings
 SHADOW = 0.45  # an extremum of the other sign this much weaker than its neighbour is that neighbour's ringing
 DISPLACED = 0.3  # one of either sign so much weaker may be columns that have moved towards the defect
+BESIDE = 0.9  # lattice spacings: columns this near are neighbours of different sublattices
+OFF_PLACE = 0.1  # lattice spacings: five times the error of the faintest labels
 BORDER = 0.25  # of a lattice spacing
 NEAR_BORDER = 1.4  # times the level, within a spacing of the border
 CROWD = 4  # dark neighbours: complexes of up to three columns are defects that people name
@@ -51,7 +53,7 @@ def accepted(found: Extrema, level: np.ndarray, regions: np.ndarray, spacing: fl
     distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
     other = np.sign(found.z)[:, None] != np.sign(found.z)[None]
     sure &= ~((distance < RING * spacing) & other & (size[:, None] < SHADOW * size[None])).any(1)
-    sure &= ~((distance < 0.9 * spacing) & (size[:, None] < DISPLACED * size[None])).any(1)
+    sure &= ~((distance < BESIDE * spacing) & (size[:, None] < DISPLACED * size[None])).any(1)
     return sure
 
 
@@ -71,6 +73,24 @@ def crowded(defects: Extrema, spacing: float) -> np.ndarray:
     graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), (n, n))
     group = connected_components(graph, directed=False)[1]
     return np.bincount(group)[group] >= CROWD
+
+
+def displaced(found: Extrema, phase: np.ndarray, vectors_px: np.ndarray, spacing: float) -> np.ndarray:
+    """(n,) bool: beside a stronger one, and at no place of the cell where those sit that stand alone.
+
+    A vacancy pulls its neighbours, and a heavy column that has moved a little leaves as dark a spot beside itself as a
+    light one that is missing. phase: (n, 2) places in the cell; vectors_px: (2, 2). Where nothing stands alone, places
+    are not known.
+    """
+    size, distance = np.abs(found.z), np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    alone = distance.min(1, initial=np.inf) > RING * spacing
+    beside = ((distance < BESIDE * spacing) & (size[None] > size[:, None])).any(1)
+    if not alone.any():
+        return np.zeros(len(size), bool)
+    off = phase[:, None] - phase[alone][None]
+    away = np.linalg.norm((off - np.rint(off)) @ vectors_px, axis=2).min(1)
+    return beside & (away > OFF_PLACE * spacing)
 
 
 def cover(regions: np.ndarray, yx: np.ndarray, radius: float, value: int, keep: np.ndarray | None = None) -> None:
