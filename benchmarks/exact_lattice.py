@@ -6,6 +6,7 @@ Shares nothing with the sampler: the process is written down rule by rule.
 import itertools
 
 import numpy as np
+from scipy import stats
 from scipy.linalg import expm
 
 from stemdefects.analysis.kinetics import lattice
@@ -123,7 +124,7 @@ class Exact:
             start.append(p)
         self.start = np.array(start)
 
-    def likelihood(self, line, scatter, level, shift=0.0):
+    def likelihood(self, line, scatter, level, shift=0.0, knee=np.inf):
         """Density of each frame's line given each configuration, (T, configurations); NaN says nothing."""
         c = np.array(self.configurations)
         mean = np.select([c == 3, c > 0], [level[1], level[0]], 0.0)
@@ -131,7 +132,9 @@ class Exact:
         for i, near in enumerate(self.near):
             mean[:, i] += shift * weight[:, near[near >= 0]].sum(1)
         z = (line[:, None] - mean[None]) / scatter
-        return np.exp(-0.5 * np.minimum(np.where(np.isfinite(z), z, 0.0) ** 2, UNUSUAL)).prod(-1)
+        toward = np.where(np.isfinite(z), z, 0.0) * np.sign(level[0])  # vacancies; beyond the knee it is exponential
+        within = np.minimum(toward, knee)
+        return np.exp(-0.5 * np.minimum(within * (2.0 * toward - within), UNUSUAL)).prod(-1)
 
     def smooth(self, likelihood, times):
         """Probability of each configuration in each frame (T, configurations), expected free hops."""
@@ -159,6 +162,14 @@ class Exact:
 TIMES = np.array([0, 1.0, 2.5, 3.2])
 RATES = np.array([0.3, 0.25, 0.2, 0.35, 0.5, 0.1, 0.1, 0.3, 0.2, 0.45, 0.07, 0.12, 0.15, 0.4, 0.2])
 MISSING = np.array([0, 0, 0, 1.0, 2.0])
+
+
+def scattered(rng: np.random.Generator, knee: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Readings in scatters, positive towards vacancies: normal below the knee, exponential beyond."""
+    beyond = np.exp(-0.5 * knee**2) / knee
+    share = beyond / (beyond + np.sqrt(2 * np.pi) * stats.norm.cdf(knee))
+    usual = stats.truncnorm.rvs(-np.inf, knee, size=shape, random_state=rng)
+    return np.where(rng.random(shape) < share, knee + rng.exponential(1 / knee, shape), usual)
 
 
 def run(line, parameters, free, n_sweeps, shape=0.5, scale=2.0, key=0, times=TIMES, bonded=3):

@@ -15,8 +15,9 @@ import script
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.exact_lattice import MISSING, Exact, evidence, run
+from benchmarks.exact_lattice import MISSING, Exact, evidence, run, scattered
 from stemdefects.analysis.kinetics.lattice import N_PARAMETERS, Rate, sites
+from stemdefects.analysis.kinetics.sampler.light.noise import KNEES
 from stemdefects.analysis.kinetics.sampler.light.unknowns import LOOSE
 
 DEFAULTS = {"sets": "200", "seed": "0", "page": ""}
@@ -40,11 +41,12 @@ OTHERS = {
     "base off centres": 24,
     "base at bonds": 25,
     "base at clusters": 26,
+    "knee": 30,
 }
 
 
 def drawn(rng: np.random.Generator) -> np.ndarray:
-    """(30,) parameters from the prior that `exact_lattice.run` gives the sampler."""
+    """(31,) parameters from the prior that `exact_lattice.run` gives the sampler."""
     p = np.zeros(N_PARAMETERS)
     p[:15] = rng.gamma(0.5, 1 / 2.0, 15)
     p[23] = float(rng.random() < 0.5)
@@ -55,6 +57,7 @@ def drawn(rng: np.random.Generator) -> np.ndarray:
     p[21], p[28] = 0.1 * rng.normal(size=2)
     p[22] = np.sqrt(10.0 / rng.gamma(10.0))
     p[24:27] = 0.1 * rng.normal(size=3)
+    p[30] = np.exp(rng.uniform(*np.log(KNEES)))
     return p
 
 
@@ -78,11 +81,12 @@ def movie(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
     for i, near in enumerate(exact.near):
         mean[:, i] += p[28 if i < 3 else 21] * weight[:, near[near >= 0]].sum(1)
     mean += p[24 + sites(evidence(np.zeros((2, 5)), TIMES[:2])).kind]
-    return mean + np.where(np.arange(5) < 3, p[29], p[19]) * rng.normal(size=5) + p[22] * rng.normal(size=mean.shape)
+    offset = np.where(np.arange(5) < 3, p[29], p[19]) * rng.normal(size=5)
+    return mean + offset - p[22] * scattered(rng, p[30], mean.shape)
 
 
 def ranks(sets: int, seed: int) -> np.ndarray:
-    """(sets, 30) rank of each parameter among 100 draws; ties (a share of exactly 0) broken at random."""
+    """(sets, 31) rank of each parameter among 100 draws; ties (a share of exactly 0) broken at random."""
     out = np.zeros((sets, N_PARAMETERS), int)
     for k in range(sets):
         rng = np.random.default_rng([seed, k])

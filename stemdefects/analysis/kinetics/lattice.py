@@ -37,7 +37,8 @@ BASE = 24  # and the next two: what the line of full sites is off zero, for each
 SCALE_TWO = 27  # of the level of two vacancies
 SHIFT_BOND = 28  # as SHIFT, of a site beside a centre
 TAU_BOND = 29  # as TAU, the spread of the offsets, of sites beside a centre
-N_PARAMETERS = 30  # rates and these
+KNEE = 30  # scatters, towards vacancies, from which full sites' readings fall off as an exponential and not as a normal
+N_PARAMETERS = 31  # rates and these
 FREE, BOND, CLUSTER = 0, 1, 2  # kinds of sites
 SINGLE, STILL, DOUBLE = 1, 2, 3  # layers of a site: a vacancy that moves, one that does not, two on the site
 

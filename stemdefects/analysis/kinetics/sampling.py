@@ -10,6 +10,7 @@ import numpy as np
 from stemdefects.analysis.kinetics import lattice, result
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.lattice import (
+    KNEE,
     N_PARAMETERS,
     N_RATES,
     NOISE,
@@ -35,6 +36,7 @@ CHUNK = 10  # sweeps between two looks at the chains, and between two histories 
 APART = 1.3  # R-hat from which chains have not yet come to the same place: what they did so far was warm-up
 BULK = 2.5  # scatters from the site's median: farther readings may be of a vacancy
 SPARE = 5  # slots more than vacancies: for those that appear, and for parts that belong together
+USUAL_KNEE = 2.3  # scatters: of ten independent movies the median
 MORE = 10  # and one more for so many: the number of many goes on rising, and a sweep in which they do not fit is lost
 
 
@@ -247,5 +249,6 @@ def first_parameters(evidence: Evidence, data: "Data", prior: Priors) -> np.ndar
     start[Rate.APPEAR] = prior.shape[Rate.APPEAR] / prior.scale[Rate.APPEAR]
     start[[RHO, RHO_TWO, RHO_BOND]] = 0.02, 0.005, 0.2
     start[[TAU, TAU_BOND]], start[SHIFT], start[NOISE] = prior.light[1], 0.0, 1.0
+    start[KNEE] = USUAL_KNEE * np.sqrt(data.light[5])
     start[[SCALE, SCALE_TWO]] = min(max(1.0, evidence.scale_low), evidence.scale_high)
     return start

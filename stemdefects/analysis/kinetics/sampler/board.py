@@ -57,7 +57,7 @@ class Vacancies(NamedTuple):
     """All vacancies, each in its slot, where they live, and the random numbers that move them."""
 
     S: Table
-    P: np.ndarray  # (30,) rates, densities and the light's parameters
+    P: np.ndarray  # (31,) rates, densities and the light's parameters
     W: Work
     who: np.ndarray  # (T, slots) place of the grid of each slot's vacancy, -1
     layers: np.ndarray  # (T, slots)

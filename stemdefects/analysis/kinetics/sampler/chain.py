@@ -26,14 +26,14 @@ class Data(NamedTuple):
     density: np.ndarray  # (3, 2) Beta priors
     mixing: np.ndarray  # (3,)
     light: np.ndarray  # (6,) as `light.unknowns.draw_light` says
-    free: np.ndarray  # (30,) parameters that are drawn
+    free: np.ndarray  # (31,) parameters that are drawn
 
 
 class Chain(NamedTuple):
     """A chain's whole state: with it, and its data, it goes on as if it had never stopped."""
 
     history: History
-    parameters: np.ndarray  # (30,)
+    parameters: np.ndarray  # (31,)
     offset: np.ndarray  # (n,)
     rng: np.ndarray  # (4,) uint64
     tally: np.ndarray  # (6,) as `moves.sweep` says

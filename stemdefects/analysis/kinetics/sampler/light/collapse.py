@@ -8,7 +8,7 @@ new offsets.
 
 With r the residuals without the path, m what the path adds, w = 1/variance, S = sum(w r), M = sum(w m) and
 A = sum(w) + 1/tau^2 of a site, offsets given a path are normal about (S - M) / A with variance 1/A, and paths are drawn
-with offsets S/2A: both are exact for light without bound, and for the bound on what a reading says (`glow.misfit`) the
+with offsets S/2A: both are exact for normal light without bound, and for what a reading says (`glow.misfit`) the
 acceptance weighs target over proposal, path and new offsets together. Without bound that is M (M - S) / 2A: 0 for a
 path that explains all of S, and for none.
 """
@@ -85,7 +85,7 @@ def worth(touched, total, given, L):
             w = L.seen[f, g]
             if w > 0:
                 r = L.rest[f, g] + L.offset[g]
-                twice += misfit(r - proposed, w) - misfit(r - given[g], w)
+                twice += misfit(r - proposed, w, L.knee) - misfit(r - given[g], w, L.knee)
         value += 0.5 * twice
     return value
 

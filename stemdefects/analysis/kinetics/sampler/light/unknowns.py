@@ -10,6 +10,7 @@ from stemdefects.analysis.kinetics.lattice import (
     CLUSTER,
     DOUBLE,
     FREE,
+    KNEE,
     NOISE,
     SCALE,
     SCALE_TWO,
@@ -18,13 +19,23 @@ from stemdefects.analysis.kinetics.lattice import (
     TAU,
     TAU_BOND,
 )
-from stemdefects.analysis.kinetics.sampler import inner
+from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import Table
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal, uniform
-from stemdefects.analysis.kinetics.sampler.light.glow import UNUSUAL, light_of, misfit, shift_of, spread_of
+from stemdefects.analysis.kinetics.sampler.light.glow import (
+    UNUSUAL,
+    knee_of,
+    light_of,
+    misfit,
+    per_scatter,
+    shift_of,
+    spread_of,
+    unlikely,
+)
+from stemdefects.analysis.kinetics.sampler.light.noise import TRIES, draw_knee, draw_noise
 
-LOOSE = 4.0  # width of the levels' bounds in standard deviations of their prior: a level that the movie hardly shows is
-# as expected, and does not lie anywhere between the bounds
+# width of the levels' bounds in standard deviations of their prior: a level that a movie hardly shows is as expected
+LOOSE = 4.0
 
 
 class View(NamedTuple):
@@ -71,42 +82,12 @@ def residuals(S, D, P, offset, view):
                     rest[f, y] -= shift_of(y, S, P) * (2.0 if two else 1.0)
 
 
-@inner
-def _crosses(r, weight, used):
-    """Whether a reading would begin, or cease, to be one that fits nothing."""
-    return (r * r * weight < UNUSUAL) != (used > 0.0)
-
-
-@inner
-def _squares(weight, rest, variance):
-    """Sum of weighted squares of the usual residuals at a noise variance, number of the unusual ones, of all."""
-    total, odd, n_seen = 0.0, 0, 0
-    for f in range(rest.shape[0]):
-        for g in range(rest.shape[1]):
-            if weight[f, g] > 0.0:
-                n_seen += 1
-                square = rest[f, g] ** 2 * weight[f, g]
-                if square < UNUSUAL * variance:
-                    total += square
-                else:
-                    odd += 1
-    return total, odd, n_seen
-
-
-@inner
-def _draw_noise(P, weight, rest, prior, rng):
-    """The variance from the inverse Gamma of the usual readings, put right for those that become usual or cease to be:
-    of hundreds of thousands of readings some always do."""
-    old = P[NOISE] ** 2
-    squares, odd, n_seen = _squares(weight, rest, old)
-    shape, rate = prior[2] + 0.5 * n_seen, prior[3] + 0.5 * squares / prior[5]
-    new = rate / gamma(rng, shape)
-    squares, odd_then, _ = _squares(weight, rest, new)
-    back = prior[3] + 0.5 * squares / prior[5]
-    ratio = (rate - back) * (1.0 / new + 1.0 / old) + shape * math.log(back / rate)
-    ratio += 0.5 * UNUSUAL * (odd - odd_then) / prior[5]
-    if math.log(uniform(rng)) < ratio:
-        P[NOISE] = math.sqrt(new)
+@tiny
+def _pull(r, weight, knee):
+    """Weight times what of a residual pulls at its mean: the slope of the log-likelihood."""
+    scale = per_scatter(weight, knee)
+    z = r * scale
+    return scale * min(z, abs(knee)) if unlikely(z, knee) < UNUSUAL else 0.0
 
 
 class Lit(NamedTuple):
@@ -116,8 +97,8 @@ class Lit(NamedTuple):
     P: np.ndarray
     per: float  # 1/noise^2
     weight: np.ndarray  # (T, n)
-    used: np.ndarray  # (T, n) the same, 0 of readings that fit nothing
     rest: np.ndarray  # (T, n)
+    knee: float
     rng: np.ndarray  # (4,)
 
 
@@ -133,10 +114,9 @@ def _about_base(kind, change, precision, L):
             w = L.weight[f, g] * L.per
             if w > 0.0:
                 r = L.rest[f, g] - change
-                if r * r * w < UNUSUAL:
-                    total += w
-                    pull += w * r
-                log -= 0.5 * misfit(r, w)
+                total += w
+                pull += _pull(r, w, L.knee)
+                log -= 0.5 * misfit(r, w, L.knee)
     return log, pull / total, total
 
 
@@ -160,48 +140,80 @@ def _draw_base(kind, deviation, L):
 
 
 @inner
+def _about_slope(index, effect, change, mean, precision, L):
+    """Of the light if a parameter that adds `effect` (T, n) times itself to the expected line changed: log-density, and
+    mean and precision of its proposed value."""
+    value = L.P[index] + change
+    total, pull = precision, precision * (mean - value)
+    log = -0.5 * precision * (value - mean) ** 2
+    for f in range(L.rest.shape[0]):
+        for g in range(L.rest.shape[1]):
+            w = L.weight[f, g] * L.per
+            if effect[f, g] != 0.0 and w > 0.0:
+                r = L.rest[f, g] - change * effect[f, g]
+                total += w * effect[f, g] ** 2
+                pull += _pull(r, w, L.knee) * effect[f, g]
+                log -= 0.5 * misfit(r, w, L.knee)
+    return log, value + pull / total, total
+
+
+@tiny
+def _log_within(mean, deviation, bounds):
+    """Log of the share of a normal that lies between the bounds."""
+    a, b = (bounds[0] - mean) / deviation, (bounds[1] - mean) / deviation
+    share = 0.5 * (math.erfc(-b / math.sqrt(2.0)) - math.erfc(-a / math.sqrt(2.0)))
+    return math.log(max(share, 1e-300))
+
+
+@inner
 def _draw_slope(index, effect, mean, precision, bounds, L):
-    """A parameter that adds `effect` (T, n) times itself to the expected line. mean, precision: of a normal prior."""
-    P, per, weight, used, rest, rng = L.P, L.per, L.weight, L.used, L.rest, L.rng
-    total, pull = precision, precision * (mean - P[index])
-    for f in range(rest.shape[0]):
-        for g in range(rest.shape[1]):
-            if effect[f, g] != 0.0:
-                w = used[f, g] * per * effect[f, g]
-                total += w * effect[f, g]
-                pull += w * rest[f, g]
-    if total > 1e-9:
-        change = bounded_normal(rng, P[index] + pull / total, 1.0 / math.sqrt(total), bounds[0], bounds[1]) - P[index]
-    else:
-        change = bounded_normal(rng, 0.5 * (bounds[0] + bounds[1]), 1e3, bounds[0], bounds[1]) - P[index]
-    for f in range(rest.shape[0]):
-        for g in range(rest.shape[1]):
-            if effect[f, g] != 0.0 and weight[f, g] > 0.0:
-                if _crosses(rest[f, g] - change * effect[f, g], weight[f, g] * per, used[f, g]):
-                    return
-    P[index] += change
-    for f in range(rest.shape[0]):
-        for g in range(rest.shape[1]):
-            if weight[f, g] > 0.0:
-                rest[f, g] -= change * effect[f, g]
+    """A parameter that adds `effect` (T, n) times itself to the expected line, from the normal that its readings' pull
+    gives, put right by what the likelihood is. mean, precision: of a normal prior."""
+    old = L.P[index]
+    log, ahead, total = _about_slope(index, effect, 0.0, mean, precision, L)
+    deviation = 1.0 / math.sqrt(total)
+    new = bounded_normal(L.rng, ahead, deviation, bounds[0], bounds[1])
+    log_then, back, _ = _about_slope(index, effect, new - old, mean, precision, L)
+    ratio = log_then - log + 0.5 * total * ((new - ahead) ** 2 - (old - back) ** 2)
+    ratio += _log_within(ahead, deviation, bounds) - _log_within(back, deviation, bounds)
+    if math.log(uniform(L.rng)) >= ratio:
+        return
+    L.P[index] = new
+    for f in range(L.rest.shape[0]):
+        for g in range(L.rest.shape[1]):
+            if L.weight[f, g] > 0.0:
+                L.rest[f, g] -= (new - old) * effect[f, g]
+
+
+@inner
+def _about_offset(g, value, change, per_offset, L):
+    """Of a site's light if its offset `value` changed: log-density, and mean and precision of a new change."""
+    now = value + change
+    total, pull, log = per_offset, -per_offset * now, -0.5 * per_offset * now**2
+    for f in range(L.rest.shape[0]):
+        w = L.weight[f, g] * L.per
+        if w > 0.0:
+            r = L.rest[f, g] - change
+            total += w
+            pull += _pull(r, w, L.knee)
+            log -= 0.5 * misfit(r, w, L.knee)
+    return log, pull / total, total
 
 
 @inner
 def _draw_offset(g, offset, L):
-    per, weight, used, rest = L.per, L.weight, L.used, L.rest
-    total, pull = 1.0 / spread_of(g, L.S, L.P) ** 2, 0.0
-    for f in range(rest.shape[0]):
-        w = used[f, g] * per
-        total += w
-        pull += w * (rest[f, g] + offset[g])
-    change = pull / total + normal(L.rng) / math.sqrt(total) - offset[g]
-    for f in range(rest.shape[0]):
-        if weight[f, g] > 0.0 and _crosses(rest[f, g] - change, weight[f, g] * per, used[f, g]):
-            return
+    """A site's offset, likewise."""
+    per_offset = 1.0 / spread_of(g, L.S, L.P) ** 2
+    log, step, total = _about_offset(g, offset[g], 0.0, per_offset, L)
+    change = step + normal(L.rng) / math.sqrt(total)
+    log_then, back, _ = _about_offset(g, offset[g], change, per_offset, L)
+    ratio = log_then - log + 0.5 * total * ((change - step) ** 2 - (change + back) ** 2)
+    if math.log(uniform(L.rng)) >= ratio:
+        return
     offset[g] += change
-    for f in range(rest.shape[0]):
-        if weight[f, g] > 0.0:
-            rest[f, g] -= change
+    for f in range(L.rest.shape[0]):
+        if L.weight[f, g] > 0.0:
+            L.rest[f, g] -= change
 
 
 @inner
@@ -235,27 +247,29 @@ def _draw_spread(index, typical, S, P, offset, rng):
 
 @inner
 def draw_light(S, D, P, offset, view, rng):
-    """New offsets, their spread, bases, scale, shift and noise; `view.rest` and `view.seen` follow.
+    """New offsets, their spread, bases, scale, shift, noise and knee; `view.rest` and `view.seen` follow.
 
-    Readings that fit nothing (`glow.UNUSUAL`) take no part. Each draw is that of normal light; one of a scale, a shift
-    or an offset by which a reading would join them or leave them is not taken, so that each is a valid Metropolis step.
+    Noise and knee take random steps. Each other draw is about that of normal light, with readings that fit nothing
+    (`glow.UNUSUAL`) left out and those beyond the knee pulling no more than one at it, and is taken or not as the
+    likelihood says (Metropolis and Hastings).
     `D.light` (6,): spread of the shift (line units), typical tau, shape and rate of the inverse noise variance (about
     1), spread of the bases (line units), what the weights were multiplied by.
     """
     shown, rest, weight, level, free, prior = view.shown, view.rest, D.weight, D.level, D.free, D.light
     n_frames, n = shown.shape
-    if free[NOISE]:
-        _draw_noise(P, weight, rest, prior, rng)
+    for _ in range(TRIES):
+        if free[NOISE]:
+            draw_noise(P, weight, rest, prior, knee_of(P, level), rng)
+        if free[KNEE]:
+            draw_knee(P, weight, rest, prior, level[0], rng)
     per = 1.0 / P[NOISE] ** 2
-    L = Lit(S, P, per, weight, np.zeros((n_frames, n)), rest, rng)
+    L = Lit(S, P, per, weight, rest, knee_of(P, level), rng)
     for kind in range(CLUSTER + 1):
         if free[BASE + kind]:
             _draw_base(kind, prior[4], L)
-    used, near, lit = L.used, np.zeros((2, n_frames, n)), np.zeros((2, n_frames, n))
+    near, lit = np.zeros((2, n_frames, n)), np.zeros((2, n_frames, n))
     for f in range(n_frames):
         for g in range(n):
-            if rest[f, g] * rest[f, g] * weight[f, g] * per < UNUSUAL:
-                used[f, g] = weight[f, g]
             if shown[f, g] > 0:
                 two = shown[f, g] == DOUBLE
                 lit[1 if two else 0, f, g] = level[1 if two else 0]
