@@ -129,6 +129,14 @@ def misfit(r, weight, knee):
 
 
 @tiny
+def pull_of(r, weight, knee):
+    """Weight times what of a residual pulls at its mean: the slope of the log-likelihood."""
+    scale = per_scatter(weight, knee)
+    z = r * scale
+    return scale * min(z, abs(knee)) if unlikely(z, knee) < UNUSUAL else 0.0
+
+
+@tiny
 def light_of(two, P, level):
     """What one or two vacancies on a site add to its line."""
     return P[SCALE_TWO] * level[1] if two else P[SCALE] * level[0]

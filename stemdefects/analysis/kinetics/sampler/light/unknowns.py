@@ -23,14 +23,12 @@ from stemdefects.analysis.kinetics.sampler import inner, tiny
 from stemdefects.analysis.kinetics.sampler.board import Table
 from stemdefects.analysis.kinetics.sampler.draws import bounded_normal, gamma, normal, uniform
 from stemdefects.analysis.kinetics.sampler.light.glow import (
-    UNUSUAL,
     knee_of,
     light_of,
     misfit,
-    per_scatter,
+    pull_of,
     shift_of,
     spread_of,
-    unlikely,
 )
 from stemdefects.analysis.kinetics.sampler.light.noise import TRIES, draw_knee, draw_noise
 
@@ -82,14 +80,6 @@ def residuals(S, D, P, offset, view):
                     rest[f, y] -= shift_of(y, S, P) * (2.0 if two else 1.0)
 
 
-@tiny
-def _pull(r, weight, knee):
-    """Weight times what of a residual pulls at its mean: the slope of the log-likelihood."""
-    scale = per_scatter(weight, knee)
-    z = r * scale
-    return scale * min(z, abs(knee)) if unlikely(z, knee) < UNUSUAL else 0.0
-
-
 class Lit(NamedTuple):
     """Readings with what is taken as given."""
 
@@ -115,7 +105,7 @@ def _about_base(kind, change, precision, L):
             if w > 0.0:
                 r = L.rest[f, g] - change
                 total += w
-                pull += _pull(r, w, L.knee)
+                pull += pull_of(r, w, L.knee)
                 log -= 0.5 * misfit(r, w, L.knee)
     return log, pull / total, total
 
@@ -152,7 +142,7 @@ def _about_slope(index, effect, change, mean, precision, L):
             if effect[f, g] != 0.0 and w > 0.0:
                 r = L.rest[f, g] - change * effect[f, g]
                 total += w * effect[f, g] ** 2
-                pull += _pull(r, w, L.knee) * effect[f, g]
+                pull += pull_of(r, w, L.knee) * effect[f, g]
                 log -= 0.5 * misfit(r, w, L.knee)
     return log, value + pull / total, total
 
@@ -195,7 +185,7 @@ def _about_offset(g, value, change, per_offset, L):
         if w > 0.0:
             r = L.rest[f, g] - change
             total += w
-            pull += _pull(r, w, L.knee)
+            pull += pull_of(r, w, L.knee)
             log -= 0.5 * misfit(r, w, L.knee)
     return log, pull / total, total
 
