@@ -1,10 +1,14 @@
 """Is the evidence of sites what it says? On movies whose truth is known, of our simulator and of another one.
 
-    python benchmarks/evidence.py [model=ws2_mo] [doses=4000,1200,400] [seeds=1,2] [keep=<folder>] [runs_dir=runs]
+    python benchmarks/evidence.py [model=ws2_mo] [doses=4000,1200,400] [seeds=1,2] [files=<pattern>] [keep=<folder>]
+        [page=<page>] [runs_dir=runs]
 
+files: movies with a table `<name>_defects.csv` beside each, of the cases if empty; page: gets the table.
 Prints a table: d' of one vacancy in one frame (by the area under the curve) and of two against one; how far the levels
 are off, as the light expects them and as learned; the mean of exp(log-likelihood ratio) over ideal site frames, 1 where
-the evidence is calibrated; persistent offset of a site and correlation from one frame to the next, in scatters. `keep`
+the evidence is calibrated; persistent offset of a site and correlation from one frame to the next, in scatters; how
+many times as many readings as of a normal are beyond three scatters, towards vacancies and away, where none is on a
+site or next to it. `keep`
 writes the evidence of each movie as npz with the true states in the same indexing (`state`: vacancies on each site).
 """
 
@@ -12,6 +16,8 @@ import copy
 import sys
 import tempfile
 from collections.abc import Iterator
+from glob import glob
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +27,16 @@ from scipy.spatial import cKDTree
 from scipy.stats import norm, rankdata
 
 CASES = Path(__file__).parents[2] / "shared" / "cases" / "physics"
-DEFAULTS = {"model": "ws2_mo", "doses": "4000,1200,400", "seeds": "1,2", "keep": "", "runs_dir": "runs"}
+DEFAULTS = {
+    "model": "ws2_mo",
+    "doses": "4000,1200,400",
+    "seeds": "1,2",
+    "files": "",
+    "keep": "",
+    "page": "",
+    "runs_dir": "runs",
+}
+MARKS = "<!-- evidence: made by benchmarks/evidence.py -->", "<!-- end of evidence -->"
 SIZE_PX, N_FRAMES = 256, 60
 SAME_NM = 0.1  # a true defect and its site
 VACANCIES = {"V_S": 1, "V_S2": 2}
@@ -42,33 +57,43 @@ def main() -> None:
     options = script.options(sys.argv[1:], DEFAULTS)
     devices.use_compilation_cache()
     model = load_model(options["model"], options["runs_dir"])
-    print(
+    lines = [
         "| movie | d' 0/1 | 1/2 | level, expected | level, learned | two, expected | two, learned | mean exp(LLR) | "
-        "offset | lag 1 | unseen | V_S a frame |\n" + "|---" * 12 + "|"
-    )
-    for case in [*other_movies(), *own_movies(options)]:
+        "offset | lag 1 | unseen | V_S a frame | beyond 3, towards | away |",
+        "|---" * 14 + "|",
+    ]
+    print("\n".join(lines))
+    for case in chain(other_movies(options["files"]), own_movies(options)):
         table = detect(case.movie, model, progress=False)
         found, state = with_truth(table, case)
-        print(row(case.name, table, found, state), flush=True)
+        lines.append(row(case.name, table, found, state))
+        print(lines[-1], flush=True)
         if options["keep"]:
             Path(options["keep"]).mkdir(parents=True, exist_ok=True)
             np.savez_compressed(Path(options["keep"]) / f"{case.name}.npz", **found._asdict(), state=state)
+    if options["page"]:
+        shown = " ".join(a for a in sys.argv[1:] if not a.startswith(("page=", "files=", "keep=")))
+        script.fill(Path(options["page"]), *MARKS, "\n".join([f"`python benchmarks/evidence.py {shown}`", "", *lines]))
 
 
-def other_movies() -> Iterator[Case]:
-    """The movies of the other simulator, where they are here."""
+def other_movies(pattern: str) -> Iterator[Case]:
+    """Movies of another simulator, where they are here."""
     import pandas as pd
 
+    from stemdefects.io import opening
     from stemdefects.io.movie import Movie
 
-    for path in sorted(CASES.glob("*.npz")):
-        data = np.load(path)
-        movie = Movie(data["images"])
-        movie.pixel_size_nm, movie.frame_time_s = float(data["pixel_size_nm"]), float(data["frame_time_s"])
+    for path in map(Path, sorted(glob(pattern or str(CASES / "*.npz")))):
+        if path.suffix == ".npz":
+            data = np.load(path)
+            movie = Movie(data["images"])
+            movie.pixel_size_nm, movie.frame_time_s = float(data["pixel_size_nm"]), float(data["frame_time_s"])
+        else:
+            movie = opening.read(str(path))
         truth = pd.read_csv(path.with_name(f"{path.stem}_defects.csv"))
         by_frame = dict(list(truth.groupby("frame")))
         none = truth.iloc[:0]
-        parts = [by_frame.get(t, none) for t in range(len(data["images"]))]
+        parts = [by_frame.get(t, none) for t in range(len(movie))]
         yield Case(path.stem, movie, [(p[["y_px", "x_px"]].to_numpy(float), p["kind"].to_numpy()) for p in parts])
 
 
@@ -139,8 +164,19 @@ def row(name: str, table, found, state: np.ndarray) -> str:
     return (
         f"| {name} | {separation(none, one):.2f} | {separation(one, two):.2f} | {off[0]:+.0%} | {off[2]:+.0%} | "
         f"{off[1]:+.0%} | {off[3]:+.0%} | {ratio.mean():.2f} ± {error:.2f} | {offset:.2f} | {lag:+.2f} | "
-        f"{1 - seen.mean():.0%} | {(state == 1).sum() / len(line):.1f} |"
+        f"{1 - seen.mean():.0%} | {(state == 1).sum() / len(line):.1f} | {tails(found, state)} |"
     )
+
+
+def tails(found, state: np.ndarray) -> str:
+    """How many times as many readings as of a normal lie beyond three standard deviations, towards vacancies and away,
+    of sites off centres where no vacancy is or is next to."""
+    near = np.where(found.neighbours >= 0, state[:, found.neighbours] > 0, False).any(-1)
+    of_centre = np.where(found.bonds >= 0, np.atleast_2d(found.centre).max(0)[found.bonds] > 0.5, False).any(-1)
+    z = np.where((state == 0) & ~near & ~of_centre, found.line / found.scatter[:, None], np.nan)
+    z = (z - np.nanmean(z)) / np.nanstd(z)
+    z = z[np.isfinite(z)] * np.sign(found.level[0])
+    return " | ".join(f"{side.mean() / norm.sf(3):.1f}" for side in (z > 3, z < -3))
 
 
 def separation(low: np.ndarray, high: np.ndarray) -> float:

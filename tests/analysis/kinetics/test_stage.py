@@ -255,9 +255,9 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     )
     d = agreement.each_by_itself(agreed, 1.05, 50).estimates[0]
     assert d.widened == pytest.approx(1.02, abs=0.005) and not statements._said(d, "D", agreed)
-    asked = replace(SHORT, effective_samples=1e6)
+    asked = replace(SHORT, effective_samples=1e6, sweeps=240, max_sweeps=240)
     d = next(e for e in stage.of_table(moving[0], asked).estimates if e.quantity == "D")
-    assert d.headline and not d.warning  # more than a hundred, though fewer than were asked for
+    assert d.headline and not d.warning  # more than fifty, though fewer than were asked for
     monkeypatch.setattr(Check, "roughly", lambda self: False)
     assert stage.of_table(moving[0], asked).tables.keys() == ALWAYS
 
