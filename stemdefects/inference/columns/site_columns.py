@@ -65,7 +65,7 @@ def posterior(score: np.ndarray, site: np.ndarray, model: Any) -> np.ndarray:
 
 class Frame(NamedTuple):
     """Of a frame: its packed columns, its lattice (3, 2), its row of the frame table, its hidden sites, its map of
-    regions, the rows of its defects."""
+    regions, the rows of its defects, and rows of what is too faint to be called, see `evidence.floating.calls`."""
 
     columns: np.ndarray
     lattice: np.ndarray
@@ -73,6 +73,7 @@ class Frame(NamedTuple):
     hidden: np.ndarray
     regions: np.ndarray
     rows: np.ndarray
+    weak: np.ndarray
 
 
 def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Frame]:
@@ -84,7 +85,9 @@ def frames(read: Callable[[int], Block], numbers: Iterable[int]) -> Iterator[Fra
         for i, row in enumerate(block.frames):
             hidden = block.hidden[block.hidden["frame"] == row["frame"]]
             called = block.rows[block.rows["frame"] == row["frame"]]
-            yield Frame(block.columns[starts[i] : ends[i]], block.lattices[i], row, hidden, block.regions[i], called)
+            weak = block.weak_rows[block.weak_rows["frame"] == row["frame"]]
+            columns = block.columns[starts[i] : ends[i]]
+            yield Frame(columns, block.lattices[i], row, hidden, block.regions[i], called, weak)
 
 
 class Middle(NamedTuple):

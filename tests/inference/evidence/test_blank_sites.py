@@ -25,7 +25,8 @@ def frame(material, blank_cell=(3, 4)):
     at = [np.flatnonzero((cells == c).all(1))[0] for c in (blank_cell, (1, 1))]
     rows["y_px"], rows["x_px"] = (place[at] + [[0.4, -0.3], [0, 0]]).T
     rows["kind"], rows["light"] = [b"V_S2", b"V_S"], [0.1, 0.5]
-    return Frame(columns, lattice, np.zeros(1, table_columns.FRAME_DTYPE)[0], np.zeros(0), np.zeros((1, 1)), rows), g
+    frame = np.zeros(1, table_columns.FRAME_DTYPE)[0]
+    return Frame(columns, lattice, frame, np.zeros(0), np.zeros((1, 1)), rows, rows[:0]), g
 
 
 def test_a_called_place_without_a_column_is_a_site_with_its_light():

@@ -141,6 +141,7 @@ def _revised(block: Block, posterior: np.ndarray, setup: Any) -> Block:
     kept = kept[np.argsort(rows["frame"][kept], kind="stable")]
     frames = block.frames.copy()
     frames["n_defects"] = [(rows["frame"][kept] == frame).sum() for frame in frames["frame"]]
-    empty = block.weak_rows[:0], block.weak_patches[:0]
-    weak = dict(zip(("weak_rows", "weak_patches"), empty, strict=True))
-    return block._replace(rows=rows[kept], patches=patches[kept], frames=frames, **weak)
+    weak = known & ~call  # the network alone says nothing of what it does not call
+    return block._replace(
+        rows=rows[kept], patches=patches[kept], frames=frames, weak_rows=rows[weak], weak_patches=patches[weak]
+    )

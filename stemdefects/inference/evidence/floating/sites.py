@@ -47,7 +47,7 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     read: block number -> `Block`; setup: `setup.Setup`.
     """
     looked = list(frames(read, range(n_blocks)))
-    found = [_called(frame, setup) for frame in looked]
+    found = [_points(frame, frame.rows, setup) for frame in looked]
     drift = _drift(looked, found, setup)
     vectors = setup.reference_px
     known = np.isfinite(drift[:, 0])
@@ -91,14 +91,19 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     inside = np.asarray((expected > -0.5).all(-1) & (expected < np.array(setup.shape_px) - 0.5).all(-1))
     log = np.zeros((len(looked), len(keys), prob.shape[1]), np.float32)
     log[inside, 1:] = np.log(_missed(setup))
-    # a detection's posterior is what it is where nothing else is known: likelihoods are it less what is usual
-    ratio = np.log(np.maximum(prob, 1e-6))
-    ratio[:, 1:] += np.log((1 - USUAL) / USUAL)
+    near = SAME_PLACE * np.linalg.norm(vectors, axis=1).min()
+    for t, frame in enumerate(looked):  # what a frame shows too faintly to be called
+        faint = _points(frame, frame.weak, setup)
+        if known[t] and len(faint.yx) and inside[t].any():
+            off = np.linalg.norm(faint.yx[:, None] - expected[t][inside[t]][None], axis=2)
+            mine = off.min(1) < near
+            at_site, said = np.flatnonzero(inside[t])[off.argmin(1)[mine]], _ratio(faint.prob[mine])
+            log[t, at_site, 1:] = np.maximum(log[t, at_site, 1:], said[:, 1:])
     for t, ok in enumerate(known):  # what hops is seen beside the site that it has left
         if ok and len(found[t].yx):
             beside = np.linalg.norm(expected[t][:, None] - found[t].yx[None], axis=2).min(1) < reach
             log[t, beside & inside[t], 1:] += np.log(ELSEWHERE)
-    log[at, site.reshape(-1)] = ratio - ratio[:, :1]
+    log[at, site.reshape(-1)] = _ratio(prob)
     usual = np.append(1 - USUAL, np.full(prob.shape[1] - 1, USUAL / max(prob.shape[1] - 1, 1)))
     fit = over_time.fit(over_time.Given(log), usual, prior_weight=10.0 * len(keys))
     seen = np.full((len(looked), len(keys)), -1)
@@ -108,6 +113,16 @@ def analyse(read: Callable[[int], Block], n_blocks: int, setup: Any, write: Call
     material = setup.model.material
     kinds = {kind.name: float(fit.mean_prevalence[kind.state]) for kind in material.kinds}
     return Movie(drift, centre, fit.mean_change, kinds)
+
+
+def _ratio(prob: np.ndarray) -> np.ndarray:
+    """(n, S) log-likelihoods of the states, that of none 0, from posteriors (n, S).
+
+    A detection's posterior is what it is where nothing else is known: likelihoods are it less what is usual.
+    """
+    ratio = np.log(np.maximum(prob, 1e-6))
+    ratio[:, 1:] += np.log((1 - USUAL) / USUAL)
+    return ratio - ratio[:, :1]
 
 
 def _missed(setup: Any) -> float:
@@ -141,11 +156,11 @@ def matched(rows: np.ndarray, columns: np.ndarray, setup: Any) -> tuple[np.ndarr
     return yx, np.where(distance < SAME_PX, which, -1)
 
 
-def _called(frame: Frame, setup: Any) -> Points:
-    """The calls of a frame on the lattice that is followed."""
+def _points(frame: Frame, rows: np.ndarray, setup: Any) -> Points:
+    """Those of the `rows` of a frame that are on the lattice that is followed."""
     material = setup.model.material
-    yx, match = matched(frame.rows, frame.columns, setup)
-    yx, rows, columns = yx[match >= 0], frame.rows[match >= 0], frame.columns[match[match >= 0]]
+    yx, match = matched(rows, frame.columns, setup)
+    yx, rows, columns = yx[match >= 0], rows[match >= 0], frame.columns[match[match >= 0]]
     prob = np.zeros((len(rows), material.n_states))
     rest = np.maximum(rows["score"] - rows["kind_prob"], 0) / max(len(material.kinds) - 1, 1)
     for kind in material.kinds:

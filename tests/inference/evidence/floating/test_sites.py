@@ -60,7 +60,9 @@ def frames_of(yx, drift, rng):
         columns["frame"], columns["y_px"], columns["x_px"], columns["sigma_px"] = t, *place.T, 0.4
         columns["score"] = [0, 4]
         origin = np.array([101.0, 95.0]) + moved + rng.integers(-2, 3, 2) @ VECTORS
-        out.append(Frame(columns, np.concatenate([VECTORS, origin[None]]), row, None, None, called(columns)))
+        out.append(
+            Frame(columns, np.concatenate([VECTORS, origin[None]]), row, None, None, called(columns), table.empty(0))
+        )
     return out
 
 
@@ -106,6 +108,28 @@ def test_a_missed_defect_is_there_and_a_jump_of_the_drift_is_named_by_those_that
     seen = np.arange(12) != 8
     assert np.abs((found.drift_px - drift)[seen]).max() < 1e-6
     assert np.bincount(rows["frame"], minlength=12).tolist() == [4] * 8 + [0] + [4] * 3
+
+
+def test_what_is_too_faint_to_be_called_in_some_frames_is_there_all_the_same(monkeypatch, setup):
+    rng = np.random.default_rng(5)
+    points = np.repeat(((np.array([[2, 1]]) + PLACES[0]) @ VECTORS + [101.0, 95.0])[None], 24, 0)
+    frames = frames_of(points, np.zeros((24, 2)), rng)
+    model = np.array([[0.0, 0.0, 0.0], [0.0, 98.0, 2.0], [0.0, 0.0, 0.0]])  # it is hardly ever missed, it says
+    table_of = {"doses": {"held_out": {"counts": model}}, "true": [], "said": []}
+    setup.model.confusion = table_of
+    setup.model.config = SimpleNamespace(
+        training=SimpleNamespace(validation=SimpleNamespace(doses_e_per_px={"held_out": 0.0}))
+    )
+    for t in range(8, 14):  # six frames show it too faintly
+        weak = frames[t].rows.copy()
+        weak["score"] = weak["kind_prob"] = 0.3
+        frames[t] = frames[t]._replace(rows=table.empty(0), weak=weak)
+    rows = looked(monkeypatch, setup, frames)[1]
+    assert np.bincount(rows["frame"], minlength=24).tolist() == [1] * 24
+    for t in range(8, 14):
+        frames[t] = frames[t]._replace(weak=table.empty(0))
+    rows = looked(monkeypatch, setup, frames)[1]
+    assert np.bincount(rows["frame"], minlength=24).tolist() == [1] * 8 + [0] * 6 + [1] * 10
 
 
 def test_what_is_called_by_mistake_here_and_there_makes_no_place_of_the_cell(monkeypatch, setup):
