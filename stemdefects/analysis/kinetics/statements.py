@@ -275,7 +275,7 @@ def _apart(e: Estimate, mine: Estimate, above: bool, gate: str) -> str:
             f"tracks are linked within {gate} and end where a vacancy is missed, so fast and repeated hops are cut, "
             "and only what passes the thresholds is followed"
         )
-    return f"{what}; {posterior}. The two do not meet: {why}. The lattice model's counts."
+    return f"{what}; {posterior}. The two do not meet: {why}. The lattice model's is the headline."
 
 
 def _unit(e: Estimate) -> str:
