@@ -30,7 +30,19 @@ def teach(movie: Movie, setup: Setup, known: dict | None = None) -> None:
         if known
         else learned.learn(_looked(movie, setup), setup.model.material, before, setup.settings.species)
     )
-    setup.rules = replace(setup.rules, specimen=found)
+    setup.rules = replace(setup.rules, specimen=found, thresholds=_thresholds(found, setup))
+
+
+def _thresholds(found: learned.Specimen, setup: Setup) -> dict[str, float]:
+    """Least posteriors, by kind or `defect`: those of the frames where they are higher than the network's, if nobody
+    asked for others."""
+    rules, known = setup.rules, dict(setup.rules.thresholds)
+    if found.least is None:
+        return known
+    for kind in setup.model.material.kinds:
+        if kind.name not in setup.settings.thresholds and np.isfinite(found.least[kind.state]):
+            known[kind.name] = max(rules.threshold(kind.name), float(found.least[kind.state]))
+    return known
 
 
 def _looked(movie: Movie, setup: Setup) -> list:

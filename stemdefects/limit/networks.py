@@ -11,6 +11,7 @@ from stemdefects.crystal.bragg import rotation
 from stemdefects.crystal.material import Material
 from stemdefects.errors import UserError
 from stemdefects.inference.columns import column_intensity
+from stemdefects.inference.columns.lattice import seen_width
 from stemdefects.inference.columns.lattice.sites import view
 from stemdefects.limit.study import Seen
 from stemdefects.models import artifact, symmetry
@@ -87,7 +88,9 @@ class Network:
         if sites is None:
             return peaks
         columns = column_intensity.Places(place, site, sites.cell)
-        prob, *_ = column_intensity.judged(prob, image, columns, model.material, pixel_nm, self._prior)
+        width_nm = seen_width.nm(image, place, site, model.material, sites.vectors_px)
+        known = column_intensity.Known(missing=seen_width.missing(width_nm, model.material))
+        prob, *_ = column_intensity.judged(prob, image, columns, model.material, pixel_nm, self._prior, known)
         together = peaks.state_prob.copy()
         with np.errstate(divide="ignore"):
             raw = temperature * (np.log(prob) - self.shift)

@@ -19,12 +19,12 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import loops, opinion_loops, picture_loops
-from stemdefects.inference.columns.lattice import neighbours
+from stemdefects.inference.columns.lattice import neighbours, seen_width
 from stemdefects.numerics import robust
 from stemdefects.numerics.borders import from_border
 from stemdefects.numerics.medians import median
 
-WIDTH_NM = 0.05  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
+WIDTH_NM = seen_width.FITTED_NM  # of the Gaussian: a probe's core and usual blur (docs/limit.md, docs/inference.md)
 BORDER_NM = 0.15  # from the border: closer, a column need not have been found, and a neighbour there is no gap
 MIN_COLUMNS = 40  # of a sublattice in a frame, to know its scatter
 CLIP = 25.0  # of a log-ratio: odds of 7e10; the tails of the light are not known further out
@@ -173,14 +173,23 @@ def pooled(
 ) -> np.ndarray:
     """(n, S) posterior from the network's posterior `prob` (n, S) and the light's `evidence` (n, S).
 
-    part: (n,) weight of the light's log-likelihoods, see `share`; that of the network's is `network_weight`; where the
-    light says nothing, `prob` stays. prior: (S,) prevalence that `prob` assumes. Dirt is light too, so for a state
-    brighter than the ideal one both count half and the light never speaks louder than the network.
+    part: (n,) or (n, S) weight of the light's log-likelihoods, see `share`, `seen_width`; that of the network's is
+    `network_weight`; where the light says nothing, `prob` stays. prior: (S,) prevalence that `prob` assumes. Dirt is
+    light too: for a state brighter than the ideal one both count half, and the light no more than the network.
     """
     states = opinion_loops.States(
         material.site_of_state, material.ideal_states, material.intensities(), np.log(prior).astype(float)
     )
+    part = np.ascontiguousarray(np.broadcast_to(part if part.ndim == 2 else part[:, None], prob.shape))
     return opinion_loops.pooled(prob, found, network_weight(part), part, site, states)
+
+
+class Known(NamedTuple):
+    """What is known of the light of S states. relative: (S,) over that of their site's ideal one, None: by the
+    material's signals; missing: (S,) see `seen_width.missing`, None: all."""
+
+    relative: np.ndarray | None = None
+    missing: np.ndarray | None = None
 
 
 class Places(NamedTuple):
@@ -198,7 +207,7 @@ def judged(
     material: Material,
     pixel_nm: float,
     prior: np.ndarray,
-    relative: np.ndarray | None = None,
+    known: Known | None = None,
 ) -> tuple[np.ndarray, Light, np.ndarray]:
     """(n, S) the network's posterior `prob` (n, S) pooled with the light of the columns, that `Light`, and its weight
     (n,). Arguments as in `measure`, `evidence` and `pooled`."""
@@ -206,8 +215,10 @@ def judged(
     light = measure(image, columns.place_px, site, columns.cell, material, pixel_nm)
     scatters = _scatters(light.deviation, site, material)
     part = share(light, site, material, scatters)
-    found = evidence(light.deviation, site, material, relative, scatters)
-    return pooled(prob, found, part, prior, site, material), light, part
+    known = known or Known()
+    found = evidence(light.deviation, site, material, known.relative, scatters)
+    weight = part if known.missing is None else part[:, None] * seen_width.counting(known.missing, 2 / TOGETHER - 1)
+    return pooled(prob, found, weight, prior, site, material), light, part
 
 
 def scatter(deviation: np.ndarray) -> float:

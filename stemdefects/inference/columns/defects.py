@@ -58,7 +58,7 @@ class FrameDefects:
     border; second: (m,) light on a second detector, NaN without one. n_contradicted: calls that fell, for their light
     is an ideal column's; brighter: share of an alloyed sublattice's columns that are of its brightest kind, NaN: no
     alloy; told: which sublattice is which could be told, see `exchanged`. weak_rows, weak_patches: of what may be a
-    defect of an unknown crystal, where the frame alone does not call it."""
+    defect of an unknown crystal, where the frame alone does not call it. width_nm: see `seen_width`."""
 
     rows: np.ndarray
     patches: np.ndarray
@@ -78,6 +78,7 @@ class FrameDefects:
     n_contradicted: int = 0
     brighter: float = np.nan
     told: bool = True
+    width_nm: float = np.nan
 
 
 def find_defects(
@@ -172,6 +173,7 @@ def find_defects(
         n_contradicted=int(fallen.sum()),
         brighter=frame.brighter,
         told=told,
+        width_nm=frame.width_nm,
     )
 
 

@@ -95,7 +95,7 @@ def pooled(
     states: States,
 ) -> np.ndarray:
     """(n, S) posterior from `prob` (n, S) and the light's log-ratios `found` (n, S), which count `network` and `light`
-    (n,); see `column_intensity.pooled`. site: (n,) sublattice."""
+    (n, S); see `column_intensity.pooled`. site: (n,) sublattice."""
     site_of_state, ideal, signal, log_prior = states
     n_states = len(site_of_state)
     out, logit = prob.copy(), np.zeros(n_states)
@@ -114,7 +114,7 @@ def pooled(
                 if signal[s] > signal[own]:
                     together = 0.5 * ratio + 0.5 * min(found[k, s], ratio)
                 else:
-                    together = network[k] * ratio + light[k] * found[k, s]
+                    together = network[k, s] * ratio + light[k, s] * found[k, s]
                 logit[s] = log_prior[s] + together
                 best = max(best, logit[s])
         total = 0.0

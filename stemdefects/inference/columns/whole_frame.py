@@ -9,11 +9,12 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
-from stemdefects.inference.columns.lattice import neighbours, promised
+from stemdefects.inference.columns.lattice import neighbours, promised, seen_width
 from stemdefects.inference.columns.lattice.sites import NOWHERE, SiteView
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.inference.specimen import learned, light_levels, local_scatter, second_light, site_light
+from stemdefects.models.probability import claimed
 
 MOST = 0.8  # of a place's neighbours that must be there, five of six: at the edge of a hole fewer are
 LIT = 0.5  # of an ideal column's light: something is there
@@ -27,7 +28,7 @@ class Judged(NamedTuple):
     `column_intensity.judged`; ratio: of `site_light`; relative: (m,) the same over the level of an ideal column of its
     own kind; promised, whole, brighter: see `defects.FrameDefects`; specimen: that they were judged by; second: (m,)
     light on a second detector; overruled: the network took the sublattices for each other, and what it shows no column
-    at may be anything."""
+    at may be anything; width_nm: see `seen_width`."""
 
     columns: Columns
     sites: SiteView | None
@@ -42,6 +43,7 @@ class Judged(NamedTuple):
     specimen: learned.Specimen | None
     second: np.ndarray
     overruled: bool = False
+    width_nm: float = np.nan
 
     def refused(self, state: np.ndarray, material: Material) -> np.ndarray:
         """(m,) bool: may this column not be called this `state` (m,)? Its light is an ideal column's, or it is a place
@@ -105,8 +107,10 @@ def judged(found: Found, output: FrameOutput, material: Material, rules: Any, im
         columns = columns._replace(state_prob=unknown)
     place = np.stack([columns.y_px, columns.x_px], 1).astype(float) * output.scale
     light, part, empty, prob = np.full(m, np.nan), np.zeros(m), np.arange(m) >= n, columns.state_prob.copy()
-    smooth = None
+    smooth, width_nm, vectors = None, taught.width_nm, sites.vectors_px * output.scale
     if not taught.by_light:
+        if np.isnan(width_nm):
+            width_nm = seen_width.nm(seen, place[:n], columns.site[:n], material, vectors)
         prob[:n], measured, part[:n] = column_intensity.judged(
             prob[:n],
             seen,
@@ -114,11 +118,11 @@ def judged(found: Found, output: FrameOutput, material: Material, rules: Any, im
             material,
             image_px_nm,
             taught.stated,
-            _learned(taught, material),
+            column_intensity.Known(_learned(taught, material), seen_width.missing(width_nm, material)),
         )
         light[:n], smooth = measured.deviation, measured.smoothed
+    prob = claimed.calibrated(prob, columns.site, np.isfinite(light), taught.claim, taught.stated, material)
     prob = learned.reweighted(prob, taught.stated, taught.prior)
-    vectors = sites.vectors_px * output.scale
     places = column_intensity.Places(place, columns.site, sites.cell)
     lights = site_light.measure(seen, places, material, vectors, image_px_nm, smooth)
     ratio = lights.ratio
@@ -153,7 +157,9 @@ def judged(found: Found, output: FrameOutput, material: Material, rules: Any, im
     whole[dark[light_beside > _strayed(material)]] = False
     brighter = light_levels.brighter(ratio, columns.site, taught.levels)
     overruled = bool(moved[:n].mean() > MOSTLY)
-    return Judged(columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second, overruled)
+    return Judged(
+        columns, sites, prob, light, part, ratio, relative, empty, whole, brighter, taught, second, overruled, width_nm
+    )
 
 
 def _strayed(material: Material) -> float:

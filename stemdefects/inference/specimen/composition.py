@@ -70,7 +70,8 @@ def doubtful(levels: light_levels.Levels, material: Material) -> list[tuple[str,
         ideal = levels.level[material.sites[g].ideal]
         for level, share in levels.bulk[g][np.isfinite(levels.bulk[g, :, 0])]:
             out += [
-                (kind.name, float(level), float(share)) for kind in prevalence.as_bright(level / ideal, g, material)
+                (kind.name, float(level), float(share))
+                for kind in prevalence.as_bright(level / ideal, int(g), material)
             ]
     return out
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from stemdefects.crystal.material import Material
 from stemdefects.inference.specimen import composition, light_levels, local_scatter, prevalence, second_light, species
+from stemdefects.models.probability import claimed
 
 TOLD = 3.0  # scatters of the light between a state and the ideal one, for single frames to say how common it is
 SEEN = 3.0  # columns expected at the limit of detection: none is then seen in 5% of such fields
@@ -29,7 +30,9 @@ class Specimen(NamedTuple):
     states; unnamed: groups of columns whose light no common state has, and what they may be; alike: sentences of the
     elements asked for that the light cannot tell from each other; second: of a second detector;
     other_crystal: the network was trained on others than this one; compositions: of alloyed sublattices; unseen:
-    (S,) how often the network shows no column where there is one in this state, None: nobody knows."""
+    (S,) how often the network shows no column where there is one in this state, None: nobody knows; width_nm: see
+    `seen_width`, NaN unknown; claim: (G, 2) see `claimed.claims`, None: not known; least: (S,) posterior of
+    states to be called, NaN: as the network has it."""
 
     levels: light_levels.Levels
     prior: np.ndarray
@@ -45,6 +48,9 @@ class Specimen(NamedTuple):
     other_crystal: bool = False
     compositions: tuple[composition.Composition, ...] = ()
     unseen: np.ndarray | None = None
+    width_nm: float = np.nan
+    claim: np.ndarray | None = None
+    least: np.ndarray | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -57,6 +63,9 @@ class Specimen(NamedTuple):
             "second": None if self.second is None else self.second.to_plain(),
             "compositions": [one.to_plain() for one in self.compositions],
             "unseen": None if self.unseen is None else light_levels.plain(self.unseen),
+            "claim": None if self.claim is None else light_levels.plain(self.claim),
+            "least": None if self.least is None else light_levels.plain(self.least),
+            "width_nm": None if np.isnan(self.width_nm) else float(self.width_nm),
             **{name: light_levels.plain(getattr(self, name)) for name in _ARRAYS},
         }
 
@@ -82,6 +91,9 @@ class Specimen(NamedTuple):
             other_crystal=plain.get("other_crystal", False),
             compositions=tuple(composition.Composition.from_plain(one) for one in plain.get("compositions", [])),
             unseen=None if plain.get("unseen") is None else np.array(plain["unseen"], float),
+            claim=None if plain.get("claim") is None else np.array(plain["claim"], float),
+            least=None if plain.get("least") is None else np.array(plain["least"], float),
+            width_nm=np.nan if plain.get("width_nm") is None else plain["width_nm"],
         )
 
 
@@ -113,7 +125,7 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     first = np.arange(len(ratio)) < len(founds[0].ratio)
     levels = light_levels.learn(np.where(use, ratio, np.nan), site, material, before.stated, first)
     prior, low, high = before.stated.copy(), before.low.copy(), before.high.copy()
-    seen = np.concatenate([f.prob for f in founds])
+    seen, heard = np.concatenate([f.prob for f in founds]), np.concatenate([np.isfinite(f.light) for f in founds])
     wider = [
         local_scatter.of_places(f.ratio, f.columns.site, f.sites.cell, f.promised, levels, material)
         if f.sites is not None
@@ -122,6 +134,9 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     ]
     light = light_levels.posterior(ratio, site, levels, material, np.concatenate(wider))
     on = np.concatenate([f.sites.on_lattice & f.inner for f in founds if f.sites is not None])
+    claim = None if before.by_light else claimed.claims(seen, site, heard & on & ~promised, before.stated, material)
+    worth = claimed.calibrated(seen, site, heard & ~promised, claim, before.stated, material)
+    least = np.full(material.n_states, np.nan)
     unseen, sigma = np.ones(material.n_states), _share_sigma(levels, material)
     for g, place in enumerate(material.sites):
         states = np.flatnonzero(material.site_of_state == g)
@@ -136,7 +151,21 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         apart = levels.level[states] / levels.scatter[g]
         which = apart, states == place.ideal, before.stated[states]
         kept, untold = _untold(*which, sigma[states]), _untold(*which)
-        prior[states], low[states], high[states] = prevalence.learn(odds, before.stated[states], kept, untold)
+        found = prevalence.learn(odds, before.stated[states], kept, untold)
+        prior[states], low[states], high[states] = found
+        if claim is not None and np.isfinite(claim[g, 0]):
+            odds += np.log(np.maximum(worth[mine], 1e-12) / np.maximum(seen[mine], 1e-12))[:, states]
+            again = prevalence.learn(odds, before.stated[states], kept, untold)
+            nearest = states == claimed.nearest(g, before.stated, material)
+            prior[states], low[states], high[states] = (
+                np.where(nearest, *both) for both in zip(again, found, strict=True)
+            )
+            # those beyond the nearest are hardly told from it: the file's word, as far as their interval goes
+            beyond = states[np.isfinite(high[states]) & ~nearest]
+            prior[beyond] = np.maximum(prior[beyond], np.minimum(before.stated[beyond], high[beyond]))
+            prior[place.ideal] += 1 - prior[states].sum()
+            weight = np.exp(odds - odds.max(1, keepdims=True)) * prior[states]
+            least[states[nearest]] = claimed.threshold((weight / weight.sum(1, keepdims=True))[:, nearest][:, 0])
     counts = [np.histogram(ratio[(site == g) & use], BINS, light_levels.RANGE)[0] for g in range(material.n_sites)]
     limit = _limit(sigma, levels, material, len(founds))
     known = np.nan_to_num(low) > 0
@@ -152,6 +181,9 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         alike=tuple(species.alike(levels, material, known, allowed)),
         compositions=composition.learn(founds, levels, material),
         unseen=unseen,
+        claim=claim,
+        least=least,
+        width_nm=float(np.median([f.width_nm for f in founds if np.isfinite(f.width_nm)] or [np.nan])),
         second=_second(
             founds, np.where(use, ratio, np.nan), site, light if before.by_light else seen, levels, material
         ),

@@ -360,3 +360,35 @@ def test_columns_that_a_network_of_other_crystals_took_for_the_other_sublattice_
     assert len(now.site) == n and (now.site == site).mean() > 0.995
     np.testing.assert_array_equal(now.state_prob, prob)
     np.testing.assert_array_equal(moved, (now.site != said) | (np.arange(n) == 0))
+
+
+def test_single_frames_of_a_steady_movie_say_how_common_single_vacancies_are(tmp_path):
+    """At 4,000 e/px two and a half scatters tell one: the network by itself claims less, and half as many were seen."""
+    from stemdefects.analysis.data import truth
+    from stemdefects.commands.detection import configure, load_model
+    from stemdefects.config import load_group
+    from stemdefects.inference.setup import prepare
+    from stemdefects.inference.teaching import teach
+    from stemdefects.io import opening
+    from stemdefects.simulation import files
+
+    model, cfg = load_model("ws2_mo"), load_group("simulation", "movie")
+    cfg.movie.n_frames, cfg.view.size_px, cfg.detector.dose_e_per_px = 4, [192, 192], [4000.0, 4000.0]
+    true, said = [], []
+    for seed in (100, 101):
+        path = tmp_path / f"{seed}.h5"
+        files.write_movie(path, model.material, cfg, seed)
+        movie = opening.read(str(path), None)
+        setup = prepare(movie, model, configure())
+        teach(movie, setup)
+        taught, state = setup.rules.specimen, WS2.state_index("S")
+        assert np.isfinite(taught.claim[1]).all() and 0.045 < taught.width_nm < 0.07
+        assert setup.rules.threshold("V_S") >= model.thresholds["V_S"]
+        again = learned.Specimen.from_plain(taught.to_plain())
+        np.testing.assert_array_equal(again.claim, taught.claim)
+        rows = truth.read(path).rows
+        columns = setup.engine(movie.frame(0)[None, None])[0].columns.site
+        true.append((rows["kind"] == b"V_S").sum() / len(movie) / (columns == 1).sum())
+        said.append(taught.prior[state])
+        assert taught.low[state] <= true[-1] <= taught.high[state]
+    assert np.mean(said) == pytest.approx(np.mean(true), rel=0.35)
