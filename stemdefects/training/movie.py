@@ -94,7 +94,7 @@ class Source:
             LOG.info("labels: %s", note)
         for warning in labels.warnings:
             LOG.warning("%s", warning)
-        path = figures.draw(labels, self.test, run.path / "figures" / "labels.png")
+        path = figures.draw(labels, self.test, run.path / "figures" / "labels.png", self.scale)
         tracker.image("labels", path)
         index = np.arange(len(labels.defects.z))
         seen = np.where(labels.frame < 0, 0, labels.frame)  # the first frame that has a place of it
@@ -195,7 +195,7 @@ def _source(
     labels = dataclasses.replace(labels, warnings=(*warnings, *labels.warnings))
     if not len(labels.defects.z):  # what was seen is shown all the same
         path = figures.draw(
-            labels, np.zeros(labels.frames.shape, bool), Path(cfg.runs_dir) / f"{Path(where).stem}_labels.png"
+            labels, np.zeros(labels.frames.shape, bool), Path(cfg.runs_dir) / f"{Path(where).stem}_labels.png", used
         )
         for note in (*findings.of_grains(labels, pixel_nm), f"drawn in {path}"):
             LOG.info("labels: %s", note)
@@ -255,7 +255,7 @@ def measured_material(vectors_nm: np.ndarray, signs: Sequence[str] = ("dark", "b
     a_nm = float(np.linalg.norm(vectors_nm, axis=1).min())
     state = {"crystal": {"column": 1}, **{name: {"dark": {}, "bright": {"column": 2}}[name] for name in signs}}
     return schema.MaterialConfig(
-        name="measured",
+        name=crystal.MEASURED,
         a_nm=a_nm,
         lattice_vectors_a=(np.asarray(vectors_nm) / a_nm).tolist(),
         sites={"defect": schema.SiteConfig([0.0, 0.0], "crystal", floating=True)},

@@ -5,6 +5,7 @@ from enum import Enum
 import numpy as np
 
 from stemdefects.analysis.kinetics.evidence import Evidence
+from stemdefects.crystal.material import MEASURED
 from stemdefects.io.tables import evidence as stored
 from stemdefects.io.tables import quality_flags
 from stemdefects.io.tables.table import DefectTable
@@ -17,6 +18,10 @@ class Missing(Enum):
     """Why a table gives no input for the lattice model."""
 
     NO_EVIDENCE = "the table holds no evidence of sites: a list of detections, an older version, a single image"
+    LEARNED = (
+        "the network learned from the movie itself, and does not know the states of sites; "
+        "its hops are counted between the places of the cell"
+    )
     NO_HEADLINE = "the material names no kind that moves"
     NOT_READ = "neither light nor network tells the moving kind from an ideal column"
     NO_TIME = "the times of the frames are not known"
@@ -36,7 +41,7 @@ def read(table: DefectTable) -> Evidence | Missing:
     """
     found = table.evidence
     if found is None:
-        return Missing.NO_EVIDENCE
+        return Missing.LEARNED if table.attrs.get("material") == MEASURED else Missing.NO_EVIDENCE
     description = found.description
     if description["headline"] is None:
         return Missing.NO_HEADLINE

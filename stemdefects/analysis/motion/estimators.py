@@ -172,9 +172,12 @@ def run(inputs: Inputs, cfg: AnalysisConfig, seed: int = 0) -> Motion:
     dose_per_time = scales.dose_per_time(found, cfg)
     for kind in out.results:
         said = _as_free(bound, kind, found, cfg.transitions.centre)
-        main = cfg.diffusion.method if kind == out.headline else None
+        counted = _hops_are_known(out.results[kind], cfg.diffusion.method) and bool(found.attrs.get("places"))
+        main = ("hops" if counted else cfg.diffusion.method) if kind == out.headline else None
         units = rows.Units(inputs.D_unit, found.length_unit, found.time_unit, dose_per_time)
-        out.estimates += rows.of_kind(kind, out.results[kind], units, main, said)
+        made = rows.of_kind(kind, out.results[kind], units, main, said)
+        hopped = ("hop rate", "hops") if counted and main else None
+        out.estimates += [replace(e, headline=True) if (e.quantity, e.method) == hopped else e for e in made]
         _disagreement(out, kind, inputs.D_unit)
     if out.headline:
         _gates(out, out.headline, inputs, names, cfg, seed)
@@ -187,6 +190,13 @@ def _estimators(given: Given, kind: str, seed: int) -> dict[str, diffusion.Diffu
     """What every estimator says that can, each from a random stream of its own."""
     made = {name: how(given, seeds.stream(seed, "diffusion", kind, name)) for name, how in ESTIMATORS.items()}
     return {name: d for name, d in made.items() if d is not None}
+
+
+def _hops_are_known(results: dict[str, diffusion.Diffusion], asked: str) -> bool:
+    """Whether the count of hops has an interval and the estimator that is asked for has none: a single atom that is
+    followed from place to place, which is one track."""
+    known = {name for name, d in results.items() if np.isfinite(d.low)}
+    return "hops" in known and asked not in known
 
 
 def _headline(out: Motion, cfg) -> str | None:
@@ -247,7 +257,7 @@ def _honest_headline(out: Motion, kind: str, a: float) -> None:
     high = max(r[1] for r in ranges + gates)
     why = "Not determined by these data beyond this range: gates or estimators contradict each other."
     for k, e in enumerate(out.estimates):
-        if e.headline and e.value is not None:
+        if e.headline and e.quantity == "D" and e.value is not None:
             method = f"{e.method}, range over gates and estimators"
             said = join([why, e.warning])
             out.estimates[k] = replace(e, low=float(low), high=float(high), method=method, warning=said)

@@ -59,6 +59,12 @@ def hidden(
     if np.isfinite(slow) and slow < 0.3:
         text = "The states change as fast as frames come: rates faster than the frame rate cannot be told apart."
         warning.append(Note(text, Code.FASTER_THAN_FRAMES))
+    if not np.isfinite(extra["rates"]).all():
+        text = (
+            "No rates make these states alternate so often from frame to frame: rates and dwell times are not given. "
+            "Shorter frames would tell them, or the states change in step with the frames."
+        )
+        warning.append(Note(text, Code.FASTER_THAN_FRAMES))
     counts = transitions.counts(chain)
     unseen = [n for n, c in zip(chain.names, np.bincount(labels[labels >= 0], minlength=size), strict=True) if c < 20]
     if unseen:

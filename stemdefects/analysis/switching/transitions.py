@@ -97,8 +97,13 @@ def long_run(P: np.ndarray) -> np.ndarray:
 
 
 def generator(P: np.ndarray, dt: float) -> tuple[np.ndarray, bool]:
-    """Rate matrix Q with expm(Q dt) = P, negative rates set to zero; and whether it was a true generator already."""
-    Q = np.real(logm(P)) / dt
+    """Rate matrix Q with expm(Q dt) = P, negative rates set to zero; and whether it was a true generator already. NaN
+    where no logarithm is real: states that alternate from frame to frame are no chain in continuous time (Kingman, Z.
+    Wahrsch. 1, 14 (1962): of two states both are left less often than not)."""
+    Q = logm(P) / dt
+    if np.abs(np.imag(Q)).max() > 1e-6 / dt:
+        return np.full(P.shape, np.nan), False
+    Q = np.real(Q)
     off = Q - np.diag(np.diag(Q))
     clean = bool(off.min() > -1e-3 / dt)
     off = np.maximum(off, 0)
@@ -106,12 +111,18 @@ def generator(P: np.ndarray, dt: float) -> tuple[np.ndarray, bool]:
 
 
 def of_matrices(P: np.ndarray, dt: float) -> dict:
-    """`summaries` of samples (n, S, S) of the transition matrix, and the share of them that rates can make."""
+    """`summaries` of samples (n, S, S) of the transition matrix, and the share of them that rates can make, of which
+    alone the rates are; NaN where no rates make most of them."""
     picks = np.linspace(0, len(P) - 1, min(200, len(P))).astype(int)
     with np.errstate(all="ignore"):
         results = [generator(P[k], dt) for k in picks]
     Q = np.array([q for q, _ in results])
+    possible = np.isfinite(Q).all((1, 2))
     clean = np.mean([ok for _, ok in results])
+    if possible.mean() < 0.5:
+        Q = np.full(Q.shape, np.nan)
+    else:
+        Q = Q[possible]
     return summaries(Q, P[picks]) | {"embeddable": float(clean)}
 
 

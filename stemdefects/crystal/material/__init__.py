@@ -5,7 +5,7 @@ ideal state of its site.
 """
 
 from stemdefects.crystal.material.card import from_config, load
-from stemdefects.crystal.material.crystal import Material
+from stemdefects.crystal.material.crystal import MEASURED, Material
 from stemdefects.crystal.material.parts import Complex, Kind, Site, Species, State
 
-__all__ = ["Complex", "Kind", "Material", "Site", "Species", "State", "from_config", "load"]
+__all__ = ["MEASURED", "Complex", "Kind", "Material", "Site", "Species", "State", "from_config", "load"]

@@ -7,6 +7,8 @@ import numpy as np
 
 from stemdefects.crystal.material.parts import Complex, Kind, Site, Species, State, named
 
+MEASURED = "measured"  # name of a crystal of which only the lattice is known, learned from a movie
+
 
 @dataclass(frozen=True)
 class Material:

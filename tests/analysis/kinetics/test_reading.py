@@ -5,6 +5,7 @@ import pytest
 
 from stemdefects.analysis.kinetics.evidence import Evidence
 from stemdefects.analysis.kinetics.reading import Missing, read
+from stemdefects.crystal.material import MEASURED
 from stemdefects.io.tables import evidence as stored
 from stemdefects.io.tables.table import DefectTable, empty, empty_frames
 
@@ -98,6 +99,8 @@ def test_why_there_is_no_input_is_a_code():
         return read(table)
 
     assert code(made(), evidence=None) is Missing.NO_EVIDENCE
+    learned = made()
+    assert code(learned, evidence=None, attrs=learned.attrs | {"material": MEASURED}) is Missing.LEARNED
     assert read(made(headline=None)) is Missing.NO_HEADLINE
     assert read(made(headline="D")) is Missing.NOT_READ
     timeless = made()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stemdefects.analysis import bootstrap, synthetic
-from stemdefects.analysis.motion import diffusion, hop_counts, hopping, msd, propagator, site_likelihood
+from stemdefects.analysis.motion import diffusion, estimators, hop_counts, hopping, msd, propagator, site_likelihood
 from stemdefects.analysis.notes import Code, codes
 from stemdefects.analysis.tracking import lattice_sites, tracks
 
@@ -247,3 +247,12 @@ def test_atoms_that_hop_together_count_once_and_the_interval_holds(group):
         told.append("same frames" in counted.warning)
     assert np.mean(held) > 0.88
     assert np.mean(told) > 0.9 if group else np.mean(told) < 0.05
+
+
+def test_where_one_atom_goes_from_place_to_place_the_count_of_its_hops_is_the_headline():
+    """One track has no interval by covariance; its hops have one, also of another estimator that was asked for."""
+    none, told = diffusion.failed("cve", "one track"), diffusion.Diffusion(1.0, 0.5, 2.0, 0.01, 1, 20, "hops")
+    assert estimators._hops_are_known({"cve": none, "hops": told}, "cve")
+    assert not estimators._hops_are_known({"cve": told, "hops": told}, "cve")
+    assert not estimators._hops_are_known({"cve": none, "hops": none}, "cve")
+    assert estimators._hops_are_known({"hops": told}, "cve")

@@ -105,6 +105,22 @@ def test_steps_are_not_counted_across_gaps():
     assert transitions.counts(chain).tolist() == [[0, 0], [1, 1]]
 
 
+def test_states_that_alternate_from_frame_to_frame_have_no_rates():
+    """Of two states a chain in continuous time leaves both less often than not: exp(Q t) has a positive determinant."""
+    from stemdefects.schema import TransitionsConfig
+
+    rng, cfg = np.random.default_rng(2), TransitionsConfig(n_gibbs=60, n_burn=30)
+    back_and_forth = np.array([[0.05, 0.95], [0.95, 0.05]])
+    found = switching.hidden(as_chain(synthetic.chains(rng, back_and_forth, n_traces=8, error=0.0)), cfg, None, rng)
+    assert found.P[0, 1] > 0.8
+    assert np.isnan(found.extra["rates"]).all() and np.isnan(found.extra["dwell"]).all()
+    assert np.isfinite(found.extra["stationary"]).all() and "alternate" in found.warning
+    slow = np.array([[0.8, 0.2], [0.3, 0.7]])
+    found = switching.hidden(as_chain(synthetic.chains(rng, slow, n_traces=20, error=0.0)), cfg, None, rng)
+    right = np.log(1 / 0.5) * 0.4  # of a matrix with eigenvalue .5, long-run shares .6 and .4
+    assert found.extra["rates"][0, 1, 1] < right < found.extra["rates"][0, 1, 2] and "alternate" not in found.warning
+
+
 def test_states_too_rare_for_rates_are_undecided():
     from stemdefects.analysis.switching import states
     from stemdefects.analysis.tracking import tracks
