@@ -28,7 +28,7 @@ def draw(labels: MovieLabels, test: np.ndarray, path: Path, scale: float = 1.0) 
     _labels(axes[1, 1], labels)
     shown = np.where(labels.regions[0] < 0, 3, labels.regions[0])
     axes[1, 2].imshow(shown, cmap=_region_colours(), vmin=-0.5, vmax=3.5)
-    axes[1, 2].set_title("hole black, amorphous orange, unknown grey, boundary red")
+    axes[1, 2].set_title("hole black, amorphous orange, unknown grey, boundary red", fontsize=10)
     if labels.seam is not None and labels.seam[0].any():
         axes[1, 2].contour(labels.seam[0], levels=[0.5], colors=["#e8452c"], linewidths=1.0)
     found = findings.boundary_rings(labels)
