@@ -61,7 +61,7 @@ def _count(axis, low: float, high: float, unit: float) -> None:
     axis is `unit`."""
     from matplotlib.ticker import MaxNLocator
 
-    ticks = MaxNLocator(6).tick_values(low * unit, high * unit)
+    ticks = np.asarray(MaxNLocator(6).tick_values(low * unit, high * unit))
     ticks = ticks[(ticks >= low * unit - 1e-9) & (ticks <= high * unit + 1e-9)]
     axis.set_ticks(ticks / unit, [f"{tick:g}" for tick in np.round(ticks, 9)])
 
