@@ -78,6 +78,24 @@ def test_without_data_the_prior_comes_back():
     assert abs(place.mean() - 0.5) < 0.1 and abs(place.std() - 12**-0.5) < 0.06 and place.min() > 0 and place.max() < 1
 
 
+def seen_everywhere(line: np.ndarray, times: np.ndarray, free: np.ndarray, base: float) -> chain.Data:
+    """Readings of scatter about 1, none missing. base: spread of what full sites are off zero."""
+    return chain.Data(
+        line,
+        np.ones(line.shape),
+        np.array([-2.0, -4.0]),
+        np.array([0.8, 1.15]),
+        times,
+        np.ones(line.shape, bool),
+        np.ones(15),
+        np.ones(15),
+        np.ones((3, 2)),
+        np.ones(3),
+        np.array([0.1, 0.2, 10.0, 10.0, base, 1.0]),
+        free,
+    )
+
+
 def test_what_full_sites_are_off_zero_and_the_noise_are_found_on_many_readings():
     """900 sites of which three are a centre's, none vacant, lines off zero by what they are beside a centre. Of 36,000
     readings a few are odd whatever the noise is: a draw that stopped at them would stay where it began."""
@@ -94,20 +112,7 @@ def test_what_full_sites_are_off_zero_and_the_noise_are_found_on_many_readings()
     given, free = parameters(0.0, 0.0), np.zeros(N_PARAMETERS, bool)
     given[:15], given[16:19] = 1e-9, 1e-9
     free[[lattice.NOISE, lattice.BASE, lattice.BASE + lattice.BOND]] = True
-    data = chain.Data(
-        line,
-        np.ones(line.shape),
-        np.array([-2.0, -4.0]),
-        np.array([0.8, 1.15]),
-        times,
-        np.ones(line.shape, bool),
-        np.ones(15),
-        np.ones(15),
-        np.ones((3, 2)),
-        np.ones(3),
-        np.array([0.1, 0.2, 10.0, 10.0, 0.2, 1.0]),
-        free,
-    )
+    data = seen_everywhere(line, times, free, base=0.2)
     state, sweeps = chain.begin(side**2, given, 1000, draws.seeded(2, 0)), 300
     kept = chain.recorder(sweeps, 40)
     chain.advance(chain.Plan(2, 1, False), chain.table(place), data, state, chain.work_for(state), kept)
@@ -132,20 +137,7 @@ def test_where_readings_cease_to_be_normal_is_found(knee):
     given, free = parameters(0.0, 0.0), np.zeros(N_PARAMETERS, bool)
     given[:15], given[16:19], given[lattice.KNEE] = 1e-9, 1e-9, 2.6
     free[[lattice.NOISE, lattice.KNEE]] = True
-    data = chain.Data(
-        line,
-        np.ones(line.shape),
-        np.array([-2.0, -4.0]),
-        np.array([0.8, 1.15]),
-        times,
-        np.ones(line.shape, bool),
-        np.ones(15),
-        np.ones(15),
-        np.ones((3, 2)),
-        np.ones(3),
-        np.array([0.1, 0.2, 10.0, 10.0, 0.2, 1.0]),
-        free,
-    )
+    data = seen_everywhere(line, times, free, base=0.2)
     state, sweeps = chain.begin(side**2, given, 1000, draws.seeded(3, 0)), 600
     kept = chain.recorder(sweeps, 40)
     chain.advance(chain.Plan(2, 1, False), chain.table(lattice.sites(of)), data, state, chain.work_for(state), kept)
