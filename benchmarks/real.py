@@ -75,7 +75,7 @@ def look(path: Path, model: str, second: Path | None = None, **settings: Any) ->
     setup = prepare(movie, other_crystal.asked_for(load_model(model), asked), asked)
     teach(movie, setup)
     shown = stream.shown(movie, 0, setup)
-    output = setup.engine.look(shown.stack[None], [shown.invalid], [shown.second])[0]
+    (output,) = stream.look(setup, [shown])
     maker = BlockMaker(setup)
     finished = maker.finish(output)
     block = maker.block(0, np.zeros(1, int), [finished], {})

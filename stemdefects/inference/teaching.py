@@ -53,9 +53,8 @@ def _looked(movie: Movie, setup: Setup) -> list:
     seen = [one for one in read if not isinstance(one, FrameError)]
 
     def look(some: list[stream.Shown]) -> list:
-        parts = np.stack([s.stack for s in some]), [s.invalid for s in some], [s.second for s in some]
         founds = []
-        for output in setup.engine.look(*parts):
+        for output in stream.look(setup, some):
             px_nm = setup.calibration.pixel_size_nm / output.scale
             found = find_defects(output, setup.model.material, setup.rules, setup.reference_px, px_nm, told_apart=True)
             founds += [found] if found.sites is not None else []

@@ -65,8 +65,7 @@ class Results:
         indices = np.array([number])
         if isinstance(seen, FrameError):
             return Called(self._maker.block(number, indices, [None], {0: seen}), None, seen)
-        engine = self.setup.engine
-        output = engine.look(seen.stack[None], [seen.invalid], [seen.second])[0]
+        (output,) = stream.look(self.setup, [seen])
         block = self._maker.block(number, indices, [self._maker.finish(output)], {})
         return Called(block, seen.stack[len(seen.stack) // 2], None)
 

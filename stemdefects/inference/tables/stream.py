@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from stemdefects.devices import callers
 from stemdefects.inference.network import align
+from stemdefects.inference.network.engine import FrameOutput
 from stemdefects.inference.setup import Setup
 from stemdefects.inference.tables import blocks_of_frames
 from stemdefects.inference.tables.partial_results import Block
@@ -91,8 +92,7 @@ def blocks(
             unfinished.append(block)
             for batch in (good[i : i + size] for i in range(0, len(good), size)):
                 shown = [stack for i in batch if isinstance(stack := work.stacks[i], Shown)]
-                parts = np.stack([s.stack for s in shown]), [s.invalid for s in shown], [s.second for s in shown]
-                on_device.append((block, batch, network.submit(setup.engine.look, *parts)))
+                on_device.append((block, batch, network.submit(look, setup, shown)))
                 if len(on_device) > lookers:
                     collect()
                 if len(on_host) > IN_FLIGHT:
@@ -104,6 +104,11 @@ def blocks(
         while on_host:
             settle()
         yield from finished()
+
+
+def look(setup: Setup, some: list[Shown]) -> list[FrameOutput]:
+    """What the network says of a batch."""
+    return setup.engine.look(np.stack([s.stack for s in some]), [s.invalid for s in some], [s.second for s in some])
 
 
 def _read_ahead(movie: Movie, setup: Setup, todo: list[int]) -> Iterator[Work]:

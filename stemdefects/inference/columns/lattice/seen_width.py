@@ -21,11 +21,10 @@ MOST = 300  # columns that are looked at, spread over the image
 LEAST = 40  # columns
 CELLS = 4  # lattice constants around a column whose tails count
 BONDED = 1.1  # of the nearest distance: columns so far away are bonded
-UNSEEN = (
-    0.4  # of the light that moves along: the network sees part of how neighbours moved, and training draws 0 to 1.5
-)
-# of the file's relaxation. Of .3 to .9 on images of simulation=train, typical and limit: vacancies are found best at .5
-# to .9 where the probe is wide, and at .3 on even crystal without relaxation
+# of the light that moves along: the network sees part of how neighbours moved, and training draws 0 to 1.5 of the
+# file's relaxation. Of .3 to .9 on images of simulation=train, typical and limit: vacancies are found best at .5 to .9
+# where the probe is wide, and at .3 on even crystal without relaxation
+UNSEEN = 0.4
 
 
 def nm(image: np.ndarray, place_px: np.ndarray, site: np.ndarray, material: Material, vectors_px: np.ndarray) -> float:
