@@ -35,7 +35,7 @@ class TrainRoot:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
-    input: Any = None  # a movie to make labels from (labels=fourier)
+    input: Any = None  # a movie to make labels from (labels=fourier), or frames that `training.init` is adapted to
     # id, unique prefix or `latest` of a run to go on with; with labels=corrections of corrected ones; null: a new run
     run: str | None = None
     runs_dir: str = "runs"

@@ -24,7 +24,7 @@ from stemdefects.labels.fourier.periodic.lattice import find_lattice
 from stemdefects.messages import LOG
 from stemdefects.training import movie_frames, start
 
-HELD_OUT, OWN_DOSE = "held_out", "own_dose"  # validation sets: of the movie, and simulated like it
+HELD_OUT, OWN_DOSE = "held_out", start.OWN_DOSE  # validation sets: of the movie, and simulated like it
 SIZE_STEP = 32  # px, sides of training images that every model takes
 MUCH = 1e-3  # learning rate at which a trained network loses what it knows
 TELLING, MORE_IMAGES = 50, 256  # labels held out; with fewer, so many images are made of scenes as the frames are
@@ -133,8 +133,13 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     UserError when a movie is asked for and not given, or cannot be labelled.
     """
     movie_wanted = cfg.labels.source == "movie"
-    if cfg.input is not None and not movie_wanted:
-        raise UserError(f"input={cfg.input} is used with labels=fourier (labels={cfg.labels.name} needs no movie)")
+    if cfg.input is not None and not movie_wanted and cfg.training.init is None and not resumed:
+        raise UserError(
+            f"input={cfg.input} is used with labels=fourier, which makes labels from it, or with training=adapt "
+            f"training.init=<network>, which adapts a network to how it was taken (labels={cfg.labels.name} alone "
+            "needs no frames)"
+        )
+    asked = cfg.material
     if movie_wanted and cfg.input is None:
         raise UserError(f"labels={cfg.labels.name} makes labels from a movie; say input=<movie or image file>")
     cfg, params, known = start.weights(cfg, resumed)
@@ -144,7 +149,7 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
             f"labels={cfg.labels.name}: trains on single frames; model.frames={cfg.model.frames}{of} must be 1"
         )
     if not movie_wanted:
-        return cfg, None, params
+        return cfg if resumed or cfg.input is None else start.like_frames(cfg, asked), None, params
     if resumed:
         known = crystal.from_config(cfg.material)
     names = None

@@ -50,7 +50,7 @@ def best_share(
     params, validated, calibration: the trained weights and how they do.
     """
     trained = (params, validated, calibration, 1.0)
-    if not cfg.labels.of_movie or cfg.training.init is None:
+    if cfg.training.init is None or not (cfg.labels.of_movie or cfg.input is not None):
         return trained
     try:
         parent = start.parent(cfg)

@@ -68,6 +68,12 @@ def _origin(cfg: schema.TrainRoot, share: float, first: str) -> tuple[str, str]:
             scores = f"`{OWN_DOSE}`\nare simulated images as noisy as it, `{HELD_OUT}` parts of it and of its scenes."
         limits = "Made for this movie: other samples, doses, blurs or samplings are outside what it has seen. "
         return made, limits + scores
+    if cfg.input is not None:
+        made = f"simulated as {Path(str(cfg.input)).name} was taken, {share:.0%} of the way from {cfg.training.init}"
+        return made, (
+            "Made for these frames: other doses, blurs, films or samplings are outside what it has seen. Its scores\n"
+            "are on simulated images drawn around what was measured of the frames (`config.yaml`)."
+        )
     return f"simulated, simulation={cfg.simulation.name}", (
         "Trained on simulation only. At doses, blurs or samplings outside `config.yaml`'s ranges the scores do not\n"
         f"hold. A single {first} in a single frame of a typical movie is beyond what one frame tells; use several\n"

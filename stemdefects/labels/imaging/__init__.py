@@ -1,0 +1,1 @@
+"""How the microscope made the frames of a known crystal: measured, and the simulation drawn around it."""
