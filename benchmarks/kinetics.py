@@ -5,31 +5,17 @@ Vacancies move by an exact Gillespie simulation of its own (numpy) in a wider fi
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 from stemdefects.analysis import kinetics
 from stemdefects.analysis.kinetics import Evidence
 
-CONSTANT_NM = 0.3153  # the reference crystal's
-
-
-def hexagonal(side_nm: float, angle: float = 0.2):
-    """Sites of one sublattice in a square field, their neighbours, and the other sublattice's sites next to each."""
-    a = CONSTANT_NM
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    basis = np.array([[0.0, a], [a * np.sqrt(0.75), a / 2]]) @ turn
-    m = int(2.5 * side_nm / a)
-    k = np.stack(np.meshgrid(np.arange(-m, m), np.arange(-m, m)), -1).reshape(-1, 2)
-    yx = k @ basis
-    keep = (np.abs(yx) <= side_nm / 2).all(1)
-    number = {tuple(c): i for i, c in enumerate(k[keep])}
-    ways = [(1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1)]
-    near = np.array([[number.get((c[0] + u, c[1] + v), -1) for u, v in ways] for c in k[keep]])
-    # the metal in the middle of the triangle (c, c + a1, c + a2) is named by c
-    bonds = np.array([[number.get((c[0] - u, c[1] - v), -1) for u, v in [(0, 0), (1, 0), (0, 1)]] for c in k[keep]])
-    return yx[keep], near, bonds
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.damage_sets.gillespie import CONSTANT_NM, hexagonal
 
 
 class Truth:

@@ -6,7 +6,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics import Evidence
 
-CONSTANT_NM = 0.3153
+CONSTANT_NM = 0.3153  # the reference crystal's
 MARGIN_NM = 1.2  # simulated around what is seen: vacancies come and go over the border
 
 
@@ -42,7 +42,8 @@ PROCESSES = (
 
 
 def hexagonal(side_nm: float, angle: float = 0.2):
-    """Sites of a square field and their six neighbours, -1: none."""
+    """Sites (n, 2) nm of one sublattice in a square field, their six neighbours (n, 6), and the three sites (n, 3)
+    around the place of the other sublattice that bears a site's number; -1: none."""
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     basis = CONSTANT_NM * np.array([[0.0, 1.0], [np.sqrt(0.75), 0.5]]) @ turn
     m = int(2.5 * side_nm / CONSTANT_NM)
@@ -52,7 +53,11 @@ def hexagonal(side_nm: float, angle: float = 0.2):
     number = {tuple(c): i for i, c in enumerate(k[keep].tolist())}
     ways = [(1, 0), (0, 1), (-1, 1), (-1, 0), (0, -1), (1, -1)]
     near = np.array([[number.get((a + u, b + v), -1) for u, v in ways] for a, b in k[keep].tolist()])
-    return yx[keep], near
+    # the place in the middle of the triangle (c, c + a1, c + a2) is named by c
+    bonds = np.array(
+        [[number.get((a - u, b - v), -1) for u, v in [(0, 0), (1, 0), (0, 1)]] for a, b in k[keep].tolist()]
+    )
+    return yx[keep], near, bonds
 
 
 def rates(rng: np.random.Generator, variant: str) -> Rates:
@@ -66,7 +71,7 @@ def rates(rng: np.random.Generator, variant: str) -> Rates:
 def draw(rng, variant: str, detect: float, n_frames: int, frame_s: float, side_nm: float) -> Truth:
     """One set: 2% of the sites lack an atom at the start."""
     r = rates(rng, variant)
-    yx, near = hexagonal(side_nm + 2 * MARGIN_NM)
+    yx, near, _ = hexagonal(side_nm + 2 * MARGIN_NM)
     inside = (np.abs(yx) <= side_nm / 2).all(1)
     inner = inside & (near >= 0).all(1) & np.append(inside, False)[near].all(1)  # those that the analysis counts on
     lacking = (rng.random(len(yx)) < 0.02).astype(int)

@@ -7,7 +7,6 @@ it). Both are at least 0; what dose rates have in common as an error scales the 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from stemdefects.analysis.damage.knock_on import BARN_NM2
 from stemdefects.analysis.damage.series.points import Point, log_likelihood
@@ -18,7 +17,9 @@ from stemdefects.analysis.damage.series.profiles import (
     correlation,
     described,
     deviance,
+    envelope,
     profile_of,
+    widened,
 )
 from stemdefects.analysis.notes import Code, Note
 
@@ -61,14 +62,13 @@ def _grid(top: float) -> np.ndarray:
 
 def _scaled(one: Parameter, shared_sigma: float) -> Parameter:
     """With the common error of the dose in its limits."""
-    half = stats.norm.ppf(0.975) * shared_sigma
 
-    def widened(end: float | None, sign: float) -> float | None:
+    def wider(end: float | None) -> float | None:
         if end is None or not one.value or end <= 0:
             return end
-        return float(one.value * np.exp(sign * np.hypot(np.log(end / one.value), half)))
+        return float(np.exp(widened(np.log(one.value), np.log(end), shared_sigma)))
 
-    return one._replace(low=widened(one.low, -1.0), high=widened(one.high, 1.0))
+    return one._replace(low=wider(one.low), high=wider(one.high))
 
 
 def _cannot(one: Parameter, other: Parameter) -> list[Note]:
@@ -91,7 +91,5 @@ def _band(flux: np.ndarray, sigma: np.ndarray, rate: np.ndarray, fall: np.ndarra
     i, j = np.unravel_index(fall.argmax(), fall.shape)
     allowed = fall > -TWO_SIDED
     some = np.flatnonzero(allowed.any(1))
-    least, most = rate[allowed[some].argmax(1)], rate[len(rate) - 1 - allowed[some][:, ::-1].argmax(1)]
-    lines = sigma[some][:, None] * x
-    low, high = (lines + least[:, None]).min(0), (lines + most[:, None]).max(0)
+    low, high = envelope(sigma[some][:, None] * x, 1.0, rate, allowed[some])
     return np.stack([x, sigma[i] * x + rate[j], low, high])

@@ -21,7 +21,9 @@ from stemdefects.analysis.damage.series.profiles import (
     correlation,
     described,
     deviance,
+    envelope,
     profile_of,
+    widened,
 )
 from stemdefects.analysis.notes import Code, Note
 
@@ -140,10 +142,8 @@ def _voltage_band(runs: tuple[np.ndarray, np.ndarray], target: Target, threshold
         if not len(some):
             continue
         knocked = knock_on.knock_on_barn(kv, thresholds[some][:, None], target.charge, target.mass_u, velocity2)
-        least = excitation[allowed[some].argmax(1)]
-        most = excitation[len(excitation) - 1 - allowed[some][:, ::-1].argmax(1)]
-        low = np.minimum(low, (knocked + least[:, None] * excited).min(0))
-        high = np.maximum(high, (knocked + most[:, None] * excited).max(0))
+        least, most = envelope(knocked, excited, excitation, allowed[some])
+        low, high = np.minimum(low, least), np.maximum(high, most)
     return np.stack([kv, best, np.minimum(low, best), np.maximum(high, best)])
 
 
@@ -196,10 +196,10 @@ def arrhenius(points: Sequence[Point], unit: str, shared_sigma: float = 0.0) -> 
     steep = profile_of(slope[0], b_grid, by_slope, slope[1])
     log_base = profile_of(base[0], a_grid, by_base, base[1])
     ends = {k: getattr(log_base, k) for k in ("value", "low", "high")}
-    half = stats.norm.ppf(0.975) * shared_sigma  # what all runs share shifts the level alone
     middle, low, high = ends["value"], ends["low"], ends["high"]
     if middle is not None and low is not None and high is not None:
-        ends |= {"low": middle - np.hypot(middle - low, half), "high": middle + np.hypot(high - middle, half)}
+        # what all runs share shifts the level alone
+        ends |= {"low": widened(middle, low, shared_sigma), "high": widened(middle, high, shared_sigma)}
     level = log_base._replace(
         **{k: None if v is None else float(np.exp(np.clip(v, -700, 700))) for k, v in ends.items()}
     )

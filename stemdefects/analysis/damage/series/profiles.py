@@ -73,6 +73,21 @@ def crossing(grid: np.ndarray, profile: np.ndarray, level: float) -> float:
     return float(grid[above - 1] + share * (grid[above] - grid[above - 1]))
 
 
+def widened(log_value: float, log_end: float, shared_sigma: float) -> float:
+    """An end of a 95% interval, both in logarithms, with an error in it that is common to all runs."""
+    off = log_end - log_value
+    return log_value + float(np.copysign(np.hypot(off, stats.norm.ppf(0.975) * shared_sigma), off))
+
+
+def envelope(
+    curves: np.ndarray, unit: np.ndarray | float, amounts: np.ndarray, allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest (K,) of `curves` (n, K) plus so much of `unit` (K,) as `allowed` (n, m) bool says of each,
+    of the rising `amounts` (m,)."""
+    least, most = amounts[allowed.argmax(1)], amounts[len(amounts) - 1 - allowed[:, ::-1].argmax(1)]
+    return (curves + least[:, None] * unit).min(0), (curves + most[:, None] * unit).max(0)
+
+
 def correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
     """Of two parameters on their grids (A,) and (B,), by the posterior's weight (A, B); NaN: one does not vary."""
     total = weight.sum()
