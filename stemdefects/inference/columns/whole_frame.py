@@ -133,7 +133,8 @@ def judged(found: Found, output: FrameOutput, material: Material, rules: Any, im
         ring = neighbours.ring(sites.cell, columns.site, material)[empty]
     there = np.append(~empty | (relative > LIT), False)
     around = np.stack([there[ring].sum(1), (there & np.append(empty, False))[ring].sum(1)], 1)
-    by_light = np.flatnonzero(empty | moved | taught.by_light | taught.levels.alloyed[columns.site])
+    strangers = taught.levels.alloyed | light_levels.foreign(taught.levels, material)
+    by_light = np.flatnonzero(empty | moved | taught.by_light | strangers[columns.site])
     site = columns.site[by_light]
     wider = local_scatter.of_places(ratio, columns.site, sites.cell, empty | moved, taught.levels, material)[by_light]
     known = taught.levels._replace(share=taught.prior)

@@ -135,6 +135,9 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
     light = light_levels.posterior(ratio, site, levels, material, np.concatenate(wider))
     on = np.concatenate([f.sites.on_lattice & f.inner for f in founds if f.sites is not None])
     claim = None if before.by_light else claimed.claims(seen, site, heard & on & ~promised, before.stated, material)
+    by_light = before.by_light | levels.alloyed | light_levels.foreign(levels, material)
+    if claim is not None:
+        claim[by_light] = np.nan
     worth = claimed.calibrated(seen, site, heard & ~promised, claim, before.stated, material)
     least = np.full(material.n_states, np.nan)
     unseen, sigma = np.ones(material.n_states), _share_sigma(levels, material)
@@ -142,7 +145,7 @@ def learn(founds: Sequence[Any], material: Material, before: Specimen, allowed: 
         states = np.flatnonzero(material.site_of_state == g)
         if place.floating or len(states) < 2:
             continue
-        said = light if before.by_light or levels.alloyed[g] else np.where(promised[:, None], light, seen)
+        said = light if by_light[g] else np.where(promised[:, None], light, seen)
         assumed = np.where(promised[:, None] | (said is light), levels.share, before.stated)[:, states]
         mine = (site == g) & on & use & (said[:, states].sum(1) > 0)
         unseen[states] = _unseen(said[mine][:, states], promised[mine], states, place.ideal, material)

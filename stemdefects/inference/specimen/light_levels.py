@@ -15,6 +15,7 @@ from scipy import special
 from stemdefects.crystal.material import Material
 from stemdefects.inference.columns import column_intensity
 from stemdefects.inference.specimen import prevalence
+from stemdefects.models import other_crystal
 
 PRIOR_COLUMNS = 200.0  # what the file's word on how common a state is counts
 SIGNAL_PRIOR = 0.5  # relative width of what is believed of a species' signal: inner detectors double some (FACTS)
@@ -154,6 +155,16 @@ def posterior(
             found[within, np.flatnonzero(~defects)[0]] = 1
         prob[np.ix_(mine, states)] = found
     return prob
+
+
+def foreign(levels: Levels, material: Material) -> np.ndarray:
+    """(G,) bool: sublattices whose ideal columns are so bright or so faint beside the brightest ones that no network of
+    `material` has seen them so: what it says of their states is of another crystal, their light that of this one."""
+    signal = material.intensities()[material.ideal_states]
+    stated, found = signal / signal.max(), levels.level[material.ideal_states]
+    known = np.isfinite(levels.scatter) & (stated > 0) & (found > 0)
+    off = np.abs(np.log(np.where(known, found, 1.0) / np.where(known, stated, 1.0)))
+    return off > other_crystal.MOST_APART
 
 
 def of_bulk(ratio: np.ndarray, site: np.ndarray, levels: Levels) -> np.ndarray:
