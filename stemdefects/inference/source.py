@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stemdefects.command_line import parts_of_list
 from stemdefects.errors import UserError
 from stemdefects.inference import electrons
 from stemdefects.io import movie as movies
@@ -22,6 +23,8 @@ def open_input(source: Any, settings: InferenceConfig) -> movies.Movie:
 def opened(source: Any, signal: Any = None) -> movies.Movie:
     """The movie at `source`. signal: as `inference.signal`; of two the second is `Movie.second`, another detector of
     the same scan: a signal of the same file, or a file. Raises UserError where they are not of one scan."""
+    if isinstance(signal, str) and len(listed := parts_of_list(signal) or []) > 1:
+        signal = listed  # as it was typed on the command line
     if signal is None or isinstance(signal, str):
         return opening.read(source, signal)
     names = [str(name) for name in signal]

@@ -12,6 +12,7 @@ from stemdefects.inference.columns.lattice.floating import view as floating_view
 from stemdefects.inference.columns.lattice.sites import SiteView, view
 from stemdefects.inference.network.bragg_map import ABSENT
 from stemdefects.inference.network.engine import Columns, FrameOutput
+from stemdefects.inference.specimen import species
 from stemdefects.inference.specimen.learned import Specimen
 from stemdefects.io.tables import table
 from stemdefects.models.ensemble import carried
@@ -130,8 +131,14 @@ def find_defects(
         excluded |= columns.region == REGIONS.index(name)
     centres = np.stack([columns.y_px, columns.x_px], 1) * output.scale
     inner = (from_border(centres, output.image.shape) + 0.5) * image_px_nm >= rules.edge_nm
-    call = (kind_prob >= threshold[kind]) & ~excluded & inner
     states = np.array([k.state for k in material.kinds])
+    told_at = kind_prob
+    if (
+        judging.specimen is not None
+    ):  # which of some elements it is nobody can tell, that it is one of them all the same
+        mates = species.mates(judging.specimen.levels, material)[states[kind]]
+        told_at = np.where(mates.sum(1) > 1, (prob * mates).sum(1), kind_prob)
+    call = (told_at >= threshold[kind]) & ~excluded & inner
     fallen = call & frame.refused(states[kind], material)
     call &= ~fallen
     asked = np.flatnonzero(call)

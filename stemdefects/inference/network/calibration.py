@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemdefects.crystal.bragg import FrameLattice, fit_lattice, from_vectors
+from stemdefects.crystal.bragg import FrameLattice, equivalent_cells, fit_lattice, from_vectors
 from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
 from stemdefects.labels.fourier.periodic.lattice import find_lattice
@@ -14,6 +14,8 @@ N_FRAMES = 8  # taken together for the lattice of a movie
 FAR = 0.1  # from the stated scale: a lattice there is looked for at all scales
 CLEAR_SNR = 100.0  # of a lattice far from the stated scale; noise and amorphous film stay below 12, crystals have 300
 PLAUSIBLE_NM = (0.002, 0.09)  # sampling at which columns of a crystal can be told apart
+OTHER_SHAPE = 0.25  # strain of the crystal that would make a lattice of it: a square one is 0.32, scans stretch by 0.15
+MANY_PEAKS = 6  # of a lattice that is believed without a crystal to compare with
 FAINT_BINS = 0.2  # error of the place of a Bragg peak that hardly stands out, in Fourier bins
 LEAST_CELLS = 2.0  # of the crystal along a frame's shorter side
 
@@ -107,6 +109,14 @@ def calibrate(
         found = _faint(frames, lattice_nm)
     if found is not None and np.abs(np.linalg.eigvalsh(found.strain)).max() > trust.max_strain:
         found = None
+    other = _of_another(frames[:1], lattice_nm)
+    if other is not None:
+        (a, b), angle = np.linalg.norm(other, axis=1), _degrees(other)
+        raise UserError(
+            f"{source}: its lattice ({a:.1f} and {b:.1f} px, at {angle:.0f} degrees) has another symmetry than the "
+            "crystal's that the network knows, or its pixels are not square; let the frames teach "
+            "one (`python train.py labels=fourier input=...`)"
+        )
     value, origin = _choose(found, stated_nm, user_nm, trust.method)
     if value is None:
         raise UserError(
@@ -142,6 +152,27 @@ def calibrate(
         strain=strain,
         message=message,
     )
+
+
+def _of_another(frames: np.ndarray, lattice_nm: np.ndarray) -> np.ndarray | None:
+    """Vectors (2, 2) px of the lattice that `frames` show without doubt, where that is none that a scan could have made
+    of the crystal's."""
+    try:
+        own = find_lattice(frames)
+    except UserError:
+        return None
+    if len(own.peaks) < MANY_PEAKS or own.stray_snr > 0:  # or several crystals
+        return None
+    vectors = equivalent_cells(own.vectors_px, lattice_nm)[0]
+    unit = vectors * np.sqrt(abs(np.linalg.det(lattice_nm) / np.linalg.det(vectors)))
+    strain = np.abs(np.linalg.svd(np.linalg.solve(lattice_nm, unit), compute_uv=False) - 1).max()
+    return own.vectors_px if strain > OTHER_SHAPE else None
+
+
+def _degrees(vectors: np.ndarray) -> float:
+    """Angle between two vectors (2, 2), below 90 degrees."""
+    a, b = vectors
+    return float(np.degrees(np.arccos(abs(a @ b) / np.sqrt((a @ a) * (b @ b)))))
 
 
 def _faint(frames: np.ndarray, lattice_nm: np.ndarray) -> FrameLattice | None:

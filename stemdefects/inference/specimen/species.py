@@ -207,6 +207,17 @@ def _elements(level: float, error: float, g: int, sample: Sample) -> tuple[tuple
     return tuple((names[i], float(weight[i])) for i in order if weight[i] > 1e-3)
 
 
+def mates(levels: light_levels.Levels, material: Material) -> np.ndarray:
+    """(S, S) bool: states with one atom of another element each in the ideal column's place, whose light single columns
+    cannot tell from each other; every state is its own mate."""
+    counts, ideal = material.species_counts(), material.ideal_states[material.site_of_state]
+    other = (counts.sum(1) == counts[ideal].sum(1)) & (counts * counts[ideal] == 0).all(1)
+    scatter = levels.scatter[material.site_of_state]
+    near = np.abs(levels.level[:, None] - levels.level) < light_levels.APART * scatter
+    same = (material.site_of_state[:, None] == material.site_of_state) & other[:, None] & other
+    return (near & same) | np.eye(material.n_states, dtype=bool)
+
+
 def alike(levels: light_levels.Levels, material: Material, known: np.ndarray, allowed: Sequence[str]) -> list[str]:
     """Sentences of the `allowed` elements whose single atoms, in the place of one of an ideal column, have light that
     single columns of these frames cannot tell from each other."""

@@ -21,7 +21,8 @@ DOUBTS = {
     OFF_LATTICE: "many columns found off the lattice",
     UNSUPPORTED: "called columns no darker or brighter than the columns around them (uneven brightness?)",
     ELSEWHERE: "network and Bragg peaks disagree on where the lattice is",
-    OTHER_CRYSTAL: "the sublattices' brightness is not that of the network's crystal (another material or voltage?)",
+    OTHER_CRYSTAL: "the sublattices' brightness is not that of the network's crystal (another voltage or crystal? "
+    "inference.material=, or train.py labels=fourier)",
     UNCHECKED: "no lattice found, nothing to check the detections against",
     INVALID_PIXELS: "pixels that hold no intensity (dead lines, borders, spikes, marks); nothing is called beside them",
     SECOND_LATTICE: "a second lattice shows in the Bragg peaks (two layers, a support?); its moire looks like defects",

@@ -82,3 +82,11 @@ def test_two_signals_are_of_one_scan_or_refused(tmp_path):
     for wrong in ([a], [a, a], [a, b, c]):
         with pytest.raises(UserError, match="one signal, or two different ones"):
             source.opened(a, wrong)
+
+
+def test_two_signals_are_taken_as_they_are_typed(tmp_path):
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).random((32, 32)))
+    typed = f"[{tmp_path / 'a.npy'}, {tmp_path / 'b.npy'}]"
+    movie = source.opened(str(tmp_path / "a.npy"), typed)
+    assert movie.second is not None and movie.second.shape == movie.shape

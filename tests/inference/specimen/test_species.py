@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from stemdefects.crystal import formula
 from stemdefects.crystal import material as crystal
 from stemdefects.inference.specimen import learned, light_levels, species
 from stemdefects.models.probability.prevalence import state_prior
@@ -89,3 +90,19 @@ def test_elements_whose_light_is_alike_are_said():
     nobody = np.zeros(MOS2.n_states, bool)
     (sentence,) = [s for s in species.alike(taught, MOS2, nobody, ["V", "Cr", "W"]) if s.startswith("metal")]
     assert "V and Cr" in sentence and "W" not in sentence.split("tell")[1]
+
+
+def test_elements_that_look_alike_are_called_together():
+    """A third of a posterior each is no call of its own, but that it is one of the three is one."""
+    material = crystal.from_config(formula.of_species(["W", "Se", "Ti", "V", "Cr", "Mo"]))
+    level = material.intensities() / material.intensities()[material.ideal_states].max()
+    of = {name: material.state_index(name) for name in ("W", "Ti_on_metal", "Mo", "Se2")}
+    levels = light_levels.Levels(
+        level, np.array([0.05, 0.05]), np.zeros(2), np.zeros(len(level)), np.full((2, 3, 2), np.nan), np.ones(2)
+    )
+    found = species.mates(levels, material)
+    assert (found == found.T).all() and found.diagonal().all()
+    assert found[of["Ti_on_metal"]].sum() == 3, "Ti, V and Cr"
+    assert found[of["Mo"]].sum() == 1 and found[of["W"]].sum() == 1 and found[of["Se2"]].sum() == 1
+    sharp = species.mates(levels._replace(scatter=np.array([1e-4, 1e-4])), material)
+    assert (sharp == np.eye(len(level), dtype=bool)).all()
