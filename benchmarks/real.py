@@ -1,9 +1,9 @@
 """What comes out on real images, beside what is known of them. Writes its tables into docs/inference.md.
 
-    python benchmarks/real.py [files=all] [graphene=<run or model folder>] [output=docs] [pictures=<folder>]
+    python benchmarks/real.py [files=all] [graphene=graphene_si] [output=docs] [pictures=<folder>]
 
 Labelled: WSe2 with Ti (`wse2_ti`, every column labelled half by hand), and the Si atoms of graphene movies (labels by
-their authors, incomplete: recall alone), which need a network of graphene. Not labelled: MoS2 whose metal vacancies
+their authors, incomplete: recall alone), by the network or run of `graphene=`. Not labelled: MoS2 whose metal vacancies
 plain to the eye are listed below, and WS2 partly turned into WSSe, whose chalcogens' own light says which of them are
 vacancies. Files that are not at hand are said to be left out. `files=wse2_ti,wsse` takes those whose names hold one.
 """
@@ -24,7 +24,7 @@ from scipy.spatial import cKDTree
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 SHARED = ROOT.parent / "shared"
-DEFAULTS = {"files": "all", "graphene": "", "output": str(ROOT / "docs"), "pictures": ""}
+DEFAULTS = {"files": "all", "graphene": "graphene_si", "output": str(ROOT / "docs"), "pictures": ""}
 WITHIN_NM = 0.09  # a third of the lattice constant: the same column
 BULK = 2.0  # scatters from a level of the bulk
 # metal places that are dark to the eye: y, x in px, by looking at the images
@@ -255,13 +255,10 @@ def main() -> None:
     rows = []
     for name in GRAPHENE:
         if path := at_hand(name):
-            if not options["graphene"]:
-                print(f"left out: {name}: no network of graphene ships; graphene=<run> (benchmarks/labels_graphene.py)")
-                continue
             rows.append(graphene(path, options["graphene"]))
     if rows:
         text += [
-            "**Graphene with Si**, frame by frame; the labels are incomplete.",
+            f"**Graphene with Si**, frame by frame, `model={options['graphene']}`; the labels are incomplete.",
             "",
             "| movie | labelled Si | recall | median distance, nm | calls per frame |",
             "|---|---|---|---|---|",

@@ -15,7 +15,7 @@ from stemdefects import config, extensions
 from stemdefects.crystal import formula
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
-from stemdefects.models import artifact, shipped
+from stemdefects.models import artifact, shipped, symmetry
 from stemdefects.models import told as telling
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.schema import InferenceConfig, MaterialConfig
@@ -58,7 +58,11 @@ def chosen(settings: InferenceConfig) -> str:
     serving = [n for n, own in told.items() if same_build(own, material) and telling.serves(own, material)]
     if serving:
         return serving[0]
-    same = {name: own for name, own in known.items() if same_build(own, material) and _alike(own, material)}
+    same = {
+        name: own
+        for name, own in known.items()
+        if same_build(own, material) and _alike(own, material) and symmetry.alike(own) <= symmetry.alike(material)
+    }
     if not same:
         raise UserError(
             f"model=auto: no network that ships knows a crystal like {material.name}, of the same build and with "
@@ -125,6 +129,12 @@ def shown(model: artifact.LoadedModel, material: MaterialConfig) -> artifact.Loa
             f"inference.material={target.name}: the brightness ratio of its sublattices is not that "
             f"of {model.material.name}, which model {model.id} was trained on; it would mistake one for the other. "
             "Train one for it, or let the movie teach one (`python train.py labels=fourier input=...`)"
+        )
+    if symmetry.alike(model.material) and not symmetry.alike(target):
+        raise UserError(
+            f"inference.material={target.name}: its sublattices differ in light, and model {model.id} tells them apart "
+            f"by the direction of the bonds alone, as in {model.material.name}; train one for it, or let the movie "
+            "teach one (`python train.py labels=fourier input=...`)"
         )
     labels = dataclasses.replace(model.config.labels, prior={})
     state_prior(labels, target)  # a kind whose prevalence nobody states is told now

@@ -95,6 +95,8 @@ def _train_and_evaluate(cfg: schema.TrainRoot, overrides: list[str], holding: co
     prepare = corrections.prepare if cfg.labels.source == "corrections" else movie.prepare
     cfg, source, params = prepare(cfg, resumed)
     the_task = task.from_config(cfg, source, params)
+    for line in task.doubts(cfg):
+        LOG.warning("%s", line)
     indices = step.sample_indices(cfg.training.batch_size)
     if run is None and processes.primary():  # nothing is left behind by a config that cannot train
         run = runs.create(cfg.runs_dir)

@@ -12,7 +12,7 @@ from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.labels import simulated
-from stemdefects.models import architecture, ensemble
+from stemdefects.models import architecture, ensemble, symmetry
 from stemdefects.models.probability import states
 from stemdefects.models.probability.prevalence import state_prior
 from stemdefects.simulation import conditions, images
@@ -117,6 +117,18 @@ def check(cfg: schema.TrainRoot) -> None:
     validation.doses_e_per_px = {n: d for n, d in validation.doses_e_per_px.items() if d is not None}
     if not validation.doses_e_per_px:
         raise UserError("training.validation.doses_e_per_px is empty: name at least one dose, e.g. {typical: 400}")
+
+
+def doubts(cfg: schema.TrainRoot) -> list[str]:
+    """What this training can't teach, each in one line with the way out."""
+    low, high = min(turns := cfg.simulation.view.rotation_deg), max(turns)
+    if cfg.labels.of_movie or not symmetry.alike(crystal.from_config(cfg.material)) or high - low < symmetry.UNTOLD_DEG:
+        return []
+    return [
+        f"simulation.view.rotation_deg=[{low:g},{high:g}]: the sublattices of {cfg.material.name} are alike and "
+        f"differ in the direction of their bonds only; over {symmetry.UNTOLD_DEG:g} degrees or more nothing tells them "
+        "apart. Train on fewer, such as [10,50]: inference transposes frames that lie outside"
+    ]
 
 
 def make_example(cfg: schema.TrainRoot, material: crystal.Material, size_px: int) -> Callable:

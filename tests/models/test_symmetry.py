@@ -1,15 +1,22 @@
-"""Averages over the symmetries of the square."""
+"""Averages over the symmetries of the square, and the one view that names alike sublattices."""
+
+import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from stemdefects import config, schema
+from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
 from stemdefects.models import symmetry
 from stemdefects.models.unet import Outputs, UNet
+from stemdefects.training import task
 
 STRIDE = 2
+TINY = {"simulation": "train", "model": "unet_small", "training": "quick", "labels": "simulated"}
 
 
 def _image(yx, shape=(24, 32)):
@@ -57,3 +64,66 @@ def test_the_mean_of_any_network_turns_with_the_image():
 def test_other_numbers_are_refused():
     with pytest.raises(UserError, match="symmetries=3"):
         symmetry.averaged(_cells, 3)
+
+
+class _Network(NamedTuple):
+    """What `symmetry.views` asks of a network."""
+
+    material: crystal.Material
+    turns_deg: tuple[float, float]
+
+
+def _honeycomb(material, turn_deg, pixel_size_nm=0.024, size=64):
+    """Places (y, x) px of both sublattices of a lattice turned by `turn_deg`, and its vectors."""
+    c, s = np.cos(np.deg2rad(turn_deg)), np.sin(np.deg2rad(turn_deg))
+    turned = np.array([[c, s], [-s, c]])  # acts on (y, x), from x towards y
+    vectors = material.lattice_nm @ turned.T / pixel_size_nm
+    steps = np.stack(np.meshgrid(*[np.arange(-30, 31)] * 2), -1).reshape(-1, 2)
+    places = [(steps + material.basis[g]) @ vectors for g in range(2)]
+    return vectors, [p[(np.abs(p) < size).all(1)] for p in places]
+
+
+@pytest.mark.parametrize("turn", range(-175, 185, 15))
+def test_of_alike_sublattices_the_view_shows_bonds_in_the_directions_of_the_training(turn):
+    """In what the network is shown, bonds from A to B point where they point in one of its training images, when A is
+    the sublattice that is called so; which of two alike is called A is open."""
+    graphene = crystal.load("graphene_si")
+    vectors, (a, b) = _honeycomb(graphene, turn)
+    (view,) = symmetry.views(_Network(graphene, (10.0, 50.0)), 1, vectors)
+    if view == symmetry.TRANSPOSED:
+        a, b = a[:, ::-1], b[:, ::-1]
+    else:
+        assert view == symmetry.AS_IT_IS
+
+    def bond_deg(from_places, to_places):  # modulo the lattice's own 120 degrees
+        y, x = (to_places - from_places[np.hypot(*from_places.T).argmin()]).T
+        nearest = np.hypot(y, x).argmin()
+        return np.rad2deg(np.arctan2(y[nearest], x[nearest])) % 120
+
+    trained = [bond_deg(*_honeycomb(graphene, t)[1]) for t in (10.0, 30.0, 50.0)]
+    middle = trained[1]
+    seen = [(bond_deg(*pair) - middle + 60) % 120 - 60 for pair in ((a, b), (b, a))]
+    assert np.abs((np.array(trained) - middle + 60) % 120 - 60).max() <= 20 + 1e-6
+    # at the ends of the half (0 and 60 degrees) both views are as far off: 30 degrees
+    assert min(np.abs(seen)) <= (15 + 1e-6 if turn % 60 in (15, 30, 45) else 30 + 1e-6)
+
+
+def test_views_of_other_networks_are_the_first_ones():
+    graphene, ws2 = crystal.load("graphene_si"), crystal.load("ws2_mo")
+    vectors = graphene.lattice_nm / 0.024
+    assert symmetry.views(_Network(ws2, (0.0, 360.0)), 4, vectors) == (0, 1, 2, 3)
+    assert symmetry.views(_Network(graphene, (0.0, 360.0)), 1, vectors) == (symmetry.AS_IT_IS,)
+    assert symmetry.views(_Network(graphene, (10.0, 50.0)), 1, None) == (symmetry.AS_IT_IS,)
+    with pytest.raises(UserError, match=r"inference.symmetries=8: the sublattices of graphene_si are alike"):
+        symmetry.views(_Network(graphene, (10.0, 50.0)), 8, vectors)
+
+
+def test_a_training_that_cannot_tell_alike_sublattices_apart_says_so():
+    groups = {group: config.load_group(group, name) for group, name in TINY.items()}
+    cfg = schema.TrainRoot(material=config.load_group("material", "graphene_si"), **groups)
+    (line,) = task.doubts(cfg)
+    assert "rotation_deg=[0,360]" in line
+    cfg.simulation.view.rotation_deg = [10.0, 50.0]
+    assert not task.doubts(cfg)
+    cfg.simulation.view.rotation_deg = [0.0, 360.0]
+    assert not task.doubts(dataclasses.replace(cfg, material=config.load_group("material", "ws2_mo")))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from stemdefects.crystal.complexes import complexes
 from stemdefects.crystal.material import Material
@@ -22,6 +23,7 @@ WHOLE = 0.8  # share of the columns on a lattice from which on it is the frame's
 MOST = 0.5  # the same, from which on the lattice is carried on around the columns that lie on it
 MAX_RESIDUAL = 0.15  # of the spacing
 MAX_CHANGE = 0.15  # of a frame's lattice constant against the expected one
+SHARED = 0.75  # of the distance of neighbouring columns: two heavier atoms lie farther apart
 REGIONS = ("lattice", "hole", "amorphous", "1T")
 
 
@@ -80,6 +82,29 @@ class FrameDefects:
     brighter: float = np.nan
     told: bool = True
     width_nm: float = np.nan
+
+
+def shared_atoms(
+    columns: Columns, prob: np.ndarray, state: np.ndarray, material: Material, pixel_nm: float
+) -> np.ndarray:
+    """(n,) bool: calls that fall, for the same bright atom is called on a place beside it.
+
+    An atom that lies between two places (a cluster in a hole of the lattice) looks like one on either. prob: (n,) of
+    what is called, 0 where nothing is; state: (n,) the called states. Only states brighter than the ideal one count,
+    closer than any two columns of the crystal; of those the most probable stays, of equal ones the first.
+    """
+    fixed = [s for s in range(material.n_sites) if not material.sites[s].floating]
+    falls = np.zeros(len(prob), bool)
+    if len(fixed) < 2:
+        return falls
+    light, ideal = material.intensities(), material.intensities()[list(material.ideal_states)]
+    some = np.flatnonzero((prob > 0) & (light[state] > ideal[columns.site]))
+    some = some[np.argsort(-prob[some], kind="stable")]
+    near = cKDTree(np.stack([columns.y_px, columns.x_px], 1)[some]).query_pairs(SHARED * material.bond_nm / pixel_nm)
+    for first, second in sorted(near):
+        if not falls[some[first]]:
+            falls[some[second]] = True
+    return falls
 
 
 def find_defects(
@@ -141,6 +166,7 @@ def find_defects(
     call = (told_at >= threshold[kind]) & ~excluded & inner
     fallen = call & frame.refused(states[kind], material)
     call &= ~fallen
+    call &= ~shared_atoms(columns, np.where(call, told_at, 0.0), states[kind], material, image_px_nm * output.scale)
     asked = np.flatnonzero(call)
     called, weak = asked, np.flatnonzero(~call & inner & ~excluded if floating else np.zeros(len(call), bool))
     if rules.require_lattice and output.lattice is not None and output.lattice.clear:

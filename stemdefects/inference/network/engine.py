@@ -91,7 +91,7 @@ class Engine:
         lattice_nm: np.ndarray | None = None,
     ):
         settings = InferenceConfig(name="default") if settings is None else settings
-        self.model, self.symmetries = model, settings.symmetries
+        self.model, self.views = model, symmetry.views(model, settings.symmetries, vectors_px)
         self.frame_shape = frame_shape[0], frame_shape[1]
         devices = jax.local_devices()
         self.batch_size = (settings.batch_size or BATCH_SIZE[devices[0].platform == "cpu"]) * len(devices)
@@ -120,7 +120,7 @@ class Engine:
             self.grid.starts.tobytes(),
             self.max_peaks,
             self._presence,
-            self.symmetries,
+            self.views,
         )
         weights = None
         if self.grid.shape != self.frame_shape or scales != (1.0, 1.0):
@@ -147,7 +147,7 @@ class Engine:
         stacks = flat.reshape(batch, depth, *grid.shape)
         tiles = sampling.cut(flat, grid).reshape(batch, depth, -1, *grid.tile)
         tiles = jnp.moveaxis(tiles, 1, -1).reshape(-1, *grid.tile, depth)
-        outputs = symmetry.averaged(lambda seen: model.apply_fn(params, seen), self.symmetries)(tiles)
+        outputs = symmetry.over(lambda seen: model.apply_fn(params, seen), self.views)(tiles)
         peaks = jax.vmap(lambda o: model.find_peaks(o, max_peaks=self.max_peaks, threshold=self._presence))(outputs)
         peaks = jax.tree.map(lambda a: a.reshape(batch, -1, *a.shape[1:]), peaks)
         start = jnp.asarray(grid.starts, jnp.float32)[None, :, :, None]

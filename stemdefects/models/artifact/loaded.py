@@ -105,6 +105,12 @@ class LoadedModel:
         return self.pixel_size_nm / zoom, self.pixel_size_nm * zoom
 
     @property
+    def turns_deg(self) -> tuple[float, float]:
+        """Least and largest turn of the lattice in the images it was trained on."""
+        turns = self.config.simulation.view.rotation_deg
+        return (0.0, 360.0) if self.config.labels.of_movie else (min(turns), max(turns))
+
+    @property
     def frames(self) -> int:
         """Neighbouring frames it sees."""
         return self.config.model.frames

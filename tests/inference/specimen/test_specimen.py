@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from stemdefects import config
 from stemdefects.crystal import bragg, elements, formula
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
@@ -295,14 +296,23 @@ def test_a_network_is_not_shown_a_crystal_whose_sublattices_it_would_swap():
     for name in ("mose2", "graphene_si"):  # its chalcogens outshine its metal; its sublattices are alike
         with pytest.raises(UserError, match="brightness"):
             other_crystal.shown(model, load_group("material", name))
+    bn = load_group("material", "graphene_si")  # as far from alike as boron from nitrogen
+    bn.name, bn.species["B"] = "bn", dataclasses.replace(bn.species["C"], intensity=[0.6, 0.6, 0.6])
+    bn.states["C_B"] = dataclasses.replace(bn.states["C_B"], atoms={"B": 1})
+    with pytest.raises(UserError, match=r"differ in light.*direction of the bonds alone"):
+        other_crystal.shown(artifact.load(shipped.folder() / "graphene_si"), bn)
 
 
-def test_the_network_nearest_to_a_crystal_is_chosen():
+def test_the_network_nearest_to_a_crystal_is_chosen(monkeypatch):
     for name in ("wse2", "mose2", "mote2"):  # no network of their own
         assert other_crystal.chosen(InferenceConfig(name="test", material=name)) == "tmd"
     assert other_crystal.chosen(InferenceConfig(name="test", material="ws2_mo")) == "ws2_mo"
-    with pytest.raises(UserError, match="a crystal like graphene_si"):
-        other_crystal.chosen(InferenceConfig(name="test", material="graphene_si"))
+    assert other_crystal.chosen(InferenceConfig(name="test", material="graphene_si")) == "graphene_si"
+    sheared = config.load_group("material", "mose2")
+    sheared.name, sheared.lattice_vectors_a = "sheared", [[0.0, 1.0], [1.0, 0.3]]
+    monkeypatch.setattr(config, "load_group", lambda group, name: sheared)
+    with pytest.raises(UserError, match="a crystal like sheared"):  # no network knows its build
+        other_crystal.chosen(InferenceConfig(name="test", material="mose2"))
     with pytest.raises(UserError, match="which crystal"):
         other_crystal.chosen(InferenceConfig(name="test"))
     with pytest.raises(UserError, match="no such material"):
