@@ -13,6 +13,8 @@ from stemdefects.analysis import bootstrap
 from stemdefects.analysis.notes import Code, Note, join
 from stemdefects.analysis.tracking.tracks import Tracks
 
+FEW_TRACKS = 10  # with fewer an interval from resampling tracks is rough
+
 
 class Steps(NamedTuple):
     """owner: (m,) track of each step; move: (m, 2); duration: (m,); second: (p,) steps that follow the one before."""
@@ -166,12 +168,14 @@ def cve(
         low = high = np.nan
     elif n < 3:
         warning.append(Note(f"Only {n} tracks of three or more detections: no interval.", Code.FEW_TRACKS))
-    elif n < 10:
+    elif n < FEW_TRACKS:
         warning.append(Note(f"Only {n} tracks: the interval is rough.", Code.FEW_TRACKS))
     if low <= 0:
         text = "The interval reaches zero: motion is not shown beyond localisation error."
         warning.append(Note(text, Code.REACHES_ZERO))
     spread = np.nanstd(sigma2_again)
+    if n < FEW_TRACKS:  # resampling so few tracks hardly changes anything, and nothing where there is one
+        spread = max(spread, _products_error(tracks))
     extra = {
         "D_y": axes[0],
         "D_x": axes[1],
@@ -185,6 +189,21 @@ def cve(
     }
     sigma = float(np.sqrt(max(sigma2, 0.0)))
     return Diffusion(float(value), low, high, sigma, n, n_steps, "cve", join(warning), extra)
+
+
+def _products_error(tracks: Tracks) -> float:
+    """Error of sigma^2 from the scatter of the products of successive steps themselves, those up to two further on
+    counted as related (Newey and West, Econometrica 55, 703 (1987)): they share positions."""
+    steps = cve_steps(tracks)
+    owner = steps.owner[steps.second]
+    value = -0.5 * (steps.move[steps.second] * steps.move[steps.second - 1]).sum(1)
+    off, n = value - value.mean(), len(value)
+    if n < 2:
+        return np.inf
+    variance = single = (off**2).sum()
+    for lag, share in ((1, 2 / 3), (2, 1 / 3)):
+        variance += 2 * share * (off[lag:] * off[:-lag])[owner[lag:] == owner[:-lag]].sum()
+    return float(np.sqrt(max(variance, single) / (n - 1) / n))
 
 
 def paper(tracks: Tracks) -> Diffusion:

@@ -256,3 +256,24 @@ def test_where_one_atom_goes_from_place_to_place_the_count_of_its_hops_is_the_he
     assert not estimators._hops_are_known({"cve": told, "hops": told}, "cve")
     assert not estimators._hops_are_known({"cve": none, "hops": none}, "cve")
     assert estimators._hops_are_known({"hops": told}, "cve")
+
+
+@pytest.mark.parametrize("n_atoms", [1, 2, 5])
+@pytest.mark.parametrize("share_hopping", [0.05, 0.9])
+def test_localisation_error_of_few_tracks_has_an_interval_that_holds(n_atoms, share_hopping):
+    sigma, n_frames, a = 0.0042, 40, 0.142
+    rng = np.random.default_rng(n_atoms)
+    inside = []
+    for _ in range(150):
+        hops = rng.random((n_atoms, n_frames)) < share_hopping
+        turn = (rng.integers(0, 3, hops.shape) + np.cumsum(hops, 1) % 2 / 2) * 2 * np.pi / 3  # those of a honeycomb
+        yx = np.cumsum(a * hops[..., None] * np.stack([np.sin(turn), np.cos(turn)], -1), 1)
+        yx += rng.normal(0, sigma, yx.shape)
+        n = n_atoms * n_frames
+        frame = np.tile(np.arange(n_frames), n_atoms)
+        of = np.repeat(np.arange(n_atoms), n_frames)
+        moved = tracks.Tracks(of, frame, frame.astype(float), yx.reshape(-1, 2), np.arange(n), np.full(n, np.nan))
+        found = diffusion.cve(moved, 200, rng)
+        centre, half = found.extra["sigma2"], 1.96 * found.extra["sigma2_se"]
+        inside.append(half > 0 and max(centre - half, 0) <= sigma**2 <= centre + half)
+    assert np.mean(inside) > 0.85, np.mean(inside)
