@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from stemdefects import config
 from stemdefects.command_line import parts_of_list
+from stemdefects.crystal import material as crystal
+from stemdefects.crystal.material import measured
 from stemdefects.errors import UserError, reason_of
 from stemdefects.io import locks, opening, runs, tracking
 from stemdefects.io.staging import Staging
@@ -164,6 +166,7 @@ def _one(cfg: AnalyzeRoot) -> Path:
 
 def _given(cfg: AnalyzeRoot, found, wanted: corrections.Corrections | None, run: runs.Run | None = None) -> tuple:
     """(detections, material, movie, truth), with the corrections that are asked for: before anything is written."""
+    cfg.material = measured.of_table(found.attrs, cfg.material)
     material, movie, truth = context(found, cfg)
     if wanted is not None:
         found = corrected(found, wanted, material, movie)
@@ -290,10 +293,8 @@ def _check_size(found, movie) -> None:
 
 def _material(cfg: AnalyzeRoot, found):
     """The material the table names when there is such a config, else the one of the command line."""
-    from stemdefects.crystal import material
-
     name = found.attrs.get("material")
     if isinstance(name, str) and name != cfg.material.name and name in config.group_names("material"):
         found.notes.append(f"The table was made for material {name}; that is used, not {cfg.material.name}.")
-        return material.load(name)
-    return material.from_config(cfg.material)
+        return crystal.load(name)
+    return crystal.from_config(cfg.material)

@@ -14,6 +14,7 @@ import numpy as np
 
 from stemdefects import schema
 from stemdefects.crystal import material as crystal
+from stemdefects.crystal.material import measured
 from stemdefects.errors import UserError
 from stemdefects.io import opening, runs
 from stemdefects.labels.fourier import checks, figures, findings, sites
@@ -163,7 +164,7 @@ def prepare(cfg: schema.TrainRoot, resumed: bool = False) -> tuple[schema.TrainR
     validation = dataclasses.replace(cfg.training.validation)
     if known is None:
         signs = names or sampler.signs(source.labels)
-        cfg.material = measured_material(cell_nm, signs)
+        cfg.material = measured.card(cell_nm, signs)
         shown = source.labels.sure.sum(0)
         counts = np.bincount(source.columns.state, shown, minlength=len(signs) + 1)[1:] + 1.0
         share = counts / counts.sum() * 0.999
@@ -252,21 +253,3 @@ def split(labels: fourier.MovieLabels, held_out: float) -> tuple[np.ndarray, np.
         late = np.arange(n)[:, None, None] >= n - last
         return whole & ~late, whole & late, f"the last {last} of {n} frames (too few defects to hold out a part)"
     return whole, whole, "the same frame (too few defects to hold any out: scores are optimistic)"
-
-
-def measured_material(vectors_nm: np.ndarray, signs: Sequence[str] = ("dark", "bright")) -> schema.MaterialConfig:
-    """A crystal of which only the lattice is known, (2, 2) rows (y, x) in nm, with one floating site for defects of
-    these `signs`."""
-    a_nm = float(np.linalg.norm(vectors_nm, axis=1).min())
-    state = {"crystal": {"column": 1}, **{name: {"dark": {}, "bright": {"column": 2}}[name] for name in signs}}
-    return schema.MaterialConfig(
-        name=crystal.MEASURED,
-        a_nm=a_nm,
-        lattice_vectors_a=(np.asarray(vectors_nm) / a_nm).tolist(),
-        sites={"defect": schema.SiteConfig([0.0, 0.0], "crystal", floating=True)},
-        voltages_kv=[100.0],
-        haadf_cross_section_nm2=[1e-4],
-        species={"column": schema.SpeciesConfig([1.0])},
-        states={name: schema.StateConfig("defect", atoms) for name, atoms in state.items()},
-        kinds={name: schema.KindConfig(name) for name in signs},
-    )

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, precision_recall_fscore_support
 
 from stemdefects.crystal import material as crystal
+from stemdefects.crystal.material.measured import card as measured_material
 from stemdefects.scoring import columns, detection
-from stemdefects.training.movie import measured_material
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
+from stemdefects.crystal.material.measured import card as measured_material
 from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import bragg_map
 from stemdefects.inference.network.engine import Columns, FrameOutput
 from stemdefects.inference.specimen import grains
-from stemdefects.training.movie import measured_material
 
 VECTORS = np.array([[1.9, 9.82], [9.45, 3.26]])
 SHAPE = (240, 260)

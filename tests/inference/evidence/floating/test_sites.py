@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from stemdefects.crystal.material.measured import card as measured_material
 from stemdefects.inference.columns.defects import Rules
 from stemdefects.inference.columns.lattice.floating import view
 from stemdefects.inference.columns.site_columns import Frame, column_dtype
@@ -12,7 +13,6 @@ from stemdefects.inference.evidence.floating import sites as floating_sites
 from stemdefects.inference.network import bragg_map
 from stemdefects.io.tables import table
 from stemdefects.models import artifact
-from stemdefects.training.movie import measured_material
 
 VECTORS = np.array([[1.3, 11.9], [10.8, 5.1]])
 PLACES = np.array([[0.17, 0.17], [0.83, 0.83]])
