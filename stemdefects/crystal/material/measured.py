@@ -31,7 +31,7 @@ def of_table(attrs: Mapping[str, Any], otherwise: MaterialConfig) -> MaterialCon
     """The crystal that the attributes of a defect table tell of, where a network that learned from a movie made it:
     its lattice, as it was calibrated (where it was not, that of `otherwise`), and the network's kinds. `otherwise`
     where the table names no such crystal."""
-    kinds = [str(kind) for kind in attrs.get("kinds", ())]
+    kinds = [str(kind) for kind in attrs.get("kinds", ("dark", "bright"))]
     if attrs.get("material") != MEASURED or not set(kinds) <= {"dark", "bright"}:
         return otherwise
     vectors, sampling = attrs.get("reference_px"), attrs.get("pixel_size_nm")
