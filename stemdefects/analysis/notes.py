@@ -33,6 +33,7 @@ class Code(Enum):
     NO_HOPS = "no hop was seen: an upper limit"
     MOTION_CHANGES = "the hop rate differs between parts of the movie or of the field"
     ORIENTATIONS_DIFFER = "the orientations of a centre's vacancy have rates of their own"
+    LIKE_NOISE = "what may be there is as fast and faint as noise: an upper limit"
     LOWER_LIMIT = "too fast for the frames: a lower limit"
     CANNOT_TELL = "the prior would be the answer"
     NOT_CONVERGED = "the chains do not agree"

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 MOVES = [Rate.HOP, Rate.CATCH, Rate.RELEASE, Rate.TURN, Rate.TURN_MORE, Rate.CLUSTER]  # of single vacancies
 REDRAWN = 20  # rates of each history for the ends of an interval
-# hops per frame above which one frame's place says little of the next: the light then bounds D from below only
-FAST = 2.0
 NAMES = {
     Rate.HOP: "hop rate",
     Rate.CATCH: "catch rate",
@@ -188,7 +186,7 @@ def estimates(answer: Posterior, place: Sites, prior: Priors, data: "Data", blur
     said = []
     draws, sums, events, exposure = answer.draws, answer.sums, answer.events, answer.exposure
     none, converged = answer.none, answer.converged
-    step, ways = float(np.median(np.diff(data.times))), 6
+    ways = 6
     area = place.hop_nm**2 * ways / 4  # D of a walker on a lattice: rate x ways x hop^2 / 4
     empty = none > 0.5
     hop_none = rate_none(events[..., 0], exposure[..., 0], prior.shape[0], prior.scale[0])
@@ -210,8 +208,6 @@ def estimates(answer: Posterior, place: Sites, prior: Priors, data: "Data", blur
         q = _judged(name, of, "nm^2/s", hop_none, converged, factor=factor)
         if np.isnan(hop.value):
             q = q._replace(value=np.nan, low=np.nan, high=np.nan, code=Code.CANNOT_TELL)
-        elif q.code == Code.OK and np.median(draws[..., 0]) * ways * step > FAST:
-            q = q._replace(code=Code.LOWER_LIMIT)
         said.append(q)
     off = sums[..., rates.TIME_SINGLE] + sums[..., rates.TIME_STILL]
     happened = sums[..., Rate.HOP] + sums[..., rates.COUNT_OUT]

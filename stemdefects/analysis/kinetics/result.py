@@ -7,7 +7,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, quantities
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.posterior import centre_states, counted
+from stemdefects.analysis.kinetics.posterior import centre_states, counted, fast
 from stemdefects.analysis.kinetics.posterior.convergence import Check
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
@@ -32,6 +32,7 @@ class Kinetics(NamedTuple):
     histories: list  # sampled histories (start, time_s, events: from, to, layer), sites numbered by `sites.original`
     estimates: list[Quantity]
     checks: dict  # R-hat and effective samples of the headlines
+    apart: float  # scatters between the readings of a full site and of one vacancy
     none: float  # posterior probability that no vacancy was ever seen off the centres, against a prior of 1/2
     sites: lattice.Sites
     times_s: np.ndarray
@@ -111,6 +112,7 @@ def nothing(evidence: Evidence, place: lattice.Sites) -> Kinetics:
         histories=[],
         estimates=[],
         checks={},
+        apart=np.nan,
         none=np.nan,
         sites=place,
         times_s=np.asarray(evidence.times_s, float),
@@ -158,6 +160,9 @@ def gather(
     posterior = quantities.Posterior(draws, sums, events, exposure, counts, mobile, none, converged)
     said = quantities.estimates(posterior, place, prior, run.data, blur)
     step = float(np.median(np.diff(run.data.times)))
+    distance = fast.apart(run.data, draws[..., lattice.SCALE])
+    if fast.too_fast(draws[..., 0], step):
+        said = fast.of_fast(said, distance)
     seen = np.sum([s.turns for s in run.sums], axis=0) / max(n_draws, 1)
     return Kinetics(
         code=code,
@@ -175,6 +180,7 @@ def gather(
         histories=[h for held in run.samples for h in held],
         estimates=said,
         checks=checks,
+        apart=distance,
         none=none,
         sites=place,
         times_s=run.data.times,

@@ -122,9 +122,13 @@ def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
         return "Too little was there to do it: its prior would be the answer."
     if q.code == Code.NOT_CONVERGED:
         return "The chains do not agree yet: not to be quoted."
+    if q.code == Code.LOWER_LIMIT and quantity == COUNT:
+        return "A lower limit: one that moves while it is scanned leaves little light in any place."
     if q.code == Code.LOWER_LIMIT:
         return "A lower limit: beyond two hops a frame the light hardly tells one rate from a larger one."
     if q.code == Code.NONE:
+        if quantity == COUNT and q.none <= 0.5:
+            return "None is shown: so fast and so faint, they look like noise; only their upper limit is known."
         if quantity == COUNT:
             return f"Probably there are none (posterior probability {q.none:.2f}, against even odds before)."
         return "None was seen; the upper end follows from how long it could have happened."
@@ -183,10 +187,18 @@ def notes(answer: Kinetics, names: Names) -> list[str]:
         out.append(Note(said, coded.Code.NO_HOPS))
     elif d.code == Code.LOWER_LIMIT:
         said = (
-            f"{names.one} hops more than twice a frame: D is at least {number(d.low)} {d.unit}, "
-            "and these frames cannot tell how much more. A shorter frame time would."
+            f"{names.one} may hop more than twice a frame: D is at least {number(d.low)} {d.unit}, "
+            f"and these frames cannot tell how much more, nor how many {names.one} were missed for moving while they "
+            "were scanned. A shorter frame time would."
         )
         out.append(Note(said, coded.Code.LOWER_LIMIT))
+    elif d.code == Code.CANNOT_TELL and answer.estimate("single per frame").code == Code.NONE and answer.none <= 0.5:
+        said = (
+            f"No {names.one} is shown: what the lattice model finds may hop more than twice a frame and stands "
+            f"{answer.apart:.1f} scatters of the noise above it in one frame, and noise of another shape looks the "
+            "same. Its number has an upper limit; a shorter frame time or more dose would tell."
+        )
+        out.append(Note(said, coded.Code.LIKE_NOISE))
     elif d.code == Code.CANNOT_TELL and answer.code != Code.NONE:
         said = (
             f"D of {names.one} cannot be told by the lattice model: "

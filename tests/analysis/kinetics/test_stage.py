@@ -233,6 +233,7 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
         code=Code.NOT_CONVERGED,
         estimates=said,
         rates=np.full((2, 5, 15), 0.01),
+        apart=4.0,
         checks={"single": good, "double": good, "level": good, "hop": good, "hops": bad, "attach": good},
     )
 
@@ -245,7 +246,22 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     assert converged({"attach": bad, "hops": good}) == []  # counts hang on what centres hold
     assert converged({"level": bad, "hops": good}) == []
     fast = answer._replace(rates=np.full((2, 5, 15), 0.2), checks=answer.checks | {"hops": good})
-    assert agreement.each_by_itself(fast, 1.05, 150).estimates[0].code == Code.LOWER_LIMIT
+    judged = {q.name: q.code for q in agreement.each_by_itself(fast, 1.05, 150).estimates}
+    assert judged["D"] == judged["single per frame"] == Code.LOWER_LIMIT != judged["attach rate"]
+    perhaps = fast.rates.copy()  # one draw in ten is beyond two hops a frame
+    perhaps[...] = 0.9 * 2 / 6 / np.median(np.diff(answer.times_s))
+    perhaps[0, 0] *= 2
+    said = agreement.each_by_itself(fast._replace(rates=perhaps), 1.05, 150).estimates
+    assert said[0].code == Code.LOWER_LIMIT, "too fast unless that is ruled out"
+    perhaps[0, 0] /= 2
+    assert agreement.each_by_itself(fast._replace(rates=perhaps), 1.05, 150).estimates[0].code == Code.OK
+    faint = {q.name: q for q in agreement.each_by_itself(fast._replace(apart=1.5), 1.05, 150).estimates}
+    count, d = faint["single per frame"], faint["D"]
+    assert (count.code, count.low, d.code) == (Code.NONE, 0.0, Code.CANNOT_TELL) and count.high >= 2.0
+    assert np.isnan([d.value, d.low, d.high]).all() and faint["attach rate"].code == Code.OK
+    assert "look like noise" in statements._said(count, "count per frame", fast)
+    unshown = fast._replace(apart=1.5, code=Code.OK, none=0.0, estimates=list(faint.values()))
+    assert any(NoteCode.LIKE_NOISE in codes(n) for n in statements.notes(unshown, statements.Names("V", "V2", "D")))
     rough = answer._replace(checks=answer.checks | {"hops": Check(1.2, 16.0)})
     d = agreement.each_by_itself(rough, 1.05, 150).estimates[0]
     assert d.code == Code.OK and d.low < 0.5 and d.high > 2.0 and d.widened == pytest.approx(1.12, abs=0.02)

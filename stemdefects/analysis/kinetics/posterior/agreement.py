@@ -3,7 +3,8 @@
 import numpy as np
 
 from stemdefects.analysis.kinetics.posterior.convergence import SAME, Check
-from stemdefects.analysis.kinetics.quantities import ANSWERS, FAST, Code
+from stemdefects.analysis.kinetics.posterior.fast import of_fast, too_fast
+from stemdefects.analysis.kinetics.quantities import ANSWERS, Code
 from stemdefects.analysis.kinetics.result import Kinetics
 
 # what quantities rest on, of what the chains are checked for; others are of no use before everything agrees
@@ -36,15 +37,14 @@ def each_by_itself(answer: Kinetics, r_hat: float, effective: float) -> Kinetics
     """Codes of chains that do not agree on everything, given to each quantity by what it rests on itself; intervals are
     wider for the effective samples that stand behind them."""
     said = []
-    fast = np.median(answer.rates[..., 0]) * 6 * float(np.median(np.diff(answer.times_s))) > FAST
+    fast = too_fast(answer.rates[..., 0], float(np.median(np.diff(answer.times_s))))
     for q in answer.estimates:
         factor = widening(answer, q.name, r_hat, effective)
         if q.code == Code.NOT_CONVERGED and factor is not None:
             code = Code.OK
             if (q.value == 0 and np.isfinite(q.events)) or (q.name.startswith("single off") and q.none > 0.5):
                 code = Code.NONE
-            elif fast and q.name in ("D", "D of mobile ones", "D of the hops that happened"):
-                code = Code.LOWER_LIMIT
             q = q._replace(code=code)
+        q = of_fast([q], answer.apart)[0] if fast else q
         said.append(q.wider(factor) if factor is not None and q.code in ANSWERS else q)
     return answer._replace(estimates=said)
