@@ -33,6 +33,7 @@ class Truth(NamedTuple):
     angle_rad: jnp.ndarray  # (), of a1 from the x axis towards y
     dose_e_per_px: jnp.ndarray  # (), incident
     told_signals: jnp.ndarray | None = None  # (n_species,), see `Conditions`; None where all images have the same
+    counted: jnp.ndarray | None = None  # (H, W) bool, what mean and contrast are taken from; None: all of it
 
 
 class Known(NamedTuple):

@@ -1,11 +1,12 @@
 """What people are told of labels before anything is trained on them."""
 
 import numpy as np
+from scipy import ndimage
 
 from stemdefects.errors import UserError
 from stemdefects.labels.fourier.label import MovieLabels
 from stemdefects.labels.fourier.periodic import align, grains, rings
-from stemdefects.labels.fourier.points.certainty import DISC, LATTICE, region_at
+from stemdefects.labels.fourier.points.certainty import DISC, LATTICE, NEAR_DIRT, region_at
 from stemdefects.labels.fourier.points.defects import extrema
 from stemdefects.labels.fourier.points.moving import ALL
 from stemdefects.schema import FourierConfig
@@ -58,6 +59,9 @@ def boundary_rings(labels: MovieLabels) -> rings.Rings | None:
         return None
     mean, _ = align.mean_at(labels.frames, np.ones(labels.frames.shape, np.float32), labels.shift_px)
     crystal = (labels.steps["regions"] == LATTICE) | labels.seam[0]
+    if labels.covered is not None and labels.covered[0].any():  # beside dirt columns are ill seen
+        reach = NEAR_DIRT * labels.lattice.spacing_px
+        crystal &= ndimage.distance_transform_edt(~labels.covered[0]) > reach
     return rings.find(mean, grains.meeting(labels.member) & crystal, crystal, labels.lattice.vectors_px)
 
 

@@ -16,7 +16,7 @@ from stemdefects.errors import UserError
 from stemdefects.io.movie import FrameError, Movie
 from stemdefects.labels.fourier import checks
 from stemdefects.labels.fourier.checks import Warned
-from stemdefects.labels.fourier.periodic import align, grains, regions, residual
+from stemdefects.labels.fourier.periodic import align, dirt, grains, regions, residual
 from stemdefects.labels.fourier.periodic.grains import Grains
 from stemdefects.labels.fourier.periodic.lattice import ImageLattice, find_lattice
 from stemdefects.labels.fourier.points import certainty, moving, paper
@@ -42,7 +42,8 @@ class MovieLabels:
     ones; strongest: largest significance in the crystal; false: (2,) how many dark and bright labels are expected
     to be false; gain, read_variance: of the noise; grains: all lattices, `lattice` the largest one's; member: (H,
     W) which of them a pixel of the first frame belongs to, None where there is one; seam: (H, W) bool where they
-    meet, and how long that is in px; steps: maps for pictures and scenes; warnings: lines for people, with codes.
+    meet, and how long that is in px; steps: maps for pictures and scenes; warnings: lines for people, with
+    codes; covered: (N, H, W) bool, what lies on the crystal, `clean` has what may be below; None: nothing does.
     """
 
     frames: np.ndarray
@@ -70,6 +71,7 @@ class MovieLabels:
     member: np.ndarray | None = None
     seam: tuple[np.ndarray, float] | None = None
     warnings: tuple[Warned, ...] = ()
+    covered: np.ndarray | None = None
 
     def level_of(self) -> np.ndarray:
         """(L,) threshold that each defect has passed."""
@@ -133,24 +135,18 @@ def label(
     spacing = lattice.spacing_px
     crystal = grains.find(frames, lattice) if cfg.recipe == "local" else grains.one(lattice)
     lattice = crystal.lattices[0]
-    parts = [
-        grains.take_apart(
-            f,
-            crystal,
-            invalid=None if invalid is None else invalid[t],
-            window=cfg.window,
-            background=cfg.background_window,
-            fit_rows=cfg.fit_rows,
-        )
-        for t, f in enumerate(frames)
-    ]
+    parts, covers = dirt.taken_apart(frames, crystal, cfg, invalid)
     sigma = fourier_defects.column_sigma_px(parts[0], spacing)
     single = [fourier_defects.significance(p.residual, p.variance, p.phase, p.weight, sigma, p.calm) for p in parts]
     weights = np.stack([p.weight for p in parts])
     largest = weights if len(crystal) == 1 else weights * np.stack([p.member == 0 for p in parts])
     phases = np.stack([p.phase for p in parts])
     if shift_px is None:
-        alignment = align.align(np.stack([s.z for s in single]), phases, lattice, largest, cfg.max_drift * spacing)
+        unlike = [
+            s.z if c is None else s.z + dirt.marks(f, p, c, spacing)
+            for s, c, f, p in zip(single, covers, frames, parts, strict=True)
+        ]
+        alignment = align.align(np.stack(unlike), phases, lattice, largest, cfg.max_drift * spacing)
     else:
         alignment = align.Alignment(np.asarray(shift_px, float), np.ones(len(frames), bool))
     shift = alignment.shift_px
@@ -161,7 +157,7 @@ def label(
         mean, variance / np.maximum(trust, 1e-3), parts[0].phase, np.minimum(trust, 1.0), sigma, calm > 0.9
     )
     order, _ = align.mean_at(np.stack([p.order for p in parts]), np.ones_like(weights), shift)
-    region = regions.find(order, parts[0], frames[0], crystal)
+    region = regions.find(order, parts[0], frames[0], crystal, covers[0])
     if (region == LATTICE).mean() < 0.05:
         raise UserError(
             f"{where}: a lattice of {spacing:.1f} px shows in {(region == LATTICE).mean():.0%} of the frame only; take "
@@ -203,7 +199,7 @@ def label(
             )
             said = checks.left_out(indices[blurred], where)
             return dataclasses.replace(some, warnings=(said, *some.warnings))
-        per_frame = regions.in_frames(frames, region, shift, spacing)
+        per_frame = regions.in_frames(frames, region, shift, spacing, covers)
         stays = ~moving.changing(here) & ~moving.wandering(z, np.sign(static.z), static_yx, spacing, sigma)
         for own, places in zip(per_frame, static_yx, strict=True):  # the mean says nothing where a hole comes and goes
             stays &= (certainty.region_at(own, places) <= LATTICE) & ~certainty.beside_hole(own, places, spacing)
@@ -266,9 +262,10 @@ def label(
         row_jitter_px=float(np.std(first.row_shift_px)),
         steps=steps,
         grains=crystal,
-        seam=grains.boundary(first.member, region == LATTICE, spacing, crystal.vectors_px),
+        seam=regions.seam(first.member, region == LATTICE, crystal, covers[0]),
         member=first.member,
         warnings=tuple(warnings),
+        covered=dirt.masks(covers, frames.shape),
     )
 
 

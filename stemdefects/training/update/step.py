@@ -30,7 +30,8 @@ def make_example(
         image, truth = simulator(key, dose_e_per_px)
         frames = image if image.ndim == 3 else image[None]
         wanted = targets(truth, n_sites=n_sites, n_regions=N_REGIONS, stride=stride, heat_sigma_px=heat_sigma_px)
-        shown = jnp.moveaxis(normalize_frames(frames), 0, -1)
+        counted = None if truth.counted is None else jnp.broadcast_to(truth.counted, frames.shape)
+        shown = jnp.moveaxis(normalize_frames(frames, counted), 0, -1)
         return with_signals(shown, truth.told_signals) if told else shown, wanted, truth
 
     return example

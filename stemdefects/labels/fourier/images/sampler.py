@@ -81,7 +81,8 @@ def pictures(
     if n_scenes == 0:
         return of_frames
     everywhere = np.asarray(allowed.any(0))
-    region = np.repeat(np.where(everywhere, labels.steps["regions"], UNKNOWN)[None], n_scenes, 0)
+    known = everywhere if labels.covered is None else everywhere & ~labels.covered[0]  # scenes are without dirt
+    region = np.repeat(np.where(known, labels.steps["regions"], UNKNOWN)[None], n_scenes, 0)
     if crystal is None:
         scenes = fourier_scenes.make(labels, everywhere, n_scenes, seed, as_common)
         state = columns.state[scenes.label]
@@ -144,6 +145,9 @@ def make_sampler(
     n_pictures, n_points = len(source.image), source.sure.shape[1]
     kinds = (np.float32, np.int32, np.float32, np.int32, np.int32, bool)
     source = Pictures(*(np.asarray(a, kind) for a, kind in zip(source, kinds, strict=True)))
+    clean = None  # where frames show crystal: as in inference, what lies on it does not count in an image's contrast
+    if labels.covered is not None:
+        clean = np.concatenate([~labels.covered, np.ones((n_pictures - n_frames, *labels.frames.shape[1:]), bool)])
 
     def variance(image):
         return jnp.maximum(labels.gain * image + labels.read_variance, floor)
@@ -199,6 +203,7 @@ def make_sampler(
             pixel_size_nm=jnp.float32(pixel_size_nm) * zoom,
             angle_rad=jnp.float32(0.0),
             dose_e_per_px=dose.astype(jnp.float32),
+            counted=None if clean is None else change.nearest(jnp.asarray(clean)[number], place),
         )
 
     return sample

@@ -16,13 +16,15 @@ from stemdefects.numerics import robust
 CLEAR = 1.25  # a correlation this much above the second best names the lattice vector
 SURE = 5.0  # standard deviations of chance correlations by which it has to be above it
 ONE_DEFECT = 0.5  # of a lattice spacing: what agrees within it counts as one, and one does not name a lattice vector
+HALFWAY = 0.35  # lattice vectors from where the frames before lead to: a shorter step leaves no doubt
 OTHERS = 0.5  # share of what that one adds that all others have to add: less is its own ringing
 
 
 @dataclass(frozen=True)
 class Alignment:
     """shift_px: (n, 2) place of a resting point in frame i minus its place in frame 0; clear: (n,) bool, whether the
-    residuals named the lattice vector (else it was taken nearest to the course of the frames before)."""
+    residuals named the lattice vector (else it was taken nearest to the course of the frames before) or the nearest one
+    is so near that the others are out of the question."""
 
     shift_px: np.ndarray
     clear: np.ndarray
@@ -59,7 +61,9 @@ def align(z: np.ndarray, phase: np.ndarray, lattice: ImageLattice, weight: np.nd
         clear[t] = len(order) < 2 or value[best] > max(CLEAR * second, second + SURE * chance)
         clear[t] &= len(order) < 2 or value[best] > OTHERS * largest[best]
         if not clear[t]:
-            best = int(np.argmin(np.linalg.norm(candidates - guess, axis=1)))
+            away = np.linalg.norm(candidates - guess, axis=1)
+            best = int(np.argmin(away))
+            clear[t] = away[best] < HALFWAY * np.linalg.norm(lattice.vectors_px, axis=1).min()
         shift[t] = candidates[best]
         moved = ndimage.shift(strong[t], -shift[t], order=1, mode="constant")
         total += moved

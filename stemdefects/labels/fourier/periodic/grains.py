@@ -15,6 +15,7 @@ from scipy import ndimage
 from stemdefects.crystal import bragg
 from stemdefects.errors import UserError
 from stemdefects.labels.fourier.periodic import residual
+from stemdefects.labels.fourier.periodic.harmonics import local_amplitude
 from stemdefects.labels.fourier.periodic.lattice import ImageLattice, find_lattice
 from stemdefects.labels.fourier.periodic.residual import Residual
 
@@ -181,12 +182,19 @@ def _without_dirt(frames: np.ndarray, spacing: float) -> np.ndarray:
     return frames
 
 
-def take_apart(frame: np.ndarray, grains: Grains, invalid: np.ndarray | None = None, **settings: Any) -> Residual:
+def take_apart(
+    frame: np.ndarray,
+    grains: Grains,
+    invalid: np.ndarray | None = None,
+    covered: np.ndarray | None = None,
+    **settings: Any,
+) -> Residual:
     """`residual.take_apart` of a frame (H, W) whose grains have each their own lattice; `member` says which."""
+    settings["covered"] = covered
     if len(grains) == 1:
         return residual.take_apart(frame, grains.lattices[0], invalid=invalid, **settings)
     frame = np.asarray(frame, np.float32)
-    member = _member(frame, grains)
+    member = _member(frame, grains, covered)
     parts = []
     for k, lattice in enumerate(grains.lattices):
         other = member != k
@@ -205,13 +213,18 @@ def take_apart(frame: np.ndarray, grains: Grains, invalid: np.ndarray | None = N
     return dataclasses.replace(parts[0], **maps, member=member.astype(np.int8))
 
 
-def _member(frame: np.ndarray, grains: Grains) -> np.ndarray:
-    """(H, W) int: number of the grain whose lattice is strongest at each pixel."""
+def _member(frame: np.ndarray, grains: Grains, covered: np.ndarray | None) -> np.ndarray:
+    """(H, W) int: number of the grain whose lattice is strongest at each pixel, of the nearest one where something
+    lies on it."""
     strength = []
     for lattice in grains.lattices:
-        amplitude = residual.local_amplitude(frame, lattice)
-        strength.append(amplitude / np.quantile(amplitude, 0.9))
-    return np.argmax(strength, 0)
+        amplitude = local_amplitude(frame, lattice, covered)
+        strength.append(amplitude / np.quantile(amplitude if covered is None else amplitude[~covered], 0.9))
+    member = np.argmax(strength, 0)
+    if covered is None or covered.all():
+        return member
+    nearest = ndimage.distance_transform_edt(covered, return_distances=False, return_indices=True)
+    return member[tuple(nearest)]
 
 
 def meeting(member: np.ndarray) -> np.ndarray:
@@ -231,12 +244,17 @@ def half_width(turned_deg: float) -> float:
 
 
 def boundary(
-    member: np.ndarray | None, crystal: np.ndarray, spacing: float, vectors: np.ndarray
+    member: np.ndarray | None,
+    crystal: np.ndarray,
+    spacing: float,
+    vectors: np.ndarray,
+    covered: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """(H, W) bool, where grains meet in the crystal, and how long that line is in px.
 
     member: (H, W) grain of each pixel, None: there is one; crystal: (H, W) bool, where any lattice is; vectors:
-    (K, 2, 2) of the grains.
+    (K, 2, 2) of the grains; covered: (H, W) bool, where nobody sees which grain there is: the line may well go on
+    there, but has no length.
     """
     band = np.zeros(crystal.shape, bool)
     if member is None:
@@ -251,6 +269,8 @@ def boundary(
                 band |= ndimage.distance_transform_edt(~meets) < width
     meets = meeting(member) & near
     narrow = ndimage.distance_transform_edt(~meets) < BAND * spacing if meets.any() else meets
+    if covered is not None:
+        narrow &= ~covered
     return band, float(narrow.sum() / (2 * BAND * spacing))
 
 

@@ -1,22 +1,25 @@
 """Where a movie's first frames show crystal, a hole or something else, and which cell of the crystal a pixel is in."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from stemdefects.labels.fourier.periodic import residual
+from stemdefects.labels.fourier.periodic.dirt import ORDER_KEPT, Dirt
 from stemdefects.labels.fourier.periodic.grains import Grains, boundary
 from stemdefects.labels.fourier.points import certainty
 from stemdefects.labels.fourier.points.certainty import AMORPHOUS, HOLE, LATTICE, UNKNOWN
 
-ORDER_LOST, ORDER_KEPT = 0.35, 0.6  # local amplitude of the lattice, of its usual one
-DIRT, DIRT_WINDOW = 1.5, 1.5  # times the usual intensity in a window of so many spacings: the crystal is covered
-RIM = 2.0  # lattice spacings around dirt, which the sliding windows smear
+ORDER_LOST = 0.35  # local amplitude of the lattice, of its usual one
 # of the usual intensity in a window of one spacing, where a vacancy is a tenth, and of what the other frames have
 # there, so that a shadow on the crystal is none: this much less is a hole that has come or gone
 THIN, THINNER, THIN_WINDOW = 0.65, 0.8, 1.0
 
 
-def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, crystal: Grains) -> np.ndarray:
+def find(
+    order: np.ndarray, parts: residual.Residual, frame: np.ndarray, crystal: Grains, dirt: Dirt | None = None
+) -> np.ndarray:
     """(H, W) int8: crystal, hole, amorphous, or unknown: where the lattice is neither there nor gone, where grains meet
     and along the rim of what lies on the crystal."""
     spacing = crystal.lattices[0].spacing_px
@@ -29,21 +32,31 @@ def find(order: np.ndarray, parts: residual.Residual, frame: np.ndarray, crystal
 
     lost = np.where(against_usual(0.7) < 0.5, HOLE, AMORPHOUS)
     region = np.where(order < ORDER_LOST, lost, np.where(kept, LATTICE, UNKNOWN)).astype(np.int8)
-    # a window this wide sees a heavy atom as a few per cent, dirt as what it is
-    dirt = against_usual(DIRT_WINDOW) > DIRT
-    if dirt.any():
-        region[ndimage.distance_transform_edt(~dirt) < RIM * spacing] = UNKNOWN
-        region[dirt] = AMORPHOUS
-    seam, _ = boundary(parts.member, region != HOLE, spacing, crystal.vectors_px)
-    if seam.any():
-        near = ndimage.distance_transform_edt(~seam) < spacing
-        region[((near & (region == AMORPHOUS)) | seam) & ~dirt] = UNKNOWN
+    if dirt is not None:
+        region[dirt.rim] = UNKNOWN
+        region[dirt.mask] = AMORPHOUS
+    meet, _ = boundary(parts.member, region != HOLE, spacing, crystal.vectors_px)
+    if meet.any():
+        near = ndimage.distance_transform_edt(~meet) < spacing
+        clean = True if dirt is None else ~dirt.mask
+        region[((near & (region == AMORPHOUS)) | meet) & clean] = UNKNOWN
     return region
 
 
-def in_frames(frames: np.ndarray, region: np.ndarray, shift_px: np.ndarray, spacing: float) -> np.ndarray:
+def seam(member: np.ndarray | None, shown: np.ndarray, crystal: Grains, cover: Dirt | None) -> tuple[np.ndarray, float]:
+    """Where the grains of `member` meet and one sees it, and how long that is: `grains.boundary`."""
+    vectors = crystal.vectors_px
+    if cover is None:
+        return boundary(member, shown, crystal.lattices[0].spacing_px, vectors)
+    band, length = boundary(member, shown, crystal.lattices[0].spacing_px, vectors, cover.touched)
+    return band & ~cover.mask, length
+
+
+def in_frames(
+    frames: np.ndarray, region: np.ndarray, shift_px: np.ndarray, spacing: float, dirt: Sequence[Dirt | None]
+) -> np.ndarray:
     """(N, H, W) int8: `region` (H, W) of the first frame in each of `frames` (N, H, W), which show it shifted by
-    `shift_px` (N, 2), with the holes and the dirt that this frame has and others have not.
+    `shift_px` (N, 2), with the holes and the dirt (of each frame) that this frame has and others have not.
 
     The mean of frames in which the edge of a hole moves has something between crystal and hole there.
     """
@@ -59,16 +72,15 @@ def in_frames(frames: np.ndarray, region: np.ndarray, shift_px: np.ndarray, spac
             levels.append(slow / max(usual, 1e-30))
         return levels
 
-    thick, thin = against_usual(DIRT_WINDOW), against_usual(THIN_WINDOW)
+    thin = against_usual(THIN_WINDOW)
     back = [ndimage.shift(level, -s, order=1, mode="nearest") for level, s in zip(thin, shift_px, strict=True)]
     mean = np.mean(back, axis=0)
-    for above, level, here, s in zip(thick, thin, own, shift_px, strict=True):
+    for lies, level, here, s in zip(dirt, thin, own, shift_px, strict=True):
         others = ndimage.shift(mean, s, order=1, mode="nearest")
         unnamed = (here == LATTICE) | (here == UNKNOWN)
-        dirt = unnamed & (above > DIRT)
-        if dirt.any():
-            here[unnamed & (ndimage.distance_transform_edt(~dirt) < RIM * spacing)] = UNKNOWN
-            here[dirt] = AMORPHOUS
+        if lies is not None:
+            here[unnamed & lies.rim] = UNKNOWN
+            here[unnamed & lies.mask] = AMORPHOUS
         here[unnamed & (level < THIN) & (level < THINNER * others)] = HOLE
     return own
 

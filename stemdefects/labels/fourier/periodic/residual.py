@@ -13,8 +13,9 @@ CVPR 1993.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import ndimage
 
+from stemdefects.labels.fourier.periodic.harmonics import Masks, amplitude, independent
 from stemdefects.labels.fourier.periodic.lattice import ImageLattice
 from stemdefects.numerics import robust
 
@@ -57,66 +58,28 @@ class Residual:
         return self.residual / np.sqrt(self.variance)
 
 
-class _Masks:
-    """Bragg masks on a padded Fourier grid."""
-
-    def __init__(self, lattice: ImageLattice, shape: tuple[int, int], window_px: float, background_px: float):
-        self.shape = shape
-        pad = int(np.ceil(2.5 * window_px))
-        self.size = tuple(fft.next_fast_len(n + pad, real=True) for n in shape)
-        ky, kx = fft.fftfreq(self.size[0])[:, None], fft.rfftfreq(self.size[1])[None]
-        self.ky, self.kx = ky.astype(np.float32), kx.astype(np.float32)
-        self.window_px = window_px
-        self.low = self._gaussian((0, 0), window_px)
-        self.background = self._gaussian((0, 0), background_px)
-        self.bragg = np.zeros_like(self.low)
-        for g in lattice.peaks @ lattice.reciprocal:
-            self.bragg += self._gaussian(g, window_px) + self._gaussian(-g, window_px)
-
-    def _gaussian(self, centre, sigma_px: float) -> np.ndarray:
-        cy, cx = centre
-        scale = 2 * (np.pi * sigma_px) ** 2
-        return (np.exp(-scale * (self.ky - cy) ** 2) * np.exp(-scale * (self.kx - cx) ** 2)).astype(np.float32)
-
-    def forward(self, image: np.ndarray) -> np.ndarray:
-        return fft.rfft2(image, self.size)
-
-    def backward(self, spectrum: np.ndarray) -> np.ndarray:
-        return fft.irfft2(spectrum, self.size)[: self.shape[0], : self.shape[1]].astype(np.float32)
-
-    def smooth(self, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        return self.backward(self.forward(image) * kernel)
-
-    def harmonic(self, image: np.ndarray, g: np.ndarray, sigma_px: float) -> np.ndarray:
-        """Local complex amplitude (H, W) of the harmonic `g` (cycles per px) in a window of `sigma_px`."""
-        height, width = self.shape
-        rows, columns = (np.exp(-2j * np.pi * f * np.arange(n)) for f, n in zip(g, self.shape, strict=True))
-        carrier = rows[:, None] * columns
-        ky, kx = fft.fftfreq(self.size[0])[:, None], fft.fftfreq(self.size[1])[None]
-        kernel = np.exp(-2 * (np.pi * sigma_px) ** 2 * (ky**2 + kx**2)).astype(np.float32)
-        product = fft.ifft2(fft.fft2((image * carrier).astype(np.complex64), self.size) * kernel)
-        return product[:height, :width]
-
-
 def take_apart(
     frame: np.ndarray,
     lattice: ImageLattice,
     *,
     invalid: np.ndarray | None = None,
+    covered: np.ndarray | None = None,
     window: float = 3.0,
     background: float = 1.5,
     fit_rows: bool = True,
 ) -> Residual:
     """Separate `frame` (H, W) into what repeats with `lattice` and the rest.
 
-    invalid: (H, W) bool, pixels that hold no intensity: they have no weight and say nothing; window: standard deviation
-    of the sliding window, in lattice spacings (large: one lattice for the whole frame;
-    small: follows rotation and distortion, but takes 1 / (4 pi window^2) cells' worth of each defect with it);
-    background: the same for the slow part of the intensity; fit_rows: fit shift, gain and offset of each scan row.
+    invalid: (H, W) bool, pixels that hold no intensity: they have no weight and say nothing; covered: the same of
+    pixels where something lies on the crystal, whose edge must not leak into the lattice around it; window: standard
+    deviation of the sliding window, in lattice spacings (large: one lattice for the whole frame; small: follows
+    rotation and distortion, but takes 1 / (4 pi window^2) cells' worth of each defect with it); background: the same
+    for the slow part of the intensity; fit_rows: fit shift, gain and offset of each scan row.
     """
     frame = np.asarray(frame, np.float32)
-    masks = _Masks(lattice, frame.shape, window * lattice.spacing_px, background * lattice.spacing_px)
-    valid = np.ones(frame.shape, np.float32) if invalid is None else (~invalid).astype(np.float32)
+    masks = Masks(lattice, frame.shape, window * lattice.spacing_px, background * lattice.spacing_px)
+    open_ = np.ones(frame.shape, np.float32) if covered is None else (~covered).astype(np.float32)
+    valid = open_ if invalid is None else open_ * ~invalid
     trust = shown = order = valid
     rows = np.zeros((3, len(frame)), np.float32)  # shift px, gain - 1, offset
     shifted = np.zeros_like(frame)  # what the rows' faults add
@@ -141,7 +104,7 @@ def take_apart(
         rest = frame - shifted - slow - lattice_part
         gain, read = fit_noise(rest, slow + lattice_part, trust)
         variance = expected_variance(slow + lattice_part, gain, read)
-        order = _order(masks, clean - slow, lattice, trust)
+        order = _order(masks, clean - slow, lattice, trust, open_)
         if step < ITERATIONS - 1:
             shown = valid * np.clip((order - 0.2) / 0.3, 0, 1).astype(np.float32)
             trust = shown * ~_odd(rest / np.sqrt(variance), lattice.spacing_px)
@@ -237,48 +200,20 @@ def expected_variance(intensity: np.ndarray, gain: float, read: float) -> np.nda
     return np.maximum(variance, max(0.1 * float(np.median(variance)), 1e-30)).astype(np.float32)
 
 
-def _order(masks: _Masks, signal: np.ndarray, lattice: ImageLattice, trust: np.ndarray) -> np.ndarray:
+def _order(
+    masks: Masks, signal: np.ndarray, lattice: ImageLattice, trust: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
     """Local amplitude of the strongest independent harmonics over its median, in a window of 1.5 spacings."""
-    local = _amplitude(masks, signal, lattice, np.ones_like(trust))
+    local = amplitude(masks, signal, lattice, weight)
     return (local / max(float(np.median(local[trust > 0.5])) if (trust > 0.5).any() else 1.0, 1e-30)).astype(np.float32)
 
 
-def _amplitude(masks: _Masks, signal: np.ndarray, lattice: ImageLattice, weight: np.ndarray) -> np.ndarray:
-    sigma = 1.5 * lattice.spacing_px
-    norm = masks.smooth(weight, masks._gaussian((0, 0), sigma))
-    total = 0.0
-    for hk in _independent(lattice):
-        total = total + np.abs(masks.harmonic(signal * weight, hk @ lattice.reciprocal, sigma)) ** 2
-    return np.sqrt(total) / np.maximum(norm, 1e-3)
-
-
-def local_amplitude(frame: np.ndarray, lattice: ImageLattice) -> np.ndarray:
-    """(H, W) amplitude of the strongest independent harmonics in a window of 1.5 spacings."""
-    masks = _Masks(lattice, frame.shape, 1.5 * lattice.spacing_px, 1.5 * lattice.spacing_px)
-    slow = masks.smooth(frame, masks.background)
-    slow = slow / np.maximum(masks.smooth(np.ones_like(frame), masks.background), 1e-3)
-    return _amplitude(masks, frame - slow, lattice, np.ones_like(frame))
-
-
-def _independent(lattice: ImageLattice) -> np.ndarray:
-    """The two (three if there are) strongest visible harmonics, not all collinear."""
-    order = np.argsort(lattice.snr)[::-1]
-    first = lattice.peaks[order[0]]
-    chosen = [first]
-    for i in order[1:]:
-        if all(abs(np.linalg.det(np.array([c, lattice.peaks[i]], float))) > 0.5 for c in chosen):
-            chosen.append(lattice.peaks[i])
-        if len(chosen) == 3:
-            break
-    return np.array(chosen)
-
-
-def _phase(masks: _Masks, lattice_part: np.ndarray, lattice: ImageLattice) -> np.ndarray:
+def _phase(masks: Masks, lattice_part: np.ndarray, lattice: ImageLattice) -> np.ndarray:
     """(2, H, W) fractional coordinates along a1, a2 from the local phase of two harmonics.
 
     The harmonics' own phases in the motif only move the origin, which is the same everywhere.
     """
-    chosen = _independent(lattice)[:2]
+    chosen = independent(lattice, lattice.snr)[:2]
     height, width = masks.shape
     fraction = []
     for hk in chosen:

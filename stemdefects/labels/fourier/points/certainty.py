@@ -17,6 +17,8 @@ BESIDE = 0.9  # lattice spacings: columns this near are neighbours of different 
 OFF_PLACE = 0.1  # lattice spacings: five times the error of the faintest labels
 BORDER = 0.25  # of a lattice spacing
 NEAR_BORDER = 1.4  # times the level, within a spacing of the border
+NEAR_DIRT = 3.0  # lattice spacings, a window of the periodic part: beside dirt, whose light falls off slowly
+DIRT_LEVEL = 2.0  # times the level there: with 1.4 thin film makes labels (labels_grains.py)
 CROWD = 4  # dark neighbours: complexes of up to three columns are defects that people name
 BESIDE_HOLE = 1.5  # lattice spacings: where the crystal ends nothing dark is a defect (`regions.DIRT_WINDOW`)
 RING = 1.3  # lattice spacings around a defect in which it rings, and neighbours are one hole
@@ -49,6 +51,10 @@ def accepted(found: Extrema, level: np.ndarray, regions: np.ndarray, spacing: fl
     # at the border part of a column is missing, fly-back and filling bend what is left, and the periodic part leans out
     inwards = from_border(found.yx, regions.shape)
     sure &= (inwards > BORDER * spacing) & ((inwards > spacing) | (size > NEAR_BORDER * level))
+    dirt = regions == AMORPHOUS
+    if dirt.any():
+        away = region_at(ndimage.distance_transform_edt(~dirt), found.yx)
+        sure &= (away > NEAR_DIRT * spacing) | (size > DIRT_LEVEL * level)
     sure &= ~((found.z < 0) & beside_hole(regions, found.yx, spacing))
     distance = np.linalg.norm(found.yx[:, None] - found.yx[None], axis=2)
     other = np.sign(found.z)[:, None] != np.sign(found.z)[None]

@@ -1,8 +1,10 @@
 """Regions of single frames: holes and dirt that move, and shadows that do not."""
 
 import numpy as np
+from scipy import ndimage
 
 from stemdefects.labels.fourier.periodic import regions
+from stemdefects.labels.fourier.periodic.dirt import Dirt
 from stemdefects.labels.fourier.points import certainty
 from stemdefects.labels.fourier.points.certainty import AMORPHOUS, HOLE, LATTICE, UNKNOWN
 
@@ -21,7 +23,8 @@ def test_holes_and_dirt_of_a_frame_are_its_own_and_a_shadow_is_none():
     frames[0][dirty] += 15
     region = np.zeros(mean.shape, np.int8)
     region[:, 125:] = UNKNOWN
-    own = regions.in_frames(frames, region, drift, SPACING)
+    rim = ndimage.binary_dilation(dirty, iterations=4) & ~dirty
+    own = regions.in_frames(frames, region, drift, SPACING, [Dirt(dirty, rim, dirty | rim), None, None, None])
     for t in range(len(holes)):
         found = own[t] == HOLE
         away = np.hypot(y - centres[t][0], x - centres[t][1])
@@ -36,4 +39,4 @@ def test_one_frame_has_the_regions_of_the_mean():
     region = np.zeros((60, 60), np.int8)
     region[:20] = HOLE
     frame = np.ones((1, 60, 60), np.float32)
-    assert (regions.in_frames(frame, region, np.zeros((1, 2)), SPACING)[0] == region).all()
+    assert (regions.in_frames(frame, region, np.zeros((1, 2)), SPACING, [None])[0] == region).all()

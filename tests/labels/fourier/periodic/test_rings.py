@@ -66,3 +66,16 @@ def test_a_boundary_is_wide_where_both_lattices_part_slowly_and_as_long_as_its_l
     assert np.flatnonzero(band[60]).max() == pytest.approx(121 + 10 * width, abs=1.5)
     assert length == pytest.approx(170, rel=0.06)  # and two spacings into the hole
     assert grains.boundary(None, crystal, 10.0, one[None])[1] == 0
+
+
+def test_a_boundary_goes_on_below_dirt_but_what_nobody_sees_has_no_length():
+    c, s = np.cos(0.4), np.sin(0.4)
+    one = 10 * np.array([[0.0, 1.0], [np.sqrt(3) / 2, 0.5]])
+    y, x = np.indices((240, 240))
+    member = (x > 120).astype(np.int8)
+    dirt = np.hypot(y - 120, x - 120) < 40
+    vectors = np.stack([one, one @ [[c, s], [-s, c]]])
+    crystal = np.ones(dirt.shape, bool)
+    band, length = grains.boundary(member, crystal, 10.0, vectors, dirt)
+    _, whole = grains.boundary(member, crystal, 10.0, vectors)
+    assert length == pytest.approx(whole * (240 - 80) / 240, rel=0.02) and band[120, 120]
