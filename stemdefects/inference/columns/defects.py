@@ -241,7 +241,7 @@ def _good(sites: SiteView | None) -> bool:
 def _carries_on(sites: SiteView | None) -> bool:
     """May the lattice be carried on to places without a column? However the scan bends it, but not where it is so fine
     that it has a place for every column."""
-    if sites is None or sites.on_lattice.mean() < MOST:
+    if sites is None or (len(sites.on_lattice) and sites.on_lattice.mean() < MOST):
         return False
     return sites.residual_px < 2 * MAX_RESIDUAL * np.sqrt(abs(np.linalg.det(sites.vectors_px)))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from stemdefects.crystal import second_lattice
 from stemdefects.inference.columns import picture_loops
@@ -30,6 +31,8 @@ STRONG = (
 )
 CLEAR_STEP = 1.0  # scatters of the ideal columns
 MAX_ELSEWHERE = 0.1  # of the frame's area
+GONE = (1, 2)  # regions that are no lattice: hole, amorphous
+ABOVE = 3.0  # scatters of the crystal's own brightness, cell by cell: something lies on it
 MIN_COLUMNS = 30  # of the first sublattice, to say how bright the second one is
 MOST_COLUMNS = 1000  # that are looked at, spread over the frame: the ratio to a hundredth of their scatter
 RATIO_SPREAD = 1.7  # what training and real detectors may differ by from the material's intensities
@@ -136,7 +139,7 @@ def _against_bragg(
     figures: dict[str, float],
 ) -> int:
     """Flags of what the network found against what the Bragg components, `lattice`, promise."""
-    absent, valid, flags = lattice.absent.ravel(), 1.0, 0
+    absent, valid, flags, seen = lattice.absent.ravel(), 1.0, 0, None
     if output.hidden is not None:
         y, x = (p.ravel() for p in np.meshgrid(lattice.y_px, lattice.x_px, indexing="ij"))
         seen = ~output.hidden.near(y, x, bragg_map.SIGMA_LATTICE * np.sqrt(abs(np.linalg.det(lattice.vectors_px))))
@@ -154,10 +157,50 @@ def _against_bragg(
     no_bragg = float(absent.mean())
     if lattice.grains is not None:  # of none of them
         no_bragg = float((lattice.grains.max(0) < bragg_map.ABSENT).mean())
+    # learned from the movie: what lies on the crystal may well let its lattice through
+    dirt = None if known.fixed.any() else _dirt(output)
+    if dirt is not None and output.regions is not None:
+        power = lattice.power if lattice.grains is None else lattice.grains.max(0)
+        open_ = ~_near(dirt, lattice, output.scale / _cell_side(output))
+        if seen is not None:
+            open_ &= seen.reshape(open_.shape)
+        no_bragg = float((power[open_] < bragg_map.ABSENT).mean()) if open_.any() else 0.0
+        nothing = float(np.isin(output.regions[~dirt], GONE).mean()) if not dirt.all() else 0.0
     figures["no_bragg"], figures["no_network"] = no_bragg, nothing
     if abs(nothing - no_bragg) > MAX_ELSEWHERE:
         flags |= quality_flags.ELSEWHERE
     return flags
+
+
+def _near(dirt: np.ndarray, lattice: bragg_map.LocalLattice, cells_per_px: float) -> np.ndarray:
+    """(ny, nx) bool: points of `lattice` in a cell of `dirt` or beside one; `cells_per_px` of the frame."""
+    y, x = (
+        np.clip((p * cells_per_px).astype(int), 0, n - 1)
+        for p, n in zip((lattice.y_px, lattice.x_px), dirt.shape, strict=True)
+    )
+    return ndimage.binary_dilation(dirt, np.ones((3, 3)))[np.ix_(y, x)]
+
+
+def _cell_side(output: FrameOutput) -> int:
+    """Model pixels per cell of `output.regions`: the whole number whose cells just cover the image."""
+    assert output.regions is not None
+    cells, size = np.array(output.regions.shape), np.array(output.image.shape)
+    return next(side for side in range(1, size.max() + 1) if (-(-size // side) <= cells).all())
+
+
+def _dirt(output: FrameOutput) -> np.ndarray | None:
+    """(ny, nx) bool, cells of `output.regions` that the network calls amorphous and that are brighter than what it
+    calls crystal: something lies on it. None where there are none."""
+    cells, image = output.regions, output.image
+    if cells is None or not (cells == GONE[1]).any() or not (cells == 0).any():
+        return None
+    side = _cell_side(output)
+    smooth = ndimage.gaussian_filter(image, side)
+    y, x = (np.minimum(np.arange(n) * side + side // 2, m - 1) for n, m in zip(cells.shape, image.shape, strict=True))
+    level = smooth[np.ix_(y, x)]
+    crystal = level[cells == 0]
+    dirt = (cells == GONE[1]) & (level > np.median(crystal) + ABOVE * robust.scatter(crystal))
+    return dirt if dirt.any() else None
 
 
 def _second(

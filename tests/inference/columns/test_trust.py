@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stemdefects.crystal import material as crystal
+from stemdefects.crystal.material import measured
 from stemdefects.inference.columns import trust
 from stemdefects.inference.columns.defects import Rules, find_defects
 from stemdefects.inference.network import bragg_map
@@ -128,6 +129,42 @@ def test_each_doubt_is_raised_by_its_cause():
     assert assess(output(hole, h_places, h_sites, [None] * len(h_sites)))[1].flags & quality_flags.ELSEWHERE
     defects, verdict = assess(output(image, places[:8], sites[:8], [None] * 8))
     assert defects.sites is None and verdict.flags == quality_flags.UNCHECKED
+
+
+def learned(vectors_px, image, regions):
+    """What the checks say of a network that learned from its movie and calls nothing."""
+    material = crystal.from_config(measured.card(vectors_px * PIXEL_NM, ["bright"]))
+    made = bragg_map.windows(image.shape, vectors_px, material.lattice_nm)
+    nothing = np.zeros(0, np.float32)
+    columns = Columns(
+        nothing, nothing, nothing, np.zeros(0, int), np.zeros((0, material.n_states), np.float32), nothing, nothing
+    )
+    share = np.bincount(regions.ravel(), minlength=4) / regions.size
+    output = FrameOutput(columns, share, image, 1.0, local_lattice(image, made), regions=regions)
+    known = trust.Limits(np.array([0.1]), np.array([1.0]), np.array([False]))
+    found = find_defects(output, material, Rules(), vectors_px, PIXEL_NM)
+    return trust.assess(output, found, known, material.kind_names)
+
+
+@pytest.mark.parametrize("side", [4, 5])
+def test_dirt_that_lets_the_lattice_through_is_no_doubt_but_crystal_called_amorphous_is_one(side):
+    cell, shape = vectors(), (200, 220)
+    image, *_ = frame(cell, shape)
+    y, x = np.mgrid[: -(-shape[0] // side), : -(-shape[1] // side)] * side
+    lies = (y > 100) & (x > 120)  # 22% of the frame
+    regions = np.where(lies, 2, 0).astype(np.uint8)
+    full = np.repeat(np.repeat(lies, side, 0), side, 1)[: shape[0], : shape[1]]
+    dirty = image + np.random.default_rng(5).poisson(40.0, shape) * full
+    verdict = learned(cell, dirty, regions)
+    assert not verdict.flags & quality_flags.ELSEWHERE
+    assert verdict.figures["no_network"] == 0 and verdict.figures["no_bragg"] < 0.05
+    # the same map over crystal that nothing lies on
+    assert learned(cell, image, regions).flags & quality_flags.ELSEWHERE
+    # and a hole that the network has not seen, beside the dirt
+    hole, *_ = frame(cell, shape, hole=(60, 60, 50))
+    hole += np.random.default_rng(5).poisson(40.0, shape) * full
+    verdict = learned(cell, hole, regions)
+    assert verdict.flags & quality_flags.ELSEWHERE and verdict.figures["no_bragg"] > 0.1
 
 
 @pytest.mark.parametrize("blur", [1.3, 2.2])

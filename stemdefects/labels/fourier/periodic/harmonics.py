@@ -27,18 +27,21 @@ class Masks:
             self.bragg += self.gaussian(g, window_px) + self.gaussian(-g, window_px)
 
     def gaussian(self, centre: Sequence[float] | np.ndarray, sigma_px: float) -> np.ndarray:
-        """Transform of a Gaussian mask of a window of `sigma_px`, around the frequency `centre` (y, x; cycles per px)."""
+        """Transform of a window of `sigma_px` around the frequency `centre` (y, x; cycles per px)."""
         cy, cx = centre
         scale = 2 * (np.pi * sigma_px) ** 2
         return (np.exp(-scale * (self.ky - cy) ** 2) * np.exp(-scale * (self.kx - cx) ** 2)).astype(np.float32)
 
     def forward(self, image: np.ndarray) -> np.ndarray:
+        """Spectrum of `image` (H, W) on the padded grid."""
         return fft.rfft2(image, self.size)
 
     def backward(self, spectrum: np.ndarray) -> np.ndarray:
+        """(H, W) image of a `spectrum`."""
         return fft.irfft2(spectrum, self.size)[: self.shape[0], : self.shape[1]].astype(np.float32)
 
     def smooth(self, image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        """`image` (H, W) convolved with a window whose transform is `kernel`."""
         return self.backward(self.forward(image) * kernel)
 
     def harmonic(self, image: np.ndarray, g: np.ndarray, sigma_px: float) -> np.ndarray:
