@@ -89,11 +89,17 @@ def _independent(movie: Path) -> Truth:
         t["realised_rates_1_per_s"] | {"knock": knocked},
         {k[2:]: int(v) for k, v in e.items() if k.startswith("n_")},
         t["D_nominal_of_all_free_nm2_per_s"],
-        t["D_of_realised_hops_nm2_per_s"],
+        _of_all_free(t["D_of_realised_hops_nm2_per_s"], e),
         t["mean_counts"],
         pd.read_csv(movie.with_name(movie.stem + "_defects.csv")),
         {"d_prime": t["d_prime_V_S_one_frame"], "probe": scene["probe"]},
     )
+
+
+def _of_all_free(mobile: float | None, exposure: dict) -> float | None:
+    """D of the hops that happened, of mobile vacancies off the centres, as a mean over those that never move too."""
+    off = exposure["single"] - exposure["caught"]
+    return None if mobile is None or off <= 0 else mobile * exposure["free"] / off
 
 
 def _own(movie: Path) -> Truth:

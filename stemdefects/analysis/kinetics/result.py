@@ -7,7 +7,7 @@ import numpy as np
 
 from stemdefects.analysis.kinetics import lattice, quantities
 from stemdefects.analysis.kinetics.evidence import Evidence
-from stemdefects.analysis.kinetics.posterior import centre_states, counted, fast
+from stemdefects.analysis.kinetics.posterior import centre_states, counted, faint
 from stemdefects.analysis.kinetics.posterior.convergence import Check
 from stemdefects.analysis.kinetics.priors import Priors
 from stemdefects.analysis.kinetics.quantities import Code, Quantity
@@ -160,9 +160,10 @@ def gather(
     posterior = quantities.Posterior(draws, sums, events, exposure, counts, mobile, none, converged)
     said = quantities.estimates(posterior, place, prior, run.data, blur)
     step = float(np.median(np.diff(run.data.times)))
-    distance = fast.apart(run.data, draws[..., lattice.SCALE])
-    if fast.too_fast(draws[..., 0], step):
-        said = fast.of_fast(said, distance)
+    distance = faint.apart(run.data, draws[..., lattice.SCALE])
+    said = faint.of_faint(said, distance)
+    if faint.too_fast(draws[..., 0], step):
+        said = faint.of_fast(said, distance)
     seen = np.sum([s.turns for s in run.sums], axis=0) / max(n_draws, 1)
     return Kinetics(
         code=code,

@@ -8,6 +8,7 @@ import numpy as np
 
 from stemdefects.analysis import notes as coded
 from stemdefects.analysis.estimates import Estimate, number
+from stemdefects.analysis.kinetics.posterior.faint import allows
 from stemdefects.analysis.kinetics.quantities import ANSWERS, Code, Quantity
 from stemdefects.analysis.kinetics.result import Kinetics
 from stemdefects.analysis.notes import Note
@@ -133,7 +134,8 @@ def _said(q: Quantity, quantity: str, answer: Kinetics) -> str:
             return f"Probably there are none (posterior probability {q.none:.2f}, against even odds before)."
         return "None was seen; the upper end follows from how long it could have happened."
     if quantity == COUNT:
-        return f"Counted over {answer.counted_nm2:.4g} nm^2: the border and strange regions are left out."
+        said = f"Counted over {answer.counted_nm2:.4g} nm^2: the border and strange regions are left out."
+        return said + allows(q, answer.apart)
     return ""
 
 

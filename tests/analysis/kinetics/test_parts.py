@@ -259,3 +259,22 @@ def test_the_limit_where_nothing_happens_is_that_of_the_histories_where_nothing_
     asked = quantities._Asked(events, exposure, 1.0, 5.0)
     assert asked.limit() == pytest.approx(3.0 / 1005, rel=0.05)
     assert quantities._Asked(events[:, :15], exposure[:, :15], 1.0, 5.0).limit() > 0.3  # most hop
+
+
+def test_counts_of_faint_vacancies_allow_for_what_the_posterior_does_not_know():
+    from stemdefects.analysis.kinetics.posterior import faint
+    from stemdefects.analysis.kinetics.quantities import Code, Quantity
+
+    names = ("single per frame", "double per frame", "D")
+    said = [Quantity(n, 10.0, 8.0, 12.5, "1", Code.OK, 0.0, 9.0) for n in names]
+    bright, middle, dim = (faint.of_faint(said, apart) for apart in (4.0, 2.0, 1.0))
+    assert bright == said and dim[1:] == said[1:] == middle[1:], "only counts of single ones"
+    # independent errors of logarithms: of log 1.25 = 0.223 and 1.96 x 0.25 = 0.49 together 0.538
+    assert dim[0].low == pytest.approx(10 * np.exp(-0.538), rel=1e-3)
+    assert dim[0].high == pytest.approx(10 * np.exp(0.538), rel=1e-3)
+    assert 7.5 < middle[0].low < 8.0 and 12.5 < middle[0].high < 13
+    assert "one stands 1.0 scatters" in faint.allows(dim[0], 1.0) and not faint.allows(middle[0], 2.0)
+    none = Quantity("single per frame", 0.0, 0.0, 3.0, "1", Code.NONE, 0.9, 0.0)
+    assert faint.of_faint([none], 1.0) == [none]
+    part = none._replace(value=2.0, code=Code.OK)
+    assert faint.of_faint([part], 1.0)[0].low == 0

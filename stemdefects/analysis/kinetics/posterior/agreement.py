@@ -3,7 +3,7 @@
 import numpy as np
 
 from stemdefects.analysis.kinetics.posterior.convergence import SAME, Check
-from stemdefects.analysis.kinetics.posterior.fast import of_fast, too_fast
+from stemdefects.analysis.kinetics.posterior.faint import of_fast, too_fast
 from stemdefects.analysis.kinetics.quantities import ANSWERS, Code
 from stemdefects.analysis.kinetics.result import Kinetics
 
