@@ -244,7 +244,7 @@ def _type_of(key: str, cls: type) -> Any:
     for number, name in enumerate(names):
         fields = {f.name: f.type for f in dataclasses.fields(current)}
         if name not in fields:
-            raise UserError(_unknown(name, where, list(fields), keys(cls)))
+            raise UserError(_unknown(name, where, list(fields), keys(cls), names[-1]))
         where = f"{where}.{name}" if where else name
         current = fields[name]
         if not dataclasses.is_dataclass(current):  # a value, or a free mapping below which anything may stand
@@ -252,10 +252,12 @@ def _type_of(key: str, cls: type) -> Any:
     return current
 
 
-def _unknown(name: str, where: str, existing: list[str], everywhere: Sequence[str] = ()) -> str:
+def _unknown(name: str, where: str, existing: list[str], everywhere: Sequence[str] = (), last: str = "") -> str:
     near = difflib.get_close_matches(name, existing, 1, cutoff=0.7)
+    lasts = {key.rsplit(".", 1)[-1]: key for key in reversed(everywhere)}
+    if not near and last in lasts:  # another command's name for what this one has too
+        near = [lasts[last]]
     if not near:  # it may stand in another group
-        lasts = {key.rsplit(".", 1)[-1]: key for key in reversed(everywhere)}
         near = [lasts[one] for one in difflib.get_close_matches(name, lasts, 1, cutoff=0.8)]
     near = near or difflib.get_close_matches(name, existing, 1)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -109,6 +109,8 @@ MISTYPED = {
     ("analyze.py", "analysis/clusterin=paper"): "Did you mean 'clustering'?",
     ("infer.py", "modle=ws2_mo"): "Did you mean 'model'?",
     ("infer.py", "pixel_size_nm=0.03"): "Did you mean 'inference.pixel_size_nm'?",
+    ("infer.py", "run=latest", "analysis.table.frame_time_s=2"): "Did you mean 'inference.frame_time_s'?",
+    ("analyze.py", "run=latest", "inference.frame_time_s=2"): "Did you mean 'analysis.table.frame_time_s'?",
     ("infer.py", "training=quick"): "'training' does not exist",
     ("train.py", "training.steps", "=", "5"): "write training.steps=5",
     ("train.py", "training.steps=", "5"): "write training.steps=5",
