@@ -48,13 +48,25 @@ class Source:
     scale: float = 1.0  # pixels of the labelled frames per pixel of the file
 
     @property
-    def few(self) -> bool:
-        """Are there too few labels held out to tell how often the network is wrong?"""
+    def held_out(self) -> np.ndarray:
+        """(N, L) bool: which labels of each frame are held out."""
         at = np.rint(self.labels.yx).astype(int)
         inside = np.asarray((at >= 0).all(2) & (at < self.test.shape[1:]).all(2))
         y, x = np.where(inside[..., None], at, 0).transpose(2, 0, 1)
-        held = self.test[np.arange(len(self.test))[:, None], y, x] & inside & self.labels.sure
-        return self.floating and int(held.sum()) < TELLING
+        return self.test[np.arange(len(self.test))[:, None], y, x] & inside & self.labels.sure
+
+    @property
+    def few(self) -> bool:
+        """Are there too few labels held out to tell how often the network is wrong?"""
+        return self.floating and int(self.held_out.sum()) < TELLING
+
+    def tested_on(self) -> str:
+        """What the scores at the end rest on, in words."""
+        n = int(self.held_out.sum())
+        frames = int(self.test.any((1, 2)).sum())
+        seen = " that training has seen too" if (self.test & self.train).any() else ""
+        scenes = " and on scenes made of the labels" if self.few else ""
+        return f"The scores rest on {n} label{'s' * (n != 1)} in {frames} frame{'s' * (frames != 1)}{seen}{scenes}."
 
     @property
     def floating(self) -> bool:
@@ -122,6 +134,7 @@ class Source:
                 "labels_false_expected": float(labels.false.sum()),
                 "labels_threshold": float(labels.level_of().min()),
                 "labels_frames": len(labels.frames),
+                **{f"labels_share_{name}": share for name, share in findings.shares(labels).items()},
                 "labels_warnings": checks.codes(labels.warnings),
             }
         )
@@ -203,7 +216,7 @@ def _source(
         path = figures.draw(
             labels, np.zeros(labels.frames.shape, bool), Path(cfg.runs_dir) / f"{Path(where).stem}_labels.png", used
         )
-        for note in (*findings.of_grains(labels, pixel_nm), f"drawn in {path}"):
+        for note in (*findings.of_regions(labels), *findings.of_grains(labels, pixel_nm), f"drawn in {path}"):
             LOG.info("labels: %s", note)
         findings.needed(labels, settings, where)
     if known is None:
@@ -220,6 +233,7 @@ def _source(
     notes += [
         f"lattice of {lattice.spacing_px:.2f} px of the file ({len(labels.lattice.peaks)} Bragg peaks) in "
         f"{len(labels.frames)} frame(s) of {where}",
+        *findings.of_regions(labels),
         *findings.of_grains(labels, pixel_nm),
         *findings.counted(labels.defects.z, labels.frame, labels.false),
         f"all beyond {labels.level_of().min():.1f} times the noise; validation on {how}",

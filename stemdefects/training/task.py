@@ -37,6 +37,7 @@ class Task:
     draw: Callable | None = None  # (step key, keys) -> a batch, where not every image is an `example`
     params: Any = None  # weights to start from; None: random ones
     corrected: Any = None  # movies that a person corrected (`training.corrections.Sources`), to be scored on
+    tested_on: str = ""  # what the scores rest on, in words; "": as many images as one likes
 
     def init(self, key: jax.Array) -> Any:
         """Weights to start from."""
@@ -100,6 +101,7 @@ def from_config(cfg: schema.TrainRoot, source: Any = None, params: Any = None) -
         draw=draw,
         params=params,
         corrected=source if cfg.labels.source == "corrections" else None,
+        tested_on="" if source is None or cfg.labels.source != "movie" else source.tested_on(),
     )
 
 

@@ -59,7 +59,9 @@ def test_a_detector_is_trained_on_the_movie_alone(movie_config):
     summary = run.read_summary()
     assert summary["labels_dark"] >= 20
     assert isinstance(summary["labels_warnings"], list) and isinstance(summary["not_learned"], list)
-    assert "held_out" in (run.model_dir / "README.md").read_text()
+    card = (run.model_dir / "README.md").read_text()
+    assert "held_out" in card and card.count("The scores rest on ") == 1
+    assert summary["labels_share_dirt"] == 0 and 0 < summary["labels_share_left_out"] < 0.5
     from stemdefects.inference.network.engine import Engine
 
     frame = np.random.default_rng(0).poisson(5, (1, 1, 160, 160)).astype(np.float32)
@@ -94,6 +96,9 @@ def test_what_the_config_becomes(movie_config):
     assert cfg.material.name == "measured" and list(cfg.training.validation.doses_e_per_px) == ["held_out"]
     assert sum(cfg.labels.prior.values()) == pytest.approx(0.999)
     assert not (source.train & source.test).any()
+    right = source.labels.yx[..., 1] > np.flatnonzero(source.test.any((0, 1))).min()  # counted by place
+    n = int((right & source.labels.sure).sum())
+    assert source.tested_on().startswith(f"The scores rest on {n} labels in {len(source.test)} frame")
     assert crystal.from_config(cfg.material).nothing_states.tolist() == [0]
     assert cfg.model.pixel_size_nm == 0.03 and source.labels.gain == pytest.approx(1.0, rel=0.1)
     # of frames that are enlarged, white noise must have the power that the movie's has below a column's frequencies

@@ -6,12 +6,13 @@ from scipy import ndimage
 from stemdefects.errors import UserError
 from stemdefects.labels.fourier.label import MovieLabels
 from stemdefects.labels.fourier.periodic import align, grains, rings
-from stemdefects.labels.fourier.points.certainty import DISC, LATTICE, NEAR_DIRT, region_at
+from stemdefects.labels.fourier.points.certainty import AMORPHOUS, DISC, HOLE, LATTICE, NEAR_DIRT, UNKNOWN, region_at
 from stemdefects.labels.fourier.points.defects import extrema
 from stemdefects.labels.fourier.points.moving import ALL
 from stemdefects.schema import FourierConfig
 
 SIGNS = ("dark", "bright")
+TOLD = 0.0005  # share of the frames: less is 0.0%
 
 
 def counted(z: np.ndarray, frame: np.ndarray, false: np.ndarray) -> list[str]:
@@ -75,6 +76,30 @@ def _of_rings(found: rings.Rings | None) -> str:
         f"along the boundary {found.count(5)} rings of five, {found.count(7)} of seven{more} among {cells} cells; of "
         f"as many cells inside the grains {cells * found.share_inside:.1f} seem to be no ring of six"
     )
+
+
+def shares(labels: MovieLabels) -> dict[str, float]:
+    """Shares of the labelled frames: `dirt`, which lies on the crystal; `amorphous` beside it; `hole`; `left_out`,
+    about which the labels say nothing."""
+    dirt = np.zeros(labels.regions.shape, bool) if labels.covered is None else labels.covered
+    own = {"amorphous": AMORPHOUS, "hole": HOLE, "left_out": UNKNOWN}
+    found = {"dirt": float(dirt.mean())}
+    return found | {name: float(((labels.regions == value) & ~dirt).mean()) for name, value in own.items()}
+
+
+def of_regions(labels: MovieLabels) -> list[str]:
+    """A line on how much of the frames is no crystal or left out; none where all of it is crystal."""
+    found = shares(labels)
+    words = {
+        "dirt": "dirt on the crystal",
+        "amorphous": "amorphous",
+        "hole": "holes",
+        "left_out": "left out (too near to these, to a boundary or to what moves to say anything)",
+    }
+    told = [f"{found[name]:.1%} {text}" for name, text in words.items() if found[name] >= TOLD]
+    if not told:
+        return []
+    return [f"of {len(labels.frames)} frame(s) {', '.join(told)}; the rest is crystal"]
 
 
 def of_grains(labels: MovieLabels, pixel_size_nm: float) -> list[str]:

@@ -133,6 +133,7 @@ Run {about["run"]}, seed {about["seed"]}, {about["steps"]} steps, {about["images
 On {cfg.training.validation.images} images per set that served neither for training nor for choosing thresholds
 ({sets}). A detection counts when it lies within
 {cfg.training.validation.radius_nm} nm of the true column. Precision is stated for these prevalences: {prior}.
+{task.tested_on}
 
 F1 at the model's thresholds:
 

@@ -132,6 +132,8 @@ def finish(
     kinds = [*prevalence.common_kinds(cfg.labels, the_task.material), "defect"]
     print(f"\nF1 on fresh images, at realistic prevalence ({progress.seconds / 60:.1f} min of training):")
     print(card.score_table(figures, kinds))
+    if the_task.tested_on:
+        print(the_task.tested_on)
     if the_task.corrected is not None:
         print("\n".join(corrected_frames.sentences(about["corrected_frames"])))
         tracker.summary({"corrected_frames": about["corrected_frames"]})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from stemdefects.labels.fourier import findings
 from stemdefects.labels.fourier import label as fourier
 from stemdefects.labels.fourier.points.certainty import AMORPHOUS, LATTICE
 from stemdefects.schema import FourierConfig
@@ -81,3 +82,15 @@ def test_smooth_light_is_no_dirt_and_a_heavy_atom_none():
     uneven = 1 + 0.25 * np.linspace(-1, 1, frames.shape[1])[:, None]
     labels = fourier.label(rng.poisson(frames * uneven).astype(np.float32), FourierConfig())
     assert labels.covered is None and not (labels.regions == AMORPHOUS).any()
+
+
+def test_how_much_of_the_frames_is_dirt_and_left_out_is_said():
+    frames, _, _, mask = movie(np.random.default_rng(6), CASES["bright"][0])
+    labels = fourier.label(frames, FourierConfig())
+    found = findings.shares(labels)
+    assert found["dirt"] == pytest.approx(mask.mean(), rel=0.3)  # half a spacing around a disc of five
+    assert found["hole"] == 0 and sum(found.values()) + (labels.regions == LATTICE).mean() == pytest.approx(1, abs=0.01)
+    (line,) = findings.of_regions(labels)
+    assert f"{found['dirt']:.1%} dirt on the crystal" in line and "left out" in line
+    clean, *_ = movie(np.random.default_rng(6), (10.0, 10.0, 0.1, 2.0, 0.05))
+    assert findings.shares(fourier.label(clean, FourierConfig()))["dirt"] == 0
