@@ -21,6 +21,8 @@ DIRT, DIRT_WINDOW = 1.5, 1.5
 # dirt that is fainter, but rough: uneven light and a bend are smooth. `TEXTURE` is of the mean square of the filtered
 # residual over its usual one, where `LARGEST` standard deviations count at most, so that one atom makes no texture
 FAINT, TEXTURE, LARGEST = 1.15, 3.0, 5.0
+LIES = 0.5  # of that faint light, also in the gaps between columns: roughness and the window take the rest
+COLUMN = 0.17  # lattice spacings, about the width (standard deviation) of a column
 EDGE_WINDOW = 0.5  # lattice spacings: a hexagonal lattice's ripple is 0.1% in it, a square one's 0.7%
 LEVEL_WINDOW, LEVEL_REACH = 0.8, 1.5  # the dirt's own brightness is the largest in such a window this near
 REACH = 2.5  # lattice spacings from what the wide window has seen: farther it is something else
@@ -48,10 +50,12 @@ def find(frame: np.ndarray, parts: Residual, spacing_px: float) -> Dirt | None:
         slow = ndimage.gaussian_filter(frame, width * spacing_px) - zero
         return slow / max(float(np.median(slow[kept])) if kept.any() else 1.0, 1e-30)
 
+    usual = max(float(np.median((frame - zero)[kept])) if kept.any() else 1.0, 1e-30)
     wide = level(DIRT_WINDOW)
     seed = wide > DIRT
     if (wide > FAINT).any():
-        seed |= (wide > FAINT) & (_texture(parts, spacing_px, kept) > TEXTURE)
+        faint = (wide > FAINT) & (_texture(parts, spacing_px, kept) > TEXTURE)
+        seed |= faint & (_raised(frame, spacing_px, kept) / usual > LIES * (wide - 1))
     if not seed.any():
         return None
     narrow = level(EDGE_WINDOW)
@@ -105,9 +109,17 @@ def marks(frame: np.ndarray, parts: Residual, dirt: Dirt, spacing_px: float) -> 
     return np.where(dirt.touched, (narrow - wide) / np.sqrt(variance), 0.0).astype(np.float32)
 
 
+def _raised(frame: np.ndarray, spacing_px: float, kept: np.ndarray) -> np.ndarray:
+    """(H, W) by how much the darkest place of each cell is brighter than usual, in the wide window: a film fills the
+    gaps between columns, a few heavy atoms beside each other do not."""
+    darkest = ndimage.minimum_filter(ndimage.gaussian_filter(frame, COLUMN * spacing_px), round(spacing_px))
+    level = ndimage.gaussian_filter(darkest, DIRT_WINDOW * spacing_px)
+    return level - (float(np.median(level[kept])) if kept.any() else 0.0)
+
+
 def _texture(parts: Residual, spacing_px: float, kept: np.ndarray) -> np.ndarray:
     """(H, W) mean square of what does not repeat, in the wide window, over what it usually is."""
-    sigma = 0.17 * spacing_px
+    sigma = COLUMN * spacing_px
     filtered = ndimage.gaussian_filter(parts.normalised, sigma) * (2 * np.sqrt(np.pi) * sigma)
     square = np.minimum(filtered**2, LARGEST**2)
     mean = ndimage.gaussian_filter(square, DIRT_WINDOW * spacing_px)

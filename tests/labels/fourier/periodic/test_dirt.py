@@ -94,3 +94,17 @@ def test_how_much_of_the_frames_is_dirt_and_left_out_is_said():
     assert f"{found['dirt']:.1%} dirt on the crystal" in line and "left out" in line
     clean, *_ = movie(np.random.default_rng(6), (10.0, 10.0, 0.1, 2.0, 0.05))
     assert findings.shares(fourier.label(clean, FourierConfig()))["dirt"] == 0
+
+
+@pytest.mark.parametrize("times", [2.0, 3.5])
+def test_heavy_atoms_beside_each_other_are_no_dirt(times):
+    """Three of them make a window as bright and as rough as a thin film does, but the gaps between them stay dark."""
+    rng = np.random.default_rng(11)
+    frames, *_ = movie(rng, (10.0, 10.0, 0.1, 2.0, 0.05), frames=3, drift_px=(0.0, 0.0))
+    grid = np.arange(frames.shape[1]) * PX_NM
+    for angle in (0.4, 2.5, 4.6):
+        y, x = 1.2 + 0.14 * np.sin(angle), 2.4 + 0.14 * np.cos(angle)
+        spot = np.exp(-0.5 * (((grid[:, None] - y) / SIGMA_NM) ** 2 + ((grid[None] - x) / SIGMA_NM) ** 2))
+        frames += rng.poisson(np.broadcast_to(COUNTS * times * spot, frames.shape))
+    labels = fourier.label(frames, FourierConfig())
+    assert labels.covered is None and not (labels.regions == AMORPHOUS).any()
