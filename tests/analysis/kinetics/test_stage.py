@@ -257,7 +257,7 @@ def test_a_quantity_counts_by_what_it_rests_on_where_chains_do_not_agree_on_all(
     assert agreement.each_by_itself(fast._replace(rates=perhaps), 1.05, 150).estimates[0].code == Code.OK
     faint = {q.name: q for q in agreement.each_by_itself(fast._replace(apart=1.5), 1.05, 150).estimates}
     count, d = faint["single per frame"], faint["D"]
-    assert (count.code, count.low, d.code) == (Code.NONE, 0.0, Code.CANNOT_TELL) and count.high >= 2.0
+    assert (count.code, count.low, d.code) == (Code.NONE, 0.0, Code.CANNOT_TELL) and count.high > 3.0
     assert np.isnan([d.value, d.low, d.high]).all() and faint["attach rate"].code == Code.OK
     assert "look like noise" in statements._said(count, "count per frame", fast)
     unshown = fast._replace(apart=1.5, code=Code.OK, none=0.0, estimates=list(faint.values()))
