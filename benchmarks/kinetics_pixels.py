@@ -8,7 +8,7 @@ Every movie's figures are saved when they are there: Ctrl-C and the same command
 what is there, `analyze` analyses again (new code) from the tables of inference, `infer` starts from the movies.
 page: file that gets the tables, between `<!-- part -->` and `<!-- end part -->`. methods: those shown, e.g.
 'lattice model,cve'; quantities: those shown, or `damage`;
-empty: all methods, and what the page on kinetics shows.
+empty: all methods, and what the page on kinetics shows. detection=false: without the tables of detection and time.
 """
 
 import json
@@ -40,6 +40,7 @@ DEFAULTS = {
     "quantities": "",
     "part": "pixels",
     "all": "false",
+    "detection": "true",
     "python": sys.executable,
     "infer": "inference.pictures.animation=false inference.pictures.contact_sheet=false",
     "analyze": "",
@@ -205,7 +206,8 @@ def report(folder: Path, options: dict) -> str:
         parts["rows"] = parts["rows"][parts["rows"]["method"].isin(options["methods"].split(","))]
     asked = options["quantities"]
     wanted = DAMAGE if asked == "damage" else asked.split(",") if asked else WANTED
-    return summary.markdown(*parts.values(), None if options["all"] == "true" else wanted)
+    tables = summary.markdown(*parts.values(), None if options["all"] == "true" else wanted)
+    return tables if options["detection"] == "true" else tables.partition(summary.DETECTION)[0].rstrip()
 
 
 if __name__ == "__main__":

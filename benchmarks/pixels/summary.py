@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 GROUP = ["simulator", "variant", "dose"]
+DETECTION = "| movies | detection | kind | true | recall | precision | F1 |"
 
 
 def estimates(rows: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +65,7 @@ def markdown(rows: pd.DataFrame, scores: pd.DataFrame, seconds: pd.DataFrame, wa
             f"{show(r['rmse'])} | {r['held']}/{r['intervals']} of {r['movies']} | {show(r['width'])} |"
         )
     lines += ["", "Bold: headlines. Where nothing is true the values themselves stand for bias and RMSE.", ""]
-    lines += ["| movies | detection | kind | true | recall | precision | F1 |", "|---|---|---|---|---|---|---|"]
+    lines += [DETECTION, "|---|---|---|---|---|---|---|"]
     for r in detection(scores).to_dict("records"):
         name = f"{r['simulator']} {r['variant']} {r['dose']:g} e/px"
         parts = " | ".join("-" if np.isnan(r[k]) else f"{r[k]:.3f}" for k in ("recall", "precision", "f1"))
