@@ -199,6 +199,9 @@ def columns_of(
     prior = state_prior(model.config.labels, material)
     for output in engine(frames[:, None]):
         columns = output.columns
+        if all(site.floating for site in material.sites):  # taught by the movie: no light is usual of its places
+            yield columns, 1 - columns.state_prob[:, material.ideal_states].sum(1)
+            continue
         place = np.stack([columns.y_px, columns.x_px], 1).astype(float)
         sites = view(place, columns.site, columns.presence, np.array(found.vectors_px), basis, material.lattice_nm)
         if sites is None:
