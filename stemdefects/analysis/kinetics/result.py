@@ -32,13 +32,13 @@ class Kinetics(NamedTuple):
     histories: list  # sampled histories (start, time_s, events: from, to, layer), sites numbered by `sites.original`
     estimates: list[Quantity]
     checks: dict  # R-hat and effective samples of the headlines
-    apart: float  # scatters between the readings of a full site and of one vacancy
     none: float  # posterior probability that no vacancy was ever seen off the centres, against a prior of 1/2
     sites: lattice.Sites
     times_s: np.ndarray
     chains: list  # the chains' states: hand the result back to `infer(resume=...)` to go on
     slots: int
     prior: Priors | None = None  # of the rates, densities and light; None where nothing was inferred
+    apart: float = np.nan  # scatters between the readings of a full site and of one vacancy; NaN: not inferred
 
     def estimate(self, name: str) -> Quantity:
         """The quantity of that name."""
@@ -112,7 +112,6 @@ def nothing(evidence: Evidence, place: lattice.Sites) -> Kinetics:
         histories=[],
         estimates=[],
         checks={},
-        apart=np.nan,
         none=np.nan,
         sites=place,
         times_s=np.asarray(evidence.times_s, float),
