@@ -49,7 +49,7 @@ def detect(
     from stemdefects.inference.setup import prepare
     from stemdefects.inference.source import opened, overruled
     from stemdefects.inference.tables import stream
-    from stemdefects.inference.tables.assembly import look_together
+    from stemdefects.inference.tables.assembly import look_together, tells_states
     from stemdefects.inference.teaching import teach
     from stemdefects.models import other_crystal, shipped
 
@@ -84,7 +84,7 @@ def detect(
     over_time, held = [empty(0)], Held()
     together = look_together(blocks.__getitem__, setup, over_time.append, held.start)
     if together is not None:
-        found.over_time = np.concatenate(over_time)
+        found.over_time = np.concatenate(over_time) if tells_states(setup) else None
         found.frames = together.doubted(found.frames)
         found.frames["drift_y_px"], found.frames["drift_x_px"] = together.drift_px.T
         found.attrs |= together.attributes

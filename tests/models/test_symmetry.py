@@ -1,6 +1,7 @@
 """Averages over the symmetries of the square, and the one view that names alike sublattices."""
 
 import dataclasses
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -11,11 +12,13 @@ import pytest
 from stemdefects import config, schema
 from stemdefects.crystal import material as crystal
 from stemdefects.errors import UserError
+from stemdefects.inference.tables import assembly
 from stemdefects.models import symmetry
 from stemdefects.models.unet import Outputs, UNet
 from stemdefects.training import task
 
 STRIDE = 2
+MATERIALS = ("ws2_mo", "graphene_si")
 TINY = {"simulation": "train", "model": "unet_small", "training": "quick", "labels": "simulated"}
 
 
@@ -106,6 +109,12 @@ def test_of_alike_sublattices_the_view_shows_bonds_in_the_directions_of_the_trai
     assert np.abs((np.array(trained) - middle + 60) % 120 - 60).max() <= 20 + 1e-6
     # at the ends of the half (0 and 60 degrees) both views are as far off: 30 degrees
     assert min(np.abs(seen)) <= (15 + 1e-6 if turn % 60 in (15, 30, 45) else 30 + 1e-6)
+
+
+def test_alike_columns_have_no_states_over_time():
+    """Beside a heavy atom off its place they are wrong frame after frame."""
+    tells = [assembly.tells_states(SimpleNamespace(model=_Network(crystal.load(n), (0, 360)))) for n in MATERIALS]
+    assert tells == [True, False]
 
 
 def test_views_of_other_networks_are_the_first_ones():

@@ -14,6 +14,7 @@ from stemdefects.inference.tables.partial_results import PartialResults
 from stemdefects.io.movie import QUALITY
 from stemdefects.io.tables import contradictions, quality_flags, table, table_writer
 from stemdefects.io.tables.contradictions import Contradiction
+from stemdefects.models import symmetry
 from stemdefects.models.probability.prevalence import state_prior
 
 FIRST_ROWS = 10_000  # that go to the experiment tracker
@@ -50,7 +51,8 @@ def assemble(folder: Path, setup: Any, partial: PartialResults, attrs: dict[str,
                 first.append(block.rows)
                 n_first += len(block.rows)
         if setup.keeps_columns:
-            counted = over_time = Counter()
+            counted = Counter()
+            over_time = counted if tells_states(setup) else None
 
             def write(rows: np.ndarray) -> None:
                 writer.append_over_time(rows)
@@ -83,7 +85,16 @@ def look_together(
     if not setup.keeps_columns:
         return None
     prior = state_prior(setup.model.config.labels, setup.model.material)
-    return movie_sites.analyse(read, setup.n_blocks, setup, prior, write, start_evidence)
+    if tells_states(setup):
+        return movie_sites.analyse(read, setup.n_blocks, setup, prior, write, start_evidence)
+    seen = movie_sites.analyse(read, setup.n_blocks, setup, prior, lambda rows: None, start_evidence)
+    return seen._replace(contradicted=())
+
+
+def tells_states(setup: Any) -> bool:
+    """Are states over time worth telling? Among alike columns, a bond apart, the tails of a heavy atom that lies beside
+    its place pass for lighter atoms, frame after frame."""
+    return not symmetry.alike(setup.model.material)
 
 
 def summarise(found: Assembled, setup: Any) -> dict[str, Any]:
