@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 MOVES = [Rate.HOP, Rate.CATCH, Rate.RELEASE, Rate.TURN, Rate.TURN_MORE, Rate.CLUSTER]  # of single vacancies
+WAYS = 6  # from a site to its neighbours
 REDRAWN = 20  # rates of each history for the ends of an interval
 NAMES = {
     Rate.HOP: "hop rate",
@@ -186,8 +187,7 @@ def estimates(answer: Posterior, place: Sites, prior: Priors, data: "Data", blur
     said = []
     draws, sums, events, exposure = answer.draws, answer.sums, answer.events, answer.exposure
     none, converged = answer.none, answer.converged
-    ways = 6
-    area = place.hop_nm**2 * ways / 4  # D of a walker on a lattice: rate x ways x hop^2 / 4
+    area = place.hop_nm**2 * WAYS / 4  # D of a walker on a lattice: rate x ways x hop^2 / 4
     empty = none > 0.5
     hop_none = rate_none(events[..., 0], exposure[..., 0], prior.shape[0], prior.scale[0])
     for rate, name in NAMES.items():

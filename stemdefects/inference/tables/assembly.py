@@ -85,10 +85,10 @@ def look_together(
     if not setup.keeps_columns:
         return None
     prior = state_prior(setup.model.config.labels, setup.model.material)
-    if tells_states(setup):
-        return movie_sites.analyse(read, setup.n_blocks, setup, prior, write, start_evidence)
-    seen = movie_sites.analyse(read, setup.n_blocks, setup, prior, lambda rows: None, start_evidence)
-    return seen._replace(contradicted=())
+    told = tells_states(setup)
+    written = write if told else lambda rows: None  # drift and evidence are wanted all the same
+    seen = movie_sites.analyse(read, setup.n_blocks, setup, prior, written, start_evidence)
+    return seen if told else seen._replace(contradicted=())
 
 
 def tells_states(setup: Any) -> bool:

@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemdefects.analysis.kinetics.quantities import Code, Quantity
+from stemdefects.analysis.kinetics.quantities import WAYS, Code, Quantity
 
 if TYPE_CHECKING:
     from stemdefects.analysis.kinetics.sampler.chain import Data
 
-WAYS = 6  # from a site to its neighbours
 # hops per frame above which one frame's place says little of the next, and one that moves while it is scanned leaves
 # little light anywhere: both D and counts are then bounded from below only
 FAST = 2.0
 # scatters between a full site and one vacancy, below which fast ones are not told from noise: in movies without any, at
 # 1.5 and 1.8, the noise had a few readings more towards vacancies than the model allows, and a crowd made up for them
 FAINT = 2.5
-LOST = (
-    1.6  # as many as were found of true ones at 2.6 hops a frame: those that moved while they were scanned are missed
-)
+LOST = 1.6  # true ones for each that was found at 2.6 hops a frame: those that moved while they were scanned are missed
 # by how much (standard deviation of the logarithm) counts of single vacancies were off beyond their posterior, below
 # how many scatters: of nine independent movies below 1.3 scatters two counts lay outside and the median was 26% off; of
 # 17 between 1.5 and 2.1 three lay outside, by a percent or two (docs/kinetics.md)
